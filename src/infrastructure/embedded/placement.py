@@ -1,0 +1,150 @@
+"""Where the servers' files go, so that an unprivileged server can reach them and no parent directory is touched."""
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from infrastructure.embedded.errors import EmbeddedError
+from infrastructure.embedded.processes import Account, run
+
+_FAR_PLACE = Path("/var/tmp")  # noqa: S108
+_LONGEST_SOCKET_PATH = 100
+"""Bytes. The kernel's limit with the closing NUL is 108 on Linux and 104 on macOS."""
+_LONGEST_SOCKET_NAME = len("/.s.PGSQL.5432.lock")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+
+
+def cluster_directory(data: Path, account: Account | None) -> Path:
+    """The database cluster's directory, `<data>/postgres`, owned by whom the server runs as.
+
+    Where that user cannot enter `<data>` (root's clone in a 0700 directory) the cluster lives below /var/tmp and
+    `<data>/postgres` is a link to it: widening a parent's mode would open more than our own files.
+    """
+    place = data / "postgres"
+    if place.is_symlink():
+        cluster = place.resolve()
+        if not cluster.is_dir():
+            raise EmbeddedError(f"{place} points to {cluster}, which is gone: remove the link to start with no data")
+        return cluster
+    place.mkdir(mode=0o700, exist_ok=True)
+    _hand_over(place, account)
+    if _may_enter(place, account):
+        return place.resolve()
+    far = Path(tempfile.mkdtemp(prefix=f"convene-{_digest(data)}-", dir=_FAR_PLACE))
+    cluster = far / "postgres"
+    shutil.move(place, cluster)
+    _hand_over(far, account)
+    place.symlink_to(cluster)
+    return cluster
+
+
+def cluster_owner(data: Path, account: Account | None) -> Account | None:
+    """Whom the server has to run as: the one an existing cluster belongs to, when we are root and may choose."""
+    place = data / "postgres"
+    if account is None or not (place / "PG_VERSION").exists():
+        return account
+    owner = place.stat()
+    return account if owner.st_uid == 0 else Account(f"user {owner.st_uid}", owner.st_uid, owner.st_gid)
+
+
+def socket_directory(data: Path, account: Account | None) -> Path:
+    """A 0700 directory for sockets: `<data>/run`, or a short one in the system's temporary directory.
+
+    The short one is for paths over the kernel's limit, with characters a connection string would trip over, or that
+    the server's user cannot enter.
+    """
+    near = data / "run"
+    if _fits_a_socket(near):
+        near.mkdir(mode=0o700, exist_ok=True)
+        _hand_over(near, account)
+        near.chmod(0o700)
+        if _may_enter(near, account):
+            return near.resolve()
+    name = f"convene-{_digest(data)}-{account.uid if account else os.geteuid()}"
+    for parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108
+        short = parent / name
+        if not _fits_a_socket(short):
+            continue
+        short.mkdir(mode=0o700, exist_ok=True)
+        found = short.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.uid if account else -1}:
+            raise EmbeddedError(f"{short} belongs to somebody else: remove it, or choose another --data directory")
+        short.chmod(0o700)
+        _hand_over(short, account)
+        if _may_enter(short, account):
+            return short
+    raise EmbeddedError("no directory for the servers' sockets: set TMPDIR to a short path that all users can enter")
+
+
+def packaged_program(package: str, tree: str, program: str, account: Account | None) -> Path | None:
+    """The program `<package>/<tree>/bin/<program>`, executable for the account; None where the package is missing.
+
+    The package is located, not imported: importing it may start or patch things. Where the account cannot reach the
+    virtual environment, the tree is copied once below /var/tmp.
+    """
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    root = Path(spec.origin).parent / tree
+    if not (root / "bin" / program).is_file():
+        return None
+    if _runs(root / "bin" / program, account):
+        return root / "bin" / program
+    if account is None:
+        raise EmbeddedError(f"{root / 'bin' / program} does not run on this machine: give DATABASE_URL and REDIS_URL")
+    return _copied(root, package) / "bin" / program
+
+
+def _copied(root: Path, package: str) -> Path:
+    try:
+        label = f"{package}-{version(package.replace('_', '-'))}"
+    except PackageNotFoundError:
+        label = f"{package}-{_digest(root)}"
+    copy = _FAR_PLACE / f"convene-{label}"
+    if copy.is_symlink() or (copy.exists() and (copy.stat().st_uid != 0 or copy.stat().st_mode & 0o022)):
+        raise EmbeddedError(f"{copy} was not made by root: remove it and start again")
+    wanted = {path.relative_to(root) for path in root.rglob("*")}
+    if copy.exists() and all((copy / path).exists() for path in wanted):
+        return copy
+    fresh = Path(tempfile.mkdtemp(prefix="convene-", dir=_FAR_PLACE))
+    # shutil.copy, not copy2: with the old times a cleaner of /var/tmp would take the files away at once.
+    shutil.copytree(root, fresh, dirs_exist_ok=True, symlinks=True, copy_function=shutil.copy)
+    for path in (fresh, *fresh.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+    if copy.exists():
+        shutil.rmtree(copy)
+    fresh.rename(copy)
+    return copy
+
+
+def _hand_over(directory: Path, account: Account | None) -> None:
+    if account is None:
+        return
+    for path in (directory, *directory.rglob("*")):
+        if path.lstat().st_uid != account.uid:
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
+def _may_enter(directory: Path, account: Account | None) -> bool:
+    return account is None or run(["/bin/sh", "-c", 'cd "$1"', "sh", directory], account=account).returncode == 0
+
+
+def _runs(program: Path, account: Account | None) -> bool:
+    return run([program, "--version"], account=account).returncode == 0
+
+
+def _fits_a_socket(directory: Path) -> bool:
+    text = str(directory.absolute())
+    return len(text) + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH and _PLAIN_PATH.fullmatch(text) is not None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]

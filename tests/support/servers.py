@@ -1,0 +1,64 @@
+"""Real servers for tests, in directories of their own, ended with the test run even when it is killed."""
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
+from infrastructure.embedded.processes import unprivileged_account
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A short directory that an unprivileged server may enter (pytest's own is closed to everyone but root)."""
+    directory = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
+    account = unprivileged_account()
+    if account:
+        os.chown(directory, account.uid, account.gid)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_postgres(*databases: str) -> Iterator[EmbeddedPostgres]:
+    """A fresh PostgreSQL without crash safety; `databases` default to `convene` and `convene_crm`, both empty.
+
+    `server.dsn("convene")` connects as the application's role, `server.superuser_dsn()` as the superuser.
+    """
+    with temporary_directory() as directory:
+        server = EmbeddedPostgres(
+            directory, directory, databases=databases or ("convene", "convene_crm"), durable=False
+        )
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def running_redis() -> Iterator[EmbeddedRedis]:
+    """A fresh, empty Redis; `server.url` connects."""
+    with temporary_directory() as directory:
+        server = EmbeddedRedis(directory)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on just now, below the range of outgoing connections."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
