@@ -1,0 +1,192 @@
+"""What the core remembers. One unit of work is one transaction; what is not committed never happened."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+from uuid import UUID
+
+from domain.bookings import Booking, BookingId
+from domain.events import Event, EventId, EventPlan
+from domain.messages import Destination, Fact, MessageId
+from domain.payments import PaymentId, PaymentStatus
+from domain.users import LoginId, Role, User, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    user: User
+    password_hash: str | None
+
+
+class Users(Protocol):
+    async def add(self, *, email: str, name: str, role: Role, password_hash: str, now: datetime) -> User:
+        """Raises `EmailTaken`."""
+        ...
+
+    async def get(self, user_id: UserId) -> User:
+        """Raises `UserNotFound`."""
+        ...
+
+    async def find_credentials(self, email: str) -> Credentials | None: ...
+
+    async def save(self, user: User) -> None: ...
+
+    async def set_password(self, user_id: UserId, password_hash: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A stored refresh token. The tokens of one login are a family: each is the successor of the one before."""
+
+    login_id: LoginId
+    user_id: UserId
+    expires_at: datetime
+    is_retired: bool
+    login_is_over: bool
+
+
+class Logins(Protocol):
+    async def start(self, user_id: UserId, now: datetime) -> LoginId: ...
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None: ...
+
+    async def end_all(self, user_id: UserId, now: datetime, *, reason: str) -> None: ...
+
+    async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None: ...
+
+    async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
+        """Locked until the unit of work ends: of many who refresh with one token, one goes first."""
+        ...
+
+    async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None: ...
+
+
+class Events(Protocol):
+    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event: ...
+
+    async def get(self, event_id: EventId) -> Event:
+        """Locked until the unit of work ends. Raises `EventNotFound`."""
+        ...
+
+    async def save(self, event: Event) -> None: ...
+
+    async def hide(self, event_id: EventId, now: datetime) -> None: ...
+
+
+class Bookings(Protocol):
+    async def find_event_id(self, booking_id: BookingId) -> EventId | None:
+        """Which event a booking is for. Who changes both locks the event first, so that no two wait for each other."""
+        ...
+
+    async def get(self, booking_id: BookingId) -> Booking:
+        """Locked until the unit of work ends. Raises `BookingNotFound`."""
+        ...
+
+    async def save(self, booking: Booking) -> None: ...
+
+    async def free_place(self, event_id: EventId) -> None: ...
+
+    async def cancel_all(self, event_id: EventId, now: datetime) -> int:
+        """Cancels every live booking of the event; answers how many."""
+        ...
+
+
+class Messages(Protocol):
+    """Writes what is owed, with the state of this very transaction."""
+
+    async def owe_for_booking(self, fact: Fact, booking_id: BookingId, *, reason: str | None = None) -> None: ...
+
+    async def owe_for_bookings_of(
+        self, fact: Fact, event_id: EventId, *, cancelled_at: datetime | None = None, reason: str | None = None
+    ) -> None:
+        """For every live booking of the event, or for every one that was cancelled at that very moment."""
+        ...
+
+    async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
+
+
+class UnitOfWork(Protocol):
+    """Rolls back unless `commit` was reached."""
+
+    users: Users
+    logins: Logins
+    events: Events
+    bookings: Bookings
+    messages: Messages
+
+    async def commit(self) -> None: ...
+
+
+class OpenUnitOfWork(Protocol):
+    def __call__(self) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBooking:
+    """A booking as it was just made, with what its maker wants to see of it."""
+
+    id: BookingId
+    reference: str
+    payment_status: PaymentStatus
+    payment_id: PaymentId | None
+    notes: str | None
+    created_at: datetime
+    user_id: UserId
+    user_name: str
+    user_email: str
+    event_id: EventId
+    event_title: str
+    price: Decimal
+    currency: str
+
+
+class Places(Protocol):
+    """The scarce thing itself. `take` is one atomic step, whatever else happens at the same time."""
+
+    async def take(
+        self, *, event_id: EventId, user_id: UserId, notes: str | None, now: datetime, request_id: str | None
+    ) -> PlacedBooking | None:
+        """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take.
+
+        Raises `AlreadyBooked` when the person's own booking of the same event won the race.
+        """
+        ...
+
+    async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
+        """The event as it is now, and whether this person has a live booking of it; for saying why not."""
+        ...
+
+    async def keep_checkout(self, payment_id: PaymentId, url: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One row of the outbox, for an operator's eyes."""
+
+    id: MessageId
+    destination: Destination
+    fact: Fact
+    lane: str
+    status: str
+    attempts: int
+    occurred_at: datetime
+    due_at: datetime
+    last_error: str | None
+
+
+class DeadLetters(Protocol):
+    async def list(
+        self, *, status: str | None, destination: str | None, since: datetime | None, limit: int
+    ) -> "list[Letter]": ...
+
+    async def show(self, message_id: UUID) -> dict[str, object]:
+        """Everything kept about a message, its attempts included. Raises `MessageNotFound`."""
+        ...
+
+    async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int: ...
+
+    async def discard(self, *, message_id: UUID) -> None:
+        """Raises `MessageNotFound`, `MessageNotDead`."""
+        ...

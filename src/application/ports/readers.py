@@ -1,0 +1,126 @@
+"""What is only looked at: plain read models, each page from one query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, Protocol, TypeVar
+
+from domain.bookings import BookingId, BookingStatus
+from domain.events import EventId, EventStatus, EventType
+from domain.payments import PaymentStatus
+from domain.users import LoginId, User, UserId
+
+T = TypeVar("T")
+
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """`after` is the opaque cursor of the page before."""
+
+    limit: int = MAX_PAGE
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """`next` is the cursor of the page that follows; None on the last."""
+
+    items: Sequence[T]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    id: EventId
+    title: str
+    description: str
+    event_type: EventType
+    category: str | None
+    starts_at: datetime
+    ends_at: datetime
+    location: str | None
+    virtual_link: str | None
+    capacity: int
+    booked: int
+    price: Decimal
+    currency: str
+    status: EventStatus
+    facilitator_id: UserId
+    facilitator_name: str
+    facilitator_email: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BookingView:
+    id: BookingId
+    reference: str
+    status: BookingStatus
+    payment_status: PaymentStatus
+    payment_id: str | None
+    payment_reference: str | None
+    notes: str | None
+    created_at: datetime
+    cancelled_at: datetime | None
+    user_id: UserId
+    user_name: str
+    user_email: str
+    user_phone: str | None
+    event: EventView
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """`kind` matches the event's type or its category, ignoring case. `active` None means what can be had: active and
+    not yet over. `facilitator_id` narrows to one person's events."""
+
+    kind: str | None = None
+    facilitator_id: UserId | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BookingFilter:
+    status: BookingStatus | None = None
+    payment_status: PaymentStatus | None = None
+
+
+class EventReader(Protocol):
+    async def get(self, event_id: EventId) -> EventView:
+        """Raises `EventNotFound`."""
+        ...
+
+    async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
+        """The next to begin first. Raises `Invalid` for a cursor it did not make."""
+        ...
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
+        """All of them, cancelled and past ones included, the latest start first."""
+        ...
+
+
+class BookingReader(Protocol):
+    async def get(self, booking_id: BookingId) -> BookingView:
+        """Raises `BookingNotFound`."""
+        ...
+
+    async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
+        """Newest first."""
+        ...
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
+        """Newest first, cancelled ones included."""
+        ...
+
+
+class ActorReader(Protocol):
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        """The user, while that login lasts."""
+        ...
+
+
+class Health(Protocol):
+    async def database_answers(self) -> bool: ...

@@ -1,0 +1,165 @@
+"""Gatherings a facilitator offers, and who may have a place in them."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.money import Money
+from domain.texts import line, prose
+from domain.times import Interval
+from domain.users import User, UserId
+
+EventId = NewType("EventId", int)
+
+MAX_CAPACITY = 1_000_000
+
+
+class EventType(StrEnum):
+    SESSION = "session"
+    WORKSHOP = "workshop"
+    RETREAT = "retreat"
+
+
+class EventStatus(StrEnum):
+    ACTIVE = "active"
+    CANCELLED = "cancelled"
+
+
+class EventNotFound(NotFound):
+    code = "event_not_found"
+    message = "Event not found"
+
+
+class EventFull(Conflict):
+    code = "event_full"
+    message = "Event is full"
+
+
+class EventCancelled(Conflict):
+    code = "event_cancelled"
+    message = "Event is cancelled"
+
+
+class EventStarted(Conflict):
+    code = "event_started"
+    message = "Event has already started"
+
+
+class AlreadyBooked(Conflict):
+    code = "already_booked"
+    message = "You have already booked this event"
+
+
+class NotYourEvent(Forbidden):
+    code = "not_your_event"
+    message = "You can only manage your own events"
+
+
+class CapacityBelowBookings(Conflict):
+    code = "capacity_below_bookings"
+    message = "There are more bookings than that"
+
+
+@dataclass(frozen=True, slots=True)
+class EventPlan:
+    """What a facilitator says about an event; refuses nonsense whoever made it."""
+
+    title: str
+    interval: Interval
+    capacity: int
+    price: Money
+    event_type: EventType = EventType.SESSION
+    description: str = ""
+    category: str | None = None
+    location: str | None = None
+    virtual_link: str | None = None
+
+    def __post_init__(self) -> None:
+        tidy = object.__setattr__
+        tidy(self, "title", line("title", self.title, at_most=200))
+        tidy(self, "description", prose("description", self.description, at_most=10_000))
+        tidy(self, "category", _optional_line("category", self.category, 80))
+        tidy(self, "location", _optional_line("location", self.location, 300))
+        tidy(self, "virtual_link", _link(self.virtual_link))
+        if not 1 <= self.capacity <= MAX_CAPACITY:
+            raise Invalid({"max_participants": f"Must be between 1 and {MAX_CAPACITY}"})
+
+    def moved_from(self, earlier: "EventPlan") -> bool:
+        """Whether people who booked must hear of it: the time or the place is another."""
+        return (self.interval, self.location, self.virtual_link) != (
+            earlier.interval,
+            earlier.location,
+            earlier.virtual_link,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`booked` counts live bookings. `revision` grows with every change people must hear of and is the SEQUENCE of
+    their calendar entries (RFC 5546); `version` grows with every change at all, so that a late message is known."""
+
+    id: EventId
+    facilitator_id: UserId
+    plan: EventPlan
+    booked: int
+    status: EventStatus
+    revision: int
+    version: int
+    created_at: datetime
+
+    def refuse_booking(self, now: datetime, *, already_booked: bool) -> None:
+        """Raises why this person cannot have a place now; returns when they can.
+
+        The booking statement applies the same rule inside the database; a test holds the two against each other.
+        """
+        if self.status is EventStatus.CANCELLED:
+            raise EventCancelled
+        if self.plan.interval.starts_at <= now:
+            raise EventStarted
+        if already_booked:
+            raise AlreadyBooked
+        if self.booked >= self.plan.capacity:
+            raise EventFull
+
+    def require_manager(self, user: User) -> None:
+        if not (user.can_facilitate and (user.id == self.facilitator_id or user.role == "admin")):
+            raise NotYourEvent
+
+    def replanned(self, plan: EventPlan, now: datetime) -> "Event":
+        """The event with another plan. Raises when it is over or cancelled, has more bookings than places, would begin
+        in the past, or would change the price's currency while people hold bookings."""
+        if self.status is EventStatus.CANCELLED:
+            raise EventCancelled
+        if plan.capacity < self.booked:
+            raise CapacityBelowBookings
+        if plan.interval != self.plan.interval:
+            refuse_past(plan.interval, now)
+            if self.plan.interval.starts_at <= now:
+                raise EventStarted
+        moved = plan.moved_from(self.plan)
+        return replace(self, plan=plan, version=self.version + 1, revision=self.revision + moved)
+
+    def cancelled(self) -> "Event":
+        if self.status is EventStatus.CANCELLED:
+            raise EventCancelled
+        return replace(
+            self, status=EventStatus.CANCELLED, booked=0, version=self.version + 1, revision=self.revision + 1
+        )
+
+
+def refuse_past(interval: Interval, now: datetime) -> None:
+    if interval.starts_at <= now:
+        raise Invalid({"start_datetime": "Must be in the future"})
+
+
+def _optional_line(field: str, text: str | None, at_most: int) -> str | None:
+    return (line(field, text, at_most=at_most, at_least=0) or None) if text is not None else None
+
+
+def _link(text: str | None) -> str | None:
+    link = _optional_line("virtual_link", text, 2_000)
+    if link is not None and not link.startswith(("https://", "http://")):
+        raise Invalid({"virtual_link": "Must be an http or https address"})
+    return link

@@ -1,0 +1,109 @@
+"""What is owed to the world: a message is one fact for one destination, written with the change that caused it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, NewType
+from uuid import UUID
+
+from domain.errors import Conflict, NotFound
+
+MessageId = NewType("MessageId", UUID)
+
+
+class Destination(StrEnum):
+    CRM = "crm"
+    EMAIL = "email"
+
+
+class Fact(StrEnum):
+    """What happened. To the person who booked, or to an event as such."""
+
+    BOOKING_CREATED = "booking_created"
+    BOOKING_CANCELLED = "booking_cancelled"
+    BOOKING_MOVED = "booking_moved"
+    EVENT_UPDATED = "event_updated"
+    EVENT_CANCELLED = "event_cancelled"
+
+
+OWED: dict[Fact, tuple[Destination, ...]] = {
+    Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL),
+    Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL),
+    Fact.BOOKING_MOVED: (Destination.EMAIL,),
+    Fact.EVENT_UPDATED: (Destination.CRM,),
+    Fact.EVENT_CANCELLED: (Destination.CRM,),
+}
+
+
+class MessageStatus(StrEnum):
+    """`pending` until `delivered`; `dead` when it cannot be delivered as it is, until an operator replays it or
+    decides that it is `discarded`."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    DISCARDED = "discarded"
+
+
+class MessageNotFound(NotFound):
+    code = "message_not_found"
+    message = "Message not found"
+
+
+class MessageNotDead(Conflict):
+    code = "message_not_dead"
+    message = "Only dead messages can be replayed or discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A claimed message. `snapshot` is the booking and the event as they were when the fact happened;
+    `attempt` counts from 1; `lane` orders the messages of one booking, or of one event, for one destination."""
+
+    id: MessageId
+    destination: Destination
+    lane: str
+    fact: Fact
+    snapshot: dict[str, Any]
+    attempt: int
+    occurred_at: datetime
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The destination has taken it over. `answer` is what it said, cut short."""
+
+    answer: str = ""
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Not delivered. `permanent`: sending the same again cannot help. `retry_after`: the destination asked for it."""
+
+    reason: str
+    permanent: bool = False
+    status_code: int | None = None
+    retry_after: timedelta | None = None
+
+
+Outcome = Delivered | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """Delays before each attempt, the first one included: at once, 5 s, 5 min, ... (Standard Webhooks, Svix).
+
+    A delay is spread by up to `jitter` in either direction, so that an outage does not end in a stampede.
+    """
+
+    delays: tuple[timedelta, ...]
+    jitter: float = 0.1
+
+    def next_delay(self, attempts: int, luck: float) -> timedelta | None:
+        """How long to wait after `attempts` failed ones; None when there is nothing left to try.
+        `luck` lies in [0, 1) and is drawn by the caller."""
+        if attempts >= len(self.delays):
+            return None
+        return self.delays[attempts] * (1 + self.jitter * (2 * luck - 1))

@@ -1,0 +1,69 @@
+"""Amounts with their currency. `Decimal` inside, never a float; minor units only at a gateway's edge."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from domain.errors import Invalid
+
+# ISO 4217:2015 with amendments up to No. 177; minor-unit exponents that are not 2.
+EXPONENTS = {
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys("CLF UYW".split(), 4),
+}
+TWO_DECIMALS = frozenset(
+    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP "
+    "CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES "
+    "KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK "
+    "NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB "
+    "TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD YER ZAR ZMW ZWG".split()
+)
+CURRENCIES = TWO_DECIMALS | EXPONENTS.keys()
+
+MAX_AMOUNT = Decimal(10) ** 10
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """A finite, non-negative amount with at most the currency's own number of decimals.
+
+    Raises `Invalid` (fields `price` and `currency`) for anything else: NaN, infinity, a negative amount, an unknown
+    currency, a fraction smaller than the currency's minor unit, or more than 10^10.
+    """
+
+    amount: Decimal
+    currency: str
+
+    def __post_init__(self) -> None:
+        if self.currency not in CURRENCIES:
+            raise Invalid({"currency": "Must be an ISO 4217 code such as INR"})
+        if not self.amount.is_finite():
+            raise Invalid({"price": "Must be a finite number"})
+        if self.amount < 0:
+            raise Invalid({"price": "Must not be negative"})
+        if self.amount > MAX_AMOUNT:
+            raise Invalid({"price": f"Must be at most {MAX_AMOUNT:,}"})
+        places = exponent(self.currency)
+        if self.amount != round(self.amount, places):
+            raise Invalid({"price": f"{self.currency} has {places} decimal places"})
+        object.__setattr__(self, "amount", abs(round(self.amount, places)))
+
+    @property
+    def is_zero(self) -> bool:
+        return self.amount == 0
+
+    @property
+    def minor_units(self) -> int:
+        return int(self.amount.scaleb(exponent(self.currency)))
+
+    @classmethod
+    def from_minor_units(cls, units: int, currency: str) -> "Money":
+        return cls(Decimal(units).scaleb(-exponent(currency)), currency)
+
+    def __str__(self) -> str:
+        return f"{self.amount:,.{exponent(self.currency)}f} {self.currency}"
+
+
+def exponent(currency: str) -> int:
+    """How many decimals the currency has: 2 for INR, 0 for JPY, 3 for KWD."""
+    return EXPONENTS.get(currency, 2)

@@ -1,0 +1,115 @@
+"""People with an account: who they are, what role they have, which passwords are good enough."""
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from domain.errors import Conflict, Invalid, NotFound, Unauthenticated
+
+UserId = NewType("UserId", int)
+LoginId = NewType("LoginId", UUID)
+
+
+class Role(StrEnum):
+    USER = "user"
+    FACILITATOR = "facilitator"
+    ADMIN = "admin"
+
+
+SELF_ASSIGNABLE_ROLES = frozenset({Role.USER, Role.FACILITATOR})
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+    message = "Email already exists"
+
+
+class InvalidCredentials(Unauthenticated):
+    code = "invalid_credentials"
+    message = "Invalid credentials"
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+    message = "User not found"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """`token_version` grows whenever every token given out so far must stop working:
+    log-out everywhere, a new password, another role, a deactivation."""
+
+    id: UserId
+    uuid: UUID
+    email: str
+    name: str
+    role: Role
+    phone: str | None
+    is_active: bool
+    is_verified: bool
+    token_version: int
+    created_at: datetime
+
+    @property
+    def can_facilitate(self) -> bool:
+        return self.role in {Role.FACILITATOR, Role.ADMIN}
+
+
+class PasswordPolicy(StrEnum):
+    """`contract`: 8 to 128 characters, any of them, because the published documents register `password123`.
+    `strict`: NIST SP 800-63B-4 for a password that is the only factor: at least 15, and none that is easily guessed."""
+
+    CONTRACT = "contract"
+    STRICT = "strict"
+
+
+MAX_NAME = 120
+MAX_PASSWORD = 128
+MIN_PASSWORD = {PasswordPolicy.CONTRACT: 8, PasswordPolicy.STRICT: 15}
+
+
+def normalised_password(password: str) -> str:
+    """NFKC, so that one password typed on two keyboards is one password (NIST SP 800-63B, 3.1.1.2)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def acceptable_password(password: str, policy: PasswordPolicy, *, context: tuple[str, ...] = ()) -> str:
+    """The password in its stored form. `context` holds words an attacker would try first: the name, the e-mail.
+
+    Raises `Invalid` naming the field `password`.
+    """
+    if len(password) > 4 * MAX_PASSWORD:
+        raise Invalid({"password": f"Must be at most {MAX_PASSWORD} characters"})
+    password = normalised_password(password)
+    least = MIN_PASSWORD[policy]
+    if not least <= len(password) <= MAX_PASSWORD:
+        raise Invalid({"password": f"Must have {least} to {MAX_PASSWORD} characters"})
+    if policy is PasswordPolicy.STRICT and _is_easily_guessed(password, context):
+        raise Invalid({"password": "Is too easy to guess"})
+    return password
+
+
+_RUNS = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "01234567890123456789",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qazwsxedcrfvtgbyhnujmikolp",
+)
+_COMMON_WORDS = ("password", "passwort", "letmein", "iloveyou", "welcome", "admin", "convene", "booking", "qwerty")
+
+
+def _is_easily_guessed(password: str, context: tuple[str, ...]) -> bool:
+    """At 15 characters and more, guessable passwords are runs, repetitions and common words strung together: what is
+    left after taking those away must still be something."""
+    rest = password.casefold()
+    parts = {part for text in context for part in text.casefold().replace("@", " ").replace(".", " ").split()}
+    for word in sorted({*_COMMON_WORDS, *(part for part in parts if len(part) > 2)}, key=len, reverse=True):
+        rest = rest.replace(word, "")
+    for run in (*_RUNS, *(run[::-1] for run in _RUNS)):
+        for size in range(len(run), 3, -1):
+            for start in range(len(run) - size + 1):
+                rest = rest.replace(run[start : start + size], "")
+    return len(rest) < 6 or len(set(rest)) < 5
