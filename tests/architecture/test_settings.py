@@ -1,0 +1,102 @@
+"""The settings: parsed once, wrong ones named in one line, secrets never shown."""
+
+from pathlib import Path
+
+import pytest
+
+from infrastructure.settings import PUBLISHED_SECRETS, SECRETS, Settings, SettingsError, load_settings
+
+GOOD = {
+    "DATABASE_URL": "postgresql://u:pass-word@db:5432/convene",
+    "REDIS_URL": "redis://redis:6379/0",
+    "JWT_SECRET_KEY": "j" * 32,
+    "CRM_BEARER_TOKEN": "a-token",
+}
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    settings = load_settings(GOOD)
+    assert settings.jwt_expires_hours == 24
+    assert settings.delivery_retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 36000)
+    assert settings.trusted_proxies == ()
+    assert settings.smtp_url is None
+    assert settings.convene_data == Path("var").absolute()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg"])
+def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> None:
+    settings = load_settings(GOOD | {"DATABASE_URL": f"{scheme}://u@db/convene"})
+    assert settings.database_url == "postgresql://u@db/convene"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("DATABASE_URL", "sqlite:///booking_system.db"),
+        ("DATABASE_URL", "postgresql://db:5432"),
+        ("DATABASE_URL", "postgresql://db:port/convene"),
+        ("REDIS_URL", "memcached://x"),
+        ("REDIS_URL", ""),
+        ("JWT_SECRET_KEY", ""),
+        ("JWT_SECRET_KEY", "j" * 31),
+        ("JWT_EXPIRES_HOURS", "0"),
+        ("JWT_EXPIRES_HOURS", "²"),
+        ("JWT_EXPIRES_HOURS", "9" * 5000),
+        ("REFRESH_TOKEN_ROTATION", "maybe"),
+        ("PASSWORD_POLICY", "lax"),
+        ("CRM_SERVICE_URL", "localhost:5001"),
+        ("CRM_SERVICE_URL", "http://[::1"),
+        ("CRM_BEARER_TOKEN", ""),
+        ("SMTP_URL", "mail.example.com"),
+        ("MAIL_FROM", "nobody"),
+        ("MAIL_FROM", "a@b.example\nBcc: c@d.example"),
+        ("CORS_ALLOWED_ORIGINS", "app.example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/path"),
+        ("DEFAULT_CURRENCY", "rupee"),
+        ("PAYMENT_PROVIDER", "stripe"),
+        ("DELIVERY_RETRY_SCHEDULE", "0,five"),
+        ("DELIVERY_RETRY_SCHEDULE", ","),
+        ("DELIVERY_SIGNING_SECRETS", "short"),
+        ("TRUSTED_PROXIES", "proxy.local"),
+        ("DATABASE_POOL_SIZE", "-1"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings(GOOD | {name: value})
+    text = str(refusal.value)
+    assert text.startswith(name)
+    assert "\n" not in text
+    if name in SECRETS and value:
+        assert value not in text
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN"])
+@pytest.mark.parametrize("value", sorted(PUBLISHED_SECRETS))
+def test_a_published_secret_stops_the_start_outside_the_embedded_mode(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is an example"):
+        load_settings(GOOD | {name: value})
+
+
+def test_the_embedded_mode_uses_given_secrets_as_they_are() -> None:
+    given = GOOD | {"CONVENE_EMBEDDED": "1", "JWT_SECRET_KEY": "jwtsecretkey", "CRM_BEARER_TOKEN": "super-crm-token"}
+    assert load_settings(given).crm_bearer_token == "super-crm-token"
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k" * 40 + "\n")
+    given = {name: value for name, value in GOOD.items() if name != "JWT_SECRET_KEY"}
+    assert load_settings(given | {"JWT_SECRET_KEY_FILE": str(tmp_path / "key")}).jwt_secret_key == "k" * 40
+    with pytest.raises(SettingsError, match="JWT_SECRET_KEY and JWT_SECRET_KEY_FILE are both set"):
+        load_settings(GOOD | {"JWT_SECRET_KEY_FILE": str(tmp_path / "key")})
+    with pytest.raises(SettingsError, match="JWT_SECRET_KEY_FILE: .*cannot be read"):
+        load_settings(given | {"JWT_SECRET_KEY_FILE": str(tmp_path / "absent")})
+
+
+def test_no_secret_shows_when_the_settings_are_printed() -> None:
+    shown = repr(load_settings(GOOD))
+    assert "jwt_secret_key=***" in shown
+    assert not any(GOOD[name] in shown for name in GOOD)
+    assert {name.lower() for name in SECRETS} <= set(Settings.__struct_fields__)
