@@ -1,0 +1,109 @@
+"""Events as aggregates."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+import asyncpg
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.money import Money
+from domain.times import Interval
+from domain.users import UserId
+from infrastructure.database.tables import EventRow
+
+
+class PostgresEvents:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event:
+        row = EventRow(facilitator_id=facilitator_id, created_at=now, **_columns(plan))
+        self._session.add(row)
+        await self._session.flush()
+        await self._session.refresh(row)
+        return _event(row)
+
+    async def get(self, event_id: EventId) -> Event:
+        row = await self._session.scalar(
+            select(EventRow)
+            .where(EventRow.id == event_id, EventRow.hidden_at.is_(None))
+            .with_for_update(key_share=True)
+        )
+        if row is None:
+            raise EventNotFound
+        return _event(row)
+
+    async def save(self, event: Event) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event.id)
+            .values(
+                booked=event.booked,
+                status=event.status,
+                revision=event.revision,
+                version=event.version,
+                **_columns(event.plan),
+            )
+        )
+
+    async def hide(self, event_id: EventId, now: datetime) -> None:
+        await self._session.execute(update(EventRow).where(EventRow.id == event_id).values(hidden_at=now))
+
+
+def event_of_record(record: asyncpg.Record) -> Event:
+    return _event(_Columns(record))
+
+
+class _EventColumns(Protocol):
+    """The columns of `events`, whichever driver brought them."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class _Columns:
+    def __init__(self, record: asyncpg.Record) -> None:
+        self._record = record
+
+    def __getattr__(self, name: str) -> Any:
+        return self._record[name]
+
+
+def _columns(plan: EventPlan) -> dict[str, Any]:
+    return {
+        "title": plan.title,
+        "description": plan.description,
+        "event_type": plan.event_type,
+        "category": plan.category,
+        "starts_at": plan.interval.starts_at,
+        "ends_at": plan.interval.ends_at,
+        "location": plan.location,
+        "virtual_link": plan.virtual_link,
+        "capacity": plan.capacity,
+        "price": plan.price.amount,
+        "currency": plan.price.currency,
+    }
+
+
+def _event(row: _EventColumns | EventRow) -> Event:
+    return Event(
+        id=EventId(row.id),
+        facilitator_id=UserId(row.facilitator_id),
+        plan=EventPlan(
+            title=row.title,
+            interval=Interval(row.starts_at, row.ends_at),
+            capacity=row.capacity,
+            price=Money(row.price, row.currency),
+            event_type=EventType(row.event_type),
+            description=row.description,
+            category=row.category,
+            location=row.location,
+            virtual_link=row.virtual_link,
+        ),
+        booked=row.booked,
+        status=EventStatus(row.status),
+        revision=row.revision,
+        version=row.version,
+        created_at=row.created_at,
+    )

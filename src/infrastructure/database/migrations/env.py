@@ -1,0 +1,13 @@
+"""Alembic's entry: runs inside the connection and transaction that `migrations` opened."""
+
+from alembic import context
+from sqlalchemy import text
+
+from infrastructure.database.migrations import ADVISORY_LOCK
+from infrastructure.database.tables import metadata
+
+connection = context.config.attributes["connection"]
+connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+context.run_migrations()

@@ -1,0 +1,102 @@
+"""Taking a place, in one statement: the hot path of the product.
+
+One round trip holds the hot event's row for as short as it can be held. The guard is the rule that
+`domain.events.Event.refuse_booking` states; CHECK `never_oversold` and the index `uq_bookings_one_live_place` stand
+behind it whatever this statement does. Why one statement and not a transaction of several: docs/decisions/0001.
+"""
+
+from datetime import datetime
+
+import asyncpg
+
+from application.ports.persistence import PlacedBooking
+from domain.bookings import BookingId
+from domain.events import AlreadyBooked, Event, EventId
+from domain.messages import Fact
+from domain.payments import PaymentId, PaymentStatus
+from domain.users import UserId
+from infrastructure.database import snapshots
+from infrastructure.database.engine import Database
+from infrastructure.database.events import event_of_record
+
+ONE_LIVE_PLACE = "uq_bookings_one_live_place"
+
+GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity
+      AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
+
+TAKE = f"""
+WITH e AS (
+    UPDATE events SET booked = booked + 1 WHERE id = $1 AND {GUARD}
+    RETURNING *
+), b AS (
+    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at)
+    SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4 FROM e
+    RETURNING *
+), asked AS (
+    INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at)
+    SELECT b.id, $6, e.price, e.currency, 'pending', $4 FROM b, e WHERE e.price > 0
+    RETURNING id
+), owed AS (
+    INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+    SELECT d.name, {snapshots.BOOKING_LANE}, '{Fact.BOOKING_CREATED}', s.snapshot, $5, $4
+    FROM b, e, users u, users f,
+         LATERAL (SELECT {snapshots.booking_snapshot()} AS snapshot) s,
+         {snapshots.destinations(Fact.BOOKING_CREATED)}
+    WHERE u.id = $2 AND f.id = e.facilitator_id
+)
+SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
+       e.id AS event_id, e.title AS event_title, e.price, e.currency, (SELECT id FROM asked) AS payment_id
+FROM b, e, users u WHERE u.id = $2
+"""  # noqa: S608 (composed of constants)
+
+
+class PostgresPlaces:
+    def __init__(self, database: Database, *, gateway: str, take: str = TAKE) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._take = take
+
+    async def take(
+        self, *, event_id: EventId, user_id: UserId, notes: str | None, now: datetime, request_id: str | None
+    ) -> PlacedBooking | None:
+        async with self._database.connection() as connection:
+            try:
+                row = await connection.fetchrow(self._take, event_id, user_id, notes, now, request_id, self._gateway)
+            except asyncpg.UniqueViolationError as error:
+                if error.constraint_name == ONE_LIVE_PLACE:
+                    raise AlreadyBooked from None
+                raise
+        return _placed(row, user_id) if row else None
+
+    async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT e.*, EXISTS (SELECT FROM bookings b
+                                       WHERE b.event_id = e.id AND b.user_id = $2 AND b.status <> 'cancelled') AS mine
+                   FROM events e WHERE e.id = $1 AND e.hidden_at IS NULL""",
+                event_id,
+                user_id,
+            )
+        return (event_of_record(row), row["mine"]) if row else None
+
+    async def keep_checkout(self, payment_id: PaymentId, url: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("UPDATE payments SET checkout_url = $2 WHERE id = $1", payment_id, url)
+
+
+def _placed(row: asyncpg.Record, user_id: UserId) -> PlacedBooking:
+    return PlacedBooking(
+        id=BookingId(row["id"]),
+        reference=row["reference"],
+        payment_status=PaymentStatus(row["payment_status"]),
+        payment_id=PaymentId(row["payment_id"]) if row["payment_id"] else None,
+        notes=row["notes"],
+        created_at=row["created_at"],
+        user_id=user_id,
+        user_name=row["user_name"],
+        user_email=row["user_email"],
+        event_id=EventId(row["event_id"]),
+        event_title=row["event_title"],
+        price=row["price"],
+        currency=row["currency"],
+    )

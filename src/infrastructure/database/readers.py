@@ -1,0 +1,261 @@
+"""What is only looked at, each page from one query."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from application.ports.readers import (
+    BookingFilter,
+    BookingView,
+    EventFilter,
+    EventView,
+    Page,
+    PageRequest,
+)
+from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.errors import Invalid, Unavailable
+from domain.events import EventId, EventNotFound, EventStatus, EventType
+from domain.payments import PaymentStatus
+from domain.users import LoginId, Role, User, UserId
+from infrastructure.database.engine import Database
+
+_EVENT = """
+    e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
+    e.virtual_link, e.capacity, e.booked, e.price, e.currency, e.status AS event_status,
+    e.created_at AS event_created_at, f.id AS facilitator_id, f.name AS facilitator_name, f.email AS facilitator_email
+"""
+_EVENTS = f"SELECT {_EVENT} FROM events e JOIN users f ON f.id = e.facilitator_id"  # noqa: S608
+_BOOKINGS = f"""
+    SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
+           u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
+           p.gateway_payment_id, p.gateway_reference, {_EVENT}
+    FROM bookings b
+    JOIN users u ON u.id = b.user_id
+    JOIN events e ON e.id = b.event_id
+    JOIN users f ON f.id = e.facilitator_id
+    LEFT JOIN LATERAL (SELECT * FROM payments WHERE booking_id = b.id ORDER BY id DESC LIMIT 1) p ON true
+"""  # noqa: S608 (composed of constants)
+
+
+class PostgresEventReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, event_id: EventId) -> EventView:
+        rows = await _fetch(self._database, f"{_EVENTS} WHERE e.id = $1 AND e.hidden_at IS NULL", event_id)
+        if not rows:
+            raise EventNotFound
+        return _event(rows[0])
+
+    async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
+        starts_at, event_id = _moment_and_id(page.after)
+        rows = await _fetch(
+            self._database,
+            f"""{_EVENTS}
+            WHERE e.hidden_at IS NULL
+              AND ($1::text IS NULL OR lower(e.event_type) = lower($1) OR lower(e.category) = lower($1))
+              AND ($2::bigint IS NULL OR e.facilitator_id = $2)
+              AND CASE WHEN $3::bool IS NULL THEN e.status = 'active' AND e.ends_at > $4
+                       ELSE (e.status = 'active') = $3 END
+              AND ($5::timestamptz IS NULL OR (e.starts_at, e.id) > ($5, $6::bigint))
+            ORDER BY e.starts_at, e.id LIMIT $7""",
+            filters.kind,
+            filters.facilitator_id,
+            filters.active,
+            now,
+            starts_at,
+            event_id,
+            page.limit + 1,
+        )
+        return _events_page(rows, page)
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
+        starts_at, event_id = _moment_and_id(page.after)
+        rows = await _fetch(
+            self._database,
+            f"""{_EVENTS}
+            WHERE e.facilitator_id = $1 AND e.hidden_at IS NULL
+              AND ($2::timestamptz IS NULL OR (e.starts_at, e.id) < ($2, $3::bigint))
+            ORDER BY e.starts_at DESC, e.id DESC LIMIT $4""",
+            facilitator_id,
+            starts_at,
+            event_id,
+            page.limit + 1,
+        )
+        return _events_page(rows, page)
+
+
+class PostgresBookingReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, booking_id: BookingId) -> BookingView:
+        rows = await _fetch(self._database, f"{_BOOKINGS} WHERE b.id = $1", booking_id)
+        if not rows:
+            raise BookingNotFound
+        return _booking(rows[0])
+
+    async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
+        rows = await _fetch(
+            self._database,
+            f"""{_BOOKINGS}
+            WHERE b.user_id = $1 AND ($2::text IS NULL OR b.status = $2)
+              AND ($3::text IS NULL OR b.payment_status = $3) AND ($4::bigint IS NULL OR b.id < $4)
+            ORDER BY b.id DESC LIMIT $5""",
+            user_id,
+            filters.status,
+            filters.payment_status,
+            _id(page.after),
+            page.limit + 1,
+        )
+        return _bookings_page(rows, page)
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
+        rows = await _fetch(
+            self._database,
+            f"""{_BOOKINGS} WHERE b.event_id = $1 AND ($2::bigint IS NULL OR b.id < $2)
+            ORDER BY b.id DESC LIMIT $3""",
+            event_id,
+            _id(page.after),
+            page.limit + 1,
+        )
+        return _bookings_page(rows, page)
+
+
+class PostgresActorReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
+                          u.created_at
+                   FROM users u JOIN logins l ON l.user_id = u.id
+                   WHERE u.id = $1 AND l.id = $2 AND l.ended_at IS NULL""",
+                user_id,
+                login_id,
+            )
+        if row is None:
+            return None
+        return User(
+            id=UserId(row["id"]),
+            uuid=row["uuid"],
+            email=row["email"],
+            name=row["name"],
+            role=Role(row["role"]),
+            phone=row["phone"],
+            is_active=row["is_active"],
+            is_verified=row["is_verified"],
+            token_version=row["token_version"],
+            created_at=row["created_at"],
+        )
+
+
+class PostgresHealth:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def database_answers(self) -> bool:
+        try:
+            await _fetch(self._database, "SELECT 1")
+        except Unavailable:
+            return False
+        return True
+
+
+async def _fetch(database: Database, query: str, *values: Any) -> "Sequence[asyncpg.Record]":
+    async with database.connection() as connection:
+        rows: Sequence[asyncpg.Record] = await connection.fetch(query, *values)
+        return rows
+
+
+def _event(row: asyncpg.Record) -> EventView:
+    return EventView(
+        id=EventId(row["event_id"]),
+        title=row["title"],
+        description=row["description"],
+        event_type=EventType(row["event_type"]),
+        category=row["category"],
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        location=row["location"],
+        virtual_link=row["virtual_link"],
+        capacity=row["capacity"],
+        booked=row["booked"],
+        price=row["price"],
+        currency=row["currency"],
+        status=EventStatus(row["event_status"]),
+        facilitator_id=UserId(row["facilitator_id"]),
+        facilitator_name=row["facilitator_name"],
+        facilitator_email=row["facilitator_email"],
+        created_at=row["event_created_at"],
+    )
+
+
+def _booking(row: asyncpg.Record) -> BookingView:
+    return BookingView(
+        id=BookingId(row["id"]),
+        reference=row["reference"],
+        status=BookingStatus(row["status"]),
+        payment_status=PaymentStatus(row["payment_status"]),
+        payment_id=row["gateway_payment_id"],
+        payment_reference=row["gateway_reference"],
+        notes=row["notes"],
+        created_at=row["created_at"],
+        cancelled_at=row["cancelled_at"],
+        user_id=UserId(row["user_id"]),
+        user_name=row["user_name"],
+        user_email=row["user_email"],
+        user_phone=row["user_phone"],
+        event=_event(row),
+    )
+
+
+def _events_page(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
+    events = [_event(row) for row in rows[: page.limit]]
+    more = len(rows) > page.limit
+    return Page(events, _cursor(f"{events[-1].starts_at.isoformat()} {events[-1].id}") if more else None)
+
+
+def _bookings_page(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[BookingView]:
+    bookings = [_booking(row) for row in rows[: page.limit]]
+    return Page(bookings, _cursor(str(bookings[-1].id)) if len(rows) > page.limit else None)
+
+
+def _cursor(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode()
+
+
+def _position(cursor: str) -> str:
+    return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
+
+
+def _id(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        return _bigint(_position(cursor))
+    except (binascii.Error, ValueError):
+        raise Invalid({"cursor": "Is not a cursor of this list"}) from None
+
+
+def _moment_and_id(cursor: str | None) -> tuple[datetime | None, int | None]:
+    if cursor is None:
+        return None, None
+    try:
+        moment, _, number = _position(cursor).partition(" ")
+        return datetime.fromisoformat(moment), _bigint(number)
+    except (binascii.Error, ValueError):
+        raise Invalid({"cursor": "Is not a cursor of this list"}) from None
+
+
+def _bigint(digits: str) -> int:
+    number = int(digits)
+    if not 0 <= number < 2**63:
+        raise ValueError(digits)
+    return number

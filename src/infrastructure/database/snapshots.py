@@ -1,0 +1,44 @@
+"""The state of a booking and its event, written into a message by the very statement that changes them."""
+
+from domain.messages import OWED, Fact
+
+_EVENT = """jsonb_build_object(
+    'id', e.id, 'title', e.title, 'description', e.description, 'event_type', e.event_type, 'category', e.category,
+    'starts_at', e.starts_at, 'ends_at', e.ends_at, 'location', e.location, 'virtual_link', e.virtual_link,
+    'capacity', e.capacity, 'booked', e.booked, 'price', e.price::text, 'currency', e.currency,
+    'status', e.status, 'revision', e.revision, 'version', e.version)"""
+
+_BOOKING = """jsonb_build_object(
+    'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
+    'created_at', b.created_at, 'cancelled_at', b.cancelled_at)"""
+
+
+def _person(alias: str) -> str:
+    return f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email)"
+
+
+def _snapshot(booking: str, user: str, reason: str) -> str:
+    return (
+        f"jsonb_build_object('booking', {booking}, 'user', {user}, 'event', {_EVENT}, "
+        f"'facilitator', {_person('f')}, 'reason', {reason})"
+    )
+
+
+def booking_snapshot(reason: str = "NULL::text") -> str:
+    """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`."""
+    return _snapshot(_BOOKING, _person("u"), reason)
+
+
+def event_snapshot() -> str:
+    """SQL for the snapshot of event `e` of facilitator `f`."""
+    return _snapshot("NULL", "NULL", "NULL")
+
+
+BOOKING_LANE = "'booking:' || b.id"
+EVENT_LANE = "'event:' || e.id"
+
+
+def destinations(fact: Fact) -> str:
+    """SQL for who is owed this fact, as rows of `d(name)`."""
+    names = ", ".join(f"'{destination}'" for destination in OWED[fact])
+    return f"unnest(ARRAY[{names}]) AS d(name)"

@@ -1,0 +1,211 @@
+"""The tables as SQLAlchemy rows. What the database itself refuses (an oversell, a double booking) is said here;
+`migrations/` builds the same, and a test compares the two."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from advanced_alchemy.base import DefaultBase
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Numeric,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+INSTANT = DateTime(timezone=True)
+NOW = text("now()")
+NEW_UUID = text("uuidv7()")
+
+
+def _identity() -> Mapped[int]:
+    return mapped_column(BigInteger, Identity(always=False), primary_key=True)
+
+
+class UserRow(DefaultBase):
+    __tablename__ = "users"
+
+    id: Mapped[int] = _identity()
+    uuid: Mapped[UUID] = mapped_column(Uuid, unique=True, server_default=NEW_UUID)
+    email: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    phone: Mapped[str | None] = mapped_column(Text)
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    is_verified: Mapped[bool] = mapped_column(server_default=text("false"))
+    token_version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+
+    __table_args__ = (CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),)
+
+
+class LoginRow(DefaultBase):
+    """One login is one family of refresh tokens; when it ends, every token of it is dead."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    started_at: Mapped[datetime] = mapped_column(INSTANT)
+    ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    end_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class RefreshTokenRow(DefaultBase):
+    __tablename__ = "refresh_tokens"
+
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    login_id: Mapped[UUID] = mapped_column(ForeignKey("logins.id"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+    retired_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class EventRow(DefaultBase):
+    __tablename__ = "events"
+
+    id: Mapped[int] = _identity()
+    facilitator_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    title: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    event_type: Mapped[str] = mapped_column(Text)
+    category: Mapped[str | None] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(INSTANT)
+    ends_at: Mapped[datetime] = mapped_column(INSTANT)
+    location: Mapped[str | None] = mapped_column(Text)
+    virtual_link: Mapped[str | None] = mapped_column(Text)
+    capacity: Mapped[int]
+    booked: Mapped[int] = mapped_column(server_default=text("0"))
+    price: Mapped[Decimal] = mapped_column(Numeric(16, 4))
+    currency: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, server_default="active")
+    revision: Mapped[int] = mapped_column(server_default=text("0"))
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+    hidden_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        CheckConstraint("booked BETWEEN 0 AND capacity", name="never_oversold"),
+        CheckConstraint("capacity > 0", name="capacity"),
+        CheckConstraint("ends_at > starts_at", name="interval"),
+        CheckConstraint("price >= 0", name="price"),
+        CheckConstraint("event_type IN ('session', 'workshop', 'retreat')", name="event_type"),
+        CheckConstraint("status IN ('active', 'cancelled')", name="status"),
+        Index("ix_events_upcoming", "starts_at", "id", postgresql_where=text("hidden_at IS NULL")),
+    )
+
+
+class BookingRow(DefaultBase):
+    __tablename__ = "bookings"
+
+    id: Mapped[int] = _identity()
+    reference: Mapped[str] = mapped_column(
+        Text,
+        Computed(
+            "'BK' || extract(year FROM created_at AT TIME ZONE 'UTC')::int::text "
+            "|| lpad(id::text, greatest(6, length(id::text)), '0')",
+            persisted=True,
+        ),
+        unique=True,
+    )
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    status: Mapped[str] = mapped_column(Text)
+    payment_status: Mapped[str] = mapped_column(Text)
+    notes: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+    cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        CheckConstraint("status IN ('confirmed', 'cancelled', 'completed')", name="status"),
+        CheckConstraint(
+            "payment_status IN ('pending', 'completed', 'failed', 'refunded', 'not_required')", name="payment_status"
+        ),
+        CheckConstraint("(status = 'cancelled') = (cancelled_at IS NOT NULL)", name="cancelled_at"),
+        Index(
+            "uq_bookings_one_live_place",
+            "event_id",
+            "user_id",
+            unique=True,
+            postgresql_where=text("status <> 'cancelled'"),
+        ),
+        Index("ix_bookings_event_id", "event_id", "id"),
+        Index("ix_bookings_user_id", "user_id", "id"),
+    )
+
+
+class PaymentRow(DefaultBase):
+    __tablename__ = "payments"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    booking_id: Mapped[int] = mapped_column(ForeignKey("bookings.id"), index=True)
+    gateway: Mapped[str] = mapped_column(Text)
+    amount: Mapped[Decimal] = mapped_column(Numeric(16, 4))
+    currency: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    gateway_payment_id: Mapped[str | None] = mapped_column(Text)
+    gateway_reference: Mapped[str | None] = mapped_column(Text)
+    checkout_url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="amount"),
+        CheckConstraint("status IN ('pending', 'completed', 'failed', 'refunded')", name="status"),
+    )
+
+
+class OutboxRow(DefaultBase):
+    """One thing owed to one destination. `due_at` is also the lease: a claim moves it ahead."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    destination: Mapped[str] = mapped_column(Text)
+    lane: Mapped[str] = mapped_column(Text)
+    fact: Mapped[str] = mapped_column(Text)
+    snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    occurred_at: Mapped[datetime] = mapped_column(INSTANT)
+    due_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+    claimed_by: Mapped[UUID | None] = mapped_column(Uuid)
+    settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'delivered', 'dead', 'discarded')", name="status"),
+        Index("ix_outbox_due", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
+        Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
+    )
+
+
+class DeliveryAttemptRow(DefaultBase):
+    __tablename__ = "delivery_attempts"
+
+    id: Mapped[int] = _identity()
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(INSTANT)
+    took_ms: Mapped[int]
+    result: Mapped[str] = mapped_column(Text)
+    status_code: Mapped[int | None]
+    detail: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (CheckConstraint("result IN ('delivered', 'failed')", name="result"),)
+
+
+metadata = DefaultBase.metadata

@@ -1,0 +1,48 @@
+"""One transaction, with a view of it for each aggregate."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.ports.persistence import Bookings, Events, Logins, Messages, UnitOfWork, Users
+from application.ports.system import Clock
+from infrastructure.database.bookings import PostgresBookings, PostgresMessages
+from infrastructure.database.engine import Database, database_away
+from infrastructure.database.events import PostgresEvents
+from infrastructure.database.users import PostgresLogins, PostgresUsers
+
+
+class PostgresUnitOfWork:
+    users: Users
+    logins: Logins
+    events: Events
+    bookings: Bookings
+    messages: Messages
+
+    def __init__(self, session: AsyncSession, messages: Messages) -> None:
+        self._session = session
+        self.users = PostgresUsers(session)
+        self.logins = PostgresLogins(session)
+        self.events = PostgresEvents(session)
+        self.bookings = PostgresBookings(session)
+        self.messages = messages
+
+    async def commit(self) -> None:
+        await self._session.commit()
+
+
+class UnitsOfWork:
+    """Opens units of work; what was not committed is rolled back when one is left."""
+
+    def __init__(self, database: Database, clock: Clock, request_id: Callable[[], str | None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._request_id = request_id
+
+    @contextlib.asynccontextmanager
+    async def __call__(self) -> AsyncIterator[UnitOfWork]:
+        with database_away():
+            async with self._database.session() as session:
+                messages = PostgresMessages(session, now=self._clock.now(), request_id=self._request_id())
+                yield PostgresUnitOfWork(session, messages)

@@ -1,0 +1,126 @@
+"""Accounts and their logins."""
+
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+from advanced_alchemy.exceptions import DuplicateKeyError
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.ports.persistence import Credentials, RefreshToken
+from domain.users import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from infrastructure.database.tables import LoginRow, RefreshTokenRow, UserRow
+
+
+class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
+    model_type = UserRow
+
+
+class PostgresUsers:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self._rows = _UserRows(session=session)
+
+    async def add(self, *, email: str, name: str, role: Role, password_hash: str, now: datetime) -> User:
+        row = UserRow(email=email, name=name, role=role, password_hash=password_hash, created_at=now)
+        try:
+            return _user(await self._rows.add(row, auto_refresh=True))
+        except DuplicateKeyError:
+            raise EmailTaken from None
+
+    async def get(self, user_id: UserId) -> User:
+        row = await self._rows.get_one_or_none(id=user_id)
+        if row is None:
+            raise UserNotFound
+        return _user(row)
+
+    async def find_credentials(self, email: str) -> Credentials | None:
+        row = await self._rows.get_one_or_none(email=email)
+        return Credentials(_user(row), row.password_hash) if row else None
+
+    async def save(self, user: User) -> None:
+        await self._session.execute(
+            update(UserRow)
+            .where(UserRow.id == user.id)
+            .values(
+                name=user.name,
+                phone=user.phone,
+                role=user.role,
+                is_active=user.is_active,
+                is_verified=user.is_verified,
+                token_version=user.token_version,
+            )
+        )
+
+    async def set_password(self, user_id: UserId, password_hash: str) -> None:
+        await self._session.execute(update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash))
+
+
+class PostgresLogins:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def start(self, user_id: UserId, now: datetime) -> LoginId:
+        row = LoginRow(user_id=user_id, started_at=now)
+        self._session.add(row)
+        await self._session.flush()
+        return LoginId(row.id)
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
+        await self._session.execute(
+            update(LoginRow)
+            .where(LoginRow.id == login_id, LoginRow.ended_at.is_(None))
+            .values(ended_at=now, end_reason=reason)
+        )
+
+    async def end_all(self, user_id: UserId, now: datetime, *, reason: str) -> None:
+        await self._session.execute(
+            update(LoginRow)
+            .where(LoginRow.user_id == user_id, LoginRow.ended_at.is_(None))
+            .values(ended_at=now, end_reason=reason)
+        )
+
+    async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
+        self._session.add(RefreshTokenRow(fingerprint=fingerprint, login_id=login_id, expires_at=expires_at))
+        await self._session.flush()
+
+    async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
+        found = await self._session.execute(
+            select(RefreshTokenRow, LoginRow)
+            .join(LoginRow, LoginRow.id == RefreshTokenRow.login_id)
+            .where(RefreshTokenRow.fingerprint == fingerprint)
+            .with_for_update()
+        )
+        row = found.one_or_none()
+        if row is None:
+            return None
+        token, login = row
+        return RefreshToken(
+            login_id=LoginId(cast(UUID, login.id)),
+            user_id=UserId(login.user_id),
+            expires_at=token.expires_at,
+            is_retired=token.retired_at is not None,
+            login_is_over=login.ended_at is not None,
+        )
+
+    async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None:
+        await self._session.execute(
+            update(RefreshTokenRow).where(RefreshTokenRow.fingerprint == fingerprint).values(retired_at=now)
+        )
+
+
+def _user(row: UserRow) -> User:
+    return User(
+        id=UserId(row.id),
+        uuid=row.uuid,
+        email=row.email,
+        name=row.name,
+        role=Role(row.role),
+        phone=row.phone,
+        is_active=row.is_active,
+        is_verified=row.is_verified,
+        token_version=row.token_version,
+        created_at=row.created_at,
+    )
