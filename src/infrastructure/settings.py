@@ -94,7 +94,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         # Its length is the other side's choice: an existing CRM may have handed out a short one.
         crm_bearer_token=read.secret("CRM_BEARER_TOKEN", shortest=1),
         smtp_url=read.url("SMTP_URL", "", schemes=("smtp", "smtps")) or None,
-        mail_from=read.mailbox("MAIL_FROM", "Convene <no-reply@convene.localhost>"),
+        mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
@@ -108,6 +108,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         ),
     )
+
+
+def load_database_url(environ: Mapping[str, str]) -> str:
+    """DATABASE_URL alone, for the commands that need nothing else."""
+    return _Reader(environ).database_url("DATABASE_URL")
 
 
 class _Reader:

@@ -1,5 +1,9 @@
-"""What can go wrong with a server or a child of ours, as a sentence for the person at the terminal."""
+"""What can go wrong with a server or a child, as a sentence for the person at the terminal."""
 
 
-class EmbeddedError(Exception):
-    """A server or child cannot be started. The text is one line: what happened and what to do."""
+class Unusable(Exception):
+    """A server cannot be used. The text is one line: what is wrong and what to do; it shows no password."""
+
+
+class EmbeddedError(Unusable):
+    """A server or child of ours cannot be started."""

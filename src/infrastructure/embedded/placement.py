@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infrastructure.embedded.errors import EmbeddedError
-from infrastructure.embedded.processes import Account, run
+from infrastructure.embedded.processes import Account, run, unprivileged_account
 
 _FAR_PLACE = Path("/var/tmp")  # noqa: S108
 _LONGEST_SOCKET_PATH = 100
@@ -44,12 +44,16 @@ def cluster_directory(data: Path, account: Account | None) -> Path:
     return cluster
 
 
-def cluster_owner(data: Path, account: Account | None) -> Account | None:
-    """Whom the server has to run as: the one an existing cluster belongs to, when we are root and may choose."""
-    place = data / "postgres"
-    if account is None or not (place / "PG_VERSION").exists():
+def server_account(data: Path) -> Account | None:
+    """Whom the servers run as: None (ourselves) unless we are root, then the owner of an existing cluster, or `nobody`.
+
+    An ordinary user's data directory that root starts once stays that user's.
+    """
+    account = unprivileged_account()
+    cluster = data / "postgres"
+    if account is None or not (cluster / "PG_VERSION").exists():
         return account
-    owner = place.stat()
+    owner = cluster.stat()
     return account if owner.st_uid == 0 else Account(f"user {owner.st_uid}", owner.st_uid, owner.st_gid)
 
 

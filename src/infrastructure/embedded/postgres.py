@@ -45,7 +45,7 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Make the cluster if there is none, start the server, make missing databases; returns when it answers."""
-        self._account = placement.cluster_owner(self.data, processes.unprivileged_account())
+        self._account = placement.server_account(self.data)
         self._bin = self._binaries()
         cluster = placement.cluster_directory(self.data, self._account)
         if not (cluster / "PG_VERSION").exists():

@@ -44,26 +44,26 @@ def unprivileged_account() -> Account | None:
 def spawn(
     argv: Sequence[str | Path],
     *,
-    log: Path,
+    log: Path | None,
     environ: Mapping[str, str] | None = None,
     account: Account | None = None,
     pass_fds: Sequence[int] = (),
     cwd: Path | str = "/",
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own; its output is appended to `log`.
+    """Start a child in a session of its own; its output is appended to `log`, or joins ours where that is None.
 
     On Linux the kernel sends it `death_signal` when we die, however we die. That signal follows the thread that
     started the child, therefore only the main thread may: anything else raises RuntimeError.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("children are started from the main thread only: the death signal follows the thread")
-    with log.open("ab") as output:
+    with open(log, "ab") if log else contextlib.nullcontext() as output:  # noqa: PTH123
         return subprocess.Popen(  # noqa: S603
             [str(part) for part in argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             env=None if environ is None else dict(environ),
             cwd=cwd,
             user=account.uid if account else None,
@@ -150,8 +150,10 @@ def wait_until(ready: Callable[[], bool], seconds: float, *, pause: float = 0.01
     return True
 
 
-def last_line(log: Path) -> str:
+def last_line(log: Path | None) -> str:
     """The last line of a child's log that says anything, for the sentence that reports its end."""
+    if log is None:
+        return ""
     try:
         text = log.read_bytes()[-4096:].decode("utf-8", "replace")
     except OSError:

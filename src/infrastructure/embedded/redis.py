@@ -32,7 +32,7 @@ class EmbeddedRedis:
 
     def start(self) -> None:
         """Start the server; returns when it answers a PING."""
-        account = processes.unprivileged_account()
+        account = self._account()
         program = _program(account)
         self._end_leftover()
         process = self._process = processes.spawn(
@@ -63,6 +63,14 @@ class EmbeddedRedis:
             processes.stop(self._process, (signal.SIGTERM, 3))
             self._process = None
         self.socket.unlink(missing_ok=True)
+
+    def _account(self) -> processes.Account | None:
+        """Whoever owns the socket's directory can write there; `nobody` where that is root."""
+        account = processes.unprivileged_account()
+        owner = self.socket.parent.stat()
+        if account is None or owner.st_uid == 0:
+            return account
+        return processes.Account(f"user {owner.st_uid}", owner.st_uid, owner.st_gid)
 
     def _end_leftover(self) -> None:
         """A server left by a killed predecessor would run on unseen: the new one takes the socket's name away."""

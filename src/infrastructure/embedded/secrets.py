@@ -1,0 +1,50 @@
+"""Secrets nobody gave: made once, kept in `<data>/secrets.env`."""
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from infrastructure.embedded.errors import EmbeddedError
+
+
+def _signing_secret() -> str:
+    """Standard Webhooks' form: `whsec_` and 24 to 64 random bytes in base64."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+_MAKERS: Mapping[str, Callable[[], str]] = {
+    "JWT_SECRET_KEY": lambda: secrets.token_hex(32),
+    "CRM_BEARER_TOKEN": lambda: secrets.token_hex(32),
+    "DELIVERY_SIGNING_SECRETS": _signing_secret,
+}
+
+
+def kept_secrets(data: Path) -> dict[str, str]:
+    """The secrets of this data directory; what is missing is made and written down, readable by the owner only."""
+    path = data / "secrets.env"
+    try:
+        known = {name: value for name, value in dotenv_values(path).items() if value}
+        missing = [name for name in _MAKERS if name not in known]
+        if missing:
+            known |= {name: _MAKERS[name]() for name in missing}
+            write_private(path, known)
+        path.chmod(0o600)
+    except OSError as error:
+        raise EmbeddedError(f"{path} cannot be used ({error.strerror}): check who owns it") from None
+    return known
+
+
+def write_private(path: Path, values: Mapping[str, str]) -> None:
+    """Write `NAME='value'` lines with mode 0600, whole or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        for name, value in values.items():
+            escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+            file.write(f"{name}='{escaped}'\n")
+    fresh.replace(path)

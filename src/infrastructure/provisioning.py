@@ -1,0 +1,91 @@
+"""PostgreSQL servers and Redis servers that are not ours: reachable, new enough, and with a database to use."""
+
+import asyncio
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import asyncpg
+from redis import Redis
+from redis.exceptions import RedisError
+
+from infrastructure.embedded.errors import Unusable
+
+_PATIENCE = 5.0
+"""Seconds for one connection."""
+_OLDEST = 18
+"""The schema uses uuidv7(), which PostgreSQL has since version 18."""
+
+
+def sibling_database(dsn: str, suffix: str) -> str:
+    """The address of the database named like this one and `suffix`, on the same server."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix))
+
+
+def ensure_database(dsn: str, setting: str) -> None:
+    """Make the database `dsn` names if the server lacks it. Raises Unusable, naming `setting`."""
+    if not asyncio.run(_exists(dsn, setting)):
+        asyncio.run(_create_database(dsn, setting))
+
+
+def check_database(dsn: str, setting: str) -> None:
+    """Raises Unusable when the database does not answer, does not exist or is too old, naming `setting`."""
+    if not asyncio.run(_exists(dsn, setting)):
+        raise Unusable(f"the database {_database_name(dsn)} of {setting} does not exist: run `convene migrate`")
+
+
+def check_redis(url: str) -> None:
+    """Raises Unusable when no Redis answers at `url`."""
+    try:
+        with Redis.from_url(url, socket_connect_timeout=_PATIENCE, socket_timeout=_PATIENCE) as client:
+            client.ping()
+    except (RedisError, OSError, ValueError) as error:
+        raise Unusable(f"Redis does not answer ({_short(error)}): start it, or correct REDIS_URL") from None
+
+
+async def _exists(dsn: str, setting: str) -> bool:
+    try:
+        connection = await asyncpg.connect(dsn, timeout=_PATIENCE)
+    except asyncpg.InvalidCatalogNameError:
+        return False
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        raise Unusable(_refusal(urlsplit(dsn).hostname, error, setting)) from None
+    try:
+        if connection.get_server_version().major < _OLDEST:
+            found = connection.get_server_version().major
+            raise Unusable(f"{setting} names PostgreSQL {found}: version {_OLDEST} or newer is needed")
+    finally:
+        await connection.close()
+    return True
+
+
+async def _create_database(dsn: str, setting: str) -> None:
+    name = _database_name(dsn)
+    maintenance_dsn = urlunsplit(urlsplit(dsn)._replace(path="/postgres"))
+    quoted = '"' + name.replace('"', '""') + '"'
+    try:
+        connection = await asyncpg.connect(maintenance_dsn, timeout=_PATIENCE)
+        try:
+            await connection.execute(f"CREATE DATABASE {quoted}")
+        except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+            return  # somebody else made it between our look and our step
+        finally:
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise Unusable(
+            f"the database {name} of {setting} does not exist and cannot be made ({_short(error)}): create it"
+        ) from None
+
+
+def _database_name(dsn: str) -> str:
+    return unquote(urlsplit(dsn).path.strip("/"))
+
+
+def _refusal(host: str | None, error: BaseException, setting: str) -> str:
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidPasswordError):
+        return f"PostgreSQL refuses the user or password of {setting}: correct it"
+    return f"PostgreSQL at {host or 'its socket'} cannot be reached ({_short(error)}): start it, or correct {setting}"
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

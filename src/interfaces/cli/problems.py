@@ -1,0 +1,40 @@
+"""Which errors a person at the terminal can cause or mend, each as one line."""
+
+import click
+
+from domain.errors import DomainError
+from infrastructure.embedded.errors import Unusable
+from infrastructure.settings import SettingsError
+
+
+class Problem(click.ClickException):
+    """A command cannot do its work. The text is one line: what is wrong and what to do."""
+
+    exit_code = 1
+
+
+def sentence(error: Exception) -> str | None:
+    """The line for an error, or None for one that is our own mistake and deserves its traceback."""
+    if isinstance(error, SettingsError | Unusable):
+        return str(error)
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, DomainError):
+        return error.sentence
+    return _outage(error)
+
+
+def _outage(error: Exception) -> str | None:
+    origin = type(error).__module__.partition(".")[0]
+    if origin == "redis":
+        return f"Redis refused or is away ({_short(error)}): check REDIS_URL, or run `convene doctor`"
+    if origin in {"asyncpg", "sqlalchemy"}:
+        return f"the database refused or is away ({_short(error)}): check DATABASE_URL, or run `convene doctor`"
+    if isinstance(error, OSError):
+        return f"{_short(error)}: run `convene doctor` to see what is missing"
+    return None
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

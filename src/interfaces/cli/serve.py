@@ -1,0 +1,103 @@
+"""`convene api`, `worker` and `crm`: the processes that serve, one command each."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from infrastructure.settings import load_settings
+from interfaces.cli.environment import command_environ
+from interfaces.cli.sockets import adopt, listen
+
+_PORT = click.IntRange(0, 65535)
+_HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+_FD = click.option("--fd", type=click.IntRange(min=0), help="A listening socket the parent process hands over.")
+
+
+@click.command()
+@_HOST
+@click.option("--port", type=_PORT, default=5000, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of processes.")
+@_FD
+def api(host: str, port: int, workers: int, fd: int | None) -> None:
+    """Serve the booking API."""
+    environ = command_environ()
+    settings = load_settings(environ)
+    listener = listen(host, port, "--port") if fd is None else adopt(fd)
+    if workers > 1:
+        _serve_with_processes(listener.fileno(), workers, environ)
+        return
+    os.environ.update(environ)
+    _exit_cleanly_on_sigterm()
+
+    import uvicorn
+
+    config = uvicorn.Config(
+        "interfaces.http.app:create_app",
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=8,
+        log_config=None,
+        log_level=settings.log_level,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(3)
+
+
+def _serve_with_processes(fd: int, workers: int, environ: dict[str, str]) -> None:
+    from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
+
+    try:
+        with Supervisor(say=lambda line: click.echo(line, err=True)) as supervisor:
+            for number in range(1, workers + 1):
+                argv = [sys.executable, "-P", "-m", "interfaces.cli", "api", "--fd", str(fd)]
+                supervisor.start(Child(f"api-{number}", argv, environ, pass_fds=(fd,)))
+            supervisor.watch()
+    except Stopped:
+        return
+
+
+@click.command()
+def worker() -> None:
+    """Deliver what bookings owe: to the CRM, by mail; runs until it is stopped."""
+    environ = command_environ()
+    settings = load_settings(environ)
+    os.environ.update(environ)
+    _exit_cleanly_on_sigterm()
+
+    from interfaces.workers.main import run
+
+    run(settings)
+
+
+@click.command()
+@_HOST
+@click.option("--port", type=_PORT, default=5001, show_default=True, help="Port; 0 takes a free one.")
+@_FD
+def crm(host: str, port: int, fd: int | None) -> NoReturn:
+    """Serve the CRM, a service of its own with its own database."""
+    address = ["--host", host, "--port", str(port)] if fd is None else ["--fd", str(fd)]
+    if fd is None:
+        listen(host, port, "--port").close()
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "crm", "serve", *address], command_environ())  # noqa: S606
+
+
+def _exit_cleanly_on_sigterm() -> None:
+    """Asked to stop is no failure: after the server has drained and raised the signal again, end with status 0."""
+
+    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)

@@ -1,0 +1,41 @@
+"""Listening sockets: bound once, handed to every process that serves."""
+
+import errno
+import socket
+
+from interfaces.cli.problems import Problem
+
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """Bind and listen; port 0 takes a free one. A taken port is a Problem that names `option`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise Problem(f"{host} is no address of this machine ({error.strerror})") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Problem(f"port {port} of {host} is taken: stop what uses it, or choose another {option}") from None
+        raise Problem(f"cannot listen on {host} port {port} ({error.strerror}): choose another {option}") from None
+    return listener
+
+
+def adopt(fd: int) -> socket.socket:
+    """The listening socket a parent handed over."""
+    try:
+        listener = socket.socket(fileno=fd)
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise Problem(f"--fd {fd} is no listening socket ({error.strerror})") from None
+    if not listening:
+        raise Problem(f"--fd {fd} is a socket that does not listen")
+    return listener

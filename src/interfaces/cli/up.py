@@ -1,0 +1,206 @@
+"""`convene up`: the whole system on this machine, watched until it is stopped."""
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from infrastructure.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRedis, placement, processes
+from infrastructure.embedded.data_directory import owned, publish
+from infrastructure.embedded.secrets import kept_secrets
+from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
+from infrastructure.settings import SECRETS, Settings, load_database_url, load_settings
+from interfaces.cli.sockets import listen
+
+_CLI = (sys.executable, "-P", "-m", "interfaces.cli")
+_CRM = (sys.executable, "-P", "-m", "crm")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    api_port: int
+    crm_port: int
+    api_workers: int
+    workers: int
+    data: Path
+
+    def log(self, name: str) -> Path:
+        return self.data / "logs" / f"{name}.log"
+
+
+@click.command()
+@click.option("--api-port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port of the API.")
+@click.option("--crm-port", type=click.IntRange(0, 65535), default=5001, show_default=True, help="Port of the CRM.")
+@click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept; default CONVENE_DATA or var/.")
+@click.option("--api-workers", type=click.IntRange(1, 64), default=1, show_default=True, help="API processes.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Delivery processes.")
+def up(api_port: int, crm_port: int, data: Path | None, api_workers: int, workers: int) -> None:
+    """Start PostgreSQL, Redis, API, worker and CRM, and keep them running until Ctrl-C.
+
+    Servers named by DATABASE_URL and REDIS_URL are used instead of embedded ones; every setting that is given wins.
+    """
+    given = {name: value for name, value in os.environ.items() if value}
+    started = time.monotonic()
+    with owned(data or Path(given.get("CONVENE_DATA", "var"))) as directory, ExitStack() as listening:
+        plan = _Plan(api_port, crm_port, api_workers, workers, directory)
+        # Bound before anything else: a taken port is said in the first moment, not after the servers are up.
+        api_socket = listening.enter_context(listen("127.0.0.1", api_port, "--api-port"))
+        crm_socket = listening.enter_context(listen("127.0.0.1", crm_port, "--crm-port"))
+        try:
+            with Supervisor(say=_say) as supervisor:
+                environ = _start_servers(supervisor, plan, given, leaving=listening)
+                environ = _complete(environ, plan, given, api_socket, crm_socket)
+                _migrate_and_seed(plan, environ)
+                publish(directory, {name: environ[name] for name in sorted(environ) if _is_setting(name)})
+                _start_children(supervisor, plan, environ, api_socket, crm_socket)
+                _say(f"ready after {time.monotonic() - started:.1f} s; Ctrl-C stops everything")
+                supervisor.watch()
+        except Stopped:
+            _say("stopped")
+
+
+def _start_servers(
+    supervisor: Supervisor, plan: _Plan, given: Mapping[str, str], *, leaving: ExitStack
+) -> dict[str, str]:
+    """The environment with DATABASE_URL, CRM_DATABASE_URL and REDIS_URL; what they do not name is started here."""
+    environ = dict(given)
+    run: Path | None = None
+    own_database = not _given(given, "DATABASE_URL")
+    if own_database or not _given(given, "REDIS_URL"):
+        run = placement.socket_directory(plan.data, placement.server_account(plan.data))
+        if run.parent != plan.data:
+            leaving.callback(shutil.rmtree, run, ignore_errors=True)
+    if run and own_database:
+        postgres = EmbeddedPostgres(plan.data, run, log=plan.log("postgres"))
+        supervisor.start(postgres)
+        environ["DATABASE_URL"] = postgres.dsn("convene")
+        environ.setdefault("CRM_DATABASE_URL", postgres.dsn("convene_crm"))
+        _say(f"PostgreSQL embedded, data in {_near(plan.data / 'postgres')}")
+    else:
+        from infrastructure.provisioning import sibling_database
+
+        environ.setdefault("CRM_DATABASE_URL", sibling_database(load_database_url(given), "_crm"))
+        _say("PostgreSQL as DATABASE_URL says")
+    if run and not _given(given, "REDIS_URL"):
+        redis = EmbeddedRedis(run, log=plan.log("redis"))
+        supervisor.start(redis)
+        environ["REDIS_URL"] = redis.url
+        _say("Redis      embedded")
+    environ["CONVENE_EMBEDDED"] = "1" if own_database else "0"
+    return environ
+
+
+def _complete(
+    environ: dict[str, str], plan: _Plan, given: Mapping[str, str], api: socket.socket, crm: socket.socket
+) -> dict[str, str]:
+    """What the children need beside the servers. A setting that is given stays; all are checked before they start."""
+    environ |= {"CONVENE_DATA": str(plan.data)}
+    environ.setdefault("CRM_SERVICE_URL", _address(crm))
+    environ.setdefault("PUBLIC_URL", _address(api))
+    for name, value in kept_secrets(plan.data).items():
+        if not _given(given, name):
+            environ[name] = value
+    settings = load_settings(environ)
+    for name in SECRETS:
+        if environ.pop(f"{name}_FILE", None):
+            # The CRM shares some of them and reads no files.
+            value = getattr(settings, name.lower())
+            environ[name] = ",".join(value) if isinstance(value, tuple) else value
+    if _given(given, "REDIS_URL"):
+        from infrastructure.provisioning import check_redis
+
+        check_redis(settings.redis_url)
+        _say("Redis      as REDIS_URL says")
+    return environ
+
+
+def _migrate_and_seed(plan: _Plan, environ: Mapping[str, str]) -> None:
+    _run_to_end("migrate", plan, environ)
+    _say("schema     up to date")
+    loaded = plan.data / "sample-data.loaded"
+    # Its accounts have published passwords: never in a database that is not ours.
+    if environ["CONVENE_EMBEDDED"] == "1" and not loaded.exists():
+        _run_to_end("seed", plan, environ)
+        loaded.touch()
+        _say(f"sample     {processes.last_line(plan.log('seed'))}")
+
+
+def _run_to_end(command: str, plan: _Plan, environ: Mapping[str, str]) -> None:
+    log = plan.log(command)
+    log.unlink(missing_ok=True)
+    process = processes.spawn([*_CLI, command], log=log, environ=environ, cwd=Path.cwd())
+    try:
+        status = process.wait()
+    finally:
+        processes.stop(process, (signal.SIGTERM, 2))
+    if status:
+        said = processes.last_line(log).removeprefix("convene: ")
+        raise EmbeddedError(f"{command} failed: {said or f'exit status {status}'} (log: {_near(log)})")
+
+
+def _start_children(
+    supervisor: Supervisor, plan: _Plan, environ: Mapping[str, str], api: socket.socket, crm: socket.socket
+) -> None:
+    children = [
+        *((f"worker-{number}", (*_CLI, "worker"), None) for number in range(1, plan.workers + 1)),
+        ("crm", (*_CRM, "serve", "--fd", str(crm.fileno())), crm),
+        *(
+            (f"api-{number}", (*_CLI, "api", "--fd", str(api.fileno())), api)
+            for number in range(1, plan.api_workers + 1)
+        ),
+    ]
+    for name, argv, listener in children:
+        fds = (listener.fileno(),) if listener else ()
+        supervisor.start(Child(name, argv, environ, plan.log(name), fds))
+    supervisor.wait_until(lambda: _answers(crm, "/"), 60, "CRM")
+    _say(f"CRM        {_address(crm)}")
+    if environ["CRM_SERVICE_URL"].rstrip("/") != _address(crm):
+        _say(f"           but bookings are told to {environ['CRM_SERVICE_URL']}, as CRM_SERVICE_URL says")
+    supervisor.wait_until(lambda: _answers(api, "/health"), 60, "API")
+    _say(f"API        {_address(api)}")
+    mail = f"as files in {_near(plan.data / 'mail')}"
+    _say(f"mail       {'through SMTP_URL' if environ.get('SMTP_URL') else mail}")
+    _say(f"logs       {_near(plan.data / 'logs')}")
+
+
+def _answers(listener: socket.socket, path: str) -> bool:
+    host, port = listener.getsockname()[:2]
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _given(environ: Mapping[str, str], name: str) -> bool:
+    return bool(environ.get(name) or environ.get(f"{name}_FILE"))
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("CRM_") or name.lower() in Settings.__struct_fields__
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+def _near(path: Path) -> str:
+    """The path as seen from here, when it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _say(line: str) -> None:
+    click.echo(line)
