@@ -1,10 +1,10 @@
 """How messages leave the house."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
-from domain.messages import Message, MessageId, Outcome
+from domain.messages import Destination, Message, Outcome
 
 
 class WakeUps(Protocol):
@@ -14,26 +14,29 @@ class WakeUps(Protocol):
 
 
 class DueMessages(Protocol):
-    """The outbox as a worker sees it. A claim is a lease: who does not settle or renew it in time loses it."""
+    """The outbox as a worker sees it. A claim is a lease: who does not settle or renew it in time may lose it.
 
-    async def claim(self, *, limit: int, lease: timedelta) -> Sequence[Message]:
+    What is said about a claim that was lost meanwhile is logged and changes nothing. Every method raises `Unavailable`
+    when the outbox cannot be reached.
+    """
+
+    async def claim(self, destination: Destination, *, limit: int, lease: timedelta) -> Sequence[Message]:
         """Due messages, the oldest of each lane; no other worker gets them while the lease lasts."""
         ...
 
-    async def renew(self, messages: Sequence[MessageId], *, lease: timedelta) -> None: ...
+    async def renew(self, message: Message, *, lease: timedelta) -> None: ...
 
-    async def settle(
-        self, message: Message, outcome: Outcome, *, started_at: datetime, took: timedelta, retry_in: timedelta | None
-    ) -> None:
+    async def settle(self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None) -> None:
         """Records the attempt and what it came to: delivered, to be tried again after `retry_in`, or dead (None)."""
         ...
 
-    async def release(self, messages: Sequence[MessageId]) -> None:
-        """Gives claims back untouched, at a clean stop."""
+    async def release(self, message: Message) -> None:
+        """Gives a claim back as if it had never been made, at a clean stop."""
         ...
 
 
 class Courier(Protocol):
-    """Hands a message over to one destination. Never raises for what the destination did: that is a `Failed`."""
+    """Hands a message over to one destination, in a bounded time. Never raises for what the destination did: that is
+    a `Failed`."""
 
     async def deliver(self, message: Message) -> Outcome: ...

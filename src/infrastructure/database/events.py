@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import asyncpg
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, EventType
@@ -26,11 +26,13 @@ class PostgresEvents:
         return _event(row)
 
     async def get(self, event_id: EventId) -> Event:
-        row = await self._session.scalar(
-            select(EventRow)
-            .where(EventRow.id == event_id, EventRow.hidden_at.is_(None))
-            .with_for_update(key_share=True)
-        )
+        return await self._locked(EventRow.id == event_id, EventRow.hidden_at.is_(None))
+
+    async def get_even_hidden(self, event_id: EventId) -> Event:
+        return await self._locked(EventRow.id == event_id)
+
+    async def _locked(self, *which: ColumnElement[bool]) -> Event:
+        row = await self._session.scalar(select(EventRow).where(*which).with_for_update(key_share=True))
         if row is None:
             raise EventNotFound
         return _event(row)

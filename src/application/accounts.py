@@ -1,0 +1,287 @@
+"""Accounts: registering, logging in, staying logged in, leaving."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from application.ports.persistence import Credentials, OpenUnitOfWork, UnitOfWork
+from application.ports.readers import ActorReader
+from application.ports.security import AccessClaims, Limit, PasswordHasher, RateLimiter, Tokens
+from application.ports.system import Clock
+from domain.errors import Unauthenticated
+from domain.texts import line
+from domain.users import (
+    MAX_NAME,
+    InvalidCredentials,
+    LoginId,
+    PasswordPolicy,
+    Role,
+    User,
+    acceptable_password,
+    normalised_password,
+)
+
+GUESSES_PER_ACCOUNT = Limit("login-account", times=10, per=timedelta(hours=1))
+GUESSES_PER_ADDRESS = Limit("login-address", times=300, per=timedelta(hours=1))
+REGISTRATIONS_PER_ACCOUNT = Limit("register-account", times=10, per=timedelta(hours=1))
+REGISTRATIONS_PER_ADDRESS = Limit("register-address", times=200, per=timedelta(hours=1))
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """What a client needs to act as this user. `refresh_token` is None for contracts that know none."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, and through which login."""
+
+    user: User
+    login_id: LoginId
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Registers a new user account.
+
+    - The e-mail is unique, ignoring case; a second account with it is refused.
+    - The role is `user` or `facilitator`; nobody becomes an admin this way.
+    - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.
+    - Registrations are limited per e-mail and per network address.
+    """
+
+    open_work: OpenUnitOfWork
+    hasher: PasswordHasher
+    limiter: RateLimiter
+    clock: Clock
+    policy: PasswordPolicy
+
+    async def __call__(self, *, email: str, password: str, name: str, role: Role, address: str) -> User:
+        name = line("name", name, at_most=MAX_NAME)
+        password = acceptable_password(password, self.policy, context=(name, email))
+        await self.limiter.take(REGISTRATIONS_PER_ADDRESS, address)
+        await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, email)
+        password_hash = await self.hasher.hash(password)
+        async with self.open_work() as work:
+            user = await work.users.add(
+                email=email, name=name, role=role, password_hash=password_hash, now=self.clock.now()
+            )
+            await work.commit()
+        return user
+
+
+@dataclass(frozen=True, slots=True)
+class StartLogin:
+    """Gives out the first pair of tokens of a new login, inside the caller's unit of work."""
+
+    tokens: Tokens
+    clock: Clock
+
+    async def __call__(self, work: UnitOfWork, user: User) -> LoggedIn:
+        now = self.clock.now()
+        login_id = await work.logins.start(user.id, now)
+        refresh_token, expires_at = self.tokens.issue_refresh(login_id, now)
+        await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
+        access_token = self.tokens.issue_access(AccessClaims(user.id, login_id, user.token_version), now)
+        return LoggedIn(user, access_token, refresh_token)
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Checks e-mail and password and starts a login.
+
+    - A wrong password, an unknown e-mail and a deactivated account get the same answer after the same time.
+    - Failed attempts are limited per account and per network address; a successful one does not count.
+    """
+
+    open_work: OpenUnitOfWork
+    hasher: PasswordHasher
+    limiter: RateLimiter
+    start_login: StartLogin
+
+    async def __call__(self, *, email: str, password: str, address: str) -> LoggedIn:
+        await self.limiter.take(GUESSES_PER_ADDRESS, address)
+        await self.limiter.take(GUESSES_PER_ACCOUNT, email)
+        password = normalised_password(password)
+        async with self.open_work() as work:
+            credentials = await work.users.find_credentials(email)
+        if not await self.hasher.verify(password, credentials.password_hash if credentials else None):
+            raise InvalidCredentials
+        if credentials is None or not credentials.user.is_active:
+            raise InvalidCredentials
+        async with self.open_work() as work:
+            await self._rehash_when_outdated(work, credentials, password)
+            logged_in = await self.start_login(work, credentials.user)
+            await work.commit()
+        await self.limiter.give_back(GUESSES_PER_ADDRESS, address)
+        await self.limiter.give_back(GUESSES_PER_ACCOUNT, email)
+        return logged_in
+
+    async def _rehash_when_outdated(self, work: UnitOfWork, credentials: Credentials, password: str) -> None:
+        if credentials.password_hash and self.hasher.needs_rehash(credentials.password_hash):
+            await work.users.set_password(credentials.user.id, await self.hasher.hash(password))
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Who is behind an access token: the account is active, the login has not ended, and nothing has outdated the
+    token since (log-out everywhere, a new password, another role). Asked at every request, so all of that takes
+    effect at the next one."""
+
+    tokens: Tokens
+    actors: ActorReader
+
+    async def __call__(self, access_token: str) -> Actor:
+        claims = self.tokens.read_access(access_token)
+        user = await self.actors.find(claims.user_id, claims.login_id)
+        if user is None or not user.is_active or user.token_version != claims.token_version:
+            raise Unauthenticated
+        return Actor(user, claims.login_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Gives a new access token for a refresh token.
+
+    - With rotation (the default) the refresh token is replaced too and the old one retired.
+    - A retired token that comes back was copied: its whole login ends, and with it every token of it (RFC 9700, 4.14).
+    """
+
+    open_work: OpenUnitOfWork
+    tokens: Tokens
+    clock: Clock
+    rotate: bool = True
+
+    async def __call__(self, refresh_token: str) -> LoggedIn:
+        self.tokens.read_refresh(refresh_token)
+        fingerprint = self.tokens.fingerprint(refresh_token)
+        now = self.clock.now()
+        async with self.open_work() as work:
+            stored = await work.logins.find_refresh(fingerprint)
+            if stored is None or stored.login_is_over or stored.expires_at <= now:
+                raise Unauthenticated
+            if stored.is_retired and self.rotate:
+                await work.logins.end(stored.login_id, now, reason="refresh token used twice")
+                await work.commit()
+                raise Unauthenticated
+            user = await work.users.get(stored.user_id)
+            if not user.is_active:
+                raise Unauthenticated
+            if self.rotate:
+                await work.logins.retire_refresh(fingerprint, now)
+                refresh_token, expires_at = self.tokens.issue_refresh(stored.login_id, now)
+                await work.logins.add_refresh(stored.login_id, self.tokens.fingerprint(refresh_token), expires_at)
+            access_token = self.tokens.issue_access(AccessClaims(user.id, stored.login_id, user.token_version), now)
+            await work.commit()
+        return LoggedIn(user, access_token, refresh_token)
+
+
+@dataclass(frozen=True, slots=True)
+class LogOut:
+    """Ends this login; its access and refresh tokens stop working at once. `everywhere` ends all logins of the user."""
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self, actor: Actor, *, everywhere: bool = False) -> None:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            if everywhere:
+                await _outdate_tokens(work, actor.user)
+                await work.logins.end_all(actor.user.id, now, reason="logged out everywhere")
+            else:
+                await work.logins.end(actor.login_id, now, reason="logged out")
+            await work.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword:
+    """Sets another password after checking the present one; every login ends, this one included."""
+
+    open_work: OpenUnitOfWork
+    hasher: PasswordHasher
+    limiter: RateLimiter
+    clock: Clock
+    policy: PasswordPolicy
+
+    async def __call__(self, actor: Actor, *, current: str, new: str) -> None:
+        user = actor.user
+        new = acceptable_password(new, self.policy, context=(user.name, user.email))
+        await self.limiter.take(GUESSES_PER_ACCOUNT, user.email)
+        async with self.open_work() as work:
+            credentials = await work.users.find_credentials(user.email)
+        present = credentials.password_hash if credentials else None
+        if not await self.hasher.verify(normalised_password(current), present):
+            raise InvalidCredentials
+        await self.limiter.give_back(GUESSES_PER_ACCOUNT, user.email)
+        password_hash = await self.hasher.hash(new)
+        async with self.open_work() as work:
+            await work.users.set_password(user.id, password_hash)
+            await _outdate_tokens(work, user)
+            await work.logins.end_all(user.id, self.clock.now(), reason="password changed")
+            await work.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateProfile:
+    """Changes the name and the phone number; what is not given stays, an empty phone number is taken away."""
+
+    open_work: OpenUnitOfWork
+
+    async def __call__(self, actor: Actor, *, name: str | None, phone: str | None) -> User:
+        async with self.open_work() as work:
+            user = await work.users.get(actor.user.id)
+            if name is not None:
+                user = replace(user, name=line("name", name, at_most=MAX_NAME))
+            if phone is not None:
+                user = replace(user, phone=line("phone", phone, at_most=40, at_least=0) or None)
+            await work.users.save(user)
+            await work.commit()
+        return user
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRole:
+    """An operator gives a user another role; every token given out so far stops working."""
+
+    open_work: OpenUnitOfWork
+
+    async def __call__(self, *, email: str, role: Role) -> User | None:
+        return await _change_account(self.open_work, email, role=role)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAccountActive:
+    """An operator deactivates an account, or lets it in again; every token given out so far stops working."""
+
+    open_work: OpenUnitOfWork
+
+    async def __call__(self, *, email: str, active: bool) -> User | None:
+        return await _change_account(self.open_work, email, is_active=active)
+
+
+async def _change_account(
+    open_work: OpenUnitOfWork, email: str, *, role: Role | None = None, is_active: bool | None = None
+) -> User | None:
+    async with open_work() as work:
+        credentials = await work.users.find_credentials(email)
+        if credentials is None:
+            return None
+        user = credentials.user
+        changed = replace(
+            user,
+            role=user.role if role is None else role,
+            is_active=user.is_active if is_active is None else is_active,
+            token_version=user.token_version + 1,
+        )
+        await work.users.save(changed)
+        await work.commit()
+    return changed
+
+
+async def _outdate_tokens(work: UnitOfWork, user: User) -> None:
+    current = await work.users.get(user.id)
+    await work.users.save(replace(current, token_version=current.token_version + 1))

@@ -1,0 +1,137 @@
+"""Events: what facilitators offer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from application.ports.messaging import WakeUps
+from application.ports.persistence import OpenUnitOfWork, UnitOfWork
+from application.ports.readers import BookingReader, BookingView, EventReader, EventView, Page, PageRequest
+from application.ports.system import Clock
+from domain.errors import Forbidden
+from domain.events import Event, EventId, EventPlan, EventStatus, NotYourEvent, refuse_past
+from domain.messages import Fact
+from domain.users import User
+
+
+class OnlyFacilitatorsCreate(Forbidden):
+    code = "facilitator_required"
+    message = "Only facilitators can create events"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEvent:
+    """Creates an event of the asking facilitator. It begins in the future and ends after it begins."""
+
+    open_work: OpenUnitOfWork
+    reader: EventReader
+    clock: Clock
+
+    async def __call__(self, user: User, plan: EventPlan) -> EventView:
+        if not user.can_facilitate:
+            raise OnlyFacilitatorsCreate
+        now = self.clock.now()
+        refuse_past(plan.interval, now)
+        async with self.open_work() as work:
+            event = await work.events.add(user.id, plan, now)
+            await work.commit()
+        return await self.reader.get(event.id)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEvent:
+    """Changes an event of the asking facilitator; what is not given stays.
+
+    - There are never fewer places than bookings.
+    - Whoever booked hears of another time or place, and so does the CRM.
+    """
+
+    open_work: OpenUnitOfWork
+    reader: EventReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId, change: Callable[[EventPlan], EventPlan]) -> EventView:
+        """`change` takes the present plan and answers with the wanted one."""
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            changed = event.replanned(change(event.plan), self.clock.now())
+            await work.events.save(changed)
+            if changed.revision > event.revision:
+                await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
+                await work.messages.owe_for_bookings_of(Fact.BOOKING_MOVED, event_id)
+            await work.commit()
+        self.wake_ups.nudge()
+        return await self.reader.get(event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledEvent:
+    """How many paid bookings get their money back, and the sum of it."""
+
+    refunds: int
+    total: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CancelEvent:
+    """Cancels an event of the asking facilitator and every booking of it. Each person and the CRM hear of it."""
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId) -> CancelledEvent:
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            await _cancel(work, event, self.clock)
+            await work.commit()
+        self.wake_ups.nudge()
+        return CancelledEvent(refunds=0, total=Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEvent:
+    """Takes an event out of every list. One that is still ahead is cancelled first, as a facilitator's cancel does;
+    bookings, payments and messages stay."""
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId) -> None:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            if event.status is EventStatus.ACTIVE and event.plan.interval.ends_at > now:
+                await _cancel(work, event, self.clock)
+            await work.events.hide(event_id, now)
+            await work.commit()
+        self.wake_ups.nudge()
+
+
+async def _cancel(work: UnitOfWork, event: Event, clock: Clock) -> None:
+    now = clock.now()
+    await work.events.save(event.cancelled())
+    await work.bookings.cancel_all(event.id, now)
+    await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
+    await work.messages.owe_for_bookings_of(
+        Fact.BOOKING_CANCELLED, event.id, cancelled_at=now, reason=Fact.EVENT_CANCELLED
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EventBookings:
+    """The bookings of an event, for the facilitator whose event it is."""
+
+    events: EventReader
+    bookings: BookingReader
+
+    async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
+        event = await self.events.get(event_id)
+        if event.facilitator_id != user.id and user.role != "admin":
+            raise NotYourEvent
+        return event, await self.bookings.list_of_event(event_id, page)

@@ -1,0 +1,132 @@
+"""The composition root: every adapter and every use case is built here, once, for web, worker and CLI alike."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from redis.asyncio import Redis
+
+from application.accounts import (
+    Authenticate,
+    ChangePassword,
+    GrantRole,
+    LogIn,
+    LogOut,
+    Refresh,
+    Register,
+    SetAccountActive,
+    StartLogin,
+    UpdateProfile,
+)
+from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
+from application.ports.payments import PaymentGateway
+from application.ports.persistence import OpenUnitOfWork
+from application.ports.readers import BookingReader, EventReader, Health
+from application.ports.security import RateLimiter
+from application.ports.system import Clock
+from domain.users import PasswordPolicy
+from infrastructure.clock import SystemClock
+from infrastructure.database.engine import Database
+from infrastructure.database.places import PostgresPlaces
+from infrastructure.database.readers import (
+    PostgresActorReader,
+    PostgresBookingReader,
+    PostgresEventReader,
+    PostgresHealth,
+)
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.payments.offline import OfflineGateway
+from infrastructure.security.passwords import Argon2Passwords
+from infrastructure.security.rate_limits import LocalLimits, NoLimits, RedisLimits
+from infrastructure.security.tokens import JsonWebTokens
+from infrastructure.settings import Settings
+from infrastructure.telemetry import current_request_id
+from infrastructure.wake_ups import RedisWakeUps
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the system does. The HTTP edge offers each under its field's name."""
+
+    register: Register
+    log_in: LogIn
+    authenticate: Authenticate
+    refresh: Refresh
+    log_out: LogOut
+    change_password: ChangePassword
+    update_profile: UpdateProfile
+    grant_role: GrantRole
+    set_account_active: SetAccountActive
+    create_event: CreateEvent
+    update_event: UpdateEvent
+    cancel_event: CancelEvent
+    delete_event: DeleteEvent
+    event_bookings: EventBookings
+    book_place: BookPlace
+    cancel_booking: CancelBooking
+    show_booking: ShowBooking
+    event_reader: EventReader
+    booking_reader: BookingReader
+    health: Health
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    settings: Settings
+    database: Database
+    redis: Redis
+    open_work: OpenUnitOfWork
+    wake_ups: RedisWakeUps
+    use_cases: UseCases
+
+    async def close(self) -> None:
+        await self.wake_ups.close()
+        await self.redis.aclose()
+        await self.database.close()
+
+
+def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGateway | None = None) -> Container:
+    """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
+    clock = clock or SystemClock()
+    gateway = gateway or OfflineGateway()
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
+    wake_ups = RedisWakeUps(settings.redis_url)
+    open_work = UnitsOfWork(database, clock, current_request_id)
+    event_reader = PostgresEventReader(database)
+    booking_reader = PostgresBookingReader(database)
+    hasher = Argon2Passwords()
+    policy = PasswordPolicy(settings.password_policy)
+    limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()
+    tokens = JsonWebTokens(
+        settings.jwt_secret_key,
+        access_for=timedelta(hours=settings.jwt_expires_hours),
+        refresh_for=timedelta(days=settings.refresh_token_days),
+    )
+    use_cases = UseCases(
+        register=Register(open_work, hasher, limiter, clock, policy),
+        log_in=LogIn(open_work, hasher, limiter, StartLogin(tokens, clock)),
+        authenticate=Authenticate(tokens, PostgresActorReader(database)),
+        refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
+        log_out=LogOut(open_work, clock),
+        change_password=ChangePassword(open_work, hasher, limiter, clock, policy),
+        update_profile=UpdateProfile(open_work),
+        grant_role=GrantRole(open_work),
+        set_account_active=SetAccountActive(open_work),
+        create_event=CreateEvent(open_work, event_reader, clock),
+        update_event=UpdateEvent(open_work, event_reader, wake_ups, clock),
+        cancel_event=CancelEvent(open_work, wake_ups, clock),
+        delete_event=DeleteEvent(open_work, wake_ups, clock),
+        event_bookings=EventBookings(event_reader, booking_reader),
+        book_place=BookPlace(
+            PostgresPlaces(database, gateway=gateway.name), gateway, wake_ups, clock, current_request_id
+        ),
+        cancel_booking=CancelBooking(open_work, wake_ups, clock),
+        show_booking=ShowBooking(booking_reader),
+        event_reader=event_reader,
+        booking_reader=booking_reader,
+        health=PostgresHealth(database),
+        clock=clock,
+    )
+    return Container(settings, database, redis, open_work, wake_ups, use_cases)

@@ -1,0 +1,82 @@
+"""JSON Web Tokens, HS256. Access and refresh tokens have an audience and a type each, so that neither passes for the
+other (RFC 8725, 3.9 and 3.11)."""
+
+import hashlib
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+
+from application.ports.security import AccessClaims
+from domain.errors import Unauthenticated
+from domain.users import LoginId, UserId
+
+ISSUER = "convene"
+ACCESS = "access"
+REFRESH = "refresh"
+CLOCK_SKEW = timedelta(seconds=5)
+
+
+class JsonWebTokens:
+    def __init__(self, key: str, *, access_for: timedelta, refresh_for: timedelta) -> None:
+        self._key = key.encode()
+        self._access_for = access_for
+        self._refresh_for = refresh_for
+
+    def issue_access(self, claims: AccessClaims, now: datetime) -> str:
+        return self._issue(
+            ACCESS,
+            now,
+            now + self._access_for,
+            sub=str(claims.user_id),
+            sid=str(claims.login_id),
+            ver=claims.token_version,
+        )
+
+    def read_access(self, token: str) -> AccessClaims:
+        claims = self._read(ACCESS, token)
+        try:
+            user_id, version = int(claims["sub"]), claims["ver"]
+            if not isinstance(version, int) or not 0 < user_id < 2**63:
+                raise Unauthenticated
+            return AccessClaims(UserId(user_id), LoginId(uuid.UUID(claims["sid"])), version)
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise Unauthenticated from None
+
+    def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
+        expires_at = now + self._refresh_for
+        return self._issue(REFRESH, now, expires_at, sid=str(login_id), jti=uuid.uuid4().hex), expires_at
+
+    def read_refresh(self, token: str) -> LoginId:
+        try:
+            return LoginId(uuid.UUID(self._read(REFRESH, token)["sid"]))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise Unauthenticated from None
+
+    def fingerprint(self, token: str) -> bytes:
+        return hashlib.sha256(token.encode()).digest()
+
+    def _issue(self, kind: str, now: datetime, expires_at: datetime, **claims: Any) -> str:
+        return jwt.encode(
+            {"iss": ISSUER, "aud": f"{ISSUER}-{kind}", "typ": kind, "iat": now, "exp": expires_at, **claims},
+            self._key,
+            algorithm="HS256",
+        )
+
+    def _read(self, kind: str, token: str) -> dict[str, Any]:
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=["HS256"],
+                audience=f"{ISSUER}-{kind}",
+                issuer=ISSUER,
+                leeway=CLOCK_SKEW,
+                options={"require": ["iss", "aud", "iat", "exp", "sid"]},
+            )
+        except (jwt.InvalidTokenError, ValueError, RecursionError):
+            raise Unauthenticated from None
+        if claims.get("typ") != kind:
+            raise Unauthenticated
+        return claims

@@ -1,0 +1,47 @@
+"""Structured logs: JSON, one line a fact, the request id in each from the request to the last delivery."""
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logging(level: str) -> None:
+    """For structlog and, through it, for what libraries log; to stderr."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.format_exc_info,
+    ]
+    render = structlog.processors.JSONRenderer(serializer=_to_json)
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=_LEVELS[level], force=True)
+    for chatty in ("httpx", "httpcore", "stripe", "arq", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, _LEVELS[level]))
+
+
+def current_request_id() -> str | None:
+    """The id of the request that is being answered, bound by the HTTP edge."""
+    value = structlog.contextvars.get_contextvars().get("request_id")
+    return value if isinstance(value, str) else None
+
+
+def _to_json(event: dict[str, Any], **_options: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
