@@ -1,0 +1,45 @@
+"""`.env.example` lists every setting of both services with its default, and nothing else."""
+
+import itertools
+import re
+from pathlib import Path
+
+from crm.settings import load_settings as load_crm_settings
+from infrastructure.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+NEEDED = {
+    "DATABASE_URL": "postgresql://u@db/convene",
+    "REDIS_URL": "redis://redis",
+    "JWT_SECRET_KEY": "j" * 32,
+    "CRM_BEARER_TOKEN": "c" * 32,
+    "CRM_DATABASE_URL": "postgresql://u@db/convene_crm",
+}
+
+
+def listed() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", "\n".join(lines), re.MULTILINE))
+
+
+def crm_names() -> set[str]:
+    """The variables the CRM reads; its settings group some of them, so the fields' names do not tell."""
+    return set(re.findall(r"given\.get\(\"([A-Z_]+)\"", (ROOT / "crm" / "settings.py").read_text()))
+
+
+def test_every_setting_of_both_services_is_listed_and_nothing_else() -> None:
+    assert set(listed()) == {name.upper() for name in Settings.__struct_fields__} | crm_names()
+    assert crm_names() > {"CRM_DATABASE_URL", "CRM_BEARER_TOKEN"}
+
+
+def test_the_values_listed_are_the_defaults() -> None:
+    given = {name: value for name, value in listed().items() if value}
+    assert load_settings(NEEDED | given) == load_settings(NEEDED)
+    assert load_crm_settings(NEEDED | given | {"CONVENE_DATA": "var"}) == load_crm_settings(NEEDED)
+
+
+def test_every_setting_has_its_line_of_explanation() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    for before, line in itertools.pairwise(lines):
+        if re.match(r"#[A-Z_]+=", line):
+            assert before.startswith("# "), line
