@@ -1,0 +1,166 @@
+"""What the CRM reads from its environment, checked once, at the start."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from email.headerregistry import Address
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+EXAMPLE_TOKENS = frozenset({"super-crm-token", "your-static-bearer-token-here", "crmsecrettoken"})
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message is one line that names the variable and what to do."""
+
+
+class SmtpServer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where mail is handed over. `tls` is from the first byte (smtps), `starttls` upgrades a plain connection."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+    starttls: bool = False
+
+    def __repr__(self) -> str:
+        return f"SmtpServer({self.host}:{self.port})"
+
+
+class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The CRM's settings. `smtp` None means mail is written as files below `data`/mail."""
+
+    database_url: str
+    bearer_token: str
+    smtp: SmtpServer | None = None
+    mail_from: str = "Convene <convene@localhost>"
+    data: Path = Path("var")
+    notifications_shape: Literal["list", "envelope"] = "list"
+    signing_secrets: tuple[bytes, ...] = ()
+    log_level: str = "INFO"
+
+    def __repr__(self) -> str:
+        return f"CrmSettings(data={str(self.data)!r}, smtp={self.smtp!r})"
+
+
+def load_settings(environ: Mapping[str, str]) -> CrmSettings:
+    """Read and check every setting; raises SettingsError on the first that is missing or wrong."""
+    given = {name: value.strip() for name, value in environ.items()}
+    return CrmSettings(
+        bearer_token=_bearer_token(given.get("CRM_BEARER_TOKEN", ""), given.get("CONVENE_EMBEDDED", "")),
+        database_url=_database_url(given.get("CRM_DATABASE_URL", "")),
+        smtp=_smtp(given.get("SMTP_URL", "")),
+        mail_from=_mail_from(given.get("MAIL_FROM") or "Convene <convene@localhost>"),
+        data=Path(given.get("CONVENE_DATA") or "var"),
+        notifications_shape=_shape(given.get("CRM_NOTIFICATIONS_SHAPE") or "list"),
+        signing_secrets=_signing_secrets(given.get("CRM_SIGNING_SECRETS", "")),
+        log_level=_log_level(given.get("LOG_LEVEL") or "INFO"),
+    )
+
+
+def _bearer_token(token: str, embedded: str) -> str:
+    if not token:
+        raise SettingsError("CRM_BEARER_TOKEN is not set: give the CRM and the booking API the same long random token")
+    if token in EXAMPLE_TOKENS and not _flag("CONVENE_EMBEDDED", embedded):
+        raise SettingsError("CRM_BEARER_TOKEN is an example from the documentation: set a long random token instead")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise SettingsError("CRM_BEARER_TOKEN must be printable ASCII without spaces")
+    return token
+
+
+def _database_url(url: str) -> str:
+    example = "for example postgresql://user:password@host:5432/convene_crm"
+    if not url:
+        raise SettingsError(f"CRM_DATABASE_URL is not set: name the CRM's own PostgreSQL database, {example}")
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise SettingsError(f"CRM_DATABASE_URL must be a PostgreSQL address, {example}")
+    try:
+        if not urlsplit(url).path.strip("/"):
+            raise SettingsError(f"CRM_DATABASE_URL names no database, {example}")
+    except ValueError:
+        raise SettingsError(f"CRM_DATABASE_URL cannot be read, {example}") from None
+    return f"postgresql://{rest}"
+
+
+def _smtp(url: str) -> SmtpServer | None:
+    if not url:
+        return None
+    example = "for example smtp://user:password@mail.example.com:587?starttls=1"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise SettingsError(f"SMTP_URL cannot be read, {example}") from None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or port == 0:
+        raise SettingsError(f"SMTP_URL must begin with smtp:// or smtps:// and name a host, {example}")
+    if unknown := sorted(query.keys() - {"starttls"}):
+        raise SettingsError(f"SMTP_URL has an unknown option {unknown[0]!r}: only starttls is known, {example}")
+    tls = parts.scheme == "smtps"
+    starttls = _flag("SMTP_URL's starttls", query.get("starttls", ["0"])[-1])
+    if tls and starttls:
+        raise SettingsError("SMTP_URL asks for smtps:// and starttls: choose one")
+    return SmtpServer(
+        host=parts.hostname,
+        port=port or (465 if tls else 587 if starttls else 25),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls=tls,
+        starttls=starttls,
+    )
+
+
+def _mail_from(text: str) -> str:
+    name, address = parseaddr(text)
+    try:
+        domain = Address(display_name=name, addr_spec=address).domain
+    except (ValueError, IndexError):
+        domain = ""
+    if not domain:
+        raise SettingsError("MAIL_FROM must be an address, for example Convene <bookings@example.com>")
+    return text
+
+
+def _shape(text: str) -> Literal["list", "envelope"]:
+    match text:
+        case "list" | "envelope":
+            return text
+    raise SettingsError("CRM_NOTIFICATIONS_SHAPE must be list or envelope")
+
+
+def _signing_secrets(text: str) -> tuple[bytes, ...]:
+    """Comma separated. `whsec_` marks a base64 secret (Standard Webhooks); anything else is taken as its own bytes."""
+    secrets = []
+    for secret in filter(None, (part.strip() for part in text.split(","))):
+        if not secret.startswith("whsec_"):
+            secrets.append(secret.encode())
+            continue
+        try:
+            secrets.append(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+        except binascii.Error:
+            raise SettingsError("CRM_SIGNING_SECRETS has a whsec_ secret that is not base64") from None
+    if not all(secrets):
+        raise SettingsError("CRM_SIGNING_SECRETS has an empty secret")
+    return tuple(secrets)
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in LOG_LEVELS:
+        raise SettingsError(f"LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}")
+    return text.upper()
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise SettingsError(f"{name} must be 1 or 0")
+    return text.lower() in YES
