@@ -1,0 +1,125 @@
+"""Who carries a mail away: an SMTP server, or the file system where there is none.
+
+MailError
+├── MailRefused    this mail will never be taken
+├── MailDeferred   this mail was not taken now
+└── CarrierAway    no mail can be taken now
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import unicodedata
+from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Protocol
+
+import aiosmtplib
+
+from crm.settings import SmtpServer
+
+COMMAND_SECONDS = 10.0
+SLUG_LENGTH = 60
+
+
+class MailError(Exception):
+    """The mail was not taken. The message is for the notification's `response`."""
+
+
+class MailRefused(MailError):
+    """This mail will never be taken."""
+
+
+class MailDeferred(MailError):
+    """This mail was not taken now; others may be."""
+
+
+class CarrierAway(MailError):
+    """No mail can be taken now: the server is away, or its settings are wrong."""
+
+
+class Carrier(Protocol):
+    async def send(self, message: EmailMessage) -> None:
+        """Hand over one mail; raises MailError when it was not taken."""
+
+
+class SmtpCarrier:
+    """Hands each mail to an SMTP server on a connection of its own."""
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+
+    async def send(self, message: EmailMessage) -> None:
+        server = self._server
+        try:
+            await aiosmtplib.send(
+                message,
+                hostname=server.host,
+                port=server.port,
+                username=server.username,
+                password=server.password,
+                use_tls=server.tls,
+                start_tls=server.starttls,
+                timeout=COMMAND_SECONDS,
+                local_hostname=socket.gethostname(),
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            raise _refusal(max(refused.code for refused in error.recipients), str(error)) from error
+        except aiosmtplib.SMTPDataError as error:
+            raise _refusal(error.code, error.message) from error
+        except (aiosmtplib.SMTPNotSupported, ValueError) as error:
+            raise MailRefused(str(error)) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise CarrierAway(f"{server.host}:{server.port}: {error}") from error
+
+
+class FileCarrier:
+    """Writes each mail as one `.eml` file; the same mail again replaces its file."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def send(self, message: EmailMessage) -> None:
+        try:
+            await asyncio.to_thread(self._write, message)
+        except OSError as error:
+            raise CarrierAway(f"{self._directory}: {error.strerror or error}") from error
+
+    def _write(self, message: EmailMessage) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._directory / file_name(message)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(bytes(message))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def carrier_for(smtp: SmtpServer | None, data: Path) -> Carrier:
+    """SMTP where there is a server, files below `data`/mail where there is none."""
+    return SmtpCarrier(smtp) if smtp else FileCarrier(data / "mail")
+
+
+def file_name(message: EmailMessage) -> str:
+    """When, to whom, about what, and the end of the Message-ID: sorts by time and names the same mail the same."""
+    moment = parsedate_to_datetime(message["Date"])
+    unique = message["Message-ID"].strip("<>").partition("@")[0][-12:]
+    recipient = _slug(message["To"].addresses[0].addr_spec, keep="@.")
+    return f"{moment:%Y%m%dT%H%M%SZ}-{recipient}-{_slug(message['Subject'])}-{unique}.eml"
+
+
+def _slug(text: str, keep: str = "") -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", plain).strip("-.")[:SLUG_LENGTH].rstrip("-.") or "mail"
+
+
+def _refusal(code: int, text: str) -> MailError:
+    return MailRefused(f"{code} {text}") if code >= 500 else MailDeferred(f"{code} {text}")

@@ -1,0 +1,204 @@
+"""The mail a facilitator gets about a notification: a subject that says it all, plain text and HTML.
+
+Composing the same claim twice gives the same Message-ID and Date, so a mail that had to be sent again can be
+recognised as the same one. Times are shown in UTC, which the mail says.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from crm.notifications import Event, Notification
+from crm.store import Claim
+
+TITLE_LENGTH = 80
+NOTE_LENGTH = 2000
+MAIL_POLICY = SMTP.clone(cte_type="7bit")  # for servers without 8BITMIME
+
+
+class UnusableAddress(Exception):
+    """The recipient's address cannot be written into a mail."""
+
+
+class Wording(msgspec.Struct, frozen=True):
+    """How one kind of message is told. `{who}` and `{title}` are filled in."""
+
+    subject: str
+    headline: str
+
+
+WORDINGS: Mapping[str, Wording] = {
+    "booking_created": Wording("New booking: {who} for {title}", "{who} booked a place in {title}."),
+    "booking_cancelled": Wording("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
+    "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
+    "payment_refunded": Wording("Refunded: {who}, {title}", "{who} got their money back for {title}."),
+    "event_cancelled": Wording("Cancelled: {title}", "{title} is cancelled."),
+    "event_updated": Wording("Changed: {title}", "{title} was changed. This is how it stands now."),
+}
+
+
+class LetterWriter:
+    """Composes mails from `mail_from`, a name and an address."""
+
+    def __init__(self, mail_from: str) -> None:
+        name, address = parseaddr(mail_from)
+        self._sender = Address(display_name=name, addr_spec=address)
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def compose(self, claim: Claim) -> EmailMessage:
+        """The mail for a claim; raises UnusableAddress when nobody could receive it."""
+        notification = claim.notification
+        message = EmailMessage(policy=MAIL_POLICY)
+        message["From"] = self._sender
+        message["To"] = _address(claim.recipient_name, claim.recipient_email)
+        if (user := notification.user) and user.email and not notification.about_event:
+            try:
+                message["Reply-To"] = _address(user.name, user.email)
+            except UnusableAddress:
+                del message["Reply-To"]
+        message["Subject"] = subject(notification)
+        message["Date"] = format_datetime(claim.received_at)
+        message["Message-ID"] = f"<{claim.mail_id}@{self._sender.domain}>"
+        message["Auto-Submitted"] = "auto-generated"
+        told = _told(claim)
+        message.set_content(self._templates.get_template("notification.txt").render(told))
+        message.add_alternative(self._templates.get_template("notification.html").render(told), subtype="html")
+        return message
+
+
+def subject(notification: Notification) -> str:
+    """One line: what happened, to whom, in what, when."""
+    wording = _wording(notification.action)
+    line = wording.subject.format(who=_who(notification), title=_title(notification.event))
+    starts_at = notification.event.starts_at
+    return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} UTC)" if starts_at else line
+
+
+def _told(claim: Claim) -> dict[str, object]:
+    notification, event = claim.notification, claim.notification.event
+    user = notification.user if not notification.about_event else None
+    facts = {
+        "When": _when(event),
+        "Where": _line(event.location),
+        "Online": _line(event.virtual_link),
+        "Booked by": _person(user.name, user.email) if user else None,
+        "Reference": _line(notification.booking_reference)
+        or (str(notification.booking_id) if notification.booking_id else None),
+        "Payment": _payment(notification),
+        "Places taken": _places(event),
+    }
+    return {
+        "greeting": _line(claim.recipient_name),
+        "headline": _wording(notification.action).headline.format(
+            who=_who(notification), title=_title(notification.event)
+        ),
+        "facts": {label: fact for label, fact in facts.items() if fact},
+        "notes": [_line(line, NOTE_LENGTH) for line in (notification.notes or "").strip().splitlines()],
+        "can_reply": bool(user and user.email),
+        "number": claim.id,
+    }
+
+
+def _wording(action: str | None) -> Wording:
+    if action is None:
+        return WORDINGS["booking_created"]
+    told = _line(action.replace("_", " ")).capitalize()
+    told = told.replace("{", "").replace("}", "")
+    return WORDINGS.get(action) or Wording(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")
+
+
+def _who(notification: Notification) -> str:
+    user = notification.user
+    return _line((user.name or user.email) if user else None, TITLE_LENGTH) or "Somebody"
+
+
+def _title(event: Event) -> str:
+    return _line(event.title, TITLE_LENGTH) or "your event"
+
+
+def _when(event: Event) -> str | None:
+    starts_at, ends_at = event.starts_at, event.ends_at
+    if starts_at is None:
+        return None
+    if ends_at is None:
+        return f"{_day(starts_at)}, {starts_at:%H:%M} UTC"
+    if ends_at.date() == starts_at.date():
+        return f"{_day(starts_at)}, {starts_at:%H:%M} to {ends_at:%H:%M} UTC"
+    return f"{_day(starts_at)}, {starts_at:%H:%M} to {_day(ends_at)}, {ends_at:%H:%M} UTC"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%A}, {moment.day} {moment:%B %Y}"
+
+
+def _places(event: Event) -> str | None:
+    if event.current_participants is None:
+        return None
+    if event.max_participants is None:
+        return str(event.current_participants)
+    full = ": full" if event.current_participants >= event.max_participants > 0 else ""
+    return f"{event.current_participants} of {event.max_participants}{full}"
+
+
+def _payment(notification: Notification) -> str | None:
+    if notification.about_event or not notification.payment_status:
+        return None
+    status = _line(notification.payment_status.replace("_", " "))
+    price = _price(notification.event)
+    return f"{status} ({price})" if price else status
+
+
+def _price(event: Event) -> str | None:
+    """The price with its currency: whole amounts bare, others with at least two decimals."""
+    if event.price is None:
+        return None
+    try:
+        amount = Decimal(str(event.price))
+        shown = f"{amount:,.0f}" if amount == amount.to_integral_value() else _decimals(amount)
+    except (InvalidOperation, ValueError, OverflowError):
+        return None
+    return f"{_line(event.currency, 8)} {shown}".strip()
+
+
+def _decimals(amount: Decimal) -> str:
+    places = amount.normalize().as_tuple().exponent
+    return f"{amount:,.{max(2, -places if isinstance(places, int) else 2)}f}"
+
+
+def _person(name: str | None, email: str | None) -> str | None:
+    name, email = _line(name), _line(email)
+    return f"{name} <{email}>" if name and email else name or email
+
+
+def _address(name: str | None, email: str) -> Address:
+    try:
+        address = Address(display_name=_line(name), addr_spec=email.strip())
+    except (ValueError, IndexError) as error:
+        raise UnusableAddress(str(error)) from None
+    if not address.username or not address.domain or len(email) > 254:
+        raise UnusableAddress("not an e-mail address")
+    return address
+
+
+def _line(text: str | None, length: int = 300) -> str:
+    """Other people's words on one line, without control or invisible formatting characters, at most `length` long."""
+    visible = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text or "")
+    line = " ".join(visible.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"

@@ -1,0 +1,154 @@
+"""What a notification says: the message's fields as both API documents write them, and what follows from them.
+
+Standard library and msgspec only. A message about a booking must name the booking, the person and the event; a
+message about an event as such (`event_…`) only the event and its facilitator. Fields nobody here knows are no error.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class MailStatus(StrEnum):
+    """Where the facilitator's mail is: owed, handed over, given up, or never owed."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Person(msgspec.Struct, frozen=True):
+    id: int | str | None = None
+    name: str | None = None
+    email: str | None = None
+
+
+class Facilitator(msgspec.Struct, frozen=True):
+    id: Id | None = None
+    name: str | None = None
+    email: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True):
+    id: int | str | None = None
+    title: str | None = None
+    date_time: datetime | None = None
+    start_datetime: datetime | None = None
+    end_datetime: datetime | None = None
+    location: str | None = None
+    virtual_link: str | None = None
+    facilitator_id: Id | None = None
+    max_participants: Count | None = None
+    current_participants: Count | None = None
+    price: int | float | str | None = None
+    currency: str | None = None
+
+    @property
+    def starts_at(self) -> datetime | None:
+        return _utc(self.start_datetime or self.date_time)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        return _utc(self.end_datetime)
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """One message of the booking system."""
+
+    event: Event
+    booking_id: Id | None = None
+    booking_reference: str | None = None
+    action: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    occurred_at: datetime | None = None
+    user: Person | None = None
+    facilitator_id: Id | None = None
+    facilitator: Facilitator | None = None
+    status: str | None = None
+    payment_status: str | None = None
+    notes: str | None = None
+    reason: str | None = None
+
+    @property
+    def about_event(self) -> bool:
+        return is_about_event(self.action)
+
+    @property
+    def facilitator_key(self) -> int | None:
+        """The facilitator's user id: at the top (A), inside the event (B) or with the facilitator."""
+        return self.facilitator_id or self.event.facilitator_id or (self.facilitator.id if self.facilitator else None)
+
+    @property
+    def happened_at(self) -> datetime | None:
+        return _utc(self.occurred_at)
+
+    @property
+    def told_with_the_event(self) -> bool:
+        """A booking that fell with its event: the facilitator cancelled that event and hears of it once."""
+        return self.action == "booking_cancelled" and self.reason == "event_cancelled"
+
+
+class MissingFields(Exception):
+    """Required fields are absent or null."""
+
+    def __init__(self, fields: list[str]) -> None:
+        super().__init__(", ".join(fields))
+        self.fields = fields
+
+
+class InvalidFields(Exception):
+    """A field has the wrong type or an impossible value: field path to reason."""
+
+    def __init__(self, details: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in details.items()))
+        self.details = details
+
+
+def is_about_event(action: object) -> bool:
+    return isinstance(action, str) and action.startswith("event_")
+
+
+def read_notification(body: dict[str, Any]) -> Notification:
+    """The notification a JSON object holds; raises MissingFields or InvalidFields."""
+    about_event = is_about_event(body.get("action"))
+    required = ("event",) if about_event else ("booking_id", "user", "event")
+    missing = [field for field in required if body.get(field) is None]
+    if about_event and not _names_facilitator(body):
+        missing.append("facilitator_id")
+    if missing:
+        raise MissingFields(missing)
+    try:
+        notification = msgspec.convert(body, Notification)
+        _ = (notification.event.starts_at, notification.event.ends_at, notification.happened_at)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        raise InvalidFields({path.rstrip("`").lstrip(".") or "body": reason}) from None
+    except OverflowError:
+        raise InvalidFields({"event": "A date is out of range"}) from None
+    return notification
+
+
+def _names_facilitator(body: dict[str, Any]) -> bool:
+    def holds(part: object, field: str) -> bool:
+        return isinstance(part, dict) and part.get(field) is not None
+
+    return (
+        holds(body, "facilitator_id")
+        or holds(body.get("event"), "facilitator_id")
+        or holds(body.get("facilitator"), "id")
+        or holds(body.get("facilitator"), "email")
+    )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """As a UTC instant; a time without an offset is UTC already."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
