@@ -1,0 +1,187 @@
+"""`python -m crm serve` and `python -m crm migrate`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import asyncpg
+import dotenv
+import uvicorn
+from alembic.util.exc import CommandError
+from asyncpg.exceptions import InterfaceError
+from litestar import Litestar
+from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.supervisors import Multiprocess
+
+from crm import migrations
+from crm.app import create_app
+from crm.logs import configure_logs
+from crm.settings import CrmSettings, SettingsError, load_settings
+
+OLDEST_POSTGRES = 18
+GRACE_SECONDS = 10
+
+
+class StartError(Exception):
+    """The service cannot start. The message is one line that says what and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 when something outside is wrong, 2 for a wrong setting or argument."""
+    options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    dotenv.load_dotenv(Path(".env"))
+    try:
+        settings = load_settings(os.environ)
+        configure_logs(settings.log_level)
+        if options.command == "migrate":
+            _migrate(settings)
+        else:
+            _serve(settings, options)
+    except (SettingsError, StartError) as error:
+        sys.stderr.write(f"crm: {error}\n")
+        return 2 if isinstance(error, SettingsError) else 1
+    return 0
+
+
+def served_app() -> Litestar:
+    """The application as each serving process makes it; a process of several ends with the one that started it."""
+    settings = load_settings(os.environ)
+    configure_logs(settings.log_level)
+    if parent := multiprocessing.parent_process():
+
+        def end_with_parent() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    return create_app(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m crm", description="The facilitators' CRM service.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="answer HTTP requests and send the mails they owe")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=5001, help="port to listen on (5001)")
+    serve.add_argument("--fd", type=int, help="an open listening socket to serve instead of host and port")
+    serve.add_argument("--workers", type=_workers, default=1, help="processes (1)")
+    commands.add_parser("migrate", help="bring the database to the newest schema")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes: give one from 1 to 64")
+    return int(text)
+
+
+def _leave(_: int, __: FrameType | None) -> NoReturn:
+    """uvicorn raises the signal again after it has drained: then, and before it serves, this is a clean end."""
+    raise SystemExit(0)
+
+
+def _migrate(settings: CrmSettings) -> None:
+    asyncio.run(_check_server(settings.database_url))
+    try:
+        migrations.upgrade(settings.database_url)
+    except CommandError as error:
+        raise StartError(f"the database has a schema this version does not know ({error}): update the CRM") from error
+    except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
+        raise StartError(f"the migration failed and changed nothing: {_one_line(error)}") from error
+
+
+def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
+    asyncio.run(_check_server(settings.database_url, schema=migrations.head()))
+    listener = _listener(options)
+    config = uvicorn.Config(
+        "crm.__main__:served_app",
+        factory=True,
+        workers=options.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    with listener:
+        if options.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+        else:
+            server = uvicorn.Server(config)
+            server.run(sockets=[listener])
+            if not server.started:
+                raise StartError("the service did not start: see the log above")
+
+
+def _listener(options: argparse.Namespace) -> socket.socket:
+    if options.fd is not None:
+        try:
+            listener = socket.socket(fileno=options.fd)
+        except OSError as error:
+            raise StartError(f"--fd {options.fd} is not an open socket: {error.strerror}") from error
+        listener.set_inheritable(True)
+        return listener
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --host or --port"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+async def _check_server(dsn: str, schema: str | None = None) -> None:
+    """Raises StartError unless a new enough PostgreSQL answers, with the schema this code needs where one is given."""
+    connect: Any = asyncpg.connect
+    try:
+        connection = await connect(dsn, timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError, InterfaceError, ValueError) as error:
+        raise StartError(
+            f"cannot reach the database of CRM_DATABASE_URL ({_one_line(error)}): start it, or correct the setting"
+        ) from error
+    try:
+        if connection.get_server_version().major < OLDEST_POSTGRES:
+            raise StartError(f"the database server is too old: PostgreSQL {OLDEST_POSTGRES} or newer is needed")
+        if schema is None:
+            return
+        present = await connection.fetchval("SELECT to_regclass('crm_schema_version') IS NOT NULL")
+        found = await connection.fetchval("SELECT version_num FROM crm_schema_version") if present else None
+        if found != schema:
+            raise StartError(
+                f"the database's schema is {found or 'missing'}, this version needs {schema}: run python -m crm migrate"
+            )
+    finally:
+        await connection.close()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

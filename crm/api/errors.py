@@ -1,0 +1,116 @@
+"""Every refusal as the API documents write it, with a machine-readable `code` and the request's id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from crm.api.frame import request_id
+from crm.database import DatabaseAway
+from crm.notifications import InvalidFields, MissingFields
+from crm.store import MessageIdReused
+
+Handler: TypeAlias = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
+
+RETRY_AFTER_SECONDS = 5
+
+MESSAGES: Mapping[int, str] = {
+    401: "Invalid or missing token",
+    404: "The requested resource was not found",
+    405: "The method is not allowed here",
+    413: "The body is larger than 64 KiB",
+    500: "An unexpected error occurred",
+}
+
+log = structlog.stdlib.get_logger("crm.http")
+
+
+class Refusal(Exception):
+    """A request that is refused, as it will be answered."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        error: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: object,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = {
+            "error": error or HTTPStatus(status).phrase,
+            "message": message,
+            "code": code,
+            "request_id": request_id(),
+            **extra,
+        }
+
+
+def invalid(details: Mapping[str, str]) -> Refusal:
+    """400 for values that cannot be accepted: field to reason."""
+    message = "; ".join(f"{field}: {reason}" for field, reason in details.items())
+    return Refusal(400, "validation_error", message, error="Validation error", details=dict(details))
+
+
+def _answer(refusal: Refusal) -> Response[dict[str, Any]]:
+    return Response(refusal.body, status_code=refusal.status, headers=refusal.headers, media_type="application/json")
+
+
+def _refusal(_: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
+    return _answer(refusal)
+
+
+def _missing_fields(_: Request[Any, Any, Any], error: MissingFields) -> Response[dict[str, Any]]:
+    plural = "s" if len(error.fields) > 1 else ""
+    message = f"Missing required field{plural}: {', '.join(error.fields)}"
+    return _answer(
+        Refusal(400, "missing_fields", message, error="Missing required fields", missing_fields=error.fields)
+    )
+
+
+def _invalid_fields(_: Request[Any, Any, Any], error: InvalidFields) -> Response[dict[str, Any]]:
+    return _answer(invalid(error.details))
+
+
+def _message_id_reused(_: Request[Any, Any, Any], __: MessageIdReused) -> Response[dict[str, Any]]:
+    message = "This Idempotency-Key was used before with another body"
+    return _answer(Refusal(422, "idempotency_key_reused", message))
+
+
+def _database_away(_: Request[Any, Any, Any], error: DatabaseAway) -> Response[dict[str, Any]]:
+    log.warning("database away", error=str(error))
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+    message = "The database cannot be reached; try again shortly"
+    return _answer(Refusal(503, "database_unavailable", message, headers=headers))
+
+
+def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    status = error.status_code
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    return _answer(Refusal(status, code, MESSAGES.get(status, phrase), headers=error.headers))
+
+
+def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    log.error("unexpected error", exc_info=error)
+    return _answer(Refusal(500, "internal_error", MESSAGES[500]))
+
+
+HANDLERS: dict[int | type[Exception], Handler] = {
+    Refusal: _refusal,
+    MissingFields: _missing_fields,
+    InvalidFields: _invalid_fields,
+    MessageIdReused: _message_id_reused,
+    DatabaseAway: _database_away,
+    HTTPException: _http,
+    Exception: _unexpected,
+}

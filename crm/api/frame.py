@@ -1,0 +1,62 @@
+"""The frame around every request: a request id, security headers and one log line, also for errors."""
+
+from __future__ import annotations
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "x-frame-options": "DENY",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+
+log = structlog.stdlib.get_logger("crm.http")
+
+
+def request_id() -> str:
+    """The id of the request being served."""
+    bound = structlog.contextvars.get_contextvars().get("request_id")
+    return bound if isinstance(bound, str) else ""
+
+
+class RequestFrame:
+    """ASGI: wraps the whole application, so that nothing is answered outside it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        given = Headers.from_scope(scope).get("x-request-id", "")
+        identity = given if SANE_REQUEST_ID.fullmatch(given) else uuid4().hex
+        began = time.perf_counter()
+
+        async def send_framed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableScopeHeaders.from_message(message)
+                headers["x-request-id"] = identity
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=message["status"],
+                    milliseconds=round((time.perf_counter() - began) * 1000, 1),
+                )
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=identity):
+            await self._app(scope, receive, send_framed)

@@ -1,0 +1,31 @@
+"""Whether the service is well."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from litestar import get
+from litestar.di import NamedDependency
+
+from crm.database import Database
+
+
+class Health(msgspec.Struct):
+    message: str
+    status: Literal["healthy", "degraded"]
+    timestamp: datetime
+    database: Literal["reachable", "unreachable"]
+
+
+@get("/", operation_id="crmHealth")
+async def health(database: NamedDependency[Database]) -> Health:
+    """Says that the service runs; `degraded` while its database does not answer."""
+    answers = await database.answers()
+    return Health(
+        message="CRM Service is running!",
+        status="healthy" if answers else "degraded",
+        timestamp=datetime.now(UTC),
+        database="reachable" if answers else "unreachable",
+    )

@@ -1,0 +1,64 @@
+"""Who may call: the bearer token, and Standard Webhooks signatures where secrets for them are set."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import Guard
+
+from crm.api.errors import MESSAGES, Refusal
+
+TOLERANCE_SECONDS = 300
+
+
+def bearer_guard(token: str) -> Guard:
+    """A guard that lets only the holder of `token` through; 401 otherwise."""
+    expected = hashlib.sha256(token.encode()).digest()
+
+    def require_bearer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
+        digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
+        if not hmac.compare_digest(digest, expected) or scheme.lower() != "bearer":
+            raise Refusal(401, "invalid_token", MESSAGES[401], headers={"www-authenticate": "Bearer"})
+
+    return require_bearer
+
+
+def verify_signature(request: Request[Any, Any, Any], body: bytes, secrets: Sequence[bytes]) -> None:
+    """Check the Standard Webhooks headers against any of `secrets`; raises Refusal (401). Without secrets: no check."""
+    if not secrets:
+        return
+    headers = request.headers
+    identity, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not identity or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+        raise _unsigned("The webhook-id, webhook-timestamp and webhook-signature headers are needed")
+    if abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
+        raise _unsigned("The webhook-timestamp is more than five minutes off")
+    signed = f"{identity}.{timestamp}.".encode("utf-8", "surrogateescape") + body
+    expected = [hmac.digest(secret, signed, "sha256") for secret in secrets]
+    given = [_signature(part) for part in headers.get("webhook-signature", "").split()]
+    if not any(hmac.compare_digest(one, other) for one in given for other in expected):
+        raise _unsigned("The webhook-signature does not match")
+
+
+def _signature(part: str) -> bytes:
+    version, _, encoded = part.partition(",")
+    if version != "v1":
+        return b""
+    try:
+        return base64.b64decode(encoded.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return b""
+
+
+def _unsigned(message: str) -> Refusal:
+    return Refusal(401, "invalid_signature", message)
