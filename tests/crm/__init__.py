@@ -1,0 +1,1 @@
+"""The CRM service on its own, with real PostgreSQL, SMTP and HTTP."""

@@ -1,0 +1,46 @@
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crm.migrations import upgrade
+from infrastructure.embedded import EmbeddedPostgres
+from tests.crm.parts import MailServer, running_crm, settings_for
+from tests.support.servers import running_postgres
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def crm_postgres() -> Iterator[EmbeddedPostgres]:
+    with running_postgres("crm_template") as server:
+        with ThreadPoolExecutor(1) as elsewhere:  # upgrade() has an event loop of its own
+            elsewhere.submit(upgrade, server.dsn("crm_template")).result()
+        yield server
+
+
+@pytest.fixture
+async def dsn(crm_postgres: EmbeddedPostgres) -> str:
+    """A migrated database of the test's own."""
+    name = f"crm_{next(_numbers)}"
+    await asyncio.to_thread(crm_postgres.execute, f"CREATE DATABASE {name} TEMPLATE crm_template OWNER convene")
+    return crm_postgres.dsn(name)
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    server = MailServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def crm(dsn: str, mail_server: MailServer, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path))
+    async with running_crm(settings) as client:
+        yield client

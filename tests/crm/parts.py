@@ -1,0 +1,148 @@
+"""The real things these tests stand on: an SMTP server that can go away, the CRM behind real HTTP, a message."""
+
+import asyncio
+import contextlib
+import email
+import email.policy
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from email.message import EmailMessage
+from typing import Any
+
+import asyncpg
+import httpx
+import uvicorn
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from crm.app import create_app
+from crm.settings import CrmSettings, load_settings
+from tests.support.servers import free_port
+
+TOKEN = "a-token-for-the-tests"
+
+
+class MailServer:
+    """A real SMTP server on a port that stays its own while it is down. `verdict` answers each mail's DATA."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.mails: list[EmailMessage] = []
+        self.offered = 0
+        self.verdict = "250 taken"
+        self.recipient_verdict = "250 ok"
+        self.delay = 0.0
+        self._controller: Controller | None = None
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def stop(self) -> None:
+        if self._controller:
+            self._controller.stop()
+        self._controller = None
+
+    async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
+        if self.recipient_verdict.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.recipient_verdict
+
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.offered += 1
+        content = envelope.content
+        assert isinstance(content, bytes)
+        if self.verdict.startswith("250"):
+            self.mails.append(email.message_from_bytes(content, policy=email.policy.default))
+        await asyncio.sleep(self.delay)
+        return self.verdict
+
+
+class _QuietServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def settings_for(dsn: str, **environ: str) -> CrmSettings:
+    return load_settings({"CRM_DATABASE_URL": dsn, "CRM_BEARER_TOKEN": TOKEN, **environ})
+
+
+@contextlib.asynccontextmanager
+async def running_crm(settings: CrmSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """The CRM behind real HTTP in this event loop, and a client that holds the token."""
+    server = _QuietServer(uvicorn.Config(create_app(settings), log_config=None, access_log=False, lifespan="on"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started or serving.done())
+        try:
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            headers = {"Authorization": f"Bearer {settings.bearer_token}"}
+            async with httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait for a condition, sync or async; the limit only ends a test that would hang."""
+    async with asyncio.timeout(seconds):
+        while True:
+            result = holds()
+            if await result if asyncio.iscoroutine(result) else result:
+                return
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def mail_status(dsn: str, notification_id: int) -> str:
+    async with connected(dsn) as connection:
+        return str(await connection.fetchval("SELECT status FROM notifications WHERE id = $1", notification_id))
+
+
+def a_message(**changes: Any) -> dict[str, Any]:
+    """What the booking system tells when Ada books; `changes` replace top-level fields, `...` removes one."""
+    message = {
+        "booking_id": 12,
+        "booking_reference": "BK2026000012",
+        "action": "booking_created",
+        "occurred_at": "2026-11-20T10:00:00Z",
+        "user": {"id": 5, "name": "Ada Lovelace", "email": "ada@example.com"},
+        "event": {
+            "id": 1,
+            "title": "Morning Meditation",
+            "date_time": "2026-12-01T09:00:00Z",
+            "start_datetime": "2026-12-01T09:00:00Z",
+            "end_datetime": "2026-12-01T10:00:00Z",
+            "location": "Studio A",
+            "virtual_link": None,
+            "facilitator_id": 2,
+            "max_participants": 10,
+            "current_participants": 3,
+            "is_active": True,
+            "price": 25.0,
+            "currency": "INR",
+            "version": 3,
+        },
+        "facilitator_id": 2,
+        "facilitator": {"id": 2, "name": "John Doe", "email": "facilitator@example.com"},
+        "status": "confirmed",
+        "payment_status": "pending",
+        "notes": None,
+        "reason": None,
+        **changes,
+    }
+    return {name: value for name, value in message.items() if value is not ...}
