@@ -6,8 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -19,20 +17,7 @@ from infrastructure.embedded.data_directory import owned, publish, running_envir
 from infrastructure.embedded.processes import unprivileged_account
 from infrastructure.embedded.secrets import kept_secrets
 from tests.support.servers import running_postgres, running_redis, temporary_directory
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+from tests.support.waiting import alive, eventually
 
 
 def test_postgres_18_runs_with_its_own_role_and_databases() -> None:

@@ -1,0 +1,160 @@
+"""The supervisor, with tiny children: it restarts them, says so, stops them in order and leaves none behind."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import alive, eventually
+
+SUPERVISING = """
+import sys
+from pathlib import Path
+from infrastructure.embedded import EmbeddedError
+from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
+
+home, *scripts = sys.argv[1:]
+say = lambda line: print(line, flush=True)
+names = ["first", "second-1", "second-2"]
+try:
+    with Supervisor(say=say) as supervisor:
+        children = [
+            Child(name, [sys.executable, "-u", "-c", script], {"NAME": name, "HOME_OF_TEST": home}, Path(home, name))
+            for name, script in zip(names, scripts)
+        ]
+        for child in children:
+            supervisor.start(child)
+        supervisor.wait_until(lambda: all(Path(home, c.name + ".up").exists() for c in children), 60, "Second")
+        say("up " + " ".join(str(child.pid) for child in children))
+        supervisor.watch()
+except Stopped:
+    say("stopped")
+except EmbeddedError as error:
+    say(f"error {error}")
+"""
+
+BEGIN = """
+import os, signal, sys, time
+home, name = os.environ["HOME_OF_TEST"], os.environ["NAME"]
+def told(*_):
+    with open(home + "/order", "a") as order:
+        order.write(name + "\\n")
+    sys.exit()
+signal.signal(signal.SIGTERM, told)
+open(home + "/" + name + ".up", "w").close()
+"""
+LASTING = BEGIN + "print('at work'); time.sleep(600)"
+STUBBORN = BEGIN + "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+FAILING = "print('cannot find my shoes'); raise SystemExit(4)"
+WITH_CHILD = (
+    BEGIN
+    + "import subprocess; p = subprocess.Popen(['sleep', '600']);"
+    + "open(home + '/grandchild', 'w').write(str(p.pid)); time.sleep(600)"
+)
+
+
+@dataclass
+class Supervised:
+    process: subprocess.Popen[str]
+    home: Path
+    lines: list[str] = field(default_factory=list)
+
+    def line(self, beginning: str) -> str:
+        """The next line that begins so."""
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            self.lines.append(text.rstrip("\n"))
+            if text.startswith(beginning):
+                return self.lines[-1]
+        raise AssertionError(f"no line begins with {beginning!r}: {self.lines}")
+
+    def pids(self) -> list[int]:
+        return [int(pid) for pid in self.line("up ").split()[1:]]
+
+
+@contextlib.contextmanager
+def supervised(home: Path, *scripts: str) -> Iterator[Supervised]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISING, str(home), *scripts],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield Supervised(process, home)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_child_runs_again_and_both_are_said_in_a_line(tmp_path: Path) -> None:
+    with supervised(tmp_path, LASTING, LASTING) as system:
+        first, second = system.pids()
+        os.kill(first, signal.SIGKILL)
+        assert system.line("first ended").startswith("first ended (SIGKILL); it starts again in")
+        again = int(system.line("first runs again (process ").split()[-1].rstrip(")"))
+        assert alive(again)
+        assert alive(second)
+
+
+def test_a_child_that_ends_again_waits_longer_and_its_last_words_are_quoted(tmp_path: Path) -> None:
+    with supervised(tmp_path, BEGIN + "print('no more tea'); sys.exit(3)") as system:
+        assert "exit status 3" in system.line("first ended")
+        again = system.line("first ended")
+        assert again.endswith('it starts again in 1 s, its last words: "no more tea"')
+        assert "in 2 s" in system.line("first ended")
+
+
+def test_a_child_that_never_starts_ends_the_start_with_its_last_line(tmp_path: Path) -> None:
+    with supervised(tmp_path, LASTING, FAILING) as system:
+        said = system.line("error ")
+        assert said.startswith("error second-1 does not start, it ended (exit status 4): cannot find my shoes (log: ")
+        assert not (tmp_path / "order").exists() or (tmp_path / "order").read_text() == "first\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_all_in_the_reverse_order(tmp_path: Path, number: signal.Signals) -> None:
+    with supervised(tmp_path, LASTING, LASTING, LASTING) as system:
+        pids = system.pids()
+        system.process.send_signal(number)
+        system.line("stopping")
+        system.line("stopped")
+        assert system.process.wait() == 0
+        order = (tmp_path / "order").read_text().splitlines()
+        assert order[2] == "first"
+        assert sorted(order[:2]) == ["second-1", "second-2"]
+        assert not any(alive(pid) for pid in pids)
+
+
+def test_a_second_signal_kills_what_does_not_want_to_end(tmp_path: Path) -> None:
+    with supervised(tmp_path, STUBBORN) as system:
+        pids = system.pids()
+        system.process.send_signal(signal.SIGINT)
+        system.line("stopping")
+        system.process.send_signal(signal.SIGINT)
+        system.line("stopped")
+        assert not any(alive(pid) for pid in pids)
+
+
+def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
+    with supervised(tmp_path, WITH_CHILD) as system:
+        system.pids()
+        note = tmp_path / "grandchild"
+        assert eventually(lambda: note.exists() and bool(note.read_text()))
+        system.process.terminate()
+        system.line("stopped")
+        assert eventually(lambda: not alive(int(note.read_text())))
+
+
+def test_kill_9_of_the_supervisor_leaves_no_child(tmp_path: Path) -> None:
+    with supervised(tmp_path, LASTING, STUBBORN) as system:
+        pids = system.pids()
+        assert all(alive(pid) for pid in pids)
+        system.process.kill()
+        assert eventually(lambda: not any(alive(pid) for pid in pids))
