@@ -1,0 +1,75 @@
+"""The doorbell between web and worker: a job in Redis that says nothing but that there is something to deliver.
+
+PostgreSQL remembers what is owed, and a worker looks there every few seconds in any case. So a lost ring costs a moment
+and Redis may be away, restarted or emptied at any time.
+"""
+
+import asyncio
+import contextlib
+import itertools
+
+import msgspec
+import structlog
+from arq.connections import ArqRedis
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+WAKE = "wake"
+QUEUE = "convene:wake-ups"
+
+# arq drops a job whose id is still queued or running. With ids that take turns the queue never holds more than these,
+# however long no worker is there, and a ring is not lost to the one that is being answered.
+_JOB_IDS = tuple(f"{WAKE}-{number}" for number in range(16))
+
+_log = structlog.get_logger(__name__)
+
+
+def connect(url: str, *, seconds: float) -> ArqRedis:
+    """Connects when first used. Every call is bounded by `seconds`, also where Redis accepts and never answers."""
+    pool = ConnectionPool.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
+    return ArqRedis(
+        pool,
+        job_serializer=msgspec.json.Encoder(enc_hook=repr).encode,
+        job_deserializer=msgspec.json.decode,
+        default_queue_name=QUEUE,
+    )
+
+
+class RedisWakeUps:
+    """Rings at most once every `pause` seconds; the first `nudge` starts the task that does it."""
+
+    def __init__(self, url: str, *, pause: float = 0.01, seconds: float = 1) -> None:
+        self._redis = connect(url, seconds=seconds)
+        self._pause = pause
+        self._wanted = asyncio.Event()
+        self._job_ids = itertools.cycle(_JOB_IDS)
+        self._ringing: asyncio.Task[None] | None = None
+        self._away = False
+
+    def nudge(self) -> None:
+        self._wanted.set()
+        if self._ringing is None or self._ringing.done():
+            self._ringing = asyncio.get_running_loop().create_task(self._ring_when_wanted())
+
+    async def close(self) -> None:
+        if self._ringing is not None:
+            self._ringing.cancel()
+            await asyncio.gather(self._ringing, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.aclose(close_connection_pool=True)
+
+    async def _ring_when_wanted(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._redis.enqueue_job(WAKE, _job_id=next(self._job_ids))
+            except (RedisError, OSError) as error:
+                if not self._away:
+                    _log.warning("redis_away", part="wake_ups", error=str(error) or type(error).__name__)
+                self._away = True
+            else:
+                if self._away:
+                    _log.info("redis_back", part="wake_ups")
+                self._away = False
+            await asyncio.sleep(self._pause)
