@@ -1,0 +1,1 @@
+"""Couriers: one module for each way a message can leave the house."""

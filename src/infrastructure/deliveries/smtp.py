@@ -1,0 +1,75 @@
+"""Mail by SMTP, each on a connection of its own: nothing of one mail's trouble reaches the next."""
+
+import asyncio
+from email.message import EmailMessage
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import aiosmtplib
+
+from domain.messages import Delivered, Failed, Outcome
+from infrastructure.settings import SettingsError
+
+_STARTTLS = {"auto": None, "1": True, "true": True, "0": False, "false": False}
+
+
+class SmtpPost:
+    """`smtp://user:password@host:port` or `smtps://` (TLS from the first byte).
+
+    `?starttls=1` insists on STARTTLS, `?starttls=0` goes without, else it is used where the server offers it. Ports
+    default to 465 for smtps, 587 with `starttls=1`, else 25. Raises `SettingsError` for an address it cannot use.
+    `seconds` bounds the whole conversation about one mail.
+    """
+
+    def __init__(self, url: str, *, seconds: float = 15) -> None:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        asked = query.pop("starttls", "auto").lower()
+        if query or asked not in _STARTTLS or parts.path.strip("/"):
+            raise SettingsError("SMTP_URL: after the host and port only ?starttls=1 or ?starttls=0 is understood")
+        self._tls = parts.scheme == "smtps"
+        if self._tls and _STARTTLS[asked]:
+            raise SettingsError("SMTP_URL: smtps:// is encrypted from the start, leave ?starttls=1 out")
+        self._starttls = False if self._tls else _STARTTLS[asked]
+        self._host = parts.hostname or "localhost"
+        self._port = parts.port or (465 if self._tls else 587 if self._starttls else 25)
+        self._user = unquote(parts.username) if parts.username else None
+        self._password = unquote(parts.password) if parts.password else None
+        self._seconds = seconds
+
+    async def send(self, mail: EmailMessage) -> Outcome:
+        answer: str | None = None
+        try:
+            async with asyncio.timeout(self._seconds), self._server() as server:
+                _, answer = await server.send_message(mail)
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            # Once the server has taken the mail, trouble over saying goodbye must not send it again.
+            if answer is None:
+                return _failed(error, f"{self._host}:{self._port}", self._seconds)
+        return Delivered(answer or "")
+
+    def _server(self) -> aiosmtplib.SMTP:
+        return aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=self._user,
+            password=self._password,
+            use_tls=self._tls,
+            start_tls=self._starttls,
+            timeout=self._seconds,
+        )
+
+
+def _failed(error: Exception, server: str, seconds: float) -> Failed:
+    """A 5xx about the recipient or the mail itself is final. One about us (the greeting, the login, the sender) is a
+    setting that somebody will mend."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        refusal: aiosmtplib.SMTPResponseException = error.recipients[0]
+        return Failed(f"{refusal.code} {refusal.message}", permanent=refusal.code >= 500, status_code=refusal.code)
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        final = isinstance(error, aiosmtplib.SMTPDataError) and error.code >= 500
+        return Failed(f"{error.code} {error.message}", permanent=final, status_code=error.code)
+    if isinstance(error, aiosmtplib.SMTPNotSupported):
+        return Failed(f"{server}: {error}", permanent="SMTPUTF8" in str(error))
+    if isinstance(error, TimeoutError):
+        return Failed(f"{server}: no answer within {seconds:g} s")
+    return Failed(f"{server}: {error or type(error).__name__}")

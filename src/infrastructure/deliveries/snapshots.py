@@ -1,0 +1,67 @@
+"""What the database wrote into a message, as typed values.
+
+Raises `msgspec.ValidationError` for a snapshot of another shape: no courier can send such a message.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+
+from domain.messages import Message
+from domain.money import exponent
+
+
+class Person(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+    email: str
+
+
+class BookingThen(msgspec.Struct, frozen=True):
+    id: int
+    reference: str
+    status: str
+    payment_status: str
+    notes: str | None
+
+
+class EventThen(msgspec.Struct, frozen=True):
+    id: int
+    title: str
+    description: str
+    starts_at: datetime
+    ends_at: datetime
+    location: str | None
+    virtual_link: str | None
+    capacity: int
+    booked: int
+    price: Decimal
+    currency: str
+    status: str
+    revision: int
+    version: int
+
+    @property
+    def exact_price(self) -> Decimal:
+        """With the currency's own number of decimals: the column has four for every currency."""
+        return round(self.price, exponent(self.currency))
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything as it was when the fact happened; an event's own message has no booking and no user."""
+
+    booking: BookingThen | None
+    user: Person | None
+    event: EventThen
+    facilitator: Person
+    reason: str | None
+
+
+def read_snapshot(message: Message) -> Snapshot:
+    return msgspec.convert(message.snapshot, Snapshot)
+
+
+def zulu(moment: datetime) -> str:
+    """RFC 3339 in UTC, with a Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
