@@ -1,0 +1,82 @@
+"""Keeps every destination served: when the doorbell rings, and every few seconds whether it rings or not."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+
+import structlog
+
+from application.deliveries import DeliverDue
+from domain.errors import Unavailable
+from domain.messages import Destination
+
+_log = structlog.get_logger(__name__)
+
+
+class Deliveries:
+    """`serve` runs until `close`: then nothing more is claimed, what is in flight has `grace` seconds to end, and the
+    rest is given back."""
+
+    def __init__(
+        self,
+        deliver_due: DeliverDue,
+        destinations: Iterable[Destination],
+        *,
+        sweep_every: float = 2,
+        grace: float = 8,
+        back_off: float = 1,
+    ) -> None:
+        self._deliver_due = deliver_due
+        self._bells = {destination: asyncio.Event() for destination in destinations}
+        self._closing = asyncio.Event()
+        self._sweep_every = sweep_every
+        self._grace = grace
+        self._back_off = back_off
+        self._away = False
+
+    def ring(self) -> None:
+        for bell in self._bells.values():
+            bell.set()
+
+    def close(self) -> None:
+        self._closing.set()
+
+    async def serve(self) -> None:
+        sweep = asyncio.create_task(self._sweep())
+        serving = [asyncio.create_task(self._serve(destination)) for destination in self._bells]
+        await self._closing.wait()
+        sweep.cancel()
+        self.ring()
+        _, late = await asyncio.wait(serving, timeout=self._grace)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_every)
+            self.ring()
+
+    async def _serve(self, destination: Destination) -> None:
+        bell = self._bells[destination]
+        while not self._closing.is_set():
+            try:
+                await self._deliver_due(destination, bell, self._closing)
+            except Unavailable as error:
+                if not self._away:
+                    _log.warning("database_away", error=str(error.__cause__ or error))
+                self._away = True
+                await self._pause()
+            except Exception:
+                _log.exception("deliveries_broke", destination=str(destination))
+                await self._pause()
+            else:
+                if self._away:
+                    _log.info("database_back")
+                self._away = False
+                await bell.wait()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), self._back_off)

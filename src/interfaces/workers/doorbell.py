@@ -1,0 +1,83 @@
+"""Listens for wake-ups in Redis with an arq worker, and starts over whenever Redis goes away and comes back."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+
+_log = structlog.get_logger(__name__)
+
+
+class Doorbell:
+    """Calls `ring` for each wake-up. Deliveries do not depend on it, so nothing that happens here ends the worker.
+
+    `connect` makes a client for a new try; `poll_delay` (s) is how long an idle worker takes to notice a wake-up.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], ArqRedis],
+        ring: Callable[[], None],
+        *,
+        job: str,
+        queue: str,
+        poll_delay: float = 0.02,
+        back_off: float = 1,
+    ) -> None:
+        self._connect = connect
+        self._ring = ring
+        self._job = job
+        self._queue = queue
+        self._poll_delay = poll_delay
+        self._back_off = back_off
+        self._away = False
+
+    async def listen(self) -> None:
+        """For ever; ends when cancelled."""
+        while True:
+            redis = self._connect()
+            worker = self._worker(redis)
+            try:
+                await worker.async_run()
+            except Exception as error:
+                if not self._away:
+                    _log.warning("redis_away", part="doorbell", error=str(error) or type(error).__name__)
+                self._away = True
+            finally:
+                # arq's own close() asks Redis for something first, and it may be away.
+                for task in worker.tasks.values():
+                    task.cancel()
+                await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+                await asyncio.gather(redis.aclose(close_connection_pool=True), return_exceptions=True)
+            await asyncio.sleep(self._back_off)
+
+    def _worker(self, redis: ArqRedis) -> Worker:
+        return Worker(
+            [func(self._answer, name=self._job)],
+            redis_pool=redis,
+            queue_name=self._queue,
+            on_startup=self._started,
+            handle_signals=False,
+            poll_delay=self._poll_delay,
+            # A job held by a killed worker is free again 10 s after this timeout.
+            job_timeout=5,
+            keep_result=0,
+            job_serializer=redis.job_serializer,
+            job_deserializer=redis.job_deserializer,
+            timezone=UTC,
+            log_results=False,
+        )
+
+    async def _started(self, ctx: dict[Any, Any]) -> None:  # noqa: ARG002
+        if self._away:
+            _log.info("redis_back", part="doorbell")
+        self._away = False
+        # What was rung while nobody listened is not lost.
+        self._ring()
+
+    async def _answer(self, ctx: dict[Any, Any], *_args: Any, **_kwargs: Any) -> None:  # noqa: ARG002
+        self._ring()
