@@ -21,6 +21,7 @@ COMMANDS = {
     "crm": "interfaces.cli.serve:crm",
     "migrate": "interfaces.cli.migrate:migrate",
     "seed": "interfaces.cli.seed:seed",
+    "outbox": "interfaces.cli.outbox:outbox",
     "doctor": "interfaces.cli.doctor:doctor",
 }
 """Name → `module:function`, in the order `--help` shows."""

@@ -1,0 +1,169 @@
+"""`convene outbox`: what is owed to whom, what could not be delivered, and what is to become of it."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import click
+
+from application.ports.persistence import Letter
+from domain.messages import Destination, MessageStatus
+from domain.times import as_utc
+from infrastructure.settings import load_database_url
+from interfaces.cli.environment import command_environ
+from interfaces.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from infrastructure.database.outbox import PostgresDeadLetters
+
+Answer = TypeVar("Answer")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Since(click.ParamType[datetime]):
+    """An instant (`2026-11-20` or RFC 3339; UTC without an offset) or a length of time before now (`90m`, `24h`)."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        number, unit = value[:-1], value[-1:]
+        try:
+            if unit in _UNITS and number.isascii() and number.isdecimal():
+                return datetime.now(UTC) - timedelta(**{_UNITS[unit]: int(number)})
+            return as_utc(datetime.fromisoformat(value))
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time: write it like 2026-11-20T10:00Z, 2026-11-20, 90m, 24h or 7d", param, ctx)
+
+
+_DESTINATION = click.option(
+    "--destination", type=click.Choice([str(each) for each in Destination]), help="Only what is owed to this one."
+)
+_SINCE = click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (24h, 2026-11-20 ...).")
+_MESSAGE = click.argument("message_id", type=click.UUID, metavar="ID")
+
+
+@click.group()
+def outbox() -> None:
+    """See and mend what could not be delivered."""
+
+
+@outbox.command("list")
+@click.option(
+    "--status",
+    type=click.Choice([*(str(each) for each in MessageStatus), "all"]),
+    default="dead",
+    show_default=True,
+    help="Which messages.",
+)
+@_DESTINATION
+@_SINCE
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+def list_(status: str, destination: str | None, since: datetime | None, limit: int) -> None:
+    """Messages, the newest first; the dead ones unless told otherwise."""
+    wanted = None if status == "all" else status
+    letters = _ask(lambda desk: desk.list(status=wanted, destination=destination, since=since, limit=limit + 1))
+    if not letters:
+        click.echo(f"no {'' if wanted is None else wanted + ' '}messages")
+        return
+    click.echo(_table(letters[:limit]))
+    if len(letters) > limit:
+        click.echo(f"... and more: --limit {limit * 2} shows further ones")
+
+
+@outbox.command()
+@_MESSAGE
+def show(message_id: UUID) -> None:
+    """Everything kept about one message: its attempts, and what it says."""
+    kept = dict(_ask(lambda desk: desk.show(message_id)))
+    attempts, snapshot = kept.pop("attempts_made"), kept.pop("snapshot")
+    width = max(map(len, kept))
+    for name, value in kept.items():
+        click.echo(f"{name.replace('_', ' '):{width}}  {_word(value)}")
+    click.echo(f"\n{len(attempts) or 'no'} attempt{'' if len(attempts) == 1 else 's'} made")
+    for made in attempts:
+        code = f" {made['status_code']}" if made["status_code"] else ""
+        moment = datetime.fromisoformat(made["started_at"])
+        click.echo(f"  {made['attempt']:>2}  {_word(moment)}  {made['took_ms']:>6} ms  {made['result']}{code}")
+        if made["detail"]:
+            click.echo(f"      {_one_line(made['detail'], 200)}")
+    click.echo("\nas it was when it happened")
+    click.echo(json.dumps(snapshot, indent=2, ensure_ascii=False))
+
+
+@outbox.command()
+@click.argument("message_id", type=click.UUID, metavar="[ID]", required=False)
+@_DESTINATION
+@_SINCE
+@click.option("--all", "everything", is_flag=True, help="Every dead message.")
+def replay(message_id: UUID | None, destination: str | None, since: datetime | None, everything: bool) -> None:
+    """Send dead messages again: one by its ID, or those that the options choose."""
+    chosen = [message_id is not None, bool(destination or since), everything]
+    if sum(chosen) != 1:
+        raise click.UsageError("say which: one ID, or --destination and --since, or --all")
+    count = _ask(lambda desk: desk.replay(message_id=message_id, destination=destination, since=since))
+    click.echo(f"{count} message{'' if count == 1 else 's'} will be sent again" if count else "no dead messages match")
+
+
+@outbox.command()
+@_MESSAGE
+def discard(message_id: UUID) -> None:
+    """Decide that a dead message is never to be delivered. It is kept, and said to be discarded."""
+    _ask(lambda desk: desk.discard(message_id=message_id))
+    click.echo(f"{message_id} is discarded")
+
+
+def _ask(question: "Callable[[PostgresDeadLetters], Awaitable[Answer]]") -> Answer:
+    from domain.errors import Unavailable
+    from infrastructure.database.engine import Database
+    from infrastructure.database.outbox import PostgresDeadLetters
+
+    async def answer() -> Answer:
+        database = Database(load_database_url(command_environ()), pool_size=1)
+        try:
+            return await question(PostgresDeadLetters(database))
+        except Unavailable:
+            raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None
+        finally:
+            await database.close()
+
+    return asyncio.run(answer())
+
+
+def _table(letters: Sequence[Letter]) -> str:
+    heads = ("id", "destination", "fact", "lane", "status", "tries", "happened", "last error")
+    rows = [
+        (
+            str(letter.id),
+            letter.destination,
+            letter.fact,
+            letter.lane,
+            letter.status,
+            str(letter.attempts),
+            _word(letter.occurred_at),
+            _one_line(letter.last_error or "", 60),
+        )
+        for letter in letters
+    ]
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{as_utc(value):%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else _one_line(str(value), 300)
+
+
+def _one_line(text: str, length: int) -> str:
+    """Without control characters: an answer from outside must not steer the operator's terminal."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
