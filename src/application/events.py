@@ -11,6 +11,7 @@ from application.ports.system import Clock
 from domain.errors import Forbidden
 from domain.events import Event, EventId, EventPlan, EventStatus, NotYourEvent, refuse_past
 from domain.messages import Fact
+from domain.money import Money
 from domain.users import User
 
 
@@ -71,7 +72,7 @@ class CancelledEvent:
     """How many paid bookings get their money back, and the sum of it."""
 
     refunds: int
-    total: Decimal
+    total: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class CancelEvent:
             await _cancel(work, event, self.clock)
             await work.commit()
         self.wake_ups.nudge()
-        return CancelledEvent(refunds=0, total=Decimal(0))
+        return CancelledEvent(refunds=0, total=Money(Decimal(0), event.plan.price.currency))
 
 
 @dataclass(frozen=True, slots=True)

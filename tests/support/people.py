@@ -70,9 +70,7 @@ class People:
         answer = await self._api.post("/auth/login", json={"email": email, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         body = answer.json()
-        return Person(
-            self._api, body["user"]["id"], name, email, body["access_token"], body["refresh_token"]
-        )
+        return Person(self._api, body["user"]["id"], name, email, body["access_token"], body["refresh_token"])
 
 
 def event(*, in_days: float = 7, hours: float = 1, **changes: Any) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""The sample facilitator and sessions of contract C, to try things out with: `convene up` loads them on its first run."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from application.ports.persistence import UnitOfWork
+from domain.events import EventPlan, EventType
+from domain.money import Money
+from domain.times import Interval
+from domain.users import Role, User
+from infrastructure import container
+from infrastructure.security.passwords import Argon2Passwords
+from infrastructure.settings import Settings, SettingsError
+
+FACILITATOR_EMAIL = "facilitator@example.com"
+FACILITATOR_PASSWORD = "password123"  # noqa: S105 (published, in contract C)
+
+
+async def load(settings: Settings) -> str:
+    """Adds what is not there yet and says so in a sentence. Raises SettingsError outside the embedded mode: its
+    password is public."""
+    if not settings.convene_embedded:
+        raise SettingsError("The sample data has a published password: it is loaded by `convene up` only")
+    parts = container.build(settings)
+    try:
+        password_hash = await Argon2Passwords().hash(FACILITATOR_PASSWORD)
+        async with parts.open_work() as work:
+            if await work.users.find_credentials(FACILITATOR_EMAIL):
+                return "The sample data is there already"
+            now = parts.use_cases.clock.now()
+            facilitator = await work.users.add(
+                email=FACILITATOR_EMAIL, name="John Doe", role=Role.FACILITATOR, password_hash=password_hash, now=now
+            )
+            await _add_sessions(work, facilitator, now)
+            await work.commit()
+        return f"Sample data loaded: {FACILITATOR_EMAIL} offers Morning Meditation and Weekend Retreat"
+    finally:
+        await parts.close()
+
+
+async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> None:
+    tomorrow = now.replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    await work.events.add(
+        facilitator.id,
+        EventPlan(
+            title="Morning Meditation",
+            description="Start your day with peaceful meditation",
+            interval=Interval(tomorrow, tomorrow + timedelta(hours=1)),
+            capacity=10,
+            price=Money(Decimal(25), "USD"),
+            category="Mindfulness",
+            location="Studio A",
+        ),
+        now,
+    )
+    friday = tomorrow + timedelta(days=14 + (4 - tomorrow.weekday()) % 7)
+    await work.events.add(
+        facilitator.id,
+        EventPlan(
+            title="Weekend Retreat",
+            description="Two days of quiet in the hills",
+            event_type=EventType.RETREAT,
+            interval=Interval(friday, friday + timedelta(days=2)),
+            capacity=5,
+            price=Money(Decimal(200), "USD"),
+            category="Wellness",
+            location="Hill House",
+        ),
+        now,
+    )

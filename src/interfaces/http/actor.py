@@ -1,0 +1,46 @@
+"""Who may call a route. Each route says it: `guards=[signed_in]`, `guards=[facilitators]`, or `opt=public`."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from application.accounts import Actor
+from application.events import OnlyFacilitatorsCreate
+from domain.errors import Forbidden, Unauthenticated
+
+public = {"public": True}
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def bearer_token(connection: Connection) -> str:
+    """The token of the Authorization header. Raises `Unauthenticated`."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    return token.strip()
+
+
+async def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
+    connection.scope["user"] = await connection.app.state.use_cases.authenticate(bearer_token(connection))
+
+
+async def facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
+    await signed_in(connection, handler)
+    if not connection.scope["user"].user.can_facilitate:
+        raise Forbidden
+
+
+async def event_creators(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Facilitators, with contract B's sentence for everybody else."""
+    await signed_in(connection, handler)
+    if not connection.scope["user"].user.can_facilitate:
+        raise OnlyFacilitatorsCreate
+
+
+def actor(request: Request[Any, Any, Any]) -> Actor:
+    """The dependency `actor`: whom the guard let in."""
+    found: Actor = request.scope["user"]
+    return found

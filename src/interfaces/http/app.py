@@ -1,0 +1,83 @@
+"""The booking API: routes, use cases and the edge put together."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp
+
+from infrastructure import container
+from infrastructure.settings import Settings, load_settings
+from infrastructure.telemetry import configure_logging
+from interfaces.http import health
+from interfaces.http.actor import actor
+from interfaces.http.core import accounts, bookings, events, facilitator
+from interfaces.http.edge import MAX_BODY, Edge
+from interfaces.http.errors import handle
+
+ROUTES: list[Any] = [
+    health.root,
+    health.health_check,
+    *accounts.ROUTES,
+    *events.ROUTES,
+    *bookings.ROUTES,
+    *facilitator.ROUTES,
+]
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """What uvicorn serves."""
+    settings = settings or load_settings(os.environ)
+    configure_logging(settings.log_level)
+    return Edge(create_litestar(container.build(settings)))
+
+
+def create_litestar(parts: container.Container) -> Litestar:
+    settings = parts.settings
+
+    @contextlib.asynccontextmanager
+    async def closing(_app: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await parts.close()
+
+    return Litestar(
+        route_handlers=ROUTES,
+        dependencies=_dependencies(parts),
+        exception_handlers={Exception: handle},
+        lifespan=[closing],
+        state=State({"use_cases": parts.use_cases, "trusted_proxies": settings.trusted_proxies}),
+        cors_config=CORSConfig(allow_origins=list(settings.cors_allowed_origins)),
+        request_max_body_size=MAX_BODY,
+        openapi_config=OpenAPIConfig(
+            title="Convene", version="0.1.0", path="/docs", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
+        ),
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _dependencies(parts: container.Container) -> dict[str, Provide]:
+    """Each use case under its name, so that a handler asks for what it calls."""
+    provided: dict[str, Any] = {
+        field.name: getattr(parts.use_cases, field.name) for field in dataclasses.fields(parts.use_cases)
+    }
+    provided["default_currency"] = parts.settings.default_currency
+    dependencies = {name: Provide(_constant(value), sync_to_thread=False) for name, value in provided.items()}
+    return dependencies | {"actor": Provide(actor, sync_to_thread=False)}
+
+
+def _constant(value: Any) -> Any:
+    def provide() -> Any:
+        return value
+
+    return provide

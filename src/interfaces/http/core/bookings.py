@@ -1,0 +1,203 @@
+"""Contract B 11 to 14: bookings."""
+
+from datetime import datetime
+from typing import TypeVar
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from application.accounts import Actor
+from application.bookings import BookPlace, CancelBooking, NewBooking, ShowBooking
+from application.ports.readers import BookingFilter, BookingReader, BookingView
+from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.errors import Invalid
+from domain.events import EventId
+from domain.payments import PaymentStatus
+from interfaces.http.actor import signed_in
+from interfaces.http.injection import Given
+from interfaces.http.schemas import BodyId, number, page_request, path_id, whole_seconds
+
+TAGS = ["Bookings"]
+
+
+class NewBookingRequest(Struct):
+    event_id: BodyId
+    notes: str | None = None
+
+
+class UserBrief(Struct):
+    id: int
+    name: str
+    email: str
+
+
+class EventBrief(Struct):
+    id: int
+    title: str
+    price: float
+    currency: str
+
+
+class CreatedBooking(Struct):
+    id: int
+    booking_reference: str
+    status: str
+    notes: str | None
+    payment_status: str
+    payment_id: str | None
+    payment_reference: str | None
+    user: UserBrief
+    event: EventBrief
+    created_at: datetime
+
+
+class BookingCreated(Struct):
+    message: str
+    booking: CreatedBooking
+    payment_url: str | None
+
+
+class EventOfBooking(Struct):
+    id: int
+    title: str
+    description: str
+    start_datetime: datetime
+    end_datetime: datetime
+    location: str | None
+    virtual_link: str | None
+    price: float
+    currency: str
+
+
+class BookingBody(Struct):
+    id: int
+    booking_reference: str
+    status: str
+    notes: str | None
+    payment_status: str
+    payment_id: str | None
+    payment_reference: str | None
+    cancelled_at: datetime | None
+    user: UserBrief
+    event: EventOfBooking
+    created_at: datetime
+
+
+class BookingList(Struct):
+    bookings: list[BookingBody]
+    next_cursor: str | None
+
+
+class RefundBody(Struct):
+    refund_id: str
+    amount: float
+    currency: str
+    status: str
+
+
+class BookingCancelled(Struct):
+    message: str
+    refund: RefundBody | None
+
+
+@post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
+async def create_booking(
+    data: JSONBody[NewBookingRequest], actor: Given[Actor], book_place: Given[BookPlace]
+) -> BookingCreated:
+    new = await book_place(actor.user.id, EventId(data.event_id), data.notes)
+    return BookingCreated("Booking created successfully", _created(new), new.payment_url)
+
+
+@get("/bookings", operation_id="listBookings", tags=TAGS, guards=[signed_in])
+async def list_bookings(
+    actor: Given[Actor],
+    booking_reader: Given[BookingReader],
+    status: FromQuery[str | None] = None,
+    payment_status: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> BookingList:
+    """The bookings of whoever asks, newest first."""
+    filters = BookingFilter(
+        status=_one_of(BookingStatus, "status", status),
+        payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),
+    )
+    page = await booking_reader.list_of_user(actor.user.id, filters, page_request(limit, cursor))
+    return BookingList([_booking(booking) for booking in page.items], page.next)
+
+
+@get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
+async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booking: Given[ShowBooking]) -> BookingBody:
+    return _booking(await show_booking(actor.user, _id(booking_id)))
+
+
+@post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])
+async def cancel_own_booking(
+    booking_id: FromPath[str], actor: Given[Actor], cancel_booking: Given[CancelBooking]
+) -> BookingCancelled:
+    await cancel_booking(actor.user, _id(booking_id))
+    return BookingCancelled("Booking cancelled successfully", refund=None)
+
+
+ROUTES = [create_booking, list_bookings, get_booking, cancel_own_booking]
+
+_WORDS_OF_D = {"unpaid": "pending", "paid": "completed"}
+
+Choice = TypeVar("Choice", BookingStatus, PaymentStatus)
+
+
+def _one_of(kind: type[Choice], field: str, text: str | None) -> Choice | None:
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise Invalid({field: f"Must be one of {', '.join(kind)}"}) from None
+
+
+def _id(text: str) -> BookingId:
+    return BookingId(path_id(text, BookingNotFound))
+
+
+def _created(new: NewBooking) -> CreatedBooking:
+    placed = new.placed
+    return CreatedBooking(
+        id=placed.id,
+        booking_reference=placed.reference,
+        status=BookingStatus.CONFIRMED,
+        notes=placed.notes,
+        payment_status=placed.payment_status,
+        payment_id=None,
+        payment_reference=None,
+        user=UserBrief(placed.user_id, placed.user_name, placed.user_email),
+        event=EventBrief(placed.event_id, placed.event_title, number(placed.price, placed.currency), placed.currency),
+        created_at=whole_seconds(placed.created_at),
+    )
+
+
+def _booking(booking: BookingView) -> BookingBody:
+    event = booking.event
+    return BookingBody(
+        id=booking.id,
+        booking_reference=booking.reference,
+        status=booking.status,
+        notes=booking.notes,
+        payment_status=booking.payment_status,
+        payment_id=booking.payment_id,
+        payment_reference=booking.payment_reference,
+        cancelled_at=whole_seconds(booking.cancelled_at) if booking.cancelled_at else None,
+        user=UserBrief(booking.user_id, booking.user_name, booking.user_email),
+        event=EventOfBooking(
+            id=event.id,
+            title=event.title,
+            description=event.description,
+            start_datetime=whole_seconds(event.starts_at),
+            end_datetime=whole_seconds(event.ends_at),
+            location=event.location,
+            virtual_link=event.virtual_link,
+            price=number(event.price, event.currency),
+            currency=event.currency,
+        ),
+        created_at=whole_seconds(booking.created_at),
+    )

@@ -1,0 +1,216 @@
+"""Contract B 6 to 10: events."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, TypeVar
+
+from litestar import delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import UNSET, Struct, UnsetType
+
+from application.accounts import Actor
+from application.events import CreateEvent, DeleteEvent, UpdateEvent
+from application.ports.readers import EventFilter, EventReader, EventView
+from application.ports.system import Clock
+from domain.errors import Invalid
+from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.money import Money
+from domain.times import Interval
+from domain.users import UserId
+from interfaces.http.actor import event_creators, facilitators, public
+from interfaces.http.injection import Given
+from interfaces.http.schemas import number, page_request, path_id, query_flag, query_id, whole_seconds
+
+TAGS = ["Events"]
+
+T = TypeVar("T")
+
+
+class FacilitatorBody(Struct):
+    id: int
+    name: str
+    email: str
+
+
+class EventBody(Struct):
+    id: int
+    title: str
+    description: str
+    event_type: str
+    category: str | None
+    start_datetime: datetime
+    end_datetime: datetime
+    location: str | None
+    virtual_link: str | None
+    max_participants: int
+    current_participants: int
+    price: float
+    currency: str
+    is_active: bool
+    facilitator: FacilitatorBody
+    created_at: datetime
+
+
+class EventList(Struct):
+    events: list[EventBody]
+    next_cursor: str | None
+
+
+class NewEvent(Struct):
+    title: str
+    start_datetime: datetime
+    end_datetime: datetime
+    max_participants: int
+    description: str = ""
+    event_type: str = "session"
+    category: str | None = None
+    location: str | None = None
+    virtual_link: str | None = None
+    price: Decimal = Decimal(0)
+    currency: str | None = None
+
+
+class EventChange(Struct):
+    """What is left out stays as it is; `null` takes away what may be absent."""
+
+    title: str | UnsetType = UNSET
+    start_datetime: datetime | UnsetType = UNSET
+    end_datetime: datetime | UnsetType = UNSET
+    max_participants: int | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    event_type: str | UnsetType = UNSET
+    category: str | None | UnsetType = UNSET
+    location: str | None | UnsetType = UNSET
+    virtual_link: str | None | UnsetType = UNSET
+    price: Decimal | UnsetType = UNSET
+    currency: str | UnsetType = UNSET
+
+
+class EventAnswer(Struct):
+    message: str
+    event: EventBody
+
+
+class Done(Struct):
+    message: str
+
+
+@get("/events", operation_id="listEvents", tags=TAGS, opt=public)
+async def list_events(
+    event_reader: Given[EventReader],
+    clock: Given[Clock],
+    type_: Annotated[str | None, QueryParameter(name="type")] = None,
+    facilitator_id: FromQuery[str | None] = None,
+    active: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> EventList:
+    """Events, the next to begin first: those that can be had, or with `active` those that are (not) cancelled."""
+    facilitator = query_id("facilitator_id", facilitator_id)
+    filters = EventFilter(
+        kind=type_,
+        facilitator_id=UserId(facilitator) if facilitator is not None else None,
+        active=query_flag("active", active),
+    )
+    page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
+    return EventList([event_body(event) for event in page.items], page.next)
+
+
+@get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
+async def show_event(event_id: FromPath[str], event_reader: Given[EventReader]) -> EventBody:
+    """One event."""
+    return event_body(await event_reader.get(_id(event_id)))
+
+
+@post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
+async def add_event(
+    data: JSONBody[NewEvent],
+    actor: Given[Actor],
+    create_event: Given[CreateEvent],
+    default_currency: Given[str],
+) -> EventAnswer:
+    plan = EventPlan(
+        title=data.title,
+        interval=Interval(data.start_datetime, data.end_datetime),
+        capacity=data.max_participants,
+        price=Money(data.price, data.currency or default_currency),
+        event_type=_type(data.event_type),
+        description=data.description,
+        category=data.category,
+        location=data.location,
+        virtual_link=data.virtual_link,
+    )
+    return EventAnswer("Event created successfully", event_body(await create_event(actor.user, plan)))
+
+
+@put("/events/{event_id:str}", operation_id="updateEvent", tags=TAGS, guards=[facilitators])
+async def change_event(
+    event_id: FromPath[str],
+    data: JSONBody[EventChange],
+    actor: Given[Actor],
+    update_event: Given[UpdateEvent],
+) -> EventAnswer:
+    event = await update_event(actor.user, _id(event_id), lambda plan: _changed(plan, data))
+    return EventAnswer("Event updated successfully", event_body(event))
+
+
+@delete("/events/{event_id:str}", operation_id="deleteEvent", tags=TAGS, status_code=200, guards=[facilitators])
+async def remove_event(event_id: FromPath[str], actor: Given[Actor], delete_event: Given[DeleteEvent]) -> Done:
+    await delete_event(actor.user, _id(event_id))
+    return Done("Event deleted successfully")
+
+
+ROUTES = [list_events, show_event, add_event, change_event, remove_event]
+
+
+def event_body(event: EventView) -> EventBody:
+    return EventBody(
+        id=event.id,
+        title=event.title,
+        description=event.description,
+        event_type=event.event_type,
+        category=event.category,
+        start_datetime=whole_seconds(event.starts_at),
+        end_datetime=whole_seconds(event.ends_at),
+        location=event.location,
+        virtual_link=event.virtual_link,
+        max_participants=event.capacity,
+        current_participants=event.booked,
+        price=number(event.price, event.currency),
+        currency=event.currency,
+        is_active=event.status is EventStatus.ACTIVE,
+        facilitator=FacilitatorBody(event.facilitator_id, event.facilitator_name, event.facilitator_email),
+        created_at=whole_seconds(event.created_at),
+    )
+
+
+def _id(text: str) -> EventId:
+    return EventId(path_id(text, EventNotFound))
+
+
+def _type(text: str) -> EventType:
+    try:
+        return EventType(text)
+    except ValueError:
+        raise Invalid({"event_type": "Must be session, workshop or retreat"}) from None
+
+
+def _changed(plan: EventPlan, change: EventChange) -> EventPlan:
+    price = _kept(change.price, plan.price.amount)
+    return EventPlan(
+        title=_kept(change.title, plan.title),
+        interval=Interval(
+            _kept(change.start_datetime, plan.interval.starts_at), _kept(change.end_datetime, plan.interval.ends_at)
+        ),
+        capacity=_kept(change.max_participants, plan.capacity),
+        price=Money(price, _kept(change.currency, plan.price.currency)),
+        event_type=plan.event_type if change.event_type is UNSET else _type(change.event_type),
+        description=_kept(change.description, plan.description),
+        category=_kept(change.category, plan.category),
+        location=_kept(change.location, plan.location),
+        virtual_link=_kept(change.virtual_link, plan.virtual_link),
+    )
+
+
+def _kept(given: T | UnsetType, present: T) -> T:
+    return present if given is UNSET else given

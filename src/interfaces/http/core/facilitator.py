@@ -1,0 +1,122 @@
+"""Contract B 17 to 19: what facilitators see and do."""
+
+from datetime import datetime
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from application.accounts import Actor
+from application.events import CancelEvent, EventBookings
+from application.ports.readers import BookingView, EventReader
+from domain.events import EventId, EventNotFound
+from interfaces.http.actor import facilitators
+from interfaces.http.core.events import EventList, event_body
+from interfaces.http.injection import Given
+from interfaces.http.schemas import number, page_request, path_id, whole_seconds
+
+TAGS = ["Facilitators"]
+
+
+class EventCount(Struct):
+    id: int
+    title: str
+    max_participants: int
+    current_participants: int
+
+
+class Attendee(Struct):
+    id: int
+    name: str
+    email: str
+    phone: str | None
+
+
+class AttendeeBooking(Struct):
+    id: int
+    booking_reference: str
+    status: str
+    payment_status: str
+    notes: str | None
+    user: Attendee
+    created_at: datetime
+
+
+class BookingsOfEvent(Struct):
+    event: EventCount
+    bookings: list[AttendeeBooking]
+    next_cursor: str | None
+
+
+class EventCancelled(Struct):
+    message: str
+    refunds_processed: int
+    total_refund_amount: float
+
+
+@get("/facilitator/events", operation_id="listFacilitatorEvents", tags=TAGS, guards=[facilitators])
+async def list_own_events(
+    actor: Given[Actor],
+    event_reader: Given[EventReader],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> EventList:
+    """All events of the asking facilitator, cancelled and past ones included, the latest start first."""
+    page = await event_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    return EventList([event_body(event) for event in page.items], page.next)
+
+
+@get(
+    "/facilitator/events/{event_id:str}/bookings",
+    operation_id="listEventBookings",
+    tags=TAGS,
+    guards=[facilitators],
+)
+async def list_event_bookings(
+    event_id: FromPath[str],
+    actor: Given[Actor],
+    event_bookings: Given[EventBookings],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> BookingsOfEvent:
+    event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
+    return BookingsOfEvent(
+        EventCount(event.id, event.title, event.capacity, event.booked),
+        [_booking(booking) for booking in page.items],
+        page.next,
+    )
+
+
+@post(
+    "/facilitator/events/{event_id:str}/cancel",
+    operation_id="cancelEvent",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def cancel_own_event(
+    event_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]
+) -> EventCancelled:
+    cancelled = await cancel_event(actor.user, _id(event_id))
+    return EventCancelled(
+        "Event cancelled successfully", cancelled.refunds, number(cancelled.total.amount, cancelled.total.currency)
+    )
+
+
+ROUTES = [list_own_events, list_event_bookings, cancel_own_event]
+
+
+def _id(text: str) -> EventId:
+    return EventId(path_id(text, EventNotFound))
+
+
+def _booking(booking: BookingView) -> AttendeeBooking:
+    return AttendeeBooking(
+        id=booking.id,
+        booking_reference=booking.reference,
+        status=booking.status,
+        payment_status=booking.payment_status,
+        notes=booking.notes,
+        user=Attendee(booking.user_id, booking.user_name, booking.user_email, booking.user_phone),
+        created_at=whole_seconds(booking.created_at),
+    )

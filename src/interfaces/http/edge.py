@@ -1,0 +1,197 @@
+"""What surrounds every request, before and after the framework: its id, a sound body, safe headers, one log line.
+
+It stands outside Litestar because Litestar's own middleware does not see what no route matches.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import structlog
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from interfaces.http.errors import Refusal, body_of, framework_refusal
+
+_log = structlog.get_logger()
+
+MAX_BODY = 64 * 1024
+MAX_DEPTH = 32
+BODY_SECONDS = 20
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+class Edge:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await self._answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        answer = _Answer(send, request_id)
+        started = time.perf_counter()
+        try:
+            receive = await _sound_request(scope, headers, receive)
+            # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
+            asked = {**scope, "method": HttpMethod.GET} if scope["method"] == "HEAD" else scope
+            await self._app(cast(Scope, asked), receive, answer.send)
+        except _Refused as refused:
+            await answer.refuse(refused.refusal)
+        finally:
+            _log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=answer.status,
+                ms=round((time.perf_counter() - started) * 1000, 1),
+            )
+
+
+class _Answer:
+    """Adds to every answer what every answer must carry."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in headers}
+            headers += [header for header in SECURITY_HEADERS if header[0] not in present]
+            headers.append((b"x-request-id", self._request_id.encode()))
+            message["headers"] = headers
+        await self._send(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        body = msgspec.json.encode(body_of(refusal, self._request_id))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    """The caller's, when it looks like one; else a new one."""
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+async def _sound_request(scope: HTTPScope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
+    """Refuses what no handler should have to think about; answers with a `receive` that replays the body."""
+    if "\x00" in scope["path"]:
+        raise _Refused(framework_refusal(404))
+    query: bytes = scope["query_string"]
+    if b"%00" in query or not _is_utf8_query(query):
+        raise _Refused(Refusal(400, "validation_error", "Validation error", {"query": "Is not sound UTF-8 text"}))
+    if scope["method"] not in {"POST", "PUT", "PATCH"}:
+        return receive
+    body = await _whole_body(headers, receive)
+    if body:
+        if not _JSON.fullmatch(headers.get(b"content-type", b"")):
+            raise _Refused(framework_refusal(415))
+        _refuse_unsound_json(body)
+    return _replay(body, receive)
+
+
+async def _whole_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit() or int(declared) > MAX_BODY:
+        raise _Refused(framework_refusal(413 if declared.isdigit() else 400))
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message: Any = await receive()
+                if message["type"] == "http.disconnect":
+                    break
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY:
+                    raise _Refused(framework_refusal(413))
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        raise _Refused(Refusal(408, "request_timeout", "The request body took too long to arrive")) from None
+    return body
+
+
+def _refuse_unsound_json(body: bytes) -> None:
+    """The decoder's recursion and its reading of strings answer bad input with an exception of their own."""
+
+    def refuse(why: str) -> _Refused:
+        return _Refused(Refusal(400, "validation_error", "Validation error", {"body": why}))
+
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise refuse("Is not valid UTF-8") from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise refuse(f"Is nested more than {MAX_DEPTH} deep")
+    if b"\\u0000" in body and _ESCAPED_NUL.search(body):
+        raise refuse("Must not contain NUL characters")
+
+
+def _depth(body: bytes) -> int:
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(body):
+        first = body[token.start()]
+        if first in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _is_utf8_query(query: bytes) -> bool:
+    if b"%" not in query:
+        return query.isascii()
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replay() -> Any:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

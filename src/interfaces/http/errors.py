@@ -1,0 +1,134 @@
+"""Every refusal as an HTTP answer: the numbers belong to the edge, the sentences to the domain.
+
+Contracts B, C and D: `{"error": "<sentence>"}`, with `details` by field under "Validation error". Every body also
+carries the stable `code` and the `request_id`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from domain.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
+
+_log = structlog.get_logger()
+
+STATUS: dict[type[DomainError], int] = {
+    NotFound: 404,
+    Conflict: 400,
+    Forbidden: 403,
+    Invalid: 400,
+    Unauthenticated: 401,
+    TooManyRequests: 429,
+    Unavailable: 503,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error on its way out, before a contract gives it its shape."""
+
+    status: int
+    code: str
+    sentence: str
+    details: dict[str, str] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+# What the framework itself refuses, in the contract's words.
+FRAMEWORK = {
+    400: ("bad_request", "Malformed request"),
+    404: ("not_found", "Resource not found"),
+    405: ("method_not_allowed", "Method not allowed"),
+    413: ("body_too_large", "Request body is larger than 64 KiB"),
+    415: ("unsupported_media_type", "Content-Type must be application/json"),
+}
+
+
+def framework_refusal(status: int) -> Refusal:
+    code, sentence = FRAMEWORK.get(status, ("error", HTTPStatus(status).phrase))
+    return Refusal(status, code, sentence)
+
+
+def refusal_of(error: Exception) -> Refusal:
+    match error:
+        case Invalid():
+            return Refusal(400, error.code, error.sentence, error.details)
+        case DomainError():
+            return Refusal(_status(error), error.code, error.sentence, headers=_headers(error))
+        case ValidationException():
+            return Refusal(400, Invalid.code, Invalid.message, _validation_details(error))
+        case HTTPException() if error.status_code < 500:
+            refusal = framework_refusal(error.status_code)
+            refusal.headers.update(
+                {"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else {}
+            )
+            return refusal
+        case _:
+            return Refusal(500, "internal_error", "Internal server error")
+
+
+def body_of(refusal: Refusal, request_id: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"error": refusal.sentence, "code": refusal.code, "request_id": request_id}
+    if refusal.details is not None:
+        body["details"] = refusal.details
+    if refusal.status == 500:
+        body["message"] = "Something went wrong"
+    return body
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Litestar's handler for every exception."""
+    refusal = refusal_of(error)
+    if refusal.status == 500:
+        _log.error("request.failed", path=request.url.path, exc_info=error)
+    return Response(
+        body_of(refusal, structlog.contextvars.get_contextvars().get("request_id")),
+        status_code=refusal.status,
+        headers=refusal.headers,
+        media_type=MediaType.JSON,
+    )
+
+
+def _status(error: DomainError) -> int:
+    return next(STATUS[family] for family in type(error).__mro__ if family in STATUS)
+
+
+def _headers(error: DomainError) -> dict[str, str]:
+    match error:
+        case Unauthenticated():
+            return {"WWW-Authenticate": "Bearer"}
+        case TooManyRequests() | Unavailable():
+            return {"Retry-After": str(error.retry_after)}
+        case _:
+            return {}
+
+
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECASE)
+
+
+def _validation_details(error: ValidationException) -> dict[str, str]:
+    """msgspec's complaint by field. It stops at the first, so there is one."""
+    details: dict[str, str] = {}
+    for item in error.extra if isinstance(error.extra, list) else []:
+        message = str(item.get("message", "")) if isinstance(item, dict) else str(item)
+        key = str(item.get("key", "body")) if isinstance(item, dict) else "body"
+        missing = _MISSING.search(message)
+        if missing:
+            details[missing["field"]] = "Missing required field"
+        else:
+            details["body" if key == "data" else key] = message
+    return details or {"body": "Is not what this operation takes"}

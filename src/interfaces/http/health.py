@@ -1,0 +1,47 @@
+"""Whether we are there (`/`, contract B 28) and whether we can serve (`/health`, contract C)."""
+
+from datetime import datetime
+from typing import Literal
+
+from litestar import Response, get
+from msgspec import Struct
+
+from application.ports.readers import Health
+from application.ports.system import Clock
+from interfaces.http.actor import public
+from interfaces.http.injection import Given
+from interfaces.http.schemas import whole_seconds
+
+
+class Running(Struct):
+    message: str
+    status: str
+    timestamp: datetime
+
+
+class Healthy(Struct):
+    status: Literal["healthy", "unhealthy"]
+    service: str
+    timestamp: datetime
+    database: Literal["connected", "disconnected"]
+
+
+@get("/", operation_id="getRoot", tags=["Health"], opt=public)
+async def root(clock: Given[Clock]) -> Running:
+    """Answers while the process runs, whatever else is away."""
+    return Running("Booking System API is running!", "healthy", whole_seconds(clock.now()))
+
+
+@get("/health", operation_id="getHealth", tags=["Health"], opt=public)
+async def health_check(health: Given[Health], clock: Given[Clock]) -> Response[Healthy]:
+    """503 while the database is away: nothing can be booked then."""
+    connected = await health.database_answers()
+    body = Healthy(
+        status="healthy" if connected else "unhealthy",
+        service="backend",
+        timestamp=whole_seconds(clock.now()),
+        database="connected" if connected else "disconnected",
+    )
+    if connected:
+        return Response(body)
+    return Response(body, status_code=503, headers={"Retry-After": "2"})

@@ -1,0 +1,61 @@
+"""Types and readings that every contract shares at the edge."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, TypeVar
+
+from msgspec import Meta
+
+from application.ports.readers import MAX_PAGE, PageRequest
+from domain.errors import Invalid, NotFound
+from domain.money import exponent
+from domain.times import as_utc
+
+BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+"""An id inside a body: a whole number that PostgreSQL's bigint can hold."""
+
+_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+
+Id = TypeVar("Id")
+
+
+def path_id(text: str, not_found: type[NotFound]) -> int:
+    """An id inside a path. What cannot be one (`+1`, `1_000`, 2^63) names nothing: raises `not_found`."""
+    if not _ID.fullmatch(text) or int(text) >= 2**63:
+        raise not_found
+    return int(text)
+
+
+def query_id(field: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _ID.fullmatch(text) or int(text) >= 2**63:
+        raise Invalid({field: "Must be a positive whole number"})
+    return int(text)
+
+
+def query_flag(field: str, text: str | None) -> bool | None:
+    if text is None:
+        return None
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise Invalid({field: "Must be true or false"})
+    return text.lower() in {"true", "1"}
+
+
+def page_request(limit: str | None, cursor: str | None) -> PageRequest:
+    """`limit` counts from 1; more than 500 is taken as 500."""
+    if limit is None:
+        return PageRequest(after=cursor)
+    size = query_id("limit", limit)
+    return PageRequest(limit=min(size or MAX_PAGE, MAX_PAGE), after=cursor)
+
+
+def number(amount: Decimal, currency: str) -> float:
+    """An amount as a JSON number, in the currency's own precision."""
+    return float(round(amount, exponent(currency)))
+
+
+def whole_seconds(moment: datetime) -> datetime:
+    """An instant for an answer: UTC (`Z`), without fractions of a second."""
+    return as_utc(moment).replace(microsecond=0)
