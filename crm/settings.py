@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -15,6 +14,7 @@ import msgspec
 
 EXAMPLE_TOKENS = frozenset({"super-crm-token", "your-static-bearer-token-here", "crmsecrettoken"})
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+SECRETS = ("CRM_BEARER_TOKEN", "CRM_DATABASE_URL", "CRM_SIGNING_SECRETS", "SMTP_URL")
 YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
@@ -53,8 +53,12 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_settings(environ: Mapping[str, str]) -> CrmSettings:
-    """Read and check every setting; raises SettingsError on the first that is missing or wrong."""
+    """Read and check every setting; raises SettingsError on the first that is missing or wrong.
+
+    A secret may lie in a file that `<NAME>_FILE` names.
+    """
     given = {name: value.strip() for name, value in environ.items()}
+    given |= {name: _from_file(f"{name}_FILE", path) for name in SECRETS if (path := given.get(f"{name}_FILE"))}
     return CrmSettings(
         bearer_token=_bearer_token(given.get("CRM_BEARER_TOKEN", ""), given.get("CONVENE_EMBEDDED", "")),
         database_url=_database_url(given.get("CRM_DATABASE_URL", "")),
@@ -65,6 +69,14 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
         signing_secrets=_signing_secrets(given.get("CRM_SIGNING_SECRETS", "")),
         log_level=_log_level(given.get("LOG_LEVEL") or "INFO"),
     )
+
+
+def _from_file(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise SettingsError(f"{name} names a file that cannot be read: {path}: {reason}") from None
 
 
 def _bearer_token(token: str, embedded: str) -> str:
@@ -139,19 +151,18 @@ def _shape(text: str) -> Literal["list", "envelope"]:
 
 
 def _signing_secrets(text: str) -> tuple[bytes, ...]:
-    """Comma separated. `whsec_` marks a base64 secret (Standard Webhooks); anything else is taken as its own bytes."""
-    secrets = []
-    for secret in filter(None, (part.strip() for part in text.split(","))):
-        if not secret.startswith("whsec_"):
-            secrets.append(secret.encode())
-            continue
-        try:
-            secrets.append(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
-        except binascii.Error:
-            raise SettingsError("CRM_SIGNING_SECRETS has a whsec_ secret that is not base64") from None
-    if not all(secrets):
+    """Comma separated. A secret is the base64 of its key, with or without `whsec_`; one that is not is the key."""
+    return tuple(_key(secret) for secret in (part.strip() for part in text.split(",")) if secret)
+
+
+def _key(secret: str) -> bytes:
+    text = secret.removeprefix("whsec_")
+    if not text:
         raise SettingsError("CRM_SIGNING_SECRETS has an empty secret")
-    return tuple(secrets)
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return text.encode()
 
 
 def _log_level(text: str) -> str:
