@@ -1,0 +1,109 @@
+"""Who may call, and what every answer carries."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.crm.parts import TOKEN, a_message, running_crm, settings_for
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", b"Bearer \xff\xfe"],
+)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/notify"), ("GET", "/notifications")])
+async def test_without_the_token_nobody_gets_in(
+    crm: httpx.AsyncClient, method: str, path: str, authorization: str | bytes | None
+) -> None:
+    del crm.headers["authorization"]
+    headers = {b"Authorization": authorization} if authorization is not None else {}
+    answer = await crm.request(method, path, json=a_message(), headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 401
+    told = answer.json()
+    assert (told["error"], told["message"]) == ("Unauthorized", "Invalid or missing token")
+    assert told["code"] == "invalid_token"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_token_is_checked_before_the_body_is_read(crm: httpx.AsyncClient) -> None:
+    answer = await crm.post("/notify", content=b"{" * 70000, headers={"Authorization": "Bearer wrong"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/notifications", "/nowhere"])
+async def test_every_answer_carries_the_security_headers_and_a_request_id(crm: httpx.AsyncClient, path: str) -> None:
+    answer = await crm.get(path)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-request-id"]
+
+
+async def test_a_sane_request_id_is_kept_and_another_replaced(crm: httpx.AsyncClient) -> None:
+    sane = await crm.get("/nowhere", headers={"X-Request-ID": "trace-1"})
+    assert sane.headers["x-request-id"] == "trace-1"
+    assert sane.json()["request_id"] == "trace-1"
+    odd = await crm.get("/nowhere", headers={"X-Request-ID": "a b\tc" * 50})
+    assert " " not in odd.headers["x-request-id"]
+    assert odd.json()["request_id"] == odd.headers["x-request-id"]
+
+
+OLD, NEW = b"the secret of last year", "whsec_" + base64.b64encode(b"the secret of this year").decode()
+
+
+@pytest.fixture
+async def signed_crm(dsn: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    settings = settings_for(dsn, CONVENE_DATA=str(tmp_path), CRM_SIGNING_SECRETS=f"{NEW}, {OLD.decode()}")
+    async with running_crm(settings) as client:
+        yield client
+
+
+def _signed(body: bytes, secret: bytes, moment: float | None = None) -> dict[str, str]:
+    timestamp = str(int(moment or time.time()))
+    digest = hmac.new(secret, f"msg_1.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": "msg_1",
+        "webhook-timestamp": timestamp,
+        "webhook-signature": f"v1,{base64.b64encode(b'x' * 32).decode()} v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+BODY = json.dumps(a_message()).encode()
+
+
+@pytest.mark.parametrize("secret", [OLD, b"the secret of this year"])
+async def test_a_signature_by_any_of_the_secrets_is_taken(signed_crm: httpx.AsyncClient, secret: bytes) -> None:
+    assert (await signed_crm.post("/notify", content=BODY, headers=_signed(BODY, secret))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Content-Type": "application/json"}, id="none"),
+        pytest.param(_signed(BODY, b"another secret"), id="wrong secret"),
+        pytest.param(_signed(BODY + b" ", OLD), id="another body"),
+        pytest.param(_signed(BODY, OLD, time.time() - 400), id="too old"),
+        pytest.param(_signed(BODY, OLD, time.time() + 400), id="too new"),
+        pytest.param({**_signed(BODY, OLD), "webhook-id": "msg_2"}, id="another id"),
+        pytest.param({**_signed(BODY, OLD), "webhook-timestamp": "now"}, id="no number"),
+        pytest.param({**_signed(BODY, OLD), "webhook-signature": "v1,###"}, id="not base64"),
+    ],
+)
+async def test_a_signature_that_does_not_hold_is_refused(
+    signed_crm: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    answer = await signed_crm.post("/notify", content=BODY, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "invalid_signature"
+
+
+async def test_without_secrets_the_signature_headers_are_ignored(crm: httpx.AsyncClient) -> None:
+    assert (await crm.post("/notify", content=BODY, headers=_signed(BODY, b"any"))).status_code == 200

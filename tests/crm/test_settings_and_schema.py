@@ -1,0 +1,95 @@
+import asyncio
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from crm.migrations import downgrade, upgrade
+from crm.settings import SettingsError, load_settings
+from infrastructure.embedded import EmbeddedPostgres
+from tests.crm.parts import connected
+
+GIVEN = {"CRM_DATABASE_URL": "postgresql://convene@/crm?host=/tmp/s", "CRM_BEARER_TOKEN": "a-long-random-token"}
+_numbers = count(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CRM_BEARER_TOKEN", ""),
+        ("CRM_BEARER_TOKEN", "crmsecrettoken"),
+        ("CRM_BEARER_TOKEN", "two words"),
+        ("CRM_DATABASE_URL", ""),
+        ("CRM_DATABASE_URL", "mysql://h/crm"),
+        ("CRM_DATABASE_URL", "postgresql://h"),
+        ("SMTP_URL", "http://mail:secret-word@h"),
+        ("SMTP_URL", "smtp://"),
+        ("SMTP_URL", "smtp://h:port"),
+        ("SMTP_URL", "smtp://h?colour=red"),
+        ("SMTP_URL", "smtps://h?starttls=1"),
+        ("MAIL_FROM", "nobody"),
+        ("CRM_NOTIFICATIONS_SHAPE", "tree"),
+        ("CRM_SIGNING_SECRETS", "whsec_"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line_that_keeps_its_secrets(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings({**GIVEN, name: value})
+    assert "\n" not in str(caught.value)
+    assert "secret-word" not in str(caught.value)
+
+
+def test_example_tokens_are_for_the_embedded_mode_only() -> None:
+    example = {**GIVEN, "CRM_BEARER_TOKEN": "super-crm-token", "CONVENE_EMBEDDED": "1"}
+    assert load_settings(example).bearer_token == "super-crm-token"
+
+
+def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-the-file\n")
+    given = {"CRM_DATABASE_URL": GIVEN["CRM_DATABASE_URL"], "CRM_BEARER_TOKEN_FILE": str(tmp_path / "token")}
+    assert load_settings(given).bearer_token == "from-the-file"
+    with pytest.raises(SettingsError, match="CRM_BEARER_TOKEN_FILE"):
+        load_settings({**given, "CRM_BEARER_TOKEN_FILE": str(tmp_path / "nowhere")})
+
+
+def test_smtp_addresses() -> None:
+    plain = load_settings({**GIVEN, "SMTP_URL": "smtp://u%40x:p%2Fw@mail:2525?starttls=1"}).smtp
+    assert plain is not None
+    assert (plain.username, plain.password, plain.port, plain.starttls) == ("u@x", "p/w", 2525, True)
+    tls = load_settings({**GIVEN, "SMTP_URL": "smtps://mail"}).smtp
+    assert tls is not None
+    assert (tls.port, tls.tls) == (465, True)
+
+
+def test_settings_are_printed_without_their_secrets() -> None:
+    printed = repr(load_settings({**GIVEN, "SMTP_URL": "smtp://u:secret-word@h"}))
+    assert "secret-word" not in printed
+    assert GIVEN["CRM_BEARER_TOKEN"] not in printed
+
+
+@pytest.fixture
+def bare_dsn(crm_postgres: EmbeddedPostgres) -> str:
+    name = f"crm_schema_{next(_numbers)}"
+    crm_postgres.execute(f"CREATE DATABASE {name} OWNER convene")
+    return crm_postgres.dsn(name)
+
+
+async def _tables(dsn: str) -> set[str]:
+    async with connected(dsn) as connection:
+        rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {row["tablename"] for row in rows}
+
+
+async def test_several_migrations_at_once_and_again_do_it_once(bare_dsn: str) -> None:
+    await asyncio.gather(*(asyncio.to_thread(upgrade, bare_dsn) for _ in range(3)))
+    await asyncio.to_thread(upgrade, bare_dsn)
+    assert await _tables(bare_dsn) == {"notifications", "facilitators", "crm_schema_version"}
+
+
+async def test_the_schema_goes_down_and_up_again(bare_dsn: str) -> None:
+    await asyncio.to_thread(upgrade, bare_dsn)
+    await asyncio.to_thread(downgrade, bare_dsn)
+    assert await _tables(bare_dsn) == {"crm_schema_version"}
+    await asyncio.to_thread(upgrade, bare_dsn)
+    assert "notifications" in await _tables(bare_dsn)
