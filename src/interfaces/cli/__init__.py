@@ -16,12 +16,15 @@ from interfaces.cli.problems import sentence
 
 COMMANDS = {
     "up": "interfaces.cli.up:up",
+    "demo": "interfaces.cli.demo:demo",
     "api": "interfaces.cli.serve:api",
     "worker": "interfaces.cli.serve:worker",
     "crm": "interfaces.cli.serve:crm",
     "migrate": "interfaces.cli.migrate:migrate",
     "seed": "interfaces.cli.seed:seed",
+    "users": "interfaces.cli.users:users",
     "outbox": "interfaces.cli.outbox:outbox",
+    "openapi": "interfaces.cli.openapi:openapi",
     "doctor": "interfaces.cli.doctor:doctor",
 }
 """Name → `module:function`, in the order `--help` shows."""

@@ -7,7 +7,6 @@ import click
 
 from infrastructure.settings import load_database_url
 from interfaces.cli.environment import command_environ
-from interfaces.cli.problems import Problem
 
 
 @click.command()
@@ -34,5 +33,5 @@ def migrate() -> None:
     # The CRM is a service of its own: its code is started, not imported.
     done = subprocess.run([sys.executable, "-P", "-m", "crm", "migrate"], env=environ, check=False)
     if done.returncode:
-        raise Problem("the CRM's migration failed, see the lines above")
+        sys.exit(done.returncode)
     click.echo("CRM database: up to date")

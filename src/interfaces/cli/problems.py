@@ -2,7 +2,7 @@
 
 import click
 
-from domain.errors import DomainError
+from domain.errors import DomainError, Unavailable
 from infrastructure.embedded.errors import Unusable
 from infrastructure.settings import SettingsError
 
@@ -19,6 +19,8 @@ def sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, click.ClickException):
         return error.format_message()
+    if isinstance(error, Unavailable):
+        return f"{error.sentence}; `convene doctor` says what is missing"
     if isinstance(error, DomainError):
         return error.sentence
     return _outage(error)

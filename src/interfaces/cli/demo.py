@@ -1,0 +1,160 @@
+"""`convene demo`: the main job, played against the running system and told as a short story."""
+
+import email
+import email.policy
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import httpx
+
+from interfaces.cli.environment import command_environ
+from interfaces.cli.problems import Problem
+
+PATIENCE_SECONDS = 20
+Found = TypeVar("Found")
+
+
+@click.command()
+def demo() -> None:
+    """Register two people, book the last place of an event, and follow the booking to the CRM and into the mail."""
+    environ = command_environ()
+    try:
+        with httpx.Client(base_url=environ.get("PUBLIC_URL", "http://127.0.0.1:5000"), timeout=10) as api:
+            _tell(_Story(api, environ))
+    except httpx.TransportError as error:
+        raise Problem(f"nobody answers at {error.request.url.copy_with(path='/')}: start `convene up` first") from None
+
+
+def _tell(story: "_Story") -> None:
+    click.secho("\nA booking, from the first click to the last letter\n", bold=True)
+    for line in story.lines():
+        click.echo(f"  {line}")
+    click.echo()
+
+
+class _Story:
+    def __init__(self, api: httpx.Client, environ: dict[str, str]) -> None:
+        self._api = api
+        self._crm_url = environ.get("CRM_SERVICE_URL", "http://127.0.0.1:5001")
+        self._crm_token = environ.get("CRM_BEARER_TOKEN", "")
+        self._smtp_url = environ.get("SMTP_URL", "")
+        self._mail = Path(environ.get("CONVENE_DATA", "var")).absolute() / "mail"
+        self._password = uuid.uuid4().hex
+        self._nonce = uuid.uuid4().hex[:6]
+
+    def lines(self) -> Iterator[str]:
+        mira = self._person("Mira Sol", "facilitator")
+        event = self._event(mira)
+        starts = datetime.fromisoformat(event["start_datetime"])
+        yield f"Mira offers “{event['title']}” on {starts:%A, %-d %B at %H:%M} UTC. There is one place."
+
+        ada, bela = self._person("Ada Byron", "user"), self._person("Bela Kun", "user")
+        yield f"Ada ({ada['email']}) and Bela ({bela['email']}) register and log in."
+
+        before = time.perf_counter()
+        booking = self._post("/bookings", ada, {"event_id": event["id"], "notes": "First time, be gentle"})["booking"]
+        booked_at = datetime.now(UTC)
+        took = (time.perf_counter() - before) * 1000
+        yield f"Ada books it: {booking['booking_reference']}, {booking['status']}, answered in {took:.0f} ms."
+
+        refused = self._api.post("/bookings", headers=bela["headers"], json={"event_id": event["id"]})
+        yield f"Bela wants it too, and hears: “{refused.json()['error']}”. A place is sold at most once."
+        yield ""
+        yield from self._at_the_crm(booking, booked_at)
+        yield ""
+        yield from self._in_the_mail({"Ada": ada["email"], "Mira": mira["email"]})
+
+    def _at_the_crm(self, booking: dict[str, Any], booked_at: datetime) -> Iterator[str]:
+        notification = _wait("the CRM has not heard of the booking", lambda: self._notification(booking["id"]))
+        received_at = datetime.fromisoformat(notification["received_at"])
+        late = max(0.0, (received_at - booked_at).total_seconds() * 1000)
+        yield (
+            f"The CRM has it as notification {notification['id']}: {notification['user_name']}, "
+            f"{notification['event_title']!r}."
+        )
+        yield f"It arrived at {received_at:%H:%M:%S.%f}"[:-3] + f" UTC, {late:.0f} ms after Ada had her answer."
+
+    def _in_the_mail(self, addresses: dict[str, str]) -> Iterator[str]:
+        if self._smtp_url:
+            yield f"Two mails went out by SMTP: to {' and to '.join(addresses.values())}."
+            return
+        for name, address in addresses.items():
+            path, message = _wait(f"no mail for {name} in {self._mail}", partial(self._letter, address))
+            parts = [part.get_filename() for part in message.walk() if part.get_filename()]
+            enclosed = f", with {' and '.join(str(part) for part in parts)}" if parts else ""
+            yield f"{name} has a mail, “{message['Subject']}”{enclosed}:"
+            yield f"  {path}"
+
+    def _person(self, name: str, role: str) -> dict[str, Any]:
+        address = f"{name.split(maxsplit=1)[0].lower()}.{self._nonce}@example.com"
+        self._answer(
+            self._api.post(
+                "/auth/register",
+                json={"email": address, "password": self._password, "name": name, "role": role},
+            )
+        )
+        credentials = {"email": address, "password": self._password}
+        tokens = self._answer(self._api.post("/auth/login", json=credentials))
+        return {"email": address, "headers": {"Authorization": f"Bearer {tokens['access_token']}"}}
+
+    def _event(self, facilitator: dict[str, Any]) -> dict[str, Any]:
+        starts = (datetime.now(UTC) + timedelta(days=9)).replace(hour=6, minute=30, second=0, microsecond=0)
+        body = {
+            "title": "Sunrise Yoga in the Garden",
+            "description": "Bring a mat and a warm shawl.",
+            "event_type": "session",
+            "start_datetime": starts.isoformat(),
+            "end_datetime": (starts + timedelta(minutes=75)).isoformat(),
+            "location": "The walled garden",
+            "max_participants": 1,
+            "price": 12.5,
+            "currency": "EUR",
+        }
+        event: dict[str, Any] = self._post("/events", facilitator, body)["event"]
+        return event
+
+    def _post(self, path: str, person: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        return self._answer(self._api.post(path, headers=person["headers"], json=body))
+
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+        if response.is_error:
+            raise Problem(f"{response.request.url.path} answered {response.status_code}: {response.text}")
+        body: dict[str, Any] = response.json()
+        return body
+
+    def _notification(self, booking_id: int) -> dict[str, Any] | None:
+        response = httpx.get(
+            f"{self._crm_url}/notifications",
+            params={"booking_id": booking_id},
+            headers={"Authorization": f"Bearer {self._crm_token}"},
+        )
+        if response.is_error:
+            raise Problem(f"the CRM answered {response.status_code} to /notifications: check CRM_BEARER_TOKEN")
+        body = response.json()
+        found: list[dict[str, Any]] = body if isinstance(body, list) else body["notifications"]
+        return found[0] if found else None
+
+    def _letter(self, address: str) -> tuple[Path, EmailMessage] | None:
+        for path in sorted(self._mail.glob("*.eml"), reverse=True):
+            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            if address in re.split(r"[\s,<>]+", str(message["To"])):
+                return path, message
+        return None
+
+
+def _wait(or_else: str, look: Callable[[], Found | None]) -> Found:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(0.02)
+    raise Problem(f"{or_else} after {PATIENCE_SECONDS} s: see the logs, or `convene outbox list --status all`")

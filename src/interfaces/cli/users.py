@@ -1,0 +1,86 @@
+"""`convene users`: accounts, by an operator."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from domain.users import Role, User
+from infrastructure.settings import load_settings
+from interfaces.cli.environment import command_environ
+from interfaces.cli.problems import Problem
+from interfaces.emails import email_address
+
+if TYPE_CHECKING:
+    from infrastructure.container import UseCases
+
+Answer = TypeVar("Answer")
+
+
+@click.group()
+def users() -> None:
+    """Create, promote and deactivate accounts."""
+
+
+@users.command("create")
+@click.argument("email")
+@click.option("--name", required=True, help="How the person is called.")
+@click.option("--role", type=click.Choice([str(role) for role in Role]), default=str(Role.USER), show_default=True)
+@click.password_option(envvar="CONVENE_PASSWORD", help="Asked for when neither it nor CONVENE_PASSWORD is given.")
+def create(email: str, name: str, role: str, password: str) -> None:
+    """Create an account. This is the way to the first admin."""
+
+    async def work(cases: "UseCases") -> User:
+        return await cases.register(
+            email=email_address(email), password=password, name=name, role=Role(role), address="command line"
+        )
+
+    user = _run(work)
+    click.echo(f"{user.email} is {user.role}, id {user.id}")
+
+
+@users.command("promote")
+@click.argument("email")
+@click.argument("role", type=click.Choice([str(role) for role in Role]))
+def promote(email: str, role: str) -> None:
+    """Give EMAIL another ROLE. Whoever is logged in with it logs in again."""
+    user = _known(email, _run(lambda cases: cases.grant_role(email=email_address(email), role=Role(role))))
+    click.echo(f"{user.email} is {user.role}")
+
+
+@users.command("deactivate")
+@click.argument("email")
+def deactivate(email: str) -> None:
+    """Lock EMAIL out at once. Bookings stay."""
+    user = _known(email, _run(lambda cases: cases.set_account_active(email=email_address(email), active=False)))
+    click.echo(f"{user.email} is deactivated")
+
+
+@users.command("activate")
+@click.argument("email")
+def activate(email: str) -> None:
+    """Let EMAIL in again."""
+    user = _known(email, _run(lambda cases: cases.set_account_active(email=email_address(email), active=True)))
+    click.echo(f"{user.email} is active")
+
+
+def _known(email: str, user: User | None) -> User:
+    if user is None:
+        raise Problem(f"nobody has an account with {email}: `convene users create` makes one")
+    return user
+
+
+def _run(work: "Callable[[UseCases], Awaitable[Answer]]") -> Answer:
+    settings = load_settings(command_environ())
+
+    from infrastructure import container
+
+    async def run() -> Answer:
+        parts = container.build(settings)
+        try:
+            return await work(parts.use_cases)
+        finally:
+            await parts.close()
+
+    return asyncio.run(run())
