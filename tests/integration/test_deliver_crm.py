@@ -1,0 +1,250 @@
+"""The CRM's courier against a server that behaves, and one that does not."""
+
+import asyncio
+import base64
+import gzip
+import hmac
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.messages import Delivered, Fact, Failed
+from infrastructure.deliveries.crm import MOST_OF_AN_ANSWER, CrmCourier, retry_after
+from tests.support.messages import a_message
+from tests.support.receivers import Receiver, Request, answer, receiving
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def courier(crm: Receiver) -> AsyncIterator[CrmCourier]:
+    courier = CrmCourier(f"{crm.url}/", "a-token", seconds=0.5)
+    yield courier
+    await courier.close()
+
+
+async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, courier: CrmCourier) -> None:
+    crm.always(answer(201, b'{"status": "success"}'))
+    assert await courier.deliver(a_message()) == Delivered('{"status": "success"}', 201)
+    [request] = crm.requests
+    assert (request.method, request.path) == ("POST", "/notify")
+    assert request.headers["authorization"] == "Bearer a-token"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["idempotency-key"] == str(a_message().id)
+    assert request.headers["x-request-id"] == "req-1"
+    assert request.json == {
+        "booking_id": 12,
+        "booking_reference": "BK2026000012",
+        "action": "booking_created",
+        "occurred_at": "2026-11-20T13:08:10.123456Z",
+        "user": {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"},
+        "event": {
+            "id": 7,
+            "title": "Morning Yoga",
+            "date_time": "2026-12-01T10:00:00Z",
+            "start_datetime": "2026-12-01T10:00:00Z",
+            "end_datetime": "2026-12-01T11:30:00Z",
+            "location": "Studio B",
+            "virtual_link": "https://meet.example.com/abc",
+            "facilitator_id": 9,
+            "max_participants": 15,
+            "current_participants": 4,
+            "is_active": True,
+            "price": 30.5,
+            "currency": "INR",
+            "version": 5,
+        },
+        "facilitator_id": 9,
+        "facilitator": {"id": 9, "name": "John Facilitator", "email": "john@example.com"},
+        "status": "confirmed",
+        "payment_status": "pending",
+        "notes": "Beginner level",
+        "reason": None,
+    }
+
+
+async def test_an_events_own_message_names_no_booking_and_nobody_who_booked(crm: Receiver, courier: CrmCourier) -> None:
+    message = a_message(Fact.EVENT_CANCELLED, booking=None, user=None, event={"status": "cancelled"})
+    assert isinstance(await courier.deliver(message), Delivered)
+    body = crm.requests[0].json
+    assert body["action"] == "event_cancelled"
+    assert [body[name] for name in ("booking_id", "booking_reference", "user", "payment_status", "notes")] == [None] * 5
+    assert body["event"]["is_active"] is False
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "written"),
+    [("30.0000", "JPY", b"30"), ("1.2500", "KWD", b"1.250"), ("0.0000", "INR", b"0.00")],
+)
+async def test_a_price_is_a_number_with_the_currencys_own_decimals(
+    crm: Receiver, courier: CrmCourier, price: str, currency: str, written: bytes
+) -> None:
+    await courier.deliver(a_message(event={"price": price, "currency": currency}))
+    assert b'"price":' + written + b"," in crm.requests[0].body
+
+
+async def test_times_with_another_offset_are_told_in_utc(crm: Receiver, courier: CrmCourier) -> None:
+    await courier.deliver(a_message(event={"starts_at": "2026-12-01T15:30:00+05:30"}))
+    assert crm.requests[0].json["event"]["date_time"] == "2026-12-01T10:00:00Z"
+
+
+async def test_every_secret_signs_so_that_a_receiver_may_hold_the_old_or_the_new_one(crm: Receiver) -> None:
+    old, new = b"o" * 32, b"n" * 24
+    secrets = (f"whsec_{base64.b64encode(new).decode()}", "not base64, but long enough to be one!")
+    courier = CrmCourier(crm.url, "t", signing_secrets=secrets)
+    await courier.deliver(a_message())
+    await courier.close()
+    [request] = crm.requests
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
+    expected = [base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in (new, secrets[1].encode())]
+    assert request.headers["webhook-id"] == request.message_id
+    assert request.headers["webhook-signature"] == " ".join(f"v1,{signature}" for signature in expected)
+    assert base64.b64encode(hmac.digest(old, signed, "sha256")).decode() not in request.headers["webhook-signature"]
+
+
+async def test_without_secrets_nothing_is_signed(crm: Receiver, courier: CrmCourier) -> None:
+    await courier.deliver(a_message())
+    assert not any(name.startswith("webhook-") for name in crm.requests[0].headers)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+async def test_every_2xx_is_a_delivery(crm: Receiver, courier: CrmCourier, status: int) -> None:
+    crm.always(answer(status, b""))
+    assert await courier.deliver(a_message()) == Delivered("", status)
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [
+        *((status, False) for status in (408, 425, 429, 500, 502, 503, 504)),
+        *((status, True) for status in (400, 401, 403, 404, 409, 410, 422)),
+    ],
+)
+async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
+    crm: Receiver, courier: CrmCourier, status: int, permanent: bool
+) -> None:
+    crm.always(answer(status, b"no"))
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert (outcome.status_code, outcome.permanent) == (status, permanent)
+    assert outcome.reason.endswith(": no")
+
+
+async def test_a_redirect_is_not_followed(crm: Receiver, courier: CrmCourier) -> None:
+    crm.always(answer(307, b"", Location=f"{crm.url}/elsewhere"))
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+    assert [request.path for request in crm.requests] == ["/notify"]
+
+
+async def test_the_wait_that_was_asked_for_is_told(crm: Receiver, courier: CrmCourier) -> None:
+    crm.always(answer(429, b"", Retry_After="120"))
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert outcome.retry_after == timedelta(seconds=120)
+
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("1", 1),
+        ("3600", 3600),
+        ("90000", 86400),
+        ("9" * 5000, 86400),
+        ("Fri, 20 Nov 2026 12:10:00 GMT", 600),
+        ("Fri, 20 Nov 2026 11:10:00 GMT", None),
+        ("Fri, 20 Nov 2099 12:10:00 GMT", 86400),
+        ("0", None),
+        ("abc", None),
+        ("-5", None),
+        ("1e309", None),
+        ("²", None),
+        ("Fri, 99 Nov 2026 12:10:00 GMT", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(header: str | None, seconds: int | None) -> None:
+    assert retry_after(header, NOW) == (None if seconds is None else timedelta(seconds=seconds))
+
+
+async def _silence(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    await asyncio.sleep(3600)
+    return b""
+
+
+async def _headers_then_silence(request: Request, writer: asyncio.StreamWriter) -> bytes:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+    return await _silence(request, writer)
+
+
+async def _a_byte_now_and_then(_request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("behave", [_silence, _headers_then_silence, _a_byte_now_and_then])
+async def test_a_server_that_does_not_come_to_an_end_is_left(
+    crm: Receiver, courier: CrmCourier, behave: object
+) -> None:
+    crm.behave = behave  # type: ignore[assignment]
+    outcome = await courier.deliver(a_message())
+    assert outcome == Failed("no complete answer within 0.5 s")
+
+
+async def test_of_a_huge_answer_only_the_beginning_is_read(crm: Receiver, courier: CrmCourier) -> None:
+    crm.always(answer(200, b"x" * 10_000_000))
+    assert await courier.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
+
+
+async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, courier: CrmCourier) -> None:
+    bomb = gzip.compress(b"\x00" * 10_000_000)
+    crm.always(answer(200, bomb, Content_Encoding="gzip"))
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Delivered)
+    assert len(outcome.answer) <= len(bomb)
+    assert crm.requests[0].headers["accept-encoding"] == "identity"
+
+
+async def test_a_connection_that_breaks_is_tried_again(crm: Receiver, courier: CrmCourier) -> None:
+    async def hang_up(_request: Request, _writer: asyncio.StreamWriter) -> None:
+        return None
+
+    crm.behave = hang_up
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+    crm.behave = None
+    assert isinstance(await courier.deliver(a_message()), Delivered)
+
+
+async def test_nobody_listening_is_tried_again() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        courier = CrmCourier(f"http://127.0.0.1:{taken.getsockname()[1]}", "t")
+        outcome = await courier.deliver(a_message())
+        await courier.close()
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+
+
+async def test_a_proxy_of_the_machine_never_sees_the_token(crm: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiving() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        courier = CrmCourier(crm.url, "t")
+        assert isinstance(await courier.deliver(a_message()), Delivered)
+        await courier.close()
+    assert (len(crm.requests), len(proxy.requests)) == (1, 0)

@@ -1,0 +1,81 @@
+"""Messages for tests: as a courier gets them, and as rows of the outbox."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from domain.messages import Destination, Fact, Message, MessageId
+
+
+def a_snapshot(**changes: Any) -> dict[str, Any]:
+    """As the database writes it. A dict is laid over that part; anything else replaces it."""
+    snapshot: dict[str, Any] = {
+        "booking": {
+            "id": 12,
+            "reference": "BK2026000012",
+            "status": "confirmed",
+            "payment_status": "pending",
+            "notes": "Beginner level",
+            "created_at": "2026-11-20T13:08:10.123456+00:00",
+            "cancelled_at": None,
+        },
+        "user": {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"},
+        "event": {
+            "id": 7,
+            "title": "Morning Yoga",
+            "description": "Slow and steady",
+            "event_type": "session",
+            "category": "Yoga",
+            "starts_at": "2026-12-01T10:00:00+00:00",
+            "ends_at": "2026-12-01T11:30:00+00:00",
+            "location": "Studio B",
+            "virtual_link": "https://meet.example.com/abc",
+            "capacity": 15,
+            "booked": 4,
+            "price": "30.5000",
+            "currency": "INR",
+            "status": "active",
+            "revision": 2,
+            "version": 5,
+        },
+        "facilitator": {"id": 9, "name": "John Facilitator", "email": "john@example.com"},
+        "reason": None,
+    }
+    for part, change in changes.items():
+        snapshot[part] = snapshot[part] | change if isinstance(change, dict) else change
+    return snapshot
+
+
+def a_message(
+    fact: Fact = Fact.BOOKING_CREATED, *, destination: Destination = Destination.CRM, **snapshot: Any
+) -> Message:
+    return Message(
+        id=MessageId(UUID("01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b")),
+        destination=destination,
+        lane="booking:12",
+        fact=fact,
+        snapshot=a_snapshot(**snapshot),
+        attempt=1,
+        occurred_at=datetime(2026, 11, 20, 13, 8, 10, 123456, tzinfo=UTC),
+        request_id="req-1",
+    )
+
+
+async def owe(
+    database: asyncpg.Connection,
+    *,
+    lane: str | None = None,
+    fact: str = "booking_created",
+    destination: str = "crm",
+    **snapshot: Any,
+) -> UUID:
+    """A row of the outbox that is due now, in a lane of its own unless one is named."""
+    message_id: UUID = await database.fetchval(
+        """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at, request_id)
+           VALUES ($1, $2, $3, $4, now(), 'req-1') RETURNING id""",
+        *(destination, lane or f"booking:{uuid4()}", fact, json.dumps(a_snapshot(**snapshot))),
+    )
+    return message_id
