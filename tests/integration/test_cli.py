@@ -1,0 +1,163 @@
+"""The `convene` command: what a person can cause ends as one line on stderr and a status that is not zero."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from interfaces.cli import COMMANDS
+from tests.support.command import bare_environ, convene
+from tests.support.servers import free_port, running_postgres
+
+COMPLETE = {
+    "DATABASE_URL": "postgresql://convene@127.0.0.1:1/convene",
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "JWT_SECRET_KEY": "j" * 32,
+    "CRM_BEARER_TOKEN": "c" * 32,
+}
+
+
+def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
+    """The one line of a command that refused."""
+    assert done.returncode == status, done
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("convene: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("up", "--no-such"), ("api", "--port", "many"), ("crm", "extra")])
+def test_a_wrong_call_is_one_line_with_status_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert "--help" in refusal(convene(*arguments, cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "migrate", "seed"])
+def test_a_missing_setting_is_named(command: str, tmp_path: Path) -> None:
+    assert "DATABASE_URL is not set" in refusal(convene(command, cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    done = convene(name, "--help")
+    assert done.returncode == 0
+    assert f"convene {name}" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, click; from interfaces.cli import COMMANDS, convene;"
+        "[convene.get_command(click.Context(convene), name) for name in COMMANDS];"
+        "print(*{m.partition('.')[0] for m in sys.modules} & {'litestar', 'sqlalchemy', 'uvicorn', 'asyncpg', 'arq'})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_env_file_counts_and_the_real_environment_wins(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "".join(f"{name}={value}\n" for name, value in COMPLETE.items()) + "LOG_LEVEL=loud\n"
+    )
+    assert "LOG_LEVEL is 'loud'" in refusal(convene("api", cwd=tmp_path), 2)
+    said = refusal(convene("api", cwd=tmp_path, environ=bare_environ(LOG_LEVEL="info", DEFAULT_CURRENCY="rupee")), 2)
+    assert "DEFAULT_CURRENCY" in said
+
+
+@pytest.mark.parametrize("command", ["api", "crm"])
+def test_a_taken_port_is_said(command: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = convene(command, "--port", port, cwd=tmp_path, environ=bare_environ(**COMPLETE))
+    assert f"port {port} of 127.0.0.1 is taken" in refusal(done, 1)
+
+
+def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = convene("up", "--api-port", port, "--crm-port", "0", "--data", "var", cwd=tmp_path)
+    assert f"port {port} of 127.0.0.1 is taken: stop what uses it, or choose another --api-port" in refusal(done, 1)
+    assert not (tmp_path / "var" / "postgres").exists()
+
+
+def test_a_descriptor_that_is_no_listening_socket_is_refused(tmp_path: Path) -> None:
+    assert "--fd 77 is no listening socket" in refusal(
+        convene("api", "--fd", "77", cwd=tmp_path, environ=bare_environ(**COMPLETE)), 1
+    )
+
+
+@pytest.mark.parametrize(("command", "advice"), [("migrate", "correct DATABASE_URL"), ("seed", "`convene doctor`")])
+def test_a_database_that_is_away_is_said(command: str, advice: str, tmp_path: Path) -> None:
+    environ = bare_environ(**COMPLETE, CONVENE_EMBEDDED="1")
+    assert advice in refusal(convene(command, cwd=tmp_path, environ=environ), 1)
+
+
+def test_a_data_path_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for data in ("file", "file/below"):
+        done = convene("up", "--data", data, "--api-port", "0", "--crm-port", "0", cwd=tmp_path)
+        assert "choose another --data" in refusal(done, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JWT_EXPIRES_HOURS", "soon"), ("SMTP_URL", "mail"), ("CRM_NOTIFICATIONS_SHAPE", "tree")],
+)
+def test_up_names_a_wrong_setting(name: str, value: str, tmp_path: Path) -> None:
+    done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=bare_environ(**{name: value}))
+    assert done.returncode in {1, 2}
+    assert len(done.stderr.splitlines()) == 1
+    assert name in done.stderr
+
+
+def test_up_refuses_an_external_server_that_is_away(tmp_path: Path) -> None:
+    away = f"postgresql://convene@127.0.0.1:{free_port()}/convene"
+    done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=bare_environ(DATABASE_URL=away))
+    said = refusal(done, 1)
+    assert "PostgreSQL at 127.0.0.1 cannot be reached" in said
+    assert "correct DATABASE_URL" in said
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=bare_environ(REDIS_URL=away))
+    assert "correct REDIS_URL" in refusal(done, 1)
+
+
+def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
+    done = convene("doctor", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "DATABASE_URL is not set" in done.stdout
+    assert "`convene up` starts one" in done.stdout
+
+
+def test_doctor_tries_every_check(tmp_path: Path) -> None:
+    done = convene("doctor", cwd=tmp_path, environ=bare_environ(**COMPLETE, CRM_SERVICE_URL="http://127.0.0.1:1"))
+    assert done.returncode == 1
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["ok", "settings:"],
+        *(["wrong", f"{name}:"] for name in ("database", "migrations", "redis", "crm")),
+    ]
+
+
+def test_migrate_makes_missing_databases_and_can_run_again(tmp_path: Path) -> None:
+    with running_postgres() as server:
+        environ = bare_environ(
+            **COMPLETE
+            | {
+                "DATABASE_URL": server.superuser_dsn("fresh"),
+                "CRM_DATABASE_URL": server.superuser_dsn("fresh_crm"),
+                "PATH": os.environ["PATH"],
+            }
+        )
+        for _ in range(2):
+            done = convene("migrate", cwd=tmp_path, environ=environ)
+            assert done.returncode == 0, done.stderr
+        assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh")) > 3
+        assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh_crm")) > 1
+
+
+def test_migrate_says_that_it_may_not_make_a_database(tmp_path: Path) -> None:
+    with running_postgres() as server:
+        done = convene(
+            "migrate", cwd=tmp_path, environ=bare_environ(**COMPLETE | {"DATABASE_URL": server.dsn("absent")})
+        )
+        assert "the database absent of DATABASE_URL does not exist and cannot be made" in refusal(done, 1)

@@ -1,0 +1,86 @@
+"""`convene up`: ready in one command, one system a directory, no process left behind."""
+
+import json
+import os
+import signal
+import stat
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import bare_environ, convene, processes_of, running_up
+from tests.support.servers import running_postgres, running_redis, temporary_directory
+from tests.support.waiting import eventually
+
+
+def get(url: str) -> tuple[int, dict[str, object]]:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return answer.status, json.load(answer)
+
+
+def test_up_is_ready_survives_the_death_of_its_children_and_stops_clean() -> None:
+    with temporary_directory() as directory:
+        data = directory / "var"
+        with running_up(data, "--api-workers", "2") as up:
+            api, crm = up.address("API"), up.address("CRM")
+            assert get(f"{api}/health")[0] == 200
+            assert get(f"{crm}/")[1]["status"] == "healthy"
+            assert any(line.startswith("sample") for line in up.lines)
+            assert stat.S_IMODE((data / "run.env").stat().st_mode) == 0o600
+
+            here = bare_environ(CONVENE_DATA=str(data))
+            assert convene("doctor", environ=here).returncode == 0
+            second = convene("up", "--api-port", "0", "--crm-port", "0", environ=here)
+            assert second.returncode == 1
+            assert f"a system already runs in {data} (process {up.process.pid})" in second.stderr
+
+            for name in ("interfaces.cli api", "interfaces.cli worker", "crm serve", "redis-server", "bin/postgres"):
+                victim = next(int(line.split()[0]) for line in processes_of(data) if name in line)
+                os.kill(victim, signal.SIGKILL)
+                up.line(*(f"{part} runs again" for part in ("api-1", "api-2", "worker-1", "crm", "redis", "postgres")))
+                assert get(f"{api}/")[0] == 200
+            assert eventually(lambda: convene("doctor", environ=here).returncode == 0)
+
+            assert up.stop() == 0
+            assert processes_of(data) == []
+            assert not (data / "run.env").exists()
+
+        with running_up(data) as up:
+            assert not any(line.startswith("sample") for line in up.lines)
+            assert up.stop() == 0
+
+
+def test_kill_9_of_up_leaves_nothing_and_the_next_start_is_clean() -> None:
+    with temporary_directory() as directory:
+        data = directory / "var"
+        with running_up(data) as up:
+            up.process.kill()
+            up.process.wait()
+            assert eventually(lambda: processes_of(data) == [])
+        assert convene("doctor", environ=bare_environ(CONVENE_DATA=str(data))).returncode == 1
+        with running_up(data) as up:
+            assert up.stop() == 0
+
+
+def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Path) -> None:
+    with running_postgres() as postgres, running_redis() as redis:
+        given = {"DATABASE_URL": postgres.dsn("convene"), "REDIS_URL": redis.url, "CRM_BEARER_TOKEN": "t" * 40}
+        with running_up(tmp_path / "var", **given) as up:
+            told = (up.data / "run.env").read_text()
+            assert f"CRM_BEARER_TOKEN='{'t' * 40}'" in told
+            assert "convene_crm?" in told
+            assert not (up.data / "postgres").exists()
+            assert not any("redis-server" in line or "bin/postgres" in line for line in processes_of(up.data))
+            # Its accounts have published passwords.
+            assert postgres.execute("SELECT count(*) FROM users", "convene") == "0"
+            assert up.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN"])
+def test_an_external_database_wants_secrets_that_are_secret(name: str, tmp_path: Path) -> None:
+    with running_postgres() as postgres:
+        environ = bare_environ(DATABASE_URL=postgres.dsn("convene"), **{name: "super-crm-token"})
+        done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=environ)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"convene: {name} is an example")

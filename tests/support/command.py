@@ -1,0 +1,92 @@
+"""The `convene` command as a person runs it: a process, its output, its status."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONVENE = Path(sys.executable).parent / "convene"
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+def bare_environ(**settings: str) -> dict[str, str]:
+    """An environment without any setting but these."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | settings
+
+
+def convene(
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [CONVENE, *arguments],
+        cwd=cwd,
+        env=dict(environ) if environ is not None else bare_environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def processes_of(data: Path) -> list[str]:
+    """Command lines of the living processes that name this data directory, in their arguments or environment."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal() or int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            told = (process / "cmdline").read_bytes()
+            if str(data).encode() in told + (process / "environ").read_bytes():
+                found.append(f"{process.name} {told.replace(bytes(1), b' ').decode()}")
+    return found
+
+
+@dataclass
+class RunningUp:
+    """`convene up`, running; `data` is its data directory."""
+
+    process: subprocess.Popen[str]
+    data: Path
+    lines: list[str] = field(default_factory=list)
+
+    def line(self, *beginnings: str) -> str:
+        """The next line that begins with one of these."""
+        assert self.process.stdout is not None
+        for text in self.process.stdout:
+            self.lines.append(text.rstrip("\n"))
+            if text.startswith(beginnings):
+                return self.lines[-1]
+        raise AssertionError(f"no line begins with {beginnings}: {self.lines}")
+
+    def address(self, name: str) -> str:
+        return next(line.split()[1] for line in self.lines if line.startswith(name))
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        self.line("stopped")
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def running_up(data: Path, *options: str, **settings: str) -> Iterator[RunningUp]:
+    """`convene up` on free ports, ready; killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [CONVENE, "up", "--api-port", "0", "--crm-port", "0", "--data", data, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=data.parent,
+        env=bare_environ(**settings),
+    )
+    up = RunningUp(process, data)
+    try:
+        up.line("ready")
+        yield up
+    finally:
+        process.kill()
+        process.communicate()
