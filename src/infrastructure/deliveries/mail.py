@@ -178,6 +178,8 @@ def _facts(then: Snapshot, booking: BookingThen) -> dict[str, str]:
 
 def _address(person: Person) -> Address:
     local, _, domain = person.email.rpartition("@")
+    if not local or not domain or " " in domain:
+        raise Unmailable(f"{person.email} is no e-mail address")
     try:
         return Address(person.name, local, domain.encode("idna").decode())
     except (ValueError, IndexError) as error:

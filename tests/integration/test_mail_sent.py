@@ -1,0 +1,204 @@
+"""How a mail leaves: by SMTP to a real server, or as a file."""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from domain.messages import Delivered, Destination, Fact, Failed
+from infrastructure.deliveries.mail import MailComposer, MailCourier
+from infrastructure.deliveries.mail_files import MailFiles
+from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.settings import SettingsError
+from tests.support.messages import a_message
+
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
+
+
+def a_mail(**snapshot: Any) -> EmailMessage:
+    return COMPOSER.compose(a_message(destination=Destination.EMAIL, **snapshot))
+
+
+class Mailbox:
+    """A server's handler: answers as told and keeps what it accepted."""
+
+    def __init__(self) -> None:
+        self.envelopes: list[Envelope] = []
+        self.to_recipient = "250 OK"
+        self.to_data = "250 taken as 42"
+        self.hang_after_data = False
+        self.login: LoginPassword | None = None
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.to_recipient.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.to_recipient
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.envelopes.append(envelope)
+        return self.to_data
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if self.hang_after_data:
+            await asyncio.sleep(30)
+        return "221 Bye"
+
+    def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        self.login = data
+        return AuthResult(success=data.password == b"p@ss/word", handled=False)
+
+
+@contextlib.contextmanager
+def serving(mailbox: Mailbox, **options: Any) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def server(mailbox: Mailbox) -> Iterator[str]:
+    with serving(mailbox) as address:
+        yield address
+
+
+async def test_a_mail_arrives_whole(mailbox: Mailbox, server: str) -> None:
+    mail = a_mail(user={"name": "Łukasz"})
+    outcome = await SmtpPost(f"smtp://{server}").send(mail)
+    assert isinstance(outcome, Delivered)
+    assert "taken as 42" in outcome.answer
+    [envelope] = mailbox.envelopes
+    assert envelope.mail_from == "no-reply@convene.example"
+    assert envelope.rcpt_tos == ["ada@example.com"]
+    assert isinstance(envelope.content, bytes)
+    received = message_from_bytes(envelope.content, policy=default)
+    assert received["Message-ID"] == mail["Message-ID"]
+    assert received["To"].addresses[0].display_name == "Łukasz"
+
+
+@pytest.mark.parametrize(("reply", "permanent"), [("550 no such user", True), ("451 greylisted", False)])
+async def test_a_refused_recipient(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
+    mailbox.to_recipient = reply
+    outcome = await SmtpPost(f"smtp://{server}").send(a_mail())
+    assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
+
+
+@pytest.mark.parametrize(("reply", "permanent"), [("554 looks like spam", True), ("452 disk full", False)])
+async def test_a_refused_mail(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
+    mailbox.to_data = reply
+    outcome = await SmtpPost(f"smtp://{server}").send(a_mail())
+    assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
+
+
+async def test_a_mail_that_was_taken_is_delivered_whatever_happens_to_the_goodbye(
+    mailbox: Mailbox, server: str
+) -> None:
+    mailbox.hang_after_data = True
+    assert isinstance(await SmtpPost(f"smtp://{server}", seconds=0.5).send(a_mail()), Delivered)
+    assert len(mailbox.envelopes) == 1
+
+
+async def test_a_server_that_says_nothing_is_tried_again() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    outcome = await SmtpPost(f"smtp://127.0.0.1:{port}", seconds=0.3).send(a_mail())
+    listener.close()
+    await listener.wait_closed()
+    assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s")
+
+
+async def test_nobody_listening_is_tried_again() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        outcome = await SmtpPost(f"smtp://127.0.0.1:{taken.getsockname()[1]}").send(a_mail())
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+
+
+async def test_the_login_of_the_address_is_used_with_its_escapes_undone(mailbox: Mailbox) -> None:
+    with serving(mailbox, authenticator=mailbox.authenticate, auth_require_tls=False) as address:
+        outcome = await SmtpPost(f"smtp://me%40example.com:p%40ss%2Fword@{address}").send(a_mail())
+        assert isinstance(outcome, Delivered)
+        assert mailbox.login == LoginPassword(b"me@example.com", b"p@ss/word")
+        outcome = await SmtpPost(f"smtp://me:wrong@{address}").send(a_mail())
+    assert isinstance(outcome, Failed)
+    assert (outcome.status_code, outcome.permanent) == (535, False)
+
+
+async def test_starttls_that_was_insisted_on_and_is_not_offered_sends_nothing(mailbox: Mailbox, server: str) -> None:
+    outcome = await SmtpPost(f"smtp://{server}?starttls=1").send(a_mail())
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+    assert mailbox.envelopes == []
+
+
+@pytest.mark.parametrize(
+    "url", ["smtp://h/path", "smtp://h?starttls=maybe", "smtp://h?starttls", "smtp://h?tls=1", "smtps://h?starttls=1"]
+)
+def test_an_address_that_says_too_much_is_refused_in_one_line(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^SMTP_URL: [^\n]+$"):
+        SmtpPost(url)
+
+
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_subject(tmp_path: Path) -> None:
+    directory = tmp_path / "data" / "mail"
+    outcome = await MailCourier(COMPOSER, MailFiles(directory)).deliver(a_message(destination=Destination.EMAIL))
+    [file] = directory.iterdir()
+    assert file.name == "20261120T130810Z-ada@example.com-you-are-booked-morning-yoga-7c8d9e0f1a2b.eml"
+    assert outcome == Delivered(file.name)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert message_from_bytes(file.read_bytes(), policy=default)["Subject"] == "You are booked: Morning Yoga"
+
+
+async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> None:
+    courier = MailCourier(COMPOSER, MailFiles(tmp_path))
+    for _ in range(2):
+        await courier.deliver(a_message(destination=Destination.EMAIL))
+    await courier.deliver(a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL))
+    assert len(names(tmp_path)) == 2
+
+
+async def test_no_name_leads_out_of_the_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "mail"
+    mail = a_mail(event={"title": "../../etc/passwd " + "x" * 150}, user={"email": "'../../x'@example.com"})
+    assert isinstance(await MailFiles(directory).send(mail), Delivered)
+    assert names(tmp_path) == ["mail"]
+    [name] = names(directory)
+    assert re.fullmatch(r"[a-zA-Z0-9@._-]{1,200}\.eml", name)
+
+
+async def test_a_directory_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "mail").write_text("in the way")
+    outcome = await MailFiles(tmp_path / "mail").send(a_mail())
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
