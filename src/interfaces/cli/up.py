@@ -22,6 +22,7 @@ from infrastructure.settings import SECRETS, Settings, load_database_url, load_s
 from interfaces.cli.sockets import listen
 
 _CLI = (sys.executable, "-P", "-m", "interfaces.cli")
+_SAMPLE_LOADED = "sample-data.loaded"
 _CRM = (sys.executable, "-P", "-m", "crm")
 
 
@@ -82,6 +83,8 @@ def _start_servers(
     if run and own_database:
         postgres = EmbeddedPostgres(plan.data, run, log=plan.log("postgres"))
         supervisor.start(postgres)
+        if postgres.initialised:
+            (plan.data / _SAMPLE_LOADED).unlink(missing_ok=True)
         environ["DATABASE_URL"] = postgres.dsn("convene")
         environ.setdefault("CRM_DATABASE_URL", postgres.dsn("convene_crm"))
         _say(f"PostgreSQL embedded, data in {_near(plan.data / 'postgres')}")
@@ -126,7 +129,7 @@ def _complete(
 def _migrate_and_seed(plan: _Plan, environ: Mapping[str, str]) -> None:
     _run_to_end("migrate", plan, environ)
     _say("schema     up to date")
-    loaded = plan.data / "sample-data.loaded"
+    loaded = plan.data / _SAMPLE_LOADED
     # Its accounts have published passwords: never in a database that is not ours.
     if environ["CONVENE_EMBEDDED"] == "1" and not loaded.exists():
         _run_to_end("seed", plan, environ)
