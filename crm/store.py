@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from crm.database import Connection, Database
-from crm.notifications import MailStatus, Notification
+from crm.notifications import InvalidFields, MailStatus, Notification
 
 # No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
 INSERT = """
@@ -121,7 +122,7 @@ class NotificationStore:
     async def record(
         self, notification: Notification, body: str, message_id: str | None, *, claim: bool = True
     ) -> Recorded:
-        """Store a message once, and claim its mail when `claim`; raises MessageIdReused.
+        """Store a message once, and claim its mail when `claim`; raises MessageIdReused, InvalidFields.
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
@@ -151,8 +152,7 @@ class NotificationStore:
         pending = status is MailStatus.PENDING
         leased = pending and claim
         user, event = notification.user, notification.event
-        row = await connection.fetchrow(
-            INSERT,
+        values = (
             message_id,
             body,
             notification.action,
@@ -170,6 +170,10 @@ class NotificationStore:
             (self._lease_time if leased else timedelta()) if pending else None,
             self._lease if leased else None,
         )
+        try:
+            row = await connection.fetchrow(INSERT, *values)
+        except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
+            raise InvalidFields({"body": "A number is out of range"}) from None
         if row is None:
             return None
         await self._remember_facilitator(connection, notification)
