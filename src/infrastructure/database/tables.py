@@ -18,6 +18,7 @@ from sqlalchemy import (
     LargeBinary,
     Numeric,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -47,8 +48,35 @@ class UserRow(DefaultBase):
     is_verified: Mapped[bool] = mapped_column(server_default=text("false"))
     token_version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+    google_id: Mapped[str | None] = mapped_column(Text, unique=True)
+    profile_picture: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),)
+
+
+class FacilitatorProfileRow(DefaultBase):
+    """`rating_sum` and `rating_count` are kept with each review, so that a list of events reads them in one query."""
+
+    __tablename__ = "facilitator_profiles"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    bio: Mapped[str | None] = mapped_column(Text)
+    specialization: Mapped[str | None] = mapped_column(Text)
+    rating_sum: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    rating_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+
+
+class OAuthAttemptRow(DefaultBase):
+    """A sign-in that was sent to an identity provider. `state` and `browser` are fingerprints; it is used once."""
+
+    __tablename__ = "oauth_attempts"
+
+    state: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    browser: Mapped[bytes] = mapped_column(LargeBinary)
+    nonce: Mapped[str] = mapped_column(Text)
+    verifier: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
 
 
 class LoginRow(DefaultBase):
@@ -142,6 +170,22 @@ class BookingRow(DefaultBase):
         ),
         Index("ix_bookings_event_id", "event_id", "id"),
         Index("ix_bookings_user_id", "user_id", "id"),
+    )
+
+
+class ReviewRow(DefaultBase):
+    __tablename__ = "reviews"
+
+    id: Mapped[int] = _identity()
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    rating: Mapped[int]
+    comment: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+        UniqueConstraint("event_id", "user_id", name="uq_reviews_one_each"),
     )
 
 
