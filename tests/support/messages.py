@@ -1,6 +1,8 @@
 """Messages for tests: as a courier gets them, and as rows of the outbox."""
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -79,3 +81,13 @@ async def owe(
         *(destination, lane or f"booking:{uuid4()}", fact, json.dumps(a_snapshot(**snapshot))),
     )
     return message_id
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
+    """Returns once it holds; the limit only keeps a broken test from hanging."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = holds()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.01)

@@ -75,7 +75,9 @@ class Deliveries:
                 if self._away:
                     _log.info("database_back")
                 self._away = False
-                await bell.wait()
+                # `close` sets its flag before it rings: whoever sees no flag here hears that ring.
+                if not self._closing.is_set():
+                    await bell.wait()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
