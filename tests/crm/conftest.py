@@ -44,3 +44,14 @@ async def crm(dsn: str, mail_server: MailServer, tmp_path: Path) -> AsyncIterato
     settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path))
     async with running_crm(settings) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+async def refusing_crm(
+    crm_postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """One CRM for the many tests whose every request is refused; it stays empty."""
+    crm_postgres.execute("CREATE DATABASE crm_refusing TEMPLATE crm_template OWNER convene")
+    data = str(tmp_path_factory.mktemp("crm"))
+    async with running_crm(settings_for(crm_postgres.dsn("crm_refusing"), CONVENE_DATA=data)) as client:
+        yield client

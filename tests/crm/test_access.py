@@ -20,11 +20,11 @@ from tests.crm.parts import TOKEN, a_message, running_crm, settings_for
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/notify"), ("GET", "/notifications")])
 async def test_without_the_token_nobody_gets_in(
-    crm: httpx.AsyncClient, method: str, path: str, authorization: str | bytes | None
+    refusing_crm: httpx.AsyncClient, method: str, path: str, authorization: str | bytes | None
 ) -> None:
-    del crm.headers["authorization"]
     headers = {b"Authorization": authorization} if authorization is not None else {}
-    answer = await crm.request(method, path, json=a_message(), headers=headers)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(base_url=refusing_crm.base_url, headers=headers) as stranger:  # type: ignore[arg-type]
+        answer = await stranger.request(method, path, json=a_message())
     assert answer.status_code == 401
     told = answer.json()
     assert (told["error"], told["message"]) == ("Unauthorized", "Invalid or missing token")
@@ -32,14 +32,16 @@ async def test_without_the_token_nobody_gets_in(
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_the_token_is_checked_before_the_body_is_read(crm: httpx.AsyncClient) -> None:
-    answer = await crm.post("/notify", content=b"{" * 70000, headers={"Authorization": "Bearer wrong"})
+async def test_the_token_is_checked_before_the_body_is_read(refusing_crm: httpx.AsyncClient) -> None:
+    answer = await refusing_crm.post("/notify", content=b"{" * 70000, headers={"Authorization": "Bearer wrong"})
     assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/notifications", "/nowhere"])
-async def test_every_answer_carries_the_security_headers_and_a_request_id(crm: httpx.AsyncClient, path: str) -> None:
-    answer = await crm.get(path)
+async def test_every_answer_carries_the_security_headers_and_a_request_id(
+    refusing_crm: httpx.AsyncClient, path: str
+) -> None:
+    answer = await refusing_crm.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-frame-options"] == "DENY"
