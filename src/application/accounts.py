@@ -8,8 +8,9 @@ from application.ports.readers import ActorReader
 from application.ports.security import AccessClaims, Limit, PasswordHasher, RateLimiter, Tokens
 from application.ports.system import Clock
 from domain.errors import Unauthenticated
-from domain.texts import line
+from domain.texts import line, prose
 from domain.users import (
+    MAX_BIO,
     MAX_NAME,
     InvalidCredentials,
     LoginId,
@@ -50,6 +51,7 @@ class Register:
     - The e-mail is unique, ignoring case; a second account with it is refused.
     - The role is `user` or `facilitator`; nobody becomes an admin this way.
     - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.
+    - A facilitator gets a profile, with what they say about themselves.
     - Registrations are limited per e-mail and per network address.
     """
 
@@ -59,8 +61,21 @@ class Register:
     clock: Clock
     policy: PasswordPolicy
 
-    async def __call__(self, *, email: str, password: str, name: str, role: Role, address: str) -> User:
+    async def __call__(
+        self,
+        *,
+        email: str,
+        password: str,
+        name: str,
+        role: Role,
+        address: str,
+        bio: str | None = None,
+        specialization: str | None = None,
+    ) -> User:
         name = line("name", name, at_most=MAX_NAME)
+        bio = prose("bio", bio, at_most=MAX_BIO) if bio is not None else None
+        if specialization is not None:
+            specialization = line("specialization", specialization, at_most=MAX_NAME, at_least=0)
         password = acceptable_password(password, self.policy, context=(name, email))
         await self.limiter.take(REGISTRATIONS_PER_ADDRESS, address)
         await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, email)
@@ -69,6 +84,8 @@ class Register:
             user = await work.users.add(
                 email=email, name=name, role=role, password_hash=password_hash, now=self.clock.now()
             )
+            if role is Role.FACILITATOR:
+                await work.profiles.add(user.id, bio=bio, specialization=specialization)
             await work.commit()
         return user
 
@@ -113,8 +130,12 @@ class LogIn:
         if credentials is None or not credentials.user.is_active:
             raise InvalidCredentials
         async with self.open_work() as work:
+            user = await work.users.get_locked(credentials.user.id)
+            present = await work.users.find_credentials(email)
+            if present is None or present.password_hash != credentials.password_hash or not user.is_active:
+                raise InvalidCredentials  # the password was changed, or the account deactivated, while we hashed
             await self._rehash_when_outdated(work, credentials, password)
-            logged_in = await self.start_login(work, credentials.user)
+            logged_in = await self.start_login(work, user)
             await work.commit()
         await self.limiter.give_back(GUESSES_PER_ADDRESS, address)
         await self.limiter.give_back(GUESSES_PER_ACCOUNT, email)
@@ -219,8 +240,8 @@ class ChangePassword:
         await self.limiter.give_back(GUESSES_PER_ACCOUNT, user.email)
         password_hash = await self.hasher.hash(new)
         async with self.open_work() as work:
-            await work.users.set_password(user.id, password_hash)
             await _outdate_tokens(work, user)
+            await work.users.set_password(user.id, password_hash)
             await work.logins.end_all(user.id, self.clock.now(), reason="password changed")
             await work.commit()
 
@@ -233,7 +254,7 @@ class UpdateProfile:
 
     async def __call__(self, actor: Actor, *, name: str | None, phone: str | None) -> User:
         async with self.open_work() as work:
-            user = await work.users.get(actor.user.id)
+            user = await work.users.get_locked(actor.user.id)
             if name is not None:
                 user = replace(user, name=line("name", name, at_most=MAX_NAME))
             if phone is not None:
@@ -270,7 +291,7 @@ async def _change_account(
         credentials = await work.users.find_credentials(email)
         if credentials is None:
             return None
-        user = credentials.user
+        user = await work.users.get_locked(credentials.user.id)
         changed = replace(
             user,
             role=user.role if role is None else role,
@@ -278,10 +299,12 @@ async def _change_account(
             token_version=user.token_version + 1,
         )
         await work.users.save(changed)
+        if changed.role is Role.FACILITATOR:
+            await work.profiles.add(changed.id, bio=None, specialization=None)
         await work.commit()
     return changed
 
 
 async def _outdate_tokens(work: UnitOfWork, user: User) -> None:
-    current = await work.users.get(user.id)
+    current = await work.users.get_locked(user.id)
     await work.users.save(replace(current, token_version=current.token_version + 1))

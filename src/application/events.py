@@ -26,6 +26,7 @@ class CreateEvent:
 
     open_work: OpenUnitOfWork
     reader: EventReader
+    wake_ups: WakeUps
     clock: Clock
 
     async def __call__(self, user: User, plan: EventPlan) -> EventView:
@@ -35,7 +36,9 @@ class CreateEvent:
         refuse_past(plan.interval, now)
         async with self.open_work() as work:
             event = await work.events.add(user.id, plan, now)
+            await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
             await work.commit()
+        self.wake_ups.nudge()
         return await self.reader.get(event.id)
 
 

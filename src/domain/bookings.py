@@ -41,6 +41,11 @@ class BookingOver(Conflict):
     message = "The event has already started"
 
 
+class BookingIsCancelled(Conflict):
+    code = "booking_cancelled"
+    message = "Booking is cancelled"
+
+
 @dataclass(frozen=True, slots=True)
 class Booking:
     """`reference` is what people say on the phone: `BK`, the year it was made, its number (`BK2026000123`)."""
@@ -65,3 +70,6 @@ class Booking:
         if self.status is BookingStatus.COMPLETED or event_starts_at <= now:
             raise BookingOver
         return replace(self, status=BookingStatus.CANCELLED, cancelled_at=now)
+
+    def paid(self) -> "Booking":
+        return replace(self, payment_status=PaymentStatus.COMPLETED)

@@ -22,6 +22,8 @@ class Fact(StrEnum):
     BOOKING_CREATED = "booking_created"
     BOOKING_CANCELLED = "booking_cancelled"
     BOOKING_MOVED = "booking_moved"
+    PAYMENT_COMPLETED = "payment_completed"
+    EVENT_CREATED = "event_created"
     EVENT_UPDATED = "event_updated"
     EVENT_CANCELLED = "event_cancelled"
 
@@ -30,6 +32,8 @@ OWED: dict[Fact, tuple[Destination, ...]] = {
     Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL),
     Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL),
     Fact.BOOKING_MOVED: (Destination.EMAIL,),
+    Fact.PAYMENT_COMPLETED: (Destination.CRM,),
+    Fact.EVENT_CREATED: (Destination.CRM,),
     Fact.EVENT_UPDATED: (Destination.CRM,),
     Fact.EVENT_CANCELLED: (Destination.CRM,),
 }

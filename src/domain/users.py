@@ -67,6 +67,7 @@ class PasswordPolicy(StrEnum):
 
 
 MAX_NAME = 120
+MAX_BIO = 4_000
 MAX_PASSWORD = 128
 MIN_PASSWORD = {PasswordPolicy.CONTRACT: 8, PasswordPolicy.STRICT: 15}
 

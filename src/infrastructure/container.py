@@ -19,11 +19,13 @@ from application.accounts import (
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
+from application.payments import RecordOfflinePayment
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork
-from application.ports.readers import BookingReader, EventReader, Health
+from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
+from application.reviews import ListReviews, WriteReview
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.database.engine import Database
@@ -32,7 +34,9 @@ from infrastructure.database.readers import (
     PostgresActorReader,
     PostgresBookingReader,
     PostgresEventReader,
+    PostgresFacilitatorReader,
     PostgresHealth,
+    PostgresReviewReader,
 )
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.payments.offline import OfflineGateway
@@ -65,6 +69,10 @@ class UseCases:
     book_place: BookPlace
     cancel_booking: CancelBooking
     show_booking: ShowBooking
+    write_review: WriteReview
+    list_reviews: ListReviews
+    record_offline_payment: RecordOfflinePayment
+    facilitator_reader: FacilitatorReader
     event_reader: EventReader
     booking_reader: BookingReader
     health: Health
@@ -114,7 +122,7 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         update_profile=UpdateProfile(open_work),
         grant_role=GrantRole(open_work),
         set_account_active=SetAccountActive(open_work),
-        create_event=CreateEvent(open_work, event_reader, clock),
+        create_event=CreateEvent(open_work, event_reader, wake_ups, clock),
         update_event=UpdateEvent(open_work, event_reader, wake_ups, clock),
         cancel_event=CancelEvent(open_work, wake_ups, clock),
         delete_event=DeleteEvent(open_work, wake_ups, clock),
@@ -124,6 +132,10 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         ),
         cancel_booking=CancelBooking(open_work, wake_ups, clock),
         show_booking=ShowBooking(booking_reader),
+        write_review=WriteReview(open_work, event_reader, clock),
+        list_reviews=ListReviews(event_reader, PostgresReviewReader(database)),
+        record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
+        facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,
         health=PostgresHealth(database),

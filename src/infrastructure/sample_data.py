@@ -1,4 +1,4 @@
-"""The sample facilitator and sessions of contract C, to try things out with: `convene up` loads them on its first run."""
+"""The sample facilitator and sessions of contract C: to try things out, `convene up` loads them on its first run."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -31,6 +31,7 @@ async def load(settings: Settings) -> str:
             facilitator = await work.users.add(
                 email=FACILITATOR_EMAIL, name="John Doe", role=Role.FACILITATOR, password_hash=password_hash, now=now
             )
+            await work.profiles.add(facilitator.id, bio=None, specialization="Mindfulness & Wellness")
             await _add_sessions(work, facilitator, now)
             await work.commit()
         return f"Sample data loaded: {FACILITATOR_EMAIL} offers Morning Meditation and Weekend Retreat"

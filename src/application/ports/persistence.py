@@ -11,6 +11,7 @@ from domain.bookings import Booking, BookingId
 from domain.events import Event, EventId, EventPlan
 from domain.messages import Destination, Fact, MessageId
 from domain.payments import PaymentId, PaymentStatus
+from domain.reviews import Review, ReviewId
 from domain.users import LoginId, Role, User, UserId
 
 
@@ -27,6 +28,11 @@ class Users(Protocol):
 
     async def get(self, user_id: UserId) -> User:
         """Raises `UserNotFound`."""
+        ...
+
+    async def get_locked(self, user_id: UserId) -> User:
+        """As `get`, and nobody else changes the account until the unit of work ends: for whoever will `save` it, or
+        relies on its not being deactivated meanwhile. Lock the account before its logins."""
         ...
 
     async def find_credentials(self, email: str) -> Credentials | None: ...
@@ -97,6 +103,28 @@ class Bookings(Protocol):
         ...
 
 
+class Profiles(Protocol):
+    """What facilitators say about themselves."""
+
+    async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
+        """Does nothing for somebody who has one."""
+        ...
+
+
+class Reviews(Protocol):
+    async def has_place(self, event_id: EventId, user_id: UserId) -> bool: ...
+
+    async def add(self, review: Review, *, facilitator_id: UserId) -> ReviewId:
+        """Raises `AlreadyReviewed`."""
+        ...
+
+
+class Payments(Protocol):
+    async def complete_offline(self, booking_id: BookingId, now: datetime) -> None:
+        """Marks what was asked for the booking as received on the spot."""
+        ...
+
+
 class Messages(Protocol):
     """Writes what is owed, with the state of this very transaction."""
 
@@ -118,6 +146,9 @@ class UnitOfWork(Protocol):
     logins: Logins
     events: Events
     bookings: Bookings
+    profiles: Profiles
+    reviews: Reviews
+    payments: Payments
     messages: Messages
 
     async def commit(self) -> None: ...

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from domain.bookings import BookingId, BookingStatus
 from domain.events import EventId, EventStatus, EventType
 from domain.payments import PaymentStatus
+from domain.reviews import ReviewId
 from domain.users import LoginId, User, UserId
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class EventView:
     facilitator_id: UserId
     facilitator_name: str
     facilitator_email: str
+    rating: float | None
     created_at: datetime
 
 
@@ -75,11 +77,12 @@ class BookingView:
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """`kind` matches the event's type or its category, ignoring case. `active` None means what can be had: active and
-    not yet over. `facilitator_id` narrows to one person's events."""
+    not yet over. `facilitator_id` narrows to one person's events, `least_rating` to those rated that well."""
 
     kind: str | None = None
     facilitator_id: UserId | None = None
     active: bool | None = None
+    least_rating: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,43 @@ class BookingReader(Protocol):
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
         """Newest first, cancelled ones included."""
         ...
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
+        """Those of all the facilitator's events, newest first, cancelled ones included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewView:
+    id: ReviewId
+    rating: int
+    comment: str | None
+    user_id: UserId
+    user_name: str
+    created_at: datetime
+
+
+class ReviewReader(Protocol):
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
+        """Newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """`revenue` is money received minus money given back, by currency."""
+
+    total_sessions: int
+    active_sessions: int
+    upcoming_sessions: int
+    total_bookings: int
+    revenue: dict[str, Decimal]
+
+
+class FacilitatorReader(Protocol):
+    async def has_profile(self, user_id: UserId) -> bool: ...
+
+    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard: ...
 
 
 class ActorReader(Protocol):

@@ -51,7 +51,11 @@ class PostgresBookings:
         )
 
     async def free_place(self, event_id: EventId) -> None:
-        await self._session.execute(update(EventRow).where(EventRow.id == event_id).values(booked=EventRow.booked - 1))
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event_id)
+            .values(booked=EventRow.booked - 1, version=EventRow.version + 1)
+        )
 
     async def cancel_all(self, event_id: EventId, now: datetime) -> int:
         result = await self._session.execute(

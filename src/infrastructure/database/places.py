@@ -26,7 +26,7 @@ GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked
 
 TAKE = f"""
 WITH e AS (
-    UPDATE events SET booked = booked + 1 WHERE id = $1 AND {GUARD}
+    UPDATE events SET booked = booked + 1, version = version + 1 WHERE id = $1 AND {GUARD}
     RETURNING *
 ), b AS (
     INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at)

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -11,24 +12,30 @@ import asyncpg
 from application.ports.readers import (
     BookingFilter,
     BookingView,
+    Dashboard,
     EventFilter,
     EventView,
     Page,
     PageRequest,
+    ReviewView,
 )
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.errors import Invalid, Unavailable
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.payments import PaymentStatus
+from domain.reviews import ReviewId
+from domain.times import as_utc
 from domain.users import LoginId, Role, User, UserId
 from infrastructure.database.engine import Database
 
 _EVENT = """
     e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
     e.virtual_link, e.capacity, e.booked, e.price, e.currency, e.status AS event_status,
-    e.created_at AS event_created_at, f.id AS facilitator_id, f.name AS facilitator_name, f.email AS facilitator_email
+    e.created_at AS event_created_at, f.id AS facilitator_id, f.name AS facilitator_name, f.email AS facilitator_email,
+    fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
 """
-_EVENTS = f"SELECT {_EVENT} FROM events e JOIN users f ON f.id = e.facilitator_id"  # noqa: S608
+_FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_profiles fp ON fp.user_id = f.id"
+_EVENTS = f"SELECT {_EVENT} FROM events e {_FACILITATOR}"  # noqa: S608
 _BOOKINGS = f"""
     SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
            u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
@@ -36,7 +43,7 @@ _BOOKINGS = f"""
     FROM bookings b
     JOIN users u ON u.id = b.user_id
     JOIN events e ON e.id = b.event_id
-    JOIN users f ON f.id = e.facilitator_id
+    {_FACILITATOR}
     LEFT JOIN LATERAL (SELECT * FROM payments WHERE booking_id = b.id ORDER BY id DESC LIMIT 1) p ON true
 """  # noqa: S608 (composed of constants)
 
@@ -61,12 +68,14 @@ class PostgresEventReader:
               AND ($2::bigint IS NULL OR e.facilitator_id = $2)
               AND CASE WHEN $3::bool IS NULL THEN e.status = 'active' AND e.ends_at > $4
                        ELSE (e.status = 'active') = $3 END
-              AND ($5::timestamptz IS NULL OR (e.starts_at, e.id) > ($5, $6::bigint))
-            ORDER BY e.starts_at, e.id LIMIT $7""",
+              AND ($5::numeric IS NULL OR fp.rating_sum >= $5 * nullif(fp.rating_count, 0))
+              AND ($6::timestamptz IS NULL OR (e.starts_at, e.id) > ($6, $7::bigint))
+            ORDER BY e.starts_at, e.id LIMIT $8""",
             filters.kind,
             filters.facilitator_id,
             filters.active,
             now,
+            filters.least_rating,
             starts_at,
             event_id,
             page.limit + 1,
@@ -124,6 +133,79 @@ class PostgresBookingReader:
             page.limit + 1,
         )
         return _bookings_page(rows, page)
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
+        rows = await _fetch(
+            self._database,
+            f"""{_BOOKINGS} WHERE e.facilitator_id = $1 AND ($2::bigint IS NULL OR b.id < $2)
+            ORDER BY b.id DESC LIMIT $3""",
+            facilitator_id,
+            _id(page.after),
+            page.limit + 1,
+        )
+        return _bookings_page(rows, page)
+
+
+class PostgresReviewReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
+        rows = await _fetch(
+            self._database,
+            """SELECT r.id, r.rating, r.comment, r.created_at, u.id AS user_id, u.name AS user_name
+            FROM reviews r JOIN users u ON u.id = r.user_id
+            WHERE r.event_id = $1 AND ($2::bigint IS NULL OR r.id < $2) ORDER BY r.id DESC LIMIT $3""",
+            event_id,
+            _id(page.after),
+            page.limit + 1,
+        )
+        reviews = [
+            ReviewView(
+                id=ReviewId(row["id"]),
+                rating=row["rating"],
+                comment=row["comment"],
+                user_id=UserId(row["user_id"]),
+                user_name=row["user_name"],
+                created_at=row["created_at"],
+            )
+            for row in rows[: page.limit]
+        ]
+        return Page(reviews, _cursor(str(reviews[-1].id)) if len(rows) > page.limit else None)
+
+
+class PostgresFacilitatorReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def has_profile(self, user_id: UserId) -> bool:
+        return bool(await _fetch(self._database, "SELECT FROM facilitator_profiles WHERE user_id = $1", user_id))
+
+    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard:
+        (row,) = await _fetch(
+            self._database,
+            """WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
+            money AS (
+                SELECT p.currency, sum(p.amount) AS amount
+                FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
+                WHERE e.facilitator_id = $1 AND p.status = 'completed' GROUP BY p.currency
+            )
+            SELECT (SELECT count(*) FROM own) AS total_sessions,
+                   (SELECT count(*) FROM own WHERE status = 'active') AS active_sessions,
+                   (SELECT count(*) FROM own WHERE status = 'active' AND starts_at > $2) AS upcoming_sessions,
+                   (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
+                    WHERE e.facilitator_id = $1 AND b.status <> 'cancelled') AS total_bookings,
+                   (SELECT coalesce(jsonb_object_agg(currency, amount::text), '{}') FROM money) AS revenue""",
+            facilitator_id,
+            now,
+        )
+        return Dashboard(
+            total_sessions=row["total_sessions"],
+            active_sessions=row["active_sessions"],
+            upcoming_sessions=row["upcoming_sessions"],
+            total_bookings=row["total_bookings"],
+            revenue={currency: Decimal(amount) for currency, amount in row["revenue"].items()},
+        )
 
 
 class PostgresActorReader:
@@ -193,6 +275,7 @@ def _event(row: asyncpg.Record) -> EventView:
         facilitator_id=UserId(row["facilitator_id"]),
         facilitator_name=row["facilitator_name"],
         facilitator_email=row["facilitator_email"],
+        rating=row["rating"],
         created_at=row["event_created_at"],
     )
 
@@ -249,8 +332,8 @@ def _moment_and_id(cursor: str | None) -> tuple[datetime | None, int | None]:
         return None, None
     try:
         moment, _, number = _position(cursor).partition(" ")
-        return datetime.fromisoformat(moment), _bigint(number)
-    except (binascii.Error, ValueError):
+        return as_utc(datetime.fromisoformat(moment)), _bigint(number)
+    except (binascii.Error, ValueError, Invalid):
         raise Invalid({"cursor": "Is not a cursor of this list"}) from None
 
 

@@ -5,12 +5,24 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.persistence import Bookings, Events, Logins, Messages, UnitOfWork, Users
+from application.ports.persistence import (
+    Bookings,
+    Events,
+    Logins,
+    Messages,
+    Payments,
+    Profiles,
+    Reviews,
+    UnitOfWork,
+    Users,
+)
 from application.ports.system import Clock
 from infrastructure.database.bookings import PostgresBookings, PostgresMessages
 from infrastructure.database.engine import Database, database_away
 from infrastructure.database.events import PostgresEvents
-from infrastructure.database.users import PostgresLogins, PostgresUsers
+from infrastructure.database.payments import PostgresPayments
+from infrastructure.database.reviews import PostgresReviews
+from infrastructure.database.users import PostgresLogins, PostgresProfiles, PostgresUsers
 
 
 class PostgresUnitOfWork:
@@ -18,6 +30,9 @@ class PostgresUnitOfWork:
     logins: Logins
     events: Events
     bookings: Bookings
+    profiles: Profiles
+    reviews: Reviews
+    payments: Payments
     messages: Messages
 
     def __init__(self, session: AsyncSession, messages: Messages) -> None:
@@ -26,6 +41,9 @@ class PostgresUnitOfWork:
         self.logins = PostgresLogins(session)
         self.events = PostgresEvents(session)
         self.bookings = PostgresBookings(session)
+        self.profiles = PostgresProfiles(session)
+        self.reviews = PostgresReviews(session)
+        self.payments = PostgresPayments(session)
         self.messages = messages
 
     async def commit(self) -> None:

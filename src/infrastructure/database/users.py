@@ -7,11 +7,12 @@ from uuid import UUID
 from advanced_alchemy.exceptions import DuplicateKeyError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.persistence import Credentials, RefreshToken
 from domain.users import EmailTaken, LoginId, Role, User, UserId, UserNotFound
-from infrastructure.database.tables import LoginRow, RefreshTokenRow, UserRow
+from infrastructure.database.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
 
 
 class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
@@ -32,6 +33,13 @@ class PostgresUsers:
 
     async def get(self, user_id: UserId) -> User:
         row = await self._rows.get_one_or_none(id=user_id)
+        if row is None:
+            raise UserNotFound
+        return _user(row)
+
+    async def get_locked(self, user_id: UserId) -> User:
+        locked = select(UserRow).where(UserRow.id == user_id).with_for_update(key_share=True)
+        row = await self._session.scalar(locked.execution_options(populate_existing=True))
         if row is None:
             raise UserNotFound
         return _user(row)
@@ -108,6 +116,18 @@ class PostgresLogins:
     async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None:
         await self._session.execute(
             update(RefreshTokenRow).where(RefreshTokenRow.fingerprint == fingerprint).values(retired_at=now)
+        )
+
+
+class PostgresProfiles:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
+        await self._session.execute(
+            insert(FacilitatorProfileRow)
+            .values(user_id=user_id, bio=bio, specialization=specialization)
+            .on_conflict_do_nothing()
         )
 
 
