@@ -4,19 +4,27 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import urllib.request
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import bare_environ, convene, processes_of, running_up
-from tests.support.servers import running_postgres, running_redis, temporary_directory
+from tests.support.command import CONVENE, bare_environ, convene, processes_of, running_up
+from tests.support.servers import free_port, running_postgres, running_redis, temporary_directory
 from tests.support.waiting import eventually
 
 
 def get(url: str) -> tuple[int, dict[str, object]]:
     with urllib.request.urlopen(url, timeout=30) as answer:
         return answer.status, json.load(answer)
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError):
+        return get(url)[0] == 200
+    return False
 
 
 def test_up_is_ready_survives_the_death_of_its_children_and_stops_clean() -> None:
@@ -75,6 +83,42 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
             # Its accounts have published passwords.
             assert postgres.execute("SELECT count(*) FROM users", "convene") == "0"
             assert up.stop() == 0
+
+
+def test_the_services_run_one_by_one_as_compose_starts_them(tmp_path: Path) -> None:
+    with running_postgres() as postgres, running_redis() as redis:
+        api, crm = free_port(), free_port()
+        environ = bare_environ(
+            DATABASE_URL=postgres.dsn("convene"),
+            CRM_DATABASE_URL=postgres.dsn("convene_crm"),
+            REDIS_URL=redis.url,
+            JWT_SECRET_KEY="j" * 32,
+            CRM_BEARER_TOKEN="c" * 32,
+            CRM_SERVICE_URL=f"http://127.0.0.1:{crm}",
+            CONVENE_DATA=str(tmp_path / "data"),
+        )
+        assert convene("migrate", cwd=tmp_path, environ=environ).returncode == 0
+        commands = [
+            ["api", "--port", str(api), "--workers", "2"],
+            ["crm", "--port", str(crm)],
+            ["worker"],
+        ]
+        with ExitStack() as running:
+            services = [
+                running.enter_context(
+                    subprocess.Popen([CONVENE, *command], cwd=tmp_path, env=environ, stderr=subprocess.DEVNULL)
+                )
+                for command in commands
+            ]
+            for service in services:
+                running.callback(service.kill)
+            assert eventually(lambda: answers(f"http://127.0.0.1:{api}/health"))
+            assert eventually(lambda: answers(f"http://127.0.0.1:{crm}/"))
+            assert convene("doctor", cwd=tmp_path, environ=environ).returncode == 0
+            for service in services:
+                service.terminate()
+            assert [service.wait(60) for service in services] == [0, 0, 0]
+        assert processes_of(tmp_path / "data") == []
 
 
 @pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN"])

@@ -23,6 +23,8 @@ from interfaces.cli.sockets import listen
 
 _CLI = (sys.executable, "-P", "-m", "interfaces.cli")
 _SAMPLE_LOADED = "sample-data.loaded"
+_LARGE_LOG = 20_000_000
+"""Bytes."""
 _CRM = (sys.executable, "-P", "-m", "crm")
 
 
@@ -35,7 +37,11 @@ class _Plan:
     data: Path
 
     def log(self, name: str) -> Path:
-        return self.data / "logs" / f"{name}.log"
+        """Where the output goes; a log that has grown large makes room, its predecessor is kept as `NAME.log.1`."""
+        log = self.data / "logs" / f"{name}.log"
+        if log.exists() and log.stat().st_size > _LARGE_LOG:
+            log.replace(f"{log}.1")
+        return log
 
 
 @click.command()
