@@ -1,0 +1,101 @@
+"""The doorbell between web and worker, over a Redis that comes and goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from infrastructure.embedded import EmbeddedRedis
+from infrastructure.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
+from interfaces.workers.doorbell import Doorbell
+from tests.support.messages import until
+from tests.support.servers import running_redis
+
+
+@pytest.fixture
+def redis() -> Iterator[EmbeddedRedis]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+async def wake_ups(redis: EmbeddedRedis) -> AsyncIterator[RedisWakeUps]:
+    wake_ups = RedisWakeUps(redis.url, pause=0)
+    yield wake_ups
+    await wake_ups.close()
+
+
+@pytest.fixture
+async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
+    """Set whenever a worker hears the bell."""
+    event = asyncio.Event()
+    doorbell = Doorbell(lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05)
+    listening = asyncio.create_task(doorbell.listen())
+    await until(event.is_set)
+    yield event
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def hears_a_nudge(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
+    rung.clear()
+    wake_ups.nudge()
+    await until(rung.is_set)
+
+
+async def test_a_nudge_rings_in_the_worker_again_and_again(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
+    for _ in range(40):
+        await hears_a_nudge(wake_ups, rung)
+
+
+async def test_many_nudges_are_few_rings_and_a_queue_nobody_reads_stays_short(
+    redis: EmbeddedRedis, wake_ups: RedisWakeUps
+) -> None:
+    for _ in range(50):
+        for _ in range(50):
+            wake_ups.nudge()
+        await asyncio.sleep(0.005)
+    client = Redis.from_url(redis.url)
+    assert 1 <= await client.zcard(QUEUE) <= 16
+    await client.aclose()
+
+
+async def test_redis_may_be_restarted_empty_under_both(
+    redis: EmbeddedRedis, wake_ups: RedisWakeUps, rung: asyncio.Event
+) -> None:
+    await hears_a_nudge(wake_ups, rung)
+    redis.stop()
+    for _ in range(20):
+        wake_ups.nudge()
+        await asyncio.sleep(0.01)
+    rung.clear()
+    redis.start()
+    await until(rung.is_set)
+    await hears_a_nudge(wake_ups, rung)
+
+
+async def test_an_outage_is_said_once(
+    redis: EmbeddedRedis, wake_ups: RedisWakeUps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis.stop()
+    for _ in range(10):
+        wake_ups.nudge()
+        await asyncio.sleep(0.02)
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("redis_away") == 1
+
+
+async def test_a_redis_that_accepts_and_never_answers_holds_nobody_up() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    wake_ups = RedisWakeUps(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", seconds=0.1)
+    for _ in range(5):
+        wake_ups.nudge()
+        await asyncio.sleep(0.05)
+    await wake_ups.close()
+    server.close()
+    await server.wait_closed()
