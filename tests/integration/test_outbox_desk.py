@@ -1,0 +1,197 @@
+"""What an operator sees of the outbox and does about it, from the command line."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from application.deliveries import DeliverDue
+from domain.messages import Destination, MessageNotDead, MessageNotFound, RetrySchedule
+from infrastructure.database.engine import Database
+from infrastructure.database.outbox import PostgresDeadLetters, PostgresDueMessages
+from infrastructure.deliveries.crm import CrmCourier
+from tests.support.messages import owe
+from tests.support.receivers import Receiver, answer, receiving
+
+Convene = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def own(database_url: str) -> AsyncIterator[Database]:
+    own = Database(database_url)
+    yield own
+    await own.close()
+
+
+@pytest.fixture
+async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Tries once what is due; what fails is dead."""
+    courier = CrmCourier(crm.url, "t")
+    due = DeliverDue(PostgresDueMessages(own), {Destination.CRM: courier}, RetrySchedule((timedelta(0),)))
+
+    async def deliver() -> None:
+        await due(Destination.CRM, asyncio.Event(), asyncio.Event())
+
+    yield deliver
+    await courier.close()
+
+
+@pytest.fixture
+async def dead(database: asyncpg.Connection, crm: Receiver, deliver: Callable[[], Awaitable[None]]) -> UUID:
+    """A message that the CRM refused; the CRM has come to its senses since."""
+    crm.always(answer(400, b'{"error": "Missing\x1b[31m required fields"}'))
+    message_id = await owe(database, lane="booking:12")
+    await deliver()
+    crm.behave = None
+    return message_id
+
+
+@pytest.fixture
+def convene(database_url: str, tmp_path: Path) -> Convene:
+    async def convene(*arguments: str, **environ: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "interfaces.cli", "outbox", *arguments),
+            env=os.environ | {"DATABASE_URL": database_url, "CONVENE_DATA": str(tmp_path)} | environ,
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    return convene
+
+
+async def status_of(database: asyncpg.Connection, message_id: UUID) -> str:
+    return str(await database.fetchval("SELECT status FROM outbox WHERE id = $1", message_id))
+
+
+async def test_a_replayed_message_is_delivered_with_the_same_id_and_a_fresh_schedule(
+    database: asyncpg.Connection,
+    own: Database,
+    crm: Receiver,
+    dead: UUID,
+    deliver: Callable[[], Awaitable[None]],
+) -> None:
+    desk = PostgresDeadLetters(own)
+    assert await desk.replay(message_id=dead, destination=None, since=None) == 1
+    with pytest.raises(MessageNotDead):
+        await desk.replay(message_id=dead, destination=None, since=None)
+    await deliver()
+    assert crm.message_ids == [str(dead)] * 2
+    kept = await desk.show(dead)
+    assert (kept["status"], kept["attempts"], kept["last_error"]) == ("delivered", 1, None)
+    assert [made["status_code"] for made in kept["attempts_made"]] == [400, 200]
+
+
+async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
+    database: asyncpg.Connection, own: Database, dead: UUID
+) -> None:
+    desk = PostgresDeadLetters(own)
+    pending = await owe(database)
+    mailed = await owe(database, destination="email")
+    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert await desk.replay(message_id=None, destination="crm", since=tomorrow) == 0
+    assert await desk.replay(message_id=None, destination="crm", since=None) == 1
+    states = [await status_of(database, each) for each in (dead, mailed, pending)]
+    assert states == ["pending", "dead", "pending"]
+
+
+async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
+    database: asyncpg.Connection, own: Database
+) -> None:
+    desk = PostgresDeadLetters(own)
+    pending = await owe(database)
+    for unknown in (desk.show(uuid4()), desk.discard(message_id=uuid4())):
+        with pytest.raises(MessageNotFound):
+            await unknown
+    with pytest.raises(MessageNotFound):
+        await desk.replay(message_id=uuid4(), destination=None, since=None)
+    with pytest.raises(MessageNotDead):
+        await desk.discard(message_id=pending)
+
+
+async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(
+    database: asyncpg.Connection, dead: UUID, convene: Convene
+) -> None:
+    await owe(database)
+    status, out, _ = await convene("list")
+    heads, line = out.splitlines()
+    assert status == 0
+    assert heads.split() == "id destination fact lane status tries happened last error".split()
+    assert line.split()[:6] == [str(dead), "crm", "booking_created", "booking:12", "dead", "1"]
+    assert "400 Bad Request" in line
+    assert "\x1b" not in out
+
+
+async def test_list_chooses_by_status_destination_and_time(
+    database: asyncpg.Connection, dead: UUID, convene: Convene
+) -> None:
+    pending = await owe(database, destination="email")
+    _, out, _ = await convene("list", "--status", "all", "--since", "1h")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [str(pending), str(dead)]
+    _, out, _ = await convene("list", "--status", "all", "--destination", "email")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [str(pending)]
+    _, out, _ = await convene("list", "--status", "all", "--limit", "1")
+    assert out.splitlines()[2:] == ["... and more: --limit 2 shows further ones"]
+    assert await convene("list", "--since", "2099-01-01") == (0, "no dead messages\n", "")
+
+
+async def test_show_tells_everything_kept(dead: UUID, convene: Convene) -> None:
+    status, out, _ = await convene("show", str(dead))
+    assert status == 0
+    assert "1 attempt made" in out
+    assert "failed 400" in out
+    assert '"reference": "BK2026000012"' in out
+    assert "\x1b" not in out
+
+
+async def test_replay_and_discard_from_the_command_line(
+    database: asyncpg.Connection, dead: UUID, convene: Convene
+) -> None:
+    assert await convene("replay", str(dead)) == (0, "1 message will be sent again\n", "")
+    assert await status_of(database, dead) == "pending"
+    refused = (1, "", "convene: Only dead messages can be replayed or discarded\n")
+    assert await convene("discard", str(dead)) == refused
+    assert await convene("replay", "--all") == (0, "no dead messages match\n", "")
+    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
+    assert await convene("discard", str(dead)) == (0, f"{dead} is discarded\n", "")
+    assert await status_of(database, dead) == "discarded"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay",),
+        ("replay", "--all", "--since", "1h"),
+        ("show", "12"),
+        ("list", "--since", "yesterday"),
+        ("list", "--status", "lost"),
+    ],
+)
+async def test_a_wrong_call_is_answered_in_one_line(convene: Convene, arguments: tuple[str, ...]) -> None:
+    status, out, err = await convene(*arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("convene: ")
+
+
+async def test_an_unknown_message_and_a_database_that_is_away_are_one_line(convene: Convene) -> None:
+    assert await convene("show", str(uuid4())) == (1, "", "convene: Message not found\n")
+    nowhere = "postgresql://convene@127.0.0.1:1/convene"
+    status, out, err = await convene("list", DATABASE_URL=nowhere)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "check DATABASE_URL" in err
