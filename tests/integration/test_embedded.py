@@ -72,7 +72,9 @@ def test_a_lock_file_that_names_a_living_stranger_does_not_stop_the_start() -> N
         lock = server.data / "postgres" / "postmaster.pid"
         lines = lock.read_text().splitlines()
         server.stop()
-        stranger = subprocess.Popen(["sleep", "60"])
+        account = unprivileged_account()
+        # PostgreSQL takes a process of another user for no server at all, so the stranger has to be of the same.
+        stranger = subprocess.Popen(["sleep", "60"], user=account.uid if account else None, cwd="/")
         try:
             lock.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
             server.start()
