@@ -36,10 +36,9 @@ _CLAIM = """
 WITH due AS (
     SELECT id FROM outbox AS message
     WHERE status = 'pending' AND destination = $1 AND due_at <= now() AND fact = ANY($5)
-      AND NOT EXISTS (
-          SELECT FROM outbox AS earlier
-          WHERE earlier.status = 'pending' AND earlier.destination = message.destination
-            AND earlier.lane = message.lane AND earlier.seq < message.seq)
+      AND seq = (
+          SELECT min(seq) FROM outbox AS lane
+          WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)
     ORDER BY due_at, seq
     LIMIT $2
     FOR UPDATE SKIP LOCKED
