@@ -1,5 +1,6 @@
 """Contract B 6 to 10: events."""
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, TypeVar
@@ -15,6 +16,7 @@ from application.ports.system import Clock
 from domain.errors import Invalid
 from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
 from domain.money import Money
+from domain.reviews import BEST_RATING
 from domain.times import Interval
 from domain.users import UserId
 from interfaces.http.actor import event_creators, facilitators, public
@@ -22,6 +24,8 @@ from interfaces.http.injection import Given
 from interfaces.http.schemas import number, page_request, path_id, query_flag, query_id, whole_seconds
 
 TAGS = ["Events"]
+
+_RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
 
 T = TypeVar("T")
 
@@ -47,6 +51,7 @@ class EventBody(Struct):
     price: float
     currency: str
     is_active: bool
+    rating: float | None
     facilitator: FacilitatorBody
     created_at: datetime
 
@@ -116,6 +121,22 @@ async def list_events(
     return EventList([event_body(event) for event in page.items], page.next)
 
 
+@get("/events/filter", operation_id="filterEvents", tags=TAGS, opt=public)
+async def filter_events(
+    event_reader: Given[EventReader],
+    clock: Given[Clock],
+    type_: Annotated[str | None, QueryParameter(name="type")] = None,
+    rating: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> EventList:
+    """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
+    Without reviews there is no rating, and then a filter by rating leaves an event out."""
+    filters = EventFilter(kind=type_, least_rating=_least_rating(rating))
+    page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
+    return EventList([event_body(event) for event in page.items], page.next)
+
+
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
 async def show_event(event_id: FromPath[str], event_reader: Given[EventReader]) -> EventBody:
     """One event."""
@@ -160,7 +181,7 @@ async def remove_event(event_id: FromPath[str], actor: Given[Actor], delete_even
     return Done("Event deleted successfully")
 
 
-ROUTES = [list_events, show_event, add_event, change_event, remove_event]
+ROUTES = [list_events, filter_events, show_event, add_event, change_event, remove_event]
 
 
 def event_body(event: EventView) -> EventBody:
@@ -179,6 +200,7 @@ def event_body(event: EventView) -> EventBody:
         price=number(event.price, event.currency),
         currency=event.currency,
         is_active=event.status is EventStatus.ACTIVE,
+        rating=round(event.rating, 2) if event.rating is not None else None,
         facilitator=FacilitatorBody(event.facilitator_id, event.facilitator_name, event.facilitator_email),
         created_at=whole_seconds(event.created_at),
     )
@@ -193,6 +215,14 @@ def _type(text: str) -> EventType:
         return EventType(text)
     except ValueError:
         raise Invalid({"event_type": "Must be session, workshop or retreat"}) from None
+
+
+def _least_rating(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    if not _RATING.fullmatch(text) or Decimal(text) > BEST_RATING:
+        raise Invalid({"rating": f"Must be a number from 0 to {BEST_RATING}"})
+    return Decimal(text)
 
 
 def _changed(plan: EventPlan, change: EventChange) -> EventPlan:

@@ -1,4 +1,4 @@
-"""Contract B 17 to 19: what facilitators see and do."""
+"""Contract B 17 to 19 and contract D: what facilitators see and do."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from application.accounts import Actor
-from application.events import CancelEvent, EventBookings
+from application.events import CancelEvent, CancelledEvent, EventBookings
 from application.ports.readers import BookingView, EventReader
 from domain.events import EventId, EventNotFound
 from interfaces.http.actor import facilitators
@@ -45,6 +45,13 @@ class AttendeeBooking(Struct):
 class BookingsOfEvent(Struct):
     event: EventCount
     bookings: list[AttendeeBooking]
+    next_cursor: str | None
+
+
+class Registrations(Struct):
+    event_id: int
+    title: str
+    registrations: list[AttendeeBooking]
     next_cursor: str | None
 
 
@@ -97,17 +104,51 @@ async def list_event_bookings(
 async def cancel_own_event(
     event_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]
 ) -> EventCancelled:
-    cancelled = await cancel_event(actor.user, _id(event_id))
-    return EventCancelled(
-        "Event cancelled successfully", cancelled.refunds, number(cancelled.total.amount, cancelled.total.currency)
-    )
+    return _cancelled(await cancel_event(actor.user, _id(event_id)))
 
 
-ROUTES = [list_own_events, list_event_bookings, cancel_own_event]
+@get(
+    "/facilitator/registrations/{event_id:str}",
+    operation_id="listRegistrations",
+    tags=TAGS,
+    guards=[facilitators],
+)
+async def list_registrations(
+    event_id: FromPath[str],
+    actor: Given[Actor],
+    event_bookings: Given[EventBookings],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Registrations:
+    """Contract D's name for the bookings of one's own event."""
+    event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
+    return Registrations(event.id, event.title, [_booking(booking) for booking in page.items], page.next)
+
+
+@post(
+    "/facilitator/cancel/{event_id:str}",
+    operation_id="cancelEventOfD",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def cancel_event_of_d(
+    event_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]
+) -> EventCancelled:
+    """Contract D's path for cancelling one's own event."""
+    return _cancelled(await cancel_event(actor.user, _id(event_id)))
+
+
+ROUTES = [list_own_events, list_event_bookings, cancel_own_event, list_registrations, cancel_event_of_d]
 
 
 def _id(text: str) -> EventId:
     return EventId(path_id(text, EventNotFound))
+
+
+def _cancelled(cancelled: CancelledEvent) -> EventCancelled:
+    total = cancelled.total
+    return EventCancelled("Event cancelled successfully", cancelled.refunds, number(total.amount, total.currency))
 
 
 def _booking(booking: BookingView) -> AttendeeBooking:

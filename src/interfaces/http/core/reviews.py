@@ -1,0 +1,81 @@
+"""Reviews of events, from which the `rating` that contract D filters by comes."""
+
+from datetime import datetime
+
+from litestar import get, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from application.accounts import Actor
+from application.ports.readers import ReviewView
+from application.reviews import ListReviews, WriteReview
+from domain.events import EventId, EventNotFound
+from interfaces.http.actor import public, signed_in
+from interfaces.http.injection import Given
+from interfaces.http.schemas import page_request, path_id, whole_seconds
+
+TAGS = ["Reviews"]
+
+
+class NewReview(Struct):
+    rating: int
+    comment: str | None = None
+
+
+class Reviewer(Struct):
+    id: int
+    name: str
+
+
+class ReviewBody(Struct):
+    id: int
+    rating: int
+    comment: str | None
+    user: Reviewer
+    created_at: datetime
+
+
+class ReviewAnswer(Struct):
+    message: str
+    review: ReviewBody
+
+
+class ReviewList(Struct):
+    reviews: list[ReviewBody]
+    next_cursor: str | None
+
+
+@post("/events/{event_id:str}/reviews", operation_id="createReview", tags=TAGS, guards=[signed_in])
+async def add_review(
+    event_id: FromPath[str], data: JSONBody[NewReview], actor: Given[Actor], write_review: Given[WriteReview]
+) -> ReviewAnswer:
+    review = await write_review(actor.user, _id(event_id), rating=data.rating, comment=data.comment)
+    return ReviewAnswer("Review created successfully", _review(review))
+
+
+@get("/events/{event_id:str}/reviews", operation_id="listReviews", tags=TAGS, opt=public)
+async def list_event_reviews(
+    event_id: FromPath[str],
+    list_reviews: Given[ListReviews],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> ReviewList:
+    page = await list_reviews(_id(event_id), page_request(limit, cursor))
+    return ReviewList([_review(review) for review in page.items], page.next)
+
+
+ROUTES = [add_review, list_event_reviews]
+
+
+def _id(text: str) -> EventId:
+    return EventId(path_id(text, EventNotFound))
+
+
+def _review(review: ReviewView) -> ReviewBody:
+    return ReviewBody(
+        id=review.id,
+        rating=review.rating,
+        comment=review.comment,
+        user=Reviewer(review.user_id, review.user_name),
+        created_at=whole_seconds(review.created_at),
+    )

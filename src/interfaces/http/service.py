@@ -1,0 +1,55 @@
+"""For services, not for people: what the CRM reports back. They show `BACKEND_SERVICE_TOKEN`."""
+
+import hmac
+
+from litestar import post
+from litestar.handlers import BaseRouteHandler
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from application.payments import RecordOfflinePayment
+from domain.bookings import BookingId
+from domain.errors import Unauthenticated
+from domain.events import EventId
+from domain.users import UserId
+from interfaces.http.actor import Connection, bearer_token
+from interfaces.http.injection import Given
+from interfaces.http.schemas import BodyId
+
+
+class OfflinePayment(Struct):
+    booking_id: BodyId
+    user_id: BodyId
+    event_id: BodyId
+
+
+class PaymentRecorded(Struct):
+    message: str
+    booking_id: int
+    payment_status: str
+
+
+async def services(connection: Connection, _handler: BaseRouteHandler) -> None:
+    """Lets in who shows the service token; no user's token does."""
+    expected: str = connection.app.state.service_token
+    if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
+        raise Unauthenticated
+
+
+@post(
+    "/service/offline-payments",
+    operation_id="recordOfflinePayment",
+    tags=["Services"],
+    status_code=200,
+    guards=[services],
+)
+async def record_payment(
+    data: JSONBody[OfflinePayment], record_offline_payment: Given[RecordOfflinePayment]
+) -> PaymentRecorded:
+    status = await record_offline_payment(
+        BookingId(data.booking_id), user_id=UserId(data.user_id), event_id=EventId(data.event_id)
+    )
+    return PaymentRecorded("Payment recorded", data.booking_id, status)
+
+
+ROUTES = [record_payment]
