@@ -19,9 +19,10 @@ from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http import health
 from interfaces.http.actor import actor
-from interfaces.http.core import accounts, bookings, events, facilitator
+from interfaces.http.core import accounts, bookings, events, facilitator, reviews
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import handle
+from interfaces.http.methods import tell_methods
 
 ROUTES: list[Any] = [
     health.root,
@@ -30,6 +31,7 @@ ROUTES: list[Any] = [
     *events.ROUTES,
     *bookings.ROUTES,
     *facilitator.ROUTES,
+    *reviews.ROUTES,
 ]
 
 
@@ -54,6 +56,7 @@ def create_litestar(parts: container.Container) -> Litestar:
         route_handlers=ROUTES,
         dependencies=_dependencies(parts),
         exception_handlers={Exception: handle},
+        before_send=[tell_methods],
         lifespan=[closing],
         state=State({"use_cases": parts.use_cases, "trusted_proxies": settings.trusted_proxies}),
         cors_config=CORSConfig(allow_origins=list(settings.cors_allowed_origins)),

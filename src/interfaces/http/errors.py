@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import ClientException, HTTPException, SerializationException, ValidationException
 
 from domain.errors import (
     Conflict,
@@ -71,12 +71,10 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(_status(error), error.code, error.sentence, headers=_headers(error))
         case ValidationException():
             return Refusal(400, Invalid.code, Invalid.message, _validation_details(error))
+        case ClientException(__cause__=SerializationException()):
+            return Refusal(400, Invalid.code, Invalid.message, {"body": "Is not valid JSON"})
         case HTTPException() if error.status_code < 500:
-            refusal = framework_refusal(error.status_code)
-            refusal.headers.update(
-                {"Allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else {}
-            )
-            return refusal
+            return framework_refusal(error.status_code)
         case _:
             return Refusal(500, "internal_error", "Internal server error")
 
@@ -118,6 +116,8 @@ def _headers(error: DomainError) -> dict[str, str]:
 
 
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECASE)
+_NO_BODY = "'data'"
+"""Litestar's words for a body that is not there: the name of the parameter that waits for it."""
 
 
 def _validation_details(error: ValidationException) -> dict[str, str]:
@@ -129,6 +129,8 @@ def _validation_details(error: ValidationException) -> dict[str, str]:
         missing = _MISSING.search(message)
         if missing:
             details[missing["field"]] = "Missing required field"
+        elif message == _NO_BODY:
+            details["body"] = "Is missing"
         else:
             details["body" if key == "data" else key] = message
     return details or {"body": "Is not what this operation takes"}
