@@ -62,6 +62,11 @@ class CapacityBelowBookings(Conflict):
     message = "There are more bookings than that"
 
 
+class CurrencyOfBookings(Conflict):
+    code = "currency_of_bookings"
+    message = "The currency cannot change while people hold bookings"
+
+
 @dataclass(frozen=True, slots=True)
 class EventPlan:
     """What a facilitator says about an event; refuses nonsense whoever made it."""
@@ -128,12 +133,14 @@ class Event:
             raise NotYourEvent
 
     def replanned(self, plan: EventPlan, now: datetime) -> "Event":
-        """The event with another plan. Raises when it is over or cancelled, has more bookings than places, would begin
-        in the past, or would change the price's currency while people hold bookings."""
+        """The event with another plan. Raises when it is cancelled, has more bookings than places, would be moved after
+        it began or into the past, or would change the price's currency while people hold bookings."""
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
         if plan.capacity < self.booked:
             raise CapacityBelowBookings
+        if self.booked and plan.price.currency != self.plan.price.currency:
+            raise CurrencyOfBookings
         if plan.interval != self.plan.interval:
             refuse_past(plan.interval, now)
             if self.plan.interval.starts_at <= now:
