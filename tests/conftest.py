@@ -1,6 +1,5 @@
 """Real servers for the whole run, a fresh database for each test that asks for one, the API over real HTTP."""
 
-import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -10,14 +9,13 @@ import pytest
 
 from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
-from infrastructure.settings import Settings, load_settings
+from infrastructure.settings import Settings
 from interfaces.http.app import create_app
+from tests.support.databases import TEMPLATE, a_database
 from tests.support.http import serving
-from tests.support.people import People
+from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
-
-TEMPLATE = "convene_template"
-_numbers = itertools.count(1)
+from tests.support.settings import settings_for
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +35,7 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres) -> str:
     """A database of one's own, empty and migrated."""
-    name = f"test_{next(_numbers)}"
-    connection = await asyncpg.connect(postgres.superuser_dsn())
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER convene")
-    await connection.close()
-    return postgres.dsn(name)
+    return await a_database(postgres)
 
 
 @pytest.fixture
@@ -57,17 +51,7 @@ def make_settings(database_url: str, redis_url: str, tmp_path: Any) -> Callable[
     """Settings for this test's database; keyword arguments are environment variables in lower case."""
 
     def make(**changes: str) -> Settings:
-        environ = {
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
-            "CONVENE_DATA": str(tmp_path),
-            "CONVENE_EMBEDDED": "1",
-            "JWT_SECRET_KEY": "k" * 32,
-            "CRM_BEARER_TOKEN": "a token of the tests",
-            "RATE_LIMIT_ENABLED": "false",
-            "LOG_LEVEL": "warning",
-        }
-        return load_settings(environ | {name.upper(): value for name, value in changes.items()})
+        return settings_for(database_url, redis_url, tmp_path, **changes)
 
     return make
 
@@ -82,3 +66,42 @@ async def api(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.Asy
 @pytest.fixture
 def people(api: httpx.AsyncClient) -> People:
     return People(api)
+
+
+@pytest.fixture(scope="module")
+async def shared_database_url(postgres: EmbeddedPostgres) -> str:
+    return await a_database(postgres)
+
+
+@pytest.fixture(scope="module")
+async def shared_database(shared_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(shared_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def shared_api(
+    shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """As `api`, for all tests of a module: for those that do not disturb one another."""
+    settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"))
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_people(shared_api: httpx.AsyncClient) -> People:
+    return People(shared_api)
+
+
+@pytest.fixture(scope="module")
+async def ada(shared_people: People) -> Person:
+    """A user of the shared API."""
+    return await shared_people.user()
+
+
+@pytest.fixture(scope="module")
+async def john(shared_people: People) -> Person:
+    """A facilitator of the shared API."""
+    return await shared_people.facilitator()

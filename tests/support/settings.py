@@ -1,0 +1,22 @@
+"""Settings as the tests need them."""
+
+from pathlib import Path
+
+from infrastructure.settings import Settings, load_settings
+
+JWT_SECRET_KEY = "k" * 32
+
+
+def settings_for(database_url: str, redis_url: str, data: Path, **changes: str) -> Settings:
+    """`changes` are environment variables in lower case."""
+    environ = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "CONVENE_DATA": str(data),
+        "CONVENE_EMBEDDED": "1",
+        "JWT_SECRET_KEY": JWT_SECRET_KEY,
+        "CRM_BEARER_TOKEN": "a token of the tests",
+        "RATE_LIMIT_ENABLED": "false",
+        "LOG_LEVEL": "warning",
+    }
+    return load_settings(environ | {name.upper(): value for name, value in changes.items()})
