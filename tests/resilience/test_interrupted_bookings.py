@@ -1,0 +1,81 @@
+"""Bookings while something stands still or dies: the answer is honest, and a booking has its messages or is none."""
+
+import asyncio
+import contextlib
+import random
+from pathlib import Path
+
+import asyncpg
+
+from infrastructure.embedded import EmbeddedPostgres
+from tests.resilience.conftest import CREATED, Places, Site, open_site, outcomes
+from tests.support.callers import Address, Caller
+from tests.support.crowd import Member
+
+
+async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) -> None:
+    event = await site.event(capacity=50)
+    people = await site.crowd(40)
+    holder = await asyncpg.connect(site.dsn)
+    try:
+        # The row is let go only after everybody has been answered: waiting for it would be waiting for ever.
+        async with asyncio.timeout(60), holder.transaction():
+            await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
+            answers = await site.all_at_once([person.asks_for_a_place(event) for person in people])
+    finally:
+        await holder.close()
+
+    assert {answer.status for answer in answers} == {503}
+    assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
+    assert await site.places(event) == Places(capacity=50, booked=0, live=0)
+
+    again = await site.all_at_once([person.asks_for_a_place(event) for person in people])
+    assert outcomes(again) == {(201, ""): 40}
+    assert list((await site.owed(event)).values()) == [CREATED] * 40
+
+
+async def test_processes_killed_amid_bookings_lose_none_and_leave_none_by_halves(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
+) -> None:
+    acknowledged: set[int] = set()
+    luck = random.Random()
+    async with open_site(postgres, redis_url, tmp_path, apis=3) as site:
+        events = [await site.event(capacity=100_000, price=price) for price in (0, 30, 30)]
+        for process in site.processes:
+            people = await site.crowd(len(events) * 20)
+            begun = asyncio.Event()
+            booking = [
+                asyncio.create_task(_book_until_the_end(process.address, people, event, acknowledged, begun))
+                for event in events
+                for _ in range(8)
+            ]
+            await begun.wait()
+            await asyncio.sleep(luck.random() * 0.1)
+            process.kill()
+            await asyncio.gather(*booking)
+
+        owed = {booking: messages for event in events for booking, messages in (await site.owed(event)).items()}
+        assert acknowledged <= set(owed)
+        assert all(messages == CREATED for messages in owed.values())
+        assert await site.database.fetchval("SELECT count(*) FROM outbox") == 2 * len(owed)
+        for event in events:
+            places = await site.places(event)
+            assert places.booked == places.live
+            assert await site.broken_commits(event) == []
+        unpaid = "SELECT count(*) FROM bookings WHERE payment_status = 'pending'"
+        asked = "SELECT count(*) FROM payments WHERE status = 'pending'"
+        assert await site.database.fetchval(unpaid) == await site.database.fetchval(asked)
+
+
+async def _book_until_the_end(
+    address: Address, people: list[Member], event: int, acknowledged: set[int], begun: asyncio.Event
+) -> None:
+    with contextlib.suppress(ConnectionError):
+        caller = await Caller.connect(address)
+        for person in people:
+            answer = await caller(person.asks_for_a_place(event))
+            if answer.status == 201:
+                acknowledged.add(answer.json["booking"]["id"])
+                begun.set()
+            else:
+                assert outcomes([answer]).keys() == {(400, "You have already booked this event")}

@@ -1,0 +1,214 @@
+"""Many people want few places, at two API processes at once: a place is sold at most once.
+
+Each race has a twin against `tests.support.unguarded`, which must go wrong.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from infrastructure.embedded import EmbeddedPostgres
+from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, Places, Site, open_site, outcomes
+from tests.support.callers import Answer, Caller, Errand, race
+from tests.support.crowd import Member
+
+FULL = (400, "Event is full")
+ALREADY_BOOKED = (400, "You have already booked this event")
+CANCELLED_EVENT = (400, "Event is cancelled")
+BOOKED = (201, "")
+DONE = (200, "")
+
+
+@pytest.fixture(scope="module")
+async def unguarded(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    """The same two processes with a naive booking statement, on a database without its backstops."""
+    directory = tmp_path_factory.mktemp("unguarded")
+    async with open_site(postgres, redis_url, directory, module=("tests.support.unguarded",)) as opened:
+        await opened.database.execute("ALTER TABLE events DROP CONSTRAINT ck_events_never_oversold")
+        await opened.database.execute("DROP INDEX uq_bookings_one_live_place")
+        yield opened
+
+
+async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> None:
+    event = await site.event(capacity=50)
+    people = await site.crowd(300)
+
+    answers = await site.all_at_once([person.asks_for_a_place(event) for person in people])
+
+    assert outcomes(answers) == {BOOKED: 50, FULL: 250}
+    assert await site.places(event) == Places(capacity=50, booked=50, live=50)
+    assert await site.broken_commits(event) == []
+    owed = await site.owed(event)
+    assert set(owed) == {answer.json["booking"]["id"] for answer in answers if answer.status == 201}
+    assert all(messages == CREATED for messages in owed.values())
+    assert await site.messages(event) == 100
+
+
+async def test_without_the_guard_the_same_race_oversells(unguarded: Site) -> None:
+    event = await unguarded.event(capacity=50)
+    people = await unguarded.crowd(300)
+
+    answers = await unguarded.all_at_once([person.asks_for_a_place(event) for person in people])
+
+    assert outcomes(answers)[BOOKED] > 50
+    assert (await unguarded.places(event)).live > 50
+    assert await unguarded.broken_commits(event) != []
+
+
+async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> None:
+    event = await site.event(capacity=100)
+    (person,) = await site.crowd(1)
+
+    answers = await site.all_at_once([person.asks_for_a_place(event)] * 50)
+
+    assert outcomes(answers) == {BOOKED: 1, ALREADY_BOOKED: 49}
+    assert await site.places(event) == Places(capacity=100, booked=1, live=1)
+    assert list((await site.owed(event)).values()) == [CREATED]
+
+
+async def test_without_the_guard_one_person_gets_several_places(unguarded: Site) -> None:
+    event = await unguarded.event(capacity=100)
+    (person,) = await unguarded.crowd(1)
+
+    answers = await unguarded.all_at_once([person.asks_for_a_place(event)] * 50)
+
+    assert outcomes(answers)[BOOKED] > 1
+
+
+async def test_the_database_itself_refuses_an_oversell_and_a_second_place(site: Site) -> None:
+    event = await site.event(capacity=1)
+    (person,) = await site.crowd(1)
+    booking = """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
+                 VALUES ($1, $2, 'confirmed', 'pending', now())"""
+
+    with pytest.raises(asyncpg.CheckViolationError, match="never_oversold"):
+        await site.database.execute("UPDATE events SET booked = capacity + 1 WHERE id = $1", event)
+    await site.database.execute(booking, event, person.id)
+    with pytest.raises(asyncpg.UniqueViolationError, match="one_live_place"):
+        await site.database.execute(booking, event, person.id)
+
+
+async def test_places_given_back_and_taken_again_never_exceed_the_capacity(site: Site) -> None:
+    event = await site.event(capacity=2)
+    people = await site.crowd(30)
+    seen: set[tuple[int, str]] = set()
+    ends_at = time.monotonic() + 3
+
+    def coming_and_going(person: Member, luck: random.Random) -> Errand:
+        async def come_and_go(caller: Caller) -> tuple[int, int]:
+            booked = cancelled = 0
+            while time.monotonic() < ends_at:
+                answer = await caller(person.asks_for_a_place(event))
+                seen.update(outcomes([answer]))
+                if answer.status != 201:
+                    continue
+                booked += 1
+                await asyncio.sleep(luck.random() * 0.01)
+                if luck.random() < 0.9:
+                    number = answer.json["booking"]["id"]
+                    seen.update(outcomes([await caller(person.asks("POST", f"/bookings/{number}/cancel"))]))
+                    cancelled += 1
+            return booked, cancelled
+
+        return come_and_go
+
+    counts = await race(site.addresses, [coming_and_going(person, random.Random(person.id)) for person in people])
+
+    booked, cancelled = (sum(column) for column in zip(*counts, strict=True))
+    assert seen <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
+    assert booked > 20, "there was hardly a race"
+    assert await site.broken_commits(event) == []
+    assert await site.places(event) == Places(capacity=2, booked=booked - cancelled, live=booked - cancelled)
+    owed = list((await site.owed(event)).values())
+    assert owed.count(CREATED_AND_CANCELLED) == cancelled
+    assert owed.count(CREATED) == booked - cancelled == len(owed) - cancelled
+
+
+async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -> None:
+    event = await site.event(capacity=1000)
+    some_have_places = asyncio.Event()
+    placed = 0
+
+    def booking(person: Member) -> Errand:
+        async def book(caller: Caller) -> Answer:
+            nonlocal placed
+            answer = await caller(person.asks_for_a_place(event))
+            placed += answer.status == 201
+            if placed == 30:
+                some_have_places.set()
+            return answer
+
+        return book
+
+    async def cancel(caller: Caller) -> Answer:
+        await some_have_places.wait()
+        return await caller(site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
+
+    *booked, cancelled = await race(site.addresses, [*map(booking, await site.crowd(300)), cancel])
+
+    assert cancelled.status == 200
+    assert outcomes(booked) == {BOOKED: placed, CANCELLED_EVENT: 300 - placed}
+    assert await site.places(event) == Places(capacity=1000, booked=0, live=0)
+    assert await site.broken_commits(event) == []
+    assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * placed
+
+
+async def test_people_leaving_while_their_event_is_cancelled_are_told_once(site: Site) -> None:
+    event = await site.event(capacity=40)
+    people = await site.crowd(40)
+    bookings = [
+        answer.json["booking"]["id"]
+        for answer in await site.all_at_once([person.asks_for_a_place(event) for person in people])
+    ]
+    requests = [
+        person.asks("POST", f"/bookings/{booking}/cancel") for person, booking in zip(people, bookings, strict=True)
+    ]
+    requests.insert(15, site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
+
+    answers = await site.all_at_once(requests)
+
+    assert answers[15].status == 200
+    assert {answer.status for answer in answers} <= {200, 400}
+    assert await site.places(event) == Places(capacity=40, booked=0, live=0)
+    assert await site.broken_commits(event) == []
+    assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * 40
+
+
+async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) -> None:
+    event = await site.event(capacity=5)
+    people = await site.crowd(60)
+    luck = random.Random(1)
+    over = asyncio.Event()
+
+    def booking(person: Member) -> Errand:
+        async def insist(caller: Caller) -> tuple[int, str]:
+            while True:
+                answer = await caller(person.asks_for_a_place(event))
+                if answer.status != 400 or over.is_set():
+                    return next(iter(outcomes([answer])))
+
+        return insist
+
+    async def replan(caller: Caller) -> set[tuple[int, str]]:
+        """The facilitator offers about as many places as there are bookings, a few more or less."""
+        answers = []
+        for _ in range(20):
+            seen = (await caller(site.facilitator.asks("GET", f"/events/{event}"))).json["current_participants"]
+            change = {"max_participants": max(1, seen + luck.randrange(-3, 10))}
+            answers.append(await caller(site.facilitator.asks("PUT", f"/events/{event}", change)))
+        over.set()
+        return set(outcomes(answers))
+
+    *booked, replanned = await race(site.addresses, [*map(booking, people), replan])
+
+    assert set(booked) <= {BOOKED, FULL}
+    assert replanned == {DONE, (400, "There are more bookings than that")}
+    assert await site.broken_commits(event) == []
+    places = await site.places(event)
+    assert places.booked == places.live == booked.count(BOOKED) > 5

@@ -1,0 +1,64 @@
+"""Many people and events at once, written straight into the database: registering them would take minutes of argon2."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from application.ports.security import AccessClaims
+from domain.users import LoginId, UserId
+from infrastructure.security.tokens import JsonWebTokens
+from tests.support.callers import request
+from tests.support.processes import JWT_SECRET_KEY
+
+_TOKENS = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody who is logged in."""
+
+    id: int
+    token: str
+
+    def asks(self, method: str, path: str, body: Any = None) -> bytes:
+        """The bytes of their request."""
+        return request(method, path, token=self.token, body=body)
+
+    def asks_for_a_place(self, event_id: int) -> bytes:
+        return self.asks("POST", "/bookings", {"event_id": event_id})
+
+
+async def a_crowd(database: asyncpg.Connection, size: int, *, role: str = "user") -> list[Member]:
+    """New people with a login each. Nobody knows their password; their tokens are the ones a log-in would give."""
+    rows = await database.fetch(
+        """WITH people AS (
+               INSERT INTO users (email, name, role)
+               SELECT 'member-' || uuidv4() || '@example.com', 'Member ' || n, $2 FROM generate_series(1, $1) n
+               RETURNING id
+           )
+           INSERT INTO logins (user_id, started_at) SELECT id, now() FROM people RETURNING user_id, id""",
+        size,
+        role,
+    )
+    now = datetime.now(UTC)
+    return [Member(row[0], _TOKENS.issue_access(AccessClaims(UserId(row[0]), LoginId(row[1]), 1), now)) for row in rows]
+
+
+async def some_events(
+    database: asyncpg.Connection, facilitator_id: int, number: int, *, capacity: int, price: int = 30
+) -> list[int]:
+    """Ids of new events in a week."""
+    rows = await database.fetch(
+        """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, location, capacity,
+                               price, currency)
+           SELECT $1, 'Morning Yoga ' || n, 'Slow and steady, for experienced practitioners', 'session',
+                  now() + interval '7 days', now() + interval '169 hours', 'Studio B', $3, $4, 'INR'
+           FROM generate_series(1, $2) n RETURNING id""",
+        facilitator_id,
+        number,
+        capacity,
+        price,
+    )
+    return [row[0] for row in rows]

@@ -1,0 +1,80 @@
+"""API processes as they run in production: each its own interpreter, on a port of its own."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from infrastructure.embedded import processes
+from tests.support.callers import Address, Caller, request
+from tests.support.command import bare_environ
+
+JWT_SECRET_KEY = "a key of the tests, 32 bytes long."
+API = ("interfaces.cli", "api", "--fd")
+
+
+def server_environ(database_url: str, redis_url: str, data: Path, **settings: str) -> dict[str, str]:
+    """The environment of an API process or a worker: only these settings, the rest as by default."""
+    return bare_environ(
+        DATABASE_URL=database_url,
+        REDIS_URL=redis_url,
+        CONVENE_DATA=str(data),
+        CONVENE_EMBEDDED="1",
+        JWT_SECRET_KEY=JWT_SECRET_KEY,
+        CRM_BEARER_TOKEN="a-token-of-the-tests",
+    ) | {name.upper(): value for name, value in settings.items()}
+
+
+class ApiProcess:
+    """Started at once; it answers when `ready` returns. `log` is what it says."""
+
+    def __init__(self, environ: dict[str, str], log: Path, module: Sequence[str] = API) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+            self.address: Address = listener.getsockname()
+            self._process: subprocess.Popen[bytes] = processes.spawn(
+                [sys.executable, "-P", "-m", *module, str(listener.fileno())],
+                log=log,
+                environ=environ,
+                pass_fds=(listener.fileno(),),
+            )
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ready(self) -> None:
+        """The kernel takes connections from the first moment on; the first answer says that it serves."""
+        try:
+            caller = await Caller.connect(self.address)
+            answer = await caller(request("GET", "/health"))
+            caller.close()
+        except ConnectionError:
+            raise AssertionError(f"the API did not start: {self.log.read_text()[-2000:]}") from None
+        assert answer.status == 200, answer
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does it to whoever takes too much memory."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        processes.stop(self._process, (signal.SIGTERM, 10))
+
+
+@contextlib.contextmanager
+def running_apis(
+    number: int, environ: dict[str, str], logs: Path, module: Sequence[str] = API
+) -> Iterator[list[ApiProcess]]:
+    """So many of them, starting; stopped at the end."""
+    running: list[ApiProcess] = []
+    try:
+        for index in range(number):
+            running.append(ApiProcess(environ, logs / f"{module[0]}-{index}.log", module))
+        yield running
+    finally:
+        for process in running:
+            process.stop()

@@ -1,0 +1,50 @@
+"""The API with the guard of its booking statement taken out: it looks first and writes then, as a naive booking does.
+
+Only tests can start it (`python -m tests.support.unguarded <fd>`). A race test that still passes against this one
+proves nothing.
+"""
+
+import os
+import socket
+import sys
+from dataclasses import replace
+from datetime import datetime
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from application.ports.persistence import PlacedBooking
+from domain.events import EventId
+from domain.users import UserId
+from infrastructure import container
+from infrastructure.database.places import GUARD, TAKE, PostgresPlaces
+from infrastructure.settings import load_settings
+from interfaces.http.app import create_litestar
+from interfaces.http.edge import Edge
+
+_LOOK = f"SELECT FROM events WHERE id = $1 AND {GUARD.replace('$4', '$3')}"
+_TAKE_ANYWAY = TAKE.replace(f" AND {GUARD}", "")
+assert _TAKE_ANYWAY != TAKE, "the booking statement has another shape now: take its guard out here as well"
+
+
+class NaivePlaces(PostgresPlaces):
+    async def take(
+        self, *, event_id: EventId, user_id: UserId, notes: str | None, now: datetime, request_id: str | None
+    ) -> PlacedBooking | None:
+        async with self._database.connection() as connection:
+            free = await connection.fetchrow(_LOOK, event_id, user_id, now)
+        if free is None:
+            return None
+        return await super().take(event_id=event_id, user_id=user_id, notes=notes, now=now, request_id=request_id)
+
+
+def create_app() -> ASGIApp:
+    parts = container.build(load_settings(os.environ))
+    places = NaivePlaces(parts.database, gateway="offline", take=_TAKE_ANYWAY)
+    book_place = replace(parts.use_cases.book_place, places=places)
+    return Edge(create_litestar(replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))))
+
+
+if __name__ == "__main__":
+    config = uvicorn.Config(create_app, factory=True, loop="uvloop", http="httptools", access_log=False)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
