@@ -292,7 +292,7 @@ async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
 async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
 ) -> None:
-    newer, known = await owe(database, fact="payment_completed"), await owe(database)
+    newer, known = await owe(database, fact="place_raffled"), await owe(database)
     await run_once(relay())
     assert crm.message_ids == [str(known)]
     assert (await row(database, newer))["attempts"] == 0
