@@ -23,7 +23,15 @@ PUBLISHED_SECRETS = frozenset(
 """The example values of the published API documents: whoever read those could sign in as anybody."""
 
 SECRETS = frozenset(
-    {"DATABASE_URL", "REDIS_URL", "JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "SMTP_URL", "DELIVERY_SIGNING_SECRETS"}
+    {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "JWT_SECRET_KEY",
+        "GOOGLE_CLIENT_SECRET",
+        "CRM_BEARER_TOKEN",
+        "SMTP_URL",
+        "DELIVERY_SIGNING_SECRETS",
+    }
 )
 """Settings whose value is never printed, and which a file may hold: `NAME_FILE` names it."""
 
@@ -48,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_rotation: bool
     password_policy: Literal["contract", "strict"]
     rate_limit_enabled: bool
+    google_client_id: str | None
+    google_client_secret: str | None
+    google_discovery_url: str
     crm_service_url: str
     crm_bearer_token: str
     smtp_url: str | None
@@ -77,6 +88,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     not be a published example, and have at least 32 bytes. In it they are used as they are.
     """
     read = _Reader(environ)
+    google_client_id, google_client_secret = read.both_or_neither("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
     return Settings(
         database_url=read.database_url("DATABASE_URL"),
         redis_url=read.url("REDIS_URL", None, schemes=("redis", "rediss", "unix")),
@@ -90,6 +102,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             Literal["contract", "strict"], read.choice("PASSWORD_POLICY", "contract", ("contract", "strict"))
         ),
         rate_limit_enabled=read.switch("RATE_LIMIT_ENABLED", "true"),
+        google_client_id=google_client_id,
+        google_client_secret=google_client_secret,
+        google_discovery_url=read.url(
+            "GOOGLE_DISCOVERY_URL",
+            "https://accounts.google.com/.well-known/openid-configuration",
+            schemes=("http", "https"),
+        ),
         crm_service_url=read.url("CRM_SERVICE_URL", "http://127.0.0.1:5001", schemes=("http", "https")),
         # Its length is the other side's choice: an existing CRM may have handed out a short one.
         crm_bearer_token=read.secret("CRM_BEARER_TOKEN", shortest=1),
@@ -138,6 +157,15 @@ class _Reader:
         if not value and default is None:
             raise SettingsError(f"{name} is not set: {_advice(name)}")
         return value or default or ""
+
+    def both_or_neither(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
+        given = self.text(first, ""), self.text(second, "")
+        if all(given):
+            return given
+        if any(given):
+            missing, there = (second, first) if given[0] else (first, second)
+            raise SettingsError(f"{missing} is not set, but {there} is: give both or neither")
+        return None, None
 
     def whole(self, name: str, default: str, low: int, high: int) -> int:
         value = self.text(name, default)
