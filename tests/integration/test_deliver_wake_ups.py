@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from infrastructure.embedded import EmbeddedRedis
 from infrastructure.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
@@ -75,15 +76,13 @@ async def test_redis_may_be_restarted_empty_under_both(
     await hears_a_nudge(wake_ups, rung)
 
 
-async def test_an_outage_is_said_once(
-    redis: EmbeddedRedis, wake_ups: RedisWakeUps, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_an_outage_is_said_once(redis: EmbeddedRedis, wake_ups: RedisWakeUps) -> None:
     redis.stop()
-    for _ in range(10):
-        wake_ups.nudge()
-        await asyncio.sleep(0.02)
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("redis_away") == 1
+    with capture_logs() as said:
+        for _ in range(10):
+            wake_ups.nudge()
+            await asyncio.sleep(0.02)
+    assert [line["event"] for line in said] == ["redis_away"]
 
 
 async def test_a_redis_that_accepts_and_never_answers_holds_nobody_up() -> None:
