@@ -231,7 +231,7 @@ class OutboxRow(DefaultBase):
 
     __table_args__ = (
         CheckConstraint("status IN ('pending', 'delivered', 'dead', 'discarded')", name="status"),
-        Index("ix_outbox_due", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_outbox_due", "destination", "due_at", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
     )

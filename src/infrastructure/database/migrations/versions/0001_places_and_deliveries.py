@@ -118,7 +118,7 @@ CREATE TABLE outbox (
     settled_at timestamptz,
     last_error text
 );
-CREATE INDEX ix_outbox_due ON outbox (due_at) WHERE status = 'pending';
+CREATE INDEX ix_outbox_due ON outbox (destination, due_at, seq) WHERE status = 'pending';
 CREATE INDEX ix_outbox_lane ON outbox (destination, lane, seq) WHERE status = 'pending';
 CREATE INDEX ix_outbox_dead ON outbox (seq) WHERE status = 'dead';
 
