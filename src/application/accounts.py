@@ -241,6 +241,9 @@ class ChangePassword:
         password_hash = await self.hasher.hash(new)
         async with self.open_work() as work:
             await _outdate_tokens(work, user)
+            credentials = await work.users.find_credentials(user.email)
+            if credentials is None or credentials.password_hash != present:
+                raise InvalidCredentials  # it was changed, or taken away, while we hashed
             await work.users.set_password(user.id, password_hash)
             await work.logins.end_all(user.id, self.clock.now(), reason="password changed")
             await work.commit()
