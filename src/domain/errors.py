@@ -7,7 +7,7 @@
     ├── Invalid           the request itself is wrong; `details` names the fields
     ├── Unauthenticated   nobody, or nobody any more, is asking
     ├── TooManyRequests   asked too often; `retry_after` seconds
-    └── Unavailable       something we need is away; `retry_after` seconds
+    └── Unavailable       something we need is away; `retry_after` seconds, or None when waiting will not help
 
 Which HTTP status a family gets is decided at the edge, never here.
 """
@@ -68,6 +68,6 @@ class Unavailable(DomainError):
     code = "unavailable"
     message = "The service cannot reach its database. Please try again shortly"
 
-    def __init__(self, message: str | None = None, retry_after: int = 2) -> None:
+    def __init__(self, message: str | None = None, retry_after: int | None = 2) -> None:
         super().__init__(message)
         self.retry_after = retry_after

@@ -109,7 +109,7 @@ def _headers(error: DomainError) -> dict[str, str]:
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
-        case TooManyRequests() | Unavailable():
+        case TooManyRequests() | Unavailable(retry_after=int()):
             return {"Retry-After": str(error.retry_after)}
         case _:
             return {}
