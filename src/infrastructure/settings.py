@@ -29,6 +29,7 @@ SECRETS = frozenset(
         "JWT_SECRET_KEY",
         "GOOGLE_CLIENT_SECRET",
         "CRM_BEARER_TOKEN",
+        "BACKEND_SERVICE_TOKEN",
         "SMTP_URL",
         "DELIVERY_SIGNING_SECRETS",
     }
@@ -61,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     google_discovery_url: str
     crm_service_url: str
     crm_bearer_token: str
+    backend_service_token: str
     smtp_url: str | None
     mail_from: str
     public_url: str
@@ -110,8 +112,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             schemes=("http", "https"),
         ),
         crm_service_url=read.url("CRM_SERVICE_URL", "http://127.0.0.1:5001", schemes=("http", "https")),
-        # Its length is the other side's choice: an existing CRM may have handed out a short one.
+        # Their length is the other side's choice: an existing service may have handed out a short one.
         crm_bearer_token=read.secret("CRM_BEARER_TOKEN", shortest=1),
+        backend_service_token=read.secret("BACKEND_SERVICE_TOKEN", shortest=1),
         smtp_url=read.url("SMTP_URL", "", schemes=("smtp", "smtps")) or None,
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),

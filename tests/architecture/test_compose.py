@@ -63,7 +63,7 @@ def test_every_setting_of_a_service_can_be_given() -> None:
 
 def test_secrets_are_asked_for_and_have_no_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "JWT_SECRET_KEY", "CRM_BEARER_TOKEN"):
+    for name in ("POSTGRES_PASSWORD", "JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "BACKEND_SERVICE_TOKEN"):
         uses = re.findall(r"\$\{" + name + r"([^}]*)\}", text)
         assert uses
         assert all(use.startswith(":?") for use in uses)

@@ -11,6 +11,7 @@ GOOD = {
     "REDIS_URL": "redis://redis:6379/0",
     "JWT_SECRET_KEY": "j" * 32,
     "CRM_BEARER_TOKEN": "a-token",
+    "BACKEND_SERVICE_TOKEN": "another-token",
 }
 
 
@@ -48,6 +49,7 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("CRM_SERVICE_URL", "localhost:5001"),
         ("CRM_SERVICE_URL", "http://[::1"),
         ("CRM_BEARER_TOKEN", ""),
+        ("BACKEND_SERVICE_TOKEN", ""),
         ("SMTP_URL", "mail.example.com"),
         ("MAIL_FROM", "nobody"),
         ("MAIL_FROM", "a@b.example\nBcc: c@d.example"),
@@ -73,7 +75,7 @@ def test_a_wrong_setting_is_named_in_one_line(name: str, value: str) -> None:
         assert value not in text
 
 
-@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN"])
+@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "BACKEND_SERVICE_TOKEN"])
 @pytest.mark.parametrize("value", sorted(PUBLISHED_SECRETS))
 def test_a_published_secret_stops_the_start_outside_the_embedded_mode(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is an example"):

@@ -13,6 +13,7 @@ NEEDED = {
     "REDIS_URL": "redis://redis",
     "JWT_SECRET_KEY": "j" * 32,
     "CRM_BEARER_TOKEN": "c" * 32,
+    "BACKEND_SERVICE_TOKEN": "b" * 32,
     "CRM_DATABASE_URL": "postgresql://u@db/convene_crm",
 }
 

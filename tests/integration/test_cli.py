@@ -17,6 +17,7 @@ COMPLETE = {
     "REDIS_URL": "redis://127.0.0.1:1",
     "JWT_SECRET_KEY": "j" * 32,
     "CRM_BEARER_TOKEN": "c" * 32,
+    "BACKEND_SERVICE_TOKEN": "b" * 32,
 }
 
 

@@ -78,6 +78,7 @@ async def start(crm: Receiver, tmp_path: Path) -> AsyncIterator[Start]:
             "JWT_SECRET_KEY": "k" * 32,
             "CRM_SERVICE_URL": crm.url,
             "CRM_BEARER_TOKEN": "a token of the tests",
+            "BACKEND_SERVICE_TOKEN": "another token of the tests",
             "LOG_LEVEL": "info",
         }
         process = await asyncio.create_subprocess_exec(

@@ -94,6 +94,7 @@ def test_the_services_run_one_by_one_as_compose_starts_them(tmp_path: Path) -> N
             REDIS_URL=redis.url,
             JWT_SECRET_KEY="j" * 32,
             CRM_BEARER_TOKEN="c" * 32,
+            BACKEND_SERVICE_TOKEN="b" * 32,
             CRM_SERVICE_URL=f"http://127.0.0.1:{crm}",
             CONVENE_DATA=str(tmp_path / "data"),
         )
@@ -121,7 +122,7 @@ def test_the_services_run_one_by_one_as_compose_starts_them(tmp_path: Path) -> N
         assert processes_of(tmp_path / "data") == []
 
 
-@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN"])
+@pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "BACKEND_SERVICE_TOKEN"])
 def test_an_external_database_wants_secrets_that_are_secret(name: str, tmp_path: Path) -> None:
     with running_postgres() as postgres:
         environ = bare_environ(DATABASE_URL=postgres.dsn("convene"), **{name: "super-crm-token"})

@@ -25,6 +25,7 @@ def server_environ(database_url: str, redis_url: str, data: Path, **settings: st
         CONVENE_EMBEDDED="1",
         JWT_SECRET_KEY=JWT_SECRET_KEY,
         CRM_BEARER_TOKEN="a-token-of-the-tests",
+        BACKEND_SERVICE_TOKEN="a-service-token-of-the-tests",
     ) | {name.upper(): value for name, value in settings.items()}
 
 

@@ -7,7 +7,7 @@ from infrastructure.settings import Settings, load_settings
 JWT_SECRET_KEY = "k" * 32
 
 
-def settings_for(database_url: str, redis_url: str, data: Path, **changes: str) -> Settings:
+def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: str) -> Settings:
     """`changes` are environment variables in lower case."""
     environ = {
         "DATABASE_URL": database_url,
@@ -16,6 +16,7 @@ def settings_for(database_url: str, redis_url: str, data: Path, **changes: str) 
         "CONVENE_EMBEDDED": "1",
         "JWT_SECRET_KEY": JWT_SECRET_KEY,
         "CRM_BEARER_TOKEN": "a token of the tests",
+        "BACKEND_SERVICE_TOKEN": "a-service-token-of-the-tests",
         "RATE_LIMIT_ENABLED": "false",
         "LOG_LEVEL": "warning",
     }

@@ -19,6 +19,7 @@ def _signing_secret() -> str:
 _MAKERS: Mapping[str, Callable[[], str]] = {
     "JWT_SECRET_KEY": lambda: secrets.token_hex(32),
     "CRM_BEARER_TOKEN": lambda: secrets.token_hex(32),
+    "BACKEND_SERVICE_TOKEN": lambda: secrets.token_hex(32),
     "DELIVERY_SIGNING_SECRETS": _signing_secret,
 }
 

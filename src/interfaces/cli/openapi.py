@@ -9,6 +9,7 @@ DRAWING = {
     "REDIS_URL": "redis://localhost",
     "JWT_SECRET_KEY": "none",
     "CRM_BEARER_TOKEN": "none",
+    "BACKEND_SERVICE_TOKEN": "none",
     "CONVENE_EMBEDDED": "1",
 }
 """Enough to put the application together; nothing of it is opened."""

@@ -115,6 +115,7 @@ def _complete(
     environ |= {"CONVENE_DATA": str(plan.data)}
     environ.setdefault("CRM_SERVICE_URL", _address(crm))
     environ.setdefault("PUBLIC_URL", _address(api))
+    environ.setdefault("BOOKING_API_URL", _address(api))
     for name, value in kept_secrets(plan.data).items():
         if not _given(given, name):
             environ[name] = value

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import health
+from interfaces.http import health, service
 from interfaces.http.actor import actor
 from interfaces.http.core import accounts, bookings, events, facilitator, reviews
 from interfaces.http.edge import MAX_BODY, Edge
@@ -32,6 +32,7 @@ ROUTES: list[Any] = [
     *bookings.ROUTES,
     *facilitator.ROUTES,
     *reviews.ROUTES,
+    *service.ROUTES,
 ]
 
 
@@ -58,7 +59,13 @@ def create_litestar(parts: container.Container) -> Litestar:
         exception_handlers={Exception: handle},
         before_send=[tell_methods],
         lifespan=[closing],
-        state=State({"use_cases": parts.use_cases, "trusted_proxies": settings.trusted_proxies}),
+        state=State(
+            {
+                "use_cases": parts.use_cases,
+                "trusted_proxies": settings.trusted_proxies,
+                "service_token": settings.backend_service_token,
+            }
+        ),
         cors_config=CORSConfig(allow_origins=list(settings.cors_allowed_origins)),
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(
