@@ -18,7 +18,15 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """Serves an ASGI application; yields its base address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        lifespan="on",
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+    )
     server = _Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
