@@ -1,0 +1,68 @@
+"""Events, bookings and people, made through the domain."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from domain.bookings import Booking, BookingId, BookingStatus
+from domain.events import Event, EventId, EventPlan, EventStatus
+from domain.money import Money
+from domain.payments import PaymentStatus
+from domain.times import Interval
+from domain.users import Role, User, UserId
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+
+
+def an_interval(*, starts_in: timedelta = timedelta(days=7), lasts: timedelta = timedelta(hours=1)) -> Interval:
+    return Interval(NOW + starts_in, NOW + starts_in + lasts)
+
+
+def a_plan(**changes: Any) -> EventPlan:
+    usual = {"title": "Yoga", "interval": an_interval(), "capacity": 10, "price": Money(Decimal(25), "INR")}
+    return EventPlan(**usual | changes)
+
+
+def an_event(*, booked: int = 0, status: EventStatus = EventStatus.ACTIVE, **plan: Any) -> Event:
+    return Event(
+        id=EventId(1),
+        facilitator_id=UserId(2),
+        plan=a_plan(**plan),
+        booked=booked,
+        status=status,
+        revision=0,
+        version=1,
+        created_at=NOW - timedelta(days=1),
+    )
+
+
+def a_user(user_id: int = 1, role: Role = Role.USER) -> User:
+    return User(
+        id=UserId(user_id),
+        uuid=UUID(int=user_id),
+        email=f"user{user_id}@example.com",
+        name="Ada",
+        role=role,
+        phone=None,
+        is_active=True,
+        is_verified=False,
+        token_version=1,
+        created_at=NOW,
+    )
+
+
+def a_booking(**changes: Any) -> Booking:
+    booking = Booking(
+        id=BookingId(1),
+        reference="BK2026000001",
+        event_id=EventId(1),
+        user_id=UserId(1),
+        status=BookingStatus.CONFIRMED,
+        payment_status=PaymentStatus.PENDING,
+        notes=None,
+        created_at=NOW,
+        cancelled_at=None,
+    )
+    return replace(booking, **changes)

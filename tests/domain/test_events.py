@@ -1,0 +1,160 @@
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from domain.errors import DomainError, Invalid
+from domain.events import (
+    AlreadyBooked,
+    CapacityBelowBookings,
+    CurrencyOfBookings,
+    EventCancelled,
+    EventFull,
+    EventStarted,
+    EventStatus,
+    NotYourEvent,
+)
+from domain.money import Money
+from domain.users import Role
+from tests.domain.builders import NOW, a_plan, a_user, an_event, an_interval
+
+BEGUN = an_interval(starts_in=timedelta(0))
+
+
+# Who gets a place
+
+
+def test_a_free_place_in_an_event_ahead_can_be_had() -> None:
+    an_event(booked=9, capacity=10).refuse_booking(NOW, already_booked=False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "event", "already_booked"),
+    [
+        (EventFull, an_event(booked=10, capacity=10), False),
+        (AlreadyBooked, an_event(), True),
+        (EventStarted, an_event(interval=BEGUN), False),
+        (EventCancelled, an_event(status=EventStatus.CANCELLED), False),
+        # Of several reasons the one is told that the person can do least about.
+        (AlreadyBooked, an_event(booked=10, capacity=10), True),
+        (EventStarted, an_event(booked=10, capacity=10, interval=BEGUN), True),
+        (EventCancelled, an_event(booked=10, capacity=10, interval=BEGUN, status=EventStatus.CANCELLED), True),
+    ],
+)
+def test_each_reason_against_a_booking_has_its_name(
+    reason: type[DomainError], event: object, already_booked: bool
+) -> None:
+    with pytest.raises(reason):
+        event.refuse_booking(NOW, already_booked=already_booked)  # type: ignore[attr-defined]
+
+
+def test_an_event_can_be_booked_until_the_moment_it_begins() -> None:
+    event = an_event(interval=an_interval(starts_in=timedelta(microseconds=1)))
+    event.refuse_booking(NOW, already_booked=False)
+    with pytest.raises(EventStarted):
+        event.refuse_booking(NOW + timedelta(microseconds=1), already_booked=False)
+
+
+# Who manages it
+
+
+def test_an_event_is_managed_by_its_facilitator_and_by_admins() -> None:
+    event = an_event()
+    event.require_manager(a_user(2, Role.FACILITATOR))
+    event.require_manager(a_user(9, Role.ADMIN))
+    for stranger in (a_user(3, Role.FACILITATOR), a_user(2, Role.USER), a_user(3)):
+        with pytest.raises(NotYourEvent):
+            event.require_manager(stranger)
+
+
+# Plans
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"title": ""}, "title"),
+        ({"title": "a\nb"}, "title"),
+        ({"title": "t" * 201}, "title"),
+        ({"description": "d" * 10_001}, "description"),
+        ({"category": "c" * 81}, "category"),
+        ({"location": "l\x1b"}, "location"),
+        ({"virtual_link": "javascript:alert(1)"}, "virtual_link"),
+        ({"virtual_link": "ftp://example.com"}, "virtual_link"),
+        ({"capacity": 0}, "max_participants"),
+        ({"capacity": 1_000_001}, "max_participants"),
+    ],
+)
+def test_a_plan_refuses_nonsense(change: dict[str, object], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        a_plan(**change)
+    assert refused.value.details.keys() == {field}
+
+
+def test_a_plan_is_tidy() -> None:
+    plan = a_plan(title="  Yoga ", category="", location="  ", virtual_link="")
+    assert (plan.title, plan.category, plan.location, plan.virtual_link) == ("Yoga", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        ({"title": "Other"}, False),
+        ({"price": Money(Decimal(30), "INR")}, False),
+        ({"capacity": 20}, False),
+        ({"description": "Other"}, False),
+        ({"location": "Studio B"}, True),
+        ({"virtual_link": "https://example.com/x"}, True),
+        ({"interval": an_interval(starts_in=timedelta(days=8))}, True),
+        ({"interval": an_interval(lasts=timedelta(hours=2))}, True),
+    ],
+)
+def test_people_hear_of_another_time_or_place_alone(change: dict[str, object], moved: bool) -> None:
+    event = an_event()
+    replanned = event.replanned(a_plan(**change), NOW)
+    assert replanned.version == event.version + 1
+    assert replanned.revision == event.revision + moved
+
+
+def test_capacity_does_not_fall_below_the_bookings() -> None:
+    event = an_event(booked=3)
+    assert event.replanned(a_plan(capacity=3), NOW).plan.capacity == 3
+    with pytest.raises(CapacityBelowBookings):
+        event.replanned(a_plan(capacity=2), NOW)
+
+
+def test_the_currency_is_fixed_once_people_hold_bookings() -> None:
+    euros = a_plan(price=Money(Decimal(25), "EUR"))
+    assert an_event().replanned(euros, NOW).plan.price.currency == "EUR"
+    with pytest.raises(CurrencyOfBookings):
+        an_event(booked=1).replanned(euros, NOW)
+
+
+def test_an_event_is_not_moved_into_the_past_nor_once_it_has_begun() -> None:
+    with pytest.raises(Invalid) as refused:
+        an_event().replanned(a_plan(interval=BEGUN), NOW)
+    assert refused.value.details.keys() == {"start_datetime"}
+    begun = an_event(interval=BEGUN)
+    with pytest.raises(EventStarted):
+        begun.replanned(a_plan(), NOW)
+    assert begun.replanned(a_plan(interval=BEGUN, title="Other"), NOW).plan.title == "Other"
+
+
+def test_a_cancelled_event_stays_as_it_is() -> None:
+    cancelled = an_event(booked=3).cancelled()
+    assert (cancelled.status, cancelled.booked, cancelled.version, cancelled.revision) == (
+        EventStatus.CANCELLED,
+        0,
+        2,
+        1,
+    )
+    with pytest.raises(EventCancelled):
+        cancelled.cancelled()
+    with pytest.raises(EventCancelled):
+        cancelled.replanned(a_plan(title="Other"), NOW)
+
+
+def test_an_event_is_a_value() -> None:
+    assert an_event() == an_event()
+    assert replace(an_event(), booked=1) != an_event()

@@ -1,0 +1,50 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import Invalid
+from domain.texts import line, prose
+
+
+@given(st.text(max_size=30))
+def test_a_line_is_one_line_within_its_limits_or_refused(text: str) -> None:
+    try:
+        kept = line("name", text, at_most=20)
+    except Invalid as refused:
+        assert refused.details.keys() == {"name"}
+    else:
+        assert kept == text.strip()
+        assert 1 <= len(kept) <= 20
+        assert len(kept.splitlines()) == 1
+        assert not {unicodedata.category(char) for char in kept} & {"Cc", "Cs", "Zl", "Zp"}
+        kept.encode()
+
+
+@pytest.mark.parametrize("char", ["\0", "\n", "\r", "\t", "\x0b", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\ud800"])
+def test_what_could_break_a_mail_header_is_refused_in_a_line(char: str) -> None:
+    with pytest.raises(Invalid):
+        line("title", f"a{char}b", at_most=20)
+
+
+@pytest.mark.parametrize("text", ["Yoga", "Йога", "瑜伽", "Yoga 🧘", "a\u00a0b", "x" * 20])
+def test_people_write_in_every_script(text: str) -> None:
+    assert line("title", text, at_most=20) == prose("notes", text, at_most=20) == text
+
+
+def test_prose_has_lines_and_tabs_but_no_other_control_characters() -> None:
+    assert prose("notes", " One\r\n\tTwo\n", at_most=20) == " One\r\n\tTwo\n"
+    for char in ("\0", "\x07", "\x1b", "\x7f", "\ud800"):
+        with pytest.raises(Invalid):
+            prose("notes", f"a{char}b", at_most=20)
+
+
+def test_limits_count_characters() -> None:
+    assert prose("notes", "", at_most=3) == ""
+    assert prose("notes", "🧘🧘🧘", at_most=3) == "🧘🧘🧘"
+    with pytest.raises(Invalid):
+        prose("notes", "🧘🧘🧘🧘", at_most=3)
+    with pytest.raises(Invalid):
+        line("name", "   ", at_most=3)
+    assert line("location", "   ", at_most=3, at_least=0) == ""
