@@ -52,6 +52,8 @@ class User:
     is_verified: bool
     token_version: int
     created_at: datetime
+    google_id: str | None = None
+    profile_picture: str | None = None
 
     @property
     def can_facilitate(self) -> bool:

@@ -216,7 +216,7 @@ class PostgresActorReader:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
-                          u.created_at
+                          u.created_at, u.google_id, u.profile_picture
                    FROM users u JOIN logins l ON l.user_id = u.id
                    WHERE u.id = $1 AND l.id = $2 AND l.ended_at IS NULL""",
                 user_id,
@@ -235,6 +235,8 @@ class PostgresActorReader:
             is_verified=row["is_verified"],
             token_version=row["token_version"],
             created_at=row["created_at"],
+            google_id=row["google_id"],
+            profile_picture=row["profile_picture"],
         )
 
 
