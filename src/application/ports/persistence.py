@@ -9,6 +9,7 @@ from uuid import UUID
 
 from domain.bookings import Booking, BookingId
 from domain.events import Event, EventId, EventPlan
+from domain.identities import GoogleIdentity
 from domain.messages import Destination, Fact, MessageId
 from domain.payments import PaymentId, PaymentStatus
 from domain.reviews import Review, ReviewId
@@ -26,6 +27,10 @@ class Users(Protocol):
         """Raises `EmailTaken`."""
         ...
 
+    async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
+        """An account without a password. Raises `EmailTaken`, `GoogleAccountTaken`."""
+        ...
+
     async def get(self, user_id: UserId) -> User:
         """Raises `UserNotFound`."""
         ...
@@ -35,11 +40,19 @@ class Users(Protocol):
         relies on its not being deactivated meanwhile. Lock the account before its logins."""
         ...
 
+    async def find_by_google_id(self, google_id: str) -> User | None:
+        """Locked as by `get_locked`."""
+        ...
+
     async def find_credentials(self, email: str) -> Credentials | None: ...
 
-    async def save(self, user: User) -> None: ...
+    async def save(self, user: User) -> None:
+        """Raises `GoogleAccountTaken`."""
+        ...
 
-    async def set_password(self, user_id: UserId, password_hash: str) -> None: ...
+    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
+        """None: nobody logs in by password any more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,16 @@ from advanced_alchemy.exceptions import DuplicateKeyError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.persistence import Credentials, RefreshToken
+from domain.identities import GoogleAccountTaken, GoogleIdentity
 from domain.users import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from infrastructure.database.engine import violated_constraint
 from infrastructure.database.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
+
+ONE_GOOGLE_ACCOUNT = "uq_users_google_id"
 
 
 class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
@@ -31,6 +36,21 @@ class PostgresUsers:
         except DuplicateKeyError:
             raise EmailTaken from None
 
+    async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
+        row = UserRow(
+            email=email,
+            name=name,
+            role=Role.USER,
+            is_verified=identity.email_verified,
+            google_id=identity.subject,
+            profile_picture=identity.picture,
+            created_at=now,
+        )
+        try:
+            return _user(await self._rows.add(row, auto_refresh=True))
+        except DuplicateKeyError as error:
+            raise (GoogleAccountTaken if violated_constraint(error) == ONE_GOOGLE_ACCOUNT else EmailTaken) from None
+
     async def get(self, user_id: UserId) -> User:
         row = await self._rows.get_one_or_none(id=user_id)
         if row is None:
@@ -44,25 +64,35 @@ class PostgresUsers:
             raise UserNotFound
         return _user(row)
 
+    async def find_by_google_id(self, google_id: str) -> User | None:
+        locked = select(UserRow).where(UserRow.google_id == google_id).with_for_update(key_share=True)
+        row = await self._session.scalar(locked.execution_options(populate_existing=True))
+        return _user(row) if row else None
+
     async def find_credentials(self, email: str) -> Credentials | None:
         row = await self._rows.get_one_or_none(email=email)
         return Credentials(_user(row), row.password_hash) if row else None
 
     async def save(self, user: User) -> None:
-        await self._session.execute(
-            update(UserRow)
-            .where(UserRow.id == user.id)
-            .values(
-                name=user.name,
-                phone=user.phone,
-                role=user.role,
-                is_active=user.is_active,
-                is_verified=user.is_verified,
-                token_version=user.token_version,
-            )
+        present = update(UserRow).where(UserRow.id == user.id)
+        changed = present.values(
+            name=user.name,
+            phone=user.phone,
+            role=user.role,
+            is_active=user.is_active,
+            is_verified=user.is_verified,
+            token_version=user.token_version,
+            google_id=user.google_id,
+            profile_picture=user.profile_picture,
         )
+        try:
+            await self._session.execute(changed)
+        except IntegrityError as error:
+            if violated_constraint(error) == ONE_GOOGLE_ACCOUNT:
+                raise GoogleAccountTaken from None
+            raise
 
-    async def set_password(self, user_id: UserId, password_hash: str) -> None:
+    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
         await self._session.execute(update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash))
 
 
@@ -143,4 +173,6 @@ def _user(row: UserRow) -> User:
         is_verified=row.is_verified,
         token_version=row.token_version,
         created_at=row.created_at,
+        google_id=row.google_id,
+        profile_picture=row.profile_picture,
     )
