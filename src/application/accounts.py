@@ -45,6 +45,32 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """What somebody says who wants an account. `bio` and `specialization` are for facilitators."""
+
+    email: str
+    password: str
+    name: str
+    role: Role
+    bio: str | None = None
+    specialization: str | None = None
+
+    def tidied(self, policy: PasswordPolicy) -> "Registration":
+        """Raises `Invalid` naming the field."""
+        name = line("name", self.name, at_most=MAX_NAME)
+        bio, specialization = self.bio, self.specialization
+        return replace(
+            self,
+            name=name,
+            password=acceptable_password(self.password, policy, context=(name, self.email)),
+            bio=prose("bio", bio, at_most=MAX_BIO) if bio is not None else None,
+            specialization=line("specialization", specialization, at_most=MAX_NAME, at_least=0)
+            if specialization is not None
+            else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """Registers a new user account.
 
@@ -61,32 +87,30 @@ class Register:
     clock: Clock
     policy: PasswordPolicy
 
-    async def __call__(
-        self,
-        *,
-        email: str,
-        password: str,
-        name: str,
-        role: Role,
-        address: str,
-        bio: str | None = None,
-        specialization: str | None = None,
-    ) -> User:
-        name = line("name", name, at_most=MAX_NAME)
-        bio = prose("bio", bio, at_most=MAX_BIO) if bio is not None else None
-        if specialization is not None:
-            specialization = line("specialization", specialization, at_most=MAX_NAME, at_least=0)
-        password = acceptable_password(password, self.policy, context=(name, email))
-        await self.limiter.take(REGISTRATIONS_PER_ADDRESS, address)
-        await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, email)
-        password_hash = await self.hasher.hash(password)
+    async def __call__(self, registration: Registration, *, address: str) -> User:
+        registration, password_hash = await self.check(registration, address)
         async with self.open_work() as work:
-            user = await work.users.add(
-                email=email, name=name, role=role, password_hash=password_hash, now=self.clock.now()
-            )
-            if role is Role.FACILITATOR:
-                await work.profiles.add(user.id, bio=bio, specialization=specialization)
+            user = await self.add(work, registration, password_hash)
             await work.commit()
+        return user
+
+    async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
+        """The registration as it will be kept, and the password's hash."""
+        registration = registration.tidied(self.policy)
+        await self.limiter.take(REGISTRATIONS_PER_ADDRESS, address)
+        await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, registration.email)
+        return registration, await self.hasher.hash(registration.password)
+
+    async def add(self, work: UnitOfWork, registration: Registration, password_hash: str) -> User:
+        user = await work.users.add(
+            email=registration.email,
+            name=registration.name,
+            role=registration.role,
+            password_hash=password_hash,
+            now=self.clock.now(),
+        )
+        if registration.role is Role.FACILITATOR:
+            await work.profiles.add(user.id, bio=registration.bio, specialization=registration.specialization)
         return user
 
 
@@ -104,6 +128,23 @@ class StartLogin:
         await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
         access_token = self.tokens.issue_access(AccessClaims(user.id, login_id, user.token_version), now)
         return LoggedIn(user, access_token, refresh_token)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAndLogIn:
+    """Registers a new user account as `Register` does and logs it in, in one transaction."""
+
+    open_work: OpenUnitOfWork
+    register: Register
+    start_login: StartLogin
+
+    async def __call__(self, registration: Registration, *, address: str) -> LoggedIn:
+        registration, password_hash = await self.register.check(registration, address)
+        async with self.open_work() as work:
+            user = await self.register.add(work, registration, password_hash)
+            logged_in = await self.start_login(work, user)
+            await work.commit()
+        return logged_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from application.accounts import (
     LogOut,
     Refresh,
     Register,
+    RegisterAndLogIn,
     SetAccountActive,
     StartLogin,
     UpdateProfile,
@@ -53,6 +54,7 @@ class UseCases:
     """What the system does. The HTTP edge offers each under its field's name."""
 
     register: Register
+    register_and_log_in: RegisterAndLogIn
     log_in: LogIn
     authenticate: Authenticate
     refresh: Refresh
@@ -112,9 +114,12 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         access_for=timedelta(hours=settings.jwt_expires_hours),
         refresh_for=timedelta(days=settings.refresh_token_days),
     )
+    register = Register(open_work, hasher, limiter, clock, policy)
+    start_login = StartLogin(tokens, clock)
     use_cases = UseCases(
-        register=Register(open_work, hasher, limiter, clock, policy),
-        log_in=LogIn(open_work, hasher, limiter, StartLogin(tokens, clock)),
+        register=register,
+        register_and_log_in=RegisterAndLogIn(open_work, register, start_login),
+        log_in=LogIn(open_work, hasher, limiter, start_login),
         authenticate=Authenticate(tokens, PostgresActorReader(database)),
         refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),

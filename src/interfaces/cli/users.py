@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from application.accounts import Registration
 from domain.users import Role, User
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
@@ -32,9 +33,8 @@ def create(email: str, name: str, role: str, password: str) -> None:
     """Create an account. This is the way to the first admin."""
 
     async def work(cases: "UseCases") -> User:
-        return await cases.register(
-            email=email_address(email), password=password, name=name, role=Role(role), address="command line"
-        )
+        account = Registration(email=email_address(email), password=password, name=name, role=Role(role))
+        return await cases.register(account, address="command line")
 
     user = _run(work)
     click.echo(f"{user.email} is {user.role}, id {user.id}")

@@ -7,9 +7,10 @@ from typing import Any
 from litestar.connection import ASGIConnection
 
 
-def client_address(connection: ASGIConnection[Any, Any, Any, Any], trusted: Sequence[str]) -> str:
+def client_address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """The network address of the client. `X-Forwarded-For` counts only as far as trusted proxies wrote it: read from
     the right, the first address that is not one of ours. Without trusted proxies the header is ignored."""
+    trusted: Sequence[str] = connection.app.state.trusted_proxies
     address = connection.client.host if connection.client else "local"
     if not trusted:
         return address

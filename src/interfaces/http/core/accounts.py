@@ -16,20 +16,20 @@ from application.accounts import (
     LogOut,
     Refresh,
     Register,
+    Registration,
     UpdateProfile,
 )
-from domain.errors import Invalid
-from domain.users import SELF_ASSIGNABLE_ROLES, InvalidCredentials, Role, User
+from domain.users import InvalidCredentials, User
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import bearer_token, public, signed_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
-from interfaces.http.schemas import whole_seconds
+from interfaces.http.schemas import self_assigned_role, whole_seconds
 
 TAGS = ["Accounts"]
 
 
-class Registration(Struct):
+class RegistrationBody(Struct):
     email: str
     password: str
     name: str
@@ -106,15 +106,12 @@ class Done(Struct):
 
 @post("/auth/register", operation_id="register", tags=TAGS, opt=public)
 async def register_user(
-    data: JSONBody[Registration], request: Request[Any, Any, Any], register: Given[Register]
+    data: JSONBody[RegistrationBody], request: Request[Any, Any, Any], register: Given[Register]
 ) -> Registered:
-    user = await register(
-        email=email_address(data.email),
-        password=data.password,
-        name=data.name,
-        role=_role(data.role),
-        address=_address(request),
+    registration = Registration(
+        email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
     )
+    user = await register(registration, address=client_address(request))
     return Registered("User registered successfully", _user(user))
 
 
@@ -123,7 +120,7 @@ async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, An
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return _tokens(await log_in(email=email, password=data.password, address=_address(request)))
+    return _tokens(await log_in(email=email, password=data.password, address=client_address(request)))
 
 
 @post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=public)
@@ -184,16 +181,6 @@ ROUTES = [
     show_profile,
     change_profile,
 ]
-
-
-def _role(text: str) -> Role:
-    if text not in {role.value for role in SELF_ASSIGNABLE_ROLES}:
-        raise Invalid({"role": "Must be user or facilitator"})
-    return Role(text)
-
-
-def _address(request: Request[Any, Any, Any]) -> str:
-    return client_address(request, request.app.state.trusted_proxies)
 
 
 def _user(user: User) -> UserBody:
