@@ -37,6 +37,13 @@ class UserNotFound(NotFound):
     message = "User not found"
 
 
+class ProfileNotFound(NotFound):
+    """Of somebody who may facilitate and has no facilitator profile, such as an admin."""
+
+    code = "profile_not_found"
+    message = "Facilitator profile not found"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """`token_version` grows whenever every token given out so far must stop working:

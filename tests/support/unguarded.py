@@ -19,7 +19,7 @@ from domain.users import UserId
 from infrastructure import container
 from infrastructure.database.places import GUARD, TAKE, PostgresPlaces
 from infrastructure.settings import load_settings
-from interfaces.http.app import create_litestar
+from interfaces.http.app import SHAPES, create_litestar
 from interfaces.http.edge import Edge
 
 _LOOK = f"SELECT FROM events WHERE id = $1 AND {GUARD.replace('$4', '$3')}"
@@ -42,7 +42,7 @@ def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
     places = NaivePlaces(parts.database, gateway="offline", take=_TAKE_ANYWAY)
     book_place = replace(parts.use_cases.book_place, places=places)
-    return Edge(create_litestar(replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))))
+    return Edge(create_litestar(replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))), SHAPES)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ class EventView:
     rating: float | None
     created_at: datetime
 
+    @property
+    def available(self) -> int:
+        """Places nobody has."""
+        return self.capacity - self.booked
+
 
 @dataclass(frozen=True, slots=True)
 class BookingView:
@@ -141,7 +146,7 @@ class ReviewReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """`revenue` is money received minus money given back, by currency."""
+    """`revenue` is money received minus money given back, by currency; that of most payments comes first."""
 
     total_sessions: int
     active_sessions: int

@@ -186,7 +186,7 @@ class PostgresFacilitatorReader:
             self._database,
             """WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
             money AS (
-                SELECT p.currency, sum(p.amount) AS amount
+                SELECT p.currency, sum(p.amount) AS amount, count(*) AS payments
                 FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
                 WHERE e.facilitator_id = $1 AND p.status = 'completed' GROUP BY p.currency
             )
@@ -195,7 +195,8 @@ class PostgresFacilitatorReader:
                    (SELECT count(*) FROM own WHERE status = 'active' AND starts_at > $2) AS upcoming_sessions,
                    (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
                     WHERE e.facilitator_id = $1 AND b.status <> 'cancelled') AS total_bookings,
-                   (SELECT coalesce(jsonb_object_agg(currency, amount::text), '{}') FROM money) AS revenue""",
+                   (SELECT coalesce(json_object_agg(currency, amount::text ORDER BY payments DESC, currency), '{}')
+                    FROM money) AS revenue""",
             facilitator_id,
             now,
         )

@@ -9,6 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from application.accounts import Actor
 from application.events import OnlyFacilitatorsCreate
 from domain.errors import Forbidden, Unauthenticated
+from domain.users import ProfileNotFound
 
 public = {"public": True}
 
@@ -38,6 +39,13 @@ async def event_creators(connection: Connection, handler: BaseRouteHandler) -> N
     await signed_in(connection, handler)
     if not connection.scope["user"].user.can_facilitate:
         raise OnlyFacilitatorsCreate
+
+
+async def profiled_facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Facilitators who have a profile."""
+    await facilitators(connection, handler)
+    if not await connection.app.state.use_cases.facilitator_reader.has_profile(connection.scope["user"].user.id):
+        raise ProfileNotFound
 
 
 def actor(request: Request[Any, Any, Any]) -> Actor:

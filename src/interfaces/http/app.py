@@ -17,11 +17,11 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import health, service
+from interfaces.http import classic, health, meeting, service, sessions
 from interfaces.http.actor import actor
 from interfaces.http.core import accounts, bookings, events, facilitator, reviews
 from interfaces.http.edge import MAX_BODY, Edge
-from interfaces.http.errors import handle
+from interfaces.http.errors import Shapes, handle
 from interfaces.http.methods import tell_methods
 
 ROUTES: list[Any] = [
@@ -32,15 +32,20 @@ ROUTES: list[Any] = [
     *bookings.ROUTES,
     *facilitator.ROUTES,
     *reviews.ROUTES,
+    *classic.ROUTES,
+    *sessions.ROUTES,
+    *meeting.ROUTES,
     *service.ROUTES,
 ]
+
+SHAPES = Shapes({**classic.SHAPES, **sessions.SHAPES})
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
     """What uvicorn serves."""
     settings = settings or load_settings(os.environ)
     configure_logging(settings.log_level)
-    return Edge(create_litestar(container.build(settings)))
+    return Edge(create_litestar(container.build(settings)), SHAPES)
 
 
 def create_litestar(parts: container.Container) -> Litestar:
@@ -63,10 +68,13 @@ def create_litestar(parts: container.Container) -> Litestar:
             {
                 "use_cases": parts.use_cases,
                 "trusted_proxies": settings.trusted_proxies,
+                "shapes": SHAPES,
                 "service_token": settings.backend_service_token,
             }
         ),
-        cors_config=CORSConfig(allow_origins=list(settings.cors_allowed_origins)),
+        cors_config=CORSConfig(
+            allow_origins=list(settings.cors_allowed_origins), expose_headers=["Link", "Retry-After", "X-Request-ID"]
+        ),
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(
             title="Convene", version="0.1.0", path="/docs", render_plugins=[JsonRenderPlugin(path="/openapi.json")]

@@ -15,7 +15,7 @@ import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from interfaces.http.errors import Refusal, body_of, framework_refusal
+from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal
 
 _log = structlog.get_logger()
 
@@ -43,8 +43,9 @@ class _Refused(Exception):
 class Edge:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, shapes: Shapes) -> None:
         self._app = app
+        self._shapes = shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -65,7 +66,7 @@ class Edge:
             asked = {**scope, "method": HttpMethod.GET} if scope["method"] == "HEAD" else scope
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
-            await answer.refuse(refused.refusal)
+            await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
         finally:
             _log.info(
                 "request",
@@ -94,8 +95,8 @@ class _Answer:
             message["headers"] = headers
         await self._send(message)
 
-    async def refuse(self, refusal: Refusal) -> None:
-        body = msgspec.json.encode(body_of(refusal, self._request_id))
+    async def refuse(self, refusal: Refusal, shape: Shape) -> None:
+        body = msgspec.json.encode(body_of(refusal, shape, self._request_id))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})

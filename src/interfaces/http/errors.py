@@ -1,10 +1,12 @@
-"""Every refusal as an HTTP answer: the numbers belong to the edge, the sentences to the domain.
+"""Every refusal as an HTTP answer: the numbers belong to the edge, the sentences to the domain, the shape to the
+contract whose path was asked.
 
-Contracts B, C and D: `{"error": "<sentence>"}`, with `details` by field under "Validation error". Every body also
-carries the stable `code` and the `request_id`.
+Contracts B and D, and paths nobody owns: `{"error": "<sentence>"}`, with `details` by field under "Validation error".
+Every body, whatever its contract, also carries the stable `code` and the `request_id`.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -48,6 +50,29 @@ class Refusal:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+Body = dict[str, Any]
+Shape = Callable[[Refusal], Body]
+"""How a contract words a refusal."""
+
+
+def core_shape(refusal: Refusal) -> Body:
+    body: Body = {"error": refusal.sentence}
+    if refusal.status == 500:
+        body["message"] = "Something went wrong"
+    return body
+
+
+class Shapes:
+    """Which shape a path's errors have: that of the longest prefix it lies under."""
+
+    def __init__(self, owned: Mapping[str, Shape]) -> None:
+        self._owned = sorted(owned.items(), key=lambda item: len(item[0]), reverse=True)
+
+    def of(self, path: str) -> Shape:
+        within = path.rstrip("/") + "/"
+        return next((shape for prefix, shape in self._owned if within.startswith(f"{prefix}/")), core_shape)
+
+
 # What the framework itself refuses, in the contract's words.
 FRAMEWORK = {
     400: ("bad_request", "Malformed request"),
@@ -79,26 +104,31 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(500, "internal_error", "Internal server error")
 
 
-def body_of(refusal: Refusal, request_id: str | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"error": refusal.sentence, "code": refusal.code, "request_id": request_id}
-    if refusal.details is not None:
-        body["details"] = refusal.details
-    if refusal.status == 500:
-        body["message"] = "Something went wrong"
-    return body
+def body_of(refusal: Refusal, shape: Shape, request_id: str | None) -> Body:
+    details = {} if refusal.details is None else {"details": refusal.details}
+    return details | shape(refusal) | {"code": refusal.code, "request_id": request_id}
 
 
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+def answer_errors_in(shape: Shape, request: Request[Any, Any, Any]) -> None:
+    """For a handler that learns from the body whose request it is: its errors take this shape, not the path's."""
+    request.scope["state"][_CHOSEN] = shape
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     """Litestar's handler for every exception."""
     refusal = refusal_of(error)
     if refusal.status == 500:
         _log.error("request.failed", path=request.url.path, exc_info=error)
+    shape = request.scope["state"].get(_CHOSEN) or request.app.state.shapes.of(request.scope["path"])
     return Response(
-        body_of(refusal, structlog.contextvars.get_contextvars().get("request_id")),
+        body_of(refusal, shape, structlog.contextvars.get_contextvars().get("request_id")),
         status_code=refusal.status,
         headers=refusal.headers,
         media_type=MediaType.JSON,
     )
+
+
+_CHOSEN = "error_shape"
 
 
 def _status(error: DomainError) -> int:
@@ -115,6 +145,7 @@ def _headers(error: DomainError) -> dict[str, str]:
             return {}
 
 
+MISSING_FIELD = "Missing required field"
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECASE)
 _NO_BODY = "'data'"
 """Litestar's words for a body that is not there: the name of the parameter that waits for it."""
@@ -128,7 +159,7 @@ def _validation_details(error: ValidationException) -> dict[str, str]:
         key = str(item.get("key", "body")) if isinstance(item, dict) else "body"
         missing = _MISSING.search(message)
         if missing:
-            details[missing["field"]] = "Missing required field"
+            details[missing["field"]] = MISSING_FIELD
         elif message == _NO_BODY:
             details["body"] = "Is missing"
         else:

@@ -1,23 +1,29 @@
 """Types and readings that every contract shares at the edge."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
-from msgspec import Meta
+from litestar import Request, Response
+from msgspec import UNSET, Meta, UnsetType
 
-from application.ports.readers import MAX_PAGE, PageRequest
+from application.ports.readers import MAX_PAGE, Page, PageRequest
 from domain.errors import Invalid, NotFound
+from domain.events import EventType
 from domain.money import exponent
 from domain.times import as_utc
+from domain.users import SELF_ASSIGNABLE_ROLES, Role
 
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""
 
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
-Id = TypeVar("Id")
+T = TypeVar("T")
+View = TypeVar("View")
 
 
 def path_id(text: str, not_found: type[NotFound]) -> int:
@@ -49,6 +55,34 @@ def page_request(limit: str | None, cursor: str | None) -> PageRequest:
         return PageRequest(after=cursor)
     size = query_id("limit", limit)
     return PageRequest(limit=min(size or MAX_PAGE, MAX_PAGE), after=cursor)
+
+
+def array_page(request: Request[Any, Any, Any], page: Page[View], present: Callable[[View], T]) -> Response[list[T]]:
+    """A page whose body is a bare array: the way to the next one stands in a `Link` header (RFC 8288)."""
+    headers = {}
+    if page.next is not None:
+        following = urlencode({**request.query_params, "cursor": page.next})
+        headers["Link"] = f'<{request.scope["path"]}?{following}>; rel="next"'
+    return Response([present(item) for item in page.items], headers=headers)
+
+
+def kept(given: T | UnsetType, present: T) -> T:
+    """A field of a partial update: what was not given stays."""
+    return present if given is UNSET else given
+
+
+def event_type(field: str, text: str) -> EventType:
+    try:
+        return EventType(text)
+    except ValueError:
+        raise Invalid({field: "Must be session, workshop or retreat"}) from None
+
+
+def self_assigned_role(text: str) -> Role:
+    """The role somebody registers with; nobody makes themselves an admin."""
+    if text not in {role.value for role in SELF_ASSIGNABLE_ROLES}:
+        raise Invalid({"role": "Must be user or facilitator"})
+    return Role(text)
 
 
 def number(amount: Decimal, currency: str) -> float:

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -14,20 +14,18 @@ from application.events import CreateEvent, DeleteEvent, UpdateEvent
 from application.ports.readers import EventFilter, EventReader, EventView
 from application.ports.system import Clock
 from domain.errors import Invalid
-from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.events import EventId, EventNotFound, EventPlan, EventStatus
 from domain.money import Money
 from domain.reviews import BEST_RATING
 from domain.times import Interval
 from domain.users import UserId
 from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
-from interfaces.http.schemas import number, page_request, path_id, query_flag, query_id, whole_seconds
+from interfaces.http.schemas import event_type, kept, number, page_request, path_id, query_flag, query_id, whole_seconds
 
 TAGS = ["Events"]
 
 _RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
-
-T = TypeVar("T")
 
 
 class FacilitatorBody(Struct):
@@ -155,7 +153,7 @@ async def add_event(
         interval=Interval(data.start_datetime, data.end_datetime),
         capacity=data.max_participants,
         price=Money(data.price, data.currency or default_currency),
-        event_type=_type(data.event_type),
+        event_type=event_type("event_type", data.event_type),
         description=data.description,
         category=data.category,
         location=data.location,
@@ -210,13 +208,6 @@ def _id(text: str) -> EventId:
     return EventId(path_id(text, EventNotFound))
 
 
-def _type(text: str) -> EventType:
-    try:
-        return EventType(text)
-    except ValueError:
-        raise Invalid({"event_type": "Must be session, workshop or retreat"}) from None
-
-
 def _least_rating(text: str | None) -> Decimal | None:
     if text is None:
         return None
@@ -226,21 +217,17 @@ def _least_rating(text: str | None) -> Decimal | None:
 
 
 def _changed(plan: EventPlan, change: EventChange) -> EventPlan:
-    price = _kept(change.price, plan.price.amount)
+    price = kept(change.price, plan.price.amount)
     return EventPlan(
-        title=_kept(change.title, plan.title),
+        title=kept(change.title, plan.title),
         interval=Interval(
-            _kept(change.start_datetime, plan.interval.starts_at), _kept(change.end_datetime, plan.interval.ends_at)
+            kept(change.start_datetime, plan.interval.starts_at), kept(change.end_datetime, plan.interval.ends_at)
         ),
-        capacity=_kept(change.max_participants, plan.capacity),
-        price=Money(price, _kept(change.currency, plan.price.currency)),
-        event_type=plan.event_type if change.event_type is UNSET else _type(change.event_type),
-        description=_kept(change.description, plan.description),
-        category=_kept(change.category, plan.category),
-        location=_kept(change.location, plan.location),
-        virtual_link=_kept(change.virtual_link, plan.virtual_link),
+        capacity=kept(change.max_participants, plan.capacity),
+        price=Money(price, kept(change.currency, plan.price.currency)),
+        event_type=plan.event_type if change.event_type is UNSET else event_type("event_type", change.event_type),
+        description=kept(change.description, plan.description),
+        category=kept(change.category, plan.category),
+        location=kept(change.location, plan.location),
+        virtual_link=kept(change.virtual_link, plan.virtual_link),
     )
-
-
-def _kept(given: T | UnsetType, present: T) -> T:
-    return present if given is UNSET else given

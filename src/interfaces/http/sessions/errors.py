@@ -1,0 +1,50 @@
+"""Contract C's errors: `{"error": "<sentence>"}`, in its own words: an event is a session here."""
+
+from domain.bookings import BookingOver
+from domain.events import (
+    AlreadyBooked,
+    EventCancelled,
+    EventFull,
+    EventNotFound,
+    EventStarted,
+    NotYourEvent,
+)
+from domain.users import EmailTaken
+from interfaces.http.errors import MISSING_FIELD, Body, Refusal
+
+SENTENCES = {
+    EmailTaken.code: "Email already registered",
+    EventNotFound.code: "Session not found",
+    NotYourEvent.code: "Unauthorized",
+    EventFull.code: "Session is fully booked",
+    AlreadyBooked.code: "You have already booked this session",
+    EventCancelled.code: "Session is cancelled",
+    EventStarted.code: "Session has already started",
+    BookingOver.code: "The session has already started",
+}
+BOOKING_SENTENCES = {EventCancelled.code: "Session not available", EventStarted.code: "Session not available"}
+MISSING_FIELDS = "Missing required fields"
+
+FIELDS = {
+    "event_type": "session_type",
+    "start_datetime": "start_time",
+    "end_datetime": "end_time",
+    "max_participants": "capacity",
+}
+"""The domain's names of fields, where contract C has others."""
+
+
+def shape(refusal: Refusal) -> Body:
+    body: Body = {"error": SENTENCES.get(refusal.code, refusal.sentence)}
+    if refusal.details:
+        if set(refusal.details.values()) == {MISSING_FIELD}:
+            body["error"] = MISSING_FIELDS
+        body["details"] = {FIELDS.get(field, field): why for field, why in refusal.details.items()}
+    return body
+
+
+def booking_shape(refusal: Refusal) -> Body:
+    """For `POST /api/bookings`, where contract A's field `message` is there too."""
+    body = shape(refusal)
+    sentence = BOOKING_SENTENCES.get(refusal.code, body["error"])
+    return body | {"error": sentence, "message": sentence}

@@ -1,0 +1,62 @@
+"""Contract C: Google login for clients that got an ID token on their own.
+
+The documented body alone would let anybody log in as anybody, so `id_token` has to prove what it says.
+"""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, post
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from application.google import SignInWithGoogleToken
+from interfaces.emails import email_address
+from interfaces.http.actor import public
+from interfaces.http.addresses import client_address
+from interfaces.http.injection import Given
+
+
+class GoogleCredentials(Struct):
+    """`google_id` and `email` as they stand in the token."""
+
+    google_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    email: str
+    name: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    id_token: Annotated[str, Meta(min_length=1)]
+
+
+class GoogleUserOfC(Struct):
+    id: int
+    uuid: UUID
+    email: str
+    name: str
+    role: str
+
+
+class GoogleLoginOfC(Struct):
+    access_token: str
+    user: GoogleUserOfC
+
+
+@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=["Sessions API"], status_code=200, opt=public)
+async def sign_in_with_token(
+    data: JSONBody[GoogleCredentials],
+    request: Request[Any, Any, Any],
+    sign_in_with_google_token: Given[SignInWithGoogleToken],
+) -> GoogleLoginOfC:
+    logged_in = await sign_in_with_google_token(
+        id_token=data.id_token,
+        google_id=data.google_id,
+        email=email_address(data.email),
+        name=data.name,
+        address=client_address(request),
+    )
+    user = logged_in.user
+    return GoogleLoginOfC(
+        access_token=logged_in.access_token,
+        user=GoogleUserOfC(id=user.id, uuid=user.uuid, email=user.email, name=user.name, role=user.role),
+    )
+
+
+ROUTES = [sign_in_with_token]
