@@ -1,0 +1,318 @@
+"""Whatever arrives, the answer is the contract's 4xx with a sentence: never a 5xx, never a traceback.
+
+Every write route of contract B takes every bad body.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.support.people import PASSWORD, Person, event
+
+JSON = {"Content-Type": "application/json"}
+WRITES: dict[str, tuple[str, dict[str, Any]]] = {
+    "register": ("POST /auth/register", {"email": "new@example.com", "password": PASSWORD, "name": "New"}),
+    "log in": ("POST /auth/login", {"email": "new@example.com", "password": PASSWORD}),
+    "log out": ("POST /auth/logout", {"everywhere": False}),
+    "change password": ("POST /auth/password", {"current_password": PASSWORD, "new_password": PASSWORD}),
+    "change profile": ("PUT /profile", {"name": "New"}),
+    "create event": ("POST /events", event()),
+    "change event": ("PUT /events/{event}", {"title": "New"}),
+    "book": ("POST /bookings", {"event_id": 1, "notes": "x"}),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route that takes a body, and a body it would take."""
+
+    method: str
+    path: str
+    body: dict[str, Any]
+
+    def with_fragment(self, fragment: bytes, field: str = "unheard_of") -> bytes:
+        others = {name: value for name, value in self.body.items() if name != field}
+        return json.dumps(others).encode()[:-1] + (b", " if others else b"") + f'"{field}": '.encode() + fragment + b"}"
+
+    async def send(self, who: Person, body: Any, headers: dict[str, str] = JSON) -> httpx.Response:
+        return await who.api.request(self.method, self.path, content=body, headers=who.headers | headers)
+
+
+@pytest.fixture(scope="module")
+async def created(john: Person) -> dict[str, Any]:
+    return await john.creates_event()
+
+
+@pytest.fixture(params=WRITES)
+def route(request: pytest.FixtureRequest, created: dict[str, Any]) -> Route:
+    target, body = WRITES[request.param]
+    method, path = target.split()
+    return Route(method, path.format(event=created["id"]), body)
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
+    """The details of a refusal in the contract's shape."""
+    assert answer.status_code == status, answer.text
+    told = answer.json()
+    assert told["code"] == code
+    assert told["error"]
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "Traceback" not in answer.text
+    details: dict[str, str] = told.get("details", {})
+    return details
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"{", id="cut off"),
+        pytest.param(b"{'a': 1}", id="single quotes"),
+        pytest.param(b'{"a": 1,}', id="trailing comma"),
+        pytest.param(b"{} {}", id="two documents"),
+        pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
+        pytest.param(b"\x00", id="NUL"),
+        pytest.param(b"\xff\xfe{\x00}\x00", id="UTF-16"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b'"text"', id="string"),
+        pytest.param(b"1", id="number"),
+        pytest.param(b"[" * 1000 + b"]" * 1000, id="1,000 arrays"),
+        pytest.param(b"[" * 65536, id="65,536 open brackets"),
+        pytest.param(b'"' + b"\\" * 60000, id="60,000 backslashes"),
+        pytest.param(b'{"' * 20000, id="20,000 broken objects"),
+    ],
+)
+async def test_a_body_that_is_no_json_object_is_a_400(john: Person, route: Route, body: bytes) -> None:
+    if route.path == "/auth/logout" and body == b"null":
+        return  # its body is optional, and null is one way to leave it out
+    assert refused(await route.send(john, body), 400, "validation_error").keys() == {"body"}
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        pytest.param(b"[" * 1000 + b"]" * 1000, id="1,000 arrays"),
+        pytest.param(b'{"a":' * 1000 + b"1" + b"}" * 1000, id="1,000 objects"),
+        pytest.param(b"[" * 40 + b"]" * 40, id="40 arrays"),
+        pytest.param(b'"\xff"', id="invalid UTF-8"),
+        pytest.param(b'"\xed\xa0\x80"', id="surrogate in UTF-8"),
+        pytest.param(b'"\\ud800"', id="lone surrogate"),
+        pytest.param(b'"a\\u0000b"', id="escaped NUL"),
+        pytest.param(b'"a\\\\\\u0000b"', id="escaped NUL after a backslash"),
+        pytest.param(b'{"a\\u0000": 1}', id="NUL in a key"),
+        pytest.param(b'"a\x00b"', id="raw NUL"),
+        pytest.param(b"NaN", id="NaN"),
+        pytest.param(b"Infinity", id="Infinity"),
+        pytest.param(b"-Infinity", id="-Infinity"),
+        pytest.param(b"1e999999", id="1e999999"),
+        pytest.param(b"+1", id="+1"),
+        pytest.param(b"01", id="01"),
+        pytest.param(b"'x'", id="single quotes"),
+        pytest.param(b'"\\x41"', id="unknown escape"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False], ids=["known field", "unknown field"])
+async def test_nonsense_inside_a_body_is_a_400(john: Person, route: Route, fragment: bytes, known: bool) -> None:
+    field = next(iter(route.body)) if known else "unheard_of"
+    details = refused(await route.send(john, route.with_fragment(fragment, field)), 400, "validation_error")
+    assert details.keys() == {"body"}
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, -1, 2**63, -(2**63) - 1, 10**400, "\u202e", "", [], {}, [[1]]])
+async def test_a_value_of_another_type_is_never_a_5xx(john: Person, created: dict[str, Any], value: object) -> None:
+    for target, body in WRITES.values():
+        if target in {"POST /auth/logout", "POST /auth/password"}:
+            continue  # would end the login of the other tests where it is accepted
+        method, path = target.split()
+        for field in body:
+            answer = await john.api.request(
+                method, path.format(event=created["id"]), json=body | {field: value}, headers=john.headers
+            )
+            assert answer.status_code in {200, 201, 400, 401}, (target, field, answer.text)
+            if answer.status_code >= 400:
+                assert {"error", "code", "request_id"} <= answer.json().keys()
+
+
+async def test_depth_is_counted_outside_strings(john: Person) -> None:
+    body = event(description='[{"' * 500, title="back\\slash", unheard_of=[[[[{"a": "]]]]"}]]]])
+    assert (await john.post("/events", json=body)).status_code == 201
+
+
+async def test_a_backslash_before_u0000_is_no_nul(john: Person) -> None:
+    created = await john.creates_event(title="a\\u0000b")
+    assert created["title"] == "a\\u0000b"
+
+
+async def test_unknown_fields_are_ignored_and_the_last_of_two_counts(john: Person, created: dict[str, Any]) -> None:
+    body = b'{"title": "First", "unheard_of": {"a": [1, null, 1e300]}, "title": "Last"}'
+    answer = await john.api.put(f"/events/{created['id']}", content=body, headers=john.headers | JSON)
+    assert answer.json()["event"]["title"] == "Last"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data", "*/*"],
+)
+async def test_a_body_that_is_not_called_json_is_a_415(john: Person, route: Route, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    refused(await route.send(john, json.dumps(route.body).encode(), headers), 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "APPLICATION/JSON; charset=UTF-8", "application/vnd.api+json"]
+)
+async def test_json_by_its_other_names_is_taken(john: Person, content_type: str) -> None:
+    body = json.dumps(event()).encode()
+    answer = await john.api.post("/events", content=body, headers=john.headers | {"Content-Type": content_type})
+    assert answer.status_code == 201
+
+
+async def test_no_body_at_all_is_a_400(john: Person, route: Route) -> None:
+    if route.path == "/auth/logout":
+        return  # its body is optional
+    for headers in (JSON, {}):
+        assert refused(await route.send(john, b"", headers), 400, "validation_error") == {"body": "Is missing"}
+
+
+async def test_a_body_over_64_kib_is_a_413(john: Person, route: Route) -> None:
+    fits = route.with_fragment(b'"' + b"x" * 60000 + b'"')
+    padded = fits + b" " * (65536 + 1 - len(fits))
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(padded), 4096):
+            yield padded[start : start + 4096]
+
+    refused(await route.send(john, padded), 413, "body_too_large")
+    refused(await route.send(john, in_pieces()), 413, "body_too_large")
+
+
+async def test_a_body_of_64_kib_is_read_with_and_without_its_length(john: Person) -> None:
+    body = json.dumps(event()).encode()
+    padded = body + b" " * (65536 - len(body))
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(padded), 4096):
+            yield padded[start : start + 4096]
+
+    for content in (padded, in_pieces()):
+        answer = await john.api.post("/events", content=content, headers=john.headers | JSON)
+        assert answer.status_code == 201
+
+
+# Paths and methods
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nowhere", "/events/1/nothing", "/events/%00", "/%00", "/bookings/1/cancel/now", "/events/1%2F2", "/%FF"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_an_unknown_path_is_a_404(john: Person, method: str, path: str) -> None:
+    answer = await john.api.request(method, path, headers=john.headers)
+    refused(answer, 404, "not_found")
+    assert answer.json()["error"] == "Resource not found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PATCH", "/events", "GET, HEAD, OPTIONS, POST"),
+        ("DELETE", "/bookings/", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/events/1", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("GET", "/auth/login", "OPTIONS, POST"),
+        ("HEAD", "/auth/login", "OPTIONS, POST"),
+        ("POST", "/profile", "GET, HEAD, OPTIONS, PUT"),
+        ("POST", "/", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/events", "GET, HEAD, OPTIONS, POST"),
+    ],
+)
+async def test_another_method_is_a_405_that_names_the_right_ones(
+    john: Person, method: str, path: str, allowed: str
+) -> None:
+    answer = await john.api.request(method, path, headers=john.headers)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+    if method != "HEAD":
+        refused(answer, 405, "method_not_allowed")
+    told = await john.api.options(path)
+    assert (told.status_code, told.headers["allow"], told.content) == (204, allowed, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/events", "/profile", "/nowhere"])
+async def test_a_head_is_a_get_without_the_body(john: Person, path: str) -> None:
+    head = await john.api.head(path, headers=john.headers)
+    get = await john.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
+    assert head.content == b""
+
+
+# The edge of every answer
+
+
+@pytest.mark.parametrize("path", ["/", "/events", "/nowhere", "/profile", "/events/x"])
+async def test_every_answer_carries_its_id_and_safe_headers(shared_api: httpx.AsyncClient, path: str) -> None:
+    answer = await shared_api.get(path, headers={"X-Request-Id": "made-by-the-client.1"})
+    assert answer.headers["x-request-id"] == "made-by-the-client.1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "given", ["short", "x" * 65, "with space in it", "a\tbcdefghij", '{"inject": "log"}', "ünïcödé-id"]
+)
+async def test_a_request_id_that_is_none_is_replaced(shared_api: httpx.AsyncClient, given: str) -> None:
+    answer = await shared_api.get("/nowhere", headers={"X-Request-Id": given.encode()})
+    assert answer.headers["x-request-id"] != given
+    assert len(answer.json()["request_id"]) == 32
+
+
+async def test_other_origins_get_no_permission(shared_api: httpx.AsyncClient) -> None:
+    origin = {"Origin": "https://evil.example"}
+    assert "access-control-allow-origin" not in (await shared_api.get("/events", headers=origin)).headers
+    preflight = await shared_api.options("/events", headers=origin | {"Access-Control-Request-Method": "POST"})
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        pytest.param("POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", id="negative length"),
+        pytest.param("POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1_0\r\n\r\n", id="length with underscore"),
+        pytest.param("POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: " + "9" * 30 + "\r\n\r\n", id="huge length"),
+        pytest.param(
+            "POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\n{}", id="two lengths"
+        ),
+        pytest.param(
+            "POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="length and chunks",
+        ),
+        pytest.param("POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", id="broken chunk"),
+        pytest.param("GET /events HTTP/1.1\r\nHost: a b\r\n\r\n", id="broken host"),
+        pytest.param("GET /events?type=\x01 HTTP/1.1\r\nHost: x\r\n\r\n", id="control character in the query"),
+        pytest.param("FROBNICATE /events HTTP/1.1\r\nHost: x\r\n\r\n", id="unheard-of method"),
+    ],
+)
+async def test_a_broken_request_is_a_4xx(shared_api: httpx.AsyncClient, request_head: str) -> None:
+    reader, writer = await asyncio.open_connection(shared_api.base_url.host, shared_api.base_url.port)
+    writer.write(request_head.encode())
+    status_line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    assert status_line.startswith(b"HTTP/1.1 4"), status_line
+
+
+async def test_nothing_of_all_this_was_written(shared_database: asyncpg.Connection) -> None:
+    """Last in the file."""
+    assert await shared_database.fetchval("SELECT count(*) FROM users WHERE role = 'admin'") == 0
+    for text in ("users.name", "users.email", "events.title", "events.location"):
+        table, column = text.split(".")
+        assert await shared_database.fetchval(f"SELECT count(*) FROM {table} WHERE {column} ~ '[[:cntrl:]]'") == 0
