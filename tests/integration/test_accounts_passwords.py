@@ -1,0 +1,217 @@
+"""Which passwords are taken, and how many may be tried."""
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.http import serving
+from tests.support.people import PASSWORD, People, Person
+
+WRONG = "password124"
+
+
+async def register(api: httpx.AsyncClient, password: str, email: str | None = None) -> tuple[httpx.Response, str]:
+    email = email or f"{uuid4().hex}@example.com"
+    body = {"email": email, "password": password, "name": "Ada Lovelace"}
+    return await api.post("/auth/register", json=body), email
+
+
+async def log_in(api: httpx.AsyncClient, email: str, password: str) -> httpx.Response:
+    return await api.post("/auth/login", json={"email": email, "password": password})
+
+
+# Which are taken
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "eight888",
+        "p" * 128,
+        "        ",
+        "pass word with spaces ",
+        "пароль-пароль",
+        "🐎🔋📎✅🐎🔋📎✅",
+        "a\tb\nc\rd\x1be",
+    ],
+)
+async def test_any_eight_to_128_characters_are_a_password(shared_api: httpx.AsyncClient, password: str) -> None:
+    answer, email = await register(shared_api, password)
+    assert answer.status_code == 201
+    assert (await log_in(shared_api, email, password)).status_code == 200
+    assert (await log_in(shared_api, email, password[:-1])).status_code == 401
+    assert (await log_in(shared_api, email, password + "x")).status_code == 401
+    assert (await log_in(shared_api, email, password.swapcase() + "!")).status_code == 401
+
+
+@pytest.mark.parametrize("password", ["", "seven77", "p" * 129, "p" * 60_000, "e\u0301" * 7, "\ufdfa" * 20])
+async def test_no_others_are(shared_api: httpx.AsyncClient, password: str) -> None:
+    """The last two have 14 and 20 characters; after NFKC 7 and 360."""
+    answer, _ = await register(shared_api, password)
+    assert answer.status_code == 400
+    assert answer.json()["details"].keys() == {"password"}
+
+
+async def test_a_megabyte_of_password_is_not_read(shared_api: httpx.AsyncClient) -> None:
+    answer, email = await register(shared_api, "p" * 2**20)
+    assert answer.status_code == 413
+    assert (await log_in(shared_api, email, "p" * 2**20)).status_code == 413
+    assert (await log_in(shared_api, email, "p" * 60_000)).status_code == 401
+
+
+async def test_one_password_typed_on_two_keyboards_is_one(shared_api: httpx.AsyncClient) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "crème brûlée") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for registered, typed in ((composed, decomposed), (decomposed, composed), ("ﬁve-ﬁngers", "five-fingers")):
+        _, email = await register(shared_api, registered)
+        assert (await log_in(shared_api, email, typed)).status_code == 200
+
+
+async def test_a_strict_policy_wants_15_characters_that_are_not_guessed(make_settings: Callable[..., Settings]) -> None:
+    app = create_app(make_settings(password_policy="strict"))
+    async with serving(app) as address, httpx.AsyncClient(base_url=address) as api:
+        for weak in (
+            PASSWORD,
+            "p" * 15,
+            "passwordpassword1",
+            "qwertyuiop123456",
+            "ada lovelace 123",
+            "abcabcabcabcabcabc",
+        ):
+            answer, _ = await register(api, weak)
+            assert (answer.status_code, answer.json()["details"].keys()) == (400, {"password"})
+        answer, email = await register(api, "violin-harbour-ostrich")
+        assert answer.status_code == 201
+        tokens = (await log_in(api, email, "violin-harbour-ostrich")).json()
+        headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        change = {"current_password": "violin-harbour-ostrich", "new_password": PASSWORD}
+        assert (await api.post("/auth/password", json=change, headers=headers)).status_code == 400
+
+
+# How many may be tried
+
+
+@pytest.fixture
+async def empty_redis(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushall()
+
+
+@pytest.fixture
+async def throttled(empty_redis: None, make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(make_settings(rate_limit_enabled="true"))
+    async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
+        yield client
+
+
+def is_throttled(answer: httpx.Response) -> bool:
+    if answer.status_code != 429:
+        return False
+    assert 0 < int(answer.headers["retry-after"]) <= 3600
+    assert answer.json()["code"] == "too_many_requests"
+    assert answer.json()["error"] == "Too many attempts. Please wait and try again"
+    return True
+
+
+async def test_ten_wrong_passwords_an_hour_are_listened_to(throttled: httpx.AsyncClient) -> None:
+    person, other = await People(throttled).user(), await People(throttled).user()
+    for _ in range(10):
+        assert (await log_in(throttled, person.email, WRONG)).status_code == 401
+    assert is_throttled(await log_in(throttled, person.email, WRONG))
+    assert is_throttled(await log_in(throttled, person.email.upper(), PASSWORD))
+    assert (await log_in(throttled, other.email, PASSWORD)).status_code == 200
+    assert (await person.get("/profile")).status_code == 200
+
+
+async def test_successful_logins_do_not_count(throttled: httpx.AsyncClient) -> None:
+    person = await People(throttled).user()
+    for _ in range(9):
+        assert (await log_in(throttled, person.email, WRONG)).status_code == 401
+    for _ in range(12):
+        assert (await log_in(throttled, person.email, PASSWORD)).status_code == 200
+    assert (await log_in(throttled, person.email, WRONG)).status_code == 401
+    assert is_throttled(await log_in(throttled, person.email, WRONG))
+
+
+async def test_an_account_that_does_not_exist_is_throttled_alike(throttled: httpx.AsyncClient) -> None:
+    for _ in range(10):
+        assert (await log_in(throttled, "nobody@example.com", WRONG)).status_code == 401
+    assert is_throttled(await log_in(throttled, "nobody@example.com", WRONG))
+
+
+async def test_the_present_password_cannot_be_guessed_through_changing_it(throttled: httpx.AsyncClient) -> None:
+    person = await People(throttled).user()
+    change = {"current_password": WRONG, "new_password": "another password"}
+    for _ in range(10):
+        assert (await person.post("/auth/password", change)).status_code == 401
+    assert is_throttled(await person.post("/auth/password", change | {"current_password": PASSWORD}))
+
+
+async def test_registrations_of_one_e_mail_are_limited(throttled: httpx.AsyncClient) -> None:
+    _, email = await register(throttled, PASSWORD)
+    for _ in range(9):
+        assert (await register(throttled, PASSWORD, email))[0].status_code == 400
+    assert is_throttled((await register(throttled, PASSWORD, email))[0])
+
+
+async def addresses_counted(redis_url: str, api: httpx.AsyncClient, *forwarded: str) -> int:
+    """How many network addresses the limiter has seen after an attempt with each of these headers."""
+    for header in forwarded:
+        credentials = {"email": "nobody@example.com", "password": WRONG}
+        await api.post("/auth/login", json=credentials, headers={"X-Forwarded-For": header})
+    async with Redis.from_url(redis_url) as redis:
+        return len([key async for key in redis.scan_iter(match="limit:login-address:*")])
+
+
+async def test_a_forwarded_address_does_not_make_a_new_client(throttled: httpx.AsyncClient, redis_url: str) -> None:
+    assert await addresses_counted(redis_url, throttled, "198.51.100.1", "198.51.100.2", "nonsense") == 1
+
+
+async def test_behind_a_trusted_proxy_the_address_it_saw_counts(
+    empty_redis: None, redis_url: str, make_settings: Callable[..., Settings]
+) -> None:
+    app = create_app(make_settings(rate_limit_enabled="true", trusted_proxies="127.0.0.0/8,10.0.0.0/8"))
+    async with serving(app) as address, httpx.AsyncClient(base_url=address) as api:
+        spoofed = ("203.0.113.1, 198.51.100.1", "203.0.113.2, 198.51.100.1, 10.0.0.7", "x, 198.51.100.1")
+        assert await addresses_counted(redis_url, api, *spoofed) == 1
+        assert await addresses_counted(redis_url, api, "198.51.100.2", "2001:db8::1") == 3
+
+
+async def test_sixty_guesses_at_once_over_two_processes_let_ten_through(
+    empty_redis: None, make_settings: Callable[..., Settings]
+) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=await stack.enter_async_context(
+                        serving(create_app(make_settings(rate_limit_enabled="true")))
+                    ),
+                    timeout=60,
+                )
+            )
+            for _ in range(2)
+        ]
+        person = await People(clients[0]).user()
+        answers = await asyncio.gather(*(log_in(clients[n % 2], person.email, WRONG) for n in range(60)))
+    assert sum(answer.status_code == 401 for answer in answers) == 10
+    assert sum(is_throttled(answer) for answer in answers) == 50
+
+
+async def test_without_redis_each_process_still_has_a_limit(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(rate_limit_enabled="true", redis_url="unix:///nowhere/redis.sock")
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+        person: Person = await People(api).user()
+        answers = [await log_in(api, person.email, WRONG) for _ in range(12)]
+        assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
+        assert is_throttled(answers[-1])
+        event = await (await People(api).facilitator()).creates_event()
+        assert (await person.books(event["id"]))["status"] == "confirmed"
