@@ -1,0 +1,149 @@
+"""Google login: from a browser sent to Google, or an ID token that a client got there, to a login here."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.accounts import LoggedIn, StartLogin
+from application.oauth import OAuthAttempts, Started
+from application.ports.identity import GoogleAccounts
+from application.ports.persistence import OpenUnitOfWork, UnitOfWork
+from application.ports.security import Limit, RateLimiter
+from application.ports.system import Clock
+from domain.errors import Invalid, Unavailable
+from domain.identities import (
+    AccountDeactivated,
+    EmailNotShared,
+    GoogleAccountTaken,
+    GoogleAway,
+    GoogleIdentity,
+    GoogleNotConfigured,
+    SignInDenied,
+    SignInRefused,
+    display_name,
+    linked,
+    proves_owner,
+    returning,
+)
+from domain.users import EmailTaken, User
+
+STARTS_PER_ADDRESS = Limit("google-start-address", times=300, per=timedelta(hours=1))
+TOKENS_PER_ADDRESS = Limit("google-token-address", times=300, per=timedelta(hours=1))
+TRIES = 3
+MAX_CODE = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class SignInWithGoogle:
+    """Logs in whoever a verified identity is about.
+
+    - The account is found by Google's `sub`, which never changes.
+    - Else the account of the e-mail address is linked, if Google has verified the address. Where nobody had proven it
+      here, the password that was set and every login die with the link.
+    - Else a new account of role `user`, without a password.
+    - A deactivated account stays closed.
+    """
+
+    open_work: OpenUnitOfWork
+    start_login: StartLogin
+    clock: Clock
+
+    async def __call__(self, identity: GoogleIdentity, *, name: str | None = None) -> LoggedIn:
+        """`name` is for a new account, where Google does not tell one."""
+        for _ in range(TRIES):
+            try:
+                async with self.open_work() as work:
+                    user = await self._account(work, identity, name)
+                    logged_in = await self.start_login(work, user)
+                    await work.commit()
+                    return logged_in
+            except (EmailTaken, GoogleAccountTaken):
+                continue  # another first sign-in of the same person was faster: its account is there now
+        raise Unavailable
+
+    async def _account(self, work: UnitOfWork, identity: GoogleIdentity, name: str | None) -> User:
+        user = await work.users.find_by_google_id(identity.subject)
+        if user is not None:
+            return await self._let_in(work, user, returning(user, identity))
+        if identity.email is None:
+            raise EmailNotShared
+        credentials = await work.users.find_credentials(identity.email)
+        if credentials is not None:
+            user = await work.users.get_locked(credentials.user.id)
+            return await self._let_in(work, user, linked(user, identity), take_over=proves_owner(user, identity))
+        shown = display_name(identity.name, name, identity.email.partition("@")[0])
+        return await work.users.add_from_google(identity, email=identity.email, name=shown, now=self.clock.now())
+
+    async def _let_in(self, work: UnitOfWork, user: User, changed: User, *, take_over: bool = False) -> User:
+        if not user.is_active:
+            raise AccountDeactivated
+        if take_over:
+            await work.users.set_password(user.id, None)
+            await work.logins.end_all(user.id, self.clock.now(), reason="address proven by its owner with Google")
+        if changed != user:
+            await work.users.save(changed)
+        return changed
+
+
+@dataclass(frozen=True, slots=True)
+class StartGoogleSignIn:
+    """Begins an attempt; answers where to send the browser and what it must bring back."""
+
+    google: GoogleAccounts | None
+    attempts: OAuthAttempts
+    limiter: RateLimiter
+
+    async def __call__(self, *, address: str) -> tuple[str, Started]:
+        if self.google is None:
+            raise GoogleNotConfigured
+        await self.limiter.take(STARTS_PER_ADDRESS, address)
+        started = self.attempts.new()
+        url = await self.google.consent_url(state=started.state, nonce=started.nonce, verifier=started.verifier)
+        await self.attempts.keep(started)
+        return url, started
+
+
+@dataclass(frozen=True, slots=True)
+class FinishGoogleSignIn:
+    """Takes what Google sent the browser back with. The attempt is used up, whatever comes of it."""
+
+    google: GoogleAccounts | None
+    attempts: OAuthAttempts
+    sign_in: SignInWithGoogle
+
+    async def __call__(
+        self, *, state: str | None, browser: str | None, code: str | None, error: str | None
+    ) -> LoggedIn:
+        if self.google is None:
+            raise GoogleNotConfigured
+        if error == "access_denied" and not state:
+            raise SignInDenied  # without a state there is no attempt to use up, and nothing is given away
+        attempt = await self.attempts.take(state=state, browser=browser)
+        if error == "access_denied":
+            raise SignInDenied
+        if error in {"server_error", "temporarily_unavailable"}:
+            raise GoogleAway
+        if error or not code or len(code) > MAX_CODE:
+            raise SignInRefused
+        return await self.sign_in(await self.google.redeem(code, nonce=attempt.nonce, verifier=attempt.verifier))
+
+
+@dataclass(frozen=True, slots=True)
+class SignInWithGoogleToken:
+    """For clients that sign in with Google on their own: the ID token they got proves what they claim."""
+
+    google: GoogleAccounts | None
+    sign_in: SignInWithGoogle
+    limiter: RateLimiter
+
+    async def __call__(self, *, id_token: str, google_id: str, email: str, name: str, address: str) -> LoggedIn:
+        if self.google is None:
+            raise GoogleNotConfigured
+        await self.limiter.take(TOKENS_PER_ADDRESS, address)
+        identity = await self.google.verify(id_token)
+        if identity.subject != google_id:
+            raise Invalid({"google_id": "Is not the one of the id_token"})
+        if identity.email != email:
+            raise Invalid({"email": "Is not the one of the id_token"})
+        logged_in = await self.sign_in(identity, name=name)
+        await self.limiter.give_back(TOKENS_PER_ADDRESS, address)
+        return logged_in

@@ -1,0 +1,65 @@
+"""The part of every authorization code flow that is ours: one attempt, of one browser, finished once, in time."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.ports.identity import Attempt, Attempts
+from application.ports.system import Clock
+from domain.errors import Conflict
+
+ATTEMPT_LIFETIME = timedelta(minutes=10)
+
+
+class AttemptUnknown(Conflict):
+    code = "sign_in_unknown"
+    message = (
+        "This sign-in was not started in this browser, has been used already or is older than 10 minutes. "
+        "Please start again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What goes out: `state`, `nonce` and the challenge of `verifier` with the browser, `browser` into its cookie."""
+
+    state: str
+    browser: str
+    nonce: str
+    verifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthAttempts:
+    """Secrets of 256 bits each; what the browser holds is stored as a fingerprint, so that reading the table does not
+    help to finish somebody's attempt. The browser's own secret keeps an attacker from finishing their sign-in in a
+    victim's browser (RFC 9700, 4.7)."""
+
+    attempts: Attempts
+    clock: Clock
+
+    @staticmethod
+    def new() -> Started:
+        return Started(*(secrets.token_urlsafe(32) for _ in range(4)))
+
+    async def keep(self, started: Started) -> None:
+        now = self.clock.now()
+        attempt = Attempt(
+            fingerprint(started.state), fingerprint(started.browser), started.nonce, started.verifier, now
+        )
+        await self.attempts.keep(attempt, forget_before=now - ATTEMPT_LIFETIME)
+
+    async def take(self, *, state: str | None, browser: str | None) -> Attempt:
+        """Raises `AttemptUnknown`."""
+        if not state or not browser:
+            raise AttemptUnknown
+        not_before = self.clock.now() - ATTEMPT_LIFETIME
+        attempt = await self.attempts.take(fingerprint(state), fingerprint(browser), not_before=not_before)
+        if attempt is None:
+            raise AttemptUnknown
+        return attempt
+
+
+def fingerprint(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

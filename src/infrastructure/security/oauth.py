@@ -1,0 +1,239 @@
+"""OAuth 2.0 as a client: discovery, PKCE, the authorization request and the exchange of its code.
+
+Nothing here knows who signs in, or with whom.
+"""
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+import msgspec
+import structlog
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
+
+MOST_OF_AN_ANSWER = 256 * 1024
+"""Bytes. Google's longest answer, its keys, has some 2 KiB."""
+WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+class ProviderAway(Exception):
+    """No answer in time, one that is no success, or one that is not what the protocol asks for."""
+
+
+class CodeRefused(Exception):
+    """The provider does not take this code: it is wrong, used or too old, or another client's."""
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What we need of OpenID Connect Discovery 1.0, section 3."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+
+
+class Grant(msgspec.Struct, frozen=True):
+    access_token: str
+    id_token: str | None = None
+    refresh_token: str | None = None
+    expires_in: int | None = None
+    scope: str | None = None
+
+    def __repr__(self) -> str:
+        return "Grant(***)"
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str = ""
+
+
+class ProviderConnection:
+    """HTTP to one provider. Nothing it sends is followed elsewhere, unpacked, or read without end.
+
+    `seconds` bounds each exchange, from the connection to the end of the answer.
+    """
+
+    def __init__(self, *, seconds: float = 5) -> None:
+        self._seconds = seconds
+        self._client = httpx.AsyncClient(
+            # A small compressed answer may unfold to gigabytes.
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Convene"},
+            timeout=seconds,
+            follow_redirects=False,
+            # Neither a proxy nor a .netrc of the machine may change where a secret goes.
+            trust_env=False,
+            verify=httpx.create_ssl_context(),
+            limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
+        )
+
+    async def get(self, url: str, kind: type[T]) -> T:
+        """Raises `ProviderAway`."""
+        status, body = await self._exchange("GET", url)
+        if status != 200:
+            raise ProviderAway(f"GET {url} answered {status}")
+        return _decoded(body, kind, url)
+
+    async def post_form(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
+        """Raises `ProviderAway` when there is no whole answer, or a 5xx or 429 one."""
+        status, body = await self._exchange("POST", url, form)
+        if status >= 500 or status == 429:
+            raise ProviderAway(f"POST {url} answered {status}")
+        return status, body
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _exchange(self, method: str, url: str, form: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        body = b""
+        try:
+            async with asyncio.timeout(self._seconds), self._client.stream(method, url, data=form) as response:
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > MOST_OF_AN_ANSWER:
+                        raise ProviderAway(f"{method} {url} answered more than {MOST_OF_AN_ANSWER} bytes")
+        except TimeoutError:
+            raise ProviderAway(f"{method} {url}: no complete answer within {self._seconds:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ProviderAway(f"{method} {url}: {type(error).__name__}: {error}") from None
+        return response.status_code, body
+
+
+class Remembered(Generic[T]):
+    """What was fetched, for `seconds`. However many ask at once, one fetch is under way; all share its outcome."""
+
+    def __init__(
+        self, fetch: Callable[[], Awaitable[T]], *, seconds: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetch = fetch
+        self._seconds = seconds
+        self._now = now
+        self._value: T | None = None
+        self._fetched_at = 0.0
+        self._under_way: asyncio.Task[T] | None = None
+
+    async def get(self, *, younger_than: float | None = None) -> T:
+        """What is known, unless it is older than `younger_than` seconds (by default: than this remembers)."""
+        most = self._seconds if younger_than is None else younger_than
+        if self._value is not None and self._now() - self._fetched_at < most:
+            return self._value
+        if self._under_way is None:
+            self._under_way = asyncio.create_task(self._renew())
+            self._under_way.add_done_callback(self._finished)
+        # Whoever waits may be cancelled, the fetch goes on for the others.
+        return await asyncio.shield(self._under_way)
+
+    async def _renew(self) -> T:
+        self._value = await self._fetch()
+        self._fetched_at = self._now()
+        return self._value
+
+    def _finished(self, task: asyncio.Task[T]) -> None:
+        self._under_way = None
+        if not task.cancelled():
+            task.exception()  # taken note of, even if nobody waits any more
+
+
+class AuthorizationServer:
+    """One provider, and us as its client `client_id`, whose answers come back to `redirect_uri`."""
+
+    METADATA_SECONDS = 24 * 3600
+
+    def __init__(
+        self,
+        connection: ProviderConnection,
+        discovery_url: str,
+        *,
+        client_id: str,
+        client_secret: str,
+        redirect_uri: str,
+    ) -> None:
+        self._connection = connection
+        self._discovery_url = discovery_url
+        self.client_id = client_id
+        self._client_secret = client_secret
+        self._redirect_uri = redirect_uri
+        self._metadata = Remembered(self._discover, seconds=self.METADATA_SECONDS)
+
+    async def metadata(self) -> Metadata:
+        """Raises `ProviderAway`."""
+        return await self._metadata.get()
+
+    async def authorization_url(self, *, scope: str, state: str, verifier: str, **more: str) -> str:
+        """Raises `ProviderAway`."""
+        endpoint = (await self.metadata()).authorization_endpoint
+        query = {
+            "response_type": "code",
+            "client_id": self.client_id,
+            "redirect_uri": self._redirect_uri,
+            "scope": scope,
+            "state": state,
+            "code_challenge": s256(verifier),
+            "code_challenge_method": "S256",
+            **more,
+        }
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
+
+    async def exchange(self, code: str, *, verifier: str) -> Grant:
+        """Raises `CodeRefused`, `ProviderAway`."""
+        endpoint = (await self.metadata()).token_endpoint
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._redirect_uri,
+            "code_verifier": verifier,
+            "client_id": self.client_id,
+            "client_secret": self._client_secret,
+        }
+        status, body = await self._connection.post_form(endpoint, form)
+        if status == 200:
+            return _decoded(body, Grant, endpoint)
+        error = _decoded(body, _Refusal, endpoint).error
+        if error == "invalid_grant":
+            raise CodeRefused
+        # RFC 6749, 5.2: everything else is about us, not about the person who signs in.
+        _log.error("oauth.client_refused", endpoint=endpoint, status=status, error=error[:80])
+        raise ProviderAway(f"POST {endpoint} answered {status} {error[:80]}")
+
+    async def _discover(self) -> Metadata:
+        metadata = await self._connection.get(self._discovery_url, Metadata)
+        # OpenID Connect Discovery 1.0, 4.3.
+        if metadata.issuer.rstrip("/") != self._discovery_url.removesuffix(WELL_KNOWN):
+            raise ProviderAway(f"{self._discovery_url} speaks for another issuer: {metadata.issuer[:200]}")
+        for url in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri):
+            if not _is_safe(url, like=self._discovery_url):
+                raise ProviderAway(f"{self._discovery_url} names an endpoint that cannot be used: {url[:200]}")
+        return metadata
+
+
+def s256(verifier: str) -> str:
+    """RFC 7636, 4.2."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def _is_safe(url: str, *, like: str) -> bool:
+    """https, or http where the provider itself is asked by http."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    schemes = {"https"} if like.startswith("https:") else {"https", "http"}
+    return (
+        parts.scheme in schemes and bool(parts.hostname) and not parts.fragment and url.isascii() and url.isprintable()
+    )
+
+
+def _decoded(body: bytes, kind: type[T], url: str) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProviderAway(f"{url} answered something that is not what the protocol asks for") from None
