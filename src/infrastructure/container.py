@@ -20,6 +20,8 @@ from application.accounts import (
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
+from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
+from application.oauth import OAuthAttempts
 from application.payments import RecordOfflinePayment
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork
@@ -30,6 +32,7 @@ from application.reviews import ListReviews, WriteReview
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.database.engine import Database
+from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.places import PostgresPlaces
 from infrastructure.database.readers import (
     PostgresActorReader,
@@ -41,6 +44,8 @@ from infrastructure.database.readers import (
 )
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.payments.offline import OfflineGateway
+from infrastructure.security.google_oidc import GoogleOidc
+from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.security.passwords import Argon2Passwords
 from infrastructure.security.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.security.tokens import JsonWebTokens
@@ -57,6 +62,9 @@ class UseCases:
     register_and_log_in: RegisterAndLogIn
     log_in: LogIn
     authenticate: Authenticate
+    start_google_sign_in: StartGoogleSignIn
+    finish_google_sign_in: FinishGoogleSignIn
+    sign_in_with_google_token: SignInWithGoogleToken
     refresh: Refresh
     log_out: LogOut
     change_password: ChangePassword
@@ -88,9 +96,12 @@ class Container:
     redis: Redis
     open_work: OpenUnitOfWork
     wake_ups: RedisWakeUps
+    google: GoogleOidc | None
     use_cases: UseCases
 
     async def close(self) -> None:
+        if self.google is not None:
+            await self.google.close()
         await self.wake_ups.close()
         await self.redis.aclose()
         await self.database.close()
@@ -116,11 +127,17 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
     )
     register = Register(open_work, hasher, limiter, clock, policy)
     start_login = StartLogin(tokens, clock)
+    google = _google(settings)
+    attempts = OAuthAttempts(PostgresAttempts(database), clock)
+    sign_in_with_google = SignInWithGoogle(open_work, start_login, clock)
     use_cases = UseCases(
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login),
         log_in=LogIn(open_work, hasher, limiter, start_login),
         authenticate=Authenticate(tokens, PostgresActorReader(database)),
+        start_google_sign_in=StartGoogleSignIn(google, attempts, limiter),
+        finish_google_sign_in=FinishGoogleSignIn(google, attempts, sign_in_with_google),
+        sign_in_with_google_token=SignInWithGoogleToken(google, sign_in_with_google, limiter),
         refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
         change_password=ChangePassword(open_work, hasher, limiter, clock, policy),
@@ -146,4 +163,18 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         health=PostgresHealth(database),
         clock=clock,
     )
-    return Container(settings, database, redis, open_work, wake_ups, use_cases)
+    return Container(settings, database, redis, open_work, wake_ups, google, use_cases)
+
+
+def _google(settings: Settings) -> GoogleOidc | None:
+    if settings.google_client_id is None or settings.google_client_secret is None:
+        return None
+    connection = ProviderConnection()
+    server = AuthorizationServer(
+        connection,
+        settings.google_discovery_url,
+        client_id=settings.google_client_id,
+        client_secret=settings.google_client_secret,
+        redirect_uri=f"{settings.public_url}/auth/google/callback",
+    )
+    return GoogleOidc(server, connection)

@@ -19,7 +19,7 @@ from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http import classic, health, meeting, service, sessions
 from interfaces.http.actor import actor
-from interfaces.http.core import accounts, bookings, events, facilitator, reviews
+from interfaces.http.core import accounts, bookings, events, facilitator, google, reviews
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.methods import tell_methods
@@ -28,6 +28,7 @@ ROUTES: list[Any] = [
     health.root,
     health.health_check,
     *accounts.ROUTES,
+    *google.ROUTES,
     *events.ROUTES,
     *bookings.ROUTES,
     *facilitator.ROUTES,
@@ -68,6 +69,7 @@ def create_litestar(parts: container.Container) -> Litestar:
             {
                 "use_cases": parts.use_cases,
                 "trusted_proxies": settings.trusted_proxies,
+                "public_url": settings.public_url,
                 "shapes": SHAPES,
                 "service_token": settings.backend_service_token,
             }

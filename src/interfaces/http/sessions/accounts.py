@@ -57,7 +57,7 @@ async def register_user(
         bio=data.bio,
         specialization=data.specialization,
     )
-    return _entrance(await register_and_log_in(registration, address=client_address(request)))
+    return entrance(await register_and_log_in(registration, address=client_address(request)))
 
 
 @post("/api/auth/login", operation_id="logInOfC", tags=TAGS, status_code=200, opt=public)
@@ -65,13 +65,13 @@ async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, An
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return _entrance(await log_in(email=email, password=data.password, address=client_address(request)))
+    return entrance(await log_in(email=email, password=data.password, address=client_address(request)))
 
 
 ROUTES = [register_user, log_in_user]
 
 
-def _entrance(logged_in: LoggedIn) -> Entrance:
+def entrance(logged_in: LoggedIn) -> Entrance:
     user = logged_in.user
     return Entrance(
         logged_in.access_token,

@@ -4,7 +4,6 @@ The documented body alone would let anybody log in as anybody, so `id_token` has
 """
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from litestar import Request, post
 from litestar.params import JSONBody
@@ -15,6 +14,7 @@ from interfaces.emails import email_address
 from interfaces.http.actor import public
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
+from interfaces.http.sessions.accounts import TAGS, Entrance, entrance
 
 
 class GoogleCredentials(Struct):
@@ -26,25 +26,12 @@ class GoogleCredentials(Struct):
     id_token: Annotated[str, Meta(min_length=1)]
 
 
-class GoogleUserOfC(Struct):
-    id: int
-    uuid: UUID
-    email: str
-    name: str
-    role: str
-
-
-class GoogleLoginOfC(Struct):
-    access_token: str
-    user: GoogleUserOfC
-
-
-@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=["Sessions API"], status_code=200, opt=public)
+@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=public)
 async def sign_in_with_token(
     data: JSONBody[GoogleCredentials],
     request: Request[Any, Any, Any],
     sign_in_with_google_token: Given[SignInWithGoogleToken],
-) -> GoogleLoginOfC:
+) -> Entrance:
     logged_in = await sign_in_with_google_token(
         id_token=data.id_token,
         google_id=data.google_id,
@@ -52,11 +39,7 @@ async def sign_in_with_token(
         name=data.name,
         address=client_address(request),
     )
-    user = logged_in.user
-    return GoogleLoginOfC(
-        access_token=logged_in.access_token,
-        user=GoogleUserOfC(id=user.id, uuid=user.uuid, email=user.email, name=user.name, role=user.role),
-    )
+    return entrance(logged_in)
 
 
 ROUTES = [sign_in_with_token]
