@@ -4,6 +4,7 @@ Two pools stand side by side: SQLAlchemy's carries the units of work, asyncpg's 
 reads (measured: a booking through SQLAlchemy has half the throughput of the same statement through asyncpg).
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias
@@ -21,6 +22,8 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 4
+# All of one use of the database, waiting for a connection included: a caller is answered within 5 s.
+DEADLINE_SECONDS = 4
 # Who waits for a lock longer than this is told to come back: a stalled holder must not empty the pool.
 SERVER_SETTINGS = {
     "application_name": "convene",
@@ -65,6 +68,14 @@ def database_away() -> Iterator[None]:
         raise
 
 
+@contextlib.asynccontextmanager
+async def within_the_deadline() -> AsyncIterator[None]:
+    """As `database_away`, and `Unavailable` too when it takes longer than a caller is kept waiting."""
+    with database_away():
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            yield
+
+
 def driver_error(error: BaseException) -> BaseException | None:
     """The asyncpg error at the root of what SQLAlchemy or advanced-alchemy raised."""
     current: BaseException | None = error
@@ -75,6 +86,13 @@ def driver_error(error: BaseException) -> BaseException | None:
 
 def violated_constraint(error: BaseException) -> str | None:
     return getattr(driver_error(error), "constraint_name", None)
+
+
+class _ImpatientConnection(asyncpg.Connection):
+    """SQLAlchemy gives a connection that it abandons 2 s to say goodbye. A server that hangs never does."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 (asyncpg's own signature)
+        await super().close(timeout=min(timeout or 0.25, 0.25))
 
 
 class Database:
@@ -95,6 +113,7 @@ class Database:
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": STATEMENT_SECONDS,
                 "server_settings": SERVER_SETTINGS,
+                "connection_class": _ImpatientConnection,
             },
         )
         self._session = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -105,10 +124,17 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A pooled asyncpg connection. Raises `Unavailable` when there is none to be had in a few seconds."""
-        with database_away():
+        async with within_the_deadline():
             pool = self._pool or await self._open()
-            async with pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            connection = await pool.acquire(timeout=CONNECT_SECONDS)
+            try:
                 yield connection
+            except (TimeoutError, asyncio.CancelledError):
+                # Its query still runs. To take it back asyncpg would wait for the server, which may be what hangs.
+                connection.terminate()
+                raise
+            finally:
+                await pool.release(connection)
 
     async def close(self) -> None:
         if self._pool is not None:

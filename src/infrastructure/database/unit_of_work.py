@@ -18,7 +18,7 @@ from application.ports.persistence import (
 )
 from application.ports.system import Clock
 from infrastructure.database.bookings import PostgresBookings, PostgresMessages
-from infrastructure.database.engine import Database, database_away
+from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
 from infrastructure.database.payments import PostgresPayments
 from infrastructure.database.reviews import PostgresReviews
@@ -60,7 +60,6 @@ class UnitsOfWork:
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
-        with database_away():
-            async with self._database.session() as session:
-                messages = PostgresMessages(session, now=self._clock.now(), request_id=self._request_id())
-                yield PostgresUnitOfWork(session, messages)
+        async with within_the_deadline(), self._database.session() as session:
+            messages = PostgresMessages(session, now=self._clock.now(), request_id=self._request_id())
+            yield PostgresUnitOfWork(session, messages)
