@@ -33,6 +33,9 @@ SERVER_SETTINGS = {
     "timezone": "UTC",
     # The statements here are short and their plans few; compiling them to machine code costs more than it gives.
     "jit": "off",
+    # Every statement here finds its rows by an index. A plan is kept for the life of its connection: one made while a
+    # table was small would read all of it, also after it has grown (measured: 97 bookings a second instead of 1,200).
+    "enable_seqscan": "off",
 }
 
 _AWAY = (

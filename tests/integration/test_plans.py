@@ -1,0 +1,21 @@
+"""A prepared statement's plan is kept as long as its connection, so it must not depend on how small a table was."""
+
+from infrastructure.database.engine import Database
+from infrastructure.database.places import TAKE
+
+
+async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(database_url: str) -> None:
+    database = Database(database_url)
+    try:
+        async with database.connection() as connection:
+            # With statistics that say "empty", reading the whole table looks like the cheapest plan there is.
+            await connection.execute("ANALYZE")
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            await connection.execute(f"PREPARE take (bigint, bigint, text, timestamptz, text, text) AS {TAKE}")
+            plan = await connection.fetch("EXPLAIN EXECUTE take (1, 2, NULL, now(), 'request', 'offline')")
+    finally:
+        await database.close()
+
+    lines = [row[0] for row in plan]
+    assert any("uq_bookings_one_live_place" in line for line in lines)
+    assert not any("Seq Scan" in line for line in lines), "\n".join(lines)
