@@ -1,12 +1,12 @@
 """Contract B 3 and 4, and D's and A's ways in: Google login in a browser."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get
 from litestar.datastructures import Cookie
-from litestar.params import FromQuery
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Redirect
 from msgspec import Struct
 
@@ -52,14 +52,16 @@ async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Giv
 async def finish_sign_in(
     request: Request[Any, Any, Any],
     finish_google_sign_in: Given[FinishGoogleSignIn],
-    state: FromQuery[str | None] = None,
+    sign_in_state: Annotated[str | None, QueryParameter(name="state")] = None,
     code: FromQuery[str | None] = None,
     error: FromQuery[str | None] = None,
 ) -> Response[GoogleTokens]:
     """Where Google sends the browser back to. Works once, in the browser that was sent to Google, for 10 minutes."""
     over_https: bool = request.app.state.public_url.startswith("https:")
-    cookie = _cookie_name(state or "", over_https=over_https)
-    logged_in = await finish_google_sign_in(state=state, browser=request.cookies.get(cookie), code=code, error=error)
+    cookie = _cookie_name(sign_in_state or "", over_https=over_https)
+    logged_in = await finish_google_sign_in(
+        state=sign_in_state, browser=request.cookies.get(cookie), code=code, error=error
+    )
     return Response(_tokens(logged_in), cookies=[_cookie(cookie, "", over_https=over_https, seconds=0)])
 
 
