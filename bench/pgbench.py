@@ -1,11 +1,14 @@
-"""The same booking statement, sent by pgbench over the same socket: what the database alone can do."""
+"""The same booking statement, sent by pgbench over the same socket with the same session settings: what the database
+alone can do."""
 
+import os
 import re
 import tempfile
 from pathlib import Path
 
 import msgspec
 
+from infrastructure.database.engine import SERVER_SETTINGS
 from infrastructure.database.places import TAKE
 from infrastructure.embedded import EmbeddedPostgres, placement, processes
 
@@ -80,6 +83,10 @@ def run(
                 dsn,
             ],
             account=account,
+            environ={
+                "PATH": os.defpath,
+                "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items()),
+            },
         )
         rate = re.search(r"tps = ([\d.]+) \(without", done.stdout)
         if done.returncode or not rate or "failed transactions: 0 " not in done.stdout:

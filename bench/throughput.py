@@ -1,5 +1,6 @@
 """Bookings per second, spread over many events and on one, through HTTP and by pgbench, in alternating blocks."""
 
+import contextlib
 import itertools
 import os
 import statistics
@@ -61,7 +62,8 @@ class Measure:
         else:
             bookings = spread(site, next(self._bases), len(numbers))
         used = site.apis[:apis]
-        before = _cpu_seconds([api.pid for api in used]), _cpu_seconds(_backends(site.postgres.pid))
+        pids = [api.pid for api in used]
+        before, before_postgres = _cpu_seconds(pids), _cpu_seconds(_backends(site.postgres.pid))
         result = generate(
             Load(
                 ports=[api.address[1] for api in used],
@@ -73,8 +75,8 @@ class Measure:
         )
         if set(result.statuses) != {"201"}:
             raise SystemExit(f"not every booking was made: {result.statuses}")
-        after = _cpu_seconds([api.pid for api in used]), _cpu_seconds(_backends(site.postgres.pid))
-        api, postgres = ((now - then) / self._seconds for then, now in zip(before, after, strict=True))
+        api = _cores(before, _cpu_seconds(pids), self._seconds)
+        postgres = _cores(before_postgres, _cpu_seconds(_backends(site.postgres.pid)), self._seconds)
         return Row(
             f"HTTP, {apis} process{'es' if apis > 1 else ''}",
             result.per_second,
@@ -136,9 +138,19 @@ def resident_megabytes(pid: int) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def _cpu_seconds(pids: Sequence[int]) -> float:
-    fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
-    return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+def _cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
+    """What each process has taken so far."""
+    taken = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            taken[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return taken
+
+
+def _cores(before: dict[int, float], after: dict[int, float], seconds: float) -> float:
+    """A process that ended meanwhile (an autovacuum worker) counts for nothing."""
+    return sum(now - before.get(pid, 0) for pid, now in after.items()) / seconds
 
 
 def _backends(postmaster: int | None) -> list[int]:

@@ -49,12 +49,13 @@ async def a_crowd(database: asyncpg.Connection, size: int, *, role: str = "user"
 async def some_events(
     database: asyncpg.Connection, facilitator_id: int, number: int, *, capacity: int, price: int = 30
 ) -> list[int]:
-    """Ids of new events in a week."""
+    """Ids of new events in a week and later, each begins at another minute."""
     rows = await database.fetch(
         """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, location, capacity,
                                price, currency)
            SELECT $1, 'Morning Yoga ' || n, 'Slow and steady, for experienced practitioners', 'session',
-                  now() + interval '7 days', now() + interval '169 hours', 'Studio B', $3, $4, 'INR'
+                  now() + interval '7 days' + n * interval '1 minute',
+                  now() + interval '170 hours' + n * interval '1 minute', 'Studio B', $3, $4, 'INR'
            FROM generate_series(1, $2) n RETURNING id""",
         facilitator_id,
         number,
