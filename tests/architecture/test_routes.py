@@ -1,0 +1,124 @@
+"""Every route says who may call it and what it is called; every refusal has a code of its own and a status; the arrows
+between the packages hold."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+import application
+import domain
+import infrastructure
+import interfaces
+from domain.errors import DomainError
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_litestar
+from interfaces.http.errors import STATUS
+from tests.support.settings import settings_for
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_for("postgresql://nobody@/nothing", "redis://127.0.0.1:1", tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> Litestar:
+    return create_litestar(container.build(settings))
+
+
+def handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
+    """Ours: not the framework's own for OPTIONS and the API's description."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                if handler.resolve_include_in_schema():
+                    yield route.path, handler
+
+
+def test_there_are_routes_to_look_at(app: Litestar) -> None:
+    found = {(path, method) for path, handler in handlers(app) for method in handler.http_methods}
+    assert {("/bookings", "POST"), ("/events/{event_id:str}", "DELETE"), ("/", "GET")} <= found
+
+
+def test_every_route_has_an_operation_id_of_its_own(app: Litestar) -> None:
+    ids = Counter(
+        handler.operation_id
+        for _, handler in {id(handler): (path, handler) for path, handler in handlers(app)}.values()
+    )
+    assert all(isinstance(name, str) and name for name in ids)
+    assert [name for name, times in ids.items() if times > 1] == []
+
+
+def test_every_route_says_who_may_call_it(app: Litestar) -> None:
+    for path, handler in handlers(app):
+        public = handler.opt.get("public") is True
+        guarded = bool(handler.resolve_guards())
+        assert public != guarded, f"{handler.http_methods} {path}: give it guards=[...], or opt=public, and not both"
+
+
+def test_every_route_is_in_the_description_of_the_api(app: Litestar) -> None:
+    documented = {
+        operation.operation_id
+        for path in (app.openapi_schema.paths or {}).values()
+        for operation in (path.get, path.post, path.put, path.patch, path.delete)
+        if operation
+    }
+    assert documented == {handler.operation_id for _, handler in handlers(app)}
+
+
+# Refusals
+
+
+def families_and_errors() -> Iterator[type[DomainError]]:
+    for package in (domain, application, infrastructure, interfaces):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if ".migrations." not in module.name and not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    waiting = DomainError.__subclasses__()
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        yield error
+
+
+def test_every_refusal_has_a_code_of_its_own_and_a_sentence() -> None:
+    errors = set(families_and_errors())
+    assert len(errors) > 20
+    codes = Counter(error.code for error in errors if "code" in vars(error))
+    assert [code for code, times in codes.items() if times > 1] == []
+    for error in errors:
+        assert "code" in vars(error), f"{error.__name__} has no code of its own"
+        assert error.code.isidentifier()
+        assert error.code == error.code.lower()
+        assert error.message[0].isupper()
+        assert not error.message.endswith(".")
+
+
+def test_every_refusal_belongs_to_a_family_with_a_status() -> None:
+    for error in families_and_errors():
+        families = [family for family in error.__mro__ if family in STATUS]
+        assert families, f"{error.__name__} belongs to no family"
+        assert 400 <= STATUS[families[0]] < 600
+
+
+# Arrows
+
+
+def test_the_arrows_between_the_packages_hold() -> None:
+    command = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "Contracts: " in done.stdout
+    assert " 0 broken" in done.stdout
