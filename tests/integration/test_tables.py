@@ -1,0 +1,266 @@
+"""The migrations build what `tables` says, and the statements do what the domain says."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from application.ports.readers import BookingFilter, EventFilter, PageRequest
+from domain.errors import DomainError
+from domain.events import EventId
+from domain.users import UserId
+from infrastructure.database import migrations
+from infrastructure.database.engine import Database
+from infrastructure.database.places import PostgresPlaces
+from infrastructure.database.readers import PostgresBookingReader, PostgresEventReader
+from infrastructure.database.tables import metadata
+from infrastructure.embedded import EmbeddedPostgres
+from tests.support.databases import a_database
+
+# Migrations
+
+
+@pytest.fixture
+async def bare_database(postgres: EmbeddedPostgres) -> str:
+    return await a_database(postgres, template="template1")
+
+
+async def tables_in(dsn: str) -> set[str]:
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    await connection.close()
+    return {row["tablename"] for row in rows}
+
+
+async def differences(dsn: str) -> list[Any]:
+    def compare(connection: Connection) -> list[Any]:
+        options = {"compare_type": True, "compare_server_default": False}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    engine = create_async_engine(make_url(dsn).set(drivername="postgresql+asyncpg"))
+    async with engine.connect() as connection:
+        found = await connection.run_sync(compare)
+    await engine.dispose()
+    return found
+
+
+async def test_migrations_lead_up_down_and_up_again(bare_database: str) -> None:
+    for _ in range(2):
+        await asyncio.to_thread(migrations.upgrade, bare_database)
+        assert await tables_in(bare_database) == set(metadata.tables) | {"alembic_version"}
+        assert await differences(bare_database) == []
+        await asyncio.to_thread(migrations.downgrade, bare_database, "base")
+        assert await tables_in(bare_database) == {"alembic_version"}
+
+
+async def test_migrating_twice_changes_nothing(bare_database: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, bare_database)
+    assert await asyncio.to_thread(migrations.is_current, bare_database)
+    await asyncio.to_thread(migrations.upgrade, bare_database)
+    assert await differences(bare_database) == []
+
+
+async def test_four_processes_may_migrate_at_once(bare_database: str) -> None:
+    program = "import sys; from infrastructure.database import migrations; migrations.upgrade(sys.argv[1])"
+    started = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, bare_database) for _ in range(4)]
+    assert [await process.wait() for process in started] == [0, 0, 0, 0]
+    assert await asyncio.to_thread(migrations.is_current, bare_database)
+    assert await differences(bare_database) == []
+
+
+async def test_each_step_leads_up_and_down(bare_database: str) -> None:
+    await asyncio.to_thread(migrations.upgrade, bare_database)
+    for _ in range(2):
+        await asyncio.to_thread(migrations.downgrade, bare_database, "-1")
+        await asyncio.to_thread(migrations.upgrade, bare_database)
+    assert await differences(bare_database) == []
+
+
+# What the database refuses by itself
+
+
+async def make_event(database: asyncpg.Connection, facilitator_id: int, **columns: Any) -> int:
+    values = {
+        "facilitator_id": facilitator_id,
+        "title": "Yoga",
+        "description": "",
+        "event_type": "session",
+        "starts_at": datetime.now(UTC) + timedelta(days=1),
+        "ends_at": datetime.now(UTC) + timedelta(days=2),
+        "capacity": 2,
+        "price": 0,
+        "currency": "INR",
+    } | columns
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    statement = f"INSERT INTO events ({', '.join(values)}) VALUES ({places}) RETURNING id"
+    event_id: int = await database.fetchval(statement, *values.values())
+    return event_id
+
+
+async def make_user(database: asyncpg.Connection, email: str) -> int:
+    user_id: int = await database.fetchval(
+        "INSERT INTO users (email, name, role) VALUES ($1, 'Ada', 'user') RETURNING id", email
+    )
+    return user_id
+
+
+async def make_booking(database: asyncpg.Connection, event_id: int, user_id: int, **columns: Any) -> None:
+    values = {"event_id": event_id, "user_id": user_id, "status": "confirmed", "payment_status": "pending"} | columns
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    statement = f"INSERT INTO bookings (created_at, {', '.join(values)}) VALUES (now(), {places})"
+    await database.execute(statement, *values.values())
+
+
+@pytest.mark.parametrize(
+    ("columns", "constraint"),
+    [
+        ({"booked": 3}, "ck_events_never_oversold"),
+        ({"booked": -1}, "ck_events_never_oversold"),
+        ({"capacity": 0}, "ck_events_capacity"),
+        ({"price": -1}, "ck_events_price"),
+        ({"event_type": "party"}, "ck_events_event_type"),
+        ({"status": "lost"}, "ck_events_status"),
+        ({"ends_at": datetime(2001, 1, 1, tzinfo=UTC)}, "ck_events_interval"),
+        ({"facilitator_id": 2**40}, "fk_events_facilitator_id_users"),
+    ],
+)
+async def test_the_database_refuses_an_impossible_event(
+    shared_database: asyncpg.Connection, columns: dict[str, Any], constraint: str
+) -> None:
+    facilitator_id = await make_user(shared_database, f"{constraint}{columns}@example.com")
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+        await make_event(shared_database, **{"facilitator_id": facilitator_id} | columns)
+    assert refused.value.constraint_name == constraint
+
+
+async def test_the_database_refuses_a_second_live_booking(shared_database: asyncpg.Connection) -> None:
+    user_id = await make_user(shared_database, "twice@example.com")
+    event_id = await make_event(shared_database, user_id)
+    await make_booking(shared_database, event_id, user_id, status="cancelled", cancelled_at=datetime.now(UTC))
+    await make_booking(shared_database, event_id, user_id)
+    for status in ("confirmed", "completed"):
+        with pytest.raises(asyncpg.UniqueViolationError) as refused:
+            await make_booking(shared_database, event_id, user_id, status=status)
+        assert refused.value.constraint_name == "uq_bookings_one_live_place"
+
+
+# The booking statement and the domain's rule
+
+
+@pytest.fixture
+async def places(database_url: str) -> AsyncIterator[PostgresPlaces]:
+    pool = Database(database_url)
+    yield PostgresPlaces(pool, gateway="offline")
+    await pool.close()
+
+
+@pytest.fixture
+async def asker(database: asyncpg.Connection) -> int:
+    return await make_user(database, "asks@example.com")
+
+
+STATES = st.fixed_dictionaries(
+    {
+        "capacity": st.integers(1, 3),
+        "free": st.integers(0, 3),
+        "status": st.sampled_from(["active", "cancelled"]),
+        "seconds_ahead": st.sampled_from([-86400.0, -1e-6, 0.0, 1e-6, 1.0, 86400.0]),
+        "mine": st.sampled_from([None, "confirmed", "completed", "cancelled"]),
+        "hidden": st.booleans(),
+        "price": st.sampled_from([0, 25]),
+    }
+)
+
+
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STATES)
+async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would_give_it(
+    database: asyncpg.Connection, places: PostgresPlaces, asker: int, state: dict[str, Any]
+) -> None:
+    now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    starts_at = now + timedelta(seconds=state["seconds_ahead"])
+    booked = max(0, state["capacity"] - state["free"])
+    columns = {name: state[name] for name in ("capacity", "status", "price")}
+    event_id = await make_event(
+        database,
+        asker,
+        **columns,
+        booked=booked,
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(hours=1),
+        hidden_at=now if state["hidden"] else None,
+    )
+    if state["mine"]:
+        cancelled_at = now if state["mine"] == "cancelled" else None
+        await make_booking(database, event_id, asker, status=state["mine"], cancelled_at=cancelled_at)
+
+    expected = await would_be_given(places, event_id, asker, now)
+    placed = await places.take(event_id=EventId(event_id), user_id=UserId(asker), notes=None, now=now, request_id=None)
+    assert (placed is not None) == expected
+    assert await database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == booked + expected
+    assert await database.fetchval("SELECT count(*) FROM outbox WHERE lane LIKE 'booking:%' AND lane = $1",
+                                   f"booking:{placed.id if placed else 0}") == 2 * expected  # fmt: skip
+
+
+async def would_be_given(places: PostgresPlaces, event_id: int, user_id: int, now: datetime) -> bool:
+    found = await places.find_event(EventId(event_id), UserId(user_id))
+    if found is None:
+        return False
+    event, already_booked = found
+    try:
+        event.refuse_booking(now, already_booked=already_booked)
+    except DomainError:
+        return False
+    return True
+
+
+# One query a page
+
+
+class WatchedDatabase(Database):
+    """Remembers the statements that went through it."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.statements: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        async with super().connection() as connection:
+            with connection.query_logger(lambda said: self.statements.append(said.query)):
+                yield connection
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+async def test_a_list_is_one_query_however_long(
+    database: asyncpg.Connection, database_url: str, asker: int, rows: int
+) -> None:
+    events = [await make_event(database, asker) for _ in range(rows)]
+    for number, event_id in enumerate(events):
+        await make_booking(database, event_id, asker)
+        await make_booking(database, events[0], await make_user(database, f"{number}@example.com"))
+    watched = WatchedDatabase(database_url)
+    event_reader, booking_reader = PostgresEventReader(watched), PostgresBookingReader(watched)
+    page, user_id = PageRequest(), UserId(asker)
+    for read, least in [
+        (event_reader.list(EventFilter(), page, datetime.now(UTC)), rows),
+        (event_reader.list_of_facilitator(user_id, page), rows),
+        (booking_reader.list_of_user(user_id, BookingFilter(), page), rows),
+        (booking_reader.list_of_event(EventId(events[0]), page), rows + 1),
+    ]:
+        watched.statements.clear()
+        assert len((await read).items) == least
+        assert len(watched.statements) == 1
+    await watched.close()
