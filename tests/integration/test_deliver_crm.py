@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.messages import Delivered, Fact, Failed
-from infrastructure.deliveries.crm import MOST_OF_AN_ANSWER, CrmCourier, retry_after
+from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.deliveries.http import MOST_OF_AN_ANSWER, retry_after
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving
 

@@ -1,0 +1,120 @@
+"""Messages by HTTP: what every courier that posts JSON to another service has in common."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from domain.messages import Delivered, Failed, Message, Outcome
+from infrastructure.deliveries.signatures import Signer
+
+MOST_OF_AN_ANSWER = 20_000
+"""Bytes that are read of an answer; what is beyond is not waited for."""
+LONGEST_RETRY_AFTER = timedelta(hours=24)
+
+_RETRIED_CLIENT_ERRORS = frozenset({408, 425, 429})
+_to_json = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class HttpCourier:
+    """Posts what `write` makes of a message, as JSON, with the message's id as `Idempotency-Key`.
+
+    Connections are kept open between messages; `close` ends them. `seconds` bounds the whole exchange, from the
+    connection to the end of the answer. What `write` raises is raised by `deliver`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        write: Callable[[Message], object],
+        *,
+        signing_secrets: Sequence[str] = (),
+        seconds: float = 15,
+    ) -> None:
+        self._url = url
+        self._write = write
+        self._signer = Signer(signing_secrets)
+        self._seconds = seconds
+        self._client = httpx.AsyncClient(
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                # A small compressed answer may unfold to gigabytes.
+                "Accept-Encoding": "identity",
+                "User-Agent": "Convene",
+            },
+            timeout=seconds,
+            follow_redirects=False,
+            # Neither a proxy nor a .netrc of the machine may change where the token goes.
+            trust_env=False,
+            verify=httpx.create_ssl_context(),
+            # uvicorn closes idle connections after 5 s: one that is younger is never closed under a request.
+            limits=httpx.Limits(keepalive_expiry=3),
+        )
+
+    async def deliver(self, message: Message) -> Outcome:
+        body = _to_json(self._write(message))
+        headers = {"Idempotency-Key": str(message.id), **self._signer.headers(str(message.id), int(time.time()), body)}
+        if message.request_id:
+            headers["X-Request-ID"] = message.request_id
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._exchange(body, headers)
+        except TimeoutError:
+            return Failed(f"no complete answer within {self._seconds:g} s")
+        except httpx.HTTPError as error:
+            return Failed(f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _exchange(self, body: bytes, headers: dict[str, str]) -> Outcome:
+        async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+            answer = await _beginning(response)
+        status = response.status_code
+        if response.is_success:
+            return Delivered(answer, status)
+        return Failed(
+            f"{status} {response.reason_phrase}: {answer}".rstrip(": "),
+            permanent=response.is_client_error and status not in _RETRIED_CLIENT_ERRORS,
+            status_code=status,
+            retry_after=retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+        )
+
+
+def endpoint(url: str, path: str) -> str:
+    """The address to post to: `url` as it is where it has a path of its own, else `path` of that server."""
+    parts = urlsplit(url)
+    return url if parts.path.strip("/") else parts._replace(path=path).geturl()
+
+
+def retry_after(header: str | None, now: datetime) -> timedelta | None:
+    """How long the destination asks to be left alone: seconds or an HTTP date (RFC 9110, 10.2.3), at most 24 h.
+    None for what is missing, past or neither."""
+    text = (header or "").strip()
+    if text.isascii() and text.isdecimal():
+        # More digits than these are past the cap; Python refuses to read thousands of them.
+        wait = timedelta(seconds=int(text[:9])) if len(text) <= 9 else LONGEST_RETRY_AFTER
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
+
+
+async def _beginning(response: httpx.Response) -> str:
+    read = b""
+    async for chunk in response.aiter_raw():
+        read += chunk
+        if len(read) >= MOST_OF_AN_ANSWER:
+            break
+    return read[:MOST_OF_AN_ANSWER].decode(errors="replace")
