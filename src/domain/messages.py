@@ -1,5 +1,6 @@
 """What is owed to the world: a message is one fact for one destination, written with the change that caused it."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +15,8 @@ MessageId = NewType("MessageId", UUID)
 class Destination(StrEnum):
     CRM = "crm"
     EMAIL = "email"
+    NOTIFICATION = "notification"
+    """What shows facilitators at once what happened."""
 
 
 class Fact(StrEnum):
@@ -28,15 +31,26 @@ class Fact(StrEnum):
     EVENT_CANCELLED = "event_cancelled"
 
 
-OWED: dict[Fact, tuple[Destination, ...]] = {
-    Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL),
-    Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL),
+Owed = Mapping[Fact, tuple[Destination, ...]]
+
+OWED: Owed = {
+    Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
+    Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
     Fact.BOOKING_MOVED: (Destination.EMAIL,),
-    Fact.PAYMENT_COMPLETED: (Destination.CRM,),
+    Fact.PAYMENT_COMPLETED: (Destination.CRM, Destination.NOTIFICATION),
     Fact.EVENT_CREATED: (Destination.CRM,),
     Fact.EVENT_UPDATED: (Destination.CRM,),
-    Fact.EVENT_CANCELLED: (Destination.CRM,),
+    Fact.EVENT_CANCELLED: (Destination.CRM, Destination.NOTIFICATION),
 }
+ALWAYS_SERVED = frozenset({Destination.CRM, Destination.EMAIL})
+
+
+def owed_to(served: Collection[Destination]) -> Owed:
+    """What is owed where only these destinations are served: for any other a message would wait for ever."""
+    return {
+        fact: tuple(destination for destination in destinations if destination in served)
+        for fact, destinations in OWED.items()
+    }
 
 
 class MessageStatus(StrEnum):

@@ -19,21 +19,25 @@ from application.accounts import (
     UpdateProfile,
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.oauth import OAuthAttempts
 from application.payments import RecordOfflinePayment
+from application.ports.messaging import Courier
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
 from application.reviews import ListReviews, WriteReview
+from domain.messages import ALWAYS_SERVED, Destination, Fact, RetrySchedule, owed_to
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.database.engine import Database
 from infrastructure.database.oauth_attempts import PostgresAttempts
-from infrastructure.database.places import PostgresPlaces
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.database.places import PostgresPlaces, take_statement
 from infrastructure.database.readers import (
     PostgresActorReader,
     PostgresBookingReader,
@@ -43,6 +47,13 @@ from infrastructure.database.readers import (
     PostgresReviewReader,
 )
 from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.deliveries.email_service import EmailServiceCourier
+from infrastructure.deliveries.http import HttpCourier
+from infrastructure.deliveries.mail import MailComposer, MailCourier
+from infrastructure.deliveries.mail_files import MailFiles
+from infrastructure.deliveries.notifications import NotificationCourier
+from infrastructure.deliveries.smtp import SmtpPost
 from infrastructure.payments.offline import OfflineGateway
 from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
@@ -107,6 +118,20 @@ class Container:
         await self.database.close()
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryParts:
+    """What hands over what is owed."""
+
+    database: Database
+    deliver_due: DeliverDue
+
+    async def close(self) -> None:
+        for courier in self.deliver_due.couriers.values():
+            if isinstance(courier, HttpCourier):
+                await courier.close()
+        await self.database.close()
+
+
 def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGateway | None = None) -> Container:
     """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
     clock = clock or SystemClock()
@@ -114,7 +139,8 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
-    open_work = UnitsOfWork(database, clock, current_request_id)
+    owed = owed_to(served(settings))
+    open_work = UnitsOfWork(database, owed, clock, current_request_id)
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
     hasher = Argon2Passwords()
@@ -150,7 +176,11 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         delete_event=DeleteEvent(open_work, wake_ups, clock),
         event_bookings=EventBookings(event_reader, booking_reader),
         book_place=BookPlace(
-            PostgresPlaces(database, gateway=gateway.name), gateway, wake_ups, clock, current_request_id
+            PostgresPlaces(database, gateway=gateway.name, take=take_statement(owed[Fact.BOOKING_CREATED])),
+            gateway,
+            wake_ups,
+            clock,
+            current_request_id,
         ),
         cancel_booking=CancelBooking(open_work, wake_ups, clock),
         show_booking=ShowBooking(booking_reader),
@@ -164,6 +194,38 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         clock=clock,
     )
     return Container(settings, database, redis, open_work, wake_ups, google, use_cases)
+
+
+def served(settings: Settings) -> frozenset[Destination]:
+    """The destinations of this house. Web and worker must be given the same: one writes for them, one delivers."""
+    return ALWAYS_SERVED | ({Destination.NOTIFICATION} if settings.notification_service_url else frozenset())
+
+
+def build_deliveries(settings: Settings) -> DeliveryParts:
+    """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
+    token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
+    composer = MailComposer(mail_from=settings.mail_from, public_url=settings.public_url)
+    couriers: dict[Destination, Courier] = {
+        Destination.CRM: CrmCourier(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)
+    }
+    if settings.email_service_url:
+        couriers[Destination.EMAIL] = EmailServiceCourier(
+            composer, settings.email_service_url, token, signing_secrets=secrets
+        )
+    else:
+        post = SmtpPost(settings.smtp_url) if settings.smtp_url else MailFiles(settings.convene_data / "mail")
+        couriers[Destination.EMAIL] = MailCourier(composer, post)
+    if settings.notification_service_url:
+        couriers[Destination.NOTIFICATION] = NotificationCourier(
+            settings.notification_service_url, token, signing_secrets=secrets
+        )
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    deliver_due = DeliverDue(
+        outbox=PostgresDueMessages(database),
+        couriers=couriers,
+        schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
+    )
+    return DeliveryParts(database, deliver_due)
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

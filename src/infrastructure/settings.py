@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     crm_service_url: str
     crm_bearer_token: str
     backend_service_token: str
+    notification_service_url: str | None
+    email_service_url: str | None
     smtp_url: str | None
     mail_from: str
     public_url: str
@@ -115,6 +117,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         # Their length is the other side's choice: an existing service may have handed out a short one.
         crm_bearer_token=read.secret("CRM_BEARER_TOKEN", shortest=1),
         backend_service_token=read.secret("BACKEND_SERVICE_TOKEN", shortest=1),
+        notification_service_url=read.url("NOTIFICATION_SERVICE_URL", "", schemes=("http", "https")) or None,
+        email_service_url=read.url("EMAIL_SERVICE_URL", "", schemes=("http", "https")) or None,
         smtp_url=read.url("SMTP_URL", "", schemes=("smtp", "smtps")) or None,
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus
 from domain.events import EventId
-from domain.messages import Fact
+from domain.messages import Fact, Owed
 from domain.payments import PaymentStatus
 from domain.users import UserId
 from infrastructure.database import snapshots
@@ -67,8 +67,9 @@ class PostgresBookings:
 
 
 class PostgresMessages:
-    def __init__(self, session: AsyncSession, *, now: datetime, request_id: str | None) -> None:
+    def __init__(self, session: AsyncSession, owed: Owed, *, now: datetime, request_id: str | None) -> None:
         self._session = session
+        self._owed = owed
         self._when = {"now": now, "request_id": request_id}
 
     async def owe_for_booking(self, fact: Fact, booking_id: BookingId, *, reason: str | None = None) -> None:
@@ -85,7 +86,7 @@ class PostgresMessages:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, {snapshots.EVENT_LANE}, '{fact}', {snapshots.event_snapshot()}, :request_id, :now
-            FROM events e JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(fact)}
+            FROM events e JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
             WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "event_id": event_id})
 
@@ -95,7 +96,7 @@ class PostgresMessages:
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, {snapshots.BOOKING_LANE}, '{fact}', {snapshot}, :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-                 JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(fact)}
+                 JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "reason": reason, **values})

@@ -5,6 +5,7 @@ One round trip holds the hot event's row for as short as it can be held. The gua
 behind it whatever this statement does. Why one statement and not a transaction of several: docs/decisions/0001.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import asyncpg
@@ -12,7 +13,7 @@ import asyncpg
 from application.ports.persistence import PlacedBooking
 from domain.bookings import BookingId
 from domain.events import AlreadyBooked, Event, EventId
-from domain.messages import Fact
+from domain.messages import ALWAYS_SERVED, Destination, Fact, owed_to
 from domain.payments import PaymentId, PaymentStatus
 from domain.users import UserId
 from infrastructure.database import snapshots
@@ -24,7 +25,11 @@ ONE_LIVE_PLACE = "uq_bookings_one_live_place"
 GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity
       AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
 
-TAKE = f"""
+
+def take_statement(owed: Iterable[Destination]) -> str:
+    """The statement, where a new booking is owed to these destinations. Its parameters: event, user, notes, now,
+    request id, gateway."""
+    return f"""
 WITH e AS (
     UPDATE events SET booked = booked + 1, version = version + 1 WHERE id = $1 AND {GUARD}
     RETURNING *
@@ -41,13 +46,16 @@ WITH e AS (
     SELECT d.name, {snapshots.BOOKING_LANE}, '{Fact.BOOKING_CREATED}', s.snapshot, $5, $4
     FROM b, e, users u, users f,
          LATERAL (SELECT {snapshots.booking_snapshot()} AS snapshot) s,
-         {snapshots.destinations(Fact.BOOKING_CREATED)}
+         {snapshots.destinations(owed)}
     WHERE u.id = $2 AND f.id = e.facilitator_id
 )
 SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
        e.id AS event_id, e.title AS event_title, e.price, e.currency, (SELECT id FROM asked) AS payment_id
 FROM b, e, users u WHERE u.id = $2
 """  # noqa: S608 (composed of constants)
+
+
+TAKE = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED])
 
 
 class PostgresPlaces:

@@ -1,6 +1,8 @@
 """The state of a booking and its event, written into a message by the very statement that changes them."""
 
-from domain.messages import OWED, Fact
+from collections.abc import Iterable
+
+from domain.messages import Destination
 
 _EVENT = """jsonb_build_object(
     'id', e.id, 'title', e.title, 'description', e.description, 'event_type', e.event_type, 'category', e.category,
@@ -38,7 +40,7 @@ BOOKING_LANE = "'booking:' || b.id"
 EVENT_LANE = "'event:' || e.id"
 
 
-def destinations(fact: Fact) -> str:
-    """SQL for who is owed this fact, as rows of `d(name)`."""
-    names = ", ".join(f"'{destination}'" for destination in OWED[fact])
-    return f"unnest(ARRAY[{names}]) AS d(name)"
+def destinations(owed: Iterable[Destination]) -> str:
+    """SQL for these destinations, as rows of `d(name)`."""
+    names = ", ".join(f"'{destination}'" for destination in owed)
+    return f"unnest(ARRAY[{names}]::text[]) AS d(name)"

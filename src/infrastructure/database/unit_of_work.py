@@ -17,6 +17,7 @@ from application.ports.persistence import (
     Users,
 )
 from application.ports.system import Clock
+from domain.messages import Owed
 from infrastructure.database.bookings import PostgresBookings, PostgresMessages
 from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
@@ -53,13 +54,14 @@ class PostgresUnitOfWork:
 class UnitsOfWork:
     """Opens units of work; what was not committed is rolled back when one is left."""
 
-    def __init__(self, database: Database, clock: Clock, request_id: Callable[[], str | None]) -> None:
+    def __init__(self, database: Database, owed: Owed, clock: Clock, request_id: Callable[[], str | None]) -> None:
         self._database = database
+        self._owed = owed
         self._clock = clock
         self._request_id = request_id
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
         async with within_the_deadline(), self._database.session() as session:
-            messages = PostgresMessages(session, now=self._clock.now(), request_id=self._request_id())
+            messages = PostgresMessages(session, self._owed, now=self._clock.now(), request_id=self._request_id())
             yield PostgresUnitOfWork(session, messages)

@@ -3,19 +3,12 @@
 import asyncio
 import signal
 from contextlib import suppress
-from datetime import timedelta
 
 import structlog
 
-from application.deliveries import DeliverDue
 from domain.errors import Unavailable
-from domain.messages import Destination, RetrySchedule
+from infrastructure import container
 from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.deliveries.crm import CrmCourier
-from infrastructure.deliveries.mail import MailComposer, MailCourier, Post
-from infrastructure.deliveries.mail_files import MailFiles
-from infrastructure.deliveries.smtp import SmtpPost
 from infrastructure.settings import Settings, SettingsError
 from infrastructure.telemetry import configure_logging
 from infrastructure.wake_ups import QUEUE, WAKE, connect
@@ -32,37 +25,22 @@ def run(settings: Settings) -> None:
 
 
 async def _work(settings: Settings) -> None:
-    mail = _mail_courier(settings)
-    crm = CrmCourier(
-        settings.crm_service_url, settings.crm_bearer_token, signing_secrets=settings.delivery_signing_secrets
-    )
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    deliver_due = DeliverDue(
-        outbox=PostgresDueMessages(database),
-        couriers={Destination.CRM: crm, Destination.EMAIL: mail},
-        schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
-    )
-    deliveries = Deliveries(deliver_due, deliver_due.couriers)
+    parts = container.build_deliveries(settings)
+    deliveries = Deliveries(parts.deliver_due, parts.deliver_due.couriers)
     doorbell = Doorbell(lambda: connect(settings.redis_url, seconds=5), deliveries.ring, job=WAKE, queue=QUEUE)
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
     listening = asyncio.create_task(doorbell.listen())
     try:
-        await _require_tables(database)
+        await _require_tables(parts.database)
         _log.info("worker_started")
         await deliveries.serve()
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
-        await crm.close()
         with suppress(TimeoutError):
-            await asyncio.wait_for(database.close(), 1)
+            await asyncio.wait_for(parts.close(), 1)
         _log.info("worker_stopped")
-
-
-def _mail_courier(settings: Settings) -> MailCourier:
-    post: Post = SmtpPost(settings.smtp_url) if settings.smtp_url else MailFiles(settings.convene_data / "mail")
-    return MailCourier(MailComposer(mail_from=settings.mail_from, public_url=settings.public_url), post)
 
 
 async def _require_tables(database: Database) -> None:
