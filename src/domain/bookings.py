@@ -7,7 +7,7 @@ from typing import NewType
 
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import EventId
-from domain.payments import PaymentStatus
+from domain.payments import UNPAID, PaymentStatus
 from domain.users import User, UserId
 
 BookingId = NewType("BookingId", int)
@@ -19,6 +19,14 @@ class BookingStatus(StrEnum):
     CONFIRMED = "confirmed"
     CANCELLED = "cancelled"
     COMPLETED = "completed"
+
+
+class CancelReason(StrEnum):
+    """Why a booking was cancelled; the last two are also told."""
+
+    BY_PERSON = "by_person"
+    EVENT_CANCELLED = "event_cancelled"
+    PAYMENT_EXPIRED = "payment_expired"
 
 
 class BookingNotFound(NotFound):
@@ -59,6 +67,8 @@ class Booking:
     notes: str | None
     created_at: datetime
     cancelled_at: datetime | None
+    cancel_reason: CancelReason | None = None
+    hold_until: datetime | None = None
 
     def require_owner(self, user: User) -> None:
         if user.id != self.user_id and user.role != "admin":
@@ -69,7 +79,35 @@ class Booking:
             raise BookingAlreadyCancelled
         if self.status is BookingStatus.COMPLETED or event_starts_at <= now:
             raise BookingOver
-        return replace(self, status=BookingStatus.CANCELLED, cancelled_at=now)
+        return self._cancelled(now, CancelReason.BY_PERSON)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Its place was held for a payment that did not come in time."""
+        return (
+            self.status is BookingStatus.CONFIRMED
+            and self.payment_status in UNPAID
+            and self.hold_until is not None
+            and self.hold_until <= now
+        )
+
+    def expired(self, now: datetime) -> "Booking":
+        return self._cancelled(now, CancelReason.PAYMENT_EXPIRED)
 
     def paid(self) -> "Booking":
-        return replace(self, payment_status=PaymentStatus.COMPLETED)
+        return replace(self, payment_status=PaymentStatus.COMPLETED, hold_until=None)
+
+    def unpaid(self) -> "Booking":
+        """A try to pay failed; the place stays held, and another try may succeed."""
+        return replace(self, payment_status=PaymentStatus.FAILED)
+
+    def reinstated(self) -> "Booking":
+        """Its payment came after its place had been given up, and there is a place again."""
+        return replace(self.paid(), status=BookingStatus.CONFIRMED, cancelled_at=None, cancel_reason=None)
+
+    def refunded(self) -> "Booking":
+        return replace(self, payment_status=PaymentStatus.REFUNDED)
+
+    def _cancelled(self, now: datetime, reason: CancelReason) -> "Booking":
+        return replace(
+            self, status=BookingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None
+        )

@@ -1,12 +1,13 @@
 """Gatherings a facilitator offers, and who may have a place in them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money
+from domain.refunds import RefundPolicy
 from domain.texts import line, prose
 from domain.times import Interval
 from domain.users import User, UserId
@@ -80,6 +81,7 @@ class EventPlan:
     category: str | None = None
     location: str | None = None
     virtual_link: str | None = None
+    refund_policy: RefundPolicy = field(default_factory=RefundPolicy)
 
     def __post_init__(self) -> None:
         tidy = object.__setattr__

@@ -1,9 +1,16 @@
-"""Money asked for and received for a booking."""
+"""Money asked for, received and given back for a booking.
 
+A payment only moves forward. Gateways report late, twice and in any order; what a report may still change is decided by
+one table, and what it may not change is no error: it is old news.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from domain.errors import Conflict, NotFound, Unavailable
 from domain.money import Money
 
 PaymentId = NewType("PaymentId", UUID)
@@ -15,6 +22,119 @@ class PaymentStatus(StrEnum):
     FAILED = "failed"
     REFUNDED = "refunded"
     NOT_REQUIRED = "not_required"
+
+
+UNPAID = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
+
+FORWARD: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+    PaymentStatus.PENDING: frozenset({PaymentStatus.COMPLETED, PaymentStatus.FAILED}),
+    # Razorpay authorises late: a payment that failed can still arrive (`failed -> authorized` in its documents).
+    PaymentStatus.FAILED: frozenset({PaymentStatus.COMPLETED}),
+    PaymentStatus.COMPLETED: frozenset({PaymentStatus.REFUNDED}),
+    PaymentStatus.REFUNDED: frozenset(),
+    PaymentStatus.NOT_REQUIRED: frozenset(),
+}
+
+
+class PaymentNotFound(NotFound):
+    code = "payment_not_found"
+    message = "Payment not found"
+
+
+class NothingToPay(Conflict):
+    code = "nothing_to_pay"
+    message = "There is nothing to pay for this booking"
+
+
+class InvalidSignature(Conflict):
+    code = "invalid_signature"
+    message = "Invalid signature"
+
+
+class PaymentDiffers(Conflict):
+    code = "payment_differs"
+    message = "The payment is not what was asked for"
+
+
+class GatewayUnavailable(Unavailable):
+    code = "gateway_unavailable"
+    message = "The payment gateway cannot be reached. Please try again shortly"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """`order_id` is what the gateway calls the thing that was asked for (a Checkout Session, an order), `gateway_id`
+    what it calls the money that came. `refunded` is what was promised back so far."""
+
+    id: PaymentId
+    booking_id: int
+    gateway: str
+    price: Money
+    status: PaymentStatus
+    order_id: str | None
+    gateway_id: str | None
+    refunded: Money
+
+    def can_become(self, status: PaymentStatus) -> bool:
+        return status in FORWARD[self.status]
+
+    def received(self, gateway_id: str | None) -> "Payment":
+        return replace(self, status=PaymentStatus.COMPLETED, gateway_id=gateway_id or self.gateway_id)
+
+    def failed(self) -> "Payment":
+        return replace(self, status=PaymentStatus.FAILED)
+
+    @property
+    def refundable(self) -> Money:
+        """What was received and is not yet promised back."""
+        if self.status is not PaymentStatus.COMPLETED:
+            return Money(self.price.amount * 0, self.price.currency)
+        return Money(self.price.amount - self.refunded.amount, self.price.currency)
+
+    def promising_back(self, amount: Money) -> "Payment":
+        """With that much more of it promised back; a payment that is promised back as a whole counts as refunded."""
+        refunded = Money(self.refunded.amount + amount.amount, self.price.currency)
+        status = PaymentStatus.REFUNDED if refunded == self.price else self.status
+        return replace(self, refunded=refunded, status=status)
+
+
+class Report(StrEnum):
+    """What a gateway says of a payment, whatever its own words are."""
+
+    RECEIVED = "received"
+    FAILED = "failed"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayReport:
+    """A gateway's word on one order. `payment_id` is ours, where the gateway carries it along; `amount` is what came,
+    where something came."""
+
+    order_id: str
+    report: Report
+    payment_id: PaymentId | None = None
+    gateway_id: str | None = None
+    amount: Money | None = None
+
+    def differs_from(self, payment: Payment) -> str | None:
+        """Why this cannot be about what was asked for: another order, amount or currency. None when it can."""
+        if payment.order_id is not None and payment.order_id != self.order_id:
+            return f"order {self.order_id} is not {payment.order_id}"
+        if self.report is Report.RECEIVED and self.amount != payment.price:
+            return f"received {self.amount}, asked for {payment.price}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundReport:
+    """A gateway's word on money given back. `refund_id` is ours, where the gateway carries it along."""
+
+    gateway_refund_id: str
+    gateway_id: str
+    amount: Money
+    succeeded: bool
+    refund_id: UUID | None = None
 
 
 def status_at_booking(price: Money) -> PaymentStatus:

@@ -1,27 +1,123 @@
-"""What the core needs of a payment gateway."""
+"""What the core needs of a payment gateway. Each call may be repeated: ours are idempotent at the gateway by our ids.
 
+Every method but the readings of webhooks raises `GatewayUnavailable` when the gateway is away, slow or overrun, and
+`GatewayRefused` when it understood and said no.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 from domain.bookings import BookingId
+from domain.errors import Conflict
+from domain.events import EventId
 from domain.money import Money
-from domain.payments import PaymentId
+from domain.payments import GatewayReport, Payment, PaymentId, RefundReport
+from domain.refunds import RefundId
+from domain.users import UserId
+
+
+class GatewayRefused(Conflict):
+    code = "gateway_refused"
+    message = "The payment gateway refused"
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """`payment_id` is the idempotency key: asking twice makes one checkout."""
+    """`payment_id` is the idempotency key: asking twice makes one checkout. `until` is when the place is given up."""
 
     payment_id: PaymentId
     booking_id: BookingId
+    reference: str
+    event_id: EventId
+    user_id: UserId
+    user_name: str
+    user_email: str
+    facilitator_id: UserId
     price: Money
     title: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """`order_id` is the gateway's name for what was asked; `url` is where the person pays."""
+
+    order_id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """`refund_id` is the idempotency key: asking twice gives back once."""
+
+    refund_id: RefundId
+    payment: Payment
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswer:
+    """`settled` is false while the gateway has accepted it and is still working on it."""
+
+    gateway_refund_id: str
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What a gateway has on its books for one order."""
+
+    report: GatewayReport
+    received: Money
+    refunded: Money
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayEvent:
+    """A verified webhook. `report` is None for kinds that mean nothing to us."""
+
+    id: str
+    kind: str
+    report: GatewayReport | RefundReport | None
+    payload: dict[str, Any]
 
 
 class PaymentGateway(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def checkout(self, request: PaymentRequest) -> str | None:
-        """The address where the person pays; None where money changes hands elsewhere."""
+    @property
+    def holds_places(self) -> bool:
+        """Whether an unpaid place is given up after a time; not where people pay on the spot."""
+        ...
+
+    async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
+        """Where the person pays; None where money changes hands elsewhere."""
+        ...
+
+    async def look_up(self, payment: Payment) -> LedgerEntry:
+        """What the gateway says of it now."""
+        ...
+
+    async def expire_checkout(self, payment: Payment) -> None:
+        """Nothing can be paid there any more; does nothing when that is so already, or when it was paid."""
+        ...
+
+    async def refund(self, request: RefundRequest) -> RefundAnswer: ...
+
+    def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
+        """Verifies the signature over the raw body. Raises `InvalidSignature`, also for what is too old."""
+        ...
+
+
+class Gateways(Protocol):
+    """Those this house can talk to. A payment stays with the gateway it was made at, whichever is chosen today."""
+
+    @property
+    def chosen(self) -> PaymentGateway: ...
+
+    def named(self, name: str) -> PaymentGateway:
+        """Raises `GatewayUnavailable` for one that is no longer configured."""
         ...

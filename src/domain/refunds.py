@@ -1,0 +1,65 @@
+"""How much of the money a cancellation gives back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
+from typing import NewType
+from uuid import UUID
+
+from domain.errors import Invalid
+from domain.money import Money, exponent
+
+RefundId = NewType("RefundId", UUID)
+
+MAX_TIERS = 10
+MAX_HOURS = 24 * 366
+
+
+@dataclass(frozen=True, slots=True)
+class RefundTier:
+    """Up to `hours_before` hours before the start a cancellation gives back `percent` of what was paid."""
+
+    hours_before: int
+    percent: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hours_before <= MAX_HOURS:
+            raise Invalid({"refund_policy": f"hours_before must be between 0 and {MAX_HOURS}"})
+        if not 0 <= self.percent <= 100:
+            raise Invalid({"refund_policy": "percent must be between 0 and 100"})
+
+
+@dataclass(frozen=True, slots=True)
+class RefundPolicy:
+    """Tiers, the earliest first: 100 % until 7 days before, 50 % until 24 h before, then nothing. Giving back more the
+    later somebody cancels is refused as a mistake. Without tiers nothing is given back."""
+
+    tiers: tuple[RefundTier, ...] = (RefundTier(0, 100),)
+
+    def __post_init__(self) -> None:
+        tiers = tuple(sorted(self.tiers, key=lambda tier: tier.hours_before, reverse=True))
+        if len(tiers) > MAX_TIERS:
+            raise Invalid({"refund_policy": f"Must have at most {MAX_TIERS} tiers"})
+        if len({tier.hours_before for tier in tiers}) < len(tiers):
+            raise Invalid({"refund_policy": "Two tiers end at the same time"})
+        if any(later.percent > earlier.percent for earlier, later in pairwise(tiers)):
+            raise Invalid({"refund_policy": "A later cancellation must not give back more than an earlier one"})
+        object.__setattr__(self, "tiers", tiers)
+
+    @classmethod
+    def of(cls, tiers: Iterable[tuple[int, int]]) -> "RefundPolicy":
+        return cls(tuple(RefundTier(hours, percent) for hours, percent in tiers))
+
+    def percent(self, *, now: datetime, starts_at: datetime) -> int:
+        """The share for a cancellation at `now`; a tier holds to its last instant."""
+        left = starts_at - now
+        shares = [tier.percent for tier in self.tiers if left >= timedelta(hours=tier.hours_before)]
+        return max(shares, default=0)
+
+    def refund_of(self, paid: Money, *, now: datetime, starts_at: datetime) -> Money:
+        """Rounded half up to the currency's minor unit: never more than was paid."""
+        share = Decimal(self.percent(now=now, starts_at=starts_at)) / 100
+        unit = Decimal(1).scaleb(-exponent(paid.currency))
+        return Money((paid.amount * share).quantize(unit, ROUND_HALF_UP), paid.currency)
