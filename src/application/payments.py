@@ -1,42 +1,201 @@
-"""Money received."""
+"""Money received: whatever a gateway says, however often and in whatever order, ends in the same state."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from application.ports.messaging import WakeUps
-from application.ports.persistence import OpenUnitOfWork
+from application.ports.payments import GatewayEvent, Gateways
+from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
-from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound, BookingStatus
-from domain.events import EventId
+from application.refunds import Refunds, lock_booking
+from domain.bookings import Booking, BookingId, BookingIsCancelled, BookingNotFound, BookingStatus, CancelReason
+from domain.errors import Conflict
+from domain.events import Event, EventId
 from domain.messages import Fact
-from domain.payments import PaymentStatus
-from domain.users import UserId
+from domain.payments import (
+    UNPAID,
+    GatewayReport,
+    Payment,
+    PaymentStatus,
+    RefundReport,
+    Report,
+)
+from domain.users import User, UserId
+
+
+class Settled(StrEnum):
+    """What became of a report."""
+
+    RECEIVED = "received"
+    REINSTATED = "reinstated"
+    GIVEN_BACK = "given_back"
+    FAILED = "failed"
+    OLD_NEWS = "old_news"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePayment:
+    """Applies what a gateway says of an order.
+
+    - A payment only moves forward: received is final, failed can still become received.
+    - Amount, currency and order must be what was asked for; a difference is kept for an operator and changes nothing.
+    - Money that comes after the place was given up takes a place again if there is one, else it is given back at once.
+    - A failed try frees no place; the hold does, when it ends.
+    """
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, gateway: str, report: GatewayReport) -> Settled:
+        async with self.open_work() as work:
+            settled = await self._settle(work, gateway, report)
+            await work.commit()
+        self.wake_ups.nudge()
+        return settled
+
+    async def _settle(self, work: UnitOfWork, gateway: str, report: GatewayReport) -> Settled:
+        place = await work.payments.find_place(gateway, report)
+        if place is None:
+            await work.payments.keep_difference(gateway, report, None, "no payment of ours has this order")
+            return Settled.UNKNOWN
+        event = await work.events.get_even_hidden(place.event_id)
+        booking = await work.bookings.get(place.booking_id)
+        payment = await work.payments.get(place.payment_id)
+        why = report.differs_from(payment)
+        if why is not None:
+            await work.payments.keep_difference(gateway, report, payment.id, why)
+            return Settled.DIFFERS
+        match report.report:
+            case Report.RECEIVED if payment.can_become(PaymentStatus.COMPLETED):
+                return await self._receive(work, event, booking, payment, report)
+            case Report.FAILED if payment.can_become(PaymentStatus.FAILED):
+                await work.payments.save(payment.failed())
+                if booking.status is BookingStatus.CONFIRMED:
+                    await work.bookings.save(booking.unpaid())
+                    await work.messages.owe_for_booking(Fact.PAYMENT_FAILED, booking.id, money=payment.price)
+                return Settled.FAILED
+        return Settled.OLD_NEWS
+
+    async def _receive(
+        self, work: UnitOfWork, event: Event, booking: Booking, payment: Payment, report: GatewayReport
+    ) -> Settled:
+        payment = payment.received(report.gateway_id)
+        await work.payments.save(payment, received_at=self.clock.now())
+        if booking.status is not BookingStatus.CANCELLED:
+            await work.bookings.save(booking.paid())
+            await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
+            return Settled.RECEIVED
+        if await self._may_have_a_place_again(work, event, booking):
+            await work.bookings.save(booking.reinstated())
+            await work.bookings.take_place(event.id)
+            await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
+            return Settled.REINSTATED
+        await self.refunds.promise(work, booking.paid(), payment, payment.price, reason="place_gone")
+        return Settled.GIVEN_BACK
+
+    async def _may_have_a_place_again(self, work: UnitOfWork, event: Event, booking: Booking) -> bool:
+        if booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED:
+            return False
+        already_booked = await work.reviews.has_place(event.id, booking.user_id)
+        try:
+            event.refuse_booking(self.clock.now(), already_booked=already_booked)
+        except Conflict:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class TakeGatewayEvent:
+    """Takes a gateway's webhook: verified, kept once by its id for good, and answered; a worker applies it."""
+
+    gateways: Gateways
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, gateway: str, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
+        event = self.gateways.named(gateway).read_webhook(body, headers)
+        async with self.open_work() as work:
+            if await work.gateway_events.add(gateway, event, self.clock.now()) and event.report is not None:
+                await work.messages.owe_gateway_event(gateway, event)
+            await work.commit()
+        self.wake_ups.nudge()
+        return event
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyGatewayEvent:
+    """What a worker does with a webhook that was taken."""
+
+    open_work: OpenUnitOfWork
+    settle_payment: SettlePayment
+    refunds: Refunds
+    clock: Clock
+
+    async def __call__(self, gateway: str, event_id: str) -> str:
+        async with self.open_work() as work:
+            report = await work.gateway_events.report(gateway, event_id)
+        match report:
+            case GatewayReport():
+                outcome: str = await self.settle_payment(gateway, report)
+            case RefundReport():
+                outcome = await self.refunds.settle_report(gateway, report)
+            case None:
+                outcome = Settled.OLD_NEWS
+        async with self.open_work() as work:
+            await work.gateway_events.settled(gateway, event_id, outcome, self.clock.now())
+            await work.commit()
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOfflinePayment:
-    """Records that a booking was paid on the spot, as a service that people trust reports it.
+    """Records that a booking was paid on the spot, as the event's facilitator or a trusted service reports it.
 
     - Reported twice it is recorded once.
-    - The report names the booking, its user and its event; where they do not belong together there is no such booking.
     - A free place has nothing to pay, a cancelled one nothing any more.
+    - A checkout that is still open elsewhere is closed, so that nobody pays twice.
     """
 
     open_work: OpenUnitOfWork
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, booking_id: BookingId, *, user_id: UserId, event_id: EventId) -> PaymentStatus:
+    async def by_service(self, booking_id: BookingId, *, user_id: UserId, event_id: EventId) -> PaymentStatus:
+        """The report names the booking, its user and its event; where they do not belong together there is none."""
         async with self.open_work() as work:
-            booking = await work.bookings.get(booking_id)
-            if (booking.user_id, booking.event_id) != (user_id, event_id):
+            event, booking = await lock_booking(work, booking_id)
+            if (booking.user_id, event.id) != (user_id, event_id):
                 raise BookingNotFound
-            if booking.payment_status in {PaymentStatus.COMPLETED, PaymentStatus.NOT_REQUIRED}:
-                return booking.payment_status
-            if booking.status is BookingStatus.CANCELLED:
-                raise BookingIsCancelled
-            await work.bookings.save(booking.paid())
-            await work.payments.complete_offline(booking_id, self.clock.now())
-            await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking_id)
+            status = await self._record(work, booking)
             await work.commit()
         self.wake_ups.nudge()
+        return status
+
+    async def by_facilitator(self, user: User, booking_id: BookingId) -> PaymentStatus:
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            event.require_manager(user)
+            status = await self._record(work, booking)
+            await work.commit()
+        self.wake_ups.nudge()
+        return status
+
+    async def _record(self, work: UnitOfWork, booking: Booking) -> PaymentStatus:
+        if booking.payment_status not in UNPAID:
+            return booking.payment_status
+        if booking.status is BookingStatus.CANCELLED:
+            raise BookingIsCancelled
+        payment = await work.payments.get_of_booking(booking.id)
+        if payment.order_id is not None:
+            await work.messages.owe_checkout_end(payment)
+        await work.bookings.save(booking.paid())
+        await work.payments.save_paid_on_the_spot(payment, self.clock.now())
+        await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
         return PaymentStatus.COMPLETED
+

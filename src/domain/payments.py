@@ -4,14 +4,18 @@ A payment only moves forward. Gateways report late, twice and in any order; what
 one table, and what it may not change is no error: it is old news.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
 from uuid import UUID
 
 from domain.errors import Conflict, NotFound, Unavailable
 from domain.money import Money
+
+if TYPE_CHECKING:
+    from domain.bookings import BookingId
 
 PaymentId = NewType("PaymentId", UUID)
 
@@ -67,7 +71,7 @@ class Payment:
     what it calls the money that came. `refunded` is what was promised back so far."""
 
     id: PaymentId
-    booking_id: int
+    booking_id: BookingId
     gateway: str
     price: Money
     status: PaymentStatus
@@ -78,10 +82,10 @@ class Payment:
     def can_become(self, status: PaymentStatus) -> bool:
         return status in FORWARD[self.status]
 
-    def received(self, gateway_id: str | None) -> "Payment":
+    def received(self, gateway_id: str | None) -> Payment:
         return replace(self, status=PaymentStatus.COMPLETED, gateway_id=gateway_id or self.gateway_id)
 
-    def failed(self) -> "Payment":
+    def failed(self) -> Payment:
         return replace(self, status=PaymentStatus.FAILED)
 
     @property
@@ -91,7 +95,7 @@ class Payment:
             return Money(self.price.amount * 0, self.price.currency)
         return Money(self.price.amount - self.refunded.amount, self.price.currency)
 
-    def promising_back(self, amount: Money) -> "Payment":
+    def promising_back(self, amount: Money) -> Payment:
         """With that much more of it promised back; a payment that is promised back as a whole counts as refunded."""
         refunded = Money(self.refunded.amount + amount.amount, self.price.currency)
         status = PaymentStatus.REFUNDED if refunded == self.price else self.status

@@ -111,6 +111,10 @@ class Bookings(Protocol):
 
     async def free_place(self, event_id: EventId) -> None: ...
 
+    async def take_place(self, event_id: EventId) -> None:
+        """One more live booking; the event is locked and the rule was asked."""
+        ...
+
     async def cancel_all(self, event_id: EventId, now: datetime) -> int:
         """Cancels every live booking of the event; answers how many."""
         ...
@@ -132,16 +136,98 @@ class Reviews(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PaymentPlace:
+    """Where a payment belongs."""
+
+    payment_id: PaymentId
+    booking_id: BookingId
+    event_id: EventId
+
+
 class Payments(Protocol):
-    async def complete_offline(self, booking_id: BookingId, now: datetime) -> None:
-        """Marks what was asked for the booking as received on the spot."""
+    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`."""
+
+    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
+        """By the order, or by our own id where the gateway reports before we know the order's."""
         ...
+
+    async def get(self, payment_id: PaymentId) -> Payment: ...
+
+    async def get_of_booking(self, booking_id: BookingId) -> Payment: ...
+
+    async def find_of_booking(self, booking_id: BookingId) -> Payment | None: ...
+
+    async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
+
+    async def save_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
+        """Received by the facilitator, whatever gateway was asked before."""
+        ...
+
+    async def keep_difference(
+        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
+    ) -> None:
+        """For an operator to look at. The same difference is kept once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money promised back. Open until the gateway has given it back, or has refused for good."""
+
+    id: RefundId
+    payment_id: PaymentId
+    booking_id: BookingId
+    gateway: str
+    amount: Money
+    reason: str
+    is_open: bool
+
+
+class RefundRecords(Protocol):
+    async def add(self, payment: Payment, amount: Money, *, reason: str, now: datetime) -> Refund: ...
+
+    async def add_for_event(self, event_id: EventId, *, reason: str, now: datetime) -> Sequence[Refund]:
+        """Promises back, in full, every payment that was received for the event; payments and bookings show it."""
+        ...
+
+    async def get(self, refund_id: RefundId) -> Refund:
+        """Locked until the unit of work ends. Raises `PaymentNotFound`."""
+        ...
+
+    async def find(self, report: RefundReport) -> Refund | None:
+        """By our id, or by the gateway's."""
+        ...
+
+    async def settle(
+        self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
+    ) -> None:
+        """`succeeded` None: the gateway has accepted it and is still working on it."""
+        ...
+
+    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+        """Money given back at the gateway's own desk: recorded, so that the books agree. Says what it came to."""
+        ...
+
+
+class GatewayEvents(Protocol):
+    """The inbox of webhooks: each is kept once, for good."""
+
+    async def add(self, gateway: str, event: GatewayEvent, now: datetime) -> bool:
+        """False for one that is there already."""
+        ...
+
+    async def report(self, gateway: str, event_id: str) -> GatewayReport | RefundReport | None: ...
+
+    async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
 
 
 class Messages(Protocol):
     """Writes what is owed, with the state of this very transaction."""
 
-    async def owe_for_booking(self, fact: Fact, booking_id: BookingId, *, reason: str | None = None) -> None: ...
+    async def owe_for_booking(
+        self, fact: Fact, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
+    ) -> None: ...
 
     async def owe_for_bookings_of(
         self, fact: Fact, event_id: EventId, *, cancelled_at: datetime | None = None, reason: str | None = None
@@ -150,6 +236,16 @@ class Messages(Protocol):
         ...
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
+
+    async def owe_checkout_end(self, payment: Payment) -> None:
+        """The gateway is owed that the checkout be closed."""
+        ...
+
+    async def owe_refunds(self, refunds: Sequence[Refund]) -> None: ...
+
+    async def owe_gateway_event(self, gateway: str, event: GatewayEvent) -> None:
+        """The worker is owed that a webhook be applied."""
+        ...
 
 
 class UnitOfWork(Protocol):
@@ -162,6 +258,8 @@ class UnitOfWork(Protocol):
     profiles: Profiles
     reviews: Reviews
     payments: Payments
+    refunds: RefundRecords
+    gateway_events: GatewayEvents
     messages: Messages
 
     async def commit(self) -> None: ...
@@ -206,7 +304,7 @@ class Places(Protocol):
         """The event as it is now, and whether this person has a live booking of it; for saying why not."""
         ...
 
-    async def keep_checkout(self, payment_id: PaymentId, url: str) -> None: ...
+    async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

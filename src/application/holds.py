@@ -1,0 +1,140 @@
+"""Places held for payments, and payments nobody told us about."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.payments import SettlePayment
+from application.ports.messaging import WakeUps
+from application.ports.payments import GatewayRefused, Gateways, PaymentRequest
+from application.ports.persistence import OpenUnitOfWork, Places
+from application.ports.readers import PaymentReader
+from application.ports.system import Clock
+from application.refunds import lock_booking
+from domain.bookings import BookingId, CancelReason, NotYourBooking
+from domain.messages import Fact
+from domain.payments import GatewayUnavailable, NothingToPay, PaymentId
+from domain.users import User
+
+AT_ONCE = 100
+LOOK_UP_AFTER = timedelta(minutes=2)
+"""A webhook usually comes within seconds; what is open for longer is asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireHolds:
+    """Gives up the places whose payment did not come in time.
+
+    - The booking is cancelled, the place free at once, the person told.
+    - The checkout is closed at the gateway; money that still comes is settled by the rules of a late payment.
+    """
+
+    open_work: OpenUnitOfWork
+    payments: PaymentReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """How many; the rest is left for the next round."""
+        due = await self.payments.expired_holds(self.clock.now(), limit=AT_ONCE)
+        expired = [booking_id for booking_id in due if await self._expire(booking_id)]
+        if expired:
+            self.wake_ups.nudge()
+        return len(expired)
+
+    async def _expire(self, booking_id: BookingId) -> bool:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            if not booking.has_expired(now):
+                return False
+            payment = await work.payments.find_of_booking(booking_id)
+            await work.bookings.save(booking.expired(now))
+            await work.bookings.free_place(event.id)
+            await work.messages.owe_for_booking(
+                Fact.BOOKING_CANCELLED, booking_id, reason=CancelReason.PAYMENT_EXPIRED
+            )
+            if payment is not None and payment.order_id is not None:
+                await work.messages.owe_checkout_end(payment)
+            await work.commit()
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonCheckout:
+    """Closes a checkout nobody may pay at any more. What was paid there meanwhile is settled as any late payment."""
+
+    open_work: OpenUnitOfWork
+    gateways: Gateways
+    settle_payment: SettlePayment
+
+    async def __call__(self, payment_id: PaymentId) -> None:
+        async with self.open_work() as work:
+            payment = await work.payments.get(payment_id)
+        gateway = self.gateways.named(payment.gateway)
+        await gateway.expire_checkout(payment)
+        entry = await gateway.look_up(payment)
+        await self.settle_payment(payment.gateway, entry.report)
+
+
+@dataclass(frozen=True, slots=True)
+class AskForPayment:
+    """Asks the gateway for the checkout of a payment and keeps it. Asking again gives the same one."""
+
+    gateways: Gateways
+    payments: PaymentReader
+    places: Places
+
+    async def __call__(self, request: PaymentRequest, gateway: str) -> str | None:
+        checkout = await self.gateways.named(gateway).open_checkout(request)
+        if checkout is None:
+            return None
+        await self.places.keep_checkout(request.payment_id, checkout.order_id, checkout.url)
+        return checkout.url
+
+    async def for_booking(self, user: User, booking_id: BookingId) -> str | None:
+        """For somebody who wants to pay a booking of their own, later or once more."""
+        found = await self.payments.open_request(booking_id)
+        if found is None:
+            raise NothingToPay
+        request, gateway = found
+        if request.user_id != user.id and user.role != "admin":
+            raise NotYourBooking
+        return await self(request, gateway)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Asks the gateways about payments that are open for longer than a webhook takes: with all webhooks lost, every
+    payment is settled within minutes.
+
+    - Each time a payment is asked about, the next waits longer, up to an hour, for as long as gateways can still
+      authorise (three days).
+    - A checkout whose making was never confirmed to us is asked for again with the same idempotency key.
+    - A gateway that is away is asked again in the next round; the other payments do not wait for it.
+    """
+
+    open_work: OpenUnitOfWork
+    payments: PaymentReader
+    gateways: Gateways
+    ask_for_payment: AskForPayment
+    settle_payment: SettlePayment
+
+    async def __call__(self) -> int:
+        """How many were asked about."""
+        due = await self.payments.claim_to_look_up(older_than=LOOK_UP_AFTER, limit=AT_ONCE)
+        for payment_id in due:
+            with suppress(GatewayUnavailable, GatewayRefused):
+                await self._look_up(payment_id)
+        return len(due)
+
+    async def _look_up(self, payment_id: PaymentId) -> None:
+        async with self.open_work() as work:
+            payment = await work.payments.get(payment_id)
+        if payment.order_id is None:
+            found = await self.payments.open_request(payment.booking_id)
+            if found is not None:
+                await self.ask_for_payment(*found)
+            return
+        entry = await self.gateways.named(payment.gateway).look_up(payment)
+        await self.settle_payment(payment.gateway, entry.report)

@@ -1,0 +1,142 @@
+"""Money given back: promised in the transaction that owes it, paid by the worker, never twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from application.ports.messaging import WakeUps
+from application.ports.payments import Gateways, RefundRequest
+from application.ports.persistence import OpenUnitOfWork, Refund, UnitOfWork
+from application.ports.system import Clock
+from domain.bookings import Booking, BookingId, BookingNotFound
+from domain.events import Event, EventId
+from domain.messages import Fact
+from domain.money import Money
+from domain.payments import Payment, RefundReport
+from domain.refunds import RefundId, RefundPolicy
+from domain.users import User
+
+OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Refunds:
+    """Promising money back, and what becomes of the promise.
+
+    - A promise is a row and a message for the worker, in the transaction of whatever caused it.
+    - Money that was taken on the spot is handed back by the facilitator: it counts as given back when it is promised.
+    - A gateway that is away delays a refund. The refund's id is the idempotency key, so it is never paid twice.
+    """
+
+    open_work: OpenUnitOfWork
+    gateways: Gateways
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def promise(
+        self, work: UnitOfWork, booking: Booking, payment: Payment, amount: Money, *, reason: str
+    ) -> Refund:
+        refund = await work.refunds.add(payment, amount, reason=reason, now=self.clock.now())
+        await work.payments.save(payment.promising_back(amount))
+        await work.bookings.save(booking.refunded())
+        await work.messages.owe_refunds([refund])
+        return refund
+
+    async def promise_all(self, work: UnitOfWork, event_id: EventId, *, reason: str) -> Sequence[Refund]:
+        """Everything that was paid for an event, in full."""
+        refunds = await work.refunds.add_for_event(event_id, reason=reason, now=self.clock.now())
+        await work.messages.owe_refunds(refunds)
+        return refunds
+
+    async def pay(self, refund_id: RefundId) -> None:
+        """What the worker does for a promise. Raises `GatewayUnavailable`, `GatewayRefused`."""
+        async with self.open_work() as work:
+            refund = await work.refunds.get(refund_id)
+            payment = await work.payments.get(refund.payment_id)
+        if not refund.is_open:
+            return
+        gateway_refund_id, settled = None, True
+        if payment.gateway != OFFLINE:
+            answer = await self.gateways.named(payment.gateway).refund(
+                RefundRequest(refund.id, payment, refund.amount)
+            )
+            gateway_refund_id, settled = answer.gateway_refund_id, answer.settled
+        async with self.open_work() as work:
+            await self._settle(work, refund.id, gateway_refund_id, succeeded=True if settled else None)
+            await work.commit()
+        self.wake_ups.nudge()
+
+    async def settle_report(self, gateway: str, report: RefundReport) -> str:
+        """What a gateway says of money given back, by us or by somebody at its own desk."""
+        async with self.open_work() as work:
+            refund = await work.refunds.find(report)
+            if refund is None:
+                outcome = await work.refunds.keep_foreign(gateway, report, self.clock.now())
+            else:
+                await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
+                outcome = "refund_settled"
+            await work.commit()
+        self.wake_ups.nudge()
+        return outcome
+
+    async def _settle(
+        self, work: UnitOfWork, refund_id: RefundId, gateway_refund_id: str | None, *, succeeded: bool | None
+    ) -> None:
+        refund = await work.refunds.get(refund_id)
+        if not refund.is_open:
+            return
+        await work.refunds.settle(refund, gateway_refund_id, succeeded=succeeded, now=self.clock.now())
+        if succeeded:
+            await work.messages.owe_for_booking(
+                Fact.BOOKING_REFUNDED, refund.booking_id, reason=refund.reason, money=refund.amount
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationTerms:
+    """What a cancellation gives back at one moment: `percent` of what was paid and is not promised back yet."""
+
+    paid: Money
+    percent: int
+    refund: Money
+    policy: RefundPolicy
+
+
+def cancellation_terms(event: Event, payment: Payment | None, now: datetime) -> CancellationTerms:
+    plan = event.plan
+    starts_at = plan.interval.starts_at
+    paid = payment.refundable if payment else Money(Decimal(0), plan.price.currency)
+    policy = plan.refund_policy
+    return CancellationTerms(
+        paid=paid,
+        percent=policy.percent(now=now, starts_at=starts_at),
+        refund=policy.refund_of(paid, now=now, starts_at=starts_at),
+        policy=policy,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ShowCancellation:
+    """What cancelling a booking now would give back, by its event's refund policy; asked beforehand.
+    Refused as the cancellation itself would be."""
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self, user: User, booking_id: BookingId) -> CancellationTerms:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            booking.require_owner(user)
+            booking.cancelled(now, event_starts_at=event.plan.interval.starts_at)
+            return cancellation_terms(event, await work.payments.find_of_booking(booking_id), now)
+
+
+async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:
+    """The booking with its event, both locked, the event first: no two who change both wait for each other."""
+    event_id = await work.bookings.find_event_id(booking_id)
+    if event_id is None:
+        raise BookingNotFound
+    event = await work.events.get_even_hidden(event_id)
+    return event, await work.bookings.get(booking_id)
