@@ -18,7 +18,7 @@ from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import BodyId, number, page_request, path_id, whole_seconds
 
-TAGS = ["Bookings"]
+TAGS = ["Contract B: bookings"]
 
 
 class NewBookingRequest(Struct):
