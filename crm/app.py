@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -13,40 +14,84 @@ from litestar.di import Provide
 
 from crm.api.bodies import BODY_LIMIT
 from crm.api.errors import HANDLERS
+from crm.api.facilitator_events import list_facilitator_events
 from crm.api.frame import RequestFrame
 from crm.api.health import health
-from crm.api.notifications import list_notifications, notify
+from crm.api.mail_checks import send_test_email, test_gmail_auth
+from crm.api.notifications import (
+    clear_notifications,
+    delete_notification,
+    list_notifications,
+    notify,
+    process_notification,
+)
 from crm.api.security import bearer_guard
+from crm.api.webhook import webhook
 from crm.carriers import carrier_for
 from crm.database import Database
+from crm.dispatch import LEASE, Dispatcher, Pace
+from crm.facilitator_events import FacilitatorEvents
 from crm.letters import LetterWriter
-from crm.mailroom import LEASE, Mailroom
+from crm.mail_courier import MailCourier
+from crm.outgoing import HttpCourier
 from crm.settings import CrmSettings, load_settings
-from crm.store import NotificationStore
+from crm.store import NotificationStore, mail_queue
+from crm.webhook_store import Destination, WebhookStore, parcel_queue
+
+CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
+CONTRACT_B = [delete_notification, clear_notifications, send_test_email, test_gmail_auth]
+CONTRACT_D = [webhook]
 
 
-def create_app(settings: CrmSettings | None = None) -> Litestar:
+def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) -> Litestar:
     """The application for `settings`, by default those of the environment; raises SettingsError."""
     settings = settings or load_settings(os.environ)
+    pace = pace or Pace()
     database = Database(settings.database_url)
-    store = NotificationStore(database, uuid4(), LEASE)
-    mailroom = Mailroom(store, LetterWriter(settings.mail_from), carrier_for(settings.smtp, settings.data))
+    lease = uuid4()
+    letters, carrier = LetterWriter(settings.mail_from), carrier_for(settings.smtp, settings.data)
+    mailroom = Dispatcher(mail_queue(database, lease, LEASE), MailCourier(letters, carrier), pace)
+    http = _http_couriers(settings)
+    couriers = {
+        destination: Dispatcher(parcel_queue(database, destination, lease, LEASE), courier, pace)
+        for destination, courier in http.items()
+    }
+
+    dispatchers: list[Dispatcher[Any]] = [mailroom, *couriers.values()]
 
     @asynccontextmanager
     async def run(_: Litestar) -> AsyncIterator[None]:
-        await database.open()
-        mailroom.start()
-        try:
-            yield
-        finally:
-            await mailroom.close()
-            await database.close()
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(database.close)
+            await database.open()
+            for courier in http.values():
+                closing.push_async_callback(courier.close)
+            for dispatcher in dispatchers:
+                dispatcher.start()
+            try:
+                yield
+            finally:
+                await asyncio.gather(*(dispatcher.close() for dispatcher in dispatchers))
 
-    provided = {"settings": settings, "database": database, "store": store, "mailroom": mailroom}
+    provided = {
+        "settings": settings,
+        "database": database,
+        "store": NotificationStore(database, lease, LEASE),
+        "events": FacilitatorEvents(database),
+        "webhooks": WebhookStore(database, forwards=settings.forward is not None),
+        "mailroom": mailroom,
+        "couriers": couriers,
+        "letters": letters,
+        "carrier": carrier,
+    }
+    bearer = bearer_guard(settings.bearer_token)
+    webhook_bearer = bearer_guard(settings.webhook_token, status=403)
     app = Litestar(
         route_handlers=[
             health,
-            Router("/", route_handlers=[notify, list_notifications], guards=[bearer_guard(settings.bearer_token)]),
+            Router("/", route_handlers=CONTRACT_A, guards=[bearer]),
+            Router("/", route_handlers=CONTRACT_B, guards=[bearer], opt={"sentences": True}),
+            Router("/", route_handlers=CONTRACT_D, guards=[webhook_bearer], opt={"sentences": True}),
         ],
         dependencies={name: _always(part) for name, part in provided.items()},
         exception_handlers=HANDLERS,
@@ -57,6 +102,15 @@ def create_app(settings: CrmSettings | None = None) -> Litestar:
     )
     app.asgi_handler = RequestFrame(app.asgi_handler)
     return app
+
+
+def _http_couriers(settings: CrmSettings) -> dict[Destination, HttpCourier]:
+    couriers = {}
+    if settings.forward:
+        couriers[Destination.FORWARD] = HttpCourier("Forward", settings.forward.url, settings.forward.token)
+    if settings.payments:
+        couriers[Destination.PAYMENT] = HttpCourier("Payment report", settings.payments.url, settings.payments.token)
+    return couriers
 
 
 def _always(part: object) -> Provide:

@@ -1,10 +1,4 @@
-"""Who carries a mail away: an SMTP server, or the file system where there is none.
-
-MailError
-├── MailRefused    this mail will never be taken
-├── MailDeferred   this mail was not taken now
-└── CarrierAway    no mail can be taken now
-"""
+"""Who carries a mail away: an SMTP server, or the file system where there is none."""
 
 from __future__ import annotations
 
@@ -20,31 +14,20 @@ from typing import Protocol
 
 import aiosmtplib
 
+from crm.outcomes import Deferred, DeliveryError, DestinationAway, Refused
 from crm.settings import SmtpServer
 
 COMMAND_SECONDS = 10.0
 SLUG_LENGTH = 60
 
 
-class MailError(Exception):
-    """The mail was not taken. The message is for the notification's `response`."""
-
-
-class MailRefused(MailError):
-    """This mail will never be taken."""
-
-
-class MailDeferred(MailError):
-    """This mail was not taken now; others may be."""
-
-
-class CarrierAway(MailError):
-    """No mail can be taken now: the server is away, or its settings are wrong."""
+class LoginRefused(Exception):
+    """The mail server answered, and does not let us in."""
 
 
 class Carrier(Protocol):
     async def send(self, message: EmailMessage) -> None:
-        """Hand over one mail; raises MailError when it was not taken."""
+        """Hand over one mail; raises DeliveryError when it was not taken."""
 
 
 class SmtpCarrier:
@@ -56,25 +39,40 @@ class SmtpCarrier:
     async def send(self, message: EmailMessage) -> None:
         server = self._server
         try:
-            await aiosmtplib.send(
-                message,
-                hostname=server.host,
-                port=server.port,
-                username=server.username,
-                password=server.password,
-                use_tls=server.tls,
-                start_tls=server.starttls,
-                timeout=COMMAND_SECONDS,
-                local_hostname=socket.gethostname(),
-            )
+            async with self._connected() as connection:
+                await connection.send_message(message)
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refusal(max(refused.code for refused in error.recipients), str(error)) from error
         except aiosmtplib.SMTPDataError as error:
             raise _refusal(error.code, error.message) from error
         except (aiosmtplib.SMTPNotSupported, ValueError) as error:
-            raise MailRefused(str(error)) from error
+            raise Refused(str(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise CarrierAway(f"{server.host}:{server.port}: {error}") from error
+            raise DestinationAway(f"{server.host}:{server.port}: {error}") from error
+
+    async def log_in(self) -> None:
+        """Only that: connect, log in and leave. Raises LoginRefused or DestinationAway."""
+        server = self._server
+        try:
+            async with self._connected():
+                pass
+        except aiosmtplib.SMTPAuthenticationError as error:
+            raise LoginRefused(f"{error.code} {error.message}") from error
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise DestinationAway(f"{server.host}:{server.port}: {error}") from error
+
+    def _connected(self) -> aiosmtplib.SMTP:
+        server = self._server
+        return aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.tls,
+            start_tls=server.starttls,
+            timeout=COMMAND_SECONDS,
+            local_hostname=socket.gethostname(),
+        )
 
 
 class FileCarrier:
@@ -87,7 +85,7 @@ class FileCarrier:
         try:
             await asyncio.to_thread(self._write, message)
         except OSError as error:
-            raise CarrierAway(f"{self._directory}: {error.strerror or error}") from error
+            raise DestinationAway(f"{self._directory}: {error.strerror or error}") from error
 
     def _write(self, message: EmailMessage) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,5 +119,5 @@ def _slug(text: str, keep: str = "") -> str:
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", plain).strip("-.")[:SLUG_LENGTH].rstrip("-.") or "mail"
 
 
-def _refusal(code: int, text: str) -> MailError:
-    return MailRefused(f"{code} {text}") if code >= 500 else MailDeferred(f"{code} {text}")
+def _refusal(code: int, text: str) -> DeliveryError:
+    return Refused(f"{code} {text}") if code >= 500 else Deferred(f"{code} {text}")

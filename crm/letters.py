@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from crm.notifications import Event, Notification
-from crm.store import Claim
+from crm.store import MailClaim
 
 TITLE_LENGTH = 80
 NOTE_LENGTH = 2000
@@ -44,7 +45,6 @@ WORDINGS: Mapping[str, Wording] = {
     "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
     "payment_refunded": Wording("Refunded: {who}, {title}", "{who} got their money back for {title}."),
     "event_cancelled": Wording("Cancelled: {title}", "{title} is cancelled."),
-    "event_updated": Wording("Changed: {title}", "{title} was changed. This is how it stands now."),
 }
 
 
@@ -62,7 +62,7 @@ class LetterWriter:
             lstrip_blocks=True,
         )
 
-    def compose(self, claim: Claim) -> EmailMessage:
+    def compose(self, claim: MailClaim) -> EmailMessage:
         """The mail for a claim; raises UnusableAddress when nobody could receive it."""
         notification = claim.notification
         message = EmailMessage(policy=MAIL_POLICY)
@@ -82,6 +82,17 @@ class LetterWriter:
         message.add_alternative(self._templates.get_template("notification.html").render(told), subtype="html")
         return message
 
+    def test(self, to_email: str, subject_line: str, html: str) -> EmailMessage:
+        """A mail somebody asked for to see one arrive: `html` as it is."""
+        message = EmailMessage(policy=MAIL_POLICY)
+        message["From"] = self._sender
+        message["To"] = Address(addr_spec=to_email)
+        message["Subject"] = subject_line
+        message["Date"] = format_datetime(datetime.now(UTC))
+        message["Message-ID"] = f"<{uuid4()}@{self._sender.domain}>"
+        message.set_content(html, subtype="html")
+        return message
+
 
 def subject(notification: Notification) -> str:
     """One line: what happened, to whom, in what, when."""
@@ -91,7 +102,7 @@ def subject(notification: Notification) -> str:
     return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} UTC)" if starts_at else line
 
 
-def _told(claim: Claim) -> dict[str, object]:
+def _told(claim: MailClaim) -> dict[str, object]:
     notification, event = claim.notification, claim.notification.event
     user = notification.user if not notification.about_event else None
     facts = {

@@ -7,22 +7,14 @@ message about an event as such (`event_…`) only the event and its facilitator.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
-Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+LARGEST_ID = 2**63 - 1
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class MailStatus(StrEnum):
-    """Where the facilitator's mail is: owed, handed over, given up, or never owed."""
-
-    PENDING = "pending"
-    SENT = "sent"
-    FAILED = "failed"
-    SKIPPED = "skipped"
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -50,6 +42,8 @@ class Event(msgspec.Struct, frozen=True):
     current_participants: Count | None = None
     price: int | float | str | None = None
     currency: str | None = None
+    is_active: bool | None = None
+    version: Count | None = None
 
     @property
     def starts_at(self) -> datetime | None:
@@ -90,9 +84,24 @@ class Notification(msgspec.Struct, frozen=True):
         return _utc(self.occurred_at)
 
     @property
+    def event_key(self) -> int | None:
+        """The event's id where it is one of the booking system's."""
+        key = self.event.id
+        return key if isinstance(key, int) and 1 <= key <= LARGEST_ID else None
+
+    @property
+    def event_is_active(self) -> bool:
+        return self.action != "event_cancelled" if self.event.is_active is None else self.event.is_active
+
+    @property
     def told_with_the_event(self) -> bool:
         """A booking that fell with its event: the facilitator cancelled that event and hears of it once."""
         return self.action == "booking_cancelled" and self.reason == "event_cancelled"
+
+    @property
+    def facilitators_own_doing(self) -> bool:
+        """An event that its facilitator offered or changed: nobody is told by mail what they did themselves."""
+        return self.action in ("event_created", "event_updated")
 
 
 class MissingFields(Exception):
@@ -128,11 +137,16 @@ def read_notification(body: dict[str, Any]) -> Notification:
         notification = msgspec.convert(body, Notification)
         _ = (notification.event.starts_at, notification.event.ends_at, notification.happened_at)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        raise InvalidFields({path.rstrip("`").lstrip(".") or "body": reason}) from None
+        raise InvalidFields(one_reason(error)) from None
     except OverflowError:
         raise InvalidFields({"event": "A date is out of range"}) from None
     return notification
+
+
+def one_reason(error: msgspec.ValidationError) -> dict[str, str]:
+    """The field that does not fit, as a path with dots, and why."""
+    reason, _, path = str(error).partition(" - at `$")
+    return {path.rstrip("`").lstrip(".") or "body": reason}
 
 
 def _names_facilitator(body: dict[str, Any]) -> bool:

@@ -10,11 +10,28 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import httpx
 import msgspec
 
-EXAMPLE_TOKENS = frozenset({"super-crm-token", "your-static-bearer-token-here", "crmsecrettoken"})
+EXAMPLE_TOKENS = frozenset(
+    {
+        "super-crm-token",
+        "your-static-bearer-token-here",
+        "crmsecrettoken",
+        "forwardsecrettoken",
+        "backend-service-token-here",
+    }
+)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-SECRETS = ("CRM_BEARER_TOKEN", "CRM_DATABASE_URL", "CRM_SIGNING_SECRETS", "SMTP_URL")
+SECRETS = (
+    "CRM_BEARER_TOKEN",
+    "CRM_DATABASE_URL",
+    "CRM_SIGNING_SECRETS",
+    "CRM_WEBHOOK_SECRET",
+    "FORWARD_FLASK_TOKEN",
+    "BACKEND_SERVICE_TOKEN",
+    "SMTP_URL",
+)
 YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
@@ -36,11 +53,27 @@ class SmtpServer(msgspec.Struct, frozen=True, kw_only=True):
         return f"SmtpServer({self.host}:{self.port})"
 
 
+class Receiver(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that is told things over HTTP, and the bearer token it knows."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Receiver({self.url})"
+
+
 class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The CRM's settings. `smtp` None means mail is written as files below `data`/mail."""
+    """The CRM's settings. `smtp` None means mail is written as files below `data`/mail.
+
+    `forward` None: webhooks are not forwarded. `payments` None: reports of payments wait in the database.
+    """
 
     database_url: str
     bearer_token: str
+    webhook_token: str
+    forward: Receiver | None = None
+    payments: Receiver | None = None
     smtp: SmtpServer | None = None
     mail_from: str = "Convene <convene@localhost>"
     data: Path = Path("var")
@@ -59,8 +92,19 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
     """
     given = {name: value.strip() for name, value in environ.items()}
     given |= {name: _from_file(f"{name}_FILE", path) for name in SECRETS if (path := given.get(f"{name}_FILE"))}
+    embedded = _flag("CONVENE_EMBEDDED", given.get("CONVENE_EMBEDDED", ""))
+    bearer_token = _bearer_token(given.get("CRM_BEARER_TOKEN", ""), embedded=embedded)
+    webhook_secret = _token("CRM_WEBHOOK_SECRET", given.get("CRM_WEBHOOK_SECRET", ""), embedded=embedded)
+    forward_token = _token("FORWARD_FLASK_TOKEN", given.get("FORWARD_FLASK_TOKEN", ""), embedded=embedded)
+    service_token = _token("BACKEND_SERVICE_TOKEN", given.get("BACKEND_SERVICE_TOKEN", ""), embedded=embedded)
+    booking_api = _address("BOOKING_API_URL", given.get("BOOKING_API_URL") or "http://127.0.0.1:5000").rstrip("/")
     return CrmSettings(
-        bearer_token=_bearer_token(given.get("CRM_BEARER_TOKEN", ""), given.get("CONVENE_EMBEDDED", "")),
+        bearer_token=bearer_token,
+        webhook_token=webhook_secret or bearer_token,
+        forward=_forward(given.get("FORWARD_FLASK_URL", ""), forward_token),
+        payments=Receiver(url=f"{booking_api}/service/offline-payments", token=service_token)
+        if service_token
+        else None,
         database_url=_database_url(given.get("CRM_DATABASE_URL", "")),
         smtp=_smtp(given.get("SMTP_URL", "")),
         mail_from=_mail_from(given.get("MAIL_FROM") or "Convene <convene@localhost>"),
@@ -79,14 +123,38 @@ def _from_file(name: str, path: str) -> str:
         raise SettingsError(f"{name} names a file that cannot be read: {path}: {reason}") from None
 
 
-def _bearer_token(token: str, embedded: str) -> str:
+def _bearer_token(token: str, *, embedded: bool) -> str:
     if not token:
         raise SettingsError("CRM_BEARER_TOKEN is not set: give the CRM and the booking API the same long random token")
-    if token in EXAMPLE_TOKENS and not _flag("CONVENE_EMBEDDED", embedded):
-        raise SettingsError("CRM_BEARER_TOKEN is an example from the documentation: set a long random token instead")
+    return _token("CRM_BEARER_TOKEN", token, embedded=embedded)
+
+
+def _token(name: str, token: str, *, embedded: bool) -> str:
+    if token in EXAMPLE_TOKENS and not embedded:
+        raise SettingsError(f"{name} is an example from the documentation: set a long random token instead")
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise SettingsError("CRM_BEARER_TOKEN must be printable ASCII without spaces")
+        raise SettingsError(f"{name} must be printable ASCII without spaces")
     return token
+
+
+def _forward(url: str, token: str) -> Receiver | None:
+    if not url:
+        return None
+    if not token:
+        raise SettingsError("FORWARD_FLASK_TOKEN is not set: FORWARD_FLASK_URL needs the token that server expects")
+    return Receiver(url=_address("FORWARD_FLASK_URL", url), token=token)
+
+
+def _address(name: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        usable = False
+    if not usable:
+        raise SettingsError(f"{name} is no address we can use: it begins with http:// or https:// and a host")
+    return url
 
 
 def _database_url(url: str) -> str:

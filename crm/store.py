@@ -11,13 +11,15 @@ import asyncpg
 import msgspec
 
 from crm.database import Connection, Database
-from crm.notifications import InvalidFields, MailStatus, Notification
+from crm.facilitator_events import remember_event
+from crm.notifications import InvalidFields, Notification
+from crm.queue import Queue, Status
 
 # No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
 INSERT = """
-INSERT INTO notifications (message_id, body, action, booking_id, user_name, user_email, event_title, event_date,
-    facilitator_id, recipient_name, recipient_email, status, response, attempts, next_attempt_at, lease)
-VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, now() + $15::interval, $16)
+INSERT INTO notifications (message_id, body, action, booking_id, user_name, user_email, event_id, event_title,
+    event_date, facilitator_id, recipient_name, recipient_email, status, response, attempts, next_attempt_at, lease)
+VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now() + $16::interval, $17)
 ON CONFLICT DO NOTHING
 RETURNING id, mail_id, received_at
 """
@@ -33,42 +35,23 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, tol
 WHERE known.told_at <= excluded.told_at
 """
 
-CLAIMED = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
-
-CLAIM_DUE = f"""
-WITH due AS MATERIALIZED (
-    SELECT id FROM notifications
-    WHERE status = 'pending' AND next_attempt_at <= now()
-    ORDER BY next_attempt_at
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE notifications n
-SET lease = $2, next_attempt_at = now() + $3::interval, attempts = attempts + 1
-FROM due WHERE n.id = due.id
-RETURNING {CLAIMED}
-"""  # noqa: S608
-
-CLAIM_ONE = f"""
-UPDATE notifications n
-SET lease = $2, next_attempt_at = now() + $3::interval, attempts = attempts + 1
-WHERE n.id = $1 AND status = 'pending' AND next_attempt_at <= now()
-RETURNING {CLAIMED}
-"""  # noqa: S608
+MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
 
 ITEM = """id, message_id, action, booking_id, user_name, user_email, event_title, event_date, facilitator_id,
     received_at, processed, status, sent_at, response"""
 
-MAIL_STATE = """
-SELECT status, lease IS NOT NULL AND next_attempt_at > now() AS leased FROM notifications WHERE id = $1
+# Only who and when change: a deleted notification still owes its mail, and still is what its message id means.
+DELETE = "UPDATE notifications SET deleted_at = now(), deleted_by = $1 WHERE deleted_at IS NULL"
+
+MARK_PROCESSED = """
+UPDATE notifications SET processed = true, processed_at = coalesce(processed_at, now()),
+    processed_by = coalesce(processed_by, $2)
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING id
 """
 
-RELEASE_CLAIMS = """
-UPDATE notifications SET lease = NULL, next_attempt_at = now() WHERE lease = $1 AND status = 'pending'
-"""
 
-
-class Claim(msgspec.Struct, frozen=True):
+class MailClaim(msgspec.Struct, frozen=True):
     """A mail that is ours to send until the lease ends. `attempts` counts this one."""
 
     id: int
@@ -84,8 +67,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """A notification that is stored, by this call or by an earlier one with the same message id."""
 
     id: int
-    status: MailStatus
-    claim: Claim | None = None
+    status: Status
+    claim: MailClaim | None = None
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -102,7 +85,7 @@ class Item(msgspec.Struct, frozen=True):
     facilitator_id: int | None
     received_at: datetime
     processed: bool
-    status: MailStatus
+    status: Status
     sent_at: datetime | None
     response: str | None
 
@@ -111,8 +94,17 @@ class MessageIdReused(Exception):
     """The message id is known with another body."""
 
 
+class NotificationNotFound(Exception):
+    """There is no notification with this id, or none any more."""
+
+
+def mail_queue(database: Database, lease: UUID, lease_time: timedelta) -> Queue[MailClaim]:
+    """The notifications whose facilitator is owed a mail."""
+    return Queue(database, table="notifications", columns=MAIL_COLUMNS, read=_claim, lease=lease, lease_time=lease_time)
+
+
 class NotificationStore:
-    """Every statement about notifications. `lease` is this process's name in the rows it has claimed."""
+    """What is recorded and shown of notifications. `lease` is this process's name in the rows it has claimed."""
 
     def __init__(self, database: Database, lease: UUID, lease_time: timedelta) -> None:
         self._database = database
@@ -142,14 +134,14 @@ class NotificationStore:
                     continue
                 if not first["same"]:
                     raise MessageIdReused
-                return Recorded(first["id"], MailStatus(first["status"]))
+                return Recorded(first["id"], Status(first["status"]))
 
     async def _insert(
         self, connection: Connection, notification: Notification, body: str, message_id: str | None, *, claim: bool
     ) -> Recorded | None:
         name, email = await self._recipient(connection, notification)
         status, response = _mail_owed(notification, email)
-        pending = status is MailStatus.PENDING
+        pending = status is Status.PENDING
         leased = pending and claim
         user, event = notification.user, notification.event
         values = (
@@ -159,6 +151,7 @@ class NotificationStore:
             notification.booking_id,
             user.name if user else None,
             user.email if user else None,
+            notification.event_key,
             event.title,
             event.starts_at,
             notification.facilitator_key,
@@ -177,10 +170,11 @@ class NotificationStore:
         if row is None:
             return None
         await self._remember_facilitator(connection, notification)
+        await remember_event(connection, notification)
         if not leased or email is None:
             return Recorded(row["id"], status)
         return Recorded(
-            row["id"], status, Claim(row["id"], row["mail_id"], notification, row["received_at"], name, email, 1)
+            row["id"], status, MailClaim(row["id"], row["mail_id"], notification, row["received_at"], name, email, 1)
         )
 
     async def _recipient(self, connection: Connection, notification: Notification) -> tuple[str | None, str | None]:
@@ -197,82 +191,59 @@ class NotificationStore:
         if told and told.email and key and told.id in (None, key):
             await connection.execute(REMEMBER_FACILITATOR, key, told.name, told.email, notification.happened_at)
 
-    async def claim_due(self, limit: int) -> list[Claim]:
-        """Take up to `limit` mails that are due, the longest due first; no two processes get the same one."""
-        async with self._database.connection() as connection:
-            return [_claim(row) for row in await connection.fetch(CLAIM_DUE, limit, self._lease, self._lease_time)]
-
-    async def claim(self, notification_id: int) -> Claim | None:
-        """Take this one mail if it is due, else None."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(CLAIM_ONE, notification_id, self._lease, self._lease_time)
-        return _claim(row) if row else None
-
-    async def mail_state(self, notification_id: int) -> tuple[MailStatus, bool]:
-        """The mail's status, and whether somebody is sending it now."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(MAIL_STATE, notification_id)
-        return (MailStatus(row["status"]), row["leased"]) if row else (MailStatus.SKIPPED, False)
-
-    async def mark_sent(self, claim: Claim, response: str) -> None:
-        """The mail is out. True even if the lease ran out meanwhile, so it is not asked for."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE notifications SET status = 'sent', sent_at = now(), response = $2, lease = NULL, "
-                "next_attempt_at = NULL WHERE id = $1 AND status = 'pending'",
-                claim.id,
-                response,
-            )
-
-    async def mark_failed(self, claim: Claim, response: str) -> None:
-        """The mail is given up."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE notifications SET status = 'failed', response = $2, lease = NULL, next_attempt_at = NULL "
-                "WHERE id = $1 AND lease = $3",
-                claim.id,
-                response,
-                self._lease,
-            )
-
-    async def try_later(self, claim: Claim, delay: timedelta, response: str) -> None:
-        """The mail is still owed, and due again after `delay`."""
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE notifications SET response = $2, lease = NULL, next_attempt_at = now() + $4::interval "
-                "WHERE id = $1 AND lease = $3",
-                claim.id,
-                response,
-                self._lease,
-                delay,
-            )
-
-    async def release_claims(self) -> None:
-        """Give back every mail this process still holds, due at once."""
-        async with self._database.connection() as connection:
-            await connection.execute(RELEASE_CLAIMS, self._lease)
-
     async def items(
-        self, *, limit: int, before: int | None = None, message_id: str | None = None, booking_id: int | None = None
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        message_id: str | None = None,
+        booking_id: int | None = None,
+        with_events: bool = False,
     ) -> Sequence[Item]:
-        """Notifications, newest first, older than the one numbered `before`."""
+        """Notifications that are not deleted, newest first, older than the one numbered `before`.
+
+        Those about an event as such, which name no booking, only `with_events`.
+        """
         filters = {"id <": before, "message_id =": message_id, "booking_id =": booking_id}
         given = {test: value for test, value in filters.items() if value is not None}
-        where = " AND ".join(f"{test} ${number}" for number, test in enumerate(given, start=2)) or "true"
-        query = f"SELECT {ITEM} FROM notifications WHERE {where} ORDER BY id DESC LIMIT $1"  # noqa: S608
+        tests = ["deleted_at IS NULL", *(f"{test} ${number}" for number, test in enumerate(given, start=2))]
+        if not with_events:
+            tests.append("booking_id IS NOT NULL")
+        query = f"SELECT {ITEM} FROM notifications WHERE {' AND '.join(tests)} ORDER BY id DESC LIMIT $1"  # noqa: S608
         async with self._database.connection() as connection:
             rows = await connection.fetch(query, limit, *given.values())
         return [msgspec.convert(dict(row), Item) for row in rows]
 
+    async def mark_processed(self, notification_id: int, who: str) -> None:
+        """Somebody has dealt with it; the first to say so is remembered. Raises NotificationNotFound."""
+        async with self._database.connection() as connection:
+            if await connection.fetchrow(MARK_PROCESSED, notification_id, who) is None:
+                raise NotificationNotFound
 
-def _mail_owed(notification: Notification, email: str | None) -> tuple[MailStatus, str | None]:
+    async def delete(self, notification_id: int, who: str) -> None:
+        """Hide it from the list, and nothing else. Raises NotificationNotFound."""
+        async with self._database.connection() as connection:
+            if await connection.execute(f"{DELETE} AND id = $2", who, notification_id) == "UPDATE 0":
+                raise NotificationNotFound
+
+    async def clear(self, who: str, *, with_events: bool = False) -> int:
+        """Hide all that the list would show; how many they were."""
+        which = "" if with_events else " AND booking_id IS NOT NULL"
+        async with self._database.connection() as connection:
+            done = await connection.execute(f"{DELETE}{which}", who)
+        return int(done.removeprefix("UPDATE "))
+
+
+def _mail_owed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
+    if notification.facilitators_own_doing:
+        return Status.SKIPPED, "No email: the facilitator did this"
     if notification.told_with_the_event:
-        return MailStatus.SKIPPED, "No email: the facilitator is told once, with the event's cancellation"
+        return Status.SKIPPED, "No email: the facilitator is told once, with the event's cancellation"
     if email is None:
-        return MailStatus.SKIPPED, "No email: the facilitator's address is not known"
-    return MailStatus.PENDING, None
+        return Status.SKIPPED, "No email: the facilitator's address is not known"
+    return Status.PENDING, None
 
 
-def _claim(row: Mapping[str, Any]) -> Claim:
+def _claim(row: Mapping[str, Any]) -> MailClaim:
     fields: dict[str, Any] = dict(row)
-    return Claim(notification=msgspec.json.decode(fields.pop("body"), type=Notification), **fields)
+    return MailClaim(notification=msgspec.json.decode(fields.pop("body"), type=Notification), **fields)

@@ -13,11 +13,18 @@ from litestar.exceptions import HTTPException
 from crm.api.frame import request_id
 from crm.database import DatabaseAway
 from crm.notifications import InvalidFields, MissingFields
-from crm.store import MessageIdReused
+from crm.store import MessageIdReused, NotificationNotFound
 
 Handler: TypeAlias = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
 
 RETRY_AFTER_SECONDS = 5
+
+SENTENCES: Mapping[int, str] = {
+    401: "Invalid or expired token",
+    404: "Resource not found",
+    500: "Internal server error",
+}
+"""What `error` says on the paths of contracts B and D, where it is a sentence; elsewhere it is the message."""
 
 MESSAGES: Mapping[int, str] = {
     401: "Invalid or missing token",
@@ -45,6 +52,7 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.phrased = error is None
         self.headers = dict(headers or {})
         self.body = {
             "error": error or HTTPStatus(status).phrase,
@@ -61,48 +69,60 @@ def invalid(details: Mapping[str, str]) -> Refusal:
     return Refusal(400, "validation_error", message, error="Validation error", details=dict(details))
 
 
-def _answer(refusal: Refusal) -> Response[dict[str, Any]]:
+def not_found() -> Refusal:
+    return Refusal(404, "not_found", MESSAGES[404])
+
+
+def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
+    """On contract A's paths `error` is the status phrase, on a route with `opt` SENTENCES a sentence."""
+    handler = request.scope.get("route_handler")
+    if refusal.phrased and handler is not None and "sentences" in handler.opt:
+        refusal.body["error"] = SENTENCES.get(refusal.status, refusal.body["message"])
     return Response(refusal.body, status_code=refusal.status, headers=refusal.headers, media_type="application/json")
 
 
-def _refusal(_: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
-    return _answer(refusal)
+def _refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
+    return _answer(request, refusal)
 
 
-def _missing_fields(_: Request[Any, Any, Any], error: MissingFields) -> Response[dict[str, Any]]:
+def _not_found(request: Request[Any, Any, Any], _: NotificationNotFound) -> Response[dict[str, Any]]:
+    return _answer(request, not_found())
+
+
+def _missing_fields(request: Request[Any, Any, Any], error: MissingFields) -> Response[dict[str, Any]]:
     plural = "s" if len(error.fields) > 1 else ""
     message = f"Missing required field{plural}: {', '.join(error.fields)}"
     return _answer(
-        Refusal(400, "missing_fields", message, error="Missing required fields", missing_fields=error.fields)
+        request, Refusal(400, "missing_fields", message, error="Missing required fields", missing_fields=error.fields)
     )
 
 
-def _invalid_fields(_: Request[Any, Any, Any], error: InvalidFields) -> Response[dict[str, Any]]:
-    return _answer(invalid(error.details))
+def _invalid_fields(request: Request[Any, Any, Any], error: InvalidFields) -> Response[dict[str, Any]]:
+    return _answer(request, invalid(error.details))
 
 
-def _message_id_reused(_: Request[Any, Any, Any], __: MessageIdReused) -> Response[dict[str, Any]]:
+def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> Response[dict[str, Any]]:
     message = "This Idempotency-Key was used before with another body"
-    return _answer(Refusal(422, "idempotency_key_reused", message))
+    return _answer(request, Refusal(422, "idempotency_key_reused", message))
 
 
-def _database_away(_: Request[Any, Any, Any], error: DatabaseAway) -> Response[dict[str, Any]]:
+def _database_away(request: Request[Any, Any, Any], error: DatabaseAway) -> Response[dict[str, Any]]:
     log.warning("database away", error=str(error))
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
     message = "The database cannot be reached; try again shortly"
-    return _answer(Refusal(503, "database_unavailable", message, headers=headers))
+    return _answer(request, Refusal(503, "database_unavailable", message, headers=headers))
 
 
-def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     status = error.status_code
     phrase = HTTPStatus(status).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_")
-    return _answer(Refusal(status, code, MESSAGES.get(status, phrase), headers=error.headers))
+    return _answer(request, Refusal(status, code, MESSAGES.get(status, phrase), headers=error.headers))
 
 
-def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     log.error("unexpected error", exc_info=error)
-    return _answer(Refusal(500, "internal_error", MESSAGES[500]))
+    return _answer(request, Refusal(500, "internal_error", MESSAGES[500]))
 
 
 HANDLERS: dict[int | type[Exception], Handler] = {
@@ -110,6 +130,7 @@ HANDLERS: dict[int | type[Exception], Handler] = {
     MissingFields: _missing_fields,
     InvalidFields: _invalid_fields,
     MessageIdReused: _message_id_reused,
+    NotificationNotFound: _not_found,
     DatabaseAway: _database_away,
     HTTPException: _http,
     Exception: _unexpected,

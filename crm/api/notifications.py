@@ -1,28 +1,23 @@
-"""Receiving and listing notifications (contract A, and contract B's endpoints 22 and 23)."""
+"""Receiving, listing, processing and deleting notifications (contract A, and contract B's endpoints 22 to 25)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 import msgspec
 import structlog
-from litestar import Request, Response, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
-from crm.api.bodies import LARGEST_INTEGER, read_json_object
-from crm.api.errors import invalid
+from crm.api.bodies import read_json_object
+from crm.api.requests import message_id, next_page, path_id, query, query_id, query_limit, who, with_events
 from crm.api.security import verify_signature
-from crm.mailroom import Mailroom
+from crm.dispatch import Dispatcher
 from crm.notifications import read_notification
 from crm.settings import CrmSettings
-from crm.store import Item, NotificationStore
-
-DEFAULT_LIMIT, LARGEST_LIMIT = 100, 500
-FILTERS = ("limit", "cursor", "message_id", "booking_id")
-SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+from crm.store import Item, MailClaim, NotificationStore
 
 log = structlog.stdlib.get_logger("crm.notifications")
 
@@ -41,24 +36,40 @@ class Envelope(msgspec.Struct):
     next_cursor: str | None
 
 
+class Processed(msgspec.Struct):
+    status: Literal["success"] = "success"
+    message: str = "Notification marked as processed"
+
+
+class Deleted(msgspec.Struct):
+    message: str = "Notification deleted successfully"
+
+
+class Cleared(msgspec.Struct):
+    deleted_count: int
+    message: str = "All notifications cleared"
+
+
 @post("/notify", operation_id="notify", status_code=200)
 async def notify(
     request: Request[Any, Any, Any],
     store: NamedDependency[NotificationStore],
-    mailroom: NamedDependency[Mailroom],
+    mailroom: NamedDependency[Dispatcher[MailClaim]],
     settings: NamedDependency[CrmSettings],
 ) -> Notified:
     """Store a notification and e-mail its facilitator.
 
     The notification is committed before the answer. The same Idempotency-Key with the same body has one effect and
     one notification_id, with another body it is refused (422). `email_sent` says whether the mail is out already;
-    where it is not, it follows as soon as the mail server takes it.
+    where it is not, it follows as soon as the mail server takes it. A message that carries an event's state
+    (`event.version`) also brings the facilitator's list of events up to date; one that was overtaken changes nothing
+    there. What a facilitator did to an event (`event_created`, `event_updated`) is stored and not mailed.
     """
     body, text = await read_json_object(request)
     verify_signature(request, await request.body(), settings.signing_secrets)
     notification = read_notification(body)
-    recorded = await store.record(notification, text, _message_id(request), claim=mailroom.claims_new_mail)
-    email_sent = await mailroom.settle(recorded)
+    recorded = await store.record(notification, text, message_id(request), claim=mailroom.claims_at_once)
+    email_sent = await mailroom.settle(recorded.id, recorded.status, recorded.claim)
     log.info("notification", notification_id=recorded.id, action=notification.action, email_sent=email_sent)
     return Notified(
         status="success",
@@ -76,49 +87,46 @@ async def list_notifications(
     store: NamedDependency[NotificationStore],
     settings: NamedDependency[CrmSettings],
 ) -> Response[Envelope | Sequence[Item]]:
-    """Notifications, newest first; a `Link` header names the next page, and the envelope its cursor."""
-    query = _query(request)
-    limit = _number(query, "limit", LARGEST_LIMIT) or DEFAULT_LIMIT
-    booking_id = _number(query, "booking_id", LARGEST_INTEGER)
-    before = _number(query, "cursor", LARGEST_INTEGER)
-    found = await store.items(limit=limit + 1, before=before, message_id=query.get("message_id"), booking_id=booking_id)
+    """Notifications, newest first; a `Link` header names the next page, and the envelope its cursor.
+
+    Those about an event as such name no booking: `include=events` shows them, too.
+    """
+    given = query(request, "limit", "cursor", "message_id", "booking_id", "include")
+    limit = query_limit(given)
+    found = await store.items(
+        limit=limit + 1,
+        before=query_id(given, "cursor"),
+        message_id=given.get("message_id"),
+        booking_id=query_id(given, "booking_id"),
+        with_events=with_events(given),
+    )
     page = found[:limit]
-    next_cursor = str(page[-1].id) if len(found) > limit else None
-    headers = {}
-    if next_cursor:
-        headers["link"] = f'</notifications?{urlencode({**query, "cursor": next_cursor})}>; rel="next"'
+    cursor = page[-1].id if len(found) > limit else None
+    headers = next_page("/notifications", given, cursor) if cursor else {}
     if settings.notifications_shape == "envelope":
-        return Response(Envelope(notifications=page, next_cursor=next_cursor), headers=headers)
+        return Response(Envelope(notifications=page, next_cursor=str(cursor) if cursor else None), headers=headers)
     return Response(page, headers=headers)
 
 
-def _message_id(request: Request[Any, Any, Any]) -> str | None:
-    """The sender's id of this message: Idempotency-Key, else webhook-id (Standard Webhooks gives it that meaning)."""
-    for header in ("idempotency-key", "webhook-id"):
-        key = request.headers.get(header)
-        if key is None:
-            continue
-        if not SANE_KEY.fullmatch(key):
-            raise invalid({header: "Expected 1 to 255 visible ASCII characters"})
-        return key
-    return None
+@post("/notifications/{notification_id:str}/process", operation_id="processNotification", status_code=200)
+async def process_notification(
+    request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
+) -> Processed:
+    """Mark a notification as dealt with. Who did it first, and when, is kept."""
+    await store.mark_processed(path_id(notification_id), who(request))
+    return Processed()
 
 
-def _query(request: Request[Any, Any, Any]) -> dict[str, str]:
-    given = request.query_params.dict()
-    for name in FILTERS:
-        values = given.get(name, [])
-        if len(values) > 1:
-            raise invalid({name: "Given more than once"})
-        if any("\0" in value for value in values):
-            raise invalid({name: "NUL is not allowed"})
-    return {name: given[name][0] for name in FILTERS if name in given}
+@delete("/notifications/{notification_id:str}", operation_id="deleteNotification", status_code=200)
+async def delete_notification(
+    request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
+) -> Deleted:
+    """Take a notification off the list. A mail it owes still goes out, and its Idempotency-Key still is used up."""
+    await store.delete(path_id(notification_id), who(request))
+    return Deleted()
 
 
-def _number(query: Mapping[str, str], name: str, largest: int) -> int | None:
-    if name not in query:
-        return None
-    text = query[name]
-    if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or not 1 <= int(text) <= largest:
-        raise invalid({name: f"Expected a whole number from 1 to {largest}"})
-    return int(text)
+@delete("/notifications/clear", operation_id="clearNotifications", status_code=200)
+async def clear_notifications(request: Request[Any, Any, Any], store: NamedDependency[NotificationStore]) -> Cleared:
+    """Take every notification off the list, as deleting each would. `include=events`: those about events, too."""
+    return Cleared(await store.clear(who(request), with_events=with_events(query(request, "include"))))

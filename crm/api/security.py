@@ -20,15 +20,16 @@ from crm.api.errors import MESSAGES, Refusal
 TOLERANCE_SECONDS = 300
 
 
-def bearer_guard(token: str) -> Guard:
-    """A guard that lets only the holder of `token` through; 401 otherwise."""
+def bearer_guard(token: str, status: int = 401) -> Guard:
+    """A guard that lets only the holder of `token` through; `status` otherwise, contract D's is 403."""
     expected = hashlib.sha256(token.encode()).digest()
 
     def require_bearer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
         digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
         if not hmac.compare_digest(digest, expected) or scheme.lower() != "bearer":
-            raise Refusal(401, "invalid_token", MESSAGES[401], headers={"www-authenticate": "Bearer"})
+            challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
+            raise Refusal(status, "invalid_token", MESSAGES[401], headers=challenge)
 
     return require_bearer
 

@@ -6,6 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.contracts.documents import unwalked
 from tests.support.people import People, Person, event
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
 
@@ -104,6 +105,25 @@ async def test_6_a_page_leads_to_the_next(api: httpx.AsyncClient, people: People
     assert ids(await api.get("/events?limit=500")) == expected
     assert ids(await api.get("/events?limit=9999999")) == expected
     assert ids(await api.get("/events?limit=1&limit=2")) == expected[:2]
+
+
+async def test_6_a_page_holds_five_hundred(
+    api: httpx.AsyncClient, people: People, database: asyncpg.Connection
+) -> None:
+    john = await people.facilitator()
+    await database.execute(
+        """INSERT INTO events
+               (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price, currency)
+           SELECT $1, n::text, '', 'session', now() + '1 day', now() + '2 days', 5, 0, 'INR'
+           FROM generate_series(1, 501) n""",
+        john.id,
+    )
+    page = await api.get("/events")
+    assert len(ids(page)) == 500
+    rest = await api.get("/events", params={"cursor": page.json()["next_cursor"]})
+    assert len(set(ids(page) + ids(rest))) == 501
+    assert rest.json()["next_cursor"] is None
+    assert len(ids(await api.get("/events?limit=501"))) == 500
 
 
 @pytest.mark.parametrize(
@@ -438,3 +458,7 @@ async def _begin(database: asyncpg.Connection, event_id: int, *, hours_ago: floa
         event_id,
         timedelta(hours=hours_ago),
     )
+
+
+def test_every_endpoint_of_this_part_was_walked() -> None:
+    assert not unwalked(__name__)

@@ -16,10 +16,13 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from crm.app import create_app
+from crm.dispatch import Pace
 from crm.settings import CrmSettings, load_settings
 from tests.support.servers import free_port
 
 TOKEN = "a-token-for-the-tests"
+QUICK = Pace(round=0.2, longest_pause=1.0)
+"""As the service goes about it, five times as often."""
 
 
 class MailServer:
@@ -73,9 +76,9 @@ def settings_for(dsn: str, **environ: str) -> CrmSettings:
 
 
 @contextlib.asynccontextmanager
-async def running_crm(settings: CrmSettings) -> AsyncIterator[httpx.AsyncClient]:
+async def running_crm(settings: CrmSettings, pace: Pace = QUICK) -> AsyncIterator[httpx.AsyncClient]:
     """The CRM behind real HTTP in this event loop, and a client that holds the token."""
-    server = _QuietServer(uvicorn.Config(create_app(settings), log_config=None, access_log=False, lifespan="on"))
+    server = _QuietServer(uvicorn.Config(create_app(settings, pace), log_config=None, access_log=False, lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started or serving.done())

@@ -10,7 +10,7 @@ import pytest
 
 from crm.letters import LetterWriter
 from crm.notifications import read_notification
-from crm.store import Claim
+from crm.store import MailClaim
 from tests.crm.parts import a_message
 
 JSON = {"Content-Type": "application/json"}
@@ -129,7 +129,6 @@ async def test_a_body_over_64_kib_is_a_413(crm: httpx.AsyncClient) -> None:
     "query",
     [
         "limit=0",
-        "limit=501",
         "limit=+1",
         "limit=1_0",
         "limit=%D9%A1",
@@ -169,7 +168,9 @@ async def test_other_peoples_words_are_inert_in_a_mail() -> None:
     user = {"id": 1, "name": evil, "email": "a@example.com\r\nBcc: x@example.com"}
     for action in ("booking_created", "event_updated", evil[:60], "{0.__class__}"):
         message = a_message(action=action, user=user, event=event, notes=evil, booking_reference=evil)
-        claim = Claim(1, UUID(int=1), read_notification(message), datetime.now(UTC), "J\r\nX: y", "john@example.com", 1)
+        claim = MailClaim(
+            1, UUID(int=1), read_notification(message), datetime.now(UTC), "J\r\nX: y", "john@example.com", 1
+        )
         mail = LetterWriter("Convene <convene@localhost>").compose(claim)
         html, plain = mail.get_body(("html",)), mail.get_body(("plain",))
         assert html is not None

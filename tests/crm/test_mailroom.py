@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crm.dispatch import Pace
 from crm.settings import CrmSettings
 from tests.crm.parts import (
     TOKEN,
@@ -110,8 +111,8 @@ async def test_a_mail_put_off_by_the_server_stays_owed_and_holds_up_no_other(
 async def test_a_slow_mail_server_does_not_hold_the_sender_up_and_gets_one_mail(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
-    mail_server.delay = 6.0
-    async with running_crm(settings) as client:
+    mail_server.delay = 1.5
+    async with running_crm(settings, Pace(patience=0.5)) as client:
         answer = await client.post("/notify", json=a_message())
         assert answer.json()["email_sent"] is False
     assert await mail_status(dsn, 1) == "sent"  # the shutdown let it finish
@@ -171,7 +172,7 @@ async def test_a_mail_of_a_dead_process_is_not_taken_while_its_lease_lasts(
         )
     async with running_crm(settings) as client:
         await client.post("/notify", json=a_message())
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(0.6)  # three rounds
     assert len(mail_server.mails) == 1
     assert await mail_status(dsn, 1) == "pending"
 

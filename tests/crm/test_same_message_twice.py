@@ -8,10 +8,11 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm import store
+from crm.queue import claim_due
 from crm.settings import CrmSettings
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
 
+CLAIM_DUE = claim_due("notifications", "n.id", "true")
 KEY = {"Idempotency-Key": "0192f1b2-same"}
 
 
@@ -106,10 +107,10 @@ async def _claims_of_two(dsn: str, statement: str) -> tuple[int, int]:
 
 
 async def test_two_processes_never_claim_the_same_mail(dsn: str) -> None:
-    assert await _claims_of_two(dsn, store.CLAIM_DUE) == (5, 0)
+    assert await _claims_of_two(dsn, CLAIM_DUE) == (5, 0)
 
 
 async def test_twin_without_skip_locked_both_processes_claim_every_mail(dsn: str) -> None:
-    unguarded = store.CLAIM_DUE.replace("FOR UPDATE SKIP LOCKED", "")
-    assert unguarded != store.CLAIM_DUE
+    unguarded = CLAIM_DUE.replace("FOR UPDATE SKIP LOCKED", "")
+    assert unguarded != CLAIM_DUE
     assert await _claims_of_two(dsn, unguarded) == (5, 5)

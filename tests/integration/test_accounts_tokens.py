@@ -265,8 +265,9 @@ async def test_fifty_refreshes_with_one_token_at_once_give_one_new_one(
 
 async def waiting_for_a_lock(database: asyncpg.Connection) -> None:
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while not await database.fetchval(query):  # noqa: ASYNC110 (a lock of another process is no event here)
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not await database.fetchval(query):  # noqa: ASYNC110 (a lock of another process is no event here)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_profile_change_does_not_undo_another_role(

@@ -1,5 +1,6 @@
 """`convene openapi`: the description of the API, for generators and clients."""
 
+import os
 from pathlib import Path
 
 import click
@@ -18,17 +19,21 @@ DRAWING = {
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; otherwise it is printed.")
 def openapi(output: Path | None) -> None:
-    """Write the OpenAPI 3.1 document. Needs no running system."""
+    """Write the OpenAPI 3.1 document, for the server at PUBLIC_URL. Needs no running system."""
     import msgspec
 
     from infrastructure import container
     from infrastructure.settings import load_settings
     from interfaces.http.app import create_litestar
+    from interfaces.http.documentation import document
 
-    app = create_litestar(container.build(load_settings(DRAWING)))
-    document = msgspec.json.format(msgspec.json.encode(app.openapi_schema.to_schema()), indent=2).decode()
+    given = {name: os.environ[name] for name in ("PUBLIC_URL",) if name in os.environ}
+    settings = load_settings(DRAWING | given)
+    made = document(create_litestar(container.build(settings)), [settings.public_url])
+    text = msgspec.json.format(msgspec.json.encode(made), indent=2).decode()
     if output is None:
-        click.echo(document)
+        click.echo(text)
     else:
-        output.write_text(document + "\n", encoding="utf-8")
-        click.echo(f"{output}: {len(app.openapi_schema.paths or {})} paths")
+        output.write_text(text + "\n", encoding="utf-8")
+        operations = sum(len(methods) for methods in made["paths"].values())
+        click.echo(f"{output}: {operations} operations")

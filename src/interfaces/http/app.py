@@ -10,8 +10,6 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from infrastructure import container
@@ -20,6 +18,7 @@ from infrastructure.telemetry import configure_logging
 from interfaces.http import classic, health, meeting, service, sessions
 from interfaces.http.actor import actor
 from interfaces.http.core import accounts, bookings, events, facilitator, google, reviews
+from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.methods import tell_methods
@@ -78,9 +77,8 @@ def create_litestar(parts: container.Container) -> Litestar:
             allow_origins=list(settings.cors_allowed_origins), expose_headers=["Link", "Retry-After", "X-Request-ID"]
         ),
         request_max_body_size=MAX_BODY,
-        openapi_config=OpenAPIConfig(
-            title="Convene", version="0.1.0", path="/docs", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
-        ),
+        openapi_config=openapi_config(),
+        plugins=[DecimalAsNumber()],
         logging_config=None,
         debug=False,
     )

@@ -6,6 +6,7 @@ Until the body is read, errors have contract A's shape, whose two fields suit bo
 from typing import Any
 
 from litestar import Request, Response, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Struct
 
@@ -33,7 +34,14 @@ class Booked(Struct):
     booking_id: int
 
 
-@post("/api/bookings", operation_id="createBookingOfAOrC", tags=["Contracts A and C: booking"], guards=[signed_in])
+@post(
+    "/api/bookings",
+    operation_id="createBookingOfAOrC",
+    tags=["Contracts A and C: booking"],
+    guards=[signed_in],
+    responses={200: ResponseSpec(Booked, generate_examples=False)},
+    opt={"error_shapes": [booking_shape]},
+)
 async def book(
     data: JSONBody[BookingRequest], request: Request[Any, Any, Any], actor: Given[Actor], book_place: Given[BookPlace]
 ) -> Response[Booked]:

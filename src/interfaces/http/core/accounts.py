@@ -26,7 +26,7 @@ from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
 from interfaces.http.schemas import self_assigned_role, whole_seconds
 
-TAGS = ["Accounts"]
+TAGS = ["Contract B: accounts"]
 
 
 class RegistrationBody(Struct):

@@ -1,9 +1,9 @@
 """Contract B 11 to 14: bookings."""
 
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import BodyId, number, page_request, path_id, whole_seconds
 
-TAGS = ["Bookings"]
+TAGS = ["Contract B: bookings"]
 
 
 class NewBookingRequest(Struct):
@@ -103,9 +103,10 @@ class BookingCancelled(Struct):
 
 @post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
 async def create_booking(
-    data: JSONBody[NewBookingRequest], actor: Given[Actor], book_place: Given[BookPlace]
+    request: Request[Actor, Any, Any], data: JSONBody[NewBookingRequest], book_place: Given[BookPlace]
 ) -> BookingCreated:
-    new = await book_place(actor.user.id, EventId(data.event_id), data.notes)
+    # With `actor` there would be two dependencies, and Litestar resolves two in a task group: 0.13 ms of 0.92 (CPU).
+    new = await book_place(request.user.user.id, EventId(data.event_id), data.notes)
     return BookingCreated("Booking created successfully", _created(new), new.payment_url)
 
 

@@ -23,7 +23,7 @@ from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import event_type, kept, number, page_request, path_id, query_flag, query_id, whole_seconds
 
-TAGS = ["Events"]
+TAGS = ["Contract B: events"]
 
 _RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
 
@@ -119,7 +119,7 @@ async def list_events(
     return EventList([event_body(event) for event in page.items], page.next)
 
 
-@get("/events/filter", operation_id="filterEvents", tags=TAGS, opt=public)
+@get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
 async def filter_events(
     event_reader: Given[EventReader],
     clock: Given[Clock],

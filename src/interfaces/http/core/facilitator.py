@@ -15,7 +15,8 @@ from interfaces.http.core.events import EventList, event_body
 from interfaces.http.injection import Given
 from interfaces.http.schemas import number, page_request, path_id, whole_seconds
 
-TAGS = ["Facilitators"]
+TAGS = ["Contract B: facilitators"]
+TAGS_OF_D = ["Contract D: facilitators"]
 
 
 class EventCount(Struct):
@@ -110,7 +111,7 @@ async def cancel_own_event(
 @get(
     "/facilitator/registrations/{event_id:str}",
     operation_id="listRegistrations",
-    tags=TAGS,
+    tags=TAGS_OF_D,
     guards=[facilitators],
 )
 async def list_registrations(
@@ -128,7 +129,7 @@ async def list_registrations(
 @post(
     "/facilitator/cancel/{event_id:str}",
     operation_id="cancelEventOfD",
-    tags=TAGS,
+    tags=TAGS_OF_D,
     status_code=200,
     guards=[facilitators],
 )

@@ -17,7 +17,7 @@ from interfaces.http.actor import public
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
 
-TAGS = ["Accounts"]
+TAGS = ["Contract B: accounts"]
 
 
 class GoogleUser(Struct):
@@ -42,7 +42,13 @@ async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: G
     return await _to_google(request, start_google_sign_in)
 
 
-@get("/auth/google/login", operation_id="signInWithGoogleOfD", tags=TAGS, status_code=302, opt=public)
+@get(
+    "/auth/google/login",
+    operation_id="signInWithGoogleOfD",
+    tags=["Contract D: accounts"],
+    status_code=302,
+    opt=public,
+)
 async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Given[StartGoogleSignIn]) -> Redirect:
     """The same as `/auth/google`."""
     return await _to_google(request, start_google_sign_in)

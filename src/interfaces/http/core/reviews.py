@@ -14,7 +14,7 @@ from interfaces.http.actor import public, signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import page_request, path_id, whole_seconds
 
-TAGS = ["Reviews"]
+TAGS = ["Contract D: reviews"]
 
 
 class NewReview(Struct):

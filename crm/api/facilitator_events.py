@@ -1,0 +1,27 @@
+"""Contract A's list of a facilitator's events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from crm.api.requests import next_page, path_id, query, query_id, query_limit
+from crm.facilitator_events import FacilitatorEvent, FacilitatorEvents
+
+
+@get("/api/facilitator/events/{facilitator_id:str}", operation_id="listFacilitatorEvents")
+async def list_facilitator_events(
+    request: Request[Any, Any, Any], facilitator_id: FromPath[str], events: NamedDependency[FacilitatorEvents]
+) -> Response[Sequence[FacilitatorEvent]]:
+    """A facilitator's events as the newest message about each told; a `Link` header names the next page."""
+    given = query(request, "limit", "cursor")
+    limit = query_limit(given)
+    facilitator = path_id(facilitator_id)
+    found = await events.of(facilitator, limit=limit + 1, after=query_id(given, "cursor") or 0)
+    page = found[:limit]
+    path = f"/api/facilitator/events/{facilitator}"
+    return Response(page, headers=next_page(path, given, page[-1].id) if len(found) > limit else {})

@@ -1,0 +1,112 @@
+"""Whether mail works: contract B's endpoints 26 and 27."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from typing import Annotated, Any, Literal
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+from litestar import Request, get, post
+from litestar.di import NamedDependency
+
+from crm.api.bodies import read_json_object
+from crm.api.errors import Refusal, invalid
+from crm.carriers import Carrier, LoginRefused, SmtpCarrier
+from crm.letters import LetterWriter
+from crm.notifications import InvalidFields, MissingFields, one_reason
+from crm.outcomes import DeliveryError, DestinationAway, Refused
+from crm.settings import CrmSettings
+
+CHECK_SECONDS = 20.0
+
+
+class TestMail(msgspec.Struct):
+    __test__ = False
+
+    to_email: str
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] = "Test Email"
+    html_content: str = "<p>This is a test email.</p>"
+
+
+class TestMailSent(msgspec.Struct):
+    __test__ = False
+
+    message: Literal["Test email sent successfully"] = "Test email sent successfully"
+    email_sent: Literal[True] = True
+
+
+class LoginAccepted(msgspec.Struct):
+    gmail_user: str
+    message: Literal["Gmail authentication successful"] = "Gmail authentication successful"
+    authenticated: Literal[True] = True
+
+
+@post("/test-email", operation_id="sendTestEmail", status_code=200)
+async def send_test_email(
+    request: Request[Any, Any, Any], letters: NamedDependency[LetterWriter], carrier: NamedDependency[Carrier]
+) -> TestMailSent:
+    """Send one mail now, the way every mail goes; without `SMTP_URL` it is written as a file, as they all are.
+
+    502 when the mail server refuses it, 503 when it cannot be reached or asks to try later.
+    """
+    body, _ = await read_json_object(request)
+    mail = _read(body)
+    message = letters.test(mail.to_email, mail.subject, mail.html_content)
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await carrier.send(message)
+    except Refused as error:
+        raise _failed(502, "email_refused", f"The mail server refused the mail: {error}", email_sent=False) from error
+    except (DeliveryError, TimeoutError) as error:
+        reason = str(error) or "no answer in time"
+        raise _failed(503, "email_not_sent", f"The mail was not taken: {reason}", email_sent=False) from error
+    return TestMailSent()
+
+
+@get("/test-gmail-auth", operation_id="testMailLogin")
+async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccepted:
+    """Log in to the mail server of `SMTP_URL`, Gmail's or another, and leave again.
+
+    400 when there is no login to check, 502 when the server refuses it, 503 when it cannot be reached.
+    """
+    server = settings.smtp
+    if server is None or server.username is None:
+        what = "SMTP_URL is not set" if server is None else "SMTP_URL names no user"
+        message = f"{what}: give smtp://user:password@host:587?starttls=1"
+        raise _failed(400, "smtp_not_configured", message, authenticated=False)
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await SmtpCarrier(server).log_in()
+    except LoginRefused as error:
+        message = f"The mail server refused the login: {error}"
+        raise _failed(502, "smtp_login_refused", message, authenticated=False, gmail_user=server.username) from error
+    except (DestinationAway, TimeoutError) as error:
+        message = f"The mail server cannot be used: {str(error) or 'no answer in time'}"
+        raise _failed(503, "smtp_unavailable", message, authenticated=False, gmail_user=server.username) from error
+    return LoginAccepted(gmail_user=server.username)
+
+
+def _read(body: dict[str, Any]) -> TestMail:
+    if body.get("to_email") is None:
+        raise MissingFields(["to_email"])
+    try:
+        mail = msgspec.convert({name: value for name, value in body.items() if value is not None}, TestMail)
+    except msgspec.ValidationError as error:
+        raise InvalidFields(one_reason(error)) from None
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in mail.subject):
+        raise invalid({"subject": "Line breaks and control characters are not allowed"})
+    try:
+        # The address as SMTP can carry it, so that what is written is who it goes to.
+        mail.to_email = validate_email(mail.to_email, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError as error:
+        raise invalid({"to_email": str(error)}) from None
+    return mail
+
+
+def _failed(status: int, code: str, message: str, **extra: bool | str) -> Refusal:
+    words = " ".join(message.encode("utf-8", "replace").decode().split())
+    refusal = Refusal(status, code, words)
+    refusal.body |= extra
+    return refusal

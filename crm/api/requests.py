@@ -1,0 +1,85 @@
+"""What requests carry beside their bodies: ids in paths, queries, the sender's id of a message, who is asking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Request
+
+from crm.api.errors import invalid, not_found
+from crm.api.frame import request_id
+from crm.notifications import LARGEST_ID
+
+DEFAULT_LIMIT, LARGEST_LIMIT = 100, 500
+SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+POSITIVE = re.compile(r"0*[1-9][0-9]*", re.ASCII)
+
+
+def path_id(text: str) -> int:
+    """An id inside a path. What cannot be one (`+1`, `1_000`, 2^63) names nothing: raises Refusal (404)."""
+    if not re.fullmatch(r"[1-9][0-9]{0,18}", text, re.ASCII) or int(text) > LARGEST_ID:
+        raise not_found()
+    return int(text)
+
+
+def message_id(request: Request[Any, Any, Any]) -> str | None:
+    """The sender's id of this message: Idempotency-Key, else webhook-id (Standard Webhooks gives it that meaning)."""
+    for header in ("idempotency-key", "webhook-id"):
+        key = request.headers.get(header)
+        if key is None:
+            continue
+        if not SANE_KEY.fullmatch(key):
+            raise invalid({header: "Expected 1 to 255 visible ASCII characters"})
+        return key
+    return None
+
+
+def who(request: Request[Any, Any, Any]) -> str:
+    """Who asks, as far as a shared token tells: for the audit columns."""
+    return f"{request.client.host if request.client else 'unknown'}, request {request_id()}"
+
+
+def query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
+    """The parameters of these names; raises Refusal (400) for one that comes twice or holds NUL."""
+    given = request.query_params.dict()
+    for name in names:
+        values = given.get(name, [])
+        if len(values) > 1:
+            raise invalid({name: "Given more than once"})
+        if any("\0" in value for value in values):
+            raise invalid({name: "NUL is not allowed"})
+    return {name: given[name][0] for name in names if name in given}
+
+
+def query_id(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if len(text) > 19 or not POSITIVE.fullmatch(text) or int(text) > LARGEST_ID:
+        raise invalid({name: "Expected a positive whole number"})
+    return int(text)
+
+
+def query_limit(given: Mapping[str, str]) -> int:
+    """Rows of a page: from 1; more than the largest is taken as the largest."""
+    text = given.get("limit")
+    if text is None:
+        return DEFAULT_LIMIT
+    if not POSITIVE.fullmatch(text):
+        raise invalid({"limit": "Expected a whole number from 1"})
+    return LARGEST_LIMIT if len(text) > 18 else min(int(text), LARGEST_LIMIT)
+
+
+def with_events(given: Mapping[str, str]) -> bool:
+    """`include=events`: also what is about an event as such."""
+    if given.get("include", "events") != "events":
+        raise invalid({"include": "Expected events"})
+    return "include" in given
+
+
+def next_page(path: str, given: Mapping[str, str], cursor: int) -> dict[str, str]:
+    """A `Link` header (RFC 8288) that names the next page."""
+    return {"link": f'<{path}?{urlencode({**given, "cursor": cursor})}>; rel="next"'}

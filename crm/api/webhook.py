@@ -1,0 +1,60 @@
+"""Contract D's webhook."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+import structlog
+from litestar import Request, post
+from litestar.di import NamedDependency
+
+from crm.api.bodies import read_json_object
+from crm.api.requests import message_id
+from crm.dispatch import Dispatcher
+from crm.webhook_store import Destination, Parcel, WebhookStore
+from crm.webhooks import read_webhook
+
+log = structlog.stdlib.get_logger("crm.webhooks")
+
+
+class WebhookReceived(msgspec.Struct):
+    """`forwarding` and `reporting_payment` say what is owed for it, not that it was done already."""
+
+    status: Literal["success"]
+    message: str
+    webhook_id: UUID
+    forwarding: bool
+    reporting_payment: bool
+
+
+@post("/webhook", operation_id="receiveWebhook", status_code=200)
+async def webhook(
+    request: Request[Any, Any, Any],
+    webhooks: NamedDependency[WebhookStore],
+    couriers: NamedDependency[dict[Destination, Dispatcher[Parcel]]],
+) -> WebhookReceived:
+    """Store a booking, forward it and report its payment.
+
+    It is committed before the answer; what it owes follows, however long a receiver is away. The same
+    Idempotency-Key (or webhook-id) with the same body has one effect, with another body it is refused (422). With
+    `FORWARD_FLASK_URL` set the body is forwarded as it came. A body with `"payment_status": "paid"` that names booking,
+    user and event is reported to the booking API as an offline payment.
+    """
+    body, text = await read_json_object(request)
+    told = read_webhook(body)
+    stored = await webhooks.record(told, text, message_id(request))
+    for destination in stored.owed:
+        if courier := couriers.get(destination):
+            courier.nudge()
+        else:
+            log.warning("nobody to take it", destination=destination, hint="set BACKEND_SERVICE_TOKEN")
+    log.info("webhook", webhook_id=str(stored.id), booking_id=told.booking_id, owed=list(stored.owed))
+    return WebhookReceived(
+        status="success",
+        message="Webhook received",
+        webhook_id=stored.id,
+        forwarding=Destination.FORWARD in stored.owed,
+        reporting_payment=Destination.PAYMENT in stored.owed,
+    )

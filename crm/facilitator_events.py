@@ -1,0 +1,82 @@
+"""What the CRM knows of facilitators' events: a read model of what the messages say, never older than it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from crm.database import Connection, Database
+from crm.notifications import Notification
+
+# The guard: a message that was overtaken changes nothing, also when it waits here for the one that overtook it.
+# Senders of the published documents know no versions (stored as 0): among those the last one told counts.
+REMEMBER_EVENT = """
+INSERT INTO facilitator_events AS known
+    (id, facilitator_id, title, starts_at, bookings_count, max_participants, is_active, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO UPDATE SET
+    facilitator_id = excluded.facilitator_id,
+    title = excluded.title,
+    starts_at = excluded.starts_at,
+    bookings_count = excluded.bookings_count,
+    max_participants = excluded.max_participants,
+    is_active = excluded.is_active,
+    version = excluded.version,
+    told_at = now()
+WHERE known.version < excluded.version OR (known.version = 0 AND excluded.version = 0)
+"""
+
+# Where no message says how many places are taken, the bookings that were told of and not cancelled are counted.
+FACILITATOR_EVENTS = """
+SELECT e.id, e.title, e.starts_at AS date_time, e.max_participants, e.is_active, coalesce(e.bookings_count, (
+    SELECT count(*) FROM (
+        SELECT DISTINCT ON (n.booking_id) n.action FROM notifications n
+        WHERE n.event_id = e.id AND n.booking_id IS NOT NULL ORDER BY n.booking_id, n.id DESC
+    ) latest WHERE latest.action IS DISTINCT FROM 'booking_cancelled'
+)) AS bookings_count
+FROM facilitator_events e
+WHERE e.facilitator_id = $1 AND e.id > $2
+ORDER BY e.id LIMIT $3
+"""
+
+
+class FacilitatorEvent(msgspec.Struct, frozen=True):
+    """An event as contract A shows it to its facilitator. What no message told is null."""
+
+    id: int
+    title: str | None
+    date_time: datetime | None
+    bookings_count: int
+    max_participants: int | None
+    is_active: bool
+
+
+async def remember_event(connection: Connection, notification: Notification) -> None:
+    """Bring the read model to the state this message carries, unless it knows a newer one."""
+    event, key, facilitator = notification.event, notification.event_key, notification.facilitator_key
+    if key is None or facilitator is None:
+        return
+    await connection.execute(
+        REMEMBER_EVENT,
+        key,
+        facilitator,
+        event.title,
+        event.starts_at,
+        event.current_participants,
+        event.max_participants,
+        notification.event_is_active,
+        event.version or 0,
+    )
+
+
+class FacilitatorEvents:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, facilitator_id: int, *, limit: int, after: int = 0) -> Sequence[FacilitatorEvent]:
+        """The facilitator's events by id, from the one after `after`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(FACILITATOR_EVENTS, facilitator_id, after, limit)
+        return [msgspec.convert(dict(row), FacilitatorEvent) for row in rows]

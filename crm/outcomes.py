@@ -1,0 +1,36 @@
+"""How handing something over can fail.
+
+DeliveryError
+├── Refused           this will never be taken
+│   └── Unsendable    this was not even offered: it says nothing of the destination
+├── Deferred          this was not taken now, others may be
+└── DestinationAway   nothing can be taken now
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class DeliveryError(Exception):
+    """It was not taken. The message is for the row's `response`."""
+
+
+class Refused(DeliveryError):
+    """It will never be taken."""
+
+
+class Unsendable(Refused):
+    """It cannot be offered to anybody."""
+
+
+class Deferred(DeliveryError):
+    """It was not taken now; others may be. `after`: the destination asked to be left alone so long."""
+
+    def __init__(self, reason: str, after: timedelta = timedelta()) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class DestinationAway(DeliveryError):
+    """Nothing can be taken now: the destination is away, or its settings are wrong."""

@@ -1,0 +1,148 @@
+"""A table of things that are owed: who holds what for how long, and how it ended.
+
+Such a table has the columns `status`, `response`, `sent_at`, `attempts`, `next_attempt_at` and `lease`. A lease is a
+pending row whose next attempt was moved past the time the claimant needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from crm.database import Database
+
+
+class Status(StrEnum):
+    """Where something is: owed, handed over, given up, or never owed."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Claim(Protocol):
+    """Something that is ours to deliver until the lease ends. `attempts` counts this one."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def received_at(self) -> datetime: ...
+
+    @property
+    def attempts(self) -> int: ...
+
+
+C = TypeVar("C", bound=Claim)
+
+
+def claim_due(table: str, columns: str, which: str) -> str:
+    """SQL that takes up to $1 due rows for the lease $2 of length $3, the longest due first."""
+    return f"""
+WITH due AS MATERIALIZED (
+    SELECT id FROM {table} n
+    WHERE status = 'pending' AND next_attempt_at <= now() AND {which}
+    ORDER BY next_attempt_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {table} n
+SET lease = $2, next_attempt_at = now() + $3::interval, attempts = attempts + 1
+FROM due WHERE n.id = due.id
+RETURNING {columns}
+"""  # noqa: S608
+
+
+class Queue(Generic[C]):
+    """What is owed to one destination: the rows of `table` for which the condition `which` holds.
+
+    `columns` of a row, which is called `n`, are what `read` makes a claim of. `lease` is this process's name in the
+    rows it has claimed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        table: str,
+        columns: str,
+        read: Callable[[Mapping[str, Any]], C],
+        lease: UUID,
+        lease_time: timedelta,
+        which: str = "true",
+    ) -> None:
+        self._database = database
+        self._read = read
+        self._lease = lease
+        self._lease_time = lease_time
+        self._claim_due = claim_due(table, columns, which)
+        self._claim_one = (
+            f"UPDATE {table} n SET lease = $2, next_attempt_at = now() + $3::interval, attempts = attempts + 1 "  # noqa: S608
+            f"WHERE n.id = $1 AND status = 'pending' AND next_attempt_at <= now() RETURNING {columns}"
+        )
+        self._state = (
+            f"SELECT status, lease IS NOT NULL AND next_attempt_at > now() AS leased FROM {table} WHERE id = $1"  # noqa: S608
+        )
+        self._sent = (
+            f"UPDATE {table} SET status = 'sent', sent_at = now(), response = $2, lease = NULL, "  # noqa: S608
+            "next_attempt_at = NULL WHERE id = $1 AND status = 'pending'"
+        )
+        self._failed = (
+            f"UPDATE {table} SET status = 'failed', response = $2, lease = NULL, next_attempt_at = NULL "  # noqa: S608
+            "WHERE id = $1 AND lease = $3"
+        )
+        self._later = (
+            f"UPDATE {table} SET response = $2, lease = NULL, next_attempt_at = now() + $4::interval "  # noqa: S608
+            "WHERE id = $1 AND lease = $3"
+        )
+        self._release = (
+            f"UPDATE {table} SET lease = NULL, next_attempt_at = now() "  # noqa: S608
+            f"WHERE lease = $1 AND status = 'pending' AND {which}"
+        )
+
+    async def claim_due(self, limit: int) -> list[C]:
+        """Take up to `limit` rows that are due, the longest due first; no two processes get the same one."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._claim_due, limit, self._lease, self._lease_time)
+        return [self._read(row) for row in rows]
+
+    async def claim(self, row_id: int) -> C | None:
+        """Take this one row if it is due, else None."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(self._claim_one, row_id, self._lease, self._lease_time)
+        return self._read(row) if row else None
+
+    async def state(self, row_id: int) -> tuple[Status, bool]:
+        """The row's status, and whether somebody is delivering it now."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(self._state, row_id)
+        return (Status(row["status"]), row["leased"]) if row else (Status.SKIPPED, False)
+
+    async def mark_sent(self, claim: C, response: str) -> None:
+        """It was taken. True even if the lease ran out meanwhile, so it is not asked for."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._sent, claim.id, _storable(response))
+
+    async def mark_failed(self, claim: C, response: str) -> None:
+        """It is given up."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._failed, claim.id, _storable(response), self._lease)
+
+    async def try_later(self, claim: C, delay: timedelta, response: str) -> None:
+        """It is still owed, and due again after `delay`."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._later, claim.id, _storable(response), self._lease, delay)
+
+    async def release_claims(self) -> None:
+        """Give back every row this process still holds, due at once."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._release, self._lease)
+
+
+def _storable(text: str) -> str:
+    """Another server's words as PostgreSQL takes them."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")

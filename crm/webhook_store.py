@@ -1,0 +1,117 @@
+"""The crm_bookings table: every webhook once, and the deliveries it owes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from crm.database import Database
+from crm.notifications import InvalidFields
+from crm.queue import Queue
+from crm.store import MessageIdReused
+from crm.webhooks import Webhook
+
+INSERT = """
+INSERT INTO crm_bookings
+    (message_id, body, booking_id, user_id, user_name, user_email, event_id, facilitator_id, payment_status)
+VALUES ($1, $2::json, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (message_id) DO NOTHING
+RETURNING id
+"""
+
+OWE = "INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body) VALUES ($1, $2, $3::json)"
+
+FIRST = """
+SELECT b.id, b.body::jsonb = $2::jsonb AS same,
+    array(SELECT d.destination FROM crm_booking_deliveries d WHERE d.crm_booking_id = b.id) AS owed
+FROM crm_bookings b WHERE b.message_id = $1
+"""
+
+
+class Destination(StrEnum):
+    """Who is owed something for a webhook: the server it is forwarded to, the booking API that is told of a payment."""
+
+    FORWARD = "forward"
+    PAYMENT = "payment"
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """A body that is ours to hand over until the lease ends. `crm_booking_id` names it to the destination."""
+
+    id: int
+    crm_booking_id: UUID
+    body: str
+    received_at: datetime
+    attempts: int
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A webhook that is stored, by this call or by an earlier one with the same message id."""
+
+    id: UUID
+    owed: Sequence[Destination]
+
+
+def parcel_queue(database: Database, destination: Destination, lease: UUID, lease_time: timedelta) -> Queue[Parcel]:
+    """What one destination is owed."""
+    return Queue(
+        database,
+        table="crm_booking_deliveries",
+        columns="n.id, n.crm_booking_id, n.body, n.received_at, n.attempts",
+        read=_parcel,
+        lease=lease,
+        lease_time=lease_time,
+        which=f"destination = '{destination}'",
+    )
+
+
+class WebhookStore:
+    def __init__(self, database: Database, *, forwards: bool) -> None:
+        self._database = database
+        self._forwards = forwards
+
+    async def record(self, webhook: Webhook, body: str, message_id: str | None) -> Stored:
+        """Store a webhook once, with what it owes; raises MessageIdReused, InvalidFields.
+
+        A second call with the same `message_id`, at the same moment or later, finds the row of the first.
+        """
+        owed = {Destination.FORWARD: body} if self._forwards else {}
+        if webhook.payment:
+            owed[Destination.PAYMENT] = msgspec.json.encode(webhook.payment).decode()
+        user = webhook.user
+        values = (
+            message_id,
+            body,
+            webhook.booking_id,
+            webhook.user_key,
+            user.name if user else None,
+            user.email if user else None,
+            webhook.event_key,
+            webhook.facilitator_key,
+            webhook.payment_status,
+        )
+        async with self._database.connection() as connection:
+            try:
+                async with connection.transaction():
+                    row = await connection.fetchrow(INSERT, *values)
+                    if row is not None:
+                        for destination, content in owed.items():
+                            await connection.execute(OWE, row["id"], destination.value, content)
+                        return Stored(row["id"], tuple(owed))
+                # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
+                first = await connection.fetchrow(FIRST, message_id, body)
+            except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
+                raise InvalidFields({"body": "A number is out of range"}) from None
+        if first is None or not first["same"]:
+            raise MessageIdReused
+        return Stored(first["id"], tuple(Destination(name) for name in first["owed"]))
+
+
+def _parcel(row: Mapping[str, Any]) -> Parcel:
+    return Parcel(**row)

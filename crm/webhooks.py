@@ -1,0 +1,75 @@
+"""What arrives at /webhook: a booking as the published document D writes it, and what the CRM owes for it.
+
+`event` may be a plain id or an object; `user_id` and `event_id` may stand at the top level instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from crm.notifications import LARGEST_ID, Id, InvalidFields, MissingFields, Person, one_reason
+
+
+class EventReference(msgspec.Struct, frozen=True):
+    id: Id | None = None
+    facilitator_id: Id | None = None
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """One booking that the CRM is told of."""
+
+    booking_id: Id
+    user: Person | None = None
+    user_id: Id | None = None
+    event: Id | EventReference | None = None
+    event_id: Id | None = None
+    facilitator_id: Id | None = None
+    payment_status: str | None = None
+
+    @property
+    def user_key(self) -> int | None:
+        told = self.user.id if self.user else None
+        return self.user_id or (told if isinstance(told, int) and 1 <= told <= LARGEST_ID else None)
+
+    @property
+    def event_key(self) -> int | None:
+        return self.event_id or (self.event.id if isinstance(self.event, EventReference) else self.event)
+
+    @property
+    def facilitator_key(self) -> int | None:
+        inside = self.event.facilitator_id if isinstance(self.event, EventReference) else None
+        return self.facilitator_id or inside
+
+    @property
+    def payment(self) -> Mapping[str, int] | None:
+        """What the booking API is told of a payment; None where nothing was paid or somebody is not named."""
+        user, event = self.user_key, self.event_key
+        if self.payment_status != "paid" or user is None or event is None:
+            return None
+        return {"booking_id": self.booking_id, "user_id": user, "event_id": event}
+
+
+def read_webhook(body: dict[str, Any]) -> Webhook:
+    """The booking a JSON object holds; raises MissingFields or InvalidFields.
+
+    A report that something was paid needs no facilitator: the booking API knows whose event it is.
+    """
+
+    def lacks(*names: str) -> bool:
+        return all(body.get(name) is None for name in names)
+
+    missing = [field for field in ("booking_id",) if lacks(field)]
+    missing += [name for name in ("user", "event") if lacks(name, f"{name}_id")]
+    event = body.get("event")
+    inside = isinstance(event, dict) and event.get("facilitator_id") is not None
+    if lacks("facilitator_id") and not inside and body.get("payment_status") != "paid":
+        missing.append("facilitator_id")
+    if missing:
+        raise MissingFields(missing)
+    try:
+        return msgspec.convert(body, Webhook)
+    except msgspec.ValidationError as error:
+        raise InvalidFields(one_reason(error)) from None

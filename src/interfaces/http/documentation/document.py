@@ -1,0 +1,143 @@
+"""The OpenAPI 3.1 document of an application."""
+
+import copy
+import json
+from collections.abc import Sequence
+from functools import cache
+from http import HTTPStatus
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from litestar import Litestar
+
+from interfaces.http.documentation.groups import INTRODUCTION, tag_groups, tags
+from interfaces.http.documentation.operations import Operation, operations
+from interfaces.http.documentation.parameters import described
+from interfaces.http.documentation.refusals import SECURITY_SCHEMES, security
+from interfaces.http.documentation.responses import error_responses, error_schema, invalid_details, schema_name
+from interfaces.http.documentation.schemas import tidied
+from interfaces.http.errors import Shape
+
+HEADERS = {
+    "X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "When to try again, in seconds.", "schema": {"type": "integer", "minimum": 0}},
+    "WWW-Authenticate": {"description": "How to say who is asking.", "schema": {"type": "string", "const": "Bearer"}},
+    "Link": {
+        "description": 'The way to the next page: `<…>; rel="next"`. Absent on the last one.',
+        "schema": {"type": "string"},
+    },
+    "Location": {"description": "Where the browser goes next.", "schema": {"type": "string", "format": "uri"}},
+}
+
+
+def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
+    """`servers` are base addresses; the first is the one that viewers call."""
+    drawn = tidied(copy.deepcopy(app.openapi_schema.to_schema()))
+    schemas: dict[str, Any] = drawn["components"]["schemas"]
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations(app):
+        shapes = _shapes(app, operation)
+        schemas |= {schema_name(shape): error_schema(shape) for shape in shapes}
+        finished = _finished(operation, drawn["paths"][operation.path][operation.method], shapes, schemas)
+        paths.setdefault(operation.path, {})[operation.method] = finished
+    return {
+        "openapi": drawn["openapi"],
+        "info": {"title": "Convene", "version": version("convene"), "description": INTRODUCTION},
+        "servers": [{"url": url} for url in servers],
+        "tags": tags(),
+        "x-tagGroups": tag_groups(),
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "headers": HEADERS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+@cache
+def examples() -> dict[str, Any]:
+    """By operation id: the `parameters` and the `body` of a request, and `answers` by status, each with its `body` or
+    its `location`. Recorded from a running API."""
+    recorded: dict[str, Any] = json.loads(files(__package__).joinpath("examples.json").read_text(encoding="utf-8"))
+    return recorded
+
+
+def _shapes(app: Litestar, operation: Operation) -> list[Shape]:
+    """The path's own, then what the route says its errors may have besides (`opt={"error_shapes": …}`)."""
+    return [app.state.shapes.of(operation.path), *operation.handler.opt.get("error_shapes", ())]
+
+
+def _finished(
+    operation: Operation, drawn: dict[str, Any], shapes: list[Shape], schemas: dict[str, Any]
+) -> dict[str, Any]:
+    example = examples().get(operation.id, {})
+    parameters = [
+        described(parameter, example.get("parameters", {}).get(parameter["name"]))
+        for parameter in drawn.get("parameters", [])
+    ]
+    body = _request_body(drawn.get("requestBody"), example)
+    required = _required(body, schemas)
+    details = invalid_details(operation, required, [parameter["name"] for parameter in parameters])
+    declared = set(operation.handler.responses or ())
+    kept = {
+        status: _answer(int(status), response, example.get("answers", {}).get(status), paged=_is_paged(parameters))
+        for status, response in drawn["responses"].items()
+        if int(status) < 400 or int(status) in declared
+    }
+    responses = error_responses(operation, shapes, details) | kept
+    for response in responses.values():
+        response["headers"] = {**response.get("headers", {}), "X-Request-ID": _header("X-Request-ID")}
+    finished = {
+        "tags": drawn["tags"],
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": operation.description,
+        "security": security(operation),
+        "parameters": parameters,
+        "requestBody": body,
+        "responses": dict(sorted(responses.items())),
+    }
+    return {key: value for key, value in finished.items() if value or key == "security"}
+
+
+def _request_body(drawn: dict[str, Any] | None, example: dict[str, Any]) -> dict[str, Any] | None:
+    """A body that may be `null` may be left away."""
+    if drawn is None:
+        return None
+    content = drawn["content"]["application/json"]
+    alternatives = [schema for schema in content["schema"].get("oneOf", []) if schema != {"type": "null"}]
+    schema = alternatives[0] if alternatives else content["schema"]
+    shown = {"example": example["body"]} if "body" in example else {}
+    return {"required": not alternatives, "content": {"application/json": {"schema": schema, **shown}}}
+
+
+def _required(body: dict[str, Any] | None, schemas: dict[str, Any]) -> list[str]:
+    """The required fields of a body, in the order of its type."""
+    if body is None:
+        return []
+    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schema = schemas[name]
+    return [field for field in schema["properties"] if field in schema.get("required", ())]
+
+
+def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, *, paged: bool) -> dict[str, Any]:
+    answer = {**drawn, "description": HTTPStatus(status).phrase}
+    if 300 <= status < 400:
+        location = _header("Location") if example is None else {**HEADERS["Location"], "example": example["location"]}
+        return {"description": answer["description"], "headers": {"Location": location}}
+    content = answer["content"]["application/json"]
+    if example is not None:
+        content["example"] = example["body"]
+    if paged and content["schema"].get("type") == "array":
+        answer["headers"] = {"Link": _header("Link")}
+    return answer
+
+
+def _is_paged(parameters: list[dict[str, Any]]) -> bool:
+    return any(parameter["name"] == "cursor" for parameter in parameters)
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/headers/{name}"}

@@ -1,0 +1,50 @@
+"""Parameters by name. Handlers take them as text and refuse with their own words; this says what the text must be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from application.ports.readers import MAX_PAGE
+from domain.bookings import BookingStatus
+from domain.payments import PaymentStatus
+from domain.reviews import BEST_RATING
+
+_ID = {"type": "integer", "format": "int64", "minimum": 1}
+
+PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "event_id": ("The event's id.", _ID),
+    "session_id": ("The session's id.", _ID),
+    "booking_id": ("The booking's id.", _ID),
+    "facilitator_id": ("Only events of this facilitator: their user id.", _ID),
+    "type": (
+        "Only events of this type (`session`, `workshop`, `retreat`) or category, ignoring case.",
+        {"type": "string"},
+    ),
+    "active": (
+        "`true`: only events that take place; `false`: only cancelled ones. Past events are included either way.",
+        {"type": "boolean"},
+    ),
+    "rating": (
+        "Only events whose facilitator is rated at least this well.",
+        {"type": "number", "minimum": 0, "maximum": BEST_RATING},
+    ),
+    "status": ("Only bookings with this status.", {"type": "string", "enum": [*BookingStatus]}),
+    "payment_status": (
+        "Only bookings with this payment status. `unpaid` means `pending`, `paid` means `completed`.",
+        {"type": "string", "enum": [*PaymentStatus, "unpaid", "paid"]},
+    ),
+    "limit": (
+        f"At most so many items; more than {MAX_PAGE} is taken as {MAX_PAGE}.",
+        {"type": "integer", "minimum": 1, "default": MAX_PAGE},
+    ),
+    "cursor": ("Where the next page begins, as the page before it said.", {"type": "string"}),
+    "state": ("What was sent to Google with the browser.", {"type": "string"}),
+    "code": ("Google's authorization code.", {"type": "string"}),
+    "error": ("Why Google did not let the person through.", {"type": "string"}),
+}
+
+
+def described(parameter: dict[str, Any], example: Any) -> dict[str, Any]:
+    """An OpenAPI parameter with its meaning. Raises `KeyError` for one that the table does not know."""
+    description, schema = PARAMETERS[parameter["name"]]
+    shown = {} if example is None else {"example": example}
+    return {**parameter, "description": description, "schema": dict(schema), **shown}

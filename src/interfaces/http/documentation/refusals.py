@@ -1,0 +1,169 @@
+"""What each operation may refuse, derived from its guards, its use cases and its path.
+
+A guard or a use case that is not in these tables stops the document from being made, and with it the tests.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from application.accounts import (
+    ChangePassword,
+    LogIn,
+    LogOut,
+    Refresh,
+    Register,
+    RegisterAndLogIn,
+    UpdateProfile,
+)
+from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.events import (
+    CancelEvent,
+    CreateEvent,
+    DeleteEvent,
+    EventBookings,
+    OnlyFacilitatorsCreate,
+    UpdateEvent,
+)
+from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
+from application.payments import RecordOfflinePayment
+from application.reviews import ListReviews, WriteReview
+from domain.bookings import (
+    BookingAlreadyCancelled,
+    BookingIsCancelled,
+    BookingNotFound,
+    BookingOver,
+    NotYourBooking,
+)
+from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
+from domain.events import (
+    AlreadyBooked,
+    CapacityBelowBookings,
+    CurrencyOfBookings,
+    EventCancelled,
+    EventFull,
+    EventNotFound,
+    EventStarted,
+    NotYourEvent,
+)
+from domain.identities import (
+    AccountDeactivated,
+    EmailNotShared,
+    EmailNotVerified,
+    GoogleAway,
+    GoogleNotConfigured,
+    IdentityNotProven,
+    OtherGoogleAccount,
+    SignInDenied,
+    SignInRefused,
+)
+from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
+from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound
+from interfaces.http.actor import event_creators, facilitators, profiled_facilitators, signed_in
+from interfaces.http.documentation.operations import Operation
+from interfaces.http.service import services
+
+Refusals = tuple[type[DomainError], ...]
+
+
+class Admission(NamedTuple):
+    """What a guard asks for, a scheme of `SECURITY_SCHEMES`, and how it refuses."""
+
+    scheme: str
+    refusals: Refusals
+
+
+SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "userToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The `access_token` of a login.",
+    },
+    "refreshToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The `refresh_token` of a login; only for `POST /auth/refresh`.",
+    },
+    "serviceToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`BACKEND_SERVICE_TOKEN`, for services that report back.",
+    },
+}
+
+OF_GUARDS: Mapping[Any, Admission] = {
+    signed_in: Admission("userToken", (Unauthenticated,)),
+    facilitators: Admission("userToken", (Unauthenticated, Forbidden)),
+    event_creators: Admission("userToken", (Unauthenticated, OnlyFacilitatorsCreate)),
+    profiled_facilitators: Admission("userToken", (Unauthenticated, Forbidden, ProfileNotFound)),
+    services: Admission("serviceToken", (Unauthenticated,)),
+}
+
+TOKENS_OF_USE_CASES: Mapping[type, str] = {Refresh: "refreshToken"}
+"""Public operations whose use case asks for a token itself."""
+
+_ACCOUNT_OF_GOOGLE: Refusals = (
+    IdentityNotProven,
+    EmailNotShared,
+    EmailNotVerified,
+    OtherGoogleAccount,
+    AccountDeactivated,
+    GoogleAway,
+    GoogleNotConfigured,
+)
+
+OF_USE_CASES: Mapping[type, Refusals] = {
+    Register: (EmailTaken, TooManyRequests),
+    RegisterAndLogIn: (EmailTaken, TooManyRequests),
+    LogIn: (InvalidCredentials, TooManyRequests),
+    Refresh: (Unauthenticated,),
+    LogOut: (),
+    ChangePassword: (InvalidCredentials, TooManyRequests),
+    UpdateProfile: (),
+    StartGoogleSignIn: (GoogleNotConfigured, GoogleAway, TooManyRequests),
+    FinishGoogleSignIn: (SignInDenied, SignInRefused, *_ACCOUNT_OF_GOOGLE),
+    SignInWithGoogleToken: (TooManyRequests, *_ACCOUNT_OF_GOOGLE),
+    CreateEvent: (),
+    UpdateEvent: (
+        EventNotFound,
+        NotYourEvent,
+        EventCancelled,
+        EventStarted,
+        CapacityBelowBookings,
+        CurrencyOfBookings,
+    ),
+    CancelEvent: (EventNotFound, NotYourEvent, EventCancelled),
+    DeleteEvent: (EventNotFound, NotYourEvent),
+    EventBookings: (EventNotFound, NotYourEvent),
+    BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked),
+    CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
+    ShowBooking: (BookingNotFound, NotYourBooking),
+    WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
+    ListReviews: (EventNotFound,),
+    RecordOfflinePayment: (BookingNotFound, BookingIsCancelled),
+}
+
+OF_PATH_IDS: Mapping[str, type[NotFound]] = {
+    "event_id": EventNotFound,
+    "session_id": EventNotFound,
+    "booking_id": BookingNotFound,
+}
+
+
+def refusals(operation: Operation) -> list[type[DomainError]]:
+    """Each once, in the order in which a request meets them. Raises `KeyError` for what no table knows."""
+    found: list[type[DomainError]] = []
+    for guard in operation.guards:
+        found += OF_GUARDS[guard].refusals
+    found += [OF_PATH_IDS[name] for name in operation.path_ids]
+    for use_case in operation.use_cases:
+        found += OF_USE_CASES[use_case]
+    return list(dict.fromkeys(found))
+
+
+def security(operation: Operation) -> list[dict[str, list[str]]]:
+    """As OpenAPI writes it; nothing for what everybody may call."""
+    schemes = [OF_GUARDS[guard].scheme for guard in operation.guards]
+    schemes += [TOKENS_OF_USE_CASES[kind] for kind in operation.use_cases if kind in TOKENS_OF_USE_CASES]
+    return [{scheme: []} for scheme in schemes]

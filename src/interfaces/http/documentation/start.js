@@ -1,0 +1,13 @@
+"use strict";
+
+SwaggerUIBundle({
+  dom_id: "#api",
+  url: "/docs/openapi.json",
+  deepLinking: true,
+  docExpansion: "none",
+  filter: true,
+  displayRequestDuration: true,
+  persistAuthorization: false,
+  validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis],
+});
