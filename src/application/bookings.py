@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
+from application.holds import AskForPayment
+from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
-from application.ports.payments import PaymentGateway, PaymentRequest
+from application.ports.payments import GatewayRefused, PaymentGateway, PaymentRequest
 from application.ports.persistence import OpenUnitOfWork, PlacedBooking, Places
 from application.ports.readers import BookingReader, BookingView
 from application.ports.system import Clock
-from domain.bookings import MAX_NOTES, BookingId, BookingNotFound, NotYourBooking
+from application.refunds import Refunds, cancellation_terms, lock_booking
+from domain.bookings import MAX_NOTES, BookingId, NotYourBooking
 from domain.events import EventFull, EventId, EventNotFound
 from domain.messages import Fact
 from domain.money import Money
+from domain.payments import UNPAID, GatewayUnavailable
 from domain.texts import prose
 from domain.users import User, UserId
 
@@ -34,10 +39,13 @@ class BookPlace:
     - Events that were cancelled or have begun cannot be booked.
     - The booking, its payment and what it owes to the CRM and by mail are written together or not at all.
     - A free place needs no payment; for any other the answer says where to pay, unless that happens elsewhere.
+    - A place that is to be paid at a gateway is held for a time; a gateway that is away costs the link, not the place.
     """
 
     places: Places
+    ask_for_payment: AskForPayment
     gateway: PaymentGateway
+    hold_for: timedelta
     wake_ups: WakeUps
     clock: Clock
     request_id: Callable[[], str | None]
@@ -46,13 +54,18 @@ class BookPlace:
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         placed = await self._take(user_id, event_id, notes)
         self.wake_ups.nudge()
-        return NewBooking(placed, await self._ask_for_payment(placed))
+        return NewBooking(placed, await self._payment_url(placed))
 
     async def _take(self, user_id: UserId, event_id: EventId, notes: str | None) -> PlacedBooking:
         for _ in range(LOOKS):
             now = self.clock.now()
             placed = await self.places.take(
-                event_id=event_id, user_id=user_id, notes=notes, now=now, request_id=self.request_id()
+                event_id=event_id,
+                user_id=user_id,
+                notes=notes,
+                now=now,
+                hold_until=now + self.hold_for if self.gateway.holds_places else None,
+                request_id=self.request_id(),
             )
             if placed is not None:
                 return placed
@@ -63,44 +76,61 @@ class BookPlace:
             event.refuse_booking(now, already_booked=already_booked)
         raise EventFull
 
-    async def _ask_for_payment(self, placed: PlacedBooking) -> str | None:
+    async def _payment_url(self, placed: PlacedBooking) -> str | None:
         if placed.payment_id is None:
             return None
-        url = await self.gateway.checkout(
-            PaymentRequest(
-                payment_id=placed.payment_id,
-                booking_id=placed.id,
-                price=Money(placed.price, placed.currency),
-                title=placed.event_title,
-            )
+        request = PaymentRequest(
+            payment_id=placed.payment_id,
+            booking_id=placed.id,
+            reference=placed.reference,
+            event_id=placed.event_id,
+            user_id=placed.user_id,
+            user_name=placed.user_name,
+            user_email=placed.user_email,
+            facilitator_id=placed.facilitator_id,
+            price=Money(placed.price, placed.currency),
+            title=placed.event_title,
+            until=placed.hold_until,
         )
-        if url is not None:
-            await self.places.keep_checkout(placed.payment_id, url)
-        return url
+        try:
+            return await self.ask_for_payment(request, self.gateway.name)
+        except (GatewayUnavailable, GatewayRefused):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class CancelBooking:
-    """Cancels a booking before its event begins; the place is free for the next person at once."""
+    """Cancels a booking before its event begins; the place is free for the next person at once.
+
+    - What was paid is given back by the event's refund policy.
+    - A checkout that is still open is closed, so that nobody pays for a place they gave back.
+    """
 
     open_work: OpenUnitOfWork
+    refunds: Refunds
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, user: User, booking_id: BookingId) -> None:
+    async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
+        """What is given back; None where nothing is."""
+        now = self.clock.now()
+        refund = None
         async with self.open_work() as work:
-            event_id = await work.bookings.find_event_id(booking_id)
-            if event_id is None:
-                raise BookingNotFound
-            event = await work.events.get_even_hidden(event_id)
-            booking = await work.bookings.get(booking_id)
+            event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
-            cancelled = booking.cancelled(self.clock.now(), event_starts_at=event.plan.interval.starts_at)
+            cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at)
             await work.bookings.save(cancelled)
-            await work.bookings.free_place(event_id)
+            await work.bookings.free_place(event.id)
             await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id)
+            payment = await work.payments.find_of_booking(booking_id)
+            back = cancellation_terms(event, payment, now).refund
+            if payment is not None and not back.is_zero:
+                refund = await self.refunds.promise(work, cancelled, payment, back, reason="booking_cancelled")
+            elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
+                await work.messages.owe_checkout_end(payment)
             await work.commit()
         self.wake_ups.nudge()
+        return refund
 
 
 @dataclass(frozen=True, slots=True)

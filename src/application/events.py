@@ -1,13 +1,15 @@
 """Events: what facilitators offer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.readers import BookingReader, BookingView, EventReader, EventView, Page, PageRequest
 from application.ports.system import Clock
+from application.refunds import Refunds
 from domain.errors import Forbidden
 from domain.events import Event, EventId, EventPlan, EventStatus, NotYourEvent, refuse_past
 from domain.messages import Fact
@@ -72,17 +74,25 @@ class UpdateEvent:
 
 @dataclass(frozen=True, slots=True)
 class CancelledEvent:
-    """How many paid bookings get their money back, and the sum of it."""
+    """How many payments are given back, and the sum of it."""
 
     refunds: int
     total: Money
 
 
+def _cancelled_event(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
+    currency = event.plan.price.currency
+    total = sum((refund.amount.amount for refund in refunds if refund.amount.currency == currency), Decimal(0))
+    return CancelledEvent(len(refunds), Money(total, currency))
+
+
 @dataclass(frozen=True, slots=True)
 class CancelEvent:
-    """Cancels an event of the asking facilitator and every booking of it. Each person and the CRM hear of it."""
+    """Cancels an event of the asking facilitator and every booking of it. Each person and the CRM hear of it.
+    What was paid is given back in full, in the background; the answer says how much was promised."""
 
     open_work: OpenUnitOfWork
+    refunds: Refunds
     wake_ups: WakeUps
     clock: Clock
 
@@ -90,10 +100,10 @@ class CancelEvent:
         async with self.open_work() as work:
             event = await work.events.get(event_id)
             event.require_manager(user)
-            await _cancel(work, event, self.clock)
+            promised = await _cancel(work, event, self.refunds, self.clock)
             await work.commit()
         self.wake_ups.nudge()
-        return CancelledEvent(refunds=0, total=Money(Decimal(0), event.plan.price.currency))
+        return _cancelled_event(event, promised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,7 @@ class DeleteEvent:
     bookings, payments and messages stay."""
 
     open_work: OpenUnitOfWork
+    refunds: Refunds
     wake_ups: WakeUps
     clock: Clock
 
@@ -111,20 +122,23 @@ class DeleteEvent:
             event = await work.events.get(event_id)
             event.require_manager(user)
             if event.status is EventStatus.ACTIVE and event.plan.interval.ends_at > now:
-                await _cancel(work, event, self.clock)
+                await _cancel(work, event, self.refunds, self.clock)
             await work.events.hide(event_id, now)
             await work.commit()
         self.wake_ups.nudge()
 
 
-async def _cancel(work: UnitOfWork, event: Event, clock: Clock) -> None:
+async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock) -> Sequence[Refund]:
     now = clock.now()
     await work.events.save(event.cancelled())
+    await work.messages.owe_checkout_ends_of(event.id)
+    promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED)
     await work.bookings.cancel_all(event.id, now)
     await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
     await work.messages.owe_for_bookings_of(
         Fact.BOOKING_CANCELLED, event.id, cancelled_at=now, reason=Fact.EVENT_CANCELLED
     )
+    return promised
 
 
 @dataclass(frozen=True, slots=True)

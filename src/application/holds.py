@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from application.payments import SettlePayment
+from application.ports.ledger import PaymentReader
 from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayRefused, Gateways, PaymentRequest
 from application.ports.persistence import OpenUnitOfWork, Places
-from application.ports.readers import PaymentReader
 from application.ports.system import Clock
 from application.refunds import lock_booking
 from domain.bookings import BookingId, CancelReason, NotYourBooking
@@ -51,9 +51,7 @@ class ExpireHolds:
             payment = await work.payments.find_of_booking(booking_id)
             await work.bookings.save(booking.expired(now))
             await work.bookings.free_place(event.id)
-            await work.messages.owe_for_booking(
-                Fact.BOOKING_CANCELLED, booking_id, reason=CancelReason.PAYMENT_EXPIRED
-            )
+            await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id, reason=CancelReason.PAYMENT_EXPIRED)
             if payment is not None and payment.order_id is not None:
                 await work.messages.owe_checkout_end(payment)
             await work.commit()

@@ -198,4 +198,3 @@ class RecordOfflinePayment:
         await work.payments.save_paid_on_the_spot(payment, self.clock.now())
         await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
         return PaymentStatus.COMPLETED
-

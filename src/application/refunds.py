@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
 from application.ports.payments import Gateways, RefundRequest
-from application.ports.persistence import OpenUnitOfWork, Refund, UnitOfWork
+from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
 from domain.bookings import Booking, BookingId, BookingNotFound
 from domain.events import Event, EventId
@@ -58,9 +59,7 @@ class Refunds:
             return
         gateway_refund_id, settled = None, True
         if payment.gateway != OFFLINE:
-            answer = await self.gateways.named(payment.gateway).refund(
-                RefundRequest(refund.id, payment, refund.amount)
-            )
+            answer = await self.gateways.named(payment.gateway).refund(RefundRequest(refund.id, payment, refund.amount))
             gateway_refund_id, settled = answer.gateway_refund_id, answer.settled
         async with self.open_work() as work:
             await self._settle(work, refund.id, gateway_refund_id, succeeded=True if settled else None)

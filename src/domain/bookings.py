@@ -108,6 +108,4 @@ class Booking:
         return replace(self, payment_status=PaymentStatus.REFUNDED)
 
     def _cancelled(self, now: datetime, reason: CancelReason) -> "Booking":
-        return replace(
-            self, status=BookingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None
-        )
+        return replace(self, status=BookingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None)

@@ -15,6 +15,8 @@ MessageId = NewType("MessageId", UUID)
 class Destination(StrEnum):
     CRM = "crm"
     EMAIL = "email"
+    PAYMENTS = "payments"
+    """Our own dealings with payment gateways: refunds, checkouts to close, webhooks to apply."""
     NOTIFICATION = "notification"
     """What shows facilitators at once what happened."""
 
@@ -26,9 +28,14 @@ class Fact(StrEnum):
     BOOKING_CANCELLED = "booking_cancelled"
     BOOKING_MOVED = "booking_moved"
     PAYMENT_COMPLETED = "payment_completed"
+    PAYMENT_FAILED = "payment_failed"
+    BOOKING_REFUNDED = "booking_refunded"
     EVENT_CREATED = "event_created"
     EVENT_UPDATED = "event_updated"
     EVENT_CANCELLED = "event_cancelled"
+    REFUND_PROMISED = "refund_promised"
+    CHECKOUT_ENDED = "checkout_ended"
+    GATEWAY_EVENT = "gateway_event"
 
 
 Owed = Mapping[Fact, tuple[Destination, ...]]
@@ -37,12 +44,17 @@ OWED: Owed = {
     Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
     Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
     Fact.BOOKING_MOVED: (Destination.EMAIL,),
-    Fact.PAYMENT_COMPLETED: (Destination.CRM, Destination.NOTIFICATION),
+    Fact.PAYMENT_COMPLETED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
+    Fact.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL),
+    Fact.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL),
     Fact.EVENT_CREATED: (Destination.CRM,),
     Fact.EVENT_UPDATED: (Destination.CRM,),
     Fact.EVENT_CANCELLED: (Destination.CRM, Destination.NOTIFICATION),
+    Fact.REFUND_PROMISED: (Destination.PAYMENTS,),
+    Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
+    Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
 }
-ALWAYS_SERVED = frozenset({Destination.CRM, Destination.EMAIL})
+ALWAYS_SERVED = frozenset({Destination.CRM, Destination.EMAIL, Destination.PAYMENTS})
 
 
 def owed_to(served: Collection[Destination]) -> Owed:

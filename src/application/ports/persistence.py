@@ -1,5 +1,6 @@
 """What the core remembers. One unit of work is one transaction; what is not committed never happened."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,11 +8,14 @@ from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
+from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
+from application.ports.payments import GatewayEvent
 from domain.bookings import Booking, BookingId
 from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
 from domain.messages import Destination, Fact, MessageId
-from domain.payments import PaymentId, PaymentStatus
+from domain.money import Money
+from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.reviews import Review, ReviewId
 from domain.users import LoginId, Role, User, UserId
 
@@ -136,92 +140,6 @@ class Reviews(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentPlace:
-    """Where a payment belongs."""
-
-    payment_id: PaymentId
-    booking_id: BookingId
-    event_id: EventId
-
-
-class Payments(Protocol):
-    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`."""
-
-    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
-        """By the order, or by our own id where the gateway reports before we know the order's."""
-        ...
-
-    async def get(self, payment_id: PaymentId) -> Payment: ...
-
-    async def get_of_booking(self, booking_id: BookingId) -> Payment: ...
-
-    async def find_of_booking(self, booking_id: BookingId) -> Payment | None: ...
-
-    async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
-
-    async def save_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
-        """Received by the facilitator, whatever gateway was asked before."""
-        ...
-
-    async def keep_difference(
-        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
-    ) -> None:
-        """For an operator to look at. The same difference is kept once."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """Money promised back. Open until the gateway has given it back, or has refused for good."""
-
-    id: RefundId
-    payment_id: PaymentId
-    booking_id: BookingId
-    gateway: str
-    amount: Money
-    reason: str
-    is_open: bool
-
-
-class RefundRecords(Protocol):
-    async def add(self, payment: Payment, amount: Money, *, reason: str, now: datetime) -> Refund: ...
-
-    async def add_for_event(self, event_id: EventId, *, reason: str, now: datetime) -> Sequence[Refund]:
-        """Promises back, in full, every payment that was received for the event; payments and bookings show it."""
-        ...
-
-    async def get(self, refund_id: RefundId) -> Refund:
-        """Locked until the unit of work ends. Raises `PaymentNotFound`."""
-        ...
-
-    async def find(self, report: RefundReport) -> Refund | None:
-        """By our id, or by the gateway's."""
-        ...
-
-    async def settle(
-        self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
-    ) -> None:
-        """`succeeded` None: the gateway has accepted it and is still working on it."""
-        ...
-
-    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
-        """Money given back at the gateway's own desk: recorded, so that the books agree. Says what it came to."""
-        ...
-
-
-class GatewayEvents(Protocol):
-    """The inbox of webhooks: each is kept once, for good."""
-
-    async def add(self, gateway: str, event: GatewayEvent, now: datetime) -> bool:
-        """False for one that is there already."""
-        ...
-
-    async def report(self, gateway: str, event_id: str) -> GatewayReport | RefundReport | None: ...
-
-    async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
-
-
 class Messages(Protocol):
     """Writes what is owed, with the state of this very transaction."""
 
@@ -239,6 +157,10 @@ class Messages(Protocol):
 
     async def owe_checkout_end(self, payment: Payment) -> None:
         """The gateway is owed that the checkout be closed."""
+        ...
+
+    async def owe_checkout_ends_of(self, event_id: EventId) -> None:
+        """The same for every live, unpaid booking of the event."""
         ...
 
     async def owe_refunds(self, refunds: Sequence[Refund]) -> None: ...
@@ -284,15 +206,24 @@ class PlacedBooking:
     user_email: str
     event_id: EventId
     event_title: str
+    facilitator_id: UserId
     price: Decimal
     currency: str
+    hold_until: datetime | None
 
 
 class Places(Protocol):
     """The scarce thing itself. `take` is one atomic step, whatever else happens at the same time."""
 
     async def take(
-        self, *, event_id: EventId, user_id: UserId, notes: str | None, now: datetime, request_id: str | None
+        self,
+        *,
+        event_id: EventId,
+        user_id: UserId,
+        notes: str | None,
+        now: datetime,
+        hold_until: datetime | None,
+        request_id: str | None,
     ) -> PlacedBooking | None:
         """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take.
 

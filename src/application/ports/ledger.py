@@ -1,0 +1,113 @@
+"""The books: what was asked for, received and promised back, and what gateways told us."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from application.ports.payments import GatewayEvent, PaymentRequest
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.money import Money
+from domain.payments import GatewayReport, Payment, PaymentId, RefundReport
+from domain.refunds import RefundId
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPlace:
+    """Where a payment belongs."""
+
+    payment_id: PaymentId
+    booking_id: BookingId
+    event_id: EventId
+
+
+class Payments(Protocol):
+    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`."""
+
+    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
+        """By the order, or by our own id where the gateway reports before we know the order's."""
+        ...
+
+    async def get(self, payment_id: PaymentId) -> Payment: ...
+
+    async def get_of_booking(self, booking_id: BookingId) -> Payment: ...
+
+    async def find_of_booking(self, booking_id: BookingId) -> Payment | None: ...
+
+    async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
+
+    async def save_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
+        """Received by the facilitator, whatever gateway was asked before."""
+        ...
+
+    async def keep_difference(
+        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
+    ) -> None:
+        """For an operator to look at. The same difference is kept once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money promised back. Open until the gateway has given it back, or has refused for good."""
+
+    id: RefundId
+    payment_id: PaymentId
+    booking_id: BookingId
+    gateway: str
+    amount: Money
+    reason: str
+    is_open: bool
+
+
+class RefundRecords(Protocol):
+    async def add(self, payment: Payment, amount: Money, *, reason: str, now: datetime) -> Refund: ...
+
+    async def add_for_event(self, event_id: EventId, *, reason: str, now: datetime) -> Sequence[Refund]:
+        """Promises back, in full, every payment that was received for the event; payments and bookings show it."""
+        ...
+
+    async def get(self, refund_id: RefundId) -> Refund:
+        """Locked until the unit of work ends. Raises `PaymentNotFound`."""
+        ...
+
+    async def find(self, report: RefundReport) -> Refund | None:
+        """By our id, or by the gateway's."""
+        ...
+
+    async def settle(
+        self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
+    ) -> None:
+        """`succeeded` None: the gateway has accepted it and is still working on it."""
+        ...
+
+    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+        """Money given back at the gateway's own desk: recorded, so that the books agree. Says what it came to."""
+        ...
+
+
+class GatewayEvents(Protocol):
+    """The inbox of webhooks: each is kept once, for good."""
+
+    async def add(self, gateway: str, event: GatewayEvent, now: datetime) -> bool:
+        """False for one that is there already."""
+        ...
+
+    async def report(self, gateway: str, event_id: str) -> GatewayReport | RefundReport | None: ...
+
+    async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
+
+
+class PaymentReader(Protocol):
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
+        """Bookings whose place was held for a payment that did not come in time."""
+        ...
+
+    async def claim_to_look_up(self, *, older_than: timedelta, limit: int) -> Sequence[PaymentId]:
+        """Payments that are open for longer and due to be asked about; no other worker gets them for now."""
+        ...
+
+    async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str] | None:
+        """What is asked for a live, unpaid booking, and at which gateway."""
+        ...
