@@ -69,6 +69,8 @@ class SignInWithGoogle:
         credentials = await work.users.find_credentials(identity.email)
         if credentials is not None:
             user = await work.users.get_locked(credentials.user.id)
+            if user.google_id == identity.subject:  # another first sign-in was faster, just now
+                return await self._let_in(work, user, returning(user, identity))
             return await self._let_in(work, user, linked(user, identity), take_over=proves_owner(user, identity))
         shown = display_name(identity.name, name, identity.email.partition("@")[0])
         return await work.users.add_from_google(identity, email=identity.email, name=shown, now=self.clock.now())

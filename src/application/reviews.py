@@ -14,7 +14,7 @@ from domain.users import User
 class WriteReview:
     """Reviews an event: 1 to 5, with a comment or without.
 
-    - Only people who had a place and whose event is over can, once each.
+    - Only people who had a place and whose event is over can, once each; nobody their own event.
     - The facilitator's rating, which their events show, moves with it.
     """
 
@@ -28,7 +28,9 @@ class WriteReview:
         review = Review(event_id, user.id, rating, comment, now)
         async with self.open_work() as work:
             has_place = await work.reviews.has_place(event_id, user.id)
-            require_attendance(ended_at=event.ends_at, now=now, has_place=has_place)
+            require_attendance(
+                ended_at=event.ends_at, now=now, has_place=has_place, is_host=event.facilitator_id == user.id
+            )
             review_id = await work.reviews.add(review, facilitator_id=event.facilitator_id)
             await work.commit()
         return ReviewView(review_id, rating, review.comment, user.id, user.name, now)

@@ -47,9 +47,9 @@ class Review:
             object.__setattr__(self, "comment", prose("comment", self.comment.strip(), at_most=MAX_COMMENT) or None)
 
 
-def require_attendance(*, ended_at: datetime, now: datetime, has_place: bool) -> None:
-    """Attended means: had a place that was not cancelled, and the event is over."""
+def require_attendance(*, ended_at: datetime, now: datetime, has_place: bool, is_host: bool) -> None:
+    """Attended means: had a place that was not cancelled, and the event is over. Whoever held it was no guest."""
     if ended_at > now:
         raise EventNotOver
-    if not has_place:
+    if not has_place or is_host:
         raise DidNotAttend

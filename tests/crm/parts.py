@@ -41,7 +41,16 @@ class MailServer:
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
 
+    def reset(self) -> None:
+        """As on the first day; running."""
+        self.mails = []
+        self.offered = 0
+        self.verdict, self.recipient_verdict, self.delay = "250 taken", "250 ok", 0.0
+        self.start()
+
     def start(self) -> None:
+        if self._controller:
+            return
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
         self._controller.start()
 
@@ -109,6 +118,14 @@ async def connected(dsn: str) -> AsyncIterator[Any]:
         yield connection
     finally:
         await connection.close()
+
+
+async def emptied(dsn: str) -> str:
+    """The same database with nothing in it; numbers begin at 1 again."""
+    async with connected(dsn) as connection:
+        tables = "notifications, facilitators, facilitator_events, crm_bookings, crm_booking_deliveries"
+        await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+    return dsn
 
 
 async def mail_status(dsn: str, notification_id: int) -> str:

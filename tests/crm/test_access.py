@@ -6,7 +6,6 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -60,9 +59,10 @@ async def test_a_sane_request_id_is_kept_and_another_replaced(crm: httpx.AsyncCl
 OLD, NEW = b"the secret of last year", "whsec_" + base64.b64encode(b"the secret of this year").decode()
 
 
-@pytest.fixture
-async def signed_crm(dsn: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    settings = settings_for(dsn, CONVENE_DATA=str(tmp_path), CRM_SIGNING_SECRETS=f"{NEW}, {OLD.decode()}")
+@pytest.fixture(scope="module")
+async def signed_crm(_served_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    data = str(tmp_path_factory.mktemp("crm"))
+    settings = settings_for(_served_dsn, CONVENE_DATA=data, CRM_SIGNING_SECRETS=f"{NEW}, {OLD.decode()}")
     async with running_crm(settings) as client:
         yield client
 

@@ -41,7 +41,7 @@ async def test_a_mail_that_went_out_while_the_database_stopped_is_not_sent_again
     mail_server: MailServer, tmp_path: Path
 ) -> None:
 
-    mail_server.delay = 2.0
+    mail_server.delay = 1.0
     with running_postgres("crm") as server:
         dsn = server.dsn("crm")
         await asyncio.to_thread(upgrade, dsn)
@@ -61,8 +61,8 @@ async def test_a_mail_that_went_out_while_the_database_stopped_is_not_sent_again
     assert mail_server.offered == 1
 
 
-async def test_a_database_that_hangs_is_a_503_and_then_as_before(crm: httpx.AsyncClient, dsn: str) -> None:
-    async with connected(dsn) as connection:
+async def test_a_database_that_hangs_is_a_503_and_then_as_before(crm: httpx.AsyncClient, crm_dsn: str) -> None:
+    async with connected(crm_dsn) as connection:
         async with connection.transaction():
             await connection.execute("LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE")
             answers = await asyncio.gather(*(crm.post("/notify", json=a_message()) for _ in range(6)))

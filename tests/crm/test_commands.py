@@ -37,28 +37,26 @@ async def _complaint(*arguments: str, environ: dict[str, str]) -> tuple[int | No
     return process.returncode, err.decode()
 
 
-@pytest.mark.parametrize(
-    ("environ", "names"),
-    [
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+async def test_what_is_wrong_is_one_line(command: str) -> None:
+    wrong: list[tuple[dict[str, str], str]] = [
         ({"CRM_DATABASE_URL": UNREACHABLE}, "CRM_BEARER_TOKEN"),
         ({"CRM_DATABASE_URL": UNREACHABLE, "CRM_BEARER_TOKEN": "super-crm-token"}, "CRM_BEARER_TOKEN"),
         ({"CRM_BEARER_TOKEN": TOKEN}, "CRM_DATABASE_URL"),
         ({"CRM_BEARER_TOKEN": TOKEN, "CRM_DATABASE_URL": UNREACHABLE}, "CRM_DATABASE_URL"),
-    ],
-)
-@pytest.mark.parametrize("command", ["serve", "migrate"])
-async def test_what_is_wrong_is_one_line(command: str, environ: dict[str, str], names: str) -> None:
-    code, complaint = await _complaint(command, environ=environ)
-    assert code in (1, 2)
-    assert len(complaint.splitlines()) == 1
-    assert names in complaint
+    ]
+    complaints = await asyncio.gather(*(_complaint(command, environ=environ) for environ, _ in wrong))
+    for (code, complaint), (_, name) in zip(complaints, wrong, strict=True):
+        assert code in (1, 2)
+        assert len(complaint.splitlines()) == 1
+        assert name in complaint
 
 
 async def test_a_database_without_the_schema_is_one_line_until_it_is_migrated(
-    crm_postgres: EmbeddedPostgres, tmp_path: Path
+    postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    await asyncio.to_thread(crm_postgres.execute, "CREATE DATABASE crm_bare OWNER convene")
-    environ = _environ(crm_postgres.dsn("crm_bare"), tmp_path)
+    await asyncio.to_thread(postgres.execute, "CREATE DATABASE crm_bare OWNER convene")
+    environ = _environ(postgres.dsn("crm_bare"), tmp_path)
     code, complaint = await _complaint("serve", environ=environ)
     assert code == 1
     assert complaint.count("\n") == 1
@@ -92,7 +90,7 @@ def _client(port: int) -> httpx.AsyncClient:
 async def test_sigterm_lets_the_request_under_way_finish(
     dsn: str, tmp_path: Path, mail_server: MailServer, workers: str
 ) -> None:
-    mail_server.delay = 1.0
+    mail_server.delay = 0.7
     port = free_port()
     environ = _environ(dsn, tmp_path, SMTP_URL=mail_server.url)
     process = await _start("serve", "--port", str(port), "--workers", workers, environ=environ)

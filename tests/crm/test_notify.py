@@ -136,9 +136,9 @@ async def test_a_booking_that_fell_with_its_event_is_stored_and_not_mailed(
     assert len(mail_server.mails) == 1
 
 
-async def test_unknown_fields_are_accepted_and_kept(crm: httpx.AsyncClient, dsn: str) -> None:
+async def test_unknown_fields_are_accepted_and_kept(crm: httpx.AsyncClient, crm_dsn: str) -> None:
     assert (await crm.post("/notify", json=a_message(colour={"of": ["the", "sky"]}))).status_code == 200
-    async with connected(dsn) as connection:
+    async with connected(crm_dsn) as connection:
         assert await connection.fetchval("SELECT body #>> '{colour,of,1}' FROM notifications") == "sky"
 
 

@@ -42,12 +42,12 @@ async def test_the_same_key_on_two_processes_at_once_has_one_effect(
 
 
 async def test_twin_without_the_unique_key_the_race_stores_and_mails_more_than_once(
-    settings: CrmSettings, dsn: str, mail_server: MailServer
+    own_dsn: str, mail_server: MailServer, tmp_path: Path
 ) -> None:
-    async with connected(dsn) as connection:
+    async with connected(own_dsn) as connection:
         await connection.execute("ALTER TABLE notifications DROP CONSTRAINT uq_notifications_message_id")
-    await _race(settings)
-    async with connected(dsn) as connection:
+    await _race(settings_for(own_dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path)))
+    async with connected(own_dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM notifications") > 1
     assert len(mail_server.mails) > 1
 

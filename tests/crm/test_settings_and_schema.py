@@ -70,10 +70,10 @@ def test_settings_are_printed_without_their_secrets() -> None:
 
 
 @pytest.fixture
-def bare_dsn(crm_postgres: EmbeddedPostgres) -> str:
+def bare_dsn(postgres: EmbeddedPostgres) -> str:
     name = f"crm_schema_{next(_numbers)}"
-    crm_postgres.execute(f"CREATE DATABASE {name} OWNER convene")
-    return crm_postgres.dsn(name)
+    postgres.execute(f"CREATE DATABASE {name} OWNER convene")
+    return postgres.dsn(name)
 
 
 async def _tables(dsn: str) -> set[str]:

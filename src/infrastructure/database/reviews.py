@@ -2,7 +2,8 @@
 
 from advanced_alchemy.exceptions import DuplicateKeyError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import select, update
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.bookings import BookingStatus
@@ -41,12 +42,17 @@ class PostgresReviews:
             added = await self._rows.add(row)
         except DuplicateKeyError:
             raise AlreadyReviewed from None
+        # Admins hold events without a profile of their own.
+        first = insert(FacilitatorProfileRow).values(
+            user_id=facilitator_id, rating_sum=review.rating, rating_count=1, created_at=review.created_at
+        )
         await self._session.execute(
-            update(FacilitatorProfileRow)
-            .where(FacilitatorProfileRow.user_id == facilitator_id)
-            .values(
-                rating_sum=FacilitatorProfileRow.rating_sum + review.rating,
-                rating_count=FacilitatorProfileRow.rating_count + 1,
+            first.on_conflict_do_update(
+                index_elements=[FacilitatorProfileRow.user_id],
+                set_={
+                    "rating_sum": FacilitatorProfileRow.rating_sum + review.rating,
+                    "rating_count": FacilitatorProfileRow.rating_count + 1,
+                },
             )
         )
         return ReviewId(added.id)

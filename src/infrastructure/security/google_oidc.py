@@ -99,14 +99,15 @@ class GoogleOidc:
 
     async def _key(self, key_id: object) -> jwt.PyJWK:
         """Raises `IdentityNotProven` for a key that Google does not have."""
-        for younger_than in (None, UNKNOWN_KEY_SECONDS):
-            keys = await self._keys.get(younger_than=younger_than)
-            if key_id is None and len(keys) == 1:
-                return keys[0]  # OpenID Connect Core 1.0, 10.1: with one key its id may be left out
-            for key in keys:
-                if key_id is not None and key.key_id == key_id:
-                    return key
-        raise _not_proven("it is signed by a key that Google does not have")
+        keys = await self._keys.get()
+        if key_id is None and len(keys) == 1:
+            return keys[0]  # OpenID Connect Core 1.0, 10.1: with one key its id may be left out
+        if key_id is None:
+            raise _not_proven("it does not name its key")
+        known = _named(keys, key_id) or _named(await self._keys.renewed(at_most_every=UNKNOWN_KEY_SECONDS), key_id)
+        if known is None:
+            raise _not_proven("it is signed by a key that Google does not have")
+        return known
 
     async def _fetch_keys(self) -> list[jwt.PyJWK]:
         url = (await self._server.metadata()).jwks_uri
@@ -129,6 +130,10 @@ def _away() -> Iterator[None]:
     except (ProviderAway, TimeoutError) as error:
         _log.warning("google.away", error=str(error) or f"not done within {ALL_SECONDS} s")
         raise GoogleAway from error
+
+
+def _named(keys: list[jwt.PyJWK], key_id: object) -> jwt.PyJWK | None:
+    return next((key for key in keys if key.key_id == key_id), None)
 
 
 def _not_proven(why: str) -> IdentityNotProven:

@@ -118,13 +118,23 @@ class Remembered(Generic[T]):
         self._now = now
         self._value: T | None = None
         self._fetched_at = 0.0
+        self._renewed_at: float | None = None
         self._under_way: asyncio.Task[T] | None = None
 
-    async def get(self, *, younger_than: float | None = None) -> T:
-        """What is known, unless it is older than `younger_than` seconds (by default: than this remembers)."""
-        most = self._seconds if younger_than is None else younger_than
-        if self._value is not None and self._now() - self._fetched_at < most:
+    async def get(self) -> T:
+        if self._value is not None and self._now() - self._fetched_at < self._seconds:
             return self._value
+        return await self._fetched()
+
+    async def renewed(self, *, at_most_every: float) -> T:
+        """Fetched anew, however young, unless that was done in the last `at_most_every` seconds."""
+        if self._under_way is None:
+            if self._renewed_at is not None and self._now() - self._renewed_at < at_most_every:
+                return await self.get()
+            self._renewed_at = self._now()
+        return await self._fetched()
+
+    async def _fetched(self) -> T:
         if self._under_way is None:
             self._under_way = asyncio.create_task(self._renew())
             self._under_way.add_done_callback(self._finished)

@@ -58,8 +58,8 @@ def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
 
 @cache
 def examples() -> dict[str, Any]:
-    """By operation id: the `parameters` and the `body` of a request, and `answers` by status, each with its `body` or
-    its `location`. Recorded from a running API."""
+    """By operation id: the `parameters` of a request, the `bodies` by the status they led to, and the `answers` by
+    status, each with its `body` or its `location`. Recorded from a running API."""
     recorded: dict[str, Any] = json.loads(files(__package__).joinpath("examples.json").read_text(encoding="utf-8"))
     return recorded
 
@@ -109,7 +109,15 @@ def _request_body(drawn: dict[str, Any] | None, example: dict[str, Any]) -> dict
     content = drawn["content"]["application/json"]
     alternatives = [schema for schema in content["schema"].get("oneOf", []) if schema != {"type": "null"}]
     schema = alternatives[0] if alternatives else content["schema"]
-    shown = {"example": example["body"]} if "body" in example else {}
+    bodies: dict[str, Any] = example.get("bodies", {})
+    shown: dict[str, Any] = {}
+    if len(bodies) == 1:
+        shown["example"] = next(iter(bodies.values()))
+    elif bodies:
+        shown["examples"] = {
+            f"answered_{status}": {"summary": f"Answered with {status}", "value": body}
+            for status, body in bodies.items()
+        }
     return {"required": not alternatives, "content": {"application/json": {"schema": schema, **shown}}}
 
 

@@ -1,0 +1,39 @@
+"""Who may review an event, and what a review may say."""
+
+from datetime import timedelta
+
+import pytest
+
+from domain.errors import DomainError, Invalid
+from domain.events import EventId
+from domain.reviews import DidNotAttend, EventNotOver, Review, require_attendance
+from domain.users import UserId
+from tests.domain.builders import NOW
+
+
+def test_a_guest_reviews_from_the_moment_the_event_is_over() -> None:
+    require_attendance(ended_at=NOW, now=NOW, has_place=True, is_host=False)
+
+
+@pytest.mark.parametrize(
+    ("ended_ago", "has_place", "is_host", "refusal"),
+    [
+        (timedelta(microseconds=-1), True, False, EventNotOver),
+        (timedelta(microseconds=-1), False, False, EventNotOver),
+        (timedelta(0), False, False, DidNotAttend),
+        (timedelta(0), True, True, DidNotAttend),
+    ],
+)
+def test_nobody_else_does(ended_ago: timedelta, has_place: bool, is_host: bool, refusal: type[DomainError]) -> None:
+    with pytest.raises(refusal):
+        require_attendance(ended_at=NOW - ended_ago, now=NOW, has_place=has_place, is_host=is_host)
+
+
+@pytest.mark.parametrize("rating", [0, 6, -1])
+def test_a_rating_counts_from_1_to_5(rating: int) -> None:
+    with pytest.raises(Invalid):
+        Review(EventId(1), UserId(1), rating, None, NOW)
+
+
+def test_a_comment_of_blanks_alone_is_none() -> None:
+    assert Review(EventId(1), UserId(1), 5, "  \n ", NOW).comment is None

@@ -1,0 +1,209 @@
+"""Contract C's notification and e-mail services against servers that behave, and that do not."""
+
+import asyncio
+import base64
+import hmac
+import socket
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from icalendar import Calendar
+
+from domain.messages import Delivered, Destination, Fact, Failed
+from infrastructure.deliveries.email_service import EmailServiceCourier
+from infrastructure.deliveries.http import HttpCourier, endpoint
+from infrastructure.deliveries.mail import MailComposer
+from infrastructure.deliveries.notifications import NotificationCourier
+from infrastructure.deliveries.told import told
+from tests.support.messages import a_message
+from tests.support.receivers import Receiver, Request, answer, receiving
+
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
+Make = Callable[..., HttpCourier]
+
+
+def notifications(url: str, token: str = "a-token", **options: Any) -> HttpCourier:
+    return NotificationCourier(url, token, **options)
+
+
+def email_service(url: str, token: str = "a-token", **options: Any) -> HttpCourier:
+    return EmailServiceCourier(COMPOSER, url, token, **options)
+
+
+both = pytest.mark.parametrize("make", [notifications, email_service])
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+async def sent(service: Receiver, make: Make, message: Any, path: str = "") -> Request:
+    courier = make(service.url + path)
+    assert isinstance(await courier.deliver(message), Delivered)
+    await courier.close()
+    return service.requests[-1]
+
+
+async def test_a_notification_says_what_happened_and_all_that_the_crm_is_told(service: Receiver) -> None:
+    for fact in (Fact.BOOKING_CREATED, Fact.BOOKING_CANCELLED, Fact.PAYMENT_COMPLETED):
+        message = a_message(fact, destination=Destination.NOTIFICATION)
+        request = await sent(service, notifications, message)
+        assert (request.method, request.path) == ("POST", "/notify")
+        assert (request.json["type"], request.json["booking_id"]) == (fact, 12)
+        assert request.json["facilitator_id"] == 9
+        assert request.json["user"] == {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"}
+        assert set(request.json) == {"type", *told(message)}
+
+
+async def test_a_cancelled_event_is_notified_without_anybody_who_booked(service: Receiver) -> None:
+    message = a_message(Fact.EVENT_CANCELLED, destination=Destination.NOTIFICATION, booking=None, user=None)
+    body = (await sent(service, notifications, message)).json
+    assert (body["type"], body["event"]["id"], body["booking_id"], body["user"]) == ("event_cancelled", 7, None, None)
+
+
+async def test_a_mail_is_handed_over_in_its_parts(service: Receiver) -> None:
+    request = await sent(service, email_service, a_message(destination=Destination.EMAIL, user={"name": "Łukasz Ö"}))
+    assert (request.method, request.path) == ("POST", "/send")
+    body = request.json
+    [attachment] = body.pop("attachments")
+    text, html = body.pop("text"), body.pop("html")
+    assert body == {
+        "from": "Convene <no-reply@convene.example>",
+        "to": "ada@example.com",
+        "reply_to": "john@example.com",
+        "subject": "You are booked: Morning Yoga",
+        "message_id": f"<{a_message().id}@convene.example>",
+    }
+    assert "Łukasz Ö" in text
+    assert "BK2026000012" in text
+    assert "<html" in html.lower()
+    assert "Łukasz Ö" in html
+    assert (attachment["filename"], attachment["content_type"]) == ("invite.ics", "application/ics")
+    invitation = base64.b64decode(attachment["content_base64"], validate=True)
+    [entry] = Calendar.from_ical(invitation.decode()).walk("VEVENT")
+    assert entry["SUMMARY"] == "Morning Yoga"
+
+
+async def test_a_subject_of_many_scripts_arrives_as_it_is(service: Receiver) -> None:
+    title = "Étude № 3 — 朝のヨガ 🧘 " + "ä" * 60
+    message = a_message(destination=Destination.EMAIL, event={"title": title})
+    assert (await sent(service, email_service, message)).json["subject"] == f"You are booked: {title}"
+
+
+@pytest.mark.parametrize(
+    ("fact", "snapshot"),
+    [
+        (Fact.PAYMENT_COMPLETED, {}),
+        (Fact.BOOKING_CREATED, {"user": {"email": "nobody"}}),
+        (Fact.BOOKING_CREATED, {"booking": None}),
+    ],
+)
+async def test_what_nobody_can_be_written_about_is_not_sent(
+    service: Receiver, fact: Fact, snapshot: dict[str, Any]
+) -> None:
+    courier = email_service(service.url)
+    outcome = await courier.deliver(a_message(fact, destination=Destination.EMAIL, **snapshot))
+    await courier.close()
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    assert service.requests == []
+
+
+@both
+async def test_who_sends_it_and_which_message_it_is_stands_in_the_headers(service: Receiver, make: Make) -> None:
+    headers = (await sent(service, make, a_message())).headers
+    assert headers["authorization"] == "Bearer a-token"
+    assert headers["content-type"] == "application/json"
+    assert headers["idempotency-key"] == str(a_message().id)
+    assert headers["x-request-id"] == "req-1"
+    assert not any(name.startswith("webhook-") for name in headers)
+
+
+@both
+async def test_it_is_signed_where_there_is_a_secret(service: Receiver, make: Make) -> None:
+    secret = b"s" * 32
+    courier = make(service.url, signing_secrets=[f"whsec_{base64.b64encode(secret).decode()}"])
+    await courier.deliver(a_message())
+    await courier.close()
+    [request] = service.requests
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
+    expected = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+    assert request.headers["webhook-signature"] == f"v1,{expected}"
+
+
+@both
+async def test_the_same_message_again_is_the_same_request(service: Receiver, make: Make) -> None:
+    first, second = [await sent(service, make, a_message()) for _ in range(2)]
+    assert (first.body, first.message_id) == (second.body, second.message_id)
+
+
+@both
+async def test_a_path_of_its_own_is_kept(service: Receiver, make: Make) -> None:
+    assert (await sent(service, make, a_message(), "/v1/inbox?tenant=7")).path == "/v1/inbox?tenant=7"
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("http://host:5002", "http://host:5002/notify"),
+        ("http://host:5002/", "http://host:5002/notify"),
+        ("https://host?key=1", "https://host/notify?key=1"),
+        ("http://host/hooks/7", "http://host/hooks/7"),
+        ("http://[::1]:5002", "http://[::1]:5002/notify"),
+    ],
+)
+def test_a_server_alone_gets_the_usual_path(given: str, address: str) -> None:
+    assert endpoint(given, "/notify") == address
+
+
+@both
+@pytest.mark.parametrize(("status", "permanent"), [(400, True), (401, True), (404, True), (408, False), (503, False)])
+async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
+    service: Receiver, make: Make, status: int, permanent: bool
+) -> None:
+    service.always(answer(status, b"no", Retry_After="7"))
+    courier = make(service.url)
+    outcome = await courier.deliver(a_message())
+    await courier.close()
+    assert isinstance(outcome, Failed)
+    assert (outcome.status_code, outcome.permanent) == (status, permanent)
+    assert outcome.retry_after == timedelta(seconds=7)
+
+
+@both
+async def test_a_redirect_never_takes_the_token_elsewhere(service: Receiver, make: Make) -> None:
+    async with receiving() as elsewhere:
+        service.always(answer(307, b"", Location=elsewhere.url))
+        courier = make(service.url)
+        outcome = await courier.deliver(a_message())
+        await courier.close()
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent
+    assert elsewhere.requests == []
+
+
+@both
+async def test_a_service_that_never_answers_is_left(service: Receiver, make: Make) -> None:
+    async def silence(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+        await asyncio.sleep(3600)
+        return b""
+
+    service.behave = silence
+    courier = make(service.url, seconds=0.3)
+    assert await courier.deliver(a_message()) == Failed("no complete answer within 0.3 s")
+    await courier.close()
+
+
+@both
+async def test_nobody_listening_is_tried_again(make: Make) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        courier = make(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        outcome = await courier.deliver(a_message())
+        await courier.close()
+    assert isinstance(outcome, Failed)
+    assert not outcome.permanent

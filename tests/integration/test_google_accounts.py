@@ -1,0 +1,328 @@
+"""Whose account a Google identity opens, and that nobody prepares one for somebody else (Sudhodanan and Paverd,
+"Pre-hijacked accounts: an empirical study", 2022: the attacks are named as there)."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from application.accounts import Actor
+from domain.identities import GoogleIdentity, display_name
+from domain.users import InvalidCredentials
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.google import Browser, FakeGoogle, fake_google
+from tests.support.http import serving
+from tests.support.people import PASSWORD, People, Person
+from tests.support.settings import settings_for
+
+_subjects = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+async def google() -> AsyncIterator[FakeGoogle]:
+    async with fake_google() as google:
+        yield google
+
+
+@pytest.fixture(scope="module")
+async def api(
+    google: FakeGoogle, shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"), **google.settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as client:
+        yield client
+
+
+@pytest.fixture
+def people(api: httpx.AsyncClient) -> People:
+    return People(api)
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleAccount:
+    """Somebody's account at Google."""
+
+    api: httpx.AsyncClient
+    google: FakeGoogle
+    sub: str
+    email: str
+
+    async def signs_in(self, **claims: Any) -> httpx.Response:
+        async with Browser(str(self.api.base_url)) as browser:
+            return await browser.signs_in(self.google, **({"sub": self.sub, "email": self.email} | claims))
+
+
+@pytest.fixture
+def at_google(api: httpx.AsyncClient, google: FakeGoogle) -> Callable[[str], GoogleAccount]:
+    """Makes an account at Google with this address."""
+    return lambda email: GoogleAccount(api, google, f"sub-{next(_subjects)}", email)
+
+
+AtGoogle = Callable[[str], GoogleAccount]
+
+
+def refused(response: httpx.Response) -> tuple[int, str]:
+    assert response.json()["error"].endswith(("account", "password", "deactivated", "share it"))
+    return response.status_code, response.json()["code"]
+
+
+async def logs_in(api: httpx.AsyncClient, email: str, password: str = PASSWORD) -> httpx.Response:
+    return await api.post("/auth/login", json={"email": email, "password": password})
+
+
+async def is_still_in(person: Person) -> bool:
+    """Whether anything this person got at their log-in still works."""
+    profile = await person.get("/profile")
+    renewed = await person.api.post("/auth/refresh", headers={"Authorization": f"Bearer {person.refresh_token}"})
+    return 200 in {profile.status_code, renewed.status_code}
+
+
+async def proves_address(database: asyncpg.Connection, person: Person) -> None:
+    await database.execute("UPDATE users SET is_verified = true WHERE id = $1", person.id)
+
+
+async def test_a_proven_account_is_linked_and_keeps_password_and_logins(
+    people: People, at_google: AtGoogle, api: httpx.AsyncClient, shared_database: asyncpg.Connection
+) -> None:
+    ada = await people.user()
+    await proves_address(shared_database, ada)
+    account = at_google(ada.email)
+    response = await account.signs_in()
+    assert response.status_code == 200
+    assert (response.json()["user"]["id"], response.json()["user"]["google_id"]) == (ada.id, account.sub)
+    assert await is_still_in(ada)
+    assert (await logs_in(api, ada.email)).status_code == 200
+
+
+async def test_classic_federated_merge_the_password_of_who_never_proved_the_address_dies(
+    people: People, at_google: AtGoogle, api: httpx.AsyncClient, shared_database: asyncpg.Connection
+) -> None:
+    attacker = await people.facilitator("Eve, with Ada's address")
+    response = await at_google(attacker.email).signs_in()
+    assert (response.status_code, response.json()["user"]["id"]) == (200, attacker.id)
+    assert (await logs_in(api, attacker.email)).status_code == 401
+    row = await shared_database.fetchrow("SELECT password_hash, is_verified FROM users WHERE id = $1", attacker.id)
+    assert row is not None
+    assert dict(row) == {"password_hash": None, "is_verified": True}
+
+
+async def test_unexpired_session_the_logins_of_who_never_proved_the_address_end(
+    people: People, at_google: AtGoogle
+) -> None:
+    attacker = await people.user()
+    assert await is_still_in(attacker)
+    owner = await at_google(attacker.email).signs_in()
+    assert not await is_still_in(attacker)
+    headers = {"Authorization": f"Bearer {owner.json()['access_token']}"}
+    assert (await attacker.api.get("/profile", headers=headers)).status_code == 200
+
+
+async def test_trojan_identifier_the_google_account_of_who_never_proved_the_address_is_replaced(
+    at_google: AtGoogle, api: httpx.AsyncClient
+) -> None:
+    attacker, owner = at_google("trojan@example.com"), at_google("trojan@example.com")
+    planted = (await attacker.signs_in(email_verified=False)).json()
+    response = await owner.signs_in()
+    assert (response.json()["user"]["id"], response.json()["user"]["google_id"]) == (planted["user"]["id"], owner.sub)
+    for token, path, method in (("access_token", "/profile", "GET"), ("refresh_token", "/auth/refresh", "POST")):
+        headers = {"Authorization": f"Bearer {planted[token]}"}
+        assert (await api.request(method, path, headers=headers)).status_code == 401
+    assert refused(await attacker.signs_in(email_verified=False)) == (403, "google_email_not_verified")
+
+
+@pytest.mark.parametrize("verified", [False, None, "true", 1])
+async def test_non_verifying_provider_an_address_google_did_not_verify_opens_no_account(
+    people: People, at_google: AtGoogle, api: httpx.AsyncClient, verified: object
+) -> None:
+    ada = await people.user()
+    response = await at_google(ada.email.upper()).signs_in(email_verified=verified)
+    assert refused(response) == (403, "google_email_not_verified")
+    assert await is_still_in(ada)
+    assert (await logs_in(api, ada.email)).status_code == 200
+
+
+async def test_unexpired_email_change_there_is_no_way_to_begin_one(people: People) -> None:
+    ada = await people.user()
+    assert (await ada.put("/profile", {"email": "victim@example.com", "name": "Ada"})).status_code == 200
+    assert (await ada.get("/profile")).json()["email"] == ada.email
+
+
+async def test_the_google_account_decides_not_the_address_it_has_now(people: People, at_google: AtGoogle) -> None:
+    """The `sub` of one person with the address of another."""
+    ada, bob = await people.user(), await people.user("Bob")
+    account = at_google(ada.email)
+    await account.signs_in()
+    response = await account.signs_in(email=bob.email)
+    assert (response.json()["user"]["id"], response.json()["user"]["email"]) == (ada.id, ada.email)
+    assert await is_still_in(bob)
+
+
+async def test_a_proven_account_signs_in_with_one_google_account(at_google: AtGoogle) -> None:
+    first, second = at_google("shared@example.com"), at_google("shared@example.com")
+    assert (await first.signs_in()).status_code == 200
+    assert refused(await second.signs_in()) == (403, "other_google_account")
+    assert (await first.signs_in()).json()["user"]["google_id"] == first.sub
+
+
+async def test_a_new_account_is_a_user_without_a_password(
+    at_google: AtGoogle, api: httpx.AsyncClient, people: People
+) -> None:
+    answer = (await at_google("fresh@example.com").signs_in()).json()
+    assert answer["user"]["role"] == "user"
+    wrong = await logs_in(api, (await people.user()).email, "not the password")
+    for password in ("", "None", PASSWORD):
+        response = await logs_in(api, "fresh@example.com", password)
+        assert response.status_code == wrong.status_code == 401
+        assert response.json() | {"request_id": ""} == wrong.json() | {"request_id": ""}
+    change = {"current_password": "", "new_password": PASSWORD}
+    headers = {"Authorization": f"Bearer {answer['access_token']}"}
+    assert (await api.post("/auth/password", json=change, headers=headers)).status_code == 401
+    body = {"email": "fresh@example.com", "password": PASSWORD, "name": "Eve"}
+    assert (await api.post("/auth/register", json=body)).status_code == 400
+
+
+async def test_a_new_account_is_verified_as_far_as_google_says(
+    at_google: AtGoogle, shared_database: asyncpg.Connection
+) -> None:
+    account = at_google("later@example.com")
+    verified = "SELECT is_verified FROM users WHERE google_id = $1"
+    await account.signs_in(email_verified=False)
+    assert await shared_database.fetchval(verified, account.sub) is False
+    await account.signs_in(email="another@example.com")
+    assert await shared_database.fetchval(verified, account.sub) is False
+    await account.signs_in()
+    assert await shared_database.fetchval(verified, account.sub) is True
+
+
+async def test_without_an_address_there_is_no_new_account(at_google: AtGoogle) -> None:
+    account = at_google("x@example.com")
+    assert refused(await account.signs_in(email=None)) == (403, "google_email_missing")
+    assert refused(await account.signs_in(email="nobody")) == (403, "google_email_missing")
+
+
+async def test_a_deactivated_account_stays_closed(
+    people: People, at_google: AtGoogle, shared_database: asyncpg.Connection
+) -> None:
+    linked, unlinked = await people.user(), await people.user()
+    account = at_google(linked.email)
+    await account.signs_in()
+    await shared_database.execute("UPDATE users SET is_active = false WHERE id = ANY($1)", [linked.id, unlinked.id])
+    logins = await shared_database.fetchval("SELECT count(*) FROM logins")
+    assert refused(await account.signs_in()) == (403, "account_deactivated")
+    assert refused(await at_google(unlinked.email).signs_in()) == (403, "account_deactivated")
+    assert await shared_database.fetchval("SELECT count(*) FROM logins") == logins
+    row = await shared_database.fetchrow("SELECT google_id, password_hash FROM users WHERE id = $1", unlinked.id)
+    assert row is not None
+    assert row["google_id"] is None
+    assert row["password_hash"] is not None
+
+
+async def test_the_picture_follows_google_and_name_and_phone_stay_ours(
+    people: People, at_google: AtGoogle, shared_database: asyncpg.Connection
+) -> None:
+    ada = await people.user()
+    await proves_address(shared_database, ada)
+    await ada.put("/profile", {"phone": "+44 20 7946 0000"})
+    account = at_google(ada.email)
+    await account.signs_in(name="Somebody Else")
+    await account.signs_in(picture="https://lh3.googleusercontent.com/a/new")
+    user = (await account.signs_in(picture=None)).json()["user"]
+    assert (user["name"], user["profile_picture"]) == ("Ada Lovelace", "https://lh3.googleusercontent.com/a/new")
+    assert (await ada.get("/profile")).json()["phone"] == "+44 20 7946 0000"
+    assert (await ada.put("/profile", {"name": "Ada King"})).status_code == 200
+    assert (await account.signs_in()).json()["user"]["name"] == "Ada King"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "shown"),
+    [
+        (("Ada Lovelace", "other"), "Ada Lovelace"),
+        ((None, " ", "ada"), "ada"),
+        (("a\x00b\r\nc\u2028d\ud800",), "a b c d"),
+        (("x" * 500,), "x" * 120),
+        (("\n",), "Google user"),
+    ],
+)
+def test_a_name_from_outside_fits_on_one_line(claimed: tuple[str | None, ...], shown: str) -> None:
+    assert display_name(*claimed) == shown
+
+
+async def test_first_sign_ins_of_one_person_at_once_make_one_account(
+    api: httpx.AsyncClient, google: FakeGoogle, shared_database: asyncpg.Connection
+) -> None:
+    claims = {"sub": "twins", "email": "twins@example.com"}
+    body = {"google_id": "twins", "email": "twins@example.com", "name": "T", "id_token": google.id_token(**claims)}
+    responses = await asyncio.gather(*(api.post("/api/auth/google", json=body) for _ in range(12)))
+    assert [response.status_code for response in responses] == [200] * 12
+    assert len({response.json()["user"]["id"] for response in responses}) == 1
+    assert await shared_database.fetchval("SELECT count(*) FROM users WHERE email = 'twins@example.com'") == 1
+
+
+async def test_registering_and_signing_in_at_once_never_leaves_a_stranger_in(
+    api: httpx.AsyncClient, at_google: AtGoogle
+) -> None:
+    account = at_google("raced@example.com")
+    body = {"email": account.email, "password": PASSWORD, "name": "Eve"}
+    registered, signed_in = await asyncio.gather(api.post("/auth/register", json=body), account.signs_in())
+    assert signed_in.status_code == 200
+    assert registered.status_code in {201, 400}
+    assert (await logs_in(api, account.email)).status_code == 401
+
+
+@dataclass
+class WhileHashing:
+    """A hasher that takes its time: meanwhile something else happens, once."""
+
+    real: Any
+    meanwhile: Callable[[], Awaitable[Any]]
+    during: str
+
+    async def hash(self, password: str) -> str:
+        result: str = await self.real.hash(password)
+        if self.during == "hash":
+            await self.meanwhile()
+        return result
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        result: bool = await self.real.verify(password, password_hash)
+        if self.during == "verify":
+            await self.meanwhile()
+        return result
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("during", ["verify", "hash"])
+async def test_whoever_is_changing_the_password_or_logging_in_while_the_owner_comes_stays_out(
+    make_settings: Callable[..., Settings], google: FakeGoogle, database: asyncpg.Connection, during: str
+) -> None:
+    parts = container.build(make_settings(**google.settings))
+    use_cases = parts.use_cases
+    async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as client:
+        attacker = await People(client).user()
+    identity = GoogleIdentity("owner", attacker.email, True, "Ada", None)
+
+    async def the_owner_comes() -> None:
+        await use_cases.sign_in_with_google_token.sign_in(identity)
+
+    hasher = WhileHashing(use_cases.log_in.hasher, the_owner_comes, during)
+    with pytest.raises(InvalidCredentials):
+        if during == "verify":
+            await replace(use_cases.log_in, hasher=hasher)(email=attacker.email, password=PASSWORD, address="local")
+        else:
+            actor = await use_cases.authenticate(attacker.access_token)
+            assert isinstance(actor, Actor)
+            change = replace(use_cases.change_password, hasher=hasher)
+            await change(actor, current=PASSWORD, new="another password")
+    assert await database.fetchval("SELECT password_hash FROM users WHERE id = $1", attacker.id) is None
+    alive = await database.fetch("SELECT user_id FROM logins WHERE ended_at IS NULL")
+    assert len(alive) == 1
+    await parts.close()

@@ -1,0 +1,310 @@
+"""The examples of the API's description, recorded from real answers: `python -m tests.support.examples` writes them.
+
+One small story calls every operation of an API that runs on a fresh database. What differs from run to run (times,
+UUIDs, tokens, what Google login makes up) is replaced by values that look the same and stay.
+"""
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import asyncpg
+import httpx
+
+from infrastructure import container
+from infrastructure.database import migrations
+from interfaces.http.app import create_app, create_litestar
+from interfaces.http.documentation import document as documentation
+from interfaces.http.documentation.operations import operations
+from tests.support.google import FakeGoogle, fake_google, query_of
+from tests.support.http import serving
+from tests.support.servers import running_postgres, running_redis, temporary_directory
+from tests.support.settings import settings_for
+
+FILE = Path(documentation.__code__.co_filename).with_name("examples.json")
+PASSWORD = "password123"
+DAY = datetime(2026, 1, 12, tzinfo=UTC)
+"""The day on which the story plays, as the examples tell it."""
+NOW = DAY.replace(hour=8, minute=30)
+A_WHILE = timedelta(minutes=15)
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|\+00:00)")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TOKEN = re.compile(r"ey[\w-]+\.[\w-]+\.[\w-]+")
+_REFERENCE = re.compile(r"BK\d{4}")
+_GOOGLE = {
+    "client_id": "1234567890.apps.googleusercontent.com",
+    "state": "pRkz1vJm3Q8sXw5tYb7nCd",
+    "nonce": "Uo4hGf2kLz9mVx6rTq1wEs",
+    "code_challenge": "dBjftJeZ4CVPmB92K27uhbUJU1p1rwW1gFWFOEjXk9A",
+    "code": "4/0AVGzR1CqXo2",
+}
+
+
+@dataclass
+class Neat:
+    """Makes what was recorded the same in every run."""
+
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    uuids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def today(self) -> datetime:
+        return self.started.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def value(self, given: Any, name: str = "") -> Any:
+        if isinstance(given, dict):
+            return {key: self.value(item, key) for key, item in given.items()}
+        if isinstance(given, list):
+            return [self.value(item, name) for item in given]
+        return self._text(given, name) if isinstance(given, str) else given
+
+    def location(self, url: str) -> str:
+        query = {key: _GOOGLE.get(key, value) for key, value in parse_qsl(urlsplit(url).query)}
+        return f"https://accounts.google.com/o/oauth2/v2/auth?{urlencode(query)}"
+
+    def _text(self, text: str, name: str) -> str:
+        if name in _GOOGLE:
+            return _GOOGLE[name]
+        if _INSTANT.fullmatch(text):
+            return self._instant(datetime.fromisoformat(text)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if _UUID.fullmatch(text):
+            return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
+        if _TOKEN.fullmatch(text):
+            return f"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{name}.signature"
+        return _REFERENCE.sub(f"BK{DAY.year}", text)
+
+    def _instant(self, moment: datetime) -> datetime:
+        return NOW if abs(moment - self.started) < A_WHILE else DAY + (moment - self.today)
+
+
+@dataclass
+class Recorder:
+    """Calls operations by their ids, keeps the first answer of each status and the body that led to it."""
+
+    client: httpx.AsyncClient
+    routes: dict[str, tuple[str, str]]
+    neat: Neat = field(default_factory=Neat)
+    examples: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def __call__(self, operation: str, token: str | None = None, body: Any = None, **parameters: Any) -> Any:
+        """`parameters` are those of the path and of the query. Answers with the body, or where a redirect leads."""
+        method, path = self.routes[operation]
+        query = {name: value for name, value in parameters.items() if f"{{{name}}}" not in path}
+        response = await self.client.request(
+            method,
+            path.format(**parameters),
+            params=query,
+            json=body,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
+        self._keep(operation, body, parameters, response)
+        assert response.status_code < 400 or operation == "getHealth", f"{operation}: {response.text}"
+        return response.json() if response.status_code != 302 else response.headers["location"]
+
+    def _keep(self, operation: str, body: Any, parameters: dict[str, Any], response: httpx.Response) -> None:
+        example = self.examples.setdefault(operation, {"answers": {}})
+        if parameters and "parameters" not in example:
+            example["parameters"] = self.neat.value(parameters)
+        if body is not None:
+            example.setdefault("bodies", {}).setdefault(str(response.status_code), self.neat.value(body))
+        redirected = response.status_code == 302
+        answer = (
+            {"location": self.neat.location(response.headers["location"])}
+            if redirected
+            else {"body": self.neat.value(response.json())}
+        )
+        example["answers"].setdefault(str(response.status_code), answer)
+
+
+async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any]:
+    """What `examples.json` must hold: by operation id. The database is empty and migrated."""
+    async with fake_google() as google:
+        settings = settings_for(database_url, redis_url, data, **google.settings)
+        routes = {
+            operation.id: (operation.method.upper(), operation.path)
+            for operation in operations(create_litestar(container.build(settings)))
+        }
+        async with (
+            serving(create_app(settings)) as address,
+            httpx.AsyncClient(base_url=address) as client,
+        ):
+            recorder = Recorder(client, routes)
+            await _story(recorder, google, settings.backend_service_token, database_url)
+    broken = settings_for("postgresql://nobody@127.0.0.1:1/none", redis_url, data)
+    async with serving(create_app(broken)) as address, httpx.AsyncClient(base_url=address) as client:
+        recorder.client = client
+        await recorder("getHealth")
+    return dict(sorted(recorder.examples.items()))
+
+
+async def _story(call: Recorder, google: FakeGoogle, service_token: str, database_url: str) -> None:
+    await call("getRoot")
+    await call("getHealth")
+    ada, john = await _accounts(call)
+    yoga, walk = await _events(call, john)
+    booking = await _bookings(call, ada, yoga, walk)
+    await _reviews(call, ada, john, database_url)
+    await call(
+        "recordOfflinePayment", service_token, {"booking_id": booking["id"], "user_id": 1, "event_id": yoga["id"]}
+    )
+    await _contract_a(call, yoga)
+    await _contract_c(call, ada, john, yoga)
+    await _facilitator(call, john, yoga)
+    await call("cancelBooking", ada, booking_id=booking["id"])
+    await _google_login(call, google)
+    await call("changePassword", ada, {"current_password": PASSWORD, "new_password": "a longer password"})
+    credentials = {"email": "ada@example.com", "password": "a longer password"}
+    await call("logOut", (await call("logIn", body=credentials))["access_token"], {"everywhere": False})
+
+
+async def _accounts(call: Recorder) -> tuple[str, str]:
+    """The access tokens of a user and of a facilitator."""
+    ada = {"email": "ada@example.com", "password": PASSWORD}
+    john = {"email": "john@example.com", "password": PASSWORD}
+    await call("register", body=ada | {"name": "Ada Lovelace", "role": "user"})
+    await call("register", body=john | {"name": "John Doe", "role": "facilitator"})
+    tokens = await call("logIn", body=ada)
+    ada_token = (await call("refreshToken", tokens["refresh_token"]))["access_token"]
+    await call("updateProfile", ada_token, {"name": "Ada Lovelace", "phone": "+91 98765 43210"})
+    await call("getProfile", ada_token)
+    return ada_token, (await call("logIn", body=john))["access_token"]
+
+
+async def _events(call: Recorder, john: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    yoga = (await call("createEvent", john, _event(call, 7)))["event"]
+    walk = _event(
+        call, 9, title="Forest walk", event_type="workshop", category="Nature", price=0, location="North gate"
+    )
+    walk = (await call("createEvent", john, walk))["event"]
+    await call("listEvents", limit=20)
+    await call("getEvent", event_id=yoga["id"])
+    await call("updateEvent", john, {"location": "Studio A", "max_participants": 20}, event_id=yoga["id"])
+    return yoga, walk
+
+
+async def _bookings(call: Recorder, ada: str, yoga: dict[str, Any], walk: dict[str, Any]) -> dict[str, Any]:
+    booked = await call("createBooking", ada, {"event_id": yoga["id"], "notes": "I bring my own mat"})
+    booking: dict[str, Any] = booked["booking"]
+    await call("createBooking", ada, {"event_id": walk["id"]})
+    await call("getBooking", ada, booking_id=booking["id"])
+    await call("listBookings", ada, status="confirmed", limit=20)
+    return booking
+
+
+async def _reviews(call: Recorder, ada: str, john: str, database_url: str) -> None:
+    """Nobody can book what is over, so an event is moved into the past."""
+    event_id = (await call("createEvent", john, _event(call, 1, title="Sunrise meditation", price=0)))["event"]["id"]
+    await call("createBooking", ada, {"event_id": event_id})
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "UPDATE events SET starts_at = starts_at - interval '3 days', ends_at = ends_at - interval '3 days'"
+            " WHERE id = $1",
+            event_id,
+        )
+    finally:
+        await connection.close()
+    await call("createReview", ada, {"rating": 5, "comment": "I came back to myself"}, event_id=event_id)
+    await call("listReviews", event_id=event_id, limit=20)
+    await call("filterEvents", type="yoga", rating=4.5)
+
+
+async def _contract_a(call: Recorder, yoga: dict[str, Any]) -> None:
+    account = {"email": "grace@example.com", "password": PASSWORD}
+    await call("registerOfA", body={"name": "Grace Hopper"} | account)
+    grace = (await call("logInOfA", body=account))["access_token"]
+    await call("listEventsOfA", grace, limit=20)
+    await call("getEventOfA", grace, event_id=yoga["id"])
+    booking_id = (await call("createBookingOfAOrC", grace, {"event_id": yoga["id"]}))["booking_id"]
+    await call("listBookingsOfA", grace, limit=20)
+    await call("cancelBookingOfA", grace, booking_id=booking_id)
+
+
+async def _contract_c(call: Recorder, ada: str, john: str, yoga: dict[str, Any]) -> None:
+    account = {"email": "mary@example.com", "password": PASSWORD}
+    about = {"bio": "Twenty years of breath work", "specialization": "Breathing"}
+    await call("registerOfC", body=account | {"name": "Mary Seacole", "role": "facilitator"} | about)
+    mary = (await call("logInOfC", body=account))["access_token"]
+    session = {
+        "title": "Breathing for singers",
+        "description": "Breath as an instrument",
+        "session_type": "workshop",
+        "start_time": _at(call, 5, 17),
+        "end_time": _at(call, 5, 19),
+        "capacity": 8,
+        "price": 45.5,
+        "currency": "INR",
+    }
+    session_id = (await call("createSession", john, session))["session_id"]
+    await call("updateSession", john, {"title": "Breathing for speakers", "capacity": 10}, session_id=session_id)
+    await call("listSessions", ada, limit=20)
+    await call("createBookingOfAOrC", mary, {"session_id": yoga["id"], "notes": "It is my first time"})
+    await call("listBookingsOfC", ada, limit=20)
+    await call("listOwnSessions", john, limit=20)
+    await call("listSessionBookings", john, session_id=yoga["id"], limit=20)
+    await call("listFacilitatorBookings", john, limit=20)
+    await call("getDashboard", john)
+    await call("cancelSession", john, session_id=session_id)
+    session_id = (await call("createSession", john, session))["session_id"]
+    await call("deleteSession", john, session_id=session_id)
+
+
+async def _facilitator(call: Recorder, john: str, yoga: dict[str, Any]) -> None:
+    await call("listFacilitatorEvents", john, limit=2)
+    await call("listEventBookings", john, event_id=yoga["id"], limit=20)
+    await call("listRegistrations", john, event_id=yoga["id"], limit=20)
+    for operation in ("cancelEvent", "cancelEventOfD", "deleteEvent"):
+        event = (await call("createEvent", john, _event(call, 12)))["event"]
+        await call(operation, john, event_id=event["id"])
+
+
+async def _google_login(call: Recorder, google: FakeGoogle) -> None:
+    who = {"sub": "108204268033311374519", "email": "emmy@example.com", "name": "Emmy Noether"}
+    location = await call("signInWithGoogleOfD")
+    await call("finishGoogleSignIn", **query_of("?" + google.consent(location, **who)))
+    await call("signInWithGoogle")
+    credentials = {"google_id": who["sub"], "email": who["email"], "name": who["name"]}
+    await call("signInWithGoogleOfC", body=credentials | {"id_token": google.id_token(**who)})
+
+
+def _event(call: Recorder, in_days: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "title": "Evening yoga",
+        "description": "An hour of slow yoga for everybody",
+        "event_type": "session",
+        "category": "Yoga",
+        "start_datetime": _at(call, in_days, 18),
+        "end_datetime": _at(call, in_days, 19),
+        "location": "Studio B",
+        "virtual_link": None,
+        "max_participants": 15,
+        "price": 300,
+        "currency": "INR",
+    } | changes
+
+
+def _at(call: Recorder, in_days: int, hour: int) -> str:
+    return (call.neat.today + timedelta(days=in_days, hours=hour)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def as_text(examples: dict[str, Any]) -> str:
+    """As the file holds it."""
+    return json.dumps(examples, indent=2, ensure_ascii=False) + "\n"
+
+
+async def _main() -> None:
+    with temporary_directory() as data, running_postgres() as postgres, running_redis() as redis:
+        await asyncio.to_thread(migrations.upgrade, postgres.dsn("convene"))
+        examples = await record(postgres.dsn("convene"), redis.url, data)
+    FILE.write_text(as_text(examples), encoding="utf-8")
+    print(f"{FILE.name}: {len(examples)} operations")
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
