@@ -1,6 +1,6 @@
 """How much of the money a cancellation gives back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -49,7 +49,7 @@ class RefundPolicy:
         object.__setattr__(self, "tiers", tiers)
 
     @classmethod
-    def of(cls, tiers: Iterable[tuple[int, int]]) -> "RefundPolicy":
+    def of(cls, tiers: Iterable[Sequence[int]]) -> "RefundPolicy":
         return cls(tuple(RefundTier(hours, percent) for hours, percent in tiers))
 
     def percent(self, *, now: datetime, starts_at: datetime) -> int:

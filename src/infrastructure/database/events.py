@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, EventType
 from domain.money import Money
+from domain.refunds import RefundPolicy
 from domain.times import Interval
 from domain.users import UserId
 from infrastructure.database.tables import EventRow
@@ -85,6 +86,7 @@ def _columns(plan: EventPlan) -> dict[str, Any]:
         "capacity": plan.capacity,
         "price": plan.price.amount,
         "currency": plan.price.currency,
+        "refund_policy": [[tier.hours_before, tier.percent] for tier in plan.refund_policy.tiers],
     }
 
 
@@ -102,6 +104,7 @@ def _event(row: _EventColumns | EventRow) -> Event:
             category=row.category,
             location=row.location,
             virtual_link=row.virtual_link,
+            refund_policy=RefundPolicy.of(row.refund_policy),
         ),
         booked=row.booked,
         status=EventStatus(row.status),

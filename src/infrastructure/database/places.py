@@ -28,14 +28,16 @@ GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked
 
 def take_statement(owed: Iterable[Destination]) -> str:
     """The statement, where a new booking is owed to these destinations. Its parameters: event, user, notes, now,
-    request id, gateway."""
+    request id, gateway, and until when an unpaid place is held."""
     return f"""
 WITH e AS (
     UPDATE events SET booked = booked + 1, version = version + 1 WHERE id = $1 AND {GUARD}
     RETURNING *
 ), b AS (
-    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at)
-    SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4 FROM e
+    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until)
+    SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4,
+           CASE WHEN e.price > 0 THEN $7::timestamptz END
+    FROM e
     RETURNING *
 ), asked AS (
     INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at)
@@ -50,7 +52,7 @@ WITH e AS (
     WHERE u.id = $2 AND f.id = e.facilitator_id
 )
 SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
-       e.id AS event_id, e.title AS event_title, e.price, e.currency, (SELECT id FROM asked) AS payment_id
+       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency, (SELECT id FROM asked) AS payment_id
 FROM b, e, users u WHERE u.id = $2
 """  # noqa: S608 (composed of constants)
 
@@ -65,11 +67,20 @@ class PostgresPlaces:
         self._take = take
 
     async def take(
-        self, *, event_id: EventId, user_id: UserId, notes: str | None, now: datetime, request_id: str | None
+        self,
+        *,
+        event_id: EventId,
+        user_id: UserId,
+        notes: str | None,
+        now: datetime,
+        hold_until: datetime | None,
+        request_id: str | None,
     ) -> PlacedBooking | None:
         async with self._database.connection() as connection:
             try:
-                row = await connection.fetchrow(self._take, event_id, user_id, notes, now, request_id, self._gateway)
+                row = await connection.fetchrow(
+                    self._take, event_id, user_id, notes, now, request_id, self._gateway, hold_until
+                )
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name == ONE_LIVE_PLACE:
                     raise AlreadyBooked from None
@@ -87,9 +98,14 @@ class PostgresPlaces:
             )
         return (event_of_record(row), row["mine"]) if row else None
 
-    async def keep_checkout(self, payment_id: PaymentId, url: str) -> None:
+    async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None:
         async with self._database.connection() as connection:
-            await connection.execute("UPDATE payments SET checkout_url = $2 WHERE id = $1", payment_id, url)
+            await connection.execute(
+                "UPDATE payments SET gateway_reference = $2, checkout_url = $3 WHERE id = $1",
+                payment_id,
+                order_id,
+                url,
+            )
 
 
 def _placed(row: asyncpg.Record, user_id: UserId) -> PlacedBooking:
@@ -105,6 +121,8 @@ def _placed(row: asyncpg.Record, user_id: UserId) -> PlacedBooking:
         user_email=row["user_email"],
         event_id=EventId(row["event_id"]),
         event_title=row["event_title"],
+        facilitator_id=UserId(row["facilitator_id"]),
         price=row["price"],
         currency=row["currency"],
+        hold_until=row["hold_until"],
     )

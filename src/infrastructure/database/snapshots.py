@@ -19,21 +19,22 @@ def _person(alias: str) -> str:
     return f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email)"
 
 
-def _snapshot(booking: str, user: str, reason: str) -> str:
+def _snapshot(booking: str, user: str, reason: str, money: str) -> str:
     return (
         f"jsonb_build_object('booking', {booking}, 'user', {user}, 'event', {_EVENT}, "
-        f"'facilitator', {_person('f')}, 'reason', {reason})"
+        f"'facilitator', {_person('f')}, 'reason', {reason}, 'money', {money})"
     )
 
 
-def booking_snapshot(reason: str = "NULL::text") -> str:
-    """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`."""
-    return _snapshot(_BOOKING, _person("u"), reason)
+def booking_snapshot(reason: str = "NULL::text", money: str = "NULL::jsonb") -> str:
+    """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
+    or given back, where the fact is about that."""
+    return _snapshot(_BOOKING, _person("u"), reason, money)
 
 
 def event_snapshot() -> str:
     """SQL for the snapshot of event `e` of facilitator `f`."""
-    return _snapshot("NULL", "NULL", "NULL")
+    return _snapshot("NULL", "NULL", "NULL", "NULL")
 
 
 BOOKING_LANE = "'booking:' || b.id"

@@ -120,6 +120,7 @@ class EventRow(DefaultBase):
     status: Mapped[str] = mapped_column(Text, server_default="active")
     revision: Mapped[int] = mapped_column(server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("1"))
+    refund_policy: Mapped[list[list[int]]] = mapped_column(JSONB, server_default=text("'[[0, 100]]'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
     hidden_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
@@ -154,8 +155,12 @@ class BookingRow(DefaultBase):
     notes: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    hold_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
+        CheckConstraint("cancel_reason IN ('by_person', 'event_cancelled', 'payment_expired')", name="cancel_reason"),
+        Index("ix_bookings_hold_until", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
         CheckConstraint("status IN ('confirmed', 'cancelled', 'completed')", name="status"),
         CheckConstraint(
             "payment_status IN ('pending', 'completed', 'failed', 'refunded', 'not_required')", name="payment_status"
@@ -202,11 +207,87 @@ class PaymentRow(DefaultBase):
     gateway_reference: Mapped[str | None] = mapped_column(Text)
     checkout_url: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
+    refunded: Mapped[Decimal] = mapped_column(Numeric(16, 4), server_default=text("0"))
+    received_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    looked_up_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    look_ups: Mapped[int] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
+        CheckConstraint("refunded BETWEEN 0 AND amount", name="refunded"),
+        UniqueConstraint("gateway", "gateway_reference", name="uq_payments_order"),
+        Index("ix_payments_open", "created_at", postgresql_where=text("status IN ('pending', 'failed')")),
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("status IN ('pending', 'completed', 'failed', 'refunded')", name="status"),
     )
+
+
+class RefundRow(DefaultBase):
+    """Money promised back; `pending` until the gateway has given it back or has refused for good."""
+
+    __tablename__ = "refunds"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"), index=True)
+    amount: Mapped[Decimal] = mapped_column(Numeric(16, 4))
+    currency: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    gateway_refund_id: Mapped[str | None] = mapped_column(Text, unique=True)
+    requested_at: Mapped[datetime] = mapped_column(INSTANT)
+    settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="amount"),
+        CheckConstraint("status IN ('pending', 'processed', 'failed')", name="status"),
+    )
+
+
+class GatewayEventRow(DefaultBase):
+    """The inbox of webhooks: each is kept once, for good."""
+
+    __tablename__ = "gateway_events"
+
+    gateway: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    received_at: Mapped[datetime] = mapped_column(INSTANT)
+    settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    outcome: Mapped[str | None] = mapped_column(Text)
+
+
+class PaymentDifferenceRow(DefaultBase):
+    """What a gateway says and we did not ask for. Never acted on; an operator looks at it."""
+
+    __tablename__ = "payment_differences"
+
+    id: Mapped[int] = _identity()
+    gateway: Mapped[str] = mapped_column(Text)
+    order_id: Mapped[str] = mapped_column(Text)
+    payment_id: Mapped[UUID | None] = mapped_column(ForeignKey("payments.id"))
+    why: Mapped[str] = mapped_column(Text)
+    report: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    seen_at: Mapped[datetime] = mapped_column(INSTANT)
+
+    __table_args__ = (UniqueConstraint("gateway", "order_id", "why", name="uq_payment_differences_why"),)
+
+
+class SandboxOrderRow(DefaultBase):
+    """The books of the sandbox gateway, which is no part of ours."""
+
+    __tablename__ = "sandbox_orders"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    payment_id: Mapped[UUID] = mapped_column(Uuid, unique=True)
+    title: Mapped[str] = mapped_column(Text)
+    amount: Mapped[Decimal] = mapped_column(Numeric(16, 4))
+    currency: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    refunds: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT)
+
+    __table_args__ = (CheckConstraint("state IN ('open', 'paid', 'declined', 'expired')", name="state"),)
 
 
 class OutboxRow(DefaultBase):

@@ -10,18 +10,19 @@ from application.ports.persistence import (
     Events,
     Logins,
     Messages,
-    Payments,
     Profiles,
     Reviews,
     UnitOfWork,
     Users,
 )
+from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.system import Clock
 from domain.messages import Owed
-from infrastructure.database.bookings import PostgresBookings, PostgresMessages
+from infrastructure.database.bookings import PostgresBookings
 from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
-from infrastructure.database.payments import PostgresPayments
+from infrastructure.database.messages import PostgresMessages
+from infrastructure.database.payments import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
 from infrastructure.database.reviews import PostgresReviews
 from infrastructure.database.users import PostgresLogins, PostgresProfiles, PostgresUsers
 
@@ -34,6 +35,8 @@ class PostgresUnitOfWork:
     profiles: Profiles
     reviews: Reviews
     payments: Payments
+    refunds: RefundRecords
+    gateway_events: GatewayEvents
     messages: Messages
 
     def __init__(self, session: AsyncSession, messages: Messages) -> None:
@@ -45,6 +48,8 @@ class PostgresUnitOfWork:
         self.profiles = PostgresProfiles(session)
         self.reviews = PostgresReviews(session)
         self.payments = PostgresPayments(session)
+        self.refunds = PostgresRefunds(session)
+        self.gateway_events = PostgresGatewayEvents(session)
         self.messages = messages
 
     async def commit(self) -> None:

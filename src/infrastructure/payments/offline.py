@@ -1,10 +1,35 @@
-"""Payment on the spot: nothing to ask, nowhere to send anybody."""
+"""Payment on the spot: nobody to ask, nowhere to send anybody."""
 
-from application.ports.payments import PaymentRequest
+from collections.abc import Mapping
+
+from application.ports.payments import (
+    Checkout,
+    GatewayEvent,
+    GatewayRefused,
+    LedgerEntry,
+    PaymentRequest,
+    RefundAnswer,
+    RefundRequest,
+)
+from domain.money import Money
+from domain.payments import GatewayReport, InvalidSignature, Payment, Report
 
 
 class OfflineGateway:
     name = "offline"
+    holds_places = False
 
-    async def checkout(self, request: PaymentRequest) -> str | None:  # noqa: ARG002
+    async def open_checkout(self, request: PaymentRequest) -> Checkout | None:  # noqa: ARG002
         return None
+
+    async def look_up(self, payment: Payment) -> LedgerEntry:
+        nothing = Money(payment.price.amount * 0, payment.price.currency)
+        return LedgerEntry(GatewayReport(payment.order_id or "", Report.OPEN), nothing, nothing)
+
+    async def expire_checkout(self, payment: Payment) -> None: ...
+
+    async def refund(self, request: RefundRequest) -> RefundAnswer:  # noqa: ARG002
+        raise GatewayRefused("The facilitator hands this refund back")
+
+    def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:  # noqa: ARG002
+        raise InvalidSignature

@@ -1,0 +1,98 @@
+"""What is owed, written by the transaction that made it true."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.ports.ledger import Refund
+from application.ports.payments import GatewayEvent
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.messages import Destination, Fact, Owed
+from domain.money import Money
+from domain.payments import Payment
+from infrastructure.database import snapshots
+from infrastructure.database.tables import OutboxRow
+
+
+class PostgresMessages:
+    def __init__(self, session: AsyncSession, owed: Owed, *, now: datetime, request_id: str | None) -> None:
+        self._session = session
+        self._owed = owed
+        self._when: dict[str, Any] = {"now": now, "request_id": request_id}
+
+    async def owe_for_booking(
+        self, fact: Fact, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
+    ) -> None:
+        await self._owe_bookings(fact, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id)
+
+    async def owe_for_bookings_of(
+        self, fact: Fact, event_id: EventId, *, cancelled_at: datetime | None = None, reason: str | None = None
+    ) -> None:
+        which = "b.status = 'confirmed'" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
+        extra: dict[str, Any] = {} if cancelled_at is None else {"cancelled_at": cancelled_at}
+        await self._owe_bookings(fact, f"b.event_id = :event_id AND {which}", reason=reason, event_id=event_id, **extra)
+
+    async def owe_for_event(self, fact: Fact, event_id: EventId) -> None:
+        statement = f"""
+            INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+            SELECT d.name, {snapshots.EVENT_LANE}, '{fact}', {snapshots.event_snapshot()}, :request_id, :now
+            FROM events e JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
+            WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
+        await self._session.execute(text(statement), {**self._when, "event_id": event_id})
+
+    async def owe_checkout_end(self, payment: Payment) -> None:
+        await self._owe_payments(Fact.CHECKOUT_ENDED, f"payment:{payment.id}", {"payment_id": payment.id})
+
+    async def owe_checkout_ends_of(self, event_id: EventId) -> None:
+        statement = """
+            INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+            SELECT :destination, 'payment:' || p.id, :fact, jsonb_build_object('payment_id', p.id), :request_id, :now
+            FROM payments p JOIN bookings b ON b.id = p.booking_id
+            WHERE b.event_id = :event_id AND b.status = 'confirmed' AND p.status IN ('pending', 'failed')
+              AND p.gateway_reference IS NOT NULL"""
+        values = {"destination": Destination.PAYMENTS, "fact": Fact.CHECKOUT_ENDED, "event_id": event_id}
+        await self._session.execute(text(statement), {**self._when, **values})
+
+    async def owe_refunds(self, refunds: Sequence[Refund]) -> None:
+        for refund in refunds:
+            await self._owe_payments(Fact.REFUND_PROMISED, f"payment:{refund.payment_id}", {"refund_id": refund.id})
+
+    async def owe_gateway_event(self, gateway: str, event: GatewayEvent) -> None:
+        await self._owe_payments(
+            Fact.GATEWAY_EVENT, f"webhook:{gateway}:{event.id}", {"gateway": gateway, "event_id": event.id}
+        )
+
+    async def _owe_payments(self, fact: Fact, lane: str, snapshot: dict[str, Any]) -> None:
+        self._session.add(
+            OutboxRow(
+                destination=Destination.PAYMENTS,
+                lane=lane,
+                fact=fact,
+                snapshot={name: str(value) for name, value in snapshot.items()},
+                request_id=self._when["request_id"],
+                occurred_at=self._when["now"],
+            )
+        )
+        await self._session.flush()
+
+    async def _owe_bookings(
+        self, fact: Fact, which: str, *, reason: str | None, money: Money | None = None, **values: Any
+    ) -> None:
+        snapshot = snapshots.booking_snapshot(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
+        statement = f"""
+            INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+            SELECT d.name, {snapshots.BOOKING_LANE}, '{fact}', {snapshot}, :request_id, :now
+            FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+                 JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
+            WHERE {which}
+            ORDER BY b.id"""  # noqa: S608 (composed of constants)
+        await self._session.execute(text(statement), {**self._when, "reason": reason, "money": _money(money), **values})
+
+
+def _money(money: Money | None) -> str | None:
+    return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
