@@ -1,0 +1,148 @@
+"""The description of the API is complete, sound and in step with the Postman collection."""
+
+import json
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from interfaces.http.documentation.document import examples
+from interfaces.http.documentation.groups import TAGS
+from tests.support import postman
+from tests.support.described import Described, document, misfits, operations
+
+OPERATIONS = pytest.mark.parametrize("described", operations(), ids=str)
+
+
+def bodies(content: dict[str, Any]) -> list[Any]:
+    """The examples of a request's or an answer's body."""
+    media = content["application/json"]
+    return [media["example"]] if "example" in media else [each["value"] for each in media.get("examples", {}).values()]
+
+
+def test_it_is_openapi_3_1() -> None:
+    assert document()["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(document()).validate()
+
+
+def test_every_group_is_described_and_used() -> None:
+    used = {tag for described in operations() for tag in described.operation["tags"]}
+    assert used == set(TAGS)
+    listed = [name for group in document()["x-tagGroups"] for name in group["tags"]]
+    assert listed == list(TAGS)
+
+
+def test_an_operation_that_is_gone_leaves_no_example() -> None:
+    assert set(examples()) == {described.operation["operationId"] for described in operations()}
+
+
+@OPERATIONS
+def test_it_belongs_to_one_group_and_says_what_it_does(described: Described) -> None:
+    operation = described.operation
+    assert len(operation["tags"]) == 1
+    assert operation["operationId"].isidentifier()
+    assert operation["summary"]
+    assert operation["description"]
+    assert all(parameter["description"] for parameter in operation.get("parameters", []))
+
+
+@OPERATIONS
+def test_every_answer_and_body_has_an_example_that_fits(described: Described) -> None:
+    operation = described.operation
+    contents = {f"{described} {status}": answer.get("content") for status, answer in operation["responses"].items()}
+    if "requestBody" in operation:
+        contents[f"{described} body"] = operation["requestBody"]["content"]
+    for name, content in contents.items():
+        if content is None:
+            location = operation["responses"]["302"]["headers"]["Location"]
+            assert location["example"].startswith("https://"), f"{name}: run `python -m tests.support.examples`"
+            continue
+        shown = bodies(content)
+        assert shown, f"{name} has no example: run `python -m tests.support.examples`"
+        for body in shown:
+            assert not misfits(content["application/json"]["schema"], body), name
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            assert not misfits(parameter["schema"], parameter["example"])
+
+
+@OPERATIONS
+def test_every_error_is_documented(described: Described) -> None:
+    operation = described.operation
+    expected = {"400", "500"}
+    if operation["security"]:
+        expected.add("401")
+    if described.method in {"POST", "PUT"}:
+        expected |= {"408", "413", "415"}
+    if "{" in described.path:
+        expected.add("404")
+    if described.path != "/":
+        expected.add("503")
+    assert expected <= set(operation["responses"])
+    for status in expected:
+        assert operation["responses"][status]["description"]
+
+
+def test_errors_have_the_shape_of_their_contract() -> None:
+    def error(method: str, path: str, status: int, code: str) -> Any:
+        found = next(each for each in operations() if (each.method, each.path) == (method, path))
+        return found.operation["responses"][str(status)]["content"]["application/json"]["examples"][code]["value"]
+
+    always = {"code": "event_not_found", "request_id": error("GET", "/", 500, "internal_error")["request_id"]}
+    assert error("GET", "/events/{event_id}", 404, "event_not_found") == {"error": "Event not found"} | always
+    of_a = {"error": "Not Found", "message": "The requested resource was not found"}
+    assert error("GET", "/api/events/{event_id}", 404, "event_not_found") == of_a | always
+    of_c = {"error": "Session not found"}
+    assert error("PUT", "/api/sessions/{session_id}", 404, "event_not_found") == of_c | always
+
+
+def test_who_may_call_is_told_by_the_kind_of_token() -> None:
+    asked = {str(each): [name for scheme in each.operation["security"] for name in scheme] for each in operations()}
+    assert asked["GET /events"] == []
+    assert asked["POST /auth/refresh"] == ["refreshToken"]
+    assert asked["POST /bookings"] == ["userToken"]
+    assert asked["POST /service/offline-payments"] == ["serviceToken"]
+
+
+def test_amounts_are_numbers_and_what_may_be_missing_is_nullable() -> None:
+    schemas = document()["components"]["schemas"]
+    assert schemas["NewEvent"]["properties"]["price"] == {"type": "number", "default": 0}
+    assert schemas["NewEvent"]["properties"]["category"] == {"type": ["string", "null"]}
+    assert schemas["NewEvent"]["properties"]["start_datetime"] == {"type": "string", "format": "date-time"}
+    assert schemas["NewBookingRequest"]["properties"]["event_id"]["maximum"] == 2**63 - 1
+
+
+# Postman
+
+
+@pytest.fixture(scope="module")
+def collection() -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(postman.FILE.read_text(encoding="utf-8"))
+    return made
+
+
+def test_the_postman_collection_has_exactly_the_operations(collection: dict[str, Any]) -> None:
+    held = sorted(postman.endpoint(item["request"]) for item in postman.items(collection))
+    assert held == sorted(map(str, operations())), "run script/postman"
+
+
+def test_the_postman_collection_sends_the_documented_examples(collection: dict[str, Any]) -> None:
+    sent = {postman.endpoint(item["request"]): item["request"].get("body") for item in postman.items(collection)}
+    for described in operations():
+        if "requestBody" in described.operation:
+            documented = bodies(described.operation["requestBody"]["content"])
+            assert json.loads(sent[str(described)]["raw"]) in documented, f"{described}: run script/postman"
+
+
+def test_the_postman_collection_keeps_tokens_in_variables(collection: dict[str, Any]) -> None:
+    variables = {variable["key"]: variable["value"] for variable in collection["variable"]}
+    assert variables == {
+        "baseUrl": "http://127.0.0.1:5000",
+        "bearerToken": "",
+        "refreshToken": "",
+        "serviceToken": "",
+    }
+    found = {postman.endpoint(item["request"]): item for item in postman.items(collection)}
+    assert found["POST /bookings"]["request"]["auth"]["bearer"][0]["value"] == "{{bearerToken}}"
+    assert found["POST /auth/refresh"]["request"]["auth"]["bearer"][0]["value"] == "{{refreshToken}}"
+    assert 'set("bearerToken"' in "".join(found["POST /auth/login"]["event"][0]["script"]["exec"])

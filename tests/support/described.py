@@ -1,0 +1,96 @@
+"""Whether the description of the API tells the truth: an answer that it does not know is a mistake in one of them."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import httpx
+from jsonschema import Draft202012Validator, FormatChecker
+
+from infrastructure import container
+from infrastructure.settings import load_settings
+from interfaces.cli.openapi import DRAWING
+from interfaces.http.app import create_litestar
+from interfaces.http.documentation import document as make_document
+
+FORMATS = FormatChecker(["date-time", "uuid"])
+_PARAMETER = re.compile(r"{\w+}")
+
+
+@cache
+def document() -> dict[str, Any]:
+    return make_document(create_litestar(container.build(load_settings(DRAWING))), ["/"])
+
+
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    """Of a schema of the document, whose references lead into it."""
+    return Draft202012Validator({**schema, "components": document()["components"]}, format_checker=FORMATS)
+
+
+def misfits(schema: dict[str, Any], value: Any) -> list[str]:
+    return [f"{error.json_path}: {error.message}" for error in validator(schema).iter_errors(value)]
+
+
+@dataclass(frozen=True)
+class Described:
+    """An operation as the document has it."""
+
+    method: str
+    path: str
+    operation: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def misfits(self, status: int, content_type: str, body: Any) -> list[str]:
+        """Where an answer differs from what the document says of it."""
+        response = self.operation["responses"].get(str(status))
+        if response is None:
+            return [f"{self}: {status} is not documented: {body}"]
+        content = response.get("content", {}).get(content_type)
+        if content is None:
+            return [] if "content" not in response else [f"{self}: {status} as {content_type} is not documented"]
+        wrong = [f"{self}: {status} {misfit}" for misfit in misfits(content["schema"], body)]
+        codes = {example["value"]["code"] for example in content.get("examples", {}).values()}
+        if codes and body.get("code") not in codes:
+            wrong.append(f"{self}: {status} with code {body.get('code')} is not documented, only {sorted(codes)}")
+        return wrong
+
+
+@cache
+def operations() -> list[Described]:
+    """Paths without parameters first, as a router tries them."""
+    found = [
+        Described(method.upper(), path, operation)
+        for path, methods in document()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return sorted(found, key=lambda described: described.path.count("{"))
+
+
+def find(method: str, path: str) -> Described | None:
+    """None for what the document does not speak of: other methods and paths, the pages of the document itself."""
+    path = path.rstrip("/") or "/"
+    method = "GET" if method == "HEAD" else method
+    paths = [described for described in operations() if _pattern(described.path).fullmatch(path)]
+    exact = [described for described in paths if described.path == paths[0].path]
+    return next((described for described in exact if described.method == method), None)
+
+
+async def as_described(response: httpx.Response) -> None:
+    """A hook of httpx clients: fails when an answer is not as the document says."""
+    described = find(response.request.method, response.request.url.path)
+    if described is None:
+        return
+    await response.aread()
+    content_type = response.headers.get("content-type", "").partition(";")[0]
+    is_json = content_type == "application/json" and response.content
+    assert not (wrong := described.misfits(response.status_code, content_type, response.json() if is_json else None)), (
+        wrong
+    )
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile("[^/]+".join(re.escape(part) for part in _PARAMETER.split(path)))
