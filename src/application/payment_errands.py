@@ -1,4 +1,4 @@
-"""What we owe payment gateways and they told us, as messages: the outbox brings them, with its retries and its lanes."""
+"""What we owe payment gateways and what they told us, as messages: the outbox brings them, with retries and lanes."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,7 +8,7 @@ from application.payments import ApplyGatewayEvent
 from application.ports.payments import GatewayRefused
 from application.refunds import Refunds
 from domain.errors import NotFound, Unavailable
-from domain.messages import Delivered, Failed, Fact, Message, Outcome
+from domain.messages import Delivered, Fact, Failed, Message, Outcome
 from domain.payments import PaymentId
 from domain.refunds import RefundId
 

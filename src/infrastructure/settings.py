@@ -44,6 +44,9 @@ class SettingsError(Exception):
     """A setting is missing or wrong. The text is one line that names it and says what to do; it shows no secret."""
 
 
+PaymentProvider = Literal["sandbox", "stripe", "razorpay", "offline"]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A field is the lower-case name of its environment variable. `.env.example` explains each."""
 
@@ -70,7 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     cors_allowed_origins: tuple[str, ...]
     default_currency: str
-    payment_provider: Literal["offline"]
+    payment_provider: PaymentProvider
+    payment_hold_minutes: int
     delivery_retry_schedule: tuple[int, ...]
     delivery_signing_secrets: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
@@ -124,7 +128,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
-        payment_provider=cast(Literal["offline"], read.choice("PAYMENT_PROVIDER", "offline", ("offline",))),
+        payment_provider=read.payment_provider(),
+        payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, 24 * 60),
         delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", "0,5,300,1800,7200,18000,36000,36000"),
         delivery_signing_secrets=read.secrets("DELIVERY_SIGNING_SECRETS"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
@@ -191,6 +196,17 @@ class _Reader:
         if value not in known:
             raise SettingsError(f"{name} is {value!r}: give {' or '.join(known)}")
         return value
+
+    def payment_provider(self) -> PaymentProvider:
+        """Without a word about it: the sandbox where everything is tried out, money on the spot where it is real."""
+        known = ("sandbox", "offline")
+        provider = self.choice("PAYMENT_PROVIDER", "sandbox" if self.embedded else "offline", known)
+        if provider == "sandbox" and not self.embedded and not self.switch("SANDBOX_PAYMENTS_ALLOWED", "false"):
+            raise SettingsError(
+                "PAYMENT_PROVIDER is sandbox, where everybody pays by a button: "
+                "choose stripe, razorpay or offline, or set SANDBOX_PAYMENTS_ALLOWED=true for a test system"
+            )
+        return cast(PaymentProvider, provider)
 
     def items(self, name: str, default: str = "") -> tuple[str, ...]:
         return tuple(item.strip() for item in self.text(name, default).split(",") if item.strip())

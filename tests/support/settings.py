@@ -18,6 +18,7 @@ def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: st
         "CRM_BEARER_TOKEN": "a token of the tests",
         "BACKEND_SERVICE_TOKEN": "a-service-token-of-the-tests",
         "RATE_LIMIT_ENABLED": "false",
+        "PAYMENT_PROVIDER": "offline",
         "LOG_LEVEL": "warning",
     }
     return load_settings(environ | {name.upper(): value for name, value in changes.items()})

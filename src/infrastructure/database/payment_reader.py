@@ -17,13 +17,14 @@ WHERE hold_until <= $1 AND status = 'confirmed' AND payment_status IN ('pending'
 ORDER BY hold_until LIMIT $2
 """
 
-# Asked about after 2, 4, 8 ... minutes, at most an hour apart, for three days: as long as a gateway may still authorise.
+# Asked about after 2, 4, 8 ... minutes, at most an hour apart, for three days: as long as gateways may authorise late.
 _TO_LOOK_UP = """
 WITH due AS (
     SELECT id FROM payments
     WHERE status IN ('pending', 'failed') AND gateway <> 'offline'
       AND created_at < now() - $1::interval AND created_at > now() - interval '3 days'
-      AND (looked_up_at IS NULL OR looked_up_at < now() - least($1::interval * 2 ^ least(look_ups, 10), interval '1 hour'))
+      AND (looked_up_at IS NULL
+           OR looked_up_at < now() - least($1::interval * 2 ^ least(look_ups, 10), interval '1 hour'))
     ORDER BY looked_up_at NULLS FIRST LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
@@ -34,7 +35,8 @@ RETURNING payments.id
 _OPEN_REQUEST = """
 SELECT p.id AS payment_id, p.gateway, p.amount, p.currency, b.id AS booking_id, b.reference, b.hold_until,
        e.id AS event_id, e.title, e.facilitator_id, u.id AS user_id, u.name AS user_name, u.email AS user_email
-FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
+FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
+     JOIN users u ON u.id = b.user_id
 WHERE b.id = $1 AND b.status = 'confirmed' AND p.status IN ('pending', 'failed')
 ORDER BY p.id DESC LIMIT 1
 """

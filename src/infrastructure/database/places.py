@@ -52,7 +52,8 @@ WITH e AS (
     WHERE u.id = $2 AND f.id = e.facilitator_id
 )
 SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
-       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency, (SELECT id FROM asked) AS payment_id
+       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency,
+       (SELECT id FROM asked) AS payment_id
 FROM b, e, users u WHERE u.id = $2
 """  # noqa: S608 (composed of constants)
 

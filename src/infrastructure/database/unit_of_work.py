@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.persistence import (
     Bookings,
     Events,
@@ -15,7 +16,6 @@ from application.ports.persistence import (
     UnitOfWork,
     Users,
 )
-from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.system import Clock
 from domain.messages import Owed
 from infrastructure.database.bookings import PostgresBookings

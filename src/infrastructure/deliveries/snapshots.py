@@ -48,6 +48,11 @@ class EventThen(msgspec.Struct, frozen=True):
         return round(self.price, exponent(self.currency))
 
 
+class MoneyThen(msgspec.Struct, frozen=True):
+    amount: Decimal
+    currency: str
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything as it was when the fact happened; an event's own message has no booking and no user."""
 
@@ -56,6 +61,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     event: EventThen
     facilitator: Person
     reason: str | None
+    money: MoneyThen | None = None
 
 
 def read_snapshot(message: Message) -> Snapshot:

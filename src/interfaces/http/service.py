@@ -46,7 +46,7 @@ async def services(connection: Connection, _handler: BaseRouteHandler) -> None:
 async def record_payment(
     data: JSONBody[OfflinePayment], record_offline_payment: Given[RecordOfflinePayment]
 ) -> PaymentRecorded:
-    status = await record_offline_payment(
+    status = await record_offline_payment.by_service(
         BookingId(data.booking_id), user_id=UserId(data.user_id), event_id=EventId(data.event_id)
     )
     return PaymentRecorded("Payment recorded", data.booking_id, status)

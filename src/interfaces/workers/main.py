@@ -14,6 +14,7 @@ from infrastructure.telemetry import configure_logging
 from infrastructure.wake_ups import QUEUE, WAKE, connect
 from interfaces.workers.deliveries import Deliveries
 from interfaces.workers.doorbell import Doorbell
+from interfaces.workers.rounds import Round
 
 _log = structlog.get_logger(__name__)
 
@@ -30,14 +31,19 @@ async def _work(settings: Settings) -> None:
     doorbell = Doorbell(lambda: connect(settings.redis_url, seconds=5), deliveries.ring, job=WAKE, queue=QUEUE)
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
-    listening = asyncio.create_task(doorbell.listen())
+    rounds = [
+        Round("expire_holds", parts.money.expire_holds, every=5),
+        Round("reconcile", parts.money.reconcile, every=30),
+    ]
+    background = [asyncio.create_task(task) for task in (doorbell.listen(), *(each.walk() for each in rounds))]
     try:
         await _require_tables(parts.database)
         _log.info("worker_started")
         await deliveries.serve()
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         with suppress(TimeoutError):
             await asyncio.wait_for(parts.close(), 1)
         _log.info("worker_stopped")

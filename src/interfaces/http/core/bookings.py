@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from application.accounts import Actor
 from application.bookings import BookPlace, CancelBooking, NewBooking, ShowBooking
+from application.ports.ledger import Refund
 from application.ports.readers import BookingFilter, BookingReader, BookingView
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.errors import Invalid
@@ -137,8 +138,8 @@ async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booki
 async def cancel_own_booking(
     booking_id: FromPath[str], actor: Given[Actor], cancel_booking: Given[CancelBooking]
 ) -> BookingCancelled:
-    await cancel_booking(actor.user, _id(booking_id))
-    return BookingCancelled("Booking cancelled successfully", refund=None)
+    refund = await cancel_booking(actor.user, _id(booking_id))
+    return BookingCancelled("Booking cancelled successfully", _refund(refund) if refund else None)
 
 
 ROUTES = [create_booking, list_bookings, get_booking, cancel_own_booking]
@@ -159,6 +160,16 @@ def _one_of(kind: type[Choice], field: str, text: str | None) -> Choice | None:
 
 def _id(text: str) -> BookingId:
     return BookingId(path_id(text, BookingNotFound))
+
+
+def _refund(refund: Refund) -> RefundBody:
+    amount = refund.amount
+    return RefundBody(
+        refund_id=f"rfnd_{refund.id.hex}",
+        amount=number(amount.amount, amount.currency),
+        currency=amount.currency,
+        status="pending" if refund.is_open else "processed",
+    )
 
 
 def _created(new: NewBooking) -> CreatedBooking:

@@ -16,6 +16,7 @@ from application.ports.system import Clock
 from domain.errors import Invalid
 from domain.events import EventId, EventNotFound, EventPlan, EventStatus
 from domain.money import Money
+from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
 from domain.times import Interval
 from domain.users import UserId
@@ -59,6 +60,13 @@ class EventList(Struct):
     next_cursor: str | None
 
 
+class RefundTierBody(Struct):
+    """Up to `hours_before` hours before the start a cancellation gives back `percent` of what was paid."""
+
+    hours_before: int
+    percent: int
+
+
 class NewEvent(Struct):
     title: str
     start_datetime: datetime
@@ -71,6 +79,7 @@ class NewEvent(Struct):
     virtual_link: str | None = None
     price: Decimal = Decimal(0)
     currency: str | None = None
+    refund_policy: list[RefundTierBody] | None = None
 
 
 class EventChange(Struct):
@@ -87,6 +96,7 @@ class EventChange(Struct):
     virtual_link: str | None | UnsetType = UNSET
     price: Decimal | UnsetType = UNSET
     currency: str | UnsetType = UNSET
+    refund_policy: list[RefundTierBody] | UnsetType = UNSET
 
 
 class EventAnswer(Struct):
@@ -158,6 +168,7 @@ async def add_event(
         category=data.category,
         location=data.location,
         virtual_link=data.virtual_link,
+        refund_policy=RefundPolicy() if data.refund_policy is None else _policy(data.refund_policy),
     )
     return EventAnswer("Event created successfully", event_body(await create_event(actor.user, plan)))
 
@@ -208,6 +219,10 @@ def _id(text: str) -> EventId:
     return EventId(path_id(text, EventNotFound))
 
 
+def _policy(tiers: list[RefundTierBody]) -> RefundPolicy:
+    return RefundPolicy.of((tier.hours_before, tier.percent) for tier in tiers)
+
+
 def _least_rating(text: str | None) -> Decimal | None:
     if text is None:
         return None
@@ -230,4 +245,5 @@ def _changed(plan: EventPlan, change: EventChange) -> EventPlan:
         category=kept(change.category, plan.category),
         location=kept(change.location, plan.location),
         virtual_link=kept(change.virtual_link, plan.virtual_link),
+        refund_policy=plan.refund_policy if change.refund_policy is UNSET else _policy(change.refund_policy),
     )

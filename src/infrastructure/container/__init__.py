@@ -22,18 +22,20 @@ from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
+from application.holds import AskForPayment
 from application.oauth import OAuthAttempts
-from application.payments import RecordOfflinePayment
+from application.payments import RecordOfflinePayment, TakeGatewayEvent
 from application.ports.messaging import Courier
-from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
+from application.refunds import ShowCancellation
 from application.reviews import ListReviews, WriteReview
 from domain.messages import ALWAYS_SERVED, Destination, Fact, RetrySchedule, owed_to
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
+from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.engine import Database
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.outbox import PostgresDueMessages
@@ -54,7 +56,7 @@ from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
 from infrastructure.deliveries.notifications import NotificationCourier
 from infrastructure.deliveries.smtp import SmtpPost
-from infrastructure.payments.offline import OfflineGateway
+from infrastructure.payments.sandbox import SandboxGateway
 from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.security.passwords import Argon2Passwords
@@ -93,6 +95,10 @@ class UseCases:
     write_review: WriteReview
     list_reviews: ListReviews
     record_offline_payment: RecordOfflinePayment
+    ask_for_payment: AskForPayment
+    take_gateway_event: TakeGatewayEvent
+    show_cancellation: ShowCancellation
+    sandbox: SandboxGateway
     facilitator_reader: FacilitatorReader
     event_reader: EventReader
     booking_reader: BookingReader
@@ -124,23 +130,28 @@ class DeliveryParts:
 
     database: Database
     deliver_due: DeliverDue
+    money: Money
+    wake_ups: RedisWakeUps
 
     async def close(self) -> None:
+        await self.wake_ups.close()
         for courier in self.deliver_due.couriers.values():
             if isinstance(courier, HttpCourier):
                 await courier.close()
         await self.database.close()
 
 
-def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGateway | None = None) -> Container:
+def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
     clock = clock or SystemClock()
-    gateway = gateway or OfflineGateway()
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
     owed = owed_to(served(settings))
     open_work = UnitsOfWork(database, owed, clock, current_request_id)
+    gateways, sandbox = build_gateways(settings, database)
+    places = PostgresPlaces(database, gateway=gateways.chosen.name, take=take_statement(owed[Fact.BOOKING_CREATED]))
+    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
     hasher = Argon2Passwords()
@@ -172,21 +183,27 @@ def build(settings: Settings, *, clock: Clock | None = None, gateway: PaymentGat
         set_account_active=SetAccountActive(open_work),
         create_event=CreateEvent(open_work, event_reader, wake_ups, clock),
         update_event=UpdateEvent(open_work, event_reader, wake_ups, clock),
-        cancel_event=CancelEvent(open_work, wake_ups, clock),
-        delete_event=DeleteEvent(open_work, wake_ups, clock),
+        cancel_event=CancelEvent(open_work, money.refunds, wake_ups, clock),
+        delete_event=DeleteEvent(open_work, money.refunds, wake_ups, clock),
         event_bookings=EventBookings(event_reader, booking_reader),
         book_place=BookPlace(
-            PostgresPlaces(database, gateway=gateway.name, take=take_statement(owed[Fact.BOOKING_CREATED])),
-            gateway,
+            places,
+            money.ask_for_payment,
+            gateways.chosen,
+            money.hold_for,
             wake_ups,
             clock,
             current_request_id,
         ),
-        cancel_booking=CancelBooking(open_work, wake_ups, clock),
+        cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
         show_booking=ShowBooking(booking_reader),
         write_review=WriteReview(open_work, event_reader, clock),
         list_reviews=ListReviews(event_reader, PostgresReviewReader(database)),
-        record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
+        record_offline_payment=money.record_offline_payment,
+        ask_for_payment=money.ask_for_payment,
+        take_gateway_event=money.take_gateway_event,
+        show_cancellation=money.show_cancellation,
+        sandbox=money.sandbox,
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,
@@ -220,12 +237,20 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
             settings.notification_service_url, token, signing_secrets=secrets
         )
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    owed = owed_to(served(settings))
+    clock = SystemClock()
+    wake_ups = RedisWakeUps(settings.redis_url)
+    open_work = UnitsOfWork(database, owed, clock, current_request_id)
+    gateways, sandbox = build_gateways(settings, database)
+    places = PostgresPlaces(database, gateway=gateways.chosen.name)
+    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
+    couriers[Destination.PAYMENTS] = money.errands
     deliver_due = DeliverDue(
         outbox=PostgresDueMessages(database),
         couriers=couriers,
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
-    return DeliveryParts(database, deliver_due)
+    return DeliveryParts(database, deliver_due, money, wake_ups)
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

@@ -1,0 +1,85 @@
+"""Everything that deals with money, put together once for web, worker and CLI."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
+from application.payment_errands import PaymentErrands
+from application.payments import ApplyGatewayEvent, RecordOfflinePayment, SettlePayment, TakeGatewayEvent
+from application.ports.messaging import WakeUps
+from application.ports.payments import PaymentGateway
+from application.ports.persistence import OpenUnitOfWork, Places
+from application.ports.system import Clock
+from application.refunds import Refunds, ShowCancellation
+from infrastructure.database.engine import Database
+from infrastructure.database.payment_reader import PostgresPaymentReader
+from infrastructure.payments.offline import OfflineGateway
+from infrastructure.payments.registry import GatewayRegistry
+from infrastructure.payments.sandbox import SandboxGateway
+from infrastructure.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """The parts that deal with money."""
+
+    gateways: GatewayRegistry
+    sandbox: SandboxGateway
+    hold_for: timedelta
+    refunds: Refunds
+    ask_for_payment: AskForPayment
+    settle_payment: SettlePayment
+    take_gateway_event: TakeGatewayEvent
+    record_offline_payment: RecordOfflinePayment
+    show_cancellation: ShowCancellation
+    errands: PaymentErrands
+    expire_holds: ExpireHolds
+    reconcile: Reconcile
+
+
+def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegistry, SandboxGateway]:
+    """The gateways that have their keys, and the one that new payments are made at."""
+    sandbox = SandboxGateway(database, public_url=settings.public_url, secret=_sandbox_secret(settings))
+    gateways: list[PaymentGateway] = [OfflineGateway(), sandbox]
+    return GatewayRegistry(gateways, chosen=settings.payment_provider), sandbox
+
+
+def build_money(
+    settings: Settings,
+    database: Database,
+    open_work: OpenUnitOfWork,
+    places: Places,
+    gateways: GatewayRegistry,
+    sandbox: SandboxGateway,
+    wake_ups: WakeUps,
+    clock: Clock,
+) -> Money:
+    reader = PostgresPaymentReader(database)
+    refunds = Refunds(open_work, gateways, wake_ups, clock)
+    settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
+    ask_for_payment = AskForPayment(gateways, reader, places)
+    return Money(
+        gateways=gateways,
+        sandbox=sandbox,
+        hold_for=timedelta(minutes=settings.payment_hold_minutes),
+        refunds=refunds,
+        ask_for_payment=ask_for_payment,
+        settle_payment=settle_payment,
+        take_gateway_event=TakeGatewayEvent(gateways, open_work, wake_ups, clock),
+        record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
+        show_cancellation=ShowCancellation(open_work, clock),
+        errands=PaymentErrands(
+            refunds,
+            AbandonCheckout(open_work, gateways, settle_payment),
+            ApplyGatewayEvent(open_work, settle_payment, refunds, clock),
+        ),
+        expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
+        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, settle_payment),
+    )
+
+
+def _sandbox_secret(settings: Settings) -> bytes:
+    """The sandbox signs as a real gateway does; its key need not be given."""
+    return hmac.digest(settings.jwt_secret_key.encode(), b"sandbox gateway", hashlib.sha256)

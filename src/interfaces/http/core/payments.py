@@ -1,0 +1,100 @@
+"""Paying: asking for the link again, what a cancellation gives back, money taken on the spot, gateways' webhooks."""
+
+from typing import Any
+
+from litestar import Request, get, post
+from litestar.params import FromPath
+from msgspec import Struct
+
+from application.accounts import Actor
+from application.holds import AskForPayment
+from application.payments import RecordOfflinePayment, TakeGatewayEvent
+from application.refunds import ShowCancellation
+from domain.bookings import BookingId, BookingNotFound
+from interfaces.http.actor import facilitators, public, signed_in
+from interfaces.http.core.events import RefundTierBody
+from interfaces.http.injection import Given
+from interfaces.http.schemas import number, path_id
+
+TAGS = ["Payments"]
+
+
+class PaymentLink(Struct):
+    payment_url: str | None
+
+
+class CancellationBody(Struct):
+    """What cancelling now would give back."""
+
+    booking_id: int
+    paid: float
+    refund_percent: int
+    refund_amount: float
+    currency: str
+    refund_policy: list[RefundTierBody]
+
+
+class PaymentOfBooking(Struct):
+    message: str
+    booking_id: int
+    payment_status: str
+
+
+class Received(Struct):
+    status: str
+
+
+@post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])
+async def ask_for_payment_link(
+    booking_id: FromPath[str], actor: Given[Actor], ask_for_payment: Given[AskForPayment]
+) -> PaymentLink:
+    """Where a booking of one's own is paid: the same address as before, if there was one. `null` where people pay on
+    the spot."""
+    return PaymentLink(await ask_for_payment.for_booking(actor.user, _id(booking_id)))
+
+
+@get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])
+async def show_cancellation_terms(
+    booking_id: FromPath[str], actor: Given[Actor], show_cancellation: Given[ShowCancellation]
+) -> CancellationBody:
+    wanted = _id(booking_id)
+    terms = await show_cancellation(actor.user, wanted)
+    currency = terms.refund.currency
+    return CancellationBody(
+        booking_id=wanted,
+        paid=number(terms.paid.amount, currency),
+        refund_percent=terms.percent,
+        refund_amount=number(terms.refund.amount, currency),
+        currency=currency,
+        refund_policy=[RefundTierBody(tier.hours_before, tier.percent) for tier in terms.policy.tiers],
+    )
+
+
+@post(
+    "/facilitator/bookings/{booking_id:str}/payment",
+    operation_id="recordPaymentOnTheSpot",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def record_payment_on_the_spot(
+    booking_id: FromPath[str], actor: Given[Actor], record_offline_payment: Given[RecordOfflinePayment]
+) -> PaymentOfBooking:
+    """The event's facilitator has the money. Recorded once, however often it is said."""
+    wanted = _id(booking_id)
+    status = await record_offline_payment.by_facilitator(actor.user, wanted)
+    return PaymentOfBooking("Payment recorded", wanted, status)
+
+
+@post("/payment/sandbox/webhook", operation_id="sandboxWebhook", tags=TAGS, status_code=200, opt=public)
+async def sandbox_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
+    """The sandbox gateway reports; who cannot sign as it does is refused."""
+    await take_gateway_event("sandbox", await request.body(), dict(request.headers))
+    return Received("received")
+
+
+ROUTES = [ask_for_payment_link, show_cancellation_terms, record_payment_on_the_spot, sandbox_webhook]
+
+
+def _id(text: str) -> BookingId:
+    return BookingId(path_id(text, BookingNotFound))
