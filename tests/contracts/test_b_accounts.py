@@ -5,6 +5,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.contracts.documents import unwalked
 from tests.support.people import PASSWORD, People, Person
 from tests.support.shapes import Instant, Nullable, Uuid, misfits
 
@@ -261,3 +262,7 @@ async def test_the_health_check_says_that_it_can_serve(shared_api: httpx.AsyncCl
     assert answer.status_code == 200
     shape = {"status": "healthy", "service": "backend", "timestamp": Instant, "database": "connected"}
     assert not misfits(shape, answer.json())
+
+
+def test_every_endpoint_of_this_part_was_walked() -> None:
+    assert not unwalked(__name__)

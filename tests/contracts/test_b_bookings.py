@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.contracts.documents import unwalked
 from tests.support.people import People, Person
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
 
@@ -310,3 +311,7 @@ async def test_trailing_slashes_are_the_same_place(john: Person, ada: Person) ->
     assert (await ada.get("/bookings/")).status_code == 200
     assert (await ada.get(f"/bookings/{booking_id}/")).status_code == 200
     assert (await ada.post(f"/bookings/{booking_id}/cancel/")).status_code == 200
+
+
+def test_every_endpoint_of_this_part_was_walked() -> None:
+    assert not unwalked(__name__)

@@ -4,6 +4,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.contracts.documents import unwalked
 from tests.contracts.test_b_events import EVENT, NO_EVENT, NO_IDS, NOT_ALLOWED, NOT_YOURS, UNAUTHENTICATED
 from tests.support.people import People, Person
 from tests.support.shapes import NUMBER, Instant, Nullable, misfits
@@ -137,3 +138,7 @@ async def test_18_19_no_such_event_is_a_404(john: Person, event_id: str) -> None
     ]:
         assert answer.status_code == 404
         assert not misfits(NO_EVENT, answer.json())
+
+
+def test_every_endpoint_of_this_part_was_walked() -> None:
+    assert not unwalked(__name__)

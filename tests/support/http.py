@@ -7,6 +7,8 @@ from typing import Any
 
 import uvicorn
 
+from tests.support.walks import recorded
+
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
@@ -19,7 +21,7 @@ class _Server(uvicorn.Server):
 async def serving(app: Any) -> AsyncIterator[str]:
     """Serves an ASGI application; yields its base address."""
     config = uvicorn.Config(
-        app,
+        recorded(app),
         host="127.0.0.1",
         port=0,
         log_config=None,

@@ -1,0 +1,9 @@
+import pytest
+
+from tests.support import walks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def walk() -> None:
+    """A module walks its part of a document as a whole: `--dist=loadfile` keeps its tests together and in order."""
+    walks.begin()

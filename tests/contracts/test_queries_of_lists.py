@@ -1,0 +1,97 @@
+"""Each list of contracts A and C asks the database as often for sixty rows as for one; PostgreSQL itself counts."""
+
+import re
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from infrastructure.embedded import EmbeddedPostgres
+from tests.support.crowd import a_crowd, some_events
+from tests.support.people import People, Person
+
+_STATEMENT = re.compile(r"LOG:  (?:execute [^:]+|statement): ")
+
+
+class StatementLog:
+    """PostgreSQL's log of the statements of one database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = 0
+
+    def since_last_time(self) -> list[str]:
+        with self._path.open() as log:
+            log.seek(self._seen)
+            said = log.read()
+            self._seen = log.tell()
+        return [line for line in said.splitlines() if _STATEMENT.search(line)]
+
+
+@pytest.fixture
+async def statements(postgres: EmbeddedPostgres, database_url: str) -> StatementLog:
+    superuser = await asyncpg.connect(postgres.superuser_dsn())
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    await superuser.execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
+    await superuser.close()
+    return StatementLog(postgres.log)
+
+
+@pytest.fixture
+async def john(statements: StatementLog, people: People) -> Person:
+    """A facilitator whose API's every statement is in the log."""
+    return await people.facilitator()
+
+
+# The login of whoever asks, the facilitator's profile where one is needed, and the list itself: each one statement.
+LISTS = {
+    "/events": 1,
+    "/api/events": 2,
+    "/api/my-bookings": 2,
+    "/api/sessions": 2,
+    "/api/bookings/my": 2,
+    "/api/facilitator/bookings": 3,
+    "/api/facilitator/sessions": 3,
+    # The event too, to see whose it is.
+    "/api/facilitator/sessions/{id}/bookings": 3,
+    # The key figures and the last ten bookings.
+    "/api/facilitator/dashboard": 4,
+}
+
+
+async def test_no_list_asks_more_often_for_more_rows(
+    statements: StatementLog, john: Person, api: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    (first,) = await some_events(database, john.id, 1, capacity=1000)
+    await fill(database, john, first, [first], 1)
+    counted = {1: await count(statements, john, first, rows=1)}
+    more = await some_events(database, john.id, 59, capacity=1000)
+    await fill(database, john, first, more, 59)
+    counted[60] = await count(statements, john, first, rows=60)
+    assert counted == {1: LISTS, 60: LISTS}
+
+
+async def fill(database: asyncpg.Connection, john: Person, first: int, booked_by_john: list[int], crowd: int) -> None:
+    """John books events, and a crowd the first one, so that each list grows by as many rows."""
+    members = [member.id for member in await a_crowd(database, crowd - (first in booked_by_john))]
+    places = [(event_id, john.id) for event_id in booked_by_john] + [(first, member) for member in members]
+    await database.executemany(
+        """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
+           VALUES ($1, $2, 'confirmed', 'not_required', now())""",
+        places,
+    )
+
+
+async def count(statements: StatementLog, john: Person, event_id: int, *, rows: int) -> dict[str, int]:
+    counted = {}
+    for path in LISTS:
+        here = path.format(id=event_id)
+        await john.get(here)  # prepares the statement; asyncpg may look up its types then
+        statements.since_last_time()
+        answer = await john.get(here)
+        counted[path] = len(statements.since_last_time())
+        body = answer.json()
+        listed = body if isinstance(body, list) else body.get("events") or body["recent_bookings"]
+        assert len(listed) >= (min(rows, 10) if path.endswith("dashboard") else rows), path
+    return counted
