@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from application.ports.messaging import WakeUps
-from application.ports.payments import GatewayEvent, Gateways
+from application.ports.payments import GatewayEvent, Gateways, SandboxDesk, SandboxOrder
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
 from application.refunds import Refunds, lock_booking
@@ -17,6 +18,7 @@ from domain.payments import (
     UNPAID,
     GatewayReport,
     Payment,
+    PaymentNotFound,
     PaymentStatus,
     RefundReport,
     Report,
@@ -126,6 +128,26 @@ class TakeGatewayEvent:
             await work.commit()
         self.wake_ups.nudge()
         return event
+
+
+@dataclass(frozen=True, slots=True)
+class PayAtSandbox:
+    """Somebody pressed a button of the sandbox's page: the sandbox reports it as a real gateway would, signed."""
+
+    desk: SandboxDesk
+    take_gateway_event: TakeGatewayEvent
+
+    async def show(self, order_id: str) -> SandboxOrder:
+        order = await self.desk.find(order_id)
+        if order is None:
+            raise PaymentNotFound
+        return order
+
+    async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> None:
+        await self.show(order_id)
+        webhook = await self.desk.decide(order_id, state)
+        if webhook is not None:
+            await self.take_gateway_event("sandbox", *webhook)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Every method but the readings of webhooks raises `GatewayUnavailable` when the g
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from domain.bookings import BookingId
 from domain.errors import Conflict
@@ -120,4 +120,27 @@ class Gateways(Protocol):
 
     def named(self, name: str) -> PaymentGateway:
         """Raises `GatewayUnavailable` for one that is no longer configured."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOrder:
+    """What the sandbox's page shows."""
+
+    id: str
+    payment_id: PaymentId
+    title: str
+    price: Money
+    state: Literal["open", "paid", "declined", "expired"]
+    refunded: Money
+
+
+class SandboxDesk(Protocol):
+    """Where people pay at the sandbox gateway: by a button."""
+
+    async def find(self, order_id: str) -> SandboxOrder | None: ...
+
+    async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> tuple[bytes, dict[str, str]] | None:
+        """Answers with the signed webhook a real gateway would now send; None when there is nothing to decide any
+        more. A declined order can still be paid."""
         ...

@@ -24,7 +24,7 @@ from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBooki
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
 from application.oauth import OAuthAttempts
-from application.payments import RecordOfflinePayment, TakeGatewayEvent
+from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
 from application.ports.messaging import Courier
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
@@ -56,7 +56,6 @@ from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
 from infrastructure.deliveries.notifications import NotificationCourier
 from infrastructure.deliveries.smtp import SmtpPost
-from infrastructure.payments.sandbox import SandboxGateway
 from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.security.passwords import Argon2Passwords
@@ -98,7 +97,7 @@ class UseCases:
     ask_for_payment: AskForPayment
     take_gateway_event: TakeGatewayEvent
     show_cancellation: ShowCancellation
-    sandbox: SandboxGateway
+    pay_at_sandbox: PayAtSandbox
     facilitator_reader: FacilitatorReader
     event_reader: EventReader
     booking_reader: BookingReader
@@ -203,7 +202,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         ask_for_payment=money.ask_for_payment,
         take_gateway_event=money.take_gateway_event,
         show_cancellation=money.show_cancellation,
-        sandbox=money.sandbox,
+        pay_at_sandbox=money.pay_at_sandbox,
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
 from application.payment_errands import PaymentErrands
-from application.payments import ApplyGatewayEvent, RecordOfflinePayment, SettlePayment, TakeGatewayEvent
+from application.payments import ApplyGatewayEvent, PayAtSandbox, RecordOfflinePayment, SettlePayment, TakeGatewayEvent
 from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, Places
@@ -26,12 +26,12 @@ class Money:
     """The parts that deal with money."""
 
     gateways: GatewayRegistry
-    sandbox: SandboxGateway
     hold_for: timedelta
     refunds: Refunds
     ask_for_payment: AskForPayment
     settle_payment: SettlePayment
     take_gateway_event: TakeGatewayEvent
+    pay_at_sandbox: PayAtSandbox
     record_offline_payment: RecordOfflinePayment
     show_cancellation: ShowCancellation
     errands: PaymentErrands
@@ -60,14 +60,15 @@ def build_money(
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     ask_for_payment = AskForPayment(gateways, reader, places)
+    take_gateway_event = TakeGatewayEvent(gateways, open_work, wake_ups, clock)
     return Money(
         gateways=gateways,
-        sandbox=sandbox,
         hold_for=timedelta(minutes=settings.payment_hold_minutes),
         refunds=refunds,
         ask_for_payment=ask_for_payment,
         settle_payment=settle_payment,
-        take_gateway_event=TakeGatewayEvent(gateways, open_work, wake_ups, clock),
+        take_gateway_event=take_gateway_event,
+        pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         show_cancellation=ShowCancellation(open_work, clock),
         errands=PaymentErrands(

@@ -6,7 +6,6 @@ import hmac
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from application.ports.payments import (
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
+    SandboxOrder,
 )
 from domain.money import Money
 from domain.payments import GatewayReport, InvalidSignature, Payment, PaymentId, Report
@@ -27,25 +27,12 @@ from infrastructure.database.engine import Database
 
 SIGNATURE = "sandbox-signature"
 
-State = Literal["open", "paid", "declined", "expired"]
 _REPORTS: dict[str, Report] = {
     "open": Report.OPEN,
     "paid": Report.RECEIVED,
     "declined": Report.FAILED,
     "expired": Report.FAILED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxOrder:
-    """What the page shows."""
-
-    id: str
-    payment_id: PaymentId
-    title: str
-    price: Money
-    state: State
-    refunded: Money
 
 
 class SandboxGateway:

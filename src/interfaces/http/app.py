@@ -15,9 +15,9 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import classic, health, meeting, service, sessions
+from interfaces.http import classic, health, meeting, sandbox, service, sessions
 from interfaces.http.actor import actor
-from interfaces.http.core import accounts, bookings, events, facilitator, google, reviews
+from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, reviews
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
@@ -32,6 +32,8 @@ ROUTES: list[Any] = [
     *bookings.ROUTES,
     *facilitator.ROUTES,
     *reviews.ROUTES,
+    *payments.ROUTES,
+    *sandbox.ROUTES,
     *classic.ROUTES,
     *sessions.ROUTES,
     *meeting.ROUTES,
