@@ -17,8 +17,24 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from application.oauth import OAuthAttempts
 from domain.identities import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
 from infrastructure.security.google_oidc import GoogleOidc
-from infrastructure.security.oauth import WELL_KNOWN, AuthorizationServer, ProviderConnection, Remembered, s256
-from tests.support.google import CALLBACK, CLIENT_ID, CLIENT_SECRET, FakeGoogle, as_json, fake_google, query_of
+from infrastructure.security.oauth import (
+    MOST_OF_AN_ANSWER,
+    WELL_KNOWN,
+    AuthorizationServer,
+    ProviderConnection,
+    Remembered,
+    s256,
+)
+from tests.support.google import (
+    CALLBACK,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    FakeGoogle,
+    as_json,
+    fake_google,
+    public_key,
+    query_of,
+)
 from tests.support.receivers import answer
 
 NONCE = "the nonce of this sign-in"
@@ -336,6 +352,15 @@ async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
     del google.instead[path]
     assert (await signs_in(client, google)).email == "ada@gmail.com"
     await client.close()
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, google: FakeGoogle) -> None:
+    keys = json.dumps({"keys": [public_key("first", google.keys["first"])]}).encode()
+    google.instead["/keys"] = answer(200, keys + b" " * MOST_OF_AN_ANSWER)
+    with pytest.raises(GoogleAway):
+        await signs_in(oidc, google)
+    google.instead["/keys"] = answer(200, keys)
+    assert (await signs_in(oidc, google)).email == "ada@gmail.com"
 
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, "/token", "/keys"])
