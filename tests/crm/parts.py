@@ -19,6 +19,7 @@ from crm.app import create_app
 from crm.dispatch import Pace
 from crm.settings import CrmSettings, load_settings
 from tests.support.servers import free_port
+from tests.support.walks import recorded
 
 TOKEN = "a-token-for-the-tests"
 QUICK = Pace(round=0.2, longest_pause=1.0)
@@ -87,7 +88,8 @@ def settings_for(dsn: str, **environ: str) -> CrmSettings:
 @contextlib.asynccontextmanager
 async def running_crm(settings: CrmSettings, pace: Pace = QUICK) -> AsyncIterator[httpx.AsyncClient]:
     """The CRM behind real HTTP in this event loop, and a client that holds the token."""
-    server = _QuietServer(uvicorn.Config(create_app(settings, pace), log_config=None, access_log=False, lifespan="on"))
+    app = recorded(create_app(settings, pace))
+    server = _QuietServer(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started or serving.done())
