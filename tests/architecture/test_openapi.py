@@ -146,3 +146,15 @@ def test_the_postman_collection_keeps_tokens_in_variables(collection: dict[str, 
     assert found["POST /bookings"]["request"]["auth"]["bearer"][0]["value"] == "{{bearerToken}}"
     assert found["POST /auth/refresh"]["request"]["auth"]["bearer"][0]["value"] == "{{refreshToken}}"
     assert 'set("bearerToken"' in "".join(found["POST /auth/login"]["event"][0]["script"]["exec"])
+
+
+def test_the_postman_collection_sends_no_made_up_parameter(collection: dict[str, Any]) -> None:
+    sent = {postman.endpoint(item["request"]): item["request"]["url"]["query"] for item in postman.items(collection)}
+    for described in operations():
+        shown = {
+            each["name"]: str(each["example"])
+            for each in described.operation.get("parameters", [])
+            if "example" in each
+        }
+        for each in sent[str(described)]:
+            assert each["disabled"] or each["value"] == shown[each["key"]], f"{described}: run script/postman"

@@ -11,6 +11,7 @@ import pytest
 
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
+from tests.contracts.documents import unwalked
 from tests.support.google import (
     CALLBACK,
     CLIENT_ID,
@@ -217,3 +218,7 @@ async def test_c_refuses_to_log_in_anybody_but_the_one_of_the_token(
 async def test_c_refuses_what_is_no_token(client: httpx.AsyncClient, google: FakeGoogle, token: str) -> None:
     response = await client.post("/api/auth/google", json=body_of_c(google, id_token=token))
     assert response.status_code == (401 if token else 400)
+
+
+def test_every_endpoint_of_this_part_was_walked() -> None:
+    assert not unwalked(__name__)

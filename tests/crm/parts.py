@@ -4,25 +4,28 @@ import asyncio
 import contextlib
 import email
 import email.policy
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
 from typing import Any
 
 import asyncpg
 import httpx
-import uvicorn
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from crm.app import create_app
 from crm.dispatch import Pace
 from crm.settings import CrmSettings, load_settings
+from tests.support.http import serving
 from tests.support.servers import free_port
 
 TOKEN = "a-token-for-the-tests"
 QUICK = Pace(round=0.2, longest_pause=1.0)
 """As the service goes about it, five times as often."""
+
+
+LOGIN = ("studio@example.com", "a secret of the tests")
+"""The user and the password that the mail server lets in, where somebody logs in at all."""
 
 
 class MailServer:
@@ -51,13 +54,18 @@ class MailServer:
     def start(self) -> None:
         if self._controller:
             return
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(
+            self, hostname="127.0.0.1", port=self.port, authenticator=self._authenticate, auth_require_tls=False
+        )
         self._controller.start()
 
     def stop(self) -> None:
         if self._controller:
             self._controller.stop()
         self._controller = None
+
+    def _authenticate(self, _: SMTP, __: Session, ___: Envelope, mechanism: str, given: Any) -> AuthResult:
+        return AuthResult(success=given == LoginPassword(*(part.encode() for part in LOGIN)), handled=False)
 
     async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
         if self.recipient_verdict.startswith("250"):
@@ -74,12 +82,6 @@ class MailServer:
         return self.verdict
 
 
-class _QuietServer(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def settings_for(dsn: str, **environ: str) -> CrmSettings:
     return load_settings({"CRM_DATABASE_URL": dsn, "CRM_BEARER_TOKEN": TOKEN, **environ})
 
@@ -87,18 +89,12 @@ def settings_for(dsn: str, **environ: str) -> CrmSettings:
 @contextlib.asynccontextmanager
 async def running_crm(settings: CrmSettings, pace: Pace = QUICK) -> AsyncIterator[httpx.AsyncClient]:
     """The CRM behind real HTTP in this event loop, and a client that holds the token."""
-    server = _QuietServer(uvicorn.Config(create_app(settings, pace), log_config=None, access_log=False, lifespan="on"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await until(lambda: server.started or serving.done())
-        try:
-            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            headers = {"Authorization": f"Bearer {settings.bearer_token}"}
-            async with httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as client:
-                yield client
-        finally:
-            server.should_exit = True
-            await serving
+    headers = {"Authorization": f"Bearer {settings.bearer_token}"}
+    async with (
+        serving(create_app(settings, pace)) as address,
+        httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as client,
+    ):
+        yield client
 
 
 async def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:

@@ -265,6 +265,32 @@ async def test_first_sign_ins_of_one_person_at_once_make_one_account(
     assert await shared_database.fetchval("SELECT count(*) FROM users WHERE email = 'twins@example.com'") == 1
 
 
+@pytest.mark.parametrize("taken", ["its Google account", "its address"])
+async def test_whose_account_is_made_by_somebody_faster_signs_in_to_that_one(
+    at_google: AtGoogle, shared_database: asyncpg.Connection, shared_database_url: str, taken: str
+) -> None:
+    """The other one has inserted and not yet committed: our insert waits, fails and is tried again."""
+    account = at_google(f"{taken.replace(' ', '-').lower()}@example.com")
+    faster = await asyncpg.connect(shared_database_url)
+    transaction = faster.transaction()
+    await transaction.start()
+    theirs = await faster.fetchval(
+        """INSERT INTO users (email, name, role, google_id, password_hash) VALUES ($1, 'Ada', 'user', $2, 'x')
+           RETURNING id""",
+        "elsewhere@example.com" if taken == "its Google account" else account.email,
+        account.sub if taken == "its Google account" else None,
+    )
+    ours = asyncio.create_task(account.signs_in())
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')"
+    while not ours.done() and not await shared_database.fetchval(waiting):
+        await asyncio.wait([ours], timeout=0.01)
+    assert not ours.done()
+    await transaction.commit()
+    await faster.close()
+    response = await ours
+    assert (response.status_code, response.json()["user"]["id"]) == (200, theirs)
+
+
 async def test_registering_and_signing_in_at_once_never_leaves_a_stranger_in(
     api: httpx.AsyncClient, at_google: AtGoogle
 ) -> None:

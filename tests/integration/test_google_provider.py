@@ -5,6 +5,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -17,8 +18,24 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from application.oauth import OAuthAttempts
 from domain.identities import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
 from infrastructure.security.google_oidc import GoogleOidc
-from infrastructure.security.oauth import WELL_KNOWN, AuthorizationServer, ProviderConnection, Remembered, s256
-from tests.support.google import CALLBACK, CLIENT_ID, CLIENT_SECRET, FakeGoogle, as_json, fake_google, query_of
+from infrastructure.security.oauth import (
+    MOST_OF_AN_ANSWER,
+    WELL_KNOWN,
+    AuthorizationServer,
+    ProviderConnection,
+    Remembered,
+    s256,
+)
+from tests.support.google import (
+    CALLBACK,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    FakeGoogle,
+    as_json,
+    fake_google,
+    public_key,
+    query_of,
+)
 from tests.support.receivers import answer
 
 NONCE = "the nonce of this sign-in"
@@ -52,8 +69,13 @@ async def signs_in(oidc: GoogleOidc, google: FakeGoogle, **changes: Any) -> Goog
     return await oidc.redeem(code, nonce=started.nonce, verifier=started.verifier)
 
 
-def now() -> int:
-    return int(time.time())
+def resolved(changes: dict[str, Any]) -> dict[str, Any]:
+    """With the moments that are given as a distance from now."""
+    now = int(time.time())
+    return {
+        name: now + int(value.total_seconds()) if isinstance(value, timedelta) else value
+        for name, value in changes.items()
+    }
 
 
 def unsigned(google: FakeGoogle) -> str:
@@ -147,13 +169,13 @@ async def test_a_token_that_google_did_not_sign_proves_nothing(
         {"iss": "accounts.google.com"},
         {"iss": None},
         {"iss": ["https://accounts.google.com"]},
-        {"exp": now() - 60},
+        {"exp": timedelta(seconds=-60)},
         {"exp": None},
         {"exp": "soon"},
         {"exp": 1e400},
-        {"iat": now() + 600},
+        {"iat": timedelta(seconds=600)},
         {"iat": None},
-        {"nbf": now() + 600},
+        {"nbf": timedelta(seconds=600)},
         {"sub": None},
         {"sub": ""},
         {"sub": 108},
@@ -166,7 +188,7 @@ async def test_a_token_with_a_wrong_claim_proves_nothing(
     oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]
 ) -> None:
     key = google.keys["first"]
-    claims = {name: value for name, value in (google.claims() | changes).items() if value is not None}
+    claims = {name: value for name, value in (google.claims() | resolved(changes)).items() if value is not None}
     token = jwt.PyJWS().encode(jwt.PyJWT()._encode_payload(claims), key, algorithm="ES256", headers={"kid": "first"})
     with pytest.raises(IdentityNotProven):
         await oidc.verify(token)
@@ -184,15 +206,15 @@ async def test_the_token_of_another_sign_in_is_refused(
     "changes",
     [
         {},
-        {"exp": now() - 5},
-        {"iat": now() + 5},
+        {"exp": timedelta(seconds=-5)},
+        {"iat": timedelta(seconds=5)},
         {"aud": [CLIENT_ID]},
         {"aud": [CLIENT_ID, "another"], "azp": CLIENT_ID},
     ],
     ids=str,
 )
 async def test_a_sound_token_is_who_it_says(oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]) -> None:
-    identity = await signs_in(oidc, google, **changes)
+    identity = await signs_in(oidc, google, **resolved(changes))
     assert identity == GoogleIdentity(
         subject="108204268033311374519",
         email="ada@gmail.com",
@@ -336,6 +358,15 @@ async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
     del google.instead[path]
     assert (await signs_in(client, google)).email == "ada@gmail.com"
     await client.close()
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, google: FakeGoogle) -> None:
+    keys = json.dumps({"keys": [public_key("first", google.keys["first"])]}).encode()
+    google.instead["/keys"] = answer(200, keys + b" " * MOST_OF_AN_ANSWER)
+    with pytest.raises(GoogleAway):
+        await signs_in(oidc, google)
+    google.instead["/keys"] = answer(200, keys)
+    assert (await signs_in(oidc, google)).email == "ada@gmail.com"
 
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, "/token", "/keys"])

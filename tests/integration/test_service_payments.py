@@ -7,6 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.support.messages import until
 from tests.support.people import People, Person
 from tests.support.shapes import misfits
 
@@ -48,6 +49,16 @@ async def payments(database: asyncpg.Connection, report: dict[str, int]) -> list
     return [(row["gateway"], row["status"]) for row in rows]
 
 
+async def several_wait(database: asyncpg.Connection) -> bool:
+    """Whether more than one request waits for a row that somebody else holds."""
+    # A transaction goes on seeing the activity that it saw first.
+    await database.execute("SELECT pg_stat_clear_snapshot()")
+    waiting: int = await database.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return waiting > 1
+
+
 async def test_a_reported_payment_is_recorded_and_told(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
@@ -73,8 +84,13 @@ async def test_reported_twice_it_is_recorded_once(
 async def test_reported_twenty_times_at_once_it_is_recorded_once(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
+    """They are held up at the booking until several have reached it."""
     report = await an_unpaid_booking(john, ada)
-    answers = await asyncio.gather(*(shared_api.post(PATH, json=report, headers=SERVICE) for _ in range(20)))
+    async with shared_database.transaction():
+        await shared_database.execute("SELECT FROM bookings WHERE id = $1 FOR UPDATE", report["booking_id"])
+        reports = [asyncio.create_task(shared_api.post(PATH, json=report, headers=SERVICE)) for _ in range(20)]
+        await until(lambda: several_wait(shared_database))
+    answers = await asyncio.gather(*reports)
     assert {(answer.status_code, answer.json()["payment_status"]) for answer in answers} == {(200, "completed")}
     assert await payments(shared_database, report) == [("offline", "completed")]
     assert await told(shared_database, report) == [("crm", "completed")]

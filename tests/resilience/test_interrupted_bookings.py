@@ -27,10 +27,12 @@ async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) 
 
     assert {answer.status for answer in answers} == {503}
     assert all(int(answer.header("Retry-After") or 0) > 0 for answer in answers)
-    assert await site.places(event) == Places(capacity=50, booked=0, live=0)
 
+    # 503 says that it is not known, never that it is refused: a statement the API gave up waiting for may have been the
+    # first to get the row. Whoever asks again has one place in either case.
     again = await site.all_at_once([person.asks_for_a_place(event) for person in people])
-    assert outcomes(again) == {(201, ""): 40}
+    assert set(outcomes(again)) <= {(201, ""), (400, "You have already booked this event")}
+    assert await site.places(event) == Places(capacity=50, booked=40, live=40)
     assert list((await site.owed(event)).values()) == [CREATED] * 40
 
 

@@ -5,7 +5,6 @@ Each race has a twin against `tests.support.unguarded`, which must go wrong.
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -21,6 +20,47 @@ ALREADY_BOOKED = (400, "You have already booked this event")
 CANCELLED_EVENT = (400, "Event is cancelled")
 BOOKED = (201, "")
 DONE = (200, "")
+
+
+class Coming:
+    """People who book a place of the event, give it back after a moment and come again until it is over, at the latest
+    when `enough` places were taken. Whoever has one then keeps it."""
+
+    def __init__(self, event: int, people: list[Member], *, enough: int = 0) -> None:
+        self.over = asyncio.Event()
+        self.outcomes: set[tuple[int, str]] = set()
+        self.booked = self.cancelled = 0
+        self._enough = enough
+        self._event = event
+        self._people = people
+
+    @property
+    def stayed(self) -> int:
+        return self.booked - self.cancelled
+
+    def errands(self) -> list[Errand]:
+        return [self._errand(person) for person in self._people]
+
+    def _errand(self, person: Member) -> Errand:
+        luck = random.Random(person.id)
+
+        async def come_and_go(caller: Caller) -> None:
+            while not self.over.is_set():
+                answer = await caller(person.asks_for_a_place(self._event))
+                self.outcomes.update(outcomes([answer]))
+                if answer.status != 201:
+                    continue
+                self.booked += 1
+                if self.booked == self._enough:
+                    self.over.set()
+                await asyncio.sleep(luck.random() * 0.01)
+                if not self.over.is_set():
+                    number = answer.json["booking"]["id"]
+                    answer = await caller(person.asks("POST", f"/bookings/{number}/cancel"))
+                    self.outcomes.update(outcomes([answer]))
+                    self.cancelled += 1
+
+        return come_and_go
 
 
 @pytest.fixture(scope="module")
@@ -96,38 +136,41 @@ async def test_the_database_itself_refuses_an_oversell_and_a_second_place(site: 
 
 async def test_places_given_back_and_taken_again_never_exceed_the_capacity(site: Site) -> None:
     event = await site.event(capacity=2)
-    people = await site.crowd(30)
-    seen: set[tuple[int, str]] = set()
-    ends_at = time.monotonic() + 3
+    crowd = Coming(event, await site.crowd(30), enough=100)
 
-    def coming_and_going(person: Member, luck: random.Random) -> Errand:
-        async def come_and_go(caller: Caller) -> tuple[int, int]:
-            booked = cancelled = 0
-            while time.monotonic() < ends_at:
-                answer = await caller(person.asks_for_a_place(event))
-                seen.update(outcomes([answer]))
-                if answer.status != 201:
-                    continue
-                booked += 1
-                await asyncio.sleep(luck.random() * 0.01)
-                if luck.random() < 0.9:
-                    number = answer.json["booking"]["id"]
-                    seen.update(outcomes([await caller(person.asks("POST", f"/bookings/{number}/cancel"))]))
-                    cancelled += 1
-            return booked, cancelled
+    await race(site.addresses, crowd.errands())
 
-        return come_and_go
-
-    counts = await race(site.addresses, [coming_and_going(person, random.Random(person.id)) for person in people])
-
-    booked, cancelled = (sum(column) for column in zip(*counts, strict=True))
-    assert seen <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
-    assert booked > 20, "there was hardly a race"
+    assert crowd.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
     assert await site.broken_commits(event) == []
-    assert await site.places(event) == Places(capacity=2, booked=booked - cancelled, live=booked - cancelled)
+    assert await site.places(event) == Places(capacity=2, booked=crowd.stayed, live=crowd.stayed)
     owed = list((await site.owed(event)).values())
-    assert owed.count(CREATED_AND_CANCELLED) == cancelled
-    assert owed.count(CREATED) == booked - cancelled == len(owed) - cancelled
+    assert owed.count(CREATED_AND_CANCELLED) == crowd.cancelled
+    assert owed.count(CREATED) == crowd.stayed == len(owed) - crowd.cancelled
+
+
+async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) -> None:
+    event = await site.event(capacity=10)
+    crowd = Coming(event, await site.crowd(20))
+    luck = random.Random(1)
+
+    async def replan(caller: Caller) -> set[tuple[int, str]]:
+        """The facilitator offers about as many places as there are bookings, a few more or less."""
+        answers = []
+        for _ in range(15):
+            seen = (await caller(site.facilitator.asks("GET", f"/events/{event}"))).json["current_participants"]
+            change = {"max_participants": max(1, seen + luck.randrange(-4, 8))}
+            answers.append(await caller(site.facilitator.asks("PUT", f"/events/{event}", change)))
+        crowd.over.set()
+        return set(outcomes(answers))
+
+    *_, replanned = await race(site.addresses, [*crowd.errands(), replan])
+
+    assert crowd.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
+    assert DONE in replanned
+    assert replanned <= {DONE, (400, "There are more bookings than that")}
+    assert await site.broken_commits(event) == []
+    places = await site.places(event)
+    assert places.booked == places.live == crowd.stayed
 
 
 async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -> None:
@@ -178,37 +221,3 @@ async def test_people_leaving_while_their_event_is_cancelled_are_told_once(site:
     assert await site.places(event) == Places(capacity=40, booked=0, live=0)
     assert await site.broken_commits(event) == []
     assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * 40
-
-
-async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) -> None:
-    event = await site.event(capacity=5)
-    people = await site.crowd(60)
-    luck = random.Random(1)
-    over = asyncio.Event()
-
-    def booking(person: Member) -> Errand:
-        async def insist(caller: Caller) -> tuple[int, str]:
-            while True:
-                answer = await caller(person.asks_for_a_place(event))
-                if answer.status != 400 or over.is_set():
-                    return next(iter(outcomes([answer])))
-
-        return insist
-
-    async def replan(caller: Caller) -> set[tuple[int, str]]:
-        """The facilitator offers about as many places as there are bookings, a few more or less."""
-        answers = []
-        for _ in range(20):
-            seen = (await caller(site.facilitator.asks("GET", f"/events/{event}"))).json["current_participants"]
-            change = {"max_participants": max(1, seen + luck.randrange(-3, 10))}
-            answers.append(await caller(site.facilitator.asks("PUT", f"/events/{event}", change)))
-        over.set()
-        return set(outcomes(answers))
-
-    *booked, replanned = await race(site.addresses, [*map(booking, people), replan])
-
-    assert set(booked) <= {BOOKED, FULL}
-    assert replanned == {DONE, (400, "There are more bookings than that")}
-    assert await site.broken_commits(event) == []
-    places = await site.places(event)
-    assert places.booked == places.live == booked.count(BOOKED) > 5

@@ -1,5 +1,6 @@
 """Whether the description of the API tells the truth: an answer that it does not know is a mistake in one of them."""
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -23,13 +24,16 @@ def document() -> dict[str, Any]:
     return make_document(create_litestar(container.build(load_settings(DRAWING))), ["/"])
 
 
-def validator(schema: dict[str, Any]) -> Draft202012Validator:
-    """Of a schema of the document, whose references lead into it."""
-    return Draft202012Validator({**schema, "components": document()["components"]}, format_checker=FORMATS)
-
-
 def misfits(schema: dict[str, Any], value: Any) -> list[str]:
-    return [f"{error.json_path}: {error.message}" for error in validator(schema).iter_errors(value)]
+    """Where a value breaks a schema of the document, whose references lead into it."""
+    return [f"{error.json_path}: {error.message}" for error in _validator(json.dumps(schema)).iter_errors(value)]
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    """Following its references takes long the first time."""
+    whole = {**json.loads(schema), "components": document()["components"]}
+    return Draft202012Validator(whole, format_checker=FORMATS)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Finishes the Postman collection that the converter made: `script/postman` calls it.
 
-The converter gives everything a random id, knows one token only and lets a person copy it by hand. Here each kind of
-token gets its variable, and whatever logs in keeps its tokens for the requests after it.
+The converter gives everything a random id, makes up values, knows one token only and lets a person copy it by hand.
+Here each kind of token gets its variable, whatever logs in keeps its tokens for the requests after it, and a parameter
+without an example is there but not sent.
 """
 
 import json
@@ -41,11 +42,19 @@ def finished(collection: dict[str, Any]) -> dict[str, Any]:
         for scheme in (name for security in operation["security"] for name in security):
             item["request"]["auth"] = _bearer(VARIABLES[scheme])
         item["response"] = [response for response in item["response"] if response["code"] < 400]
+        for request in (item["request"], *(response["originalRequest"] for response in item["response"])):
+            request["url"]["query"] = _only_examples(request["url"]["query"], operation)
         if kept := [name for name in KEPT if any(name in response.get("body", "") for response in item["response"])]:
             item["event"] = [{"listen": "test", "script": {"type": "text/javascript", "exec": _keep(kept)}}]
     collection["variable"] += [{"key": variable, "value": ""} for variable in VARIABLES.values()]
     stable: dict[str, Any] = _without_ids(collection)
     return stable
+
+
+def _only_examples(query: list[dict[str, Any]], operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The converter makes up values for what has no example, a cursor for instance, which would be refused."""
+    shown = {parameter["name"] for parameter in operation.get("parameters", []) if "example" in parameter}
+    return [each if each["key"] in shown else each | {"value": "", "disabled": True} for each in query]
 
 
 def _bearer(variable: str) -> dict[str, Any]:
