@@ -186,9 +186,9 @@ class PostgresFacilitatorReader:
             self._database,
             """WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
             money AS (
-                SELECT p.currency, sum(p.amount) AS amount, count(*) AS payments
+                SELECT p.currency, sum(p.amount - p.refunded) AS amount, count(*) AS payments
                 FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
-                WHERE e.facilitator_id = $1 AND p.status = 'completed' GROUP BY p.currency
+                WHERE e.facilitator_id = $1 AND p.status IN ('completed', 'refunded') GROUP BY p.currency
             )
             SELECT (SELECT count(*) FROM own) AS total_sessions,
                    (SELECT count(*) FROM own WHERE status = 'active') AS active_sessions,
