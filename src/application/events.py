@@ -88,7 +88,8 @@ def _cancelled_event(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
 
 @dataclass(frozen=True, slots=True)
 class CancelEvent:
-    """Cancels an event of the asking facilitator and every booking of it. Each person and the CRM hear of it.
+    """Cancels an event of the asking facilitator that is not over, and every booking of it. Each person and the CRM
+    hear of it.
     What was paid is given back in full, in the background; the answer says how much was promised."""
 
     open_work: OpenUnitOfWork
@@ -121,7 +122,7 @@ class DeleteEvent:
         async with self.open_work() as work:
             event = await work.events.get(event_id)
             event.require_manager(user)
-            if event.status is EventStatus.ACTIVE and event.plan.interval.ends_at > now:
+            if event.status is EventStatus.ACTIVE and not event.is_over(now):
                 await _cancel(work, event, self.refunds, self.clock)
             await work.events.hide(event_id, now)
             await work.commit()
@@ -130,7 +131,7 @@ class DeleteEvent:
 
 async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock) -> Sequence[Refund]:
     now = clock.now()
-    await work.events.save(event.cancelled())
+    await work.events.save(event.cancelled(now))
     await work.messages.owe_checkout_ends_of(event.id)
     promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED)
     await work.bookings.cancel_all(event.id, now)

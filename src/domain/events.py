@@ -48,6 +48,11 @@ class EventStarted(Conflict):
     message = "Event has already started"
 
 
+class EventOver(Conflict):
+    code = "event_over"
+    message = "Event is over"
+
+
 class AlreadyBooked(Conflict):
     code = "already_booked"
     message = "You have already booked this event"
@@ -130,6 +135,9 @@ class Event:
         if self.booked >= self.plan.capacity:
             raise EventFull
 
+    def is_over(self, now: datetime) -> bool:
+        return self.plan.interval.ends_at <= now
+
     def require_manager(self, user: User) -> None:
         if not (user.can_facilitate and (user.id == self.facilitator_id or user.role == "admin")):
             raise NotYourEvent
@@ -150,9 +158,12 @@ class Event:
         moved = plan.moved_from(self.plan)
         return replace(self, plan=plan, version=self.version + 1, revision=self.revision + moved)
 
-    def cancelled(self) -> "Event":
+    def cancelled(self, now: datetime) -> "Event":
+        """Raises when it is cancelled already, or over: what people had is not given back."""
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
+        if self.is_over(now):
+            raise EventOver
         return replace(
             self, status=EventStatus.CANCELLED, booked=0, version=self.version + 1, revision=self.revision + 1
         )

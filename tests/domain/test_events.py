@@ -142,7 +142,7 @@ def test_an_event_is_not_moved_into_the_past_nor_once_it_has_begun() -> None:
 
 
 def test_a_cancelled_event_stays_as_it_is() -> None:
-    cancelled = an_event(booked=3).cancelled()
+    cancelled = an_event(booked=3).cancelled(NOW)
     assert (cancelled.status, cancelled.booked, cancelled.version, cancelled.revision) == (
         EventStatus.CANCELLED,
         0,
@@ -150,7 +150,7 @@ def test_a_cancelled_event_stays_as_it_is() -> None:
         1,
     )
     with pytest.raises(EventCancelled):
-        cancelled.cancelled()
+        cancelled.cancelled(NOW)
     with pytest.raises(EventCancelled):
         cancelled.replanned(a_plan(title="Other"), NOW)
 
