@@ -59,8 +59,19 @@ class PostgresMessages:
         await self._session.execute(text(statement), {**self._when, **values})
 
     async def owe_refunds(self, refunds: Sequence[Refund]) -> None:
-        for refund in refunds:
-            await self._owe_payments(Fact.REFUND_PROMISED, f"payment:{refund.payment_id}", {"refund_id": refund.id})
+        if not refunds:
+            return
+        statement = """
+            INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+            SELECT :destination, 'payment:' || payment_id, :fact, jsonb_build_object('refund_id', id), :request_id, :now
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:payment_ids AS uuid[])) AS refund (id, payment_id)"""
+        values = {
+            "destination": Destination.PAYMENTS,
+            "fact": Fact.REFUND_PROMISED,
+            "ids": [refund.id for refund in refunds],
+            "payment_ids": [refund.payment_id for refund in refunds],
+        }
+        await self._session.execute(text(statement), {**self._when, **values})
 
     async def owe_gateway_event(self, gateway: str, event: GatewayEvent) -> None:
         await self._owe_payments(
