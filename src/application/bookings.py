@@ -13,10 +13,11 @@ from application.ports.readers import BookingReader, BookingView
 from application.ports.system import Clock
 from application.refunds import Refunds, cancellation_terms, lock_booking
 from domain.bookings import MAX_NOTES, BookingId, NotYourBooking
+from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
 from domain.messages import Fact
 from domain.money import Money
-from domain.payments import UNPAID, GatewayUnavailable
+from domain.payments import UNPAID
 from domain.texts import prose
 from domain.users import User, UserId
 
@@ -94,7 +95,7 @@ class BookPlace:
         )
         try:
             return await self.ask_for_payment(request, self.gateway.name)
-        except (GatewayUnavailable, GatewayRefused):
+        except (Unavailable, GatewayRefused):
             return None
 
 
@@ -125,7 +126,8 @@ class CancelBooking:
             payment = await work.payments.find_of_booking(booking_id)
             back = cancellation_terms(event, payment, now).refund
             if payment is not None and not back.is_zero:
-                refund = await self.refunds.promise(work, cancelled, payment, back, reason="booking_cancelled")
+                refund = await self.refunds.promise(work, payment, back, reason=Fact.BOOKING_CANCELLED)
+                await work.bookings.save(cancelled.refunded())
             elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
                 await work.messages.owe_checkout_end(payment)
             await work.commit()

@@ -9,10 +9,10 @@ from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayEvent, Gateways, SandboxDesk, SandboxOrder
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
-from application.refunds import Refunds, lock_booking
+from application.refunds import OFFLINE, Refunds, lock_booking
 from domain.bookings import Booking, BookingId, BookingIsCancelled, BookingNotFound, BookingStatus, CancelReason
 from domain.errors import Conflict
-from domain.events import Event, EventId
+from domain.events import Event, EventId, EventStatus
 from domain.messages import Fact
 from domain.payments import (
     UNPAID,
@@ -24,6 +24,9 @@ from domain.payments import (
     Report,
 )
 from domain.users import User, UserId
+
+PLACE_GONE = "place_gone"
+PAID_TWICE = "paid_twice"
 
 
 class Settled(StrEnum):
@@ -45,6 +48,7 @@ class SettlePayment:
     - A payment only moves forward: received is final, failed can still become received.
     - Amount, currency and order must be what was asked for; a difference is kept for an operator and changes nothing.
     - Money that comes after the place was given up takes a place again if there is one, else it is given back at once.
+    - What comes for a booking that was paid otherwise meanwhile is given back too.
     - A failed try frees no place; the hold does, when it ends.
     """
 
@@ -77,7 +81,7 @@ class SettlePayment:
                 return await self._receive(work, event, booking, payment, report)
             case Report.FAILED if payment.can_become(PaymentStatus.FAILED):
                 await work.payments.save(payment.failed())
-                if booking.status is BookingStatus.CONFIRMED:
+                if booking.status is BookingStatus.CONFIRMED and booking.payment_status in UNPAID:
                     await work.bookings.save(booking.unpaid())
                     await work.messages.owe_for_booking(Fact.PAYMENT_FAILED, booking.id, money=payment.price)
                 return Settled.FAILED
@@ -86,8 +90,11 @@ class SettlePayment:
     async def _receive(
         self, work: UnitOfWork, event: Event, booking: Booking, payment: Payment, report: GatewayReport
     ) -> Settled:
-        payment = payment.received(report.gateway_id)
+        payment = payment.received(order_id=report.order_id, gateway_id=report.gateway_id)
         await work.payments.save(payment, received_at=self.clock.now())
+        if booking.payment_status not in UNPAID:
+            await self.refunds.promise(work, payment, payment.price, reason=PAID_TWICE)
+            return Settled.GIVEN_BACK
         if booking.status is not BookingStatus.CANCELLED:
             await work.bookings.save(booking.paid())
             await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
@@ -97,7 +104,8 @@ class SettlePayment:
             await work.bookings.take_place(event.id)
             await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
             return Settled.REINSTATED
-        await self.refunds.promise(work, booking.paid(), payment, payment.price, reason="place_gone")
+        await self.refunds.promise(work, payment, payment.price, reason=_why_given_back(event, booking))
+        await work.bookings.save(booking.refunded())
         return Settled.GIVEN_BACK
 
     async def _may_have_a_place_again(self, work: UnitOfWork, event: Event, booking: Booking) -> bool:
@@ -109,6 +117,12 @@ class SettlePayment:
         except Conflict:
             return False
         return True
+
+
+def _why_given_back(event: Event, booking: Booking) -> str:
+    if event.status is EventStatus.CANCELLED:
+        return Fact.EVENT_CANCELLED
+    return Fact.BOOKING_CANCELLED if booking.cancel_reason is CancelReason.BY_PERSON else PLACE_GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +228,13 @@ class RecordOfflinePayment:
         if booking.status is BookingStatus.CANCELLED:
             raise BookingIsCancelled
         payment = await work.payments.get_of_booking(booking.id)
-        if payment.order_id is not None:
-            await work.messages.owe_checkout_end(payment)
+        now = self.clock.now()
+        if payment.gateway == OFFLINE:
+            await work.payments.save(payment.received(), received_at=now)
+        else:
+            await work.payments.add_paid_on_the_spot(payment, now)
+            if payment.order_id is not None:
+                await work.messages.owe_checkout_end(payment)
         await work.bookings.save(booking.paid())
-        await work.payments.save_paid_on_the_spot(payment, self.clock.now())
         await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
         return PaymentStatus.COMPLETED

@@ -35,12 +35,9 @@ class Refunds:
     wake_ups: WakeUps
     clock: Clock
 
-    async def promise(
-        self, work: UnitOfWork, booking: Booking, payment: Payment, amount: Money, *, reason: str
-    ) -> Refund:
+    async def promise(self, work: UnitOfWork, payment: Payment, amount: Money, *, reason: str) -> Refund:
         refund = await work.refunds.add(payment, amount, reason=reason, now=self.clock.now())
         await work.payments.save(payment.promising_back(amount))
-        await work.bookings.save(booking.refunded())
         await work.messages.owe_refunds([refund])
         return refund
 

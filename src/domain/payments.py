@@ -82,8 +82,14 @@ class Payment:
     def can_become(self, status: PaymentStatus) -> bool:
         return status in FORWARD[self.status]
 
-    def received(self, gateway_id: str | None) -> Payment:
-        return replace(self, status=PaymentStatus.COMPLETED, gateway_id=gateway_id or self.gateway_id)
+    def received(self, *, order_id: str | None = None, gateway_id: str | None = None) -> Payment:
+        """Remembers what the gateway calls it: the answer that names the order may have been lost."""
+        return replace(
+            self,
+            status=PaymentStatus.COMPLETED,
+            order_id=self.order_id or order_id,
+            gateway_id=gateway_id or self.gateway_id,
+        )
 
     def failed(self) -> Payment:
         return replace(self, status=PaymentStatus.FAILED)
@@ -122,9 +128,11 @@ class GatewayReport:
     amount: Money | None = None
 
     def differs_from(self, payment: Payment) -> str | None:
-        """Why this cannot be about what was asked for: another order, amount or currency. None when it can."""
+        """Why this cannot be about what was asked for: another order, payment, amount or currency. None when it can."""
         if payment.order_id is not None and payment.order_id != self.order_id:
             return f"order {self.order_id} is not {payment.order_id}"
+        if self.payment_id is not None and self.payment_id != payment.id:
+            return f"payment {self.payment_id} is not {payment.id}"
         if self.report is Report.RECEIVED and self.amount != payment.price:
             return f"received {self.amount}, asked for {payment.price}"
         return None

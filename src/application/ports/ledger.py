@@ -23,10 +23,11 @@ class PaymentPlace:
 
 
 class Payments(Protocol):
-    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`."""
+    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`. Of several payments
+    that were asked for one booking, the latest is the booking's."""
 
     async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
-        """By the order, or by our own id where the gateway reports before we know the order's."""
+        """By the order, else by our own id: a gateway may report before we know the order's."""
         ...
 
     async def get(self, payment_id: PaymentId) -> Payment: ...
@@ -37,8 +38,8 @@ class Payments(Protocol):
 
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
 
-    async def save_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
-        """Received by the facilitator, whatever gateway was asked before."""
+    async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
+        """The same price received by the facilitator instead: a payment of its own, which is now the booking's."""
         ...
 
     async def keep_difference(

@@ -37,7 +37,8 @@ SELECT p.id AS payment_id, p.gateway, p.amount, p.currency, b.id AS booking_id, 
        e.id AS event_id, e.title, e.facilitator_id, u.id AS user_id, u.name AS user_name, u.email AS user_email
 FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
      JOIN users u ON u.id = b.user_id
-WHERE b.id = $1 AND b.status = 'confirmed' AND p.status IN ('pending', 'failed')
+WHERE b.id = $1 AND b.status = 'confirmed' AND b.payment_status IN ('pending', 'failed')
+  AND p.status IN ('pending', 'failed')
 ORDER BY p.id DESC LIMIT 1
 """
 

@@ -36,8 +36,8 @@ class PostgresPayments:
         row = await _first(
             self._session,
             """SELECT p.id, p.booking_id, b.event_id FROM payments p JOIN bookings b ON b.id = p.booking_id
-            WHERE p.gateway = :gateway AND (p.gateway_reference = :order_id
-                OR (p.gateway_reference IS NULL AND p.id = CAST(:payment_id AS uuid)))""",
+            WHERE p.gateway = :gateway AND (p.gateway_reference = :order_id OR p.id = CAST(:payment_id AS uuid))
+            ORDER BY p.gateway_reference IS NOT DISTINCT FROM :order_id DESC LIMIT 1""",
             gateway=gateway,
             order_id=report.order_id,
             payment_id=report.payment_id,
@@ -66,21 +66,24 @@ class PostgresPayments:
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None:
         await _run(
             self._session,
-            """UPDATE payments SET status = :status, gateway_payment_id = :gateway_id, refunded = :refunded,
-                received_at = coalesce(:received_at, received_at) WHERE id = :id""",
+            """UPDATE payments SET status = :status, gateway_reference = :order_id, gateway_payment_id = :gateway_id,
+                refunded = :refunded, received_at = coalesce(:received_at, received_at) WHERE id = :id""",
             id=payment.id,
             status=payment.status,
+            order_id=payment.order_id,
             gateway_id=payment.gateway_id,
             refunded=payment.refunded.amount,
             received_at=received_at,
         )
 
-    async def save_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
+    async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
         await _run(
             self._session,
-            """UPDATE payments SET status = 'completed', gateway = 'offline', gateway_reference = NULL,
-                checkout_url = NULL, received_at = :now WHERE id = :id""",
-            id=payment.id,
+            """INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at, received_at)
+            VALUES (:booking_id, 'offline', :amount, :currency, 'completed', :now, :now)""",
+            booking_id=payment.booking_id,
+            amount=payment.price.amount,
+            currency=payment.price.currency,
             now=now,
         )
 
