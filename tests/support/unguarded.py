@@ -29,13 +29,22 @@ assert _TAKE_ANYWAY != TAKE, "the booking statement has another shape now: take 
 
 class NaivePlaces(PostgresPlaces):
     async def take(
-        self, *, event_id: EventId, user_id: UserId, notes: str | None, now: datetime, request_id: str | None
+        self,
+        *,
+        event_id: EventId,
+        user_id: UserId,
+        notes: str | None,
+        now: datetime,
+        hold_until: datetime | None,
+        request_id: str | None,
     ) -> PlacedBooking | None:
         async with self._database.connection() as connection:
             free = await connection.fetchrow(_LOOK, event_id, user_id, now)
         if free is None:
             return None
-        return await super().take(event_id=event_id, user_id=user_id, notes=notes, now=now, request_id=request_id)
+        return await super().take(
+            event_id=event_id, user_id=user_id, notes=notes, now=now, hold_until=hold_until, request_id=request_id
+        )
 
 
 def create_app() -> ASGIApp:
