@@ -180,6 +180,8 @@ class ApplyGatewayEvent:
             case GatewayReport():
                 outcome: str = await self.settle_payment(gateway, report)
             case RefundReport():
+                if report.payment is not None:
+                    await self.settle_payment(gateway, report.payment)
                 outcome = await self.refunds.settle_report(gateway, report)
             case None:
                 outcome = Settled.OLD_NEWS

@@ -135,18 +135,22 @@ class GatewayReport:
             return f"payment {self.payment_id} is not {payment.id}"
         if self.report is Report.RECEIVED and self.amount != payment.price:
             return f"received {self.amount}, asked for {payment.price}"
+        if self.report is Report.RECEIVED and payment.gateway_id and self.gateway_id not in (None, payment.gateway_id):
+            return f"received {self.gateway_id} after {payment.gateway_id}: it was paid twice"
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class RefundReport:
-    """A gateway's word on money given back. `refund_id` is ours, where the gateway carries it along."""
+    """A gateway's word on money given back. `refund_id` is ours, where the gateway carries it along; `payment` is what
+    the same word says of the payment, which may be the first that we hear of it."""
 
     gateway_refund_id: str
     gateway_id: str
     amount: Money
     succeeded: bool
     refund_id: UUID | None = None
+    payment: GatewayReport | None = None
 
 
 def status_at_booking(price: Money) -> PaymentStatus:

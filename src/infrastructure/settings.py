@@ -32,6 +32,8 @@ SECRETS = frozenset(
         "BACKEND_SERVICE_TOKEN",
         "SMTP_URL",
         "DELIVERY_SIGNING_SECRETS",
+        "RAZORPAY_KEY_SECRET",
+        "RAZORPAY_WEBHOOK_SECRET",
     }
 )
 """Settings whose value is never printed, and which a file may hold: `NAME_FILE` names it."""
@@ -75,6 +77,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_currency: str
     payment_provider: PaymentProvider
     payment_hold_minutes: int
+    razorpay_key_id: str | None
+    razorpay_key_secret: str | None
+    razorpay_webhook_secret: str | None
+    razorpay_api_base: str
     delivery_retry_schedule: tuple[int, ...]
     delivery_signing_secrets: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
@@ -97,6 +103,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     read = _Reader(environ)
     google_client_id, google_client_secret = read.both_or_neither("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
+    razorpay = read.all_or_none("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
+    razorpay_key_id, razorpay_key_secret, razorpay_webhook_secret = razorpay or (None, None, None)
     return Settings(
         database_url=read.database_url("DATABASE_URL"),
         redis_url=read.url("REDIS_URL", None, schemes=("redis", "rediss", "unix")),
@@ -130,6 +138,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
         payment_provider=read.payment_provider(),
         payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, 24 * 60),
+        razorpay_key_id=razorpay_key_id,
+        razorpay_key_secret=razorpay_key_secret,
+        razorpay_webhook_secret=razorpay_webhook_secret,
+        razorpay_api_base=read.url("RAZORPAY_API_BASE", "https://api.razorpay.com", schemes=("http", "https")),
         delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", "0,5,300,1800,7200,18000,36000,36000"),
         delivery_signing_secrets=read.secrets("DELIVERY_SIGNING_SECRETS"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
@@ -179,6 +191,14 @@ class _Reader:
             raise SettingsError(f"{missing} is not set, but {there} is: give both or neither")
         return None, None
 
+    def all_or_none(self, *names: str) -> tuple[str, ...] | None:
+        given = tuple(self.text(name, "") for name in names)
+        if not any(given):
+            return None
+        if not all(given):
+            raise SettingsError(f"{names[given.index('')]} is not set: give all of {', '.join(names)}, or none")
+        return given
+
     def whole(self, name: str, default: str, low: int, high: int) -> int:
         value = self.text(name, default)
         if not (value.isascii() and value.isdecimal()) or len(value) > 18 or not low <= int(value) <= high:
@@ -199,12 +219,16 @@ class _Reader:
 
     def payment_provider(self) -> PaymentProvider:
         """Without a word about it: the sandbox where everything is tried out, money on the spot where it is real."""
-        known = ("sandbox", "offline")
+        known = ("sandbox", "offline", "razorpay")
         provider = self.choice("PAYMENT_PROVIDER", "sandbox" if self.embedded else "offline", known)
         if provider == "sandbox" and not self.embedded and not self.switch("SANDBOX_PAYMENTS_ALLOWED", "false"):
             raise SettingsError(
                 "PAYMENT_PROVIDER is sandbox, where everybody pays by a button: "
                 "choose stripe, razorpay or offline, or set SANDBOX_PAYMENTS_ALLOWED=true for a test system"
+            )
+        if provider == "razorpay" and not self.text("RAZORPAY_KEY_ID", ""):
+            raise SettingsError(
+                "PAYMENT_PROVIDER is razorpay, but RAZORPAY_KEY_ID is not set: give Razorpay's API keys"
             )
         return cast(PaymentProvider, provider)
 

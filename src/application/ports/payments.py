@@ -112,6 +112,22 @@ class PaymentGateway(Protocol):
         ...
 
 
+class SignedCheckouts(Protocol):
+    """A gateway whose checkout, in the person's browser, hands out a signed word that an order was paid."""
+
+    @property
+    def name(self) -> str: ...
+
+    def verify_checkout(self, order_id: str, gateway_id: str, signature: str) -> None:
+        """Raises `InvalidSignature`."""
+        ...
+
+    async def confirm(self, payment: Payment, gateway_id: str) -> GatewayReport:
+        """What there is of a payment whose success was signed; by the signature alone where the gateway is away.
+        Raises `PaymentDiffers` when it was for another order, and `GatewayRefused`."""
+        ...
+
+
 class Gateways(Protocol):
     """Those this house can talk to. A payment stays with the gateway it was made at, whichever is chosen today."""
 

@@ -19,6 +19,7 @@ from application.accounts import (
     UpdateProfile,
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.callbacks import ConfirmPayment, HearOfFailure
 from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
@@ -56,6 +57,7 @@ from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
 from infrastructure.deliveries.notifications import NotificationCourier
 from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.payments.registry import GatewayRegistry
 from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.security.passwords import Argon2Passwords
@@ -96,6 +98,8 @@ class UseCases:
     record_offline_payment: RecordOfflinePayment
     ask_for_payment: AskForPayment
     take_gateway_event: TakeGatewayEvent
+    confirm_payment: ConfirmPayment
+    hear_of_failure: HearOfFailure
     show_cancellation: ShowCancellation
     pay_at_sandbox: PayAtSandbox
     facilitator_reader: FacilitatorReader
@@ -113,11 +117,13 @@ class Container:
     open_work: OpenUnitOfWork
     wake_ups: RedisWakeUps
     google: GoogleOidc | None
+    gateways: GatewayRegistry
     use_cases: UseCases
 
     async def close(self) -> None:
         if self.google is not None:
             await self.google.close()
+        await self.gateways.close()
         await self.wake_ups.close()
         await self.redis.aclose()
         await self.database.close()
@@ -134,6 +140,7 @@ class DeliveryParts:
 
     async def close(self) -> None:
         await self.wake_ups.close()
+        await self.money.gateways.close()
         for courier in self.deliver_due.couriers.values():
             if isinstance(courier, HttpCourier):
                 await courier.close()
@@ -150,9 +157,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     open_work = UnitsOfWork(database, owed, clock, current_request_id)
     gateways, sandbox = build_gateways(settings, database)
     places = PostgresPlaces(database, gateway=gateways.chosen.name, take=take_statement(owed[Fact.BOOKING_CREATED]))
-    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
+    money = build_money(settings, database, open_work, places, booking_reader, gateways, sandbox, wake_ups, clock)
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
     limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()
@@ -201,6 +208,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         record_offline_payment=money.record_offline_payment,
         ask_for_payment=money.ask_for_payment,
         take_gateway_event=money.take_gateway_event,
+        confirm_payment=money.confirm_payment,
+        hear_of_failure=money.hear_of_failure,
         show_cancellation=money.show_cancellation,
         pay_at_sandbox=money.pay_at_sandbox,
         facilitator_reader=PostgresFacilitatorReader(database),
@@ -209,7 +218,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         health=PostgresHealth(database),
         clock=clock,
     )
-    return Container(settings, database, redis, open_work, wake_ups, google, use_cases)
+    return Container(settings, database, redis, open_work, wake_ups, google, gateways, use_cases)
 
 
 def served(settings: Settings) -> frozenset[Destination]:
@@ -242,7 +251,8 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     open_work = UnitsOfWork(database, owed, clock, current_request_id)
     gateways, sandbox = build_gateways(settings, database)
     places = PostgresPlaces(database, gateway=gateways.chosen.name)
-    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
+    bookings = PostgresBookingReader(database)
+    money = build_money(settings, database, open_work, places, bookings, gateways, sandbox, wake_ups, clock)
     couriers[Destination.PAYMENTS] = money.errands
     deliver_due = DeliverDue(
         outbox=PostgresDueMessages(database),

@@ -5,17 +5,20 @@ import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 
+from application.callbacks import ConfirmPayment, HearOfFailure
 from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
 from application.payment_errands import PaymentErrands
 from application.payments import ApplyGatewayEvent, PayAtSandbox, RecordOfflinePayment, SettlePayment, TakeGatewayEvent
 from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, Places
+from application.ports.readers import BookingReader
 from application.ports.system import Clock
 from application.refunds import Refunds, ShowCancellation
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
 from infrastructure.payments.offline import OfflineGateway
+from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.registry import GatewayRegistry
 from infrastructure.payments.sandbox import SandboxGateway
 from infrastructure.settings import Settings
@@ -33,6 +36,8 @@ class Money:
     take_gateway_event: TakeGatewayEvent
     pay_at_sandbox: PayAtSandbox
     record_offline_payment: RecordOfflinePayment
+    confirm_payment: ConfirmPayment
+    hear_of_failure: HearOfFailure
     show_cancellation: ShowCancellation
     errands: PaymentErrands
     expire_holds: ExpireHolds
@@ -43,6 +48,15 @@ def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegis
     """The gateways that have their keys, and the one that new payments are made at."""
     sandbox = SandboxGateway(database, public_url=settings.public_url, secret=_sandbox_secret(settings))
     gateways: list[PaymentGateway] = [OfflineGateway(), sandbox]
+    if settings.razorpay_key_id and settings.razorpay_key_secret and settings.razorpay_webhook_secret:
+        gateways.append(
+            RazorpayGateway(
+                settings.razorpay_key_id,
+                settings.razorpay_key_secret,
+                settings.razorpay_webhook_secret,
+                base_url=settings.razorpay_api_base,
+            )
+        )
     return GatewayRegistry(gateways, chosen=settings.payment_provider), sandbox
 
 
@@ -51,6 +65,7 @@ def build_money(
     database: Database,
     open_work: OpenUnitOfWork,
     places: Places,
+    bookings: BookingReader,
     gateways: GatewayRegistry,
     sandbox: SandboxGateway,
     wake_ups: WakeUps,
@@ -70,6 +85,8 @@ def build_money(
         take_gateway_event=take_gateway_event,
         pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
+        confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, bookings),
+        hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, bookings),
         show_cancellation=ShowCancellation(open_work, clock),
         errands=PaymentErrands(
             refunds,

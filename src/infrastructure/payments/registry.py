@@ -1,15 +1,29 @@
 """The gateways of this house: the one that new payments are made at, and all that old ones were."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from application.ports.payments import PaymentGateway
 from domain.payments import GatewayUnavailable
+
+T = TypeVar("T")
 
 
 class GatewayRegistry:
     def __init__(self, gateways: Sequence[PaymentGateway], *, chosen: str) -> None:
         self._named = {gateway.name: gateway for gateway in gateways}
         self.chosen = self._named[chosen]
+
+    def find(self, kind: type[T]) -> T | None:
+        """The gateway of this kind; None where it is not configured."""
+        return next((gateway for gateway in self._named.values() if isinstance(gateway, kind)), None)
+
+    async def close(self) -> None:
+        """Ends the connections that gateways keep open."""
+        for gateway in self._named.values():
+            close = getattr(gateway, "close", None)
+            if close is not None:
+                await close()
 
     def named(self, name: str) -> PaymentGateway:
         try:

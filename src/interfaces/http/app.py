@@ -17,7 +17,7 @@ from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http import classic, health, meeting, sandbox, service, sessions
 from interfaces.http.actor import actor
-from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, reviews
+from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, razorpay, reviews
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
@@ -33,6 +33,7 @@ ROUTES: list[Any] = [
     *facilitator.ROUTES,
     *reviews.ROUTES,
     *payments.ROUTES,
+    *razorpay.ROUTES,
     *sandbox.ROUTES,
     *classic.ROUTES,
     *sessions.ROUTES,

@@ -1,0 +1,168 @@
+"""What Razorpay says, in our words: its entities, and what its payments and webhooks come to.
+
+What a webhook says of an order or a link is believed, since only we write their receipts and notes. A payment's notes
+may be written by whoever pays, so they never say what was paid for: a payment belongs to its order.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from domain.money import Money
+from domain.payments import GatewayReport, Payment, PaymentId, RefundReport, Report
+
+T = TypeVar("T")
+
+RECEIVED = frozenset({"captured", "refunded"})
+_WAITING = frozenset({"created", "authorized"})
+
+
+class PaymentEntity(msgspec.Struct, frozen=True):
+    id: str
+    status: str = ""
+    amount: int = 0
+    currency: str = ""
+    order_id: str | None = None
+    amount_refunded: int | None = 0
+    created_at: int = 0
+    notes: Any = None
+
+    @property
+    def money(self) -> Money:
+        """Raises `Invalid` for a currency there is not."""
+        return Money.from_minor_units(self.amount, self.currency)
+
+
+class OrderEntity(msgspec.Struct, frozen=True):
+    id: str
+    receipt: str | None = None
+    notes: Any = None
+
+
+class LinkEntity(msgspec.Struct, frozen=True):
+    id: str
+    status: str = ""
+    short_url: str = ""
+    reference_id: str | None = None
+    notes: Any = None
+
+
+class RefundEntity(msgspec.Struct, frozen=True):
+    id: str
+    payment_id: str
+    status: str
+    amount: int
+    currency: str
+    notes: Any = None
+
+
+class Orders(msgspec.Struct, frozen=True):
+    items: list[OrderEntity]
+
+
+class Payments(msgspec.Struct, frozen=True):
+    items: list[PaymentEntity]
+
+
+class Links(msgspec.Struct, frozen=True):
+    payment_links: list[LinkEntity]
+
+
+class _Of(msgspec.Struct, frozen=True):
+    entity: msgspec.Raw
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    event: str
+    payload: dict[str, _Of] = {}
+
+
+def report_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayReport:
+    """What all tries to pay, the oldest first, come to. One that was received counts, before others the one that we
+    know; a failure counts when nothing is waiting and nothing came after it."""
+    received = [each for each in tries if each.status in RECEIVED]
+    known = [each for each in received if each.id == payment.gateway_id]
+    order_id = payment.order_id or (tries[0].order_id if tries else None) or ""
+    if received:
+        return reported(order_id, payment.id, "captured", (known or received)[0])
+    if not tries or any(each.status in _WAITING for each in tries):
+        return GatewayReport(order_id, Report.OPEN, payment.id)
+    return reported(order_id, payment.id, tries[-1].status, tries[-1])
+
+
+def reported(order_id: str, payment_id: PaymentId | None, status: str, payment: PaymentEntity) -> GatewayReport:
+    """Raises `Invalid` for a currency there is not."""
+    if status in RECEIVED:
+        return GatewayReport(order_id, Report.RECEIVED, payment_id, payment.id, payment.money)
+    return GatewayReport(order_id, Report.FAILED if status == "failed" else Report.OPEN, payment_id)
+
+
+def read(webhook: Webhook) -> GatewayReport | RefundReport | None:
+    """None for what means nothing to us. Raises msgspec's `ValidationError`, and `Invalid` as above."""
+    about = webhook.payload
+    match webhook.event.split("."):
+        case ["payment", ("authorized" | "captured" | "failed") as status] if "payment" in about:
+            return _of_its_order(_entity(about["payment"], PaymentEntity), status)
+        case ["order", "paid"] if {"order", "payment"} <= about.keys():
+            order = _entity(about["order"], OrderEntity)
+            named = _named_order(order.notes) or order.id
+            return _of_what_was_asked(named, order.receipt, _entity(about["payment"], PaymentEntity))
+        case ["payment_link", "paid"] if {"payment_link", "payment"} <= about.keys():
+            link = _entity(about["payment_link"], LinkEntity)
+            of_link = _named_order(link.notes)
+            return _of_what_was_asked(of_link, link.reference_id, _entity(about["payment"], PaymentEntity))
+        case ["refund", "created" | "processed" | "failed"] if "refund" in about:
+            payment = _entity(about["payment"], PaymentEntity) if "payment" in about else None
+            return _of_a_refund(_entity(about["refund"], RefundEntity), payment)
+    return None
+
+
+def made_for_a_link(order: OrderEntity) -> bool:
+    """A link's notes name the order that it stands beside; its own order and payments inherit them."""
+    return _named_order(order.notes) is not None
+
+
+def as_uuid(text: Any) -> UUID | None:
+    try:
+        return UUID(text)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _of_its_order(payment: PaymentEntity, status: str) -> GatewayReport | None:
+    """None for what was paid behind a link: the link's own event tells it, and names our order."""
+    if payment.order_id is None or _named_order(payment.notes) is not None:
+        return None
+    return reported(payment.order_id, None, status, payment)
+
+
+def _of_what_was_asked(order_id: str | None, receipt: str | None, payment: PaymentEntity) -> GatewayReport | None:
+    ours = as_uuid(receipt)
+    if order_id is None or ours is None:
+        return None
+    return reported(order_id, PaymentId(ours), "captured", payment)
+
+
+def _of_a_refund(refund: RefundEntity, payment: PaymentEntity | None) -> RefundReport | None:
+    if refund.status not in {"processed", "failed"}:
+        return None
+    return RefundReport(
+        gateway_refund_id=refund.id,
+        gateway_id=refund.payment_id,
+        amount=Money.from_minor_units(refund.amount, refund.currency),
+        succeeded=refund.status == "processed",
+        refund_id=as_uuid(refund.notes.get("refund_id")) if isinstance(refund.notes, dict) else None,
+        payment=_of_its_order(payment, "captured") if payment is not None else None,
+    )
+
+
+def _named_order(notes: Any) -> str | None:
+    """Notes that are empty come as a list."""
+    named = notes.get("order_id") if isinstance(notes, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _entity(of: _Of, kind: type[T]) -> T:
+    return msgspec.json.decode(of.entity, type=kind)
