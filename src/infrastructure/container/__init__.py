@@ -159,7 +159,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     places = PostgresPlaces(database, gateway=gateways.chosen.name, take=take_statement(owed[Fact.BOOKING_CREATED]))
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
-    money = build_money(settings, database, open_work, places, booking_reader, gateways, sandbox, wake_ups, clock)
+    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
     limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()
@@ -251,8 +251,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     open_work = UnitsOfWork(database, owed, clock, current_request_id)
     gateways, sandbox = build_gateways(settings, database)
     places = PostgresPlaces(database, gateway=gateways.chosen.name)
-    bookings = PostgresBookingReader(database)
-    money = build_money(settings, database, open_work, places, bookings, gateways, sandbox, wake_ups, clock)
+    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     couriers[Destination.PAYMENTS] = money.errands
     deliver_due = DeliverDue(
         outbox=PostgresDueMessages(database),

@@ -12,11 +12,11 @@ from application.payments import ApplyGatewayEvent, PayAtSandbox, RecordOfflineP
 from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, Places
-from application.ports.readers import BookingReader
 from application.ports.system import Clock
 from application.refunds import Refunds, ShowCancellation
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
+from infrastructure.database.readers import PostgresBookingReader
 from infrastructure.payments.offline import OfflineGateway
 from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.registry import GatewayRegistry
@@ -65,13 +65,13 @@ def build_money(
     database: Database,
     open_work: OpenUnitOfWork,
     places: Places,
-    bookings: BookingReader,
     gateways: GatewayRegistry,
     sandbox: SandboxGateway,
     wake_ups: WakeUps,
     clock: Clock,
 ) -> Money:
     reader = PostgresPaymentReader(database)
+    bookings = PostgresBookingReader(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     ask_for_payment = AskForPayment(gateways, reader, places)
