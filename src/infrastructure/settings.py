@@ -18,6 +18,8 @@ PUBLISHED_SECRETS = frozenset(
         "backend-service-token-here",
         "crmsecrettoken",
         "forwardsecrettoken",
+        "your-stripe-secret",
+        "your-stripe-webhook-secret",
     }
 )
 """The example values of the published API documents: whoever read those could sign in as anybody."""
@@ -32,6 +34,8 @@ SECRETS = frozenset(
         "BACKEND_SERVICE_TOKEN",
         "SMTP_URL",
         "DELIVERY_SIGNING_SECRETS",
+        "STRIPE_SECRET_KEY",
+        "STRIPE_WEBHOOK_SECRET",
         "RAZORPAY_KEY_SECRET",
         "RAZORPAY_WEBHOOK_SECRET",
     }
@@ -40,6 +44,9 @@ SECRETS = frozenset(
 
 _SHORTEST_SECRET = 32
 """Bytes. HS256 asks for a key as long as its hash (RFC 7518, 3.2)."""
+
+_LONGEST_HOLD = 23 * 60
+"""Minutes. A checkout outlives the hold by half an hour, and Stripe keeps none open for more than a day."""
 
 
 class SettingsError(Exception):
@@ -77,6 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_currency: str
     payment_provider: PaymentProvider
     payment_hold_minutes: int
+    stripe_secret_key: str | None
+    stripe_webhook_secret: str | None
+    stripe_api_base: str
     razorpay_key_id: str | None
     razorpay_key_secret: str | None
     razorpay_webhook_secret: str | None
@@ -103,6 +113,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     read = _Reader(environ)
     google_client_id, google_client_secret = read.both_or_neither("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
+    stripe_secret_key, stripe_webhook_secret = read.secret_pair("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
     razorpay = read.all_or_none("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
     razorpay_key_id, razorpay_key_secret, razorpay_webhook_secret = razorpay or (None, None, None)
     return Settings(
@@ -137,7 +148,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
         payment_provider=read.payment_provider(),
-        payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, 24 * 60),
+        payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, _LONGEST_HOLD),
+        stripe_secret_key=stripe_secret_key,
+        stripe_webhook_secret=stripe_webhook_secret,
+        stripe_api_base=read.url("STRIPE_API_BASE", "https://api.stripe.com", schemes=("http", "https")),
         razorpay_key_id=razorpay_key_id,
         razorpay_key_secret=razorpay_key_secret,
         razorpay_webhook_secret=razorpay_webhook_secret,
@@ -191,6 +205,13 @@ class _Reader:
             raise SettingsError(f"{missing} is not set, but {there} is: give both or neither")
         return None, None
 
+    def secret_pair(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
+        pair = self.both_or_neither(first, second)
+        for name, value in zip((first, second), pair, strict=True):
+            if value is not None:
+                self._refuse_weak(name, value, 1)
+        return pair
+
     def all_or_none(self, *names: str) -> tuple[str, ...] | None:
         given = tuple(self.text(name, "") for name in names)
         if not any(given):
@@ -219,12 +240,16 @@ class _Reader:
 
     def payment_provider(self) -> PaymentProvider:
         """Without a word about it: the sandbox where everything is tried out, money on the spot where it is real."""
-        known = ("sandbox", "offline", "razorpay")
+        known = ("sandbox", "stripe", "razorpay", "offline")
         provider = self.choice("PAYMENT_PROVIDER", "sandbox" if self.embedded else "offline", known)
         if provider == "sandbox" and not self.embedded and not self.switch("SANDBOX_PAYMENTS_ALLOWED", "false"):
             raise SettingsError(
                 "PAYMENT_PROVIDER is sandbox, where everybody pays by a button: "
                 "choose stripe, razorpay or offline, or set SANDBOX_PAYMENTS_ALLOWED=true for a test system"
+            )
+        if provider == "stripe" and not self.text("STRIPE_SECRET_KEY", ""):
+            raise SettingsError(
+                "PAYMENT_PROVIDER is stripe, but STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET are not set: give both"
             )
         if provider == "razorpay" and not self.text("RAZORPAY_KEY_ID", ""):
             raise SettingsError(

@@ -57,6 +57,9 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("CORS_ALLOWED_ORIGINS", "https://app.example.com/path"),
         ("DEFAULT_CURRENCY", "rupee"),
         ("PAYMENT_PROVIDER", "stripe"),
+        ("PAYMENT_PROVIDER", "paypal"),
+        ("PAYMENT_HOLD_MINUTES", "1381"),
+        ("STRIPE_API_BASE", "api.stripe.com"),
         ("DELIVERY_RETRY_SCHEDULE", "0,five"),
         ("DELIVERY_RETRY_SCHEDULE", ","),
         ("DELIVERY_SIGNING_SECRETS", "whsec_tiny"),
@@ -80,6 +83,18 @@ def test_a_wrong_setting_is_named_in_one_line(name: str, value: str) -> None:
 def test_a_published_secret_stops_the_start_outside_the_embedded_mode(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is an example"):
         load_settings(GOOD | {name: value})
+
+
+def test_stripe_needs_both_of_its_secrets() -> None:
+    pair = {"STRIPE_SECRET_KEY": "sk_test_secret", "STRIPE_WEBHOOK_SECRET": "whsec_secret"}
+    assert load_settings(GOOD | pair | {"PAYMENT_PROVIDER": "stripe"}).stripe_secret_key == "sk_test_secret"
+    assert load_settings(GOOD).stripe_secret_key is None
+    for name in pair:
+        with pytest.raises(SettingsError, match=f"^{name} is not set, but .* both or neither") as refusal:
+            load_settings(GOOD | pair | {name: ""})
+        assert "secret" not in str(refusal.value)
+    with pytest.raises(SettingsError, match="^STRIPE_WEBHOOK_SECRET is an example"):
+        load_settings(GOOD | pair | {"STRIPE_WEBHOOK_SECRET": "your-stripe-webhook-secret"})
 
 
 def test_the_embedded_mode_uses_given_secrets_as_they_are() -> None:
