@@ -1,0 +1,322 @@
+"""Razorpay for tests: orders, payment links, payments and refunds as its documents describe them, signed webhooks, and
+books of its own. It misbehaves when it is told to.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import itertools
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from tests.support.receivers import Receiver, Request, answer, receiving
+
+KEY_ID = "rzp_test_1234567890"
+KEY_SECRET = "the secret of the tests' key"
+WEBHOOK_SECRET = "the secret of the tests' webhook"
+WEBHOOK_PATH = "/payment/razorpay/webhook"
+QUARTER_OF_AN_HOUR = 15 * 60
+
+Kind = Literal["500", "429", "hang", "reset", "lost answer"]
+Entity = dict[str, Any]
+
+
+@dataclass
+class Trouble:
+    """`lost answer` does what is asked and hangs up; the others do nothing."""
+
+    kind: Kind
+    call: re.Pattern[str]
+    times: int
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Signed and ready to be sent; as often, late and out of order as one likes."""
+
+    event: str
+    id: str
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json",
+            "X-Razorpay-Event-Id": self.id,
+            "X-Razorpay-Signature": sign(WEBHOOK_SECRET, self.body),
+        }
+
+    async def send(self, api: httpx.AsyncClient, **headers: str) -> httpx.Response:
+        return await api.post(WEBHOOK_PATH, content=self.body, headers=self.headers | headers)
+
+
+@dataclass
+class FakeRazorpay:
+    """Amounts are minor units. `webhooks` holds what it wants to tell; nothing is sent by itself. `slow_refunds` are
+    accepted and settled later."""
+
+    receiver: Receiver
+    orders: dict[str, Entity] = field(default_factory=dict)
+    links: dict[str, Entity] = field(default_factory=dict)
+    payments: dict[str, Entity] = field(default_factory=dict)
+    refunds: dict[str, Entity] = field(default_factory=dict)
+    webhooks: list[Webhook] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    slow_refunds: bool = False
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._refund_keys: dict[str, tuple[bytes, Entity]] = {}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "payment_provider": "razorpay",
+            "razorpay_key_id": KEY_ID,
+            "razorpay_key_secret": KEY_SECRET,
+            "razorpay_webhook_secret": WEBHOOK_SECRET,
+            "razorpay_api_base": self.receiver.url,
+        }
+
+    def trouble(self, kind: Kind, call: str = ".*", *, times: int = 10**9) -> None:
+        """For calls like `POST /v1/orders` that match the whole of `call`."""
+        self.troubles.append(Trouble(kind, re.compile(call), times))
+
+    def kept(self) -> int:
+        """The books: what was captured and not given back."""
+        captured = sum(each["amount"] for each in self.payments.values() if each["captured"])
+        return captured - sum(each["amount"] for each in self.refunds.values() if each["status"] != "failed")
+
+    def asked(self, call: str) -> list[Request]:
+        """The calls like `POST /v1/orders`, without their query."""
+        return [each for each in self.receiver.requests if _call(each) == call]
+
+    # What people do
+
+    def pays(self, order_id: str, *, captures: bool = True, notes: Any = None, **changes: Any) -> Entity:
+        """The person pays the order in a Checkout; who writes the client's code writes the notes."""
+        payment = self._tries(order_id, "authorized", notes=notes, **changes)
+        self._tell("payment.authorized", payment=payment)
+        return self.captures(payment) if captures else payment
+
+    def fails(self, order_id: str) -> Entity:
+        payment = self._tries(order_id, "failed", error_code="BAD_REQUEST_ERROR")
+        self._tell("payment.failed", payment=payment)
+        return payment
+
+    def authorizes_late(self, payment: Entity) -> Entity:
+        """The bank says yes after all."""
+        assert payment["status"] == "failed"
+        payment["status"] = "authorized"
+        self._tell("payment.authorized", payment=payment)
+        return payment
+
+    def captures(self, payment: Entity) -> Entity:
+        order = self.orders[payment["order_id"]]
+        assert order["status"] != "paid", "Razorpay captures one payment of an order"
+        payment |= {"status": "captured", "captured": True}
+        order |= {"status": "paid", "amount_paid": payment["amount"], "amount_due": 0}
+        self._tell("payment.captured", payment=payment)
+        self._tell("order.paid", payment=payment, order=order)
+        return payment
+
+    def pays_link(self, url: str) -> Entity:
+        """The person pays at the page of a link, which has an order of its own."""
+        link = next(each for each in self.links.values() if each["short_url"] == url)
+        assert link["status"] == "created", f"a link that is {link['status']} cannot be paid"
+        link["order_id"] = self._order(link["amount"], link["currency"], link["reference_id"], link["notes"])["id"]
+        payment = self.pays(link["order_id"], notes=link["notes"])
+        link |= {"status": "paid", "amount_paid": link["amount"]}
+        self._tell("payment_link.paid", payment_link=link, order=self.orders[link["order_id"]], payment=payment)
+        return payment
+
+    def gives_back(self, payment: Entity, amount: int | None = None) -> Entity:
+        """Somebody refunds at Razorpay's own desk."""
+        return self._refund(payment, amount or payment["amount"], [])
+
+    def settles(self, refund: Entity, status: str = "processed") -> None:
+        refund["status"] = status
+        self._tell(f"refund.{status}", refund=refund, payment=self.payments[refund["payment_id"]])
+
+    def signature(self, payment: Entity) -> str:
+        """What the Checkout hands to the client."""
+        return sign(KEY_SECRET, f"{payment['order_id']}|{payment['id']}".encode())
+
+    def callback(self, payment: Entity) -> dict[str, str]:
+        return {
+            "razorpay_payment_id": payment["id"],
+            "razorpay_order_id": payment["order_id"],
+            "razorpay_signature": self.signature(payment),
+        }
+
+    def told(self, *events: str) -> list[Webhook]:
+        """Those webhooks, in the order of their names."""
+        return [next(each for each in self.webhooks if each.event == event) for event in events]
+
+    def webhook(self, event: str, **entities: Entity) -> Webhook:
+        body = {
+            "entity": "event",
+            "account_id": "acc_BFQ7uQEaa7j2z7",
+            "event": event,
+            "contains": list(entities),
+            "payload": {name: {"entity": entity} for name, entity in entities.items()},
+            "created_at": int(time.time()),
+        }
+        return Webhook(event, self._id("evt"), json.dumps(body).encode())
+
+    # What it answers
+
+    async def behave(self, request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+        trouble = next((each for each in self.troubles if each.times and each.call.fullmatch(_call(request))), None)
+        if trouble is not None:
+            trouble.times -= 1
+            match trouble.kind:
+                case "500" | "429" as status:
+                    return _refused(int(status), "The server encountered an error")
+                case "hang":
+                    await asyncio.Event().wait()
+                case "reset":
+                    return None
+                case "lost answer":
+                    self._do(request)
+                    return None
+        return self._do(request)
+
+    def _do(self, request: Request) -> bytes:
+        expected = base64.b64encode(f"{KEY_ID}:{KEY_SECRET}".encode()).decode()
+        if request.headers.get("authorization") != f"Basic {expected}":
+            return _refused(401, "Authentication failed")
+        url = urlsplit(request.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        match [request.method, *url.path.strip("/").split("/")[1:]]:
+            case ["POST", "orders"]:
+                return self._make_order(request.json)
+            case ["GET", "orders"]:
+                found = [each for each in self.orders.values() if each["receipt"] == query["receipt"]]
+                return _json(_collection(list(reversed(found))))
+            case ["GET", "orders", order_id, "payments"]:
+                found = [each for each in self.payments.values() if each["order_id"] == order_id]
+                return _json(_collection(list(reversed(found))))
+            case ["POST", "payment_links"]:
+                return self._make_link(request.json)
+            case ["GET", "payment_links"]:
+                found = [each for each in self.links.values() if each["reference_id"] == query["reference_id"]]
+                return _json({"payment_links": found})
+            case ["POST", "payment_links", link_id, "cancel"]:
+                return self._cancel(self.links[link_id])
+            case ["GET", "payments", payment_id] if payment_id in self.payments:
+                return _json(self.payments[payment_id])
+            case ["POST", "payments", payment_id, "refund"] if payment_id in self.payments:
+                return self._asked_to_refund(self.payments[payment_id], request)
+        return _refused(400, "The id provided does not exist")
+
+    def _make_order(self, asked: Entity) -> bytes:
+        if asked["amount"] < 100 and asked["currency"] == "INR":
+            return _refused(400, "Order amount less than minimum amount allowed")
+        assert asked["payment_capture"] is True
+        assert len(asked["receipt"]) <= 40
+        return _json(self._order(asked["amount"], asked["currency"], asked["receipt"], asked["notes"]))
+
+    def _make_link(self, asked: Entity) -> bytes:
+        if any(each["reference_id"] == asked["reference_id"] for each in self.links.values()):
+            return _refused(400, "payment link with given reference_id already exists")
+        if asked.get("expire_by", 10**10) < time.time() + QUARTER_OF_AN_HOUR:
+            return _refused(400, "expire_by should be at least 15 minutes after current time")
+        assert asked["accept_partial"] is False
+        link_id = self._id("plink")
+        link = {"id": link_id, "status": "created", "amount_paid": 0, "short_url": f"https://rzp.io/i/{link_id[6:]}"}
+        self.links[link_id] = asked | link
+        return _json(self.links[link_id])
+
+    def _cancel(self, link: Entity) -> bytes:
+        if link["status"] != "created":
+            return _refused(400, f"payment link cannot be cancelled, it is {link['status']}")
+        link["status"] = "cancelled"
+        self._tell("payment_link.cancelled", payment_link=link)
+        return _json(link)
+
+    def _asked_to_refund(self, payment: Entity, request: Request) -> bytes:
+        key = request.headers["x-refund-idempotency"]
+        assert re.fullmatch(r"[A-Za-z0-9_-]{10,}", key)
+        if key in self._refund_keys:
+            body, refund = self._refund_keys[key]
+            same = body == request.body
+            return _json(refund) if same else _refused(400, "Different request with the same idempotency key")
+        if request.json["amount"] > payment["amount"] - payment["amount_refunded"]:
+            return _refused(400, "The total refund amount is greater than the refund payment amount")
+        refund = self._refund(payment, request.json["amount"], request.json["notes"])
+        self._refund_keys[key] = request.body, refund
+        return _json(refund)
+
+    # Its books
+
+    def _order(self, amount: int, currency: str, receipt: str, notes: Any) -> Entity:
+        order = {"id": self._id("order"), "entity": "order", "amount": amount, "amount_paid": 0, "amount_due": amount}
+        order |= {"currency": currency, "receipt": receipt, "status": "created", "attempts": 0, "notes": notes}
+        self.orders[order["id"]] = order
+        return order
+
+    def _tries(self, order_id: str, status: str, *, notes: Any = None, **changes: Any) -> Entity:
+        order = self.orders[order_id]
+        order["attempts"] += 1
+        payment = {"id": self._id("pay"), "entity": "payment", "amount": order["amount"], "currency": order["currency"]}
+        payment |= {"status": status, "order_id": order_id, "captured": False, "amount_refunded": 0, "method": "upi"}
+        payment |= {"notes": notes or [], "created_at": int(time.time()) + len(self.payments)} | changes
+        self.payments[payment["id"]] = payment
+        return payment
+
+    def _refund(self, payment: Entity, amount: int, notes: Any) -> Entity:
+        payment["amount_refunded"] += amount
+        if payment["amount_refunded"] == payment["amount"]:
+            payment["status"] = "refunded"
+        refund = {"id": self._id("rfnd"), "entity": "refund", "payment_id": payment["id"], "amount": amount}
+        refund |= {"currency": payment["currency"], "notes": notes, "status": "pending", "speed_requested": "normal"}
+        self.refunds[refund["id"]] = refund
+        self._tell("refund.created", refund=refund, payment=payment)
+        if not self.slow_refunds:
+            self.settles(refund)
+        return refund
+
+    def _tell(self, event: str, **entities: Entity) -> None:
+        """The payload is a snapshot of the moment."""
+        self.webhooks.append(self.webhook(event, **json.loads(json.dumps(entities))))
+
+    def _id(self, prefix: str) -> str:
+        return f"{prefix}_{next(self._numbers):014d}"
+
+
+def sign(secret: str, body: bytes) -> str:
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+@contextlib.asynccontextmanager
+async def fake_razorpay() -> AsyncIterator[FakeRazorpay]:
+    async with receiving() as receiver:
+        razorpay = FakeRazorpay(receiver)
+        receiver.behave = razorpay.behave
+        yield razorpay
+
+
+def _call(request: Request) -> str:
+    return f"{request.method} {urlsplit(request.path).path}"
+
+
+def _collection(items: list[Entity]) -> Entity:
+    return {"entity": "collection", "count": len(items), "items": items}
+
+
+def _json(body: Entity, status: int = 200) -> bytes:
+    return answer(status, json.dumps(body).encode(), Content_Type="application/json")
+
+
+def _refused(status: int, description: str) -> bytes:
+    return _json({"error": {"code": "BAD_REQUEST_ERROR", "description": description}}, status)
