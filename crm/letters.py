@@ -28,6 +28,14 @@ NOTE_LENGTH = 2000
 MAIL_POLICY = SMTP.clone(cte_type="7bit")  # for servers without 8BITMIME
 
 
+AMOUNTS: Mapping[str, str] = {
+    "payment_completed": "Received",
+    "payment_failed": "Asked for",
+    "booking_refunded": "Given back",
+}
+"""What the amount of a message is."""
+
+
 class UnusableAddress(Exception):
     """The recipient's address cannot be written into a mail."""
 
@@ -43,6 +51,8 @@ WORDINGS: Mapping[str, Wording] = {
     "booking_created": Wording("New booking: {who} for {title}", "{who} booked a place in {title}."),
     "booking_cancelled": Wording("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
     "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
+    "payment_failed": Wording("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
+    "booking_refunded": Wording("Refunded: {who}, {title}", "{who} gets money back for {title}."),
     "payment_refunded": Wording("Refunded: {who}, {title}", "{who} got their money back for {title}."),
     "event_cancelled": Wording("Cancelled: {title}", "{title} is cancelled."),
 }
@@ -113,6 +123,7 @@ def _told(claim: MailClaim) -> dict[str, object]:
         "Reference": _line(notification.booking_reference)
         or (str(notification.booking_id) if notification.booking_id else None),
         "Payment": _payment(notification),
+        AMOUNTS.get(notification.action or "", "Amount"): _price(notification.amount, notification.currency),
         "Places taken": _places(event),
     }
     return {
@@ -172,20 +183,20 @@ def _payment(notification: Notification) -> str | None:
     if notification.about_event or not notification.payment_status:
         return None
     status = _line(notification.payment_status.replace("_", " "))
-    price = _price(notification.event)
+    price = _price(notification.event.price, notification.event.currency)
     return f"{status} ({price})" if price else status
 
 
-def _price(event: Event) -> str | None:
-    """The price with its currency: whole amounts bare, others with at least two decimals."""
-    if event.price is None:
+def _price(price: float | str | None, currency: str | None) -> str | None:
+    """With its currency: whole amounts bare, others with at least two decimals."""
+    if price is None:
         return None
     try:
-        amount = Decimal(str(event.price))
+        amount = Decimal(str(price))
         shown = f"{amount:,.0f}" if amount == amount.to_integral_value() else _decimals(amount)
     except (InvalidOperation, ValueError, OverflowError):
         return None
-    return f"{_line(event.currency, 8)} {shown}".strip()
+    return f"{_line(currency, 8)} {shown}".strip()
 
 
 def _decimals(amount: Decimal) -> str:

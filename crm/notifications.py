@@ -69,6 +69,8 @@ class Notification(msgspec.Struct, frozen=True):
     payment_status: str | None = None
     notes: str | None = None
     reason: str | None = None
+    amount: int | float | str | None = None
+    currency: str | None = None
 
     @property
     def about_event(self) -> bool:

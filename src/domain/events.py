@@ -109,8 +109,8 @@ class EventPlan:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`booked` counts live bookings. `revision` grows with every change people must hear of and is the SEQUENCE of
-    their calendar entries (RFC 5546); `version` grows with every change at all, so that a late message is known."""
+    """`booked` counts live bookings. `revision` grows with every change people must hear of; `version` grows with every
+    change at all, so that a late message is known, and is the SEQUENCE of calendar entries (RFC 5546)."""
 
     id: EventId
     facilitator_id: UserId

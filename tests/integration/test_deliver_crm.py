@@ -67,6 +67,8 @@ async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, cou
         "payment_status": "pending",
         "notes": "Beginner level",
         "reason": None,
+        "amount": None,
+        "currency": None,
     }
 
 

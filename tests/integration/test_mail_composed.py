@@ -10,8 +10,9 @@ import pytest
 from icalendar import Calendar, Component
 
 from domain.messages import Destination, Fact, Failed, Message
-from infrastructure.deliveries.mail import MailComposer, MailCourier, Unmailable, when
+from infrastructure.deliveries.mail import MailComposer, MailCourier, Unmailable
 from infrastructure.deliveries.mail_files import MailFiles
+from infrastructure.deliveries.mail_words import when
 from tests.support.messages import a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
@@ -102,7 +103,7 @@ def test_the_invitation_field_by_field() -> None:
     assert calendar["METHOD"] == "REQUEST"
     assert calendar["VERSION"] == "2.0"
     assert entry["UID"] == "booking-12@book.example.org"
-    assert entry["SEQUENCE"] == 2
+    assert entry["SEQUENCE"] == 5
     assert entry["STATUS"] == "CONFIRMED"
     assert entry["SUMMARY"] == "Morning Yoga"
     assert entry["LOCATION"] == "Studio B"
@@ -130,30 +131,30 @@ def test_times_given_with_an_offset_are_in_utc_in_the_invitation() -> None:
 
 
 def test_a_moved_event_updates_the_same_entry() -> None:
-    mail = composed(Fact.BOOKING_MOVED, event={"revision": 3, "location": "Garden"})
+    mail = composed(Fact.BOOKING_MOVED, event={"version": 6, "location": "Garden"})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Changed: Morning Yoga"
-    assert (calendar["METHOD"], entry["UID"], entry["SEQUENCE"]) == ("REQUEST", "booking-12@book.example.org", 3)
+    assert (calendar["METHOD"], entry["UID"], entry["SEQUENCE"]) == ("REQUEST", "booking-12@book.example.org", 6)
     assert entry["LOCATION"] == "Garden"
     assert "Where: Garden" in text_of(mail, "plain")
 
 
-def test_a_cancelled_booking_takes_its_entry_back_one_revision_further() -> None:
-    mail = composed(Fact.BOOKING_CANCELLED, booking={"status": "cancelled"})
+def test_a_cancelled_booking_takes_its_entry_back() -> None:
+    mail = composed(Fact.BOOKING_CANCELLED, booking={"status": "cancelled"}, event={"version": 6})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Booking cancelled: Morning Yoga"
     assert "as you asked" in text_of(mail, "plain")
     assert "Join online" not in text_of(mail, "plain")
-    assert (calendar["METHOD"], entry["STATUS"], entry["SEQUENCE"]) == ("CANCEL", "CANCELLED", 3)
+    assert (calendar["METHOD"], entry["STATUS"], entry["SEQUENCE"]) == ("CANCEL", "CANCELLED", 6)
     assert entry["UID"] == "booking-12@book.example.org"
 
 
-def test_a_cancelled_event_has_its_own_words_and_its_own_revision() -> None:
-    mail = composed(Fact.BOOKING_CANCELLED, reason="event_cancelled", event={"revision": 3, "status": "cancelled"})
+def test_a_cancelled_event_has_its_own_words() -> None:
+    mail = composed(Fact.BOOKING_CANCELLED, reason="event_cancelled", event={"version": 6, "status": "cancelled"})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Cancelled: Morning Yoga"
     assert "will not take place" in text_of(mail, "plain")
-    assert (calendar["METHOD"], entry["SEQUENCE"]) == ("CANCEL", 3)
+    assert (calendar["METHOD"], entry["SEQUENCE"]) == ("CANCEL", 6)
 
 
 HOSTILE = '<script>alert("x")</script>{{7*7}}${7*7}%s'

@@ -23,6 +23,7 @@ def a_snapshot(**changes: Any) -> dict[str, Any]:
             "notes": "Beginner level",
             "created_at": "2026-11-20T13:08:10.123456+00:00",
             "cancelled_at": None,
+            "hold_until": None,
         },
         "user": {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"},
         "event": {
@@ -45,9 +46,11 @@ def a_snapshot(**changes: Any) -> dict[str, Any]:
         },
         "facilitator": {"id": 9, "name": "John Facilitator", "email": "john@example.com"},
         "reason": None,
+        "money": None,
+        "payment": None,
     }
     for part, change in changes.items():
-        snapshot[part] = snapshot[part] | change if isinstance(change, dict) else change
+        snapshot[part] = (snapshot[part] or {}) | change if isinstance(change, dict) else change
     return snapshot
 
 

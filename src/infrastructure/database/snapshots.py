@@ -12,29 +12,40 @@ _EVENT = """jsonb_build_object(
 
 _BOOKING = """jsonb_build_object(
     'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
-    'created_at', b.created_at, 'cancelled_at', b.cancelled_at)"""
+    'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until)"""
+
+# Of the payments of a booking, where there are two, the one that something last happened to.
+_PAYMENT = """(
+    SELECT jsonb_build_object('gateway', p.gateway, 'id', p.gateway_payment_id, 'received_at', p.received_at,
+        'url', CASE WHEN p.status IN ('pending', 'failed') THEN p.checkout_url END)
+    FROM payments p
+    WHERE p.booking_id = b.id
+    ORDER BY greatest(p.received_at, (SELECT max(settled_at) FROM refunds WHERE payment_id = p.id)) DESC NULLS LAST,
+        p.id DESC
+    LIMIT 1)"""
 
 
 def _person(alias: str) -> str:
     return f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email)"
 
 
-def _snapshot(booking: str, user: str, reason: str, money: str) -> str:
+def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) -> str:
     return (
         f"jsonb_build_object('booking', {booking}, 'user', {user}, 'event', {_EVENT}, "
-        f"'facilitator', {_person('f')}, 'reason', {reason}, 'money', {money})"
+        f"'facilitator', {_person('f')}, 'reason', {reason}, 'money', {money}, 'payment', {payment})"
     )
 
 
 def booking_snapshot(reason: str = "NULL::text", money: str = "NULL::jsonb") -> str:
     """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
-    or given back, where the fact is about that."""
-    return _snapshot(_BOOKING, _person("u"), reason, money)
+    or given back, where the fact is about that, and then the payment itself is in it, too."""
+    payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {_PAYMENT} END"
+    return _snapshot(_BOOKING, _person("u"), reason, money, payment)
 
 
 def event_snapshot() -> str:
     """SQL for the snapshot of event `e` of facilitator `f`."""
-    return _snapshot("NULL", "NULL", "NULL", "NULL")
+    return _snapshot("NULL", "NULL", "NULL", "NULL", "NULL")
 
 
 BOOKING_LANE = "'booking:' || b.id"

@@ -8,7 +8,6 @@ from domain.messages import Fact
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
 
 REQUEST, CANCEL = "REQUEST", "CANCEL"
-EVENT_CANCELLED = "event_cancelled"
 
 
 def method(fact: Fact) -> str:
@@ -20,14 +19,14 @@ def invite(
 ) -> str:
     """The .ics, with CRLF line ends and times in UTC. One booking is one entry: its UID never changes.
 
-    SEQUENCE is the event's revision, which grows when time or place change and when the event is cancelled. A booking
-    that is cancelled alone leaves the event as it is and counts one further, so that it supersedes the invitation.
+    SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken or given
+    back: an entry that was taken off because nobody paid in time comes back when the money comes late.
     """
     event = then.event
     cancelled = method(fact) == CANCEL
     entry = Event()
     entry.add("UID", f"booking-{booking.id}@{host}")
-    entry.add("SEQUENCE", event.revision + (cancelled and then.reason != EVENT_CANCELLED))
+    entry.add("SEQUENCE", event.version)
     entry.add("DTSTAMP", occurred_at.astimezone(UTC))
     entry.add("DTSTART", event.starts_at.astimezone(UTC))
     entry.add("DTEND", event.ends_at.astimezone(UTC))

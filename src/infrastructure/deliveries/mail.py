@@ -1,7 +1,6 @@
 """Mail to the person who booked: plain text, HTML and an entry for their calendar."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -14,10 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from domain.messages import Fact, Failed, Message, Outcome
 from infrastructure.deliveries import calendar_invites
+from infrastructure.deliveries.mail_words import button, facts, words
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot, read_snapshot
 
 INVITE_NAME = "invite.ics"
 _LONGEST_TITLE_IN_A_SUBJECT = 120
+_WITHOUT_INVITE = frozenset({Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED})
+"""These leave the calendar as it is."""
 
 
 class Post(Protocol):
@@ -43,42 +45,6 @@ class Unmailable(Exception):
     """There is nobody to write to, or nothing to write."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wording:
-    subject: str
-    headline: str
-    sentence: str
-
-
-_WORDING = {
-    Fact.BOOKING_CREATED: Wording(
-        "You are booked: {title}",
-        "You are booked",
-        "Your place in {title} is confirmed. We look forward to seeing you.",
-    ),
-    Fact.BOOKING_MOVED: Wording(
-        "Changed: {title}",
-        "The plan has changed",
-        "The time or the place of {title} has changed. Your place is kept; this is how it stands now.",
-    ),
-    Fact.BOOKING_CANCELLED: Wording(
-        "Booking cancelled: {title}", "Your booking is cancelled", "Your booking of {title} is cancelled, as you asked."
-    ),
-}
-_EVENT_CANCELLED = Wording(
-    "Cancelled: {title}",
-    "This event is cancelled",
-    "We are sorry: {title} will not take place, and your booking is cancelled with it.",
-)
-_PAYMENT = {
-    "pending": "{price}, to be paid",
-    "completed": "{price}, paid",
-    "refunded": "{price}, refunded",
-    "failed": "{price}, the payment failed",
-    "not_required": "Free of charge",
-}
-
-
 class MailComposer:
     """Writes the mail for a message. The same message gives the same Message-ID and the same invitation, so that a
     mail that had to be sent twice is recognised as one.
@@ -101,9 +67,9 @@ class MailComposer:
     def compose(self, message: Message) -> EmailMessage:
         """Raises `Unmailable`."""
         then = read_snapshot(message)
-        if message.fact not in _WORDING or then.booking is None or then.user is None:
+        wording = then.booking and words(message.fact, then, then.booking)
+        if wording is None or then.booking is None or then.user is None:
             raise Unmailable(f"no mail is written about {message.fact}")
-        wording = _wording(message.fact, then)
         # 7 bit, so that a relay without 8BITMIME need not rewrite it.
         mail = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
         mail["From"] = self._sender
@@ -115,16 +81,20 @@ class MailComposer:
         mail["Auto-Submitted"] = "auto-generated"
         told = {
             "headline": wording.headline,
-            "sentence": wording.sentence.format(title=then.event.title),
+            "sentence": wording.sentence.format(
+                title=then.event.title, money=then.money, facilitator=then.facilitator.name
+            ),
             "name": then.user.name,
-            "facts": _facts(then, then.booking),
-            "link": then.event.virtual_link if message.fact is not Fact.BOOKING_CANCELLED else None,
+            "facts": facts(message.fact, then, then.booking, occurred_at=message.occurred_at),
+            "button": button(message.fact, then),
             "cancelled": message.fact is Fact.BOOKING_CANCELLED,
+            "calendar": message.fact not in _WITHOUT_INVITE,
             "facilitator": then.facilitator.name,
         }
         mail.set_content(self._templates.get_template("booking.txt").render(told))
         mail.add_alternative(self._templates.get_template("booking.html").render(told), subtype="html")
-        self._add_invite(mail, message, then, then.booking, then.user)
+        if message.fact not in _WITHOUT_INVITE:
+            self._add_invite(mail, message, then, then.booking, then.user)
         return mail
 
     def _add_invite(
@@ -143,37 +113,6 @@ class MailComposer:
         method = calendar_invites.method(message.fact)
         mail.add_alternative(ics, subtype="calendar", params={"method": method})
         mail.add_attachment(ics.encode(), maintype="application", subtype="ics", filename=INVITE_NAME)
-
-
-def when(starts_at: datetime, ends_at: datetime) -> str:
-    """In UTC, which it says."""
-    start, end = starts_at.astimezone(UTC), ends_at.astimezone(UTC)
-    until = f"{end:%H:%M}" if start.date() == end.date() else f"{_day(end)}, {end:%H:%M}"
-    return f"{_day(start)}, {start:%H:%M} to {until} UTC"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment:%A}, {moment.day} {moment:%B %Y}"
-
-
-def _wording(fact: Fact, then: Snapshot) -> Wording:
-    if fact is Fact.BOOKING_CANCELLED and then.reason == calendar_invites.EVENT_CANCELLED:
-        return _EVENT_CANCELLED
-    return _WORDING[fact]
-
-
-def _facts(then: Snapshot, booking: BookingThen) -> dict[str, str]:
-    event = then.event
-    facts = {
-        "What": event.title,
-        "When": when(event.starts_at, event.ends_at),
-        "Where": event.location or ("Online" if event.virtual_link else None),
-        "With": then.facilitator.name,
-        "Booking": booking.reference,
-        "Price": _PAYMENT[booking.payment_status].format(price=f"{event.exact_price:,f} {event.currency}"),
-        "Your notes": booking.notes,
-    }
-    return {label: fact for label, fact in facts.items() if fact}
 
 
 def _address(person: Person) -> Address:

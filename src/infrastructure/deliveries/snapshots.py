@@ -24,6 +24,8 @@ class BookingThen(msgspec.Struct, frozen=True):
     status: str
     payment_status: str
     notes: str | None
+    hold_until: datetime | None = None
+    """Until when an unpaid place is held."""
 
 
 class EventThen(msgspec.Struct, frozen=True):
@@ -49,8 +51,22 @@ class EventThen(msgspec.Struct, frozen=True):
 
 
 class MoneyThen(msgspec.Struct, frozen=True):
+    """What was asked for, received or given back, with the currency's own number of decimals."""
+
     amount: Decimal
     currency: str
+
+    def __str__(self) -> str:
+        return f"{self.amount:,f} {self.currency}"
+
+
+class PaymentThen(msgspec.Struct, frozen=True):
+    """`id` is what the gateway calls the money, `url` where it can still be paid."""
+
+    gateway: str
+    id: str | None
+    received_at: datetime | None
+    url: str | None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -62,6 +78,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     facilitator: Person
     reason: str | None
     money: MoneyThen | None = None
+    payment: PaymentThen | None = None
 
 
 def read_snapshot(message: Message) -> Snapshot:

@@ -22,6 +22,8 @@ def told(message: Message) -> dict[str, Any]:
         "payment_status": booking and booking.payment_status,
         "notes": booking and booking.notes,
         "reason": then.reason,
+        "amount": then.money and then.money.amount,
+        "currency": then.money and then.money.currency,
     }
 
 

@@ -1,0 +1,184 @@
+"""What a mail says: its subject, its sentence, and the facts below, for each thing that can happen to a booking.
+
+Times are in UTC, which they say.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from application.payments import PAID_TWICE, PLACE_GONE
+from application.refunds import OFFLINE
+from domain.bookings import CancelReason
+from domain.messages import Fact
+from infrastructure.deliveries.snapshots import BookingThen, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """`{title}`, `{money}` and `{facilitator}` are filled in."""
+
+    subject: str
+    headline: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    label: str
+    url: str
+
+
+_WORDING = {
+    Fact.BOOKING_CREATED: Wording(
+        "You are booked: {title}",
+        "You are booked",
+        "Your place in {title} is confirmed. We look forward to seeing you.",
+    ),
+    Fact.BOOKING_MOVED: Wording(
+        "Changed: {title}",
+        "The plan has changed",
+        "The time or the place of {title} has changed. Your place is kept; this is how it stands now.",
+    ),
+    Fact.BOOKING_CANCELLED: Wording(
+        "Booking cancelled: {title}", "Your booking is cancelled", "Your booking of {title} is cancelled, as you asked."
+    ),
+    Fact.PAYMENT_COMPLETED: Wording(
+        "Receipt: {title}",
+        "Thank you for your payment",
+        "We have received {money} for your place in {title}. This mail is your receipt.",
+    ),
+    Fact.PAYMENT_FAILED: Wording(
+        "Payment failed: {title}",
+        "Your payment did not go through",
+        "{money} for your place in {title} could not be collected. Please try again.",
+    ),
+    Fact.BOOKING_REFUNDED: Wording(
+        "Refund: {title}",
+        "Your money is on its way back",
+        "{money} of what you paid for {title} are given back to you.",
+    ),
+}
+_HELD = Wording(
+    "Please pay: {title}",
+    "Your place is held for you",
+    "We keep a place in {title} for you until the time below. Please pay by then, with the link you were given when you "
+    "booked; where you booked you can ask for it again. Without a payment the place goes to somebody else.",
+)
+_CANCELLED = {
+    Fact.EVENT_CANCELLED: Wording(
+        "Cancelled: {title}",
+        "This event is cancelled",
+        "We are sorry: {title} will not take place, and your booking is cancelled with it.",
+    ),
+    CancelReason.PAYMENT_EXPIRED: Wording(
+        "Booking ended: {title}",
+        "Your place was given up",
+        "Your payment for {title} did not arrive in time, so the place that was held for you is free again. You are "
+        "welcome to book anew. Should your payment still arrive, you get a place if there is one, else your money back.",
+    ),
+}
+_REFUNDED = {
+    PLACE_GONE: (
+        "Your payment for {title} arrived after the time to pay was over, when your place had been given up and none "
+        "could be had any more. We are sorry: you have no place, and {money}, all that you paid, are given back to you."
+    ),
+    PAID_TWICE: (
+        "{title} had been paid for already when another payment of yours arrived. Your booking stands, and {money}, the "
+        "whole second payment, are given back to you."
+    ),
+    Fact.BOOKING_CANCELLED: "Your booking of {title} was cancelled, and {money} of what you paid are given back to you.",
+    Fact.EVENT_CANCELLED: "{title} will not take place, and {money}, all that you paid, are given back to you.",
+}
+_BY_HAND = " You paid on the spot, so {facilitator} hands the money back to you."
+_BY_GATEWAY = " It can take some days until your bank shows it."
+_GATEWAYS = {"stripe": "Stripe", "razorpay": "Razorpay", "sandbox": "the sandbox, where no money moves"}
+_PRICE = {
+    "pending": "{price}, to be paid",
+    "completed": "{price}, paid",
+    "refunded": "{price}, refunded",
+    "failed": "{price}, the payment failed",
+    "not_required": "Free of charge",
+}
+
+
+def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
+    """None for what no mail is written about."""
+    if fact not in _WORDING:
+        return None
+    wording = _WORDING[fact]
+    by_hand = then.payment is not None and then.payment.gateway == OFFLINE
+    if fact is Fact.BOOKING_CREATED and awaits_payment(booking):
+        wording = _HELD
+    elif fact is Fact.BOOKING_CANCELLED:
+        wording = _CANCELLED.get(then.reason or "", wording)
+    elif fact is Fact.BOOKING_REFUNDED:
+        headline = "You get your money back" if by_hand else wording.headline
+        sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else _BY_GATEWAY)
+        wording = Wording(wording.subject, headline, sentence)
+    return wording
+
+
+def awaits_payment(booking: BookingThen) -> bool:
+    """Whether its place is held for a payment."""
+    return booking.hold_until is not None and booking.payment_status in {"pending", "failed"}
+
+
+def facts(fact: Fact, then: Snapshot, booking: BookingThen, *, occurred_at: datetime) -> dict[str, str]:
+    event = then.event
+    told = {
+        "What": event.title,
+        "When": when(event.starts_at, event.ends_at),
+        "Where": event.location or ("Online" if event.virtual_link else None),
+        "With": then.facilitator.name,
+        "Booking": booking.reference,
+        **(_money(fact, then, occurred_at) if then.money else {"Price": _price(then, booking)}),
+        "Pay by": instant(booking.hold_until) if booking.hold_until and awaits_payment(booking) else None,
+        "Your notes": booking.notes,
+    }
+    return {label: said for label, said in told.items() if said}
+
+
+def button(fact: Fact, then: Snapshot) -> Button | None:
+    """The one thing to do next, if there is one."""
+    if fact is Fact.PAYMENT_FAILED:
+        return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
+    if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.event.virtual_link:
+        return None
+    return Button("Join online", then.event.virtual_link)
+
+
+def _price(then: Snapshot, booking: BookingThen) -> str:
+    return _PRICE[booking.payment_status].format(price=f"{then.event.exact_price:,f} {then.event.currency}")
+
+
+def _money(fact: Fact, then: Snapshot, occurred_at: datetime) -> dict[str, str | None]:
+    payment = then.payment
+    gateway = payment and _GATEWAYS.get(payment.gateway, payment.gateway)
+    number = f"{payment.id} at {gateway}" if payment and payment.id else None
+    match fact:
+        case Fact.PAYMENT_COMPLETED:
+            received_at = payment.received_at if payment and payment.received_at else occurred_at
+            on_the_spot = payment is not None and payment.gateway == OFFLINE
+            return {
+                "Paid": f"{then.money}{', on the spot' if on_the_spot else ''}",
+                "Paid on": instant(received_at),
+                "Payment": number,
+            }
+        case Fact.BOOKING_REFUNDED:
+            return {"Given back": str(then.money), "Given back on": instant(occurred_at), "Payment": number}
+    return {"To pay": str(then.money)}
+
+
+def when(starts_at: datetime, ends_at: datetime) -> str:
+    start, end = starts_at.astimezone(UTC), ends_at.astimezone(UTC)
+    until = f"{end:%H:%M}" if start.date() == end.date() else f"{_day(end)}, {end:%H:%M}"
+    return f"{_day(start)}, {start:%H:%M} to {until} UTC"
+
+
+def instant(moment: datetime) -> str:
+    moment = moment.astimezone(UTC)
+    return f"{_day(moment)}, {moment:%H:%M} UTC"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%A}, {moment.day} {moment:%B %Y}"

@@ -1,0 +1,272 @@
+"""What the person who booked reads about money, and what their facilitator does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any, cast
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from icalendar import Calendar
+
+from crm.letters import LetterWriter
+from crm.notifications import read_notification
+from crm.store import MailClaim
+from domain.messages import Destination, Fact
+from infrastructure import container
+from infrastructure.deliveries.http import _to_json
+from infrastructure.deliveries.mail import MailComposer
+from infrastructure.deliveries.told import told
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.http import serving
+from tests.support.messages import a_message
+from tests.support.people import People, Person
+
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
+
+
+@dataclass
+class House:
+    """A booking API with the sandbox, and a worker that runs when it is told to."""
+
+    people: People
+    api: httpx.AsyncClient
+    parts: container.DeliveryParts
+    settings: Settings
+    database: asyncpg.Connection
+
+    async def books(self, person: Person, event: dict[str, Any]) -> tuple[int, str]:
+        """The booking's id, and the page where it is paid."""
+        answer = (await person.post("/bookings", json={"event_id": event["id"]})).json()
+        return answer["booking"]["id"], answer["payment_url"].removeprefix(self.settings.public_url)
+
+    async def presses(self, page: str, button: str) -> None:
+        assert (await self.api.post(f"{page}/{button}")).status_code == 303
+        await self.works()
+
+    async def works(self) -> None:
+        for destination in (Destination.PAYMENTS, Destination.EMAIL):
+            await self.parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
+
+    async def hold_ends(self, booking_id: int) -> None:
+        await self.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
+        assert await self.parts.money.expire_holds() == 1
+        await self.works()
+
+    def mails(self, person: Person) -> list[EmailMessage]:
+        """The oldest first."""
+        files = (self.settings.convene_data / "mail").glob("*.eml")
+        mails = [cast(EmailMessage, message_from_bytes(file.read_bytes(), policy=default)) for file in files]
+        theirs = [mail for mail in mails if mail["To"].addresses[0].addr_spec == person.email]
+        return sorted(theirs, key=lambda mail: str(mail["Message-ID"]))  # a UUID that begins with the time
+
+
+@pytest.fixture
+async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[House]:
+    settings = make_settings(payment_provider="sandbox")
+    parts = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+        yield House(People(api), api, parts, settings, database)
+    await parts.close()
+
+
+def subjects(mails: list[EmailMessage]) -> list[str]:
+    return [mail["Subject"] for mail in mails]
+
+
+def lines(mail: EmailMessage, kind: str = "plain") -> list[str]:
+    body = mail.get_body((kind,))
+    assert body is not None
+    content: str = body.get_content()
+    return content.splitlines()
+
+
+def words(mail: EmailMessage) -> str:
+    return " ".join(lines(mail))
+
+
+def entry(mail: EmailMessage) -> tuple[str, str, int]:
+    """Method, UID and SEQUENCE of the calendar entry."""
+    [part] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
+    calendar = Calendar.from_ical(part.get_content())
+    [event] = calendar.walk("VEVENT")
+    return str(calendar["METHOD"]), str(event["UID"]), int(event["SEQUENCE"])
+
+
+def has_calendar(mail: EmailMessage) -> bool:
+    return any(part.get_content_type() == "text/calendar" for part in mail.walk())
+
+
+async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_receipt(house: House) -> None:
+    john, ada = await house.people.facilitator(), await house.people.user()
+    booking_id, page = await house.books(ada, await john.creates_event(price=19.99, currency="EUR"))
+    await house.works()
+    [held] = house.mails(ada)
+    until = await house.database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking_id)
+    assert held["Subject"] == "Please pay: New Yoga Session"
+    assert f"Pay by: {until:%A}, {until.day} {until:%B %Y, %H:%M} UTC" in lines(held)
+    assert "Price: 19.99 EUR, to be paid" in lines(held)
+
+    await house.presses(page, "paid")
+    receipt = house.mails(ada)[1]
+    assert receipt["Subject"] == "Receipt: New Yoga Session"
+    reference = (await ada.get(f"/bookings/{booking_id}")).json()["booking_reference"]
+    received = await house.database.fetchrow("SELECT * FROM payments WHERE booking_id = $1", booking_id)
+    assert received is not None
+    paid_at = received["received_at"]
+    for line in (
+        f"Booking: {reference}",
+        "Paid: 19.99 EUR",
+        f"Paid on: {paid_at:%A}, {paid_at.day} {paid_at:%B %Y, %H:%M} UTC",
+        f"Payment: {received['gateway_payment_id']} at the sandbox, where no money moves",
+    ):
+        assert line in lines(receipt)
+        assert line.split(": ", 1)[1] in "\n".join(lines(receipt, "html"))
+    assert not any(line.startswith("Pay by") for line in lines(receipt))
+
+
+async def test_a_declined_payment_leads_back_to_the_same_page(house: House) -> None:
+    john, ada = await house.people.facilitator(), await house.people.user()
+    _, page = await house.books(ada, await john.creates_event())
+    await house.presses(page, "declined")
+    failed = house.mails(ada)[1]
+    assert failed["Subject"] == "Payment failed: New Yoga Session"
+    assert f"Pay now: {house.settings.public_url}{page}" in lines(failed)
+    assert f'href="{house.settings.public_url}{page}"' in "".join(lines(failed, "html"))
+    assert any(line.startswith("Pay by: ") for line in lines(failed))
+    assert not has_calendar(failed)
+    assert "calendar" not in words(failed)
+
+
+async def test_a_late_payment_brings_the_calendar_entry_back(house: House) -> None:
+    john, ada = await house.people.facilitator(), await house.people.user()
+    booking_id, page = await house.books(ada, await john.creates_event())
+    # The button is pressed before the hold ends; what it says arrives afterwards.
+    assert (await house.api.post(f"{page}/paid")).status_code == 303
+    await house.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
+    await house.parts.money.expire_holds()
+    await house.works()
+    mails = house.mails(ada)
+    assert subjects(mails) == [f"{what}: New Yoga Session" for what in ("Please pay", "Booking ended", "Receipt")]
+    assert "did not arrive in time" in words(mails[1])
+    entries = [entry(mail) for mail in mails]
+    assert [method for method, _, _ in entries] == ["REQUEST", "CANCEL", "REQUEST"]
+    assert len({uid for _, uid, _ in entries}) == 1
+    sequences = [sequence for _, _, sequence in entries]
+    assert sequences == sorted(set(sequences))
+
+
+async def test_a_payment_that_finds_no_place_is_explained_and_given_back(house: House) -> None:
+    john, ada, bela = await house.people.facilitator(), await house.people.user(), await house.people.user("Bela")
+    event = await john.creates_event(max_participants=1)
+    booking_id, page = await house.books(ada, event)
+    assert (await house.api.post(f"{page}/paid")).status_code == 303
+    await house.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
+    await house.parts.money.expire_holds()
+    await house.books(bela, event)
+    await house.works()
+    await house.works()
+    refund = house.mails(ada)[-1]
+    assert refund["Subject"] == "Refund: New Yoga Session"
+    assert "your place had been given up and none could be had any more" in words(refund)
+    assert "Given back: 30.00 INR" in lines(refund)
+    assert "bank" in words(refund)
+    assert not has_calendar(refund)
+
+
+async def test_a_cancelled_booking_says_how_much_of_it_comes_back(house: House) -> None:
+    john, ada = await house.people.facilitator(), await house.people.user()
+    event = await john.creates_event(refund_policy=[{"hours_before": 24, "percent": 50}])
+    booking_id, page = await house.books(ada, event)
+    await house.presses(page, "paid")
+    assert (await ada.post(f"/bookings/{booking_id}/cancel")).status_code == 200
+    await house.works()
+    await house.works()
+    *_, cancelled, refund = house.mails(ada)
+    assert "as you asked" in words(cancelled)
+    assert "15.00 INR of what you paid are given back to you" in words(refund)
+    assert "Given back: 15.00 INR" in lines(refund)
+
+
+async def test_a_cancelled_event_gives_everything_back_and_says_why(house: House) -> None:
+    john, ada = await house.people.facilitator(), await house.people.user()
+    event = await john.creates_event()
+    _, page = await house.books(ada, event)
+    await house.presses(page, "paid")
+    assert (await john.post(f"/facilitator/events/{event['id']}/cancel")).status_code == 200
+    await house.works()
+    await house.works()
+    *_, cancelled, refund = house.mails(ada)
+    assert cancelled["Subject"] == "Cancelled: New Yoga Session"
+    assert "New Yoga Session will not take place, and 30.00 INR, all that you paid" in words(refund)
+
+
+async def test_money_taken_on_the_spot_is_handed_back_by_the_facilitator(house: House) -> None:
+    john, ada = await house.people.facilitator("Mira Sol"), await house.people.user()
+    booking_id, _ = await house.books(ada, await john.creates_event())
+    assert (await john.post(f"/facilitator/bookings/{booking_id}/payment")).status_code == 200
+    await ada.post(f"/bookings/{booking_id}/cancel")
+    await house.works()
+    await house.works()
+    mails = house.mails(ada)
+    [receipt] = [mail for mail in mails if mail["Subject"].startswith("Receipt")]
+    assert "Paid: 30.00 INR, on the spot" in lines(receipt)
+    assert "Mira Sol hands the money back to you" in words(mails[-1])
+    assert "bank" not in words(mails[-1])
+
+
+async def test_where_people_pay_on_the_spot_nothing_is_held(house: House) -> None:
+    mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, booking={"hold_until": None}))
+    assert mail["Subject"] == "You are booked: Morning Yoga"
+    assert "Pay by" not in words(mail)
+
+
+MONEY = {"money": {"amount": "15.250", "currency": "KWD"}}
+
+
+def facilitators_mail(fact: Fact, **snapshot: Any) -> EmailMessage:
+    """What the CRM writes when it is told."""
+    body = json.loads(_to_json(told(a_message(fact, **snapshot))))
+    notification = read_notification(body)
+    claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)
+    return LetterWriter("CRM <crm@example.com>").compose(claim)
+
+
+@pytest.mark.parametrize(
+    ("fact", "subject", "amount"),
+    [
+        (Fact.PAYMENT_COMPLETED, "Paid: Ada Lovelace for Morning Yoga", "Received:     KWD 15.25"),
+        (Fact.PAYMENT_FAILED, "Not paid yet: Ada Lovelace for Morning Yoga", "Asked for:    KWD 15.25"),
+        (Fact.BOOKING_REFUNDED, "Refunded: Ada Lovelace, Morning Yoga", "Given back:   KWD 15.25"),
+    ],
+)
+def test_the_facilitator_hears_of_the_amount(fact: Fact, subject: str, amount: str) -> None:
+    mail = facilitators_mail(fact, **MONEY)
+    assert mail["Subject"] == f"{subject} (1 Dec 2026, 10:00 UTC)"
+    assert amount in lines(mail)
+
+
+def test_the_crm_is_told_the_action_and_the_amount_and_no_link_to_pay() -> None:
+    url = "https://pay.example/secret"
+    payment = {"gateway": "stripe", "id": "pi_1", "received_at": None, "url": url}
+    body = told(a_message(Fact.PAYMENT_FAILED, payment=payment, **MONEY))
+    assert body["action"] == "payment_failed"
+    assert json.loads(_to_json(body))["amount"] == 15.25
+    assert body["currency"] == "KWD"
+    assert url not in str(body)
+
+
+async def test_a_hold_that_ends_is_told_once(house: House) -> None:
+    john, ada = await house.people.facilitator(), await house.people.user()
+    booking_id, _ = await house.books(ada, await john.creates_event())
+    await house.hold_ends(booking_id)
+    await house.works()
+    assert subjects(house.mails(ada)) == ["Please pay: New Yoga Session", "Booking ended: New Yoga Session"]
