@@ -192,7 +192,7 @@ async def test_a_cancelled_booking_says_how_much_of_it_comes_back(house: House) 
     await house.works()
     *_, cancelled, refund = house.mails(ada)
     assert "as you asked" in words(cancelled)
-    assert "15.00 INR of what you paid are given back to you" in words(refund)
+    assert "was cancelled; 15.00 INR of what you paid are given back to you" in words(refund)
     assert "Given back: 15.00 INR" in lines(refund)
 
 

@@ -67,7 +67,7 @@ class MailComposer:
     def compose(self, message: Message) -> EmailMessage:
         """Raises `Unmailable`."""
         then = read_snapshot(message)
-        wording = then.booking and words(message.fact, then, then.booking)
+        wording = words(message.fact, then, then.booking) if then.booking else None
         if wording is None or then.booking is None or then.user is None:
             raise Unmailable(f"no mail is written about {message.fact}")
         # 7 bit, so that a relay without 8BITMIME need not rewrite it.

@@ -61,10 +61,10 @@ _WORDING = {
 _HELD = Wording(
     "Please pay: {title}",
     "Your place is held for you",
-    "We keep a place in {title} for you until the time below. Please pay by then, with the link you were given when you "
-    "booked; where you booked you can ask for it again. Without a payment the place goes to somebody else.",
+    "We keep a place in {title} for you until the time below. Please pay by then, with the link you were given when "
+    "you booked; where you booked you can ask for it again. Without a payment the place goes to somebody else.",
 )
-_CANCELLED = {
+_CANCELLED: dict[str, Wording] = {
     Fact.EVENT_CANCELLED: Wording(
         "Cancelled: {title}",
         "This event is cancelled",
@@ -74,19 +74,19 @@ _CANCELLED = {
         "Booking ended: {title}",
         "Your place was given up",
         "Your payment for {title} did not arrive in time, so the place that was held for you is free again. You are "
-        "welcome to book anew. Should your payment still arrive, you get a place if there is one, else your money back.",
+        "welcome to book anew. Should your payment still arrive, you get a place if one is left, or your money.",
     ),
 }
-_REFUNDED = {
+_REFUNDED: dict[str, str] = {
     PLACE_GONE: (
         "Your payment for {title} arrived after the time to pay was over, when your place had been given up and none "
         "could be had any more. We are sorry: you have no place, and {money}, all that you paid, are given back to you."
     ),
     PAID_TWICE: (
-        "{title} had been paid for already when another payment of yours arrived. Your booking stands, and {money}, the "
-        "whole second payment, are given back to you."
+        "{title} had been paid for already when another payment of yours arrived. Your booking stands, and {money}, "
+        "the whole second payment, are given back to you."
     ),
-    Fact.BOOKING_CANCELLED: "Your booking of {title} was cancelled, and {money} of what you paid are given back to you.",
+    Fact.BOOKING_CANCELLED: "Your booking of {title} was cancelled; {money} of what you paid are given back to you.",
     Fact.EVENT_CANCELLED: "{title} will not take place, and {money}, all that you paid, are given back to you.",
 }
 _BY_HAND = " You paid on the spot, so {facilitator} hands the money back to you."
