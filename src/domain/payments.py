@@ -118,10 +118,10 @@ class Report(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GatewayReport:
-    """A gateway's word on one order. `payment_id` is ours, where the gateway carries it along; `amount` is what came,
-    where something came."""
+    """A gateway's word on one order, or on our payment where it does not name the order. `payment_id` is ours, where
+    the gateway carries it along; `amount` is what came, where something came."""
 
-    order_id: str
+    order_id: str | None
     report: Report
     payment_id: PaymentId | None = None
     gateway_id: str | None = None
@@ -129,7 +129,7 @@ class GatewayReport:
 
     def differs_from(self, payment: Payment) -> str | None:
         """Why this cannot be about what was asked for: another order, payment, amount or currency. None when it can."""
-        if payment.order_id is not None and payment.order_id != self.order_id:
+        if payment.order_id is not None and self.order_id not in (None, payment.order_id):
             return f"order {self.order_id} is not {payment.order_id}"
         if self.payment_id is not None and self.payment_id != payment.id:
             return f"payment {self.payment_id} is not {payment.id}"

@@ -95,7 +95,7 @@ class PostgresPayments:
             """INSERT INTO payment_differences (gateway, order_id, payment_id, why, report, seen_at)
             VALUES (:gateway, :order_id, :payment_id, :why, CAST(:report AS jsonb), now()) ON CONFLICT DO NOTHING""",
             gateway=gateway,
-            order_id=report.order_id,
+            order_id=report.order_id or "",
             payment_id=payment_id,
             why=why,
             report=_json(report),

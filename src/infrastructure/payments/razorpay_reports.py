@@ -92,7 +92,7 @@ def report_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayReport
     return reported(order_id, payment.id, tries[-1].status, tries[-1])
 
 
-def reported(order_id: str, payment_id: PaymentId | None, status: str, payment: PaymentEntity) -> GatewayReport:
+def reported(order_id: str | None, payment_id: PaymentId | None, status: str, payment: PaymentEntity) -> GatewayReport:
     """Raises `Invalid` for a currency there is not."""
     if status in RECEIVED:
         return GatewayReport(order_id, Report.RECEIVED, payment_id, payment.id, payment.money)
