@@ -77,7 +77,8 @@ class AbandonCheckout:
 
 @dataclass(frozen=True, slots=True)
 class AskForPayment:
-    """Asks the gateway for the checkout of a payment and keeps it. Asking again gives the same one."""
+    """Asks the gateway for the checkout of a payment and keeps it. Asking again gives the same one: what is known is
+    not asked for, since the gateway would be asked for another once the event's title has changed."""
 
     gateways: Gateways
     payments: PaymentReader
@@ -95,10 +96,10 @@ class AskForPayment:
         found = await self.payments.open_request(booking_id)
         if found is None:
             raise NothingToPay
-        request, gateway = found
+        request, gateway, url = found
         if request.user_id != user.id and user.role != "admin":
             raise NotYourBooking
-        return await self(request, gateway)
+        return url or await self(request, gateway)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ class Reconcile:
         if payment.order_id is None:
             found = await self.payments.open_request(payment.booking_id)
             if found is not None:
-                await self.ask_for_payment(*found)
+                request, gateway, _ = found
+                await self.ask_for_payment(request, gateway)
             return
         entry = await self.gateways.named(payment.gateway).look_up(payment)
         await self.settle_payment(payment.gateway, entry.report)

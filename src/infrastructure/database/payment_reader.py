@@ -33,7 +33,7 @@ RETURNING payments.id
 """
 
 _OPEN_REQUEST = """
-SELECT p.id AS payment_id, p.gateway, p.amount, p.currency, b.id AS booking_id, b.reference, b.hold_until,
+SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency, b.id AS booking_id, b.reference, b.hold_until,
        e.id AS event_id, e.title, e.facilitator_id, u.id AS user_id, u.name AS user_name, u.email AS user_email
 FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
      JOIN users u ON u.id = b.user_id
@@ -56,7 +56,7 @@ class PostgresPaymentReader:
             rows = await connection.fetch(_TO_LOOK_UP, older_than, limit)
         return [PaymentId(row["id"]) for row in rows]
 
-    async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str] | None:
+    async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str, str | None] | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_OPEN_REQUEST, booking_id)
         if row is None:
@@ -74,4 +74,4 @@ class PostgresPaymentReader:
             title=row["title"],
             until=row["hold_until"],
         )
-        return request, row["gateway"]
+        return request, row["gateway"], row["checkout_url"]
