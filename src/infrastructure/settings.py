@@ -83,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_allowed_origins: tuple[str, ...]
     default_currency: str
     payment_provider: PaymentProvider
+    sandbox_payments_allowed: bool
     payment_hold_minutes: int
     stripe_secret_key: str | None
     stripe_webhook_secret: str | None
@@ -148,6 +149,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
         payment_provider=read.payment_provider(),
+        sandbox_payments_allowed=read.switch("SANDBOX_PAYMENTS_ALLOWED", "false"),
         payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, _LONGEST_HOLD),
         stripe_secret_key=stripe_secret_key,
         stripe_webhook_secret=stripe_webhook_secret,

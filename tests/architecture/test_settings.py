@@ -58,7 +58,10 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("DEFAULT_CURRENCY", "rupee"),
         ("PAYMENT_PROVIDER", "stripe"),
         ("PAYMENT_PROVIDER", "paypal"),
+        ("PAYMENT_PROVIDER", "sandbox"),
         ("PAYMENT_HOLD_MINUTES", "1381"),
+        ("PAYMENT_HOLD_MINUTES", "0"),
+        ("SANDBOX_PAYMENTS_ALLOWED", "perhaps"),
         ("STRIPE_API_BASE", "api.stripe.com"),
         ("DELIVERY_RETRY_SCHEDULE", "0,five"),
         ("DELIVERY_RETRY_SCHEDULE", ","),
@@ -95,6 +98,15 @@ def test_stripe_needs_both_of_its_secrets() -> None:
         assert "secret" not in str(refusal.value)
     with pytest.raises(SettingsError, match="^STRIPE_WEBHOOK_SECRET is an example"):
         load_settings(GOOD | pair | {"STRIPE_WEBHOOK_SECRET": "your-stripe-webhook-secret"})
+
+
+def test_the_sandbox_is_for_the_embedded_mode_and_for_who_says_so() -> None:
+    sandbox = {"PAYMENT_PROVIDER": "sandbox"}
+    with pytest.raises(SettingsError, match="set SANDBOX_PAYMENTS_ALLOWED=true for a test system"):
+        load_settings(GOOD | sandbox | {"SANDBOX_PAYMENTS_ALLOWED": "false"})
+    assert load_settings(GOOD | sandbox | {"SANDBOX_PAYMENTS_ALLOWED": "true"}).payment_provider == "sandbox"
+    assert load_settings(GOOD).payment_provider == "offline"
+    assert load_settings(GOOD | {"CONVENE_EMBEDDED": "1"}).payment_provider == "sandbox"
 
 
 def test_the_embedded_mode_uses_given_secrets_as_they_are() -> None:
