@@ -21,6 +21,7 @@ from infrastructure.payments.offline import OfflineGateway
 from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.registry import GatewayRegistry
 from infrastructure.payments.sandbox import SandboxGateway
+from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings
 
 
@@ -48,6 +49,15 @@ def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegis
     """The gateways that have their keys, and the one that new payments are made at."""
     sandbox = SandboxGateway(database, public_url=settings.public_url, secret=_sandbox_secret(settings))
     gateways: list[PaymentGateway] = [OfflineGateway(), sandbox]
+    if settings.stripe_secret_key and settings.stripe_webhook_secret:
+        gateways.append(
+            StripeGateway(
+                settings.stripe_secret_key,
+                settings.stripe_webhook_secret,
+                base_url=settings.stripe_api_base,
+                public_url=settings.public_url,
+            )
+        )
     if settings.razorpay_key_id and settings.razorpay_key_secret and settings.razorpay_webhook_secret:
         gateways.append(
             RazorpayGateway(

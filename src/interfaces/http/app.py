@@ -17,7 +17,7 @@ from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http import classic, health, meeting, sandbox, service, sessions
 from interfaces.http.actor import actor
-from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, razorpay, reviews
+from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, razorpay, reviews, stripe
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
@@ -34,6 +34,7 @@ ROUTES: list[Any] = [
     *reviews.ROUTES,
     *payments.ROUTES,
     *razorpay.ROUTES,
+    *stripe.ROUTES,
     *sandbox.ROUTES,
     *classic.ROUTES,
     *sessions.ROUTES,

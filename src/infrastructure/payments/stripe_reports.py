@@ -1,0 +1,186 @@
+"""What Stripe says, in our words. Amounts are Stripe's minor units, which are not always ISO 4217's
+(https://docs.stripe.com/currencies)."""
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from application.ports.payments import GatewayRefused
+from domain.money import Money, exponent
+from domain.payments import GatewayReport, PaymentId, RefundReport, Report
+
+DECIMALS = {
+    # Without decimals there, though the ariary has two by ISO 4217.
+    "MGA": 0,
+    # Without decimals by ISO 4217, but two that must be 00 for Stripe's older clients.
+    "ISK": 2,
+    "UGX": 2,
+}
+NOT_TAKEN = frozenset({"CLF", "IQD", "LYD", "UYI", "UYW"})
+"""Of those without two decimals by ISO 4217, the ones that Stripe knows no rule for."""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    amount_refunded: int = 0
+
+
+class Intent(msgspec.Struct, frozen=True):
+    id: str
+    status: str
+    currency: str
+    amount_received: int = 0
+    latest_charge: str | Charge | None = None
+    metadata: dict[str, str] | None = None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A Checkout Session. `payment_intent` is only told when asked for it, and only its name in a webhook."""
+
+    id: str
+    status: str | None = None
+    payment_status: str = "unpaid"
+    amount_total: int | None = None
+    currency: str | None = None
+    url: str | None = None
+    payment_intent: str | Intent | None = None
+    metadata: dict[str, str] | None = None
+
+    @property
+    def intent(self) -> Intent | None:
+        return self.payment_intent if isinstance(self.payment_intent, Intent) else None
+
+    @property
+    def intent_id(self) -> str | None:
+        return self.payment_intent.id if isinstance(self.payment_intent, Intent) else self.payment_intent
+
+    @property
+    def payment_id(self) -> PaymentId | None:
+        return _payment_id(self.metadata)
+
+
+class Refund(msgspec.Struct, frozen=True):
+    id: str
+    amount: int
+    currency: str
+    status: str | None = None
+    payment_intent: str | None = None
+    metadata: dict[str, str] | None = None
+
+    @property
+    def refund_id(self) -> UUID | None:
+        return _uuid(self.metadata, "refund_id")
+
+
+class _Refunds(msgspec.Struct, frozen=True):
+    data: list[Refund] = []
+
+
+class _RefundedCharge(msgspec.Struct, frozen=True):
+    """Its refunds, the newest first, are only told by versions of the API before 2022-11-15."""
+
+    refunds: _Refunds | None = None
+
+
+class _Data(msgspec.Struct, frozen=True):
+    object: dict[str, Any]
+
+
+class Event(msgspec.Struct, frozen=True):
+    id: str
+    type: str
+    data: _Data
+
+
+def minor_units(amount: Money) -> int:
+    """Raises `GatewayRefused` for what Stripe cannot take."""
+    currency = amount.currency
+    if currency in NOT_TAKEN:
+        raise GatewayRefused(f"Stripe does not take {currency}")
+    decimals = _decimals(currency)
+    units = amount.amount.scaleb(decimals)
+    if units != int(units):
+        raise GatewayRefused(f"Stripe takes {currency} without decimals only, not {amount}")
+    if decimals == 3 and units % 10:
+        raise GatewayRefused(f"Stripe takes {currency} with two decimals only, not {amount}")
+    return int(units)
+
+
+def money(units: int, currency: str) -> Money:
+    """Raises `Invalid` for a currency there is not."""
+    code = currency.upper()
+    return Money(Decimal(units).scaleb(-_decimals(code)), code)
+
+
+def refunded(intent: Intent | None, currency: str) -> Money:
+    """What was given back of it, or is on its way."""
+    if intent is None or not isinstance(intent.latest_charge, Charge):
+        return money(0, currency)
+    return money(intent.latest_charge.amount_refunded, intent.currency)
+
+
+def report_of(session: Session) -> GatewayReport:
+    if session.payment_status in {"paid", "no_payment_required"}:
+        amount = money(session.amount_total or 0, session.currency or "")
+        return GatewayReport(session.id, Report.RECEIVED, session.payment_id, session.intent_id, amount)
+    return GatewayReport(session.id, Report.FAILED if _has_failed(session) else Report.OPEN, session.payment_id)
+
+
+def read(event: Event) -> GatewayReport | RefundReport | None:
+    """None for what is not about a payment of ours, or changes nothing.
+
+    Of a card that was declined only the intent tells; the session stays open for another try."""
+    about = event.data.object
+    match event.type.rsplit(".", 1):
+        case ["checkout.session", "completed" | "async_payment_succeeded"]:
+            session = msgspec.convert(about, Session)
+            return report_of(session) if session.payment_id else None
+        case ["checkout.session", "async_payment_failed" | "expired"]:
+            session = msgspec.convert(about, Session)
+            return GatewayReport(session.id, Report.FAILED, session.payment_id) if session.payment_id else None
+        case ["payment_intent", "payment_failed"]:
+            payment_id = _payment_id(msgspec.convert(about, Intent).metadata)
+            return GatewayReport(None, Report.FAILED, payment_id) if payment_id else None
+        case ["refund", "created" | "updated" | "failed"] | ["charge.refund", "updated"]:
+            return _of_refund(msgspec.convert(about, Refund))
+        case ["charge", "refunded"]:
+            refunds = msgspec.convert(about, _RefundedCharge).refunds
+            return _of_refund(refunds.data[0]) if refunds and refunds.data else None
+    return None
+
+
+def _of_refund(refund: Refund) -> RefundReport | None:
+    if refund.payment_intent is None or refund.status not in {"succeeded", "failed", "canceled"}:
+        return None
+    return RefundReport(
+        gateway_refund_id=refund.id,
+        gateway_id=refund.payment_intent,
+        amount=money(refund.amount, refund.currency),
+        succeeded=refund.status == "succeeded",
+        refund_id=refund.refund_id,
+    )
+
+
+def _has_failed(session: Session) -> bool:
+    """It ended without money: nobody came, or what was to come later did not."""
+    if session.status == "expired":
+        return True
+    given_up = {"requires_payment_method", "canceled"}
+    return session.status == "complete" and session.intent is not None and session.intent.status in given_up
+
+
+def _decimals(currency: str) -> int:
+    return DECIMALS.get(currency, exponent(currency))
+
+
+def _payment_id(metadata: dict[str, str] | None) -> PaymentId | None:
+    found = _uuid(metadata, "payment_id")
+    return PaymentId(found) if found else None
+
+
+def _uuid(metadata: dict[str, str] | None, name: str) -> UUID | None:
+    try:
+        return UUID((metadata or {}).get(name, ""))
+    except ValueError:
+        return None
