@@ -1,0 +1,330 @@
+"""Stripe for tests: Checkout Sessions, payment intents, charges and refunds as its documents describe them, idempotency
+keys, signed webhooks, and books of its own. It misbehaves when it is told to.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import itertools
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from tests.support.receivers import Receiver, Request, answer, receiving
+
+SECRET_KEY = "sk_test_51TheKeyOfTheTests"
+WEBHOOK_SECRET = "whsec_the_secret_of_the_tests"
+WEBHOOK_PATH = "/payment/stripe/webhook"
+HALF_AN_HOUR, A_DAY = 30 * 60, 24 * 3600
+
+Kind = Literal["500", "429", "409", "hang", "reset", "garbage", "lost answer"]
+Entity = dict[str, Any]
+
+
+@dataclass
+class Trouble:
+    """`lost answer` does what is asked and hangs up; the others do nothing."""
+
+    kind: Kind
+    call: re.Pattern[str]
+    times: int
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """As often, late and out of order as one likes: each sending is signed anew, as Stripe does it."""
+
+    event: str
+    body: bytes
+
+    async def send(self, api: httpx.AsyncClient, signature: str | None = None) -> httpx.Response:
+        headers = {"Content-Type": "application/json", "Stripe-Signature": signature or signed(self.body)}
+        return await api.post(WEBHOOK_PATH, content=self.body, headers=headers)
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str, kind: str = "invalid_request_error") -> None:
+        self.answer = _json({"error": {"type": kind, "message": message}}, status)
+
+
+@dataclass
+class FakeStripe:
+    """Amounts are minor units. `webhooks` holds what it wants to tell; nothing is sent by itself. `slow_refunds` are
+    accepted and settled later."""
+
+    receiver: Receiver
+    sessions: dict[str, Entity] = field(default_factory=dict)
+    intents: dict[str, Entity] = field(default_factory=dict)
+    charges: dict[str, Entity] = field(default_factory=dict)
+    refunds: dict[str, Entity] = field(default_factory=dict)
+    webhooks: list[Webhook] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    slow_refunds: bool = False
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._answers: dict[str, tuple[str, bytes, bytes]] = {}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "payment_provider": "stripe",
+            "stripe_secret_key": SECRET_KEY,
+            "stripe_webhook_secret": WEBHOOK_SECRET,
+            "stripe_api_base": self.receiver.url,
+        }
+
+    def trouble(self, kind: Kind, call: str = ".*", *, times: int = 10**9) -> None:
+        """For calls like `POST /v1/refunds` that match the whole of `call`."""
+        self.troubles.append(Trouble(kind, re.compile(call), times))
+
+    def mend(self) -> None:
+        self.troubles.clear()
+
+    def forget_keys(self) -> None:
+        """A day has passed."""
+        self._answers.clear()
+
+    def kept(self) -> int:
+        """The books: what was captured and not given back."""
+        captured = sum(each["amount_received"] for each in self.intents.values())
+        return captured - sum(each["amount"] for each in self.refunds.values() if each["status"] != "failed")
+
+    def asked(self, call: str) -> list[Request]:
+        """The calls like `POST /v1/refunds`, without their query."""
+        return [each for each in self.receiver.requests if _call(each) == call]
+
+    def events(self, *kinds: str) -> list[Webhook]:
+        """Those webhooks, in the order of the names."""
+        return [next(each for each in self.webhooks if each.event == kind) for kind in kinds]
+
+    # What people do
+
+    def pays(self, session: Entity, *, at_once: bool = True, amount: int | None = None, currency: str = "") -> Entity:
+        """The person pays; a bank debit is not there at once. Another amount or currency is what Stripe never does."""
+        assert session["status"] == "open", f"a session that is {session['status']} cannot be paid"
+        session["amount_total"] = session["amount_total"] if amount is None else amount
+        session["currency"] = currency or session["currency"]
+        intent = self._intent(session)
+        session |= {"status": "complete", "payment_intent": intent["id"], "url": None}
+        if at_once:
+            self._capture(session)
+        else:
+            intent["status"] = "processing"
+        self._tell("checkout.session.completed", session)
+        return intent
+
+    def declines(self, session: Entity) -> None:
+        """A card that is refused. The session stays open for another."""
+        intent = self._intent(session)
+        session["payment_intent"] = intent["id"]
+        self._tell("payment_intent.payment_failed", intent)
+
+    def arrives(self, session: Entity) -> None:
+        """The bank debit."""
+        self._capture(session)
+        self._tell("checkout.session.async_payment_succeeded", session)
+
+    def bounces(self, session: Entity) -> None:
+        self.intents[session["payment_intent"]]["status"] = "requires_payment_method"
+        self._tell("checkout.session.async_payment_failed", session)
+
+    def expires(self, session: Entity) -> None:
+        session |= {"status": "expired", "url": None}
+        self._tell("checkout.session.expired", session)
+
+    def gives_back(self, intent: Entity, amount: int) -> Entity:
+        """Somebody refunds at Stripe's own desk."""
+        return self._refund(intent, amount, {})
+
+    def settles(self, refund: Entity, status: str = "succeeded") -> None:
+        refund["status"] = status
+        if status == "failed":
+            self.charges[refund["charge"]]["amount_refunded"] -= refund["amount"]
+        self._tell("refund.failed" if status == "failed" else "refund.updated", refund)
+
+    def webhook(self, kind: str, about: Entity) -> Webhook:
+        event = {"id": self._id("evt"), "object": "event", "api_version": "2026-10-28.endive", "type": kind}
+        event |= {"created": int(time.time()), "livemode": False, "pending_webhooks": 1, "data": {"object": about}}
+        return Webhook(kind, json.dumps(event, indent=2).encode())
+
+    # What it answers
+
+    async def behave(self, request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+        trouble = next((each for each in self.troubles if each.times and each.call.fullmatch(_call(request))), None)
+        if trouble is not None:
+            trouble.times -= 1
+            match trouble.kind:
+                case "500" | "429" | "409" as status:
+                    return Refused(int(status), "Something went wrong", "api_error").answer
+                case "garbage":
+                    return answer(200, b"<html>a proxy's page</html>")
+                case "hang":
+                    await asyncio.Event().wait()
+                case "reset":
+                    return None
+                case "lost answer":
+                    self._answer(request)
+                    return None
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> bytes:
+        """A known key is answered as before. Nothing is kept of what was refused before it was begun."""
+        key = request.headers.get("idempotency-key")
+        asked = f"{request.method} {request.path}", request.body
+        if request.method == "POST" and key in self._answers:
+            *known, kept = self._answers[key]
+            if tuple(known) != asked:
+                return Refused(400, "Keys for idempotent requests can only be used once", "idempotency_error").answer
+            return kept
+        try:
+            made = _json(self._do(request))
+        except Refused as refused:
+            return refused.answer
+        if request.method == "POST" and key:
+            self._answers[key] = (*asked, made)
+        return made
+
+    def _do(self, request: Request) -> Entity:
+        if request.headers.get("authorization") != f"Bearer {SECRET_KEY}":
+            raise Refused(401, "Invalid API Key provided: sk_test_************ests")
+        url = urlsplit(request.path)
+        asked = _form(request.body.decode() or url.query)
+        match [request.method, *url.path.strip("/").split("/")[1:]]:
+            case ["POST", "checkout", "sessions"]:
+                return self._make_session(asked)
+            case ["GET", "checkout", "sessions", session_id] if session_id in self.sessions:
+                return self._expanded(self.sessions[session_id], asked)
+            case ["POST", "checkout", "sessions", session_id, "expire"] if session_id in self.sessions:
+                if self.sessions[session_id]["status"] != "open":
+                    raise Refused(400, 'Only Checkout Sessions with a status in ["open"] can be expired')
+                self.expires(self.sessions[session_id])
+                return self.sessions[session_id]
+            case ["POST", "refunds"]:
+                return self._asked_to_refund(asked)
+            case ["GET", "refunds"]:
+                found = [each for each in self.refunds.values() if each["payment_intent"] == asked["payment_intent"]]
+                return {"object": "list", "url": "/v1/refunds", "has_more": False, "data": found[::-1]}
+        raise Refused(404, f"No such thing: {url.path}")
+
+    def _make_session(self, asked: Entity) -> Entity:
+        assert asked["mode"] == "payment"
+        [item] = asked["line_items"].values()
+        price = item["price_data"]
+        assert price["currency"].islower(), "Stripe's codes are in lower case"
+        now = int(time.time())
+        ends = int(asked.get("expires_at", now + A_DAY))
+        if not now + HALF_AN_HOUR <= ends <= now + A_DAY:
+            raise Refused(400, "The `expires_at` timestamp must be between 30 minutes and 24 hours from now")
+        if len(price["product_data"]["name"]) > 250:
+            raise Refused(400, "Invalid string: must be at most 250 characters")
+        session_id = self._id("cs_test")
+        session = {"id": session_id, "object": "checkout.session", "status": "open", "payment_status": "unpaid"}
+        session |= {"url": f"https://checkout.stripe.com/c/pay/{session_id}", "payment_intent": None, "created": now}
+        session |= {"amount_total": int(price["unit_amount"]) * int(item["quantity"]), "currency": price["currency"]}
+        session |= {"expires_at": ends, "mode": "payment", "metadata": asked.get("metadata", {})}
+        session |= {name: asked[name] for name in ("client_reference_id", "success_url", "cancel_url")}
+        session["customer_email"] = asked.get("customer_email")
+        self.sessions[session_id] = session | {"asked": asked}
+        return self.sessions[session_id]
+
+    def _expanded(self, session: Entity, asked: Entity) -> Entity:
+        intent = self.intents.get(session["payment_intent"] or "")
+        if intent is None or "payment_intent.latest_charge" not in asked.get("expand", {}).values():
+            return session
+        return session | {"payment_intent": intent | {"latest_charge": self.charges.get(intent["latest_charge"] or "")}}
+
+    def _asked_to_refund(self, asked: Entity) -> Entity:
+        intent = self.intents.get(asked["payment_intent"])
+        if intent is None or intent["latest_charge"] is None:
+            raise Refused(404, "No such payment_intent")
+        charge = self.charges[intent["latest_charge"]]
+        if int(asked["amount"]) > charge["amount"] - charge["amount_refunded"]:
+            raise Refused(400, "Refund amount is greater than unrefunded amount on charge")
+        return self._refund(intent, int(asked["amount"]), asked.get("metadata", {}))
+
+    # Its books
+
+    def _intent(self, session: Entity) -> Entity:
+        if session["payment_intent"] is None:
+            intent = {"id": self._id("pi"), "object": "payment_intent", "status": "requires_payment_method"}
+            intent |= {"amount": session["amount_total"], "currency": session["currency"], "amount_received": 0}
+            intent |= {"latest_charge": None, "metadata": session["asked"]["payment_intent_data"]["metadata"]}
+            self.intents[intent["id"]] = intent
+        else:
+            intent = self.intents[session["payment_intent"]]
+        return intent
+
+    def _capture(self, session: Entity) -> None:
+        intent = self.intents[session["payment_intent"]]
+        charge = {"id": self._id("ch"), "object": "charge", "amount": session["amount_total"], "amount_refunded": 0}
+        charge |= {"currency": session["currency"], "payment_intent": intent["id"], "metadata": intent["metadata"]}
+        self.charges[charge["id"]] = charge
+        intent |= {"status": "succeeded", "amount_received": charge["amount"], "latest_charge": charge["id"]}
+        session["payment_status"] = "paid"
+
+    def _refund(self, intent: Entity, amount: int, metadata: Entity) -> Entity:
+        charge = self.charges[intent["latest_charge"]]
+        charge["amount_refunded"] += amount
+        refund = {"id": self._id("re"), "object": "refund", "amount": amount, "currency": intent["currency"]}
+        refund |= {"payment_intent": intent["id"], "charge": charge["id"], "metadata": metadata}
+        refund["status"] = "pending" if self.slow_refunds else "succeeded"
+        self.refunds[refund["id"]] = refund
+        self._tell("refund.created", refund)
+        self._tell("charge.refunded", charge)
+        return refund
+
+    def _tell(self, kind: str, about: Entity) -> None:
+        """The payload is a snapshot of the moment."""
+        told = {name: value for name, value in about.items() if name != "asked"}
+        self.webhooks.append(self.webhook(kind, told))
+
+    def _id(self, prefix: str) -> str:
+        return f"{prefix}_{next(self._numbers):014d}"
+
+
+def signature_of(body: bytes, *, secret: str = WEBHOOK_SECRET, at: int | None = None) -> str:
+    at = int(time.time()) if at is None else at
+    return hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def signed(body: bytes, *, secret: str = WEBHOOK_SECRET, at: int | None = None) -> str:
+    """The header Stripe-Signature."""
+    at = int(time.time()) if at is None else at
+    return f"t={at},v1={signature_of(body, secret=secret, at=at)}"
+
+
+@contextlib.asynccontextmanager
+async def fake_stripe() -> AsyncIterator[FakeStripe]:
+    async with receiving() as receiver:
+        stripe = FakeStripe(receiver)
+        receiver.behave = stripe.behave
+        yield stripe
+
+
+def _form(text: str) -> Entity:
+    """`a[b][0]=c` as Stripe's servers read it: lists are told by their numbers."""
+    found: Entity = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        first, *rest = re.findall(r"[^\[\]]+", name)
+        inner, keys = found, [first, *rest]
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = value
+    return found
+
+
+def _call(request: Request) -> str:
+    return f"{request.method} {urlsplit(request.path).path}"
+
+
+def _json(body: Entity, status: int = 200) -> bytes:
+    shown = {name: value for name, value in body.items() if name != "asked"}
+    return answer(status, json.dumps(shown).encode(), Content_Type="application/json", Request_Id="req_tests")
