@@ -45,6 +45,7 @@ class RedisWakeUps:
         self._job_ids = itertools.cycle(_JOB_IDS)
         self._ringing: asyncio.Task[None] | None = None
         self._away = False
+        self._closed = False
 
     def nudge(self) -> None:
         self._wanted.set()
@@ -52,6 +53,8 @@ class RedisWakeUps:
             self._ringing = asyncio.get_running_loop().create_task(self._ring_when_wanted())
 
     async def close(self) -> None:
+        # redis-py can lose a cancellation that comes while it connects; the ringing sees for itself that it is over.
+        self._closed = True
         if self._ringing is not None:
             self._ringing.cancel()
             await asyncio.gather(self._ringing, return_exceptions=True)
@@ -59,7 +62,7 @@ class RedisWakeUps:
             await self._redis.aclose(close_connection_pool=True)
 
     async def _ring_when_wanted(self) -> None:
-        while True:
+        while not self._closed:
             await self._wanted.wait()
             self._wanted.clear()
             try:
