@@ -191,7 +191,12 @@ async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would
         event_id = await arrange(database, asker, state, now)
         expected = await would_be_given(places, event_id, asker, now)
         placed = await places.take(
-            event_id=EventId(event_id), user_id=UserId(asker), notes=None, now=now, request_id=None
+            event_id=EventId(event_id),
+            user_id=UserId(asker),
+            notes=None,
+            now=now,
+            hold_until=None,
+            request_id=None,
         )
         assert (placed is not None) == expected, state
         booked = await database.fetchval("SELECT booked FROM events WHERE id = $1", event_id)
