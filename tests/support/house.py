@@ -1,0 +1,325 @@
+"""The use cases that deal with money, put together around a gateway of the tests, with workers beside each other.
+
+Time passes by moving what is written into the past: the clocks, ours and the database's, are real.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+from application.bookings import BookPlace, CancelBooking, NewBooking
+from application.deliveries import DeliverDue
+from application.events import CancelEvent, DeleteEvent
+from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
+from application.payment_errands import PaymentErrands
+from application.payments import ApplyGatewayEvent, RecordOfflinePayment, Settled, SettlePayment, TakeGatewayEvent
+from application.ports.persistence import OpenUnitOfWork
+from application.refunds import Refunds
+from domain.events import EventId
+from domain.messages import Destination, RetrySchedule, owed_to
+from domain.money import Money
+from domain.payments import GatewayReport, Report
+from domain.users import User, UserId
+from infrastructure import container
+from infrastructure.clock import SystemClock
+from infrastructure.database.engine import Database
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.database.payment_reader import PostgresPaymentReader
+from infrastructure.database.places import PostgresPlaces
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.payments.offline import OfflineGateway
+from infrastructure.payments.registry import GatewayRegistry
+from infrastructure.settings import Settings
+from infrastructure.telemetry import current_request_id
+from infrastructure.wake_ups import RedisWakeUps
+from tests.support.crowd import a_crowd
+from tests.support.till import Till, TillGateway, Webhook
+
+# One try at once, the next when the test says so.
+SCHEDULE = RetrySchedule((timedelta(0), *[timedelta(hours=1)] * 20))
+
+
+@dataclass
+class Worker:
+    database: Database
+    open_work: OpenUnitOfWork
+    gateways: GatewayRegistry
+    refunds: Refunds
+    ask_for_payment: AskForPayment
+    settle_payment: SettlePayment
+    take_gateway_event: TakeGatewayEvent
+    record_offline_payment: RecordOfflinePayment
+    expire_holds: ExpireHolds
+    reconcile: Reconcile
+    deliver_due: DeliverDue
+
+    async def run(self) -> None:
+        """Does every errand that is due."""
+        await self.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+
+
+@dataclass
+class House:
+    records: asyncpg.Connection
+    till: Till
+    workers: list[Worker]
+    wake_ups: RedisWakeUps
+    facilitator: User
+
+    @property
+    def worker(self) -> Worker:
+        return self.workers[0]
+
+    @property
+    def settle(self) -> SettlePayment:
+        return self.worker.settle_payment
+
+    async def people(self, number: int) -> list[User]:
+        members = await a_crowd(self.records, number)
+        async with self.worker.open_work() as work:
+            return [await work.users.get(UserId(member.id)) for member in members]
+
+    async def person(self) -> User:
+        return (await self.people(1))[0]
+
+    async def event(
+        self,
+        *,
+        capacity: int = 10,
+        price: str = "30",
+        currency: str = "INR",
+        starts_in: timedelta = timedelta(days=7),
+        policy: Sequence[tuple[int, int]] = ((0, 100),),
+    ) -> EventId:
+        event_id = await self.records.fetchval(
+            """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price,
+                   currency, refund_policy)
+               VALUES ($1, 'Morning Yoga', '', 'session', now() + $2, now() + $2 + interval '1 hour', $3, $4, $5, $6)
+               RETURNING id""",
+            self.facilitator.id,
+            starts_in,
+            capacity,
+            Decimal(price),
+            currency,
+            str([list(tier) for tier in policy]),
+        )
+        return EventId(event_id)
+
+    async def book(self, person: User, event_id: EventId, *, gateway: str = "till") -> NewBooking:
+        worker = self.worker
+        book = BookPlace(
+            places=PostgresPlaces(self.worker.database, gateway=gateway),
+            ask_for_payment=worker.ask_for_payment,
+            gateway=worker.gateways.named(gateway),
+            hold_for=timedelta(minutes=30),
+            wake_ups=self.wake_ups,
+            clock=SystemClock(),
+            request_id=current_request_id,
+        )
+        return await book(person.id, event_id, None)
+
+    async def paid(self, person: User, event_id: EventId) -> NewBooking:
+        """A booking whose payment has come."""
+        new = await self.book(person, event_id)
+        assert await self.settle("till", self.received(new)) is Settled.RECEIVED
+        return new
+
+    def received(self, new: NewBooking) -> GatewayReport:
+        """The person pays; what the till says of it."""
+        self.till.pay(order_of(new))
+        return self.says(new, Report.RECEIVED)
+
+    def says(self, new: NewBooking, report: Report, **changes: Any) -> GatewayReport:
+        order_id = order_of(new)
+        price = Money(new.placed.price, new.placed.currency)
+        received = report is Report.RECEIVED
+        said = GatewayReport(
+            order_id,
+            report,
+            new.placed.payment_id,
+            gateway_id=f"pay_{order_id}" if received else None,
+            amount=price if received else None,
+        )
+        return replace(said, **changes)
+
+    async def take(self, webhook: Webhook) -> None:
+        await self.worker.take_gateway_event("till", *webhook)
+
+    async def cancel(self, person: User, new: NewBooking) -> Any:
+        return await CancelBooking(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
+            person, new.placed.id
+        )
+
+    async def cancel_event(self, event_id: EventId) -> Any:
+        return await CancelEvent(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
+            self.facilitator, event_id
+        )
+
+    async def delete_event(self, event_id: EventId) -> None:
+        await DeleteEvent(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
+            self.facilitator, event_id
+        )
+
+    async def minutes_pass(self, minutes: float) -> None:
+        """For everything but events, which stay as far ahead."""
+        ago = timedelta(minutes=minutes)
+        await self.records.execute("UPDATE bookings SET hold_until = hold_until - $1::interval", ago)
+        await self.records.execute(
+            "UPDATE payments SET created_at = created_at - $1::interval, looked_up_at = looked_up_at - $1::interval",
+            ago,
+        )
+        await self.records.execute("UPDATE outbox SET due_at = due_at - $1::interval WHERE status = 'pending'", ago)
+
+    async def expired(self, person: User, event_id: EventId) -> NewBooking:
+        """A booking whose place was given up; its checkout is still open."""
+        new = await self.book(person, event_id)
+        await self.minutes_pass(31)
+        assert await self.worker.expire_holds() == 1
+        return new
+
+    async def booking(self, new: NewBooking) -> tuple[str, str]:
+        """Its status and its payment's."""
+        row = await self.records.fetchrow("SELECT * FROM bookings WHERE id = $1", new.placed.id)
+        return row["status"], row["payment_status"]
+
+    async def payment(self, new: NewBooking) -> asyncpg.Record:
+        return await self.records.fetchrow("SELECT * FROM payments WHERE id = $1", new.placed.payment_id)
+
+    async def refunds(self, new: NewBooking) -> list[tuple[Decimal, str, str]]:
+        """Amount, status and reason of each."""
+        rows = await self.records.fetch(
+            """SELECT r.* FROM refunds r JOIN payments p ON p.id = r.payment_id
+               WHERE p.booking_id = $1 ORDER BY r.requested_at""",
+            new.placed.id,
+        )
+        return [(row["amount"], row["status"], row["reason"]) for row in rows]
+
+    async def told(self, new: NewBooking, destination: str = "crm") -> list[tuple[str, str | None]]:
+        """What is owed to a destination of the booking: the facts in order, with their reasons."""
+        rows = await self.records.fetch(
+            """SELECT fact, snapshot::jsonb ->> 'reason' AS reason FROM outbox
+               WHERE lane = 'booking:' || $1::text AND destination = $2 ORDER BY seq""",
+            str(new.placed.id),
+            destination,
+        )
+        return [(row["fact"], row["reason"]) for row in rows]
+
+    async def differences(self) -> list[str]:
+        return [row["why"] for row in await self.records.fetch("SELECT why FROM payment_differences ORDER BY id")]
+
+    async def errands(self) -> list[tuple[str, str]]:
+        """Fact and status of each."""
+        rows = await self.records.fetch("SELECT fact, status FROM outbox WHERE destination = 'payments' ORDER BY seq")
+        return [(row["fact"], row["status"]) for row in rows]
+
+    async def until_dry(self) -> None:
+        """Every worker works, and tries again what failed, until nothing is owed to the gateway."""
+        for _ in range(20):
+            await asyncio.gather(*(worker.run() for worker in self.workers))
+            open_ones = await self.records.fetchval(
+                "SELECT count(*) FROM outbox WHERE destination = 'payments' AND status = 'pending'"
+            )
+            if not open_ones:
+                return
+            await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
+        raise AssertionError("the worker does not run dry")
+
+    async def books(self, currency: str) -> int:
+        """Received and not given back at the till by our books, in minor units."""
+        kept = await self.records.fetchval(
+            """SELECT coalesce(sum(p.amount), 0) - coalesce((
+                   SELECT sum(r.amount) FROM refunds r JOIN payments q ON q.id = r.payment_id
+                   WHERE r.status = 'processed' AND q.gateway = 'till' AND q.currency = $1), 0)
+               FROM payments p WHERE p.received_at IS NOT NULL AND p.gateway = 'till' AND p.currency = $1""",
+            currency,
+        )
+        return Money(kept, currency).minor_units
+
+    async def wrongs(self) -> list[str]:
+        """What must never be, after the workers have run dry."""
+        rows = await self.records.fetch(
+            """SELECT 'event ' || e.id || ' has ' || count(b.id) || ' live, ' || e.booked || ' booked of ' || e.capacity
+               FROM events e LEFT JOIN bookings b ON b.event_id = e.id AND b.status <> 'cancelled'
+               GROUP BY e.id HAVING count(b.id) <> e.booked OR count(b.id) > e.capacity
+               UNION ALL
+               SELECT 'payment ' || p.id || ' was received for nothing'
+               FROM payments p JOIN bookings b ON b.id = p.booking_id
+               WHERE p.received_at IS NOT NULL AND p.refunded = 0 AND b.status = 'cancelled'
+               UNION ALL
+               SELECT 'booking ' || b.id || ' is unpaid and its payment is ' || p.status
+               FROM payments p JOIN bookings b ON b.id = p.booking_id
+               WHERE p.received_at IS NOT NULL AND b.payment_status IN ('pending', 'failed')
+               UNION ALL
+               SELECT 'payment ' || p.id || ' promised ' || p.refunded || ', refunds ' || coalesce(sum(r.amount), 0)
+               FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id
+               GROUP BY p.id HAVING p.refunded <> coalesce(sum(r.amount), 0)"""
+        )
+        for currency in {order.currency for order in self.till.orders.values()}:
+            books, kept = await self.books(currency), self.till.kept(currency)
+            if books != kept:
+                rows.append([f"our books have {books} {currency}, the till {kept}"])
+        return [row[0] for row in rows]
+
+
+def order_of(new: NewBooking) -> str:
+    return f"till_{new.placed.payment_id}"
+
+
+@asynccontextmanager
+async def open_house(
+    settings: Settings,
+    records: asyncpg.Connection,
+    till: Till,
+    gateway: TillGateway,
+    *,
+    workers: int = 1,
+    units: Callable[..., UnitsOfWork] = UnitsOfWork,
+) -> AsyncIterator[House]:
+    wake_ups = RedisWakeUps(settings.redis_url)
+    staff = [_worker(settings, gateway, wake_ups, units) for _ in range(workers)]
+    (member,) = await a_crowd(records, 1, role="facilitator")
+    async with staff[0].open_work() as work:
+        facilitator = await work.users.get(UserId(member.id))
+    try:
+        yield House(records, till, staff, wake_ups, facilitator)
+    finally:
+        await wake_ups.close()
+        for worker in staff:
+            await worker.database.close()
+
+
+def _worker(
+    settings: Settings, gateway: TillGateway, wake_ups: RedisWakeUps, units: Callable[..., UnitsOfWork]
+) -> Worker:
+    clock = SystemClock()
+    database = Database(settings.database_url, pool_size=4)
+    open_work = units(database, owed_to(container.served(settings)), clock, current_request_id)
+    gateways = GatewayRegistry([OfflineGateway(), gateway], chosen="till")
+    reader = PostgresPaymentReader(database)
+    refunds = Refunds(open_work, gateways, wake_ups, clock)
+    settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
+    ask_for_payment = AskForPayment(gateways, reader, PostgresPlaces(database, gateway="till"))
+    errands = PaymentErrands(
+        refunds,
+        AbandonCheckout(open_work, gateways, settle_payment),
+        ApplyGatewayEvent(open_work, settle_payment, refunds, clock),
+    )
+    return Worker(
+        database=database,
+        open_work=open_work,
+        gateways=gateways,
+        refunds=refunds,
+        ask_for_payment=ask_for_payment,
+        settle_payment=settle_payment,
+        take_gateway_event=TakeGatewayEvent(gateways, open_work, wake_ups, clock),
+        record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
+        expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
+        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, settle_payment),
+        deliver_due=DeliverDue(PostgresDueMessages(database), {Destination.PAYMENTS: errands}, SCHEDULE, at_once=4),
+    )
