@@ -24,6 +24,7 @@ COMMANDS = {
     "seed": "interfaces.cli.seed:seed",
     "users": "interfaces.cli.users:users",
     "outbox": "interfaces.cli.outbox:outbox",
+    "payments": "interfaces.cli.payments:payments",
     "openapi": "interfaces.cli.openapi:openapi",
     "doctor": "interfaces.cli.doctor:doctor",
 }

@@ -91,7 +91,7 @@ def show(message_id: UUID) -> None:
         moment = datetime.fromisoformat(made["started_at"])
         click.echo(f"  {made['attempt']:>2}  {_word(moment)}  {made['took_ms']:>6} ms  {made['result']}{code}")
         if made["detail"]:
-            click.echo(f"      {_one_line(made['detail'], 200)}")
+            click.echo(f"      {one_line(made['detail'], 200)}")
     click.echo("\nas it was when it happened")
     click.echo(json.dumps(snapshot, indent=2, ensure_ascii=False))
 
@@ -146,7 +146,7 @@ def _table(letters: Sequence[Letter]) -> str:
             letter.status,
             str(letter.attempts),
             _word(letter.occurred_at),
-            _one_line(letter.last_error or "", 60),
+            one_line(letter.last_error or "", 60),
         )
         for letter in letters
     ]
@@ -160,10 +160,10 @@ def _word(value: object) -> str:
         return f"{as_utc(value):%Y-%m-%d %H:%M:%S}Z"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else _one_line(str(value), 300)
+    return "-" if value is None else one_line(str(value), 300)
 
 
-def _one_line(text: str, length: int) -> str:
+def one_line(text: str, length: int) -> str:
     """Without control characters: an answer from outside must not steer the operator's terminal."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -1,0 +1,96 @@
+"""`convene payments`: whether our books and the gateways' agree."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from domain.payments import PaymentStatus
+from domain.times import as_utc
+from infrastructure.settings import load_settings
+from interfaces.cli.environment import command_environ
+from interfaces.cli.outbox import Since, one_line
+from interfaces.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from application.payment_audit import Audit
+    from infrastructure.container.audit import AuditParts
+
+Answer = TypeVar("Answer")
+
+
+@click.group()
+def payments() -> None:
+    """See payments, and compare them with the gateways."""
+
+
+@payments.command()
+@click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (7d, 2026-11-20 ...).")
+def check(since: datetime | None) -> None:
+    """Compare the ledger with the gateways, and name what somebody should look at; status 1 when there is anything."""
+    audit = _ask(lambda parts: parts.audit_payments(since=since))
+    for line in _findings(audit):
+        click.echo(one_line(line, 500))
+    compared = f"{audit.compared} payment{'' if audit.compared == 1 else 's'} compared"
+    click.echo(f"{compared}, {audit.findings} to look at" if audit.findings else f"{compared}, nothing to look at")
+    sys.exit(1 if audit.findings else 0)
+
+
+@payments.command("list")
+@click.option("--status", type=click.Choice([*map(str, PaymentStatus), "all"]), default="all", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+def list_(status: str, limit: int) -> None:
+    """Payments, the newest first."""
+    wanted = None if status == "all" else PaymentStatus(status)
+    found = _ask(lambda parts: parts.books.newest(status=wanted, limit=limit))
+    for booked in found:
+        payment = booked.payment
+        back = "" if payment.refunded.is_zero else f", {payment.refunded} promised back"
+        where = f"{payment.gateway} {payment.order_id}" if payment.order_id else payment.gateway
+        line = f"{_moment(booked.created_at)} {booked.reference} {payment.status} {payment.price}{back} ({where})"
+        click.echo(one_line(line, 500))
+    if not found:
+        click.echo("no payments")
+
+
+def _findings(audit: "Audit") -> Iterator[str]:
+    for gateway, said in audit.away.items():
+        missed = audit.missed[gateway]
+        yield f"away: {gateway}, {missed} payment{'' if missed == 1 else 's'} not compared: {said}"
+    for each in audit.differences:
+        payment = each.booked.payment
+        yield f"different: {each.booked.reference} ({payment.gateway} {payment.order_id}): {each.why}"
+    for kept in audit.kept:
+        yield f"reported: {_moment(kept.seen_at)} {kept.gateway} {kept.order_id or ''}: {kept.why}"
+    for refund in audit.stuck:
+        state = "the gateway failed to give it back" if refund.failed else "not given back yet"
+        promised = f"{refund.amount} promised {_moment(refund.requested_at)}"
+        yield f"refund: {refund.reference} ({refund.gateway}): {promised}, {state}"
+    for errand in audit.dead:
+        why = errand.last_error or "given up"
+        yield f"dead: {errand.fact} of {errand.lane}: {why}; `convene outbox replay {errand.id}` tries again"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{as_utc(moment):%Y-%m-%d %H:%M:%S}Z"
+
+
+def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:
+    settings = load_settings(command_environ())
+
+    from domain.errors import Unavailable
+    from infrastructure.container.audit import build_audit
+
+    async def answer() -> Answer:
+        parts = build_audit(settings)
+        try:
+            return await question(parts)
+        except Unavailable:
+            raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None
+        finally:
+            await parts.close()
+
+    return asyncio.run(answer())

@@ -1,0 +1,194 @@
+"""`convene payments`, run as a process against books that were changed behind its back."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from msgspec import structs
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.command import bare_environ, convene
+from tests.support.http import serving
+from tests.support.people import People
+from tests.support.servers import free_port
+
+RAZORPAY = {"RAZORPAY_KEY_ID": "rzp_test", "RAZORPAY_KEY_SECRET": "s" * 32, "RAZORPAY_WEBHOOK_SECRET": "w" * 32}
+
+
+@dataclass
+class Books:
+    """A house with three payments at the sandbox: one paid, one given back, one still open."""
+
+    database: asyncpg.Connection
+    settings: Settings
+    data: Path
+
+    async def change(self, statement: str) -> None:
+        assert not (await self.database.execute(statement)).endswith(" 0"), statement
+
+    async def reference(self, number: int) -> str:
+        reference: str = await self.database.fetchval("SELECT reference FROM bookings WHERE id = $1", number)
+        return reference
+
+    async def order(self, number: int) -> str:
+        order: str = await self.database.fetchval(
+            "SELECT gateway_reference FROM payments WHERE booking_id = $1", number
+        )
+        return order
+
+    async def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environ = bare_environ(
+            DATABASE_URL=self.settings.database_url,
+            REDIS_URL=self.settings.redis_url,
+            JWT_SECRET_KEY=self.settings.jwt_secret_key,
+            CRM_BEARER_TOKEN="c" * 32,
+            BACKEND_SERVICE_TOKEN="b" * 32,
+            CONVENE_DATA=str(self.data),
+            **settings,
+        )
+        return await asyncio.to_thread(convene, "payments", *arguments, cwd=self.data, environ=environ)
+
+    async def findings(self, *arguments: str, **settings: str) -> list[str]:
+        """What a check prints when it finds something."""
+        done = await self.run("check", *arguments, **settings)
+        assert done.stderr == ""
+        assert done.returncode == 1
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+async def books(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, tmp_path: Path
+) -> AsyncIterator[Books]:
+    settings = make_settings(payment_provider="sandbox")
+    parts = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+        people = People(api)
+        event = await (await people.facilitator()).creates_event(price=20)
+        for paid in (True, True, False):
+            person = await people.user()
+            answer = (await person.post("/bookings", json={"event_id": event["id"]})).json()
+            if paid:
+                await api.post(answer["payment_url"].removeprefix(settings.public_url) + "/paid")
+                await parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+            if answer["booking"]["id"] == 2:
+                await person.post("/bookings/2/cancel")
+                await parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+    await parts.close()
+    yield Books(database, settings, tmp_path)
+
+
+async def test_books_that_agree_are_said_to_agree(books: Books) -> None:
+    done = await books.run("check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3 payments compared, nothing to look at\n", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "why"),
+    [
+        (1, "UPDATE sandbox_orders SET state = 'open'", "received 20.00 INR here, 0.00 INR at the gateway"),
+        (1, "UPDATE sandbox_orders SET amount = 20.01", "received 20.00 INR here, 20.01 INR at the gateway"),
+        (1, "UPDATE sandbox_orders SET currency = 'USD'", "received 20.00 INR here, 20.00 USD at the gateway"),
+        (3, "UPDATE sandbox_orders SET state = 'paid'", "received 0.00 INR here, 20.00 INR at the gateway"),
+        (3, "UPDATE sandbox_orders SET state = 'declined'", "waited for here, failed at the gateway"),
+        (
+            1,
+            """UPDATE sandbox_orders SET refunds = '{"x": "5"}'""",
+            "given back 0.00 INR here, 5.00 INR at the gateway",
+        ),
+        (2, "UPDATE sandbox_orders SET refunds = '{}'", "given back 20.00 INR here, 0.00 INR at the gateway"),
+        (1, "DELETE FROM sandbox_orders", "The sandbox knows no order {order}"),
+    ],
+)
+async def test_every_difference_is_named(books: Books, number: int, change: str, why: str) -> None:
+    order = await books.order(number)
+    await books.change(f"{change} WHERE id = '{order}'")
+    assert await books.findings() == [
+        f"different: {await books.reference(number)} (sandbox {order}): {why.format(order=order)}",
+        "3 payments compared, 1 to look at",
+    ]
+
+
+async def test_a_refund_on_its_way_may_be_at_the_gateway_already_or_not_yet(books: Books) -> None:
+    await books.change("UPDATE refunds SET status = 'pending', settled_at = NULL")
+    assert (await books.run("check")).returncode == 0
+    await books.change("UPDATE sandbox_orders SET refunds = '{}'")
+    assert (await books.run("check")).returncode == 0
+
+
+async def test_what_waits_for_somebody_is_named(books: Books) -> None:
+    await books.change(
+        """UPDATE refunds SET status = 'pending', settled_at = NULL, requested_at = now() - interval '61 minutes'"""
+    )
+    await books.change(
+        """INSERT INTO payment_differences (gateway, order_id, why, report, seen_at)
+        VALUES ('stripe', 'cs_1', 'received 5.00 INR, asked for 20.00 INR', '{}', now())"""
+    )
+    await books.change(
+        """UPDATE outbox SET status = 'dead', last_error = E'No such order\\x1b[2J\\nat all'
+        WHERE fact = 'refund_promised'"""
+    )
+    dead = await books.database.fetchval("SELECT id FROM outbox WHERE status = 'dead'")
+    reported, refund, errand, sum_up = await books.findings()
+    assert reported.startswith("reported: 20")
+    assert reported.endswith("Z stripe cs_1: received 5.00 INR, asked for 20.00 INR")
+    assert refund.startswith(f"refund: {await books.reference(2)} (sandbox): 20.00 INR promised 20")
+    assert refund.endswith("not given back yet")
+    assert "refund_promised" in errand
+    assert "No such order [2J at all; `convene outbox replay " + str(dead) in errand
+    assert sum_up == "3 payments compared, 3 to look at"
+
+    await books.change("UPDATE refunds SET status = 'failed'")
+    assert "the gateway failed to give it back" in (await books.findings())[1]
+
+
+async def test_since_leaves_out_what_is_older(books: Books) -> None:
+    await books.change("UPDATE payments SET created_at = now() - interval '2 days'")
+    await books.change("UPDATE sandbox_orders SET state = 'declined'")
+    assert (await books.run("check", "--since", "24h")).stdout == "0 payments compared, nothing to look at\n"
+    assert len(await books.findings("--since", "3d")) == 4
+
+
+async def test_a_gateway_that_is_away_or_unknown_is_one_line_and_the_others_are_compared(books: Books) -> None:
+    await books.change("UPDATE payments SET gateway = 'razorpay' WHERE booking_id IN (1, 2)")
+    away, sum_up = await books.findings()
+    assert away == "away: razorpay, 2 payments not compared: The payment gateway razorpay is not configured"
+    assert sum_up == "1 payment compared, 1 to look at"
+    api_base = f"http://127.0.0.1:{free_port()}"
+    away, sum_up = await books.findings(**RAZORPAY, RAZORPAY_API_BASE=api_base)
+    assert away.startswith("away: razorpay, 2 payments not compared: ")
+    assert "not configured" not in away
+    assert sum_up == "1 payment compared, 1 to look at"
+
+
+async def test_a_database_that_is_away_is_one_line(books: Books) -> None:
+    away = Books(
+        books.database, structs.replace(books.settings, database_url="postgresql://u@127.0.0.1:1/x"), books.data
+    )
+    done = await away.run("check")
+    assert done.returncode == 1
+    assert done.stderr.startswith("convene: the database is away: check DATABASE_URL")
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_payments_are_listed_the_newest_first(books: Books) -> None:
+    lines = (await books.run("list")).stdout.splitlines()
+    assert [line.split()[2:6] for line in lines] == [
+        [await books.reference(3), "pending", "20.00", "INR"],
+        [await books.reference(2), "refunded", "20.00", "INR,"],
+        [await books.reference(1), "completed", "20.00", "INR"],
+    ]
+    assert "20.00 INR promised back" in lines[1]
+    assert lines[0].endswith(f"(sandbox {await books.order(3)})")
+    only = (await books.run("list", "--status", "completed", "--limit", "1")).stdout.splitlines()
+    assert len(only) == 1
+    assert await books.reference(1) in only[0]
+    assert (await books.run("list", "--status", "failed")).stdout == "no payments\n"
