@@ -1,0 +1,132 @@
+"""The sandbox's page in a real browser: what its buttons do is seen at the booking."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+import httpx
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.http import serving
+from tests.support.people import People, Person
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Shop:
+    """A booking API with the sandbox, and a browser in front of it."""
+
+    page: Page
+    people: People
+    parts: container.DeliveryParts
+    address: str
+    public_url: str
+    complaints: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    async def books(self) -> tuple[Person, int]:
+        """Somebody with a booking to pay, and its id; the browser is where it is paid."""
+        john, ada = await self.people.facilitator(), await self.people.user()
+        event = await john.creates_event(title="Yoga & <b>Tea</b>", price=1250.5, currency="EUR")
+        answer = (await ada.post("/bookings", json={"event_id": event["id"]})).json()
+        await self.page.goto(answer["payment_url"].replace(self.public_url, self.address, 1))
+        return ada, answer["booking"]["id"]
+
+    async def presses(self, button: str) -> None:
+        await self.page.get_by_role("button", name=button).click()
+        await self.page.wait_for_load_state()
+
+    async def payment_status(self, person: Person, booking_id: int) -> str:
+        """After the worker has applied what the gateway told."""
+        await self.parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+        shown: str = (await person.get(f"/bookings/{booking_id}")).json()["payment_status"]
+        return shown
+
+
+@pytest.fixture
+async def shop(make_settings: Callable[..., Settings]) -> AsyncIterator[Shop]:
+    settings = make_settings(payment_provider="sandbox")
+    parts = container.build_deliveries(settings)
+    async with (
+        serving(create_app(settings)) as address,
+        httpx.AsyncClient(base_url=address) as api,
+        a_page() as page,
+    ):
+        shop = Shop(page, People(api), parts, address, settings.public_url)
+        page.on("console", lambda message: shop.complaints.append(message.text))
+        page.on("request", lambda request: shop.asked.append(request.url))
+        yield shop
+    await parts.close()
+
+
+@asynccontextmanager
+async def a_page() -> AsyncIterator[Page]:
+    """Of a fresh browser, which knows nothing of the last test."""
+    paths = [found for found in map(shutil.which, BROWSERS) if found]
+    if not paths:
+        pytest.fail(
+            "no Chromium on the PATH: install it, on Debian and Ubuntu with: apt install chromium", pytrace=False
+        )
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=paths[0], args=FLAGS)
+        yield await browser.new_page()
+        await browser.close()
+
+
+async def test_what_is_paid_at_the_page_is_paid_at_the_booking(shop: Shop) -> None:
+    ada, booking_id = await shop.books()
+    assert await shop.page.get_by_role("heading").inner_text() == "Yoga & <b>Tea</b>"
+    assert await shop.page.get_by_text("1,250.50 EUR").count() == 1
+    assert await shop.payment_status(ada, booking_id) == "pending"
+    await shop.presses("Pay")
+    assert "Paid" in await shop.page.locator("#state").inner_text()
+    assert await shop.page.get_by_role("button").count() == 0
+    assert await shop.payment_status(ada, booking_id) == "completed"
+
+
+async def test_what_is_declined_can_be_paid_afterwards(shop: Shop) -> None:
+    ada, booking_id = await shop.books()
+    await shop.presses("Decline")
+    assert await shop.page.locator("#state").inner_text() == "Declined. You can try again."
+    assert await shop.payment_status(ada, booking_id) == "failed"
+    await shop.presses("Pay")
+    assert await shop.payment_status(ada, booking_id) == "completed"
+
+
+async def test_a_button_that_is_pressed_too_late_says_so(shop: Shop, database: asyncpg.Connection) -> None:
+    ada, booking_id = await shop.books()
+    await database.execute("UPDATE bookings SET hold_until = now()")
+    assert await shop.parts.money.expire_holds() == 1
+    assert await shop.payment_status(ada, booking_id) == "pending"
+    await shop.presses("Pay")
+    assert "can no longer be paid" in await shop.page.locator("#state").inner_text()
+    assert await shop.page.get_by_role("button").count() == 0
+    assert await shop.payment_status(ada, booking_id) == "pending"
+    assert (await ada.get(f"/bookings/{booking_id}")).json()["status"] == "cancelled"
+
+
+async def test_the_page_asks_nobody_else_and_breaks_none_of_its_own_rules(shop: Shop) -> None:
+    await shop.books()
+    await shop.presses("Decline")
+    await shop.presses("Pay")
+    assert {url for url in shop.asked if not url.startswith(shop.address)} == set()
+    assert len(shop.asked) >= 5
+    assert shop.complaints == []
