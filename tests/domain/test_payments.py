@@ -1,0 +1,117 @@
+"""A payment only moves forward, and only by what was asked for."""
+
+from dataclasses import replace
+from decimal import Decimal
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.bookings import BookingId
+from domain.money import Money
+from domain.payments import (
+    UNPAID,
+    GatewayReport,
+    Payment,
+    PaymentId,
+    PaymentStatus,
+    Report,
+    status_at_booking,
+)
+
+PENDING, COMPLETED, FAILED = PaymentStatus.PENDING, PaymentStatus.COMPLETED, PaymentStatus.FAILED
+REFUNDED, NOT_REQUIRED = PaymentStatus.REFUNDED, PaymentStatus.NOT_REQUIRED
+MOVES = {(PENDING, COMPLETED), (PENDING, FAILED), (FAILED, COMPLETED), (COMPLETED, REFUNDED)}
+PRICE = Money(Decimal("25.50"), "INR")
+CURRENCIES = ("JPY", "INR", "KWD")
+
+
+def a_payment(**changes: Any) -> Payment:
+    payment = Payment(
+        id=PaymentId(UUID(int=1)),
+        booking_id=BookingId(1),
+        gateway="till",
+        price=PRICE,
+        status=PENDING,
+        order_id="order-1",
+        gateway_id=None,
+        refunded=Money(Decimal(0), "INR"),
+    )
+    return replace(payment, **changes)
+
+
+def a_report(**changes: Any) -> GatewayReport:
+    return replace(GatewayReport("order-1", Report.RECEIVED, PaymentId(UUID(int=1)), "pay-1", PRICE), **changes)
+
+
+@pytest.mark.parametrize(("now", "then"), list(product(PaymentStatus, PaymentStatus)))
+def test_a_payment_only_moves_forward(now: PaymentStatus, then: PaymentStatus) -> None:
+    assert a_payment(status=now).can_become(then) == ((now, then) in MOVES)
+
+
+def test_unpaid_is_what_can_still_be_paid() -> None:
+    assert {status for status in PaymentStatus if a_payment(status=status).can_become(COMPLETED)} == UNPAID
+
+
+@pytest.mark.parametrize(("order_id", "kept"), [(None, "order-2"), ("order-1", "order-1")])
+def test_a_received_payment_knows_its_order_and_the_money(order_id: str | None, kept: str) -> None:
+    received = a_payment(order_id=order_id).received(order_id="order-2", gateway_id="pay-1")
+
+    assert (received.status, received.order_id, received.gateway_id) == (COMPLETED, kept, "pay-1")
+    assert received.received().gateway_id == "pay-1"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, None),
+        ({"payment_id": None}, None),
+        ({"order_id": "order-2"}, "order order-2 is not order-1"),
+        ({"payment_id": PaymentId(UUID(int=2))}, f"payment {UUID(int=2)} is not {UUID(int=1)}"),
+        ({"amount": Money(Decimal("25.49"), "INR")}, "received 25.49 INR, asked for 25.50 INR"),
+        ({"amount": Money(Decimal("25.50"), "USD")}, "received 25.50 USD, asked for 25.50 INR"),
+        ({"amount": None}, "received None, asked for 25.50 INR"),
+        ({"report": Report.FAILED, "amount": None}, None),
+        ({"report": Report.OPEN, "amount": None}, None),
+        ({"report": Report.FAILED, "order_id": "order-2"}, "order order-2 is not order-1"),
+    ],
+)
+def test_a_report_must_be_about_what_was_asked_for(change: dict[str, Any], why: str | None) -> None:
+    assert a_report(**change).differs_from(a_payment()) == why
+
+
+def test_any_order_will_do_while_we_do_not_know_ours() -> None:
+    assert a_report(order_id="order-2").differs_from(a_payment(order_id=None)) is None
+
+
+def test_the_whole_promised_back_is_refunded_and_a_part_is_not() -> None:
+    paid = a_payment(status=COMPLETED)
+
+    part = paid.promising_back(Money(Decimal("10.25"), "INR"))
+    whole = part.promising_back(part.refundable)
+
+    assert (part.status, part.refundable) == (COMPLETED, Money(Decimal("15.25"), "INR"))
+    assert (whole.status, whole.refunded, whole.refundable.is_zero) == (REFUNDED, PRICE, True)
+
+
+@pytest.mark.parametrize("status", [PENDING, FAILED, REFUNDED])
+def test_what_did_not_come_cannot_be_given_back(status: PaymentStatus) -> None:
+    assert a_payment(status=status).refundable.is_zero
+
+
+@given(st.sampled_from(CURRENCIES), st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
+def test_parts_that_are_promised_back_add_up_to_what_was_paid(currency: str, parts: list[int]) -> None:
+    price = Money.from_minor_units(sum(parts), currency)
+    payment = a_payment(status=COMPLETED, price=price, refunded=Money.from_minor_units(0, currency))
+    for number, part in enumerate(parts):
+        assert payment.refundable.minor_units == sum(parts[number:])
+        payment = payment.promising_back(Money.from_minor_units(part, currency))
+    assert (payment.status, payment.refunded) == (REFUNDED, price)
+
+
+def test_a_free_place_has_nothing_to_pay() -> None:
+    assert status_at_booking(Money(Decimal(0), "INR")) is NOT_REQUIRED
+    assert status_at_booking(PRICE) is PENDING
