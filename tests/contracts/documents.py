@@ -86,7 +86,7 @@ PARTS = [
         POST /bookings/<booking_id>/cancel
         """,
     ),
-    _part("B", None, "POST /payment/success\nPOST /payment/failure"),
+    _part("B", "test_b_payments", "POST /payment/success\nPOST /payment/failure"),
     _part(
         "B",
         "test_b_facilitators",
