@@ -235,7 +235,7 @@ async def test_minor_units_are_the_currencys_own(shop: Shop, currency: str, pric
 
 
 def test_razorpay_cannot_be_chosen_without_its_keys(make_settings: Callable[..., Settings]) -> None:
-    with pytest.raises(SettingsError, match="^PAYMENT_PROVIDER is razorpay, but RAZORPAY_KEY_ID is not set"):
+    with pytest.raises(SettingsError, match=r"^PAYMENT_PROVIDER is razorpay, but RAZORPAY_KEY_ID is not set"):
         make_settings(payment_provider="razorpay")
-    with pytest.raises(SettingsError, match="^RAZORPAY_KEY_SECRET is not set: give all of"):
+    with pytest.raises(SettingsError, match=r"^RAZORPAY_KEY_SECRET is not set: give all of"):
         make_settings(payment_provider="razorpay", razorpay_key_id="rzp_test_1")

@@ -1,0 +1,223 @@
+"""Razorpay's webhooks come twice, late and in any order: whatever the order, one state."""
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import TextClause, text
+
+from application.payments import SettlePayment
+from application.ports.persistence import UnitOfWork
+from domain.messages import ALWAYS_SERVED, owed_to
+from infrastructure.clock import SystemClock
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.settings import Settings
+from tests.payments.razorpay_shop import Shop, open_shop
+from tests.payments.test_razorpay_way import PAID
+from tests.support.crowd import a_crowd
+from tests.support.razorpay_server import Entity, FakeRazorpay, Webhook
+
+EVENTS = (
+    "payment.created",
+    "payment.authorized",
+    "payment.failed",
+    "payment.captured",
+    "order.paid",
+    "refund.processed",
+)
+SEED = 20261120
+EVERY_ORDER = bool(os.environ.get("EVERY_ORDER"))
+"""All 720 orders take a minute; without it, every sixth, chosen anew by the seed."""
+
+
+@pytest.fixture
+async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
+    async with open_shop(make_settings, database) as shop:
+        yield shop
+
+
+@dataclass(frozen=True)
+class Unpaid:
+    booking_id: int
+    payment_id: UUID
+    order_id: str
+
+
+async def unpaid_bookings(shop: Shop, number: int) -> list[Unpaid]:
+    """Written straight into the database, each with an order of its own."""
+    event_id = await shop.event(capacity=number + 10)
+    people = await a_crowd(shop.database, number)
+    rows = await shop.database.fetch(
+        """WITH made AS (
+               INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, hold_until)
+               SELECT $1, person, 'confirmed', 'pending', now(), now() + interval '30 minutes'
+               FROM unnest($2::bigint[]) person RETURNING id
+           )
+           INSERT INTO payments (booking_id, gateway, gateway_reference, amount, currency, status, created_at)
+           SELECT id, 'razorpay', 'order_of_' || id, 30, 'INR', 'pending', now() FROM made
+           RETURNING booking_id, id, gateway_reference""",
+        event_id,
+        [person.id for person in people],
+    )
+    return [Unpaid(*row) for row in rows]
+
+
+def story(razorpay: FakeRazorpay, unpaid: Unpaid, events: Iterable[str]) -> dict[str, Webhook]:
+    """What happened at Razorpay to one order: a first try failed, the bank said yes after all, and in the end the
+    money was given back at Razorpay's desk. Each webhook is a snapshot of its moment."""
+    order: Entity = {"id": unpaid.order_id, "receipt": str(unpaid.payment_id), "amount": 3_000, "currency": "INR"}
+    payment = {"id": f"pay_{unpaid.booking_id}", "order_id": unpaid.order_id, "amount": 3_000, "currency": "INR"}
+    payment |= {"notes": [], "amount_refunded": 0}
+    refund = {"id": f"rfnd_{unpaid.booking_id}", "payment_id": payment["id"], "amount": 3_000, "currency": "INR"}
+    after = {"payment.created": "created", "payment.failed": "failed", "payment.authorized": "authorized"}
+    told = {}
+    for event in events:
+        snapshot = payment | {"status": after.get(event, "captured")}
+        match event.partition(".")[0]:
+            case "payment":
+                told[event] = razorpay.webhook(event, payment=snapshot)
+            case "order":
+                told[event] = razorpay.webhook(event, payment=snapshot, order=order | {"status": "paid", "notes": []})
+            case "refund":
+                given_back = snapshot | {"status": "refunded", "amount_refunded": 3_000}
+                told[event] = razorpay.webhook(event, payment=given_back, refund=refund | {"status": "processed"})
+    return told
+
+
+async def hears(shop: Shop, webhooks: Sequence[Webhook]) -> None:
+    """Takes each as the API does and applies it as the worker does, whether or not it is there already."""
+    money = shop.parts.money
+    for webhook in webhooks:
+        headers = {name.lower(): value for name, value in webhook.headers.items()}
+        event = await money.take_gateway_event("razorpay", webhook.body, headers)
+        await money.errands.apply_gateway_event("razorpay", event.id)
+
+
+def with_doubles(chance: random.Random, order: Sequence[Webhook]) -> list[Webhook]:
+    """Each perhaps twice: under its id or, as a replay of the unsigned header, under another; somewhere later."""
+    told = list(order)
+    for webhook in order:
+        if chance.random() < 0.5:
+            again = replace(webhook, id=f"{webhook.id}_again") if chance.random() < 0.5 else webhook
+            told.insert(chance.randint(told.index(webhook) + 1, len(told)), again)
+    return told
+
+
+async def outcomes(shop: Shop, bookings: Sequence[Unpaid]) -> set[tuple[Any, ...]]:
+    rows = await shop.database.fetch(
+        """SELECT b.status, b.payment_status, p.status, p.refunded, p.gateway_payment_id = 'pay_' || b.id,
+                  (SELECT array_agg((r.status, r.amount, r.gateway_refund_id = 'rfnd_' || b.id)::text)
+                   FROM refunds r WHERE r.payment_id = p.id),
+                  (SELECT count(*) FROM outbox o WHERE o.lane = 'booking:' || b.id AND o.destination = 'crm'
+                   AND o.fact = 'payment_completed')
+           FROM bookings b JOIN payments p ON p.booking_id = b.id WHERE b.id = ANY($1)""",
+        [unpaid.booking_id for unpaid in bookings],
+    )
+    return {tuple(str(value) for value in row) for row in rows}
+
+
+async def in_every_order(shop: Shop, events: Sequence[str], orders: Sequence[tuple[str, ...]]) -> set[tuple[Any, ...]]:
+    chance = random.Random(SEED)
+    bookings = await unpaid_bookings(shop, len(orders))
+    waiting = [
+        with_doubles(chance, [told[event] for event in order])
+        for unpaid, order in zip(bookings, orders, strict=True)
+        for told in [story(shop.razorpay, unpaid, events)]
+    ]
+
+    async def one_after_the_other() -> None:
+        while waiting:
+            await hears(shop, waiting.pop())
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(4)))
+    return await outcomes(shop, bookings)
+
+
+async def test_all_orders_of_six_events_each_perhaps_twice_end_in_one_state(shop: Shop) -> None:
+    orders = list(itertools.permutations(EVENTS))
+    assert len(orders) == 720
+    if not EVERY_ORDER:
+        orders = random.Random(SEED).sample(orders, 120)
+    refunded = ("confirmed", "refunded", "refunded", "30.0000", "True", "['(processed,30.0000,t)']", "1")
+    assert await in_every_order(shop, EVENTS, orders) == {refunded}
+
+
+async def test_all_orders_without_a_refund_end_paid(shop: Shop) -> None:
+    events = EVENTS[1:-1]
+    paid = ("confirmed", "completed", "completed", "0.0000", "True", "None", "1")
+    assert await in_every_order(shop, events, list(itertools.permutations(events))) == {paid}
+
+
+# Callback and webhooks at once
+
+
+async def at_once(shop: Shop, bookings: Sequence[Unpaid], settle: SettlePayment) -> int:
+    """How many payments were told more than once, where their callback and two webhooks are settled at one moment."""
+    for unpaid in bookings:
+        told = story(shop.razorpay, unpaid, EVENTS[3:5])
+        reports = [
+            shop.parts.money.gateways.named("razorpay")
+            .read_webhook(each.body, {"x-razorpay-signature": each.headers["X-Razorpay-Signature"]})
+            .report
+            for each in told.values()
+        ]
+        await asyncio.gather(*(settle("razorpay", report) for report in [*reports, *reports]))  # type: ignore[arg-type]
+    return sum(int(outcome[-1]) != 1 for outcome in await outcomes(shop, bookings))
+
+
+class Unlocked(UnitsOfWork):
+    """Reads without locking what it reads."""
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[UnitOfWork]:
+        async with super().__call__() as work:
+            session: Any = work._session  # type: ignore[attr-defined]
+            execute, scalar = session.execute, session.scalar
+
+            async def unlocked_execute(statement: Any, *values: Any) -> Any:
+                if isinstance(statement, TextClause):
+                    statement = text(statement.text.replace("FOR UPDATE", ""))
+                return await execute(statement, *values)
+
+            async def unlocked_scalar(statement: Any) -> Any:
+                statement._for_update_arg = None
+                return await scalar(statement)
+
+            session.execute, session.scalar = unlocked_execute, unlocked_scalar
+            yield work
+
+
+async def test_callback_and_webhooks_at_once_have_one_effect(shop: Shop) -> None:
+    assert await at_once(shop, await unpaid_bookings(shop, 20), shop.parts.money.settle_payment) == 0
+
+
+async def test_without_the_locks_they_have_more(shop: Shop) -> None:
+    parts = shop.parts
+    open_work = Unlocked(parts.database, owed_to(ALWAYS_SERVED), SystemClock(), lambda: None)
+    naive = replace(parts.money.settle_payment, open_work=open_work)
+    assert await at_once(shop, await unpaid_bookings(shop, 20), naive) > 0
+
+
+async def test_callback_webhooks_and_worker_at_once_over_http(shop: Shop) -> None:
+    for _ in range(5):
+        booked, order = await shop.a_booking()
+        payment = shop.razorpay.pays(order["id"])
+        webhooks, shop.razorpay.webhooks = shop.razorpay.webhooks, []
+        answers = await asyncio.gather(
+            *(shop.post("/payment/success", shop.razorpay.callback(payment)) for _ in range(4)),
+            *(webhook.send(shop.api) for webhook in webhooks),
+            shop.works(),
+        )
+        assert {answer.status_code for answer in answers if answer is not None} == {200}
+        await shop.works()
+        assert await shop.state(booked) == PAID
+        assert await shop.told(booked) == 1
+    assert await shop.differences() == []
