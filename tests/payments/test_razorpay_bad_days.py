@@ -1,0 +1,271 @@
+"""Razorpay away, slow, overrun or cut off in the middle of an answer: nothing is made, paid or given back twice, and
+nothing is lost."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from application.ports.payments import GatewayRefused, PaymentRequest, RefundRequest
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.money import Money
+from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus, Report
+from domain.refunds import RefundId
+from domain.users import UserId
+from infrastructure.payments.razorpay import RazorpayGateway
+from infrastructure.settings import Settings
+from tests.payments.razorpay_shop import Shop, open_shop
+from tests.payments.test_razorpay_way import FAILED, PAID, PENDING, REFUNDED
+from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, Kind, fake_razorpay
+
+PRICE = Money(Decimal(30), "INR")
+ALL_KINDS: tuple[Kind, ...] = ("500", "429", "hang", "reset", "lost answer")
+
+
+@pytest.fixture
+async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
+    async with open_shop(make_settings, database) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def razorpay() -> AsyncIterator[FakeRazorpay]:
+    async with fake_razorpay() as razorpay:
+        yield razorpay
+
+
+def impatient(razorpay: FakeRazorpay) -> Any:
+    """Waits a fifth of a second, so that hanging is not waited for."""
+    url = razorpay.receiver.url
+    gateway: Any = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, seconds=0.2)
+    gateway.aclose = gateway.close
+    return aclosing(gateway)
+
+
+def a_request() -> PaymentRequest:
+    return PaymentRequest(
+        payment_id=PaymentId(uuid4()),
+        booking_id=BookingId(1),
+        reference="BK2026000001",
+        event_id=EventId(2),
+        user_id=UserId(3),
+        user_name="Ada Lovelace",
+        user_email="ada@example.com",
+        facilitator_id=UserId(4),
+        price=PRICE,
+        title="Morning Yoga",
+        until=datetime.now(UTC) + timedelta(minutes=30),
+    )
+
+
+def payment_of(request: PaymentRequest, order_id: str, gateway_id: str | None = None) -> Payment:
+    nothing = Money(Decimal(0), "INR")
+    status = PaymentStatus.COMPLETED if gateway_id else PaymentStatus.PENDING
+    return Payment(
+        request.payment_id, request.booking_id, "razorpay", request.price, status, order_id, gateway_id, nothing
+    )
+
+
+# The adapter alone
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+@pytest.mark.parametrize("call", ["GET /v1/orders", "POST /v1/orders", "POST /v1/payment_links"])
+async def test_a_checkout_that_was_broken_off_is_made_once(razorpay: FakeRazorpay, kind: Kind, call: str) -> None:
+    request = a_request()
+    async with impatient(razorpay) as gateway:
+        razorpay.trouble(kind, call, times=1)
+        with pytest.raises(GatewayUnavailable):
+            await gateway.open_checkout(request)
+        first = await gateway.open_checkout(request)
+        assert await gateway.open_checkout(request) == first
+    [order], [link] = razorpay.orders.values(), razorpay.links.values()
+    assert (first.order_id, first.url) == (order["id"], link["short_url"])
+    assert link["notes"]["order_id"] == order["id"]
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+async def test_a_refund_that_was_broken_off_is_made_once_however_often_it_is_tried(
+    razorpay: FakeRazorpay, kind: Kind
+) -> None:
+    request = a_request()
+    async with impatient(razorpay) as gateway:
+        checkout = await gateway.open_checkout(request)
+        paid = razorpay.pays(checkout.order_id)
+        back = RefundRequest(RefundId(uuid4()), payment_of(request, checkout.order_id, paid["id"]), PRICE)
+        razorpay.trouble(kind, "POST /v1/payments/.*", times=10)
+        for _ in range(10):
+            with pytest.raises(GatewayUnavailable):
+                await gateway.refund(back)
+        answer = await gateway.refund(back)
+    [refund] = razorpay.refunds.values()
+    assert answer.gateway_refund_id == refund["id"]
+    assert razorpay.kept() == 0
+
+
+async def test_more_than_was_paid_is_not_given_back(razorpay: FakeRazorpay) -> None:
+    request = a_request()
+    async with impatient(razorpay) as gateway:
+        checkout = await gateway.open_checkout(request)
+        payment = payment_of(request, checkout.order_id, razorpay.pays(checkout.order_id)["id"])
+        await gateway.refund(RefundRequest(RefundId(uuid4()), payment, PRICE))
+        with pytest.raises(GatewayRefused, match="greater than the refund payment amount"):
+            await gateway.refund(RefundRequest(RefundId(uuid4()), payment, PRICE))
+        with pytest.raises(GatewayRefused):
+            await gateway.refund(RefundRequest(RefundId(uuid4()), replace(payment, gateway_id=None), PRICE))
+    assert razorpay.kept() == 0
+
+
+async def test_the_books_are_read_from_all_tries_at_the_order_and_behind_the_link(razorpay: FakeRazorpay) -> None:
+    request = a_request()
+    async with impatient(razorpay) as gateway:
+        checkout = await gateway.open_checkout(request)
+        payment = payment_of(request, checkout.order_id)
+        assert (await gateway.look_up(payment)).report.report is Report.OPEN
+        razorpay.fails(checkout.order_id)
+        assert (await gateway.look_up(payment)).report.report is Report.FAILED
+        waiting = razorpay.pays(checkout.order_id, captures=False)
+        assert (await gateway.look_up(payment)).report.report is Report.OPEN, "authorized is not captured"
+        waiting["status"] = "failed"
+        paid = razorpay.pays_link(checkout.url)
+        razorpay.gives_back(paid, 1_000)
+        entry = await gateway.look_up(payment)
+    assert entry.report.differs_from(payment) is None
+    assert (entry.report.report, entry.report.gateway_id) == (Report.RECEIVED, paid["id"])
+    assert (entry.received, entry.refunded) == (PRICE, Money(Decimal(10), "INR"))
+
+
+async def test_closing_what_was_paid_or_is_closed_already_does_nothing(razorpay: FakeRazorpay) -> None:
+    async with impatient(razorpay) as gateway:
+        for pays in (False, True):
+            checkout = await gateway.open_checkout(request := a_request())
+            if pays:
+                razorpay.pays_link(checkout.url)
+            for _ in range(2):
+                await gateway.expire_checkout(payment_of(request, checkout.order_id))
+        await gateway.expire_checkout(payment_of(a_request(), "order_that_never_was"))
+    assert [link["status"] for link in razorpay.links.values()] == ["cancelled", "paid"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b" " * 999_999,
+        b"no HTTP at all\r\n\r\n",
+    ],
+    ids=["html", "another shape", "redirect", "much too long", "no HTTP"],
+)
+async def test_an_answer_that_is_none_counts_as_away(razorpay: FakeRazorpay, answer: bytes) -> None:
+    razorpay.receiver.always(answer)
+    async with impatient(razorpay) as gateway:
+        with pytest.raises(GatewayUnavailable):
+            await gateway.open_checkout(a_request())
+
+
+async def test_a_refusal_says_why_and_shows_no_key(razorpay: FakeRazorpay) -> None:
+    wrong = RazorpayGateway(KEY_ID, "a wrong secret", WEBHOOK_SECRET, base_url=razorpay.receiver.url)
+    with pytest.raises(GatewayRefused, match=r"^Razorpay refused \(401\): Authentication failed$"):
+        await wrong.open_checkout(a_request())
+    await wrong.close()
+
+
+# The house
+
+
+async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(shop: Shop) -> None:
+    shop.razorpay.trouble("500")
+    person = await shop.person()
+    booked = await shop.books(person, await shop.event())
+    assert booked["payment_url"] is None
+    assert await shop.state(booked) == PENDING
+    shop.razorpay.troubles.clear()
+    answer = await shop.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
+    [link] = shop.razorpay.links.values()
+    assert answer.json() == {"payment_url": link["short_url"]}
+    shop.razorpay.pays_link(link["short_url"])
+    await shop.hears_everything()
+    assert await shop.state(booked) == PAID
+
+
+@pytest.mark.parametrize("call", ["POST /v1/orders", "POST /v1/payment_links"])
+async def test_no_orphan_is_left_when_the_answer_was_lost(shop: Shop, call: str) -> None:
+    shop.razorpay.trouble("lost answer", call, times=1)
+    booked = await shop.books(await shop.person(), await shop.event())
+    assert booked["payment_url"] is None
+    await shop.time_passes()
+    assert await shop.parts.money.reconcile() == 1
+    [order], [link] = shop.razorpay.orders.values(), shop.razorpay.links.values()
+    row = await shop.database.fetchrow("SELECT gateway_reference, checkout_url FROM payments")
+    assert row is not None
+    assert tuple(row) == (order["id"], link["short_url"])
+
+
+async def test_with_all_webhooks_lost_everything_is_settled(shop: Shop) -> None:
+    by_order, by_link, failed, untouched = [await shop.a_booking() for _ in range(4)]
+    shop.razorpay.pays(by_order[1]["id"])
+    shop.razorpay.pays_link(by_link[0]["payment_url"])
+    shop.razorpay.fails(failed[1]["id"])
+    shop.razorpay.webhooks.clear()
+    await shop.time_passes()
+    shop.razorpay.trouble("500", times=1)
+    for _ in range(2):
+        assert await shop.parts.money.reconcile() > 0
+        await shop.time_passes()
+    assert await shop.state(by_order[0]) == await shop.state(by_link[0]) == PAID
+    assert await shop.state(failed[0]) == FAILED
+    assert await shop.state(untouched[0]) == PENDING
+    assert await shop.kept() == shop.razorpay.kept() == 6_000
+    assert await shop.differences() == []
+
+
+async def test_paid_while_the_hold_ended_and_no_webhook_came(shop: Shop) -> None:
+    booked, _ = await shop.a_booking()
+    shop.razorpay.pays_link(booked["payment_url"])
+    shop.razorpay.webhooks.clear()
+    await shop.database.execute("UPDATE bookings SET hold_until = now()")
+    await shop.parts.money.expire_holds()
+    await shop.works()
+    assert await shop.state(booked) == PAID, "closing the link found the money"
+    assert await shop.told(booked) == 1
+
+
+async def test_a_refund_is_delayed_by_a_gateway_that_is_away_and_never_paid_twice(shop: Shop) -> None:
+    person = await shop.person()
+    booked = await shop.books(person, await shop.event())
+    shop.razorpay.pays_link(booked["payment_url"])
+    await shop.hears_everything()
+    await shop.post(f"/bookings/{booked['booking']['id']}/cancel", by=person)
+    for kind in ("500", "lost answer", "reset"):
+        shop.razorpay.trouble(kind, "POST /v1/payments/.*", times=1)
+        await shop.works()
+        await shop.time_passes()
+    # The webhook overtakes the answer that never came.
+    await shop.hears_everything()
+    await shop.works()
+    assert len(shop.razorpay.refunds) == 1
+    rows = await shop.database.fetch("SELECT status, gateway_refund_id FROM refunds")
+    assert [tuple(row) for row in rows] == [("processed", next(iter(shop.razorpay.refunds)))]
+    assert await shop.state(booked) == REFUNDED
+    assert await shop.told(booked, "booking_refunded") == 1
+    assert await shop.kept() == shop.razorpay.kept() == 0
+
+
+async def test_the_callbacks_say_so_where_razorpay_is_not_configured(api: httpx.AsyncClient) -> None:
+    success = {"razorpay_payment_id": "pay_1", "razorpay_order_id": "order_1", "razorpay_signature": "x"}
+    answer = await api.post("/payment/success", json=success)
+    assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")
+    answer = await api.post("/payment/razorpay/webhook", json={"event": "order.paid"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")
+    answer = await api.post("/payment/failure", json={"razorpay_order_id": "order_1"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "payment_not_found")
