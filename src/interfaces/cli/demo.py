@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 @click.command()
 def demo() -> None:
-    """Register two people, book the last place of an event, and follow the booking to the CRM and into the mail."""
+    """Register two people, book and pay the last place of an event, and follow both to the CRM and into the mail."""
     environ = command_environ()
     try:
         with httpx.Client(base_url=environ.get("PUBLIC_URL", "http://127.0.0.1:5000"), timeout=10) as api:
@@ -60,7 +60,8 @@ class _Story:
         yield f"Ada ({ada['email']}) and Bela ({bela['email']}) register and log in."
 
         before = time.perf_counter()
-        booking = self._post("/bookings", ada, {"event_id": event["id"], "notes": "First time, be gentle"})["booking"]
+        answer = self._post("/bookings", ada, {"event_id": event["id"], "notes": "First time, be gentle"})
+        booking = answer["booking"]
         booked_at = datetime.now(UTC)
         took = (time.perf_counter() - before) * 1000
         yield f"Ada books it: {booking['booking_reference']}, {booking['status']}, answered in {took:.0f} ms."
@@ -70,10 +71,16 @@ class _Story:
         yield ""
         yield from self._at_the_crm(booking, booked_at)
         yield ""
-        yield from self._in_the_mail({"Ada": ada["email"], "Mira": mira["email"]})
+        about_ada = "You are booked"
+        if answer["payment_url"] and "/sandbox/" in answer["payment_url"]:
+            yield from self._pays(booking, event, answer["payment_url"])
+            yield ""
+            about_ada = "Receipt"
+        yield from self._in_the_mail(("Ada", ada["email"], about_ada), ("Mira", mira["email"], "New booking"))
 
     def _at_the_crm(self, booking: dict[str, Any], booked_at: datetime) -> Iterator[str]:
-        notification = _wait("the CRM has not heard of the booking", lambda: self._notification(booking["id"]))
+        heard = partial(self._notification, booking["id"], "booking_created")
+        notification = _wait("the CRM has not heard of the booking", heard)
         received_at = datetime.fromisoformat(notification["received_at"])
         late = max(0.0, (received_at - booked_at).total_seconds() * 1000)
         yield (
@@ -82,12 +89,26 @@ class _Story:
         )
         yield f"It arrived at {received_at:%H:%M:%S.%f}"[:-3] + f" UTC, {late:.0f} ms after Ada had her answer."
 
-    def _in_the_mail(self, addresses: dict[str, str]) -> Iterator[str]:
+    def _pays(self, booking: dict[str, Any], event: dict[str, Any], payment_url: str) -> Iterator[str]:
+        """By the button of the sandbox's page, as a browser presses it."""
+        paid = self._api.post(f"{payment_url}/paid")
+        if paid.is_error:
+            raise Problem(f"{payment_url} answered {paid.status_code}")
+        paid_at = datetime.now(UTC)
+        yield f"Ada pays {event['price']:.2f} {event['currency']} at {payment_url}"
+        heard = partial(self._notification, booking["id"], "payment_completed")
+        notification = _wait("the CRM has not heard of the payment", heard)
+        received_at = datetime.fromisoformat(notification["received_at"])
+        late = max(0.0, (received_at - paid_at).total_seconds() * 1000)
+        yield f"The gateway's signed word reached the CRM as notification {notification['id']}, {late:.0f} ms later."
+
+    def _in_the_mail(self, *awaited: tuple[str, str, str]) -> Iterator[str]:
+        """A name, an address, and how the subject begins, of each."""
         if self._smtp_url:
-            yield f"Two mails went out by SMTP: to {' and to '.join(addresses.values())}."
+            yield f"Mails went out by SMTP: to {' and to '.join(address for _, address, _ in awaited)}."
             return
-        for name, address in addresses.items():
-            path, message = _wait(f"no mail for {name} in {self._mail}", partial(self._letter, address))
+        for name, address, subject in awaited:
+            path, message = _wait(f"no mail for {name} in {self._mail}", partial(self._letter, address, subject))
             parts = [part.get_filename() for part in message.walk() if part.get_filename()]
             enclosed = f", with {' and '.join(str(part) for part in parts)}" if parts else ""
             yield f"{name} has a mail, “{message['Subject']}”{enclosed}:"
@@ -130,7 +151,7 @@ class _Story:
         body: dict[str, Any] = response.json()
         return body
 
-    def _notification(self, booking_id: int) -> dict[str, Any] | None:
+    def _notification(self, booking_id: int, action: str) -> dict[str, Any] | None:
         response = httpx.get(
             f"{self._crm_url}/notifications",
             params={"booking_id": booking_id},
@@ -140,12 +161,12 @@ class _Story:
             raise Problem(f"the CRM answered {response.status_code} to /notifications: check CRM_BEARER_TOKEN")
         body = response.json()
         found: list[dict[str, Any]] = body if isinstance(body, list) else body["notifications"]
-        return found[0] if found else None
+        return next((each for each in found if each["action"] == action), None)
 
-    def _letter(self, address: str) -> tuple[Path, EmailMessage] | None:
-        for path in sorted(self._mail.glob("*.eml"), reverse=True):
+    def _letter(self, address: str, subject: str) -> tuple[Path, EmailMessage] | None:
+        for path in self._mail.glob("*.eml"):
             message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            if address in re.split(r"[\s,<>]+", str(message["To"])):
+            if address in re.split(r"[\s,<>]+", str(message["To"])) and message["Subject"].startswith(subject):
                 return path, message
         return None
 
