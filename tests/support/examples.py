@@ -5,8 +5,11 @@ UUIDs, tokens, what Google login makes up) is replaced by values that look the s
 """
 
 import asyncio
+import hashlib
+import hmac
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,11 +26,13 @@ from interfaces.http.documentation import document as documentation
 from interfaces.http.documentation.operations import operations
 from tests.support.google import FakeGoogle, fake_google, query_of
 from tests.support.http import serving
+from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 from tests.support.servers import running_postgres, running_redis, temporary_directory
 from tests.support.settings import settings_for
 
 FILE = Path(documentation.__code__.co_filename).with_name("examples.json")
 PASSWORD = "password123"
+STRIPE = {"stripe_secret_key": "sk_test_examples", "stripe_webhook_secret": "whsec_examples"}
 DAY = datetime(2026, 1, 12, tzinfo=UTC)
 """The day on which the story plays, as the examples tell it."""
 NOW = DAY.replace(hour=8, minute=30)
@@ -36,6 +41,7 @@ A_WHILE = timedelta(minutes=15)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|\+00:00)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(r"ey[\w-]+\.[\w-]+\.[\w-]+")
+_REFUND = re.compile(r"rfnd_[0-9a-f]{32}")
 _REFERENCE = re.compile(r"BK\d{4}")
 _GOOGLE = {
     "client_id": "1234567890.apps.googleusercontent.com",
@@ -77,6 +83,7 @@ class Neat:
             return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
         if _TOKEN.fullmatch(text):
             return f"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{name}.signature"
+        text = _REFUND.sub("rfnd_00000000000001", text)
         return _REFERENCE.sub(f"BK{DAY.year}", text)
 
     def _instant(self, moment: datetime) -> datetime:
@@ -107,6 +114,13 @@ class Recorder:
         assert response.status_code < 400 or operation == "getHealth", f"{operation}: {response.text}"
         return response.json() if response.status_code != 302 else response.headers["location"]
 
+    async def signed(self, operation: str, body: bytes, headers: dict[str, str]) -> None:
+        """A gateway's webhook: the signature is over the bytes."""
+        method, path = self.routes[operation]
+        response = await self.client.request(method, path, content=body, headers=headers)
+        self._keep(operation, None, {}, response)
+        assert response.status_code < 400, f"{operation}: {response.text}"
+
     def _keep(self, operation: str, body: Any, parameters: dict[str, Any], response: httpx.Response) -> None:
         example = self.examples.setdefault(operation, {"answers": {}})
         if parameters and "parameters" not in example:
@@ -124,8 +138,8 @@ class Recorder:
 
 async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any]:
     """What `examples.json` must hold: by operation id. The database is empty and migrated."""
-    async with fake_google() as google:
-        settings = settings_for(database_url, redis_url, data, **google.settings)
+    async with fake_google() as google, fake_razorpay() as razorpay:
+        settings = settings_for(database_url, redis_url, data, **google.settings, **razorpay.settings, **STRIPE)
         routes = {
             operation.id: (operation.method.upper(), operation.path)
             for operation in operations(create_litestar(container.build(settings)))
@@ -135,7 +149,7 @@ async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any
             httpx.AsyncClient(base_url=address) as client,
         ):
             recorder = Recorder(client, routes)
-            await _story(recorder, google, settings.backend_service_token, database_url)
+            await _story(recorder, google, razorpay, settings.backend_service_token, database_url)
     broken = settings_for("postgresql://nobody@127.0.0.1:1/none", redis_url, data)
     async with serving(create_app(broken)) as address, httpx.AsyncClient(base_url=address) as client:
         recorder.client = client
@@ -143,7 +157,9 @@ async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any
     return dict(sorted(recorder.examples.items()))
 
 
-async def _story(call: Recorder, google: FakeGoogle, service_token: str, database_url: str) -> None:
+async def _story(
+    call: Recorder, google: FakeGoogle, razorpay: FakeRazorpay, service_token: str, database_url: str
+) -> None:
     await call("getRoot")
     await call("getHealth")
     ada, john = await _accounts(call)
@@ -153,6 +169,7 @@ async def _story(call: Recorder, google: FakeGoogle, service_token: str, databas
     await call(
         "recordOfflinePayment", service_token, {"booking_id": booking["id"], "user_id": 1, "event_id": yoga["id"]}
     )
+    await _payments(call, ada, john, razorpay)
     await _contract_a(call, yoga)
     await _contract_c(call, ada, john, yoga)
     await _facilitator(call, john, yoga)
@@ -213,6 +230,36 @@ async def _reviews(call: Recorder, ada: str, john: str, database_url: str) -> No
     await call("createReview", ada, {"rating": 5, "comment": "I came back to myself"}, event_id=event_id)
     await call("listReviews", event_id=event_id, limit=20)
     await call("filterEvents", type="yoga", rating=4.5)
+
+
+async def _payments(call: Recorder, ada: str, john: str, razorpay: FakeRazorpay) -> None:
+    async def booked(in_days: int) -> dict[str, Any]:
+        event = (await call("createEvent", john, _event(call, in_days, price=1250)))["event"]
+        booking: dict[str, Any] = (await call("createBooking", ada, {"event_id": event["id"]}))["booking"]
+        return booking
+
+    booking_id = (await booked(14))["id"]
+    await call("payBooking", ada, booking_id=booking_id)
+    order_id = list(razorpay.orders)[-1]
+    razorpay.fails(order_id)
+    failure = {"error_code": "BAD_REQUEST_ERROR", "error_description": "Payment processing failed"}
+    await call("reportFailedPayment", body={"razorpay_order_id": order_id} | failure)
+    await call("confirmPayment", body=razorpay.callback(razorpay.pays(order_id)))
+    [captured] = razorpay.told("payment.captured")
+    await call.signed("razorpayWebhook", captured.body, captured.headers)
+    await call("showCancellation", ada, booking_id=booking_id)
+    await call("recordPaymentOnTheSpot", john, booking_id=(await booked(15))["id"])
+    body = json.dumps({"id": "evt_1", "object": "event", "type": "customer.created", "data": {"object": {}}}).encode()
+    await call.signed(
+        "stripeWebhook", body, {"Content-Type": "application/json", "Stripe-Signature": _stripe_signature(body)}
+    )
+
+
+def _stripe_signature(body: bytes) -> str:
+    """Over the seconds and the body: https://docs.stripe.com/webhooks#verify-manually."""
+    signed_at = int(time.time())
+    signed = hmac.new(STRIPE["stripe_webhook_secret"].encode(), b"%d." % signed_at + body, hashlib.sha256)
+    return f"t={signed_at},v1={signed.hexdigest()}"
 
 
 async def _contract_a(call: Recorder, yoga: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from interfaces.http.actor import public
 from interfaces.http.core.payments import Received
 from interfaces.http.injection import Given
 
-TAGS = ["Payments"]
+TAGS = ["Contract D: payments"]
 
 _SENTENCES = {
     "paid": "Thank you. As soon as the payment has reached us, a confirmation comes by mail.",
@@ -30,7 +30,7 @@ async def stripe_webhook(request: Request[Any, Any, Any], take_gateway_event: Gi
 @get(
     "/payment/stripe/back/{outcome:str}",
     operation_id="comeBackFromStripe",
-    tags=TAGS,
+    include_in_schema=False,
     opt=public,
     media_type=MediaType.HTML,
 )

@@ -16,6 +16,7 @@ from application.accounts import (
     UpdateProfile,
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.callbacks import ConfirmPayment, HearOfFailure
 from application.events import (
     CancelEvent,
     CreateEvent,
@@ -25,7 +26,10 @@ from application.events import (
     UpdateEvent,
 )
 from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
-from application.payments import RecordOfflinePayment
+from application.holds import AskForPayment
+from application.payments import RecordOfflinePayment, TakeGatewayEvent
+from application.ports.payments import GatewayRefused
+from application.refunds import ShowCancellation
 from application.reviews import ListReviews, WriteReview
 from domain.bookings import (
     BookingAlreadyCancelled,
@@ -56,6 +60,7 @@ from domain.identities import (
     SignInDenied,
     SignInRefused,
 )
+from domain.payments import GatewayUnavailable, InvalidSignature, NothingToPay, PaymentDiffers, PaymentNotFound
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound
 from interfaces.http.actor import event_creators, facilitators, profiled_facilitators, signed_in
@@ -141,7 +146,12 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowBooking: (BookingNotFound, NotYourBooking),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
     ListReviews: (EventNotFound,),
-    RecordOfflinePayment: (BookingNotFound, BookingIsCancelled),
+    RecordOfflinePayment: (BookingNotFound, NotYourEvent, BookingIsCancelled),
+    AskForPayment: (NothingToPay, NotYourBooking, GatewayRefused, GatewayUnavailable),
+    ShowCancellation: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
+    TakeGatewayEvent: (InvalidSignature, GatewayUnavailable),
+    ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentDiffers, GatewayRefused, GatewayUnavailable),
+    HearOfFailure: (PaymentNotFound,),
 }
 
 OF_PATH_IDS: Mapping[str, type[NotFound]] = {
