@@ -1,6 +1,7 @@
 """Razorpay away, slow, overrun or cut off in the middle of an answer: nothing is made, paid or given back twice, and
 nothing is lost."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -25,6 +26,7 @@ from infrastructure.settings import Settings
 from tests.payments.razorpay_shop import Shop, open_shop
 from tests.payments.test_razorpay_way import FAILED, PAID, PENDING, REFUNDED
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, Kind, fake_razorpay
+from tests.support.receivers import Request
 
 PRICE = Money(Decimal(30), "INR")
 ALL_KINDS: tuple[Kind, ...] = ("500", "429", "hang", "reset", "lost answer")
@@ -160,7 +162,7 @@ async def test_closing_what_was_paid_or_is_closed_already_does_nothing(razorpay:
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
-        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b" " * 999_999,
         b"no HTTP at all\r\n\r\n",
     ],
@@ -170,6 +172,21 @@ async def test_an_answer_that_is_none_counts_as_away(razorpay: FakeRazorpay, ans
     razorpay.receiver.always(answer)
     async with impatient(razorpay) as gateway:
         with pytest.raises(GatewayUnavailable):
+            await gateway.open_checkout(a_request())
+    assert len(razorpay.receiver.requests) == 1, "nobody was followed elsewhere"
+
+
+async def test_an_answer_that_drips_is_not_waited_for(razorpay: FakeRazorpay) -> None:
+    async def drip(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    razorpay.receiver.behave = drip
+    async with impatient(razorpay) as gateway, asyncio.timeout(20):
+        with pytest.raises(GatewayUnavailable, match=r"within 0\.2 s"):
             await gateway.open_checkout(a_request())
 
 
