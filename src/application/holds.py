@@ -109,7 +109,8 @@ class Reconcile:
 
     - Each time a payment is asked about, the next waits longer, up to an hour, for as long as gateways can still
       authorise (three days).
-    - A checkout whose making was never confirmed to us is asked for again with the same idempotency key.
+    - A checkout whose making was never confirmed to us is asked for again with the same idempotency key: it may be
+      there, and where nobody is to pay any more it is closed.
     - A gateway that is away is asked again in the next round; the other payments do not wait for it.
     """
 
@@ -117,6 +118,7 @@ class Reconcile:
     payments: PaymentReader
     gateways: Gateways
     ask_for_payment: AskForPayment
+    abandon_checkout: AbandonCheckout
     settle_payment: SettlePayment
 
     async def __call__(self) -> int:
@@ -131,10 +133,9 @@ class Reconcile:
         async with self.open_work() as work:
             payment = await work.payments.get(payment_id)
         if payment.order_id is None:
-            found = await self.payments.open_request(payment.booking_id)
-            if found is not None:
-                request, gateway, _ = found
-                await self.ask_for_payment(request, gateway)
+            await self.ask_for_payment(*await self.payments.request_of(payment_id))
+            if await self.payments.open_request(payment.booking_id) is None:
+                await self.abandon_checkout(payment_id)
             return
         entry = await self.gateways.named(payment.gateway).look_up(payment)
         await self.settle_payment(payment.gateway, entry.report)

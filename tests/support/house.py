@@ -305,9 +305,10 @@ def _worker(
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     ask_for_payment = AskForPayment(gateways, reader, PostgresPlaces(database, gateway="till"))
+    abandon_checkout = AbandonCheckout(open_work, gateways, settle_payment)
     errands = PaymentErrands(
         refunds,
-        AbandonCheckout(open_work, gateways, settle_payment),
+        abandon_checkout,
         ApplyGatewayEvent(open_work, settle_payment, refunds, clock),
     )
     return Worker(
@@ -320,6 +321,6 @@ def _worker(
         take_gateway_event=TakeGatewayEvent(gateways, open_work, wake_ups, clock),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
-        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, settle_payment),
+        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, abandon_checkout, settle_payment),
         deliver_due=DeliverDue(PostgresDueMessages(database), {Destination.PAYMENTS: errands}, SCHEDULE, at_once=4),
     )

@@ -109,6 +109,10 @@ class PaymentReader(Protocol):
         """Payments that are open for longer and due to be asked about; no other worker gets them for now."""
         ...
 
+    async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
+        """What was asked for, and at which gateway, whatever became of it. Raises `PaymentNotFound`."""
+        ...
+
     async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str, str | None] | None:
         """What is asked for a live, unpaid booking, at which gateway, and where it is paid, if that is known."""
         ...

@@ -85,6 +85,7 @@ def build_money(
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     ask_for_payment = AskForPayment(gateways, reader, places)
+    abandon_checkout = AbandonCheckout(open_work, gateways, settle_payment)
     take_gateway_event = TakeGatewayEvent(gateways, open_work, wake_ups, clock)
     return Money(
         gateways=gateways,
@@ -100,11 +101,11 @@ def build_money(
         show_cancellation=ShowCancellation(open_work, clock),
         errands=PaymentErrands(
             refunds,
-            AbandonCheckout(open_work, gateways, settle_payment),
+            abandon_checkout,
             ApplyGatewayEvent(open_work, settle_payment, refunds, clock),
         ),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
-        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, settle_payment),
+        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, abandon_checkout, settle_payment),
     )
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import asyncpg
+
 from application.ports.payments import PaymentRequest
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import PaymentId
+from domain.payments import PaymentId, PaymentNotFound
 from domain.users import UserId
 from infrastructure.database.engine import Database
 
@@ -32,11 +34,15 @@ UPDATE payments SET looked_up_at = now(), look_ups = look_ups + 1 FROM due WHERE
 RETURNING payments.id
 """
 
-_OPEN_REQUEST = """
-SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency, b.id AS booking_id, b.reference, b.hold_until,
-       e.id AS event_id, e.title, e.facilitator_id, u.id AS user_id, u.name AS user_name, u.email AS user_email
+_REQUEST = """
+SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency,
+       b.id AS booking_id, b.reference, b.hold_until, e.id AS event_id, e.title, e.facilitator_id,
+       u.id AS user_id, u.name AS user_name, u.email AS user_email
 FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
      JOIN users u ON u.id = b.user_id
+"""
+
+_OPEN_REQUEST = f"""{_REQUEST}
 WHERE b.id = $1 AND b.status = 'confirmed' AND b.payment_status IN ('pending', 'failed')
   AND p.status IN ('pending', 'failed')
 ORDER BY p.id DESC LIMIT 1
@@ -59,19 +65,27 @@ class PostgresPaymentReader:
     async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str, str | None] | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_OPEN_REQUEST, booking_id)
+        return (_request(row), row["gateway"], row["checkout_url"]) if row else None
+
+    async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"{_REQUEST} WHERE p.id = $1", payment_id)
         if row is None:
-            return None
-        request = PaymentRequest(
-            payment_id=PaymentId(row["payment_id"]),
-            booking_id=BookingId(row["booking_id"]),
-            reference=row["reference"],
-            event_id=EventId(row["event_id"]),
-            user_id=UserId(row["user_id"]),
-            user_name=row["user_name"],
-            user_email=row["user_email"],
-            facilitator_id=UserId(row["facilitator_id"]),
-            price=Money(row["amount"], row["currency"]),
-            title=row["title"],
-            until=row["hold_until"],
-        )
-        return request, row["gateway"], row["checkout_url"]
+            raise PaymentNotFound
+        return _request(row), row["gateway"]
+
+
+def _request(row: asyncpg.Record) -> PaymentRequest:
+    return PaymentRequest(
+        payment_id=PaymentId(row["payment_id"]),
+        booking_id=BookingId(row["booking_id"]),
+        reference=row["reference"],
+        event_id=EventId(row["event_id"]),
+        user_id=UserId(row["user_id"]),
+        user_name=row["user_name"],
+        user_email=row["user_email"],
+        facilitator_id=UserId(row["facilitator_id"]),
+        price=Money(row["amount"], row["currency"]),
+        title=row["title"],
+        until=row["hold_until"],
+    )
