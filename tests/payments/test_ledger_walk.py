@@ -1,0 +1,172 @@
+"""A long random walk of everything that moves money, with a gateway that fails in many ways: in the end our books
+and the gateway's agree to the minor unit.
+
+`CONVENE_WALK_STEPS` makes it longer, `CONVENE_WALK_SEED` another one.
+"""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+
+from application.bookings import NewBooking
+from domain.errors import DomainError
+from domain.events import EventId
+from domain.users import User
+from tests.support.house import House, order_of
+from tests.support.till import Webhook
+
+STEPS = int(os.environ.get("CONVENE_WALK_STEPS", "700"))
+SEED = int(os.environ.get("CONVENE_WALK_SEED", "20261120"))
+PRICES = {"INR": "30.55", "JPY": "501", "KWD": "1.235"}
+
+
+@dataclass
+class Walk:
+    house: House
+    currency: str
+    luck: random.Random
+    people: list[User]
+    events: list[EventId] = field(default_factory=list)
+    bookings: list[tuple[User, NewBooking]] = field(default_factory=list)
+    webhooks: list[Webhook] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+
+    async def step(self) -> None:
+        step = self.luck.choice(STEPS_AND_WEIGHTS)
+        try:
+            await getattr(self, step)()
+            self.done[step] += 1
+        except DomainError as refused:
+            self.done[f"{step}: {refused.code}"] += 1
+
+    def a_booking(self) -> tuple[User, NewBooking]:
+        """Rather a young one."""
+        return self.bookings[-1 - min(int(self.luck.expovariate(0.15)), len(self.bookings) - 1)]
+
+    async def offer(self) -> None:
+        policy = self.luck.choice([((0, 100),), ((24, 50),), ((0, 33),)])
+        self.events.append(
+            await self.house.event(
+                capacity=self.luck.randrange(1, 4), price=PRICES[self.currency], currency=self.currency, policy=policy
+            )
+        )
+
+    async def book(self) -> None:
+        person = self.luck.choice(self.people)
+        gateway = self.luck.choice(["till"] * 9 + ["offline"])
+        new = await self.house.book(person, self.luck.choice(self.events[-4:]), gateway=gateway)
+        if gateway == "till":
+            self.bookings.append((person, new))
+
+    async def pay(self) -> None:
+        await self._decide("paid")
+
+    async def decline(self) -> None:
+        await self._decide("declined")
+
+    async def _decide(self, state: str) -> None:
+        _, new = self.a_booking()
+        if order_of(new) not in self.house.till.orders:
+            return  # its checkout was never made: nobody can pay there
+        webhook = self.house.till.pay(order_of(new), state)
+        if webhook is None or self.luck.random() < 0.15:
+            return  # lost
+        self.webhooks.append(webhook)
+        for _ in range(self.luck.choice([0, 1, 1, 1, 2])):  # late, in time, doubled
+            await self.house.take(webhook)
+
+    async def hear_again(self) -> None:
+        """A webhook that is late, or comes once more."""
+        if self.webhooks:
+            await self.house.take(self.luck.choice(self.webhooks))
+
+    async def ask_for_the_link(self) -> None:
+        person, new = self.a_booking()
+        await self.house.worker.ask_for_payment.for_booking(person, new.placed.id)
+
+    async def pay_on_the_spot(self) -> None:
+        await self.house.worker.record_offline_payment.by_facilitator(
+            self.house.facilitator, self.a_booking()[1].placed.id
+        )
+
+    async def cancel(self) -> None:
+        await self.house.cancel(*self.a_booking())
+
+    async def cancel_event(self) -> None:
+        await self.house.cancel_event(self.luck.choice(self.events[-6:]))
+        await self.offer()
+
+    async def expire(self) -> None:
+        await self.house.minutes_pass(self.luck.choice([5, 31]))
+        await asyncio.gather(*(worker.expire_holds() for worker in self.house.workers))
+
+    async def reconcile(self) -> None:
+        await asyncio.gather(*(worker.reconcile() for worker in self.house.workers))
+
+    async def work(self) -> None:
+        await asyncio.gather(*(worker.run() for worker in self.house.workers))
+
+    async def misbehave(self) -> None:
+        """The gateway is away, or loses its answers, or is well again."""
+        till = self.house.till
+        till.away = till.lose_answers = False
+        match self.luck.randrange(4):
+            case 0:
+                till.away = True
+            case 1:
+                till.lose_answers = True
+
+    async def ends(self) -> None:
+        """The gateway is well again, all is looked up and done."""
+        self.house.till.away = self.house.till.lose_answers = False
+        for _ in range(4):
+            await self.house.minutes_pass(90)
+            await self.expire()
+            await self.reconcile()
+            await self.house.until_dry()
+
+
+WEIGHTS = {
+    "offer": 2,
+    "book": 24,
+    "pay": 18,
+    "decline": 4,
+    "hear_again": 6,
+    "ask_for_the_link": 4,
+    "pay_on_the_spot": 2,
+    "cancel": 8,
+    "cancel_event": 3,
+    "expire": 5,
+    "reconcile": 4,
+    "work": 12,
+    "misbehave": 6,
+}
+STEPS_AND_WEIGHTS = [step for step, weight in WEIGHTS.items() for _ in range(weight)]
+
+
+@pytest.mark.parametrize("currency", PRICES)
+async def test_after_a_long_walk_our_books_and_the_gateways_agree(house: House, currency: str) -> None:
+    walk = Walk(house, currency, random.Random(f"{SEED} {currency}"), await house.people(12))
+    for _ in range(4):
+        await walk.offer()
+    while not walk.bookings:
+        await walk.book()
+
+    for _ in range(STEPS):
+        await walk.step()
+    await walk.ends()
+
+    assert await house.wrongs() == []
+    assert await house.differences() == []
+    assert {status for _, status in await house.errands()} == {"delivered"}
+    assert await house.records.fetchval("SELECT count(*) FROM refunds WHERE status <> 'processed'") == 0
+    orders = house.till.orders.values()
+    assert await house.books(currency) == sum(order.captured - order.refunded for order in orders)
+    assert all(order.refunded <= order.captured for order in orders)
+    assert all(walk.done[step] for step in WEIGHTS), walk.done
+    settled = await house.records.fetch("SELECT DISTINCT outcome FROM gateway_events WHERE outcome IS NOT NULL")
+    assert {row["outcome"] for row in settled} >= {"received", "failed", "old_news"}
