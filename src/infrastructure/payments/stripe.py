@@ -145,7 +145,8 @@ class StripeGateway:
         except (stripe.SignatureVerificationError, UnicodeDecodeError, TypeError):
             # A body that is no text, a signature outside ASCII.
             raise InvalidSignature from None
-        except (ValueError, RecursionError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
+            # No JSON, none that is an object.
             raise GatewayRefused(f"This is no webhook of Stripe: {type(error).__name__}") from None
         _refuse_from_the_future(signature)
         try:

@@ -1,0 +1,267 @@
+"""What comes in by Stripe's name, and what only looks like it."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from application.ports.payments import GatewayRefused
+from domain.payments import InvalidSignature
+from infrastructure.payments.stripe import StripeGateway
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.payments.stripe_shop import FAILED, PAID, PENDING, Shop, open_shop
+from tests.support.http import serving
+from tests.support.stripe_server import (
+    SECRET_KEY,
+    WEBHOOK_PATH,
+    WEBHOOK_SECRET,
+    Entity,
+    Webhook,
+    signature_of,
+    signed,
+)
+
+
+@pytest.fixture
+async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
+    async with open_shop(make_settings, database) as shop:
+        yield shop
+
+
+def ago(body: bytes, seconds: int) -> str:
+    return signed(body, at=int(time.time()) - seconds)
+
+
+FORGERIES: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
+    "no signature": lambda body: (body, ""),
+    "another secret": lambda body: (body, signed(body, secret="whsec_another")),
+    "the key": lambda body: (body, signed(body, secret=SECRET_KEY)),
+    "tampered": lambda body: (body.replace(b"3000", b"3001"), signed(body)),
+    "re-serialised": lambda body: (json.dumps(json.loads(body)).encode(), signed(body)),
+    "sorted": lambda body: (json.dumps(json.loads(body), sort_keys=True, indent=2).encode(), signed(body)),
+    "a space more": lambda body: (body + b" ", signed(body)),
+    "empty": lambda body: (b"", signed(body)),
+    "v0": lambda body: (body, signed(body).replace("v1=", "v0=")),
+    "upper case": lambda body: (body, f"t={int(time.time())},v1={signature_of(body).upper()}"),
+    "cut short": lambda body: (body, signed(body)[:-1]),
+    "without a time": lambda body: (body, f"v1={signature_of(body)}"),
+    "a time that is none": lambda body: (body, f"t=now,v1={signature_of(body)}"),
+    "another time": lambda body: (body, f"t={int(time.time()) - 1},v1={signature_of(body)}"),
+    "without equals signs": lambda body: (body, signature_of(body)),
+    "no ASCII": lambda body: (body, f"t={int(time.time())},v1={'é' * 64}"),
+    "301 seconds old": lambda body: (body, ago(body, 301)),
+    "301 seconds ahead": lambda body: (body, ago(body, -302)),
+    "the time said twice": lambda body: (body, f"{ago(body, -1000)},t={int(time.time())}"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+async def test_a_forged_webhook_is_refused(shop: Shop, forgery: Callable[[bytes], tuple[bytes, str]]) -> None:
+    booked, session = await shop.a_booking()
+    shop.stripe.pays(session)
+    [genuine] = shop.stripe.events("checkout.session.completed")
+    body, signature = forgery(genuine.body)
+    headers = {"Content-Type": b"application/json"} | ({"Stripe-Signature": signature.encode()} if signature else {})
+    answer = await shop.api.post(WEBHOOK_PATH, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
+    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 0
+    await shop.works()
+    assert await shop.state(booked) == PENDING
+    await shop.hears_everything()
+    assert await shop.state(booked) == PAID, "the genuine one is heard"
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        lambda body: ago(body, 290),
+        lambda body: ago(body, -299),
+        lambda body: f"{signed(body, secret='whsec_old')},v1={signature_of(body)}",
+        lambda body: f"{signed(body)},v0={'0' * 64}",
+    ],
+    ids=["290 seconds old", "299 seconds ahead", "two signatures, one of them valid", "beside one of the scheme v0"],
+)
+async def test_a_webhook_that_is_signed_by_the_rules_is_taken(shop: Shop, signature: Callable[[bytes], str]) -> None:
+    booked, session = await shop.a_booking()
+    shop.stripe.pays(session)
+    [webhook] = shop.stripe.events("checkout.session.completed")
+    answer = await webhook.send(shop.api, signature(webhook.body))
+    assert (answer.status_code, answer.json()) == (200, {"status": "received"})
+    await shop.works()
+    assert await shop.state(booked) == PAID
+
+
+async def test_the_tolerance_is_five_minutes_to_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read at one moment: over HTTP a second may pass."""
+    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", public_url="http://here")
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    body = b'{"id": "evt_1", "object": "event", "type": "payout.paid", "data": {"object": {}}}'
+
+    def is_taken(seconds_ahead: int) -> bool:
+        try:
+            event = gateway.read_webhook(body, {"stripe-signature": signed(body, at=now + seconds_ahead)})
+        except InvalidSignature:
+            return False
+        return (event.id, event.kind, event.report) == ("evt_1", "payout.paid", None)
+
+    assert [is_taken(seconds) for seconds in (-301, -300, -299, 0, 299, 300, 301)] == [False, *[True] * 5, False]
+    await gateway.close()
+
+
+async def test_a_body_that_is_no_text_cannot_have_been_signed() -> None:
+    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", public_url="http://here")
+    with pytest.raises(InvalidSignature):
+        gateway.read_webhook(b"\xff\xfe", {"stripe-signature": signed(b"\xff\xfe")})
+    await gateway.close()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"no JSON", b"{}", b'{"id": 1}', b"null", b'{"object": "v2.core.event"}'])
+async def test_what_is_signed_but_no_event_is_refused(shop: Shop, body: bytes) -> None:
+    answer = await Webhook("", body).send(shop.api)
+    assert answer.status_code == 400
+    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 0
+
+
+async def test_without_stripe_its_webhooks_wait(make_settings: Callable[..., Settings]) -> None:
+    async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as api:
+        answer = await Webhook("", b"{}").send(api)
+    assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")
+
+
+async def test_the_same_event_a_thousand_times_has_one_effect(shop: Shop) -> None:
+    booked, session = await shop.a_booking()
+    shop.stripe.pays(session)
+    [webhook] = shop.stripe.events("checkout.session.completed")
+    working = asyncio.create_task(_keeps_working(shop))
+    limits = httpx.Limits(max_connections=20, max_keepalive_connections=20)
+    async with httpx.AsyncClient(base_url=shop.api.base_url, limits=limits, timeout=120) as api:
+        answers = await asyncio.gather(*(webhook.send(api) for _ in range(1_000)))
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert {answer.status_code for answer in answers} == {200}
+    await shop.works()
+    assert await shop.state(booked) == PAID
+    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 1
+    assert await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 1
+    assert await shop.told(booked) == 1
+    assert await shop.kept() == shop.stripe.kept() == 3_000
+
+
+async def _keeps_working(shop: Shop) -> None:
+    while True:
+        await shop.works()
+        await asyncio.sleep(0.05)
+
+
+async def test_events_in_any_order_and_doubled_end_in_the_same_state(shop: Shop) -> None:
+    """Declined, completed, paid later; from the last to the first, each twice."""
+    booked, session = await shop.a_booking()
+    shop.stripe.declines(session)
+    shop.stripe.pays(session, at_once=False)
+    shop.stripe.arrives(session)
+    for webhook in reversed(shop.stripe.webhooks):
+        await shop.tells([webhook, webhook])
+        await shop.works()
+        assert await shop.state(booked) == PAID
+    assert await shop.told(booked) == 1
+
+
+async def test_an_event_that_is_late_says_nothing_new(shop: Shop) -> None:
+    booked, session = await shop.a_booking()
+    shop.stripe.declines(session)
+    shop.stripe.pays(session)
+    declined, completed = shop.stripe.events("payment_intent.payment_failed", "checkout.session.completed")
+    await shop.tells([completed])
+    await shop.works()
+    await shop.tells([declined])
+    await shop.works()
+    assert await shop.state(booked) == PAID
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"amount": 2_999}, "received 29.99 INR, asked for 30.00 INR"),
+        ({"amount": 3_001}, "received 30.01 INR, asked for 30.00 INR"),
+        ({"currency": "eur"}, "received 30.00 EUR, asked for 30.00 INR"),
+        ({"currency": "jpy"}, "received 3,000 JPY, asked for 30.00 INR"),
+    ],
+)
+async def test_another_amount_or_currency_is_kept_and_never_confirmed(
+    shop: Shop, changes: dict[str, Any], why: str
+) -> None:
+    booked, session = await shop.a_booking()
+    shop.stripe.pays(session, **changes)
+    await shop.hears_everything()
+    assert await shop.state(booked) == PENDING
+    assert await shop.differences() == [why]
+    await shop.time_passes()
+    await shop.parts.money.reconcile()
+    assert await shop.state(booked) == PENDING, "asking does not confirm it either"
+    assert await shop.differences() == [why], "kept once"
+
+
+async def test_another_order_is_kept_and_never_confirmed(shop: Shop) -> None:
+    booked, session = await shop.a_booking()
+    other, _ = await shop.a_booking()
+    payment_id = session["metadata"]["payment_id"]
+    stranger = session | {"id": "cs_test_other", "payment_status": "paid", "status": "complete"}
+    mixed_up = session | {
+        "metadata": shop.session_of(other)["metadata"],
+        "payment_status": "paid",
+        "status": "complete",
+    }
+    unknown = stranger | {"id": "cs_test_unknown", "metadata": {"payment_id": "0198c0de-0000-7000-8000-000000000000"}}
+    for about in (stranger, mixed_up, unknown):
+        await shop.tells([shop.stripe.webhook("checkout.session.completed", about)])
+    await shop.works()
+    assert await shop.state(booked) == await shop.state(other) == PENDING
+    assert sorted(await shop.differences()) == sorted(
+        [
+            f"order cs_test_other is not {session['id']}",
+            f"payment {shop.session_of(other)['metadata']['payment_id']} is not {payment_id}",
+            "no payment of ours has this order",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "about"),
+    [
+        ("checkout.session.completed", {"id": "cs_live_1", "payment_status": "paid", "metadata": {}}),
+        ("checkout.session.completed", {"id": "cs_live_1", "payment_status": "paid", "metadata": {"payment_id": "7"}}),
+        ("checkout.session.expired", {"id": "cs_live_1", "metadata": None}),
+        ("payment_intent.payment_failed", {"id": "pi_1", "status": "x", "currency": "eur", "metadata": {}}),
+        ("charge.refunded", {"id": "ch_1", "refunds": None}),
+        ("refund.created", {"id": "re_1", "amount": 1, "currency": "eur", "status": "pending"}),
+        ("refund.updated", {"id": "re_1", "amount": 1, "currency": "eur", "status": "succeeded"}),
+        ("customer.created", {"id": "cus_1"}),
+    ],
+)
+async def test_what_is_not_about_a_payment_of_ours_is_only_kept(shop: Shop, kind: str, about: Entity) -> None:
+    """An account is often used by others too."""
+    await shop.tells([shop.stripe.webhook(kind, about)])
+    assert await shop.database.fetchval("SELECT kind FROM gateway_events") == kind
+    assert await shop.database.fetchval("SELECT count(*) FROM outbox") == 0
+    assert await shop.differences() == []
+
+
+async def test_an_expired_session_fails_the_payment(shop: Shop) -> None:
+    booked, session = await shop.a_booking()
+    shop.stripe.expires(session)
+    await shop.hears_everything()
+    assert await shop.state(booked) == FAILED
+
+
+async def test_a_currency_that_there_is_not_is_refused(shop: Shop) -> None:
+    _, session = await shop.a_booking()
+    strange = session | {"payment_status": "paid", "currency": "zzz"}
+    answer = await shop.stripe.webhook("checkout.session.completed", strange).send(shop.api)
+    assert (answer.status_code, answer.json()["code"]) == (400, GatewayRefused.code)
