@@ -53,13 +53,13 @@ class FacilitatorEvent(msgspec.Struct, frozen=True):
     is_active: bool
 
 
-async def remember_event(connection: Connection, notification: Notification) -> None:
+async def remember_event(connection: Connection, notification: Notification, statement: str = REMEMBER_EVENT) -> None:
     """Bring the read model to the state this message carries, unless it knows a newer one."""
     event, key, facilitator = notification.event, notification.event_key, notification.facilitator_key
     if key is None or facilitator is None:
         return
     await connection.execute(
-        REMEMBER_EVENT,
+        statement,
         key,
         facilitator,
         event.title,

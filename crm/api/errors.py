@@ -115,6 +115,8 @@ def _database_away(request: Request[Any, Any, Any], error: DatabaseAway) -> Resp
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     status = error.status_code
+    if status >= 500:
+        log.error("unexpected error", exc_info=error)
     phrase = HTTPStatus(status).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_")
     return _answer(request, Refusal(status, code, MESSAGES.get(status, phrase), headers=error.headers))
