@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from jsonschema import Draft202012Validator, FormatChecker
+from litestar import Litestar
 
 from domain.errors import NotFound
 from infrastructure import container
@@ -15,14 +16,20 @@ from infrastructure.settings import load_settings
 from interfaces.cli.openapi import DRAWING
 from interfaces.http.app import create_litestar
 from interfaces.http.documentation import document as make_document
+from interfaces.http.documentation.operations import operations as routed
 
 FORMATS = FormatChecker(["date-time", "uuid"])
 _PARAMETER = re.compile(r"{\w+}")
 
 
 @cache
+def app() -> Litestar:
+    return create_litestar(container.build(load_settings(DRAWING)))
+
+
+@cache
 def document() -> dict[str, Any]:
-    return make_document(create_litestar(container.build(load_settings(DRAWING))), ["/"])
+    return make_document(app(), ["/"])
 
 
 def misfits(schema: dict[str, Any], value: Any) -> list[str]:
@@ -72,6 +79,15 @@ def operations() -> list[Described]:
         for method, operation in methods.items()
     ]
     return sorted(found, key=lambda described: described.path.count("{"))
+
+
+def endpoints() -> list[str]:
+    """`GET /events/{event_id}`, for every operation: known even while the document cannot be made."""
+    return [f"{operation.method.upper()} {operation.path}" for operation in routed(app())]
+
+
+def the(endpoint: str) -> Described:
+    return next(described for described in operations() if str(described) == endpoint)
 
 
 def find(method: str, path: str) -> Described | None:
