@@ -31,24 +31,33 @@ JSON = {"Content-Type": "application/json"}
 FORWARD_TOKEN, SERVICE_TOKEN = "a-forward-token", "a-service-token"
 
 
-@pytest.fixture
-async def elsewhere() -> AsyncIterator[Receiver]:
-    """The other server that webhooks are forwarded to."""
-    async with receiving() as receiver:
-        yield receiver
+@pytest.fixture(scope="module")
+async def _receivers() -> AsyncIterator[tuple[Receiver, Receiver]]:
+    async with receiving() as one, receiving() as other:
+        yield one, other
 
 
 @pytest.fixture
-async def booking_api() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
+def elsewhere(_receivers: tuple[Receiver, Receiver]) -> Receiver:
+    """The other server that webhooks are forwarded to; it takes everything."""
+    return _fresh(_receivers[0])
 
 
 @pytest.fixture
-def settings(dsn: str, tmp_path: Path, elsewhere: Receiver, booking_api: Receiver) -> CrmSettings:
+def booking_api(_receivers: tuple[Receiver, Receiver]) -> Receiver:
+    return _fresh(_receivers[1])
+
+
+def _fresh(receiver: Receiver) -> Receiver:
+    receiver.requests, receiver.behave = [], None
+    return receiver
+
+
+def _settings(dsn: str, data: Path, receivers: tuple[Receiver, Receiver]) -> CrmSettings:
+    elsewhere, booking_api = receivers
     return settings_for(
         dsn,
-        CONVENE_DATA=str(tmp_path),
+        CONVENE_DATA=str(data),
         FORWARD_FLASK_URL=f"{elsewhere.url}/receive",
         FORWARD_FLASK_TOKEN=FORWARD_TOKEN,
         BOOKING_API_URL=f"{booking_api.url}/",
@@ -57,9 +66,22 @@ def settings(dsn: str, tmp_path: Path, elsewhere: Receiver, booking_api: Receive
 
 
 @pytest.fixture
-async def hooked(settings: CrmSettings) -> AsyncIterator[httpx.AsyncClient]:
-    async with running_crm(settings) as client:
+def settings(dsn: str, tmp_path: Path, elsewhere: Receiver, booking_api: Receiver) -> CrmSettings:
+    return _settings(dsn, tmp_path, (elsewhere, booking_api))
+
+
+@pytest.fixture(scope="module")
+async def _hooked(
+    _served_dsn: str, tmp_path_factory: pytest.TempPathFactory, _receivers: tuple[Receiver, Receiver]
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with running_crm(_settings(_served_dsn, tmp_path_factory.mktemp("crm"), _receivers)) as client:
         yield client
+
+
+@pytest.fixture
+def hooked(_hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver, booking_api: Receiver) -> httpx.AsyncClient:
+    """A CRM with nothing in `crm_dsn` that forwards to `elsewhere` and reports to `booking_api`."""
+    return _hooked
 
 
 async def rows(dsn: str, table: str = "crm_booking_deliveries") -> list[Any]:
@@ -85,7 +107,7 @@ async def due_again(dsn: str) -> None:
 
 
 async def test_a_webhook_is_stored_and_forwarded_as_it_came(
-    hooked: httpx.AsyncClient, dsn: str, elsewhere: Receiver, booking_api: Receiver
+    hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver, booking_api: Receiver
 ) -> None:
     body = (
         b' {"event": 7,  "booking_id": 15, "user": {"name": "Al\\u0069ce", "name": "\xc3\x84"}, "facilitator_id": 3}\n'
@@ -93,13 +115,13 @@ async def test_a_webhook_is_stored_and_forwarded_as_it_came(
     told = (await hooked.post("/webhook", content=body, headers=JSON)).json()
     assert told["forwarding"] is True
     assert told["reporting_payment"] is False
-    [delivery] = await settled(dsn, "sent")
+    [delivery] = await settled(crm_dsn, "sent")
     [request] = elsewhere.requests
     assert (request.method, request.path, request.body) == ("POST", "/receive", body)
     assert request.headers["authorization"] == f"Bearer {FORWARD_TOKEN}"
     assert request.headers["content-type"] == "application/json"
     assert request.message_id == told["webhook_id"]
-    [stored] = await rows(dsn, "crm_bookings")
+    [stored] = await rows(crm_dsn, "crm_bookings")
     assert str(stored["id"]) == told["webhook_id"]
     columns = ("booking_id", "user_id", "user_name", "event_id", "facilitator_id", "payment_status")
     assert [stored[column] for column in columns] == [15, None, "Ä", 7, 3, None]
@@ -116,11 +138,11 @@ async def test_a_webhook_is_stored_and_forwarded_as_it_came(
     ],
 )
 async def test_what_was_paid_is_reported_to_the_booking_api(
-    hooked: httpx.AsyncClient, dsn: str, booking_api: Receiver, body: dict[str, object]
+    hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, body: dict[str, object]
 ) -> None:
     told = (await hooked.post("/webhook", json=body)).json()
     assert told["reporting_payment"] is True
-    await settled(dsn, "sent", "sent")
+    await settled(crm_dsn, "sent", "sent")
     [request] = booking_api.requests
     assert (request.method, request.path) == ("POST", "/service/offline-payments")
     assert request.json == {"booking_id": 15, "user_id": 12, "event_id": 7}
@@ -138,11 +160,11 @@ async def test_what_was_paid_is_reported_to_the_booking_api(
     ],
 )
 async def test_what_is_not_paid_or_names_not_everybody_is_not_reported(
-    hooked: httpx.AsyncClient, dsn: str, booking_api: Receiver, changes: dict[str, object]
+    hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, changes: dict[str, object]
 ) -> None:
     told = await hooked.post("/webhook", json={**EXAMPLE, **changes})
     assert (told.status_code, told.json()["reporting_payment"]) == (200, False)
-    await settled(dsn, "sent")
+    await settled(crm_dsn, "sent")
     assert booking_api.requests == []
 
 
@@ -162,7 +184,7 @@ async def test_without_an_address_nothing_is_forwarded_and_without_a_token_repor
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id"])
 async def test_the_same_key_has_one_effect(
-    hooked: httpx.AsyncClient, dsn: str, elsewhere: Receiver, header: str
+    hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver, header: str
 ) -> None:
     answers = [await hooked.post("/webhook", json=PAID, headers={header: "w-1"}) for _ in range(3)]
     answers.append(await hooked.post("/webhook", json=dict(reversed(PAID.items())), headers={header: "w-1"}))
@@ -170,7 +192,7 @@ async def test_the_same_key_has_one_effect(
     assert len({answer.text for answer in answers}) == 1
     refused = await hooked.post("/webhook", json={**PAID, "booking_id": 16}, headers={header: "w-1"})
     assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused")
-    await settled(dsn, "sent", "sent")
+    await settled(crm_dsn, "sent", "sent")
     assert len(elsewhere.requests) == 1
 
 
@@ -202,11 +224,11 @@ async def test_two_processes_hand_every_webhook_over_once(settings: CrmSettings,
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422])
 async def test_a_client_error_is_given_up_and_shown_in_the_row(
-    hooked: httpx.AsyncClient, dsn: str, booking_api: Receiver, status: int
+    hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, status: int
 ) -> None:
     booking_api.always(answer(status, b'{"error": "Booking not found"}'))
     await hooked.post("/webhook", json=PAID)
-    [forward, payment] = await settled(dsn, "sent", "failed")
+    [forward, payment] = await settled(crm_dsn, "sent", "failed")
     assert (forward["destination"], payment["destination"]) == ("forward", "payment")
     assert payment["response"].startswith(f"Payment report failed: {status} ")
     assert "Booking not found" in payment["response"]
@@ -215,18 +237,18 @@ async def test_a_client_error_is_given_up_and_shown_in_the_row(
 
 @pytest.mark.parametrize("status", [302, 408, 425, 429, 500, 503])
 async def test_what_may_pass_is_tried_again_later_with_the_same_key(
-    hooked: httpx.AsyncClient, dsn: str, booking_api: Receiver, status: int
+    hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, status: int
 ) -> None:
     booking_api.always(answer(status, b"later", Location=booking_api.url, Retry_After="7200"))
     await hooked.post("/webhook", json=PAID)
     await until(lambda: booking_api.requests)
-    await _put_off(dsn)
-    async with connected(dsn) as connection:
+    await _put_off(crm_dsn)
+    async with connected(crm_dsn) as connection:
         wait = "SELECT next_attempt_at > now() + interval '110 minutes' FROM crm_booking_deliveries"
         assert await connection.fetchval(f"{wait} WHERE destination = 'payment'")
     booking_api.always(answer())
-    await due_again(dsn)
-    [_, payment] = await settled(dsn, "sent", "sent")
+    await due_again(crm_dsn)
+    [_, payment] = await settled(crm_dsn, "sent", "sent")
     assert payment["attempts"] == 2
     assert len(booking_api.requests) == 2
     assert len(set(booking_api.message_ids)) == 1
@@ -279,7 +301,7 @@ async def test_what_a_dead_process_left_behind_is_delivered_by_another(
 
 
 async def test_a_long_answer_is_read_to_its_limit_only(
-    hooked: httpx.AsyncClient, dsn: str, elsewhere: Receiver
+    hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver
 ) -> None:
     async def endless(_: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -291,7 +313,7 @@ async def test_a_long_answer_is_read_to_its_limit_only(
 
     elsewhere.behave = endless
     await hooked.post("/webhook", json=EXAMPLE)
-    [delivery] = await settled(dsn, "sent")
+    [delivery] = await settled(crm_dsn, "sent")
     assert len(delivery["response"]) < 600
 
 
