@@ -34,6 +34,9 @@ MESSAGES: Mapping[int, str] = {
     500: "An unexpected error occurred",
 }
 
+CODES: Mapping[int, str] = {413: "body_too_large"}
+"""Where the status phrase is another one in Python 3.13."""
+
 log = structlog.stdlib.get_logger("crm.http")
 
 
@@ -96,7 +99,7 @@ def unexpected() -> Refusal:
 def refused_by_framework(status: int, headers: Mapping[str, str] | None = None) -> Refusal:
     """What the framework answers with this status, in our words."""
     phrase = HTTPStatus(status).phrase
-    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    code = CODES.get(status, phrase.lower().replace(" ", "_").replace("-", "_"))
     return Refusal(status, code, MESSAGES.get(status, phrase), headers=headers)
 
 

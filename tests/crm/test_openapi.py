@@ -117,7 +117,7 @@ def _of(refused: httpx.Response) -> Any:
         ("POST /notify", {"content": b"{"}, 400, "malformed_body"),
         ("POST /notify", {"json": a_message(booking_id=...)}, 400, "missing_fields"),
         ("POST /notify", {"json": a_message(booking_id="12")}, 400, "validation_error"),
-        ("POST /notify", {"content": b" " * 70_000}, 413, "request_entity_too_large"),
+        ("POST /notify", {"content": b" " * 70_000}, 413, "body_too_large"),
         ("POST /notify", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media_type"),
         ("GET /notifications", {"params": {"limit": "0"}}, 400, "validation_error"),
         ("DELETE /notifications/clear", {"params": {"include": "all"}}, 400, "validation_error"),
