@@ -1,4 +1,4 @@
-"""`python -m crm serve` and `python -m crm migrate`."""
+"""`python -m crm serve`, `python -m crm migrate` and `python -m crm openapi`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import asyncpg
 import dotenv
+import msgspec
 import uvicorn
 from alembic.util.exc import CommandError
 from asyncpg.exceptions import InterfaceError
@@ -25,12 +26,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
 from crm import migrations
+from crm.api.documentation import document
 from crm.app import create_app
 from crm.logs import configure_logs
 from crm.settings import CrmSettings, SettingsError, load_settings
 
 OLDEST_POSTGRES = 18
 GRACE_SECONDS = 10
+DRAWING = {
+    "CRM_DATABASE_URL": "postgresql://nobody@localhost/none",
+    "CRM_BEARER_TOKEN": "none",
+    "CONVENE_EMBEDDED": "1",
+}
+"""Enough to put the application together and describe it; nothing of it is opened."""
 
 
 class StartError(Exception):
@@ -44,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _leave)
     dotenv.load_dotenv(Path(".env"))
     try:
+        if options.command == "openapi":
+            _openapi(options.output)
+            return 0
         settings = load_settings(os.environ)
         configure_logs(settings.log_level)
         if options.command == "migrate":
@@ -79,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--fd", type=int, help="an open listening socket to serve instead of host and port")
     serve.add_argument("--workers", type=_workers, default=1, help="processes (1)")
     commands.add_parser("migrate", help="bring the database to the newest schema")
+    openapi = commands.add_parser("openapi", help="write the OpenAPI 3.1 document; needs no settings and no database")
+    openapi.add_argument("--output", type=Path, metavar="FILE", help="a file; otherwise it is printed")
     return parser
 
 
@@ -107,6 +120,17 @@ def _migrate(settings: CrmSettings) -> None:
         raise StartError(f"the database has a schema this version does not know ({error}): update the CRM") from error
     except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
         raise StartError(f"the migration failed and changed nothing: {_one_line(error)}") from error
+
+
+def _openapi(output: Path | None) -> None:
+    text = msgspec.json.format(msgspec.json.encode(document(create_app(load_settings(DRAWING)))), indent=2).decode()
+    if output is None:
+        sys.stdout.write(text + "\n")
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StartError(f"cannot write {output}: {error.strerror}; choose another --output") from error
 
 
 def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from crm.api.bodies import BODY_LIMIT
+from crm.api.documentation import show_document
 from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
 from crm.api.frame import RequestFrame
@@ -89,6 +90,7 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     app = Litestar(
         route_handlers=[
             health,
+            show_document,
             Router("/", route_handlers=CONTRACT_A, guards=[bearer]),
             Router("/", route_handlers=CONTRACT_B, guards=[bearer], opt={"sentences": True}),
             Router("/", route_handlers=CONTRACT_D, guards=[webhook_bearer], opt={"sentences": True}),

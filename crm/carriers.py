@@ -10,7 +10,7 @@ import unicodedata
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import aiosmtplib
 
@@ -25,6 +25,7 @@ class LoginRefused(Exception):
     """The mail server answered, and does not let us in."""
 
 
+@runtime_checkable
 class Carrier(Protocol):
     async def send(self, message: EmailMessage) -> None:
         """Hand over one mail; raises DeliveryError when it was not taken."""

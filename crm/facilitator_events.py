@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from crm.database import Connection, Database
-from crm.notifications import Notification
+from crm.notifications import Moment, Notification
 
 # The guard: a message that was overtaken changes nothing, also when it waits here for the one that overtook it.
 # Senders of the published documents know no versions (stored as 0): among those the last one told counts.
@@ -47,19 +46,19 @@ class FacilitatorEvent(msgspec.Struct, frozen=True):
 
     id: int
     title: str | None
-    date_time: datetime | None
+    date_time: Moment | None
     bookings_count: int
     max_participants: int | None
     is_active: bool
 
 
-async def remember_event(connection: Connection, notification: Notification) -> None:
+async def remember_event(connection: Connection, notification: Notification, statement: str = REMEMBER_EVENT) -> None:
     """Bring the read model to the state this message carries, unless it knows a newer one."""
     event, key, facilitator = notification.event, notification.event_key, notification.facilitator_key
     if key is None or facilitator is None:
         return
     await connection.execute(
-        REMEMBER_EVENT,
+        statement,
         key,
         facilitator,
         event.title,

@@ -14,6 +14,7 @@ import msgspec
 LARGEST_ID = 2**63 - 1
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
+Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -32,9 +33,9 @@ class Facilitator(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True):
     id: int | str | None = None
     title: str | None = None
-    date_time: datetime | None = None
-    start_datetime: datetime | None = None
-    end_datetime: datetime | None = None
+    date_time: Moment | None = None
+    start_datetime: Moment | None = None
+    end_datetime: Moment | None = None
     location: str | None = None
     virtual_link: str | None = None
     facilitator_id: Id | None = None
@@ -61,7 +62,7 @@ class Notification(msgspec.Struct, frozen=True):
     booking_id: Id | None = None
     booking_reference: str | None = None
     action: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
-    occurred_at: datetime | None = None
+    occurred_at: Moment | None = None
     user: Person | None = None
     facilitator_id: Id | None = None
     facilitator: Facilitator | None = None

@@ -12,7 +12,7 @@ import msgspec
 
 from crm.database import Connection, Database
 from crm.facilitator_events import remember_event
-from crm.notifications import InvalidFields, Notification
+from crm.notifications import InvalidFields, Moment, Notification
 from crm.queue import Queue, Status
 
 # No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
@@ -81,12 +81,12 @@ class Item(msgspec.Struct, frozen=True):
     user_name: str | None
     user_email: str | None
     event_title: str | None
-    event_date: datetime | None
+    event_date: Moment | None
     facilitator_id: int | None
-    received_at: datetime
+    received_at: Moment
     processed: bool
     status: Status
-    sent_at: datetime | None
+    sent_at: Moment | None
     response: str | None
 
 

@@ -12,6 +12,7 @@ from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.databases import TEMPLATE, a_database
+from tests.support.described import as_described
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
@@ -56,10 +57,15 @@ def make_settings(database_url: str, redis_url: str, tmp_path: Any) -> Callable[
     return make
 
 
+def a_client(address: str) -> httpx.AsyncClient:
+    """Every answer that a test gets through it has to be as the API's description says."""
+    return httpx.AsyncClient(base_url=address, event_hooks={"response": [as_described]})
+
+
 @pytest.fixture
 async def api(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the booking API, which runs for this test alone."""
-    async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as client:
+    async with serving(create_app(make_settings())) as address, a_client(address) as client:
         yield client
 
 
@@ -86,7 +92,7 @@ async def shared_api(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """As `api`, for all tests of a module: for those that do not disturb one another."""
     settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"))
-    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as client:
+    async with serving(create_app(settings)) as address, a_client(address) as client:
         yield client
 
 

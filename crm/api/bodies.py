@@ -23,18 +23,18 @@ async def read_json_object(request: Request[Any, Any, Any]) -> tuple[dict[str, A
         text = raw.decode("utf-8")
         body = msgspec.json.decode(raw)
     except UnicodeDecodeError:
-        raise _malformed("The body is not valid UTF-8") from None
+        raise malformed("The body is not valid UTF-8") from None
     except (msgspec.DecodeError, RecursionError):
-        raise _malformed("The body is not valid JSON") from None
+        raise malformed("The body is not valid JSON") from None
     if not isinstance(body, dict):
-        raise _malformed("The body must be a JSON object")
+        raise malformed("The body must be a JSON object")
     for depth, value in _values(body):
         if depth > DEPTH_LIMIT:
-            raise _malformed(f"The body is nested more than {DEPTH_LIMIT} deep")
+            raise malformed(f"The body is nested more than {DEPTH_LIMIT} deep")
         if isinstance(value, str) and "\0" in value:
-            raise _malformed("The body has a NUL character in a string")
+            raise malformed("The body has a NUL character in a string")
         if isinstance(value, int) and not -LARGEST_INTEGER - 1 <= value <= LARGEST_INTEGER:
-            raise _malformed("The body has an integer beyond 64 bits")
+            raise malformed("The body has an integer beyond 64 bits")
     return body, text
 
 
@@ -44,7 +44,7 @@ def _require_json(request: Request[Any, Any, Any]) -> None:
     json = kind == "application" and (subtype == "json" or subtype.endswith("+json"))
     charset = parameters.get("charset", "utf-8").strip('"').lower()
     if not json or charset not in ("utf-8", "utf8"):
-        raise Refusal(415, "unsupported_media_type", "Send the body as application/json in UTF-8")
+        raise not_json()
 
 
 def _values(root: object) -> Iterator[tuple[int, object]]:
@@ -59,5 +59,9 @@ def _values(root: object) -> Iterator[tuple[int, object]]:
             waiting.extend((depth + 1, part) for part in value)
 
 
-def _malformed(message: str) -> Refusal:
+def not_json() -> Refusal:
+    return Refusal(415, "unsupported_media_type", "Send the body as application/json in UTF-8")
+
+
+def malformed(message: str) -> Refusal:
     return Refusal(400, "malformed_body", message)

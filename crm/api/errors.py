@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -33,6 +33,9 @@ MESSAGES: Mapping[int, str] = {
     413: "The body is larger than 64 KiB",
     500: "An unexpected error occurred",
 }
+
+CODES: Mapping[int, str] = {413: "body_too_large"}
+"""Where the status phrase is another one in Python 3.13."""
 
 log = structlog.stdlib.get_logger("crm.http")
 
@@ -69,16 +72,48 @@ def invalid(details: Mapping[str, str]) -> Refusal:
     return Refusal(400, "validation_error", message, error="Validation error", details=dict(details))
 
 
+def missing(fields: Sequence[str]) -> Refusal:
+    """400 for required fields that are absent or null."""
+    plural = "s" if len(fields) > 1 else ""
+    message = f"Missing required field{plural}: {', '.join(fields)}"
+    return Refusal(400, "missing_fields", message, error="Missing required fields", missing_fields=list(fields))
+
+
 def not_found() -> Refusal:
     return Refusal(404, "not_found", MESSAGES[404])
 
 
+def message_id_reused() -> Refusal:
+    return Refusal(422, "idempotency_key_reused", "This Idempotency-Key was used before with another body")
+
+
+def database_away() -> Refusal:
+    message = "The database cannot be reached; try again shortly"
+    return Refusal(503, "database_unavailable", message, headers={"retry-after": str(RETRY_AFTER_SECONDS)})
+
+
+def unexpected() -> Refusal:
+    return Refusal(500, "internal_error", MESSAGES[500])
+
+
+def refused_by_framework(status: int, headers: Mapping[str, str] | None = None) -> Refusal:
+    """What the framework answers with this status, in our words."""
+    phrase = HTTPStatus(status).phrase
+    code = CODES.get(status, phrase.lower().replace(" ", "_").replace("-", "_"))
+    return Refusal(status, code, MESSAGES.get(status, phrase), headers=headers)
+
+
+def body_of(refusal: Refusal, *, sentences: bool) -> dict[str, Any]:
+    """On contract A's paths `error` is the status phrase, on those of B and D (`sentences`) a sentence."""
+    if refusal.phrased and sentences:
+        return refusal.body | {"error": SENTENCES.get(refusal.status, refusal.body["message"])}
+    return refusal.body
+
+
 def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
-    """On contract A's paths `error` is the status phrase, on a route with `opt` SENTENCES a sentence."""
     handler = request.scope.get("route_handler")
-    if refusal.phrased and handler is not None and "sentences" in handler.opt:
-        refusal.body["error"] = SENTENCES.get(refusal.status, refusal.body["message"])
-    return Response(refusal.body, status_code=refusal.status, headers=refusal.headers, media_type="application/json")
+    body = body_of(refusal, sentences=handler is not None and "sentences" in handler.opt)
+    return Response(body, status_code=refusal.status, headers=refusal.headers, media_type="application/json")
 
 
 def _refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
@@ -90,11 +125,7 @@ def _not_found(request: Request[Any, Any, Any], _: NotificationNotFound) -> Resp
 
 
 def _missing_fields(request: Request[Any, Any, Any], error: MissingFields) -> Response[dict[str, Any]]:
-    plural = "s" if len(error.fields) > 1 else ""
-    message = f"Missing required field{plural}: {', '.join(error.fields)}"
-    return _answer(
-        request, Refusal(400, "missing_fields", message, error="Missing required fields", missing_fields=error.fields)
-    )
+    return _answer(request, missing(error.fields))
 
 
 def _invalid_fields(request: Request[Any, Any, Any], error: InvalidFields) -> Response[dict[str, Any]]:
@@ -102,27 +133,23 @@ def _invalid_fields(request: Request[Any, Any, Any], error: InvalidFields) -> Re
 
 
 def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> Response[dict[str, Any]]:
-    message = "This Idempotency-Key was used before with another body"
-    return _answer(request, Refusal(422, "idempotency_key_reused", message))
+    return _answer(request, message_id_reused())
 
 
 def _database_away(request: Request[Any, Any, Any], error: DatabaseAway) -> Response[dict[str, Any]]:
     log.warning("database away", error=str(error))
-    headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
-    message = "The database cannot be reached; try again shortly"
-    return _answer(request, Refusal(503, "database_unavailable", message, headers=headers))
+    return _answer(request, database_away())
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
-    status = error.status_code
-    phrase = HTTPStatus(status).phrase
-    code = phrase.lower().replace(" ", "_").replace("-", "_")
-    return _answer(request, Refusal(status, code, MESSAGES.get(status, phrase), headers=error.headers))
+    if error.status_code >= 500:
+        log.error("unexpected error", exc_info=error)
+    return _answer(request, refused_by_framework(error.status_code, error.headers))
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     log.error("unexpected error", exc_info=error)
-    return _answer(request, Refusal(500, "internal_error", MESSAGES[500]))
+    return _answer(request, unexpected())
 
 
 HANDLERS: dict[int | type[Exception], Handler] = {

@@ -10,12 +10,13 @@ from litestar import get
 from litestar.di import NamedDependency
 
 from crm.database import Database
+from crm.notifications import Moment
 
 
 class Health(msgspec.Struct):
     message: str
     status: Literal["healthy", "degraded"]
-    timestamp: datetime
+    timestamp: Moment
     database: Literal["reachable", "unreachable"]
 
 

@@ -58,10 +58,12 @@ async def send_test_email(
         async with asyncio.timeout(CHECK_SECONDS):
             await carrier.send(message)
     except Refused as error:
-        raise _failed(502, "email_refused", f"The mail server refused the mail: {error}", email_sent=False) from error
+        raise check_failed(
+            502, "email_refused", f"The mail server refused the mail: {error}", email_sent=False
+        ) from error
     except (DeliveryError, TimeoutError) as error:
         reason = str(error) or "no answer in time"
-        raise _failed(503, "email_not_sent", f"The mail was not taken: {reason}", email_sent=False) from error
+        raise check_failed(503, "email_not_sent", f"The mail was not taken: {reason}", email_sent=False) from error
     return TestMailSent()
 
 
@@ -75,16 +77,18 @@ async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccept
     if server is None or server.username is None:
         what = "SMTP_URL is not set" if server is None else "SMTP_URL names no user"
         message = f"{what}: give smtp://user:password@host:587?starttls=1"
-        raise _failed(400, "smtp_not_configured", message, authenticated=False)
+        raise check_failed(400, "smtp_not_configured", message, authenticated=False)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await SmtpCarrier(server).log_in()
     except LoginRefused as error:
         message = f"The mail server refused the login: {error}"
-        raise _failed(502, "smtp_login_refused", message, authenticated=False, gmail_user=server.username) from error
+        raise check_failed(
+            502, "smtp_login_refused", message, authenticated=False, gmail_user=server.username
+        ) from error
     except (DestinationAway, TimeoutError) as error:
         message = f"The mail server cannot be used: {str(error) or 'no answer in time'}"
-        raise _failed(503, "smtp_unavailable", message, authenticated=False, gmail_user=server.username) from error
+        raise check_failed(503, "smtp_unavailable", message, authenticated=False, gmail_user=server.username) from error
     return LoginAccepted(gmail_user=server.username)
 
 
@@ -105,7 +109,7 @@ def _read(body: dict[str, Any]) -> TestMail:
     return mail
 
 
-def _failed(status: int, code: str, message: str, **extra: bool | str) -> Refusal:
+def check_failed(status: int, code: str, message: str, **extra: bool | str) -> Refusal:
     words = " ".join(message.encode("utf-8", "replace").decode().split())
     refusal = Refusal(status, code, words)
     refusal.body |= extra

@@ -28,10 +28,14 @@ def bearer_guard(token: str, status: int = 401) -> Guard:
         scheme, _separator, given = connection.headers.get("authorization", "").partition(" ")
         digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
         if not hmac.compare_digest(digest, expected) or scheme.lower() != "bearer":
-            challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
-            raise Refusal(status, "invalid_token", MESSAGES[401], headers=challenge)
+            raise invalid_token(status)
 
     return require_bearer
+
+
+def invalid_token(status: int) -> Refusal:
+    challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
+    return Refusal(status, "invalid_token", MESSAGES[401], headers=challenge)
 
 
 def verify_signature(request: Request[Any, Any, Any], body: bytes, secrets: Sequence[bytes]) -> None:
@@ -41,14 +45,14 @@ def verify_signature(request: Request[Any, Any, Any], body: bytes, secrets: Sequ
     headers = request.headers
     identity, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not identity or not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
-        raise _unsigned("The webhook-id, webhook-timestamp and webhook-signature headers are needed")
+        raise invalid_signature("The webhook-id, webhook-timestamp and webhook-signature headers are needed")
     if abs(time.time() - int(timestamp)) > TOLERANCE_SECONDS:
-        raise _unsigned("The webhook-timestamp is more than five minutes off")
+        raise invalid_signature("The webhook-timestamp is more than five minutes off")
     signed = f"{identity}.{timestamp}.".encode("utf-8", "surrogateescape") + body
     expected = [hmac.digest(secret, signed, "sha256") for secret in secrets]
     given = [_signature(part) for part in headers.get("webhook-signature", "").split()]
     if not any(hmac.compare_digest(one, other) for one in given for other in expected):
-        raise _unsigned("The webhook-signature does not match")
+        raise invalid_signature("The webhook-signature does not match")
 
 
 def _signature(part: str) -> bytes:
@@ -61,5 +65,5 @@ def _signature(part: str) -> bytes:
         return b""
 
 
-def _unsigned(message: str) -> Refusal:
+def invalid_signature(message: str) -> Refusal:
     return Refusal(401, "invalid_signature", message)

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 from application.ports.persistence import UnitOfWork
 from domain.events import EventPlan, EventType
+from domain.messages import Fact
 from domain.money import Money
 from domain.times import Interval
-from domain.users import Role, User
+from domain.users import Role, User, UserId
 from infrastructure import container
 from infrastructure.security.passwords import Argon2Passwords
 from infrastructure.settings import Settings, SettingsError
@@ -41,7 +42,8 @@ async def load(settings: Settings) -> str:
 
 async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> None:
     tomorrow = now.replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    await work.events.add(
+    await _offer(
+        work,
         facilitator.id,
         EventPlan(
             title="Morning Meditation",
@@ -55,7 +57,8 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
         now,
     )
     friday = tomorrow + timedelta(days=14 + (4 - tomorrow.weekday()) % 7)
-    await work.events.add(
+    await _offer(
+        work,
         facilitator.id,
         EventPlan(
             title="Weekend Retreat",
@@ -69,3 +72,8 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
         ),
         now,
     )
+
+
+async def _offer(work: UnitOfWork, facilitator_id: UserId, plan: EventPlan, now: datetime) -> None:
+    event = await work.events.add(facilitator_id, plan, now)
+    await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)

@@ -9,9 +9,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from interfaces.http.documentation.document import examples
 from interfaces.http.documentation.groups import TAGS
 from tests.support import postman
-from tests.support.described import Described, document, misfits, operations
+from tests.support.described import Described, document, endpoints, misfits, operations, the
 
-OPERATIONS = pytest.mark.parametrize("described", operations(), ids=str)
+OPERATIONS = pytest.mark.parametrize("described", endpoints(), indirect=True)
+
+
+@pytest.fixture
+def described(request: pytest.FixtureRequest) -> Described:
+    return the(request.param)
 
 
 def bodies(content: dict[str, Any]) -> list[Any]:

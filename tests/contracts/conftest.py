@@ -1,5 +1,6 @@
 import pytest
 
+from tests.crm.fixtures import *  # noqa: F403
 from tests.support import walks
 
 

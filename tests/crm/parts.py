@@ -16,6 +16,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from crm.app import create_app
 from crm.dispatch import Pace
 from crm.settings import CrmSettings, load_settings
+from tests.crm.described import as_described
 from tests.support.http import serving
 from tests.support.servers import free_port
 
@@ -26,6 +27,9 @@ QUICK = Pace(round=0.2, longest_pause=1.0)
 
 LOGIN = ("studio@example.com", "a secret of the tests")
 """The user and the password that the mail server lets in, where somebody logs in at all."""
+
+
+HOOKS: dict[str, list[Any]] = {"response": [as_described]}
 
 
 class MailServer:
@@ -88,11 +92,14 @@ def settings_for(dsn: str, **environ: str) -> CrmSettings:
 
 @contextlib.asynccontextmanager
 async def running_crm(settings: CrmSettings, pace: Pace = QUICK) -> AsyncIterator[httpx.AsyncClient]:
-    """The CRM behind real HTTP in this event loop, and a client that holds the token."""
+    """The CRM behind real HTTP in this event loop, and a client that holds the token.
+
+    Every answer that a test gets through it has to be as the CRM's description says.
+    """
     headers = {"Authorization": f"Bearer {settings.bearer_token}"}
     async with (
         serving(create_app(settings, pace)) as address,
-        httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as client,
+        httpx.AsyncClient(base_url=address, headers=headers, timeout=20, event_hooks=HOOKS) as client,
     ):
         yield client
 

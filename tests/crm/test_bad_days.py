@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from crm.dispatch import Pace
 from crm.migrations import upgrade
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for, until
 from tests.support.servers import running_postgres
@@ -45,7 +46,8 @@ async def test_a_mail_that_went_out_while_the_database_stopped_is_not_sent_again
     with running_postgres("crm") as server:
         dsn = server.dsn("crm")
         await asyncio.to_thread(upgrade, dsn)
-        async with running_crm(settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path))) as client:
+        settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path))
+        async with running_crm(settings, Pace(round=0.2, patience=2.0)) as client:
             request = asyncio.create_task(client.post("/notify", json=a_message(), headers={"Idempotency-Key": "m"}))
             await until(lambda: mail_server.offered)
             server.stop()

@@ -120,7 +120,7 @@ async def test_a_body_over_64_kib_is_a_413(crm: httpx.AsyncClient) -> None:
 
     answer = await crm.post("/notify", json=a_message(notes="x" * 65536))
     assert answer.status_code == 413
-    assert answer.json()["code"] == "request_entity_too_large"
+    assert answer.json()["code"] == "body_too_large"
     assert (await crm.post("/notify", content=in_pieces(), headers=JSON)).status_code == 413
     assert (await crm.post("/notify", json=a_message(notes="x" * 60000))).status_code == 200
 

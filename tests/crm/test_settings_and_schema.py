@@ -1,4 +1,5 @@
 import asyncio
+import json
 from itertools import count
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from crm.migrations import downgrade, upgrade
 from crm.settings import SettingsError, load_settings
 from infrastructure.embedded import EmbeddedPostgres
-from tests.crm.parts import connected
+from tests.crm.parts import a_message, connected
 
 GIVEN = {"CRM_DATABASE_URL": "postgresql://convene@/crm?host=/tmp/s", "CRM_BEARER_TOKEN": "a-long-random-token"}
 TABLES = {"notifications", "facilitators", "facilitator_events", "crm_bookings", "crm_booking_deliveries"}
@@ -32,11 +33,20 @@ _numbers = count(1)
         ("CRM_NOTIFICATIONS_SHAPE", "tree"),
         ("CRM_SIGNING_SECRETS", "whsec_"),
         ("LOG_LEVEL", "loud"),
+        ("CRM_WEBHOOK_SECRET", "crmsecrettoken"),
+        ("CRM_WEBHOOK_SECRET", "two words"),
+        ("FORWARD_FLASK_TOKEN", "forwardsecrettoken"),
+        ("BACKEND_SERVICE_TOKEN", "backend-service-token-here"),
+        ("BOOKING_API_URL", "localhost:5000"),
+        ("FORWARD_FLASK_URL", "ftp://h"),
+        ("FORWARD_FLASK_URL", "http://"),
+        ("FORWARD_FLASK_URL", "http://h:port"),
+        ("FORWARD_FLASK_URL", "http://user:secret-word@h"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line_that_keeps_its_secrets(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name) as caught:
-        load_settings({**GIVEN, name: value})
+        load_settings({**GIVEN, "FORWARD_FLASK_TOKEN": "a-long-random-token", name: value})
     assert "\n" not in str(caught.value)
     assert "secret-word" not in str(caught.value)
 
@@ -52,6 +62,26 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
     assert load_settings(given).bearer_token == "from-the-file"
     with pytest.raises(SettingsError, match="CRM_BEARER_TOKEN_FILE"):
         load_settings({**given, "CRM_BEARER_TOKEN_FILE": str(tmp_path / "nowhere")})
+
+
+def test_a_forward_needs_the_token_of_its_receiver() -> None:
+    with pytest.raises(SettingsError, match="FORWARD_FLASK_TOKEN is not set"):
+        load_settings({**GIVEN, "FORWARD_FLASK_URL": "http://localhost:6000/receive"})
+
+
+def test_the_webhooks_secret_is_the_bearer_token_where_it_is_unset() -> None:
+    assert load_settings(GIVEN).webhook_token == GIVEN["CRM_BEARER_TOKEN"]
+    assert load_settings({**GIVEN, "CRM_WEBHOOK_SECRET": "of-its-own"}).webhook_token == "of-its-own"
+
+
+def test_payments_are_reported_below_the_booking_apis_address() -> None:
+    assert load_settings(GIVEN).payments is None
+    payments = load_settings(
+        {**GIVEN, "BACKEND_SERVICE_TOKEN": "b", "BOOKING_API_URL": "https://api.example.com/"}
+    ).payments
+    assert payments is not None
+    assert payments.url == "https://api.example.com/service/offline-payments"
+    assert repr(payments) == "Receiver(https://api.example.com/service/offline-payments)"
 
 
 def test_smtp_addresses() -> None:
@@ -94,3 +124,20 @@ async def test_the_schema_goes_down_and_up_again(bare_dsn: str) -> None:
     assert await _tables(bare_dsn) == {"crm_schema_version"}
     await asyncio.to_thread(upgrade, bare_dsn)
     assert await _tables(bare_dsn) > TABLES
+
+
+async def test_what_arrived_before_there_was_a_list_of_events_is_in_it(bare_dsn: str) -> None:
+    await asyncio.to_thread(upgrade, bare_dsn)
+    await asyncio.to_thread(downgrade, bare_dsn, "0001")
+    event = a_message()["event"]
+    odd = {"id": "seven"}, {"id": 1.5}, {"id": 10**18 * 9}, {}
+    states = [{**event, "version": 4, "current_participants": 4}, {**event, "version": 3}, {"id": 2}, *odd]
+    async with connected(bare_dsn) as connection:
+        for state in states:
+            await connection.execute(
+                "INSERT INTO notifications (body, status, facilitator_id) VALUES ($1, 'skipped', 2)",
+                json.dumps(a_message(event=state)),
+            )
+        await asyncio.to_thread(upgrade, bare_dsn)
+        known = await connection.fetch("SELECT id, bookings_count, max_participants, version FROM facilitator_events")
+    assert sorted(map(tuple, known)) == [(1, 4, 10, 4), (2, None, None, 0)]

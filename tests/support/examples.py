@@ -38,7 +38,7 @@ DAY = datetime(2026, 1, 12, tzinfo=UTC)
 NOW = DAY.replace(hour=8, minute=30)
 A_WHILE = timedelta(minutes=15)
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|\+00:00)")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(r"ey[\w-]+\.[\w-]+\.[\w-]+")
 _REFUND = re.compile(r"rfnd_[0-9a-f]{32}")

@@ -44,7 +44,9 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def described(parameter: dict[str, Any], example: Any) -> dict[str, Any]:
-    """An OpenAPI parameter with its meaning. Raises `KeyError` for one that the table does not know."""
+    """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
+    if parameter["name"] not in PARAMETERS:
+        raise LookupError(f"{parameter['name']} has no line in {__name__}: say there what it means")
     description, schema = PARAMETERS[parameter["name"]]
     shown = {} if example is None else {"example": example}
     return {**parameter, "description": description, "schema": dict(schema), **shown}

@@ -4,7 +4,7 @@ A guard or a use case that is not in these tables stops the document from being 
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from application.accounts import (
     ChangePassword,
@@ -67,6 +67,7 @@ from interfaces.http.actor import event_creators, facilitators, profiled_facilit
 from interfaces.http.documentation.operations import Operation
 from interfaces.http.service import services
 
+Value = TypeVar("Value")
 Refusals = tuple[type[DomainError], ...]
 
 
@@ -162,18 +163,24 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 
 
 def refusals(operation: Operation) -> list[type[DomainError]]:
-    """Each once, in the order in which a request meets them. Raises `KeyError` for what no table knows."""
+    """Each once, in the order in which a request meets them. Raises `LookupError` for what no table knows."""
     found: list[type[DomainError]] = []
     for guard in operation.guards:
-        found += OF_GUARDS[guard].refusals
-    found += [OF_PATH_IDS[name] for name in operation.path_ids]
+        found += _line(OF_GUARDS, guard).refusals
+    found += [_line(OF_PATH_IDS, name) for name in operation.path_ids]
     for use_case in operation.use_cases:
-        found += OF_USE_CASES[use_case]
+        found += _line(OF_USE_CASES, use_case)
     return list(dict.fromkeys(found))
 
 
 def security(operation: Operation) -> list[dict[str, list[str]]]:
     """As OpenAPI writes it; nothing for what everybody may call."""
-    schemes = [OF_GUARDS[guard].scheme for guard in operation.guards]
+    schemes = [_line(OF_GUARDS, guard).scheme for guard in operation.guards]
     schemes += [TOKENS_OF_USE_CASES[kind] for kind in operation.use_cases if kind in TOKENS_OF_USE_CASES]
     return [{scheme: []} for scheme in schemes]
+
+
+def _line(table: Mapping[Any, Value], key: Any) -> Value:
+    if key not in table:
+        raise LookupError(f"{getattr(key, '__name__', key)} has no line in {__name__}: say there how it refuses")
+    return table[key]

@@ -1,0 +1,199 @@
+"""The OpenAPI 3.1 document of the CRM, at /docs/openapi.json.
+
+Paths, methods, descriptions and answers come from the handlers; OPERATIONS adds what those do not say. The errors are
+the refusals that the service itself makes. `examples.json` holds real answers: `python -m tests.crm.examples` records
+them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from functools import cache
+from http import HTTPStatus
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, get_args
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from crm.api.errors import body_of, unexpected
+from crm.api.operations import HEALTH, OPERATIONS, PARAMETERS, TAGS, WEBHOOK
+from crm.api.security import invalid_token
+
+INTRODUCTION = """Receives what a booking system tells and keeps facilitators up to date.
+
+Bodies are JSON objects of at most 64 KiB; fields that nobody here knows are ignored. Times are RFC 3339 in UTC. Every
+answer carries `X-Request-ID`; every error has a stable `code`, and that id as `request_id`."""
+
+SECURITY_SCHEMES = {
+    "crmToken": {"type": "http", "scheme": "bearer", "description": "`CRM_BEARER_TOKEN`."},
+    "webhookToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`CRM_WEBHOOK_SECRET`; where that is unset, `CRM_BEARER_TOKEN`.",
+    },
+}
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "When to try again, in seconds.", "schema": {"type": "integer", "minimum": 0}},
+    "WWW-Authenticate": {"description": "How to say who asks.", "schema": {"type": "string", "const": "Bearer"}},
+    "Link": {
+        "description": 'The way to the next page: `<…>; rel="next"`. Absent on the last one.',
+        "schema": {"type": "string"},
+    },
+}
+
+ERROR = {
+    "type": "object",
+    "required": ["error", "message", "code", "request_id"],
+    "properties": {
+        "error": {"type": "string", "description": "The status phrase (contract A) or a sentence (B and D)."},
+        "message": {"type": "string", "description": "A sentence for people."},
+        "code": {"type": "string", "description": "A stable name of the refusal, for programs."},
+        "request_id": {"type": "string", "description": "Also in `X-Request-ID` and in the logs."},
+        "details": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Field to reason."},
+        "missing_fields": {"type": "array", "items": {"type": "string"}},
+        "email_sent": {"type": "boolean"},
+        "authenticated": {"type": "boolean"},
+        "gmail_user": {"type": "string"},
+    },
+}
+REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+def _with(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: schema}}
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "Notification": {
+        "anyOf": [{"required": ["booking_id", "user"]}, _with("action", {"type": "string", "pattern": "^event_"})]
+    },
+    "Webhook": {
+        "allOf": [
+            _one_of("user", "user_id"),
+            _one_of("event", "event_id"),
+            {
+                "anyOf": [
+                    {"required": ["facilitator_id"]},
+                    _with("event", {"type": "object", "required": ["facilitator_id"]}),
+                    _with("payment_status", {"const": "paid"}),
+                ]
+            },
+        ]
+    },
+}
+"""Which fields a body needs together, which its type cannot say."""
+
+
+def document(app: Litestar) -> dict[str, Any]:
+    handlers = list(operations(app))
+    bodies = [facts.body for facts in OPERATIONS.values() if facts.body]
+    answers = [_answer_type(handler) for _, _, handler in handlers]
+    drawn, schemas = msgspec.json.schema_components([*bodies, *answers], ref_template="#/components/schemas/{name}")
+    for name, needed in NEEDED.items():
+        schemas[name] |= needed
+    paths: dict[str, dict[str, Any]] = {}
+    for (path, method, handler), schema in zip(handlers, drawn[len(bodies) :], strict=True):
+        paths.setdefault(path, {})[method] = _operation(path, handler, schema)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Convene CRM", "version": version("convene"), "description": INTRODUCTION},
+        "servers": [{"url": "/"}, {"url": "http://127.0.0.1:5001"}],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas | {"Error": ERROR},
+            "headers": HEADERS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+    }
+
+
+def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+    """Path, method in lower case and handler of everything but the document itself."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for method, (handler, _) in route.route_handler_map.items():
+                if handler.resolve_include_in_schema() and method != "OPTIONS":
+                    yield route.path_format or "/", method.lower(), handler
+
+
+@get("/docs/openapi.json", include_in_schema=False, sync_to_thread=False)
+def show_document(request: Request[Any, Any, Any]) -> Response[bytes]:
+    state = request.app.state
+    if "openapi_document" not in state:
+        state.openapi_document = msgspec.json.encode(document(request.app))
+    return Response(state.openapi_document, media_type=MediaType.JSON)
+
+
+@cache
+def examples() -> dict[str, Any]:
+    """By operation id: the `body` and `parameters` of a request, and its `answers` by name."""
+    recorded: dict[str, Any] = json.loads(files(__package__).joinpath("examples.json").read_text(encoding="utf-8"))
+    return recorded
+
+
+def _operation(path: str, handler: HTTPRouteHandler, schema: dict[str, Any]) -> dict[str, Any]:
+    name = str(handler.operation_id)
+    facts, example = OPERATIONS[name], examples().get(name, {})
+    in_path = [parameter for parameter in PARAMETERS if f"{{{parameter}}}" in path]
+    shown = example.get("parameters", {})
+    parameters = [_parameter(parameter, shown) for parameter in (*in_path, *facts.parameters)]
+    answered = {key: {"value": value} for key, value in example.get("answers", {}).items()}
+    paged = ["Link"] if "cursor" in facts.parameters else []
+    token = {WEBHOOK: "webhookToken", HEALTH: None}.get(facts.tag, "crmToken")
+    operation: dict[str, Any] = {
+        "tags": [facts.tag],
+        "operationId": name,
+        "summary": facts.summary,
+        "description": inspect.cleandoc(handler.fn.__doc__ or ""),
+        "security": [{token: []}] if token else [],
+        "parameters": parameters,
+        "responses": {"200": _response(200, paged, schema, answered)},
+    }
+    if facts.body:
+        of_body = {"schema": {"$ref": f"#/components/schemas/{facts.body.__name__}"}, "example": example.get("body")}
+        operation["requestBody"] = {"required": True, "content": {"application/json": of_body}}
+    refusals = [*facts.refusals, unexpected()]
+    if token:
+        refusals.append(invalid_token(403 if facts.tag == WEBHOOK else 401))
+    for status in sorted({refusal.status for refusal in refusals}):
+        group = [refusal for refusal in refusals if refusal.status == status]
+        bodies = [body_of(refusal, sentences="sentences" in handler.opt) for refusal in group]
+        named = {body["code"]: {"value": body | {"request_id": REQUEST_ID}} for body in bodies}
+        sent = {header.lower() for refusal in group for header in refusal.headers}
+        headers = [header for header in HEADERS if header.lower() in sent]
+        operation["responses"][str(status)] = _response(status, headers, {"$ref": "#/components/schemas/Error"}, named)
+    return operation
+
+
+def _response(status: int, headers: list[str], schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": HTTPStatus(status).phrase,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *headers)},
+        "content": {"application/json": {"schema": schema, "examples": examples}},
+    }
+
+
+def _parameter(name: str, shown: dict[str, Any]) -> dict[str, Any]:
+    place, description, schema = PARAMETERS[name]
+    example = {"example": shown[name]} if name in shown else {}
+    required = {"required": True} if place == "path" else {}
+    return {"name": name, "in": place, "description": description, "schema": schema, **required, **example}
+
+
+def _answer_type(handler: HTTPRouteHandler) -> Any:
+    """What the answer holds: X of a handler that returns X or Response[X]."""
+    annotation = handler.parsed_fn_signature.return_type.annotation
+    return annotation if isinstance(annotation, type) else get_args(annotation)[0]

@@ -1,0 +1,140 @@
+"""What the handlers do not say of themselves: groups, summaries, parameters, bodies and refusals, by operation id."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from crm.api.bodies import malformed, not_json
+from crm.api.errors import (
+    Refusal,
+    database_away,
+    invalid,
+    message_id_reused,
+    missing,
+    not_found,
+    refused_by_framework,
+)
+from crm.api.mail_checks import TestMail, check_failed
+from crm.api.requests import DEFAULT_LIMIT, LARGEST_LIMIT
+from crm.api.security import invalid_signature
+from crm.notifications import LARGEST_ID, Notification
+from crm.webhooks import Webhook
+
+TAGS = {
+    "Contracts A and B: notifications": "The inbox: what the booking system told, and whether its mail is out.",
+    "Contract A: facilitators": "Facilitators' events, as the messages about them told.",
+    "Contract B: mail": "Whether mail works.",
+    "Contract D: webhook": "Bookings that are forwarded, and payments that are reported back.",
+    "Health": "Whether the service runs.",
+}
+INBOX, FACILITATORS, MAIL, WEBHOOK, HEALTH = TAGS
+
+ID = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
+KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]*$"}
+
+PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "notification_id": ("path", "The notification.", ID),
+    "facilitator_id": ("path", "The facilitator's user id in the booking system.", ID),
+    "limit": (
+        "query",
+        f"Rows of a page; more than {LARGEST_LIMIT} is taken as {LARGEST_LIMIT}.",
+        {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT},
+    ),
+    "cursor": ("query", "Where the next page begins: from the `Link` header or `next_cursor`.", ID),
+    "message_id": ("query", "Only the notification of the message with this Idempotency-Key.", {"type": "string"}),
+    "booking_id": ("query", "Only notifications about this booking.", ID),
+    "include": ("query", "Also those that are about an event as such.", {"type": "string", "const": "events"}),
+    "Idempotency-Key": ("header", "The sender's id of this message: what is sent twice has one effect.", KEY),
+    "webhook-id": ("header", "The same as Idempotency-Key, as Standard Webhooks names it.", KEY),
+    "webhook-timestamp": (
+        "header",
+        "When it was signed, in Unix seconds; at most five minutes off.",
+        {"type": "string"},
+    ),
+    "webhook-signature": ("header", "`v1,…`, needed where `CRM_SIGNING_SECRETS` is set.", {"type": "string"}),
+}
+
+
+class Facts(NamedTuple):
+    """What a handler does not say of itself. `parameters` are those beside the path's."""
+
+    tag: str
+    summary: str
+    refusals: tuple[Refusal, ...] = ()
+    body: type[msgspec.Struct] | None = None
+    parameters: tuple[str, ...] = ()
+
+
+def _refused_bodies(field: str, reason: str) -> tuple[Refusal, ...]:
+    in_body = (malformed("The body is not valid JSON"), missing([field]), invalid({field: reason}))
+    return (*in_body, refused_by_framework(413), not_json())
+
+
+WRONG_LIMIT = invalid({"limit": "Expected a whole number from 1"})
+WRONG_ID = "Expected `int | null`, got `str`"
+STORED = (database_away(),)
+LOGIN: dict[str, Any] = {"authenticated": False, "gmail_user": "studio@example.com"}
+
+OPERATIONS = {
+    "crmHealth": Facts(HEALTH, "Tell whether the service is well"),
+    "notify": Facts(
+        INBOX,
+        "Store a notification",
+        (
+            *_refused_bodies("booking_id", WRONG_ID),
+            invalid_signature("The webhook-signature does not match"),
+            message_id_reused(),
+            *STORED,
+        ),
+        Notification,
+        ("Idempotency-Key", "webhook-id", "webhook-timestamp", "webhook-signature"),
+    ),
+    "listNotifications": Facts(
+        INBOX,
+        "List notifications",
+        (WRONG_LIMIT, *STORED),
+        parameters=("limit", "cursor", "message_id", "booking_id", "include"),
+    ),
+    "processNotification": Facts(INBOX, "Mark a notification as processed", (not_found(), *STORED)),
+    "deleteNotification": Facts(INBOX, "Delete a notification", (not_found(), *STORED)),
+    "clearNotifications": Facts(
+        INBOX,
+        "Delete every notification",
+        (invalid({"include": "Expected events"}), *STORED),
+        parameters=("include",),
+    ),
+    "listFacilitatorEvents": Facts(
+        FACILITATORS,
+        "List a facilitator's events",
+        (WRONG_LIMIT, not_found(), *STORED),
+        parameters=("limit", "cursor"),
+    ),
+    "sendTestEmail": Facts(
+        MAIL,
+        "Send a test mail",
+        (
+            *_refused_bodies("to_email", "An email address must have an @-sign."),
+            check_failed(502, "email_refused", "The mail server refused the mail: 550 no", email_sent=False),
+            check_failed(503, "email_not_sent", "The mail was not taken: no answer in time", email_sent=False),
+        ),
+        TestMail,
+    ),
+    "testMailLogin": Facts(
+        MAIL,
+        "Check the mail server's login",
+        (
+            check_failed(400, "smtp_not_configured", "SMTP_URL is not set", authenticated=False),
+            check_failed(502, "smtp_login_refused", "The mail server refused the login: 535 no", **LOGIN),
+            check_failed(503, "smtp_unavailable", "The mail server cannot be used: no answer in time", **LOGIN),
+        ),
+    ),
+    "receiveWebhook": Facts(
+        WEBHOOK,
+        "Receive a booking",
+        (*_refused_bodies("facilitator_id", WRONG_ID), message_id_reused(), *STORED),
+        Webhook,
+        ("Idempotency-Key", "webhook-id"),
+    ),
+}
