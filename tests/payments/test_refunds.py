@@ -1,0 +1,272 @@
+"""Money given back: promised with the cancellation, paid by the worker, never twice and never forgotten."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import event as sqlalchemy_events
+
+from application.bookings import NewBooking
+from application.refunds import ShowCancellation
+from domain.bookings import BookingAlreadyCancelled
+from domain.errors import Conflict
+from domain.events import EventCancelled, EventId, EventOver
+from domain.money import Money
+from infrastructure.clock import SystemClock
+from tests.support.house import House, order_of
+
+USUAL = ((168, 100), (24, 50))
+
+
+@pytest.mark.parametrize(
+    ("starts_in", "back"),
+    [(timedelta(days=8), Decimal("25.05")), (timedelta(days=2), Decimal("12.53")), (timedelta(hours=3), None)],
+)
+async def test_a_cancellation_gives_back_what_its_preview_said(
+    house: House, starts_in: timedelta, back: Decimal | None
+) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event(price="25.05", policy=USUAL, starts_in=starts_in))
+
+    preview = await ShowCancellation(house.worker.open_work, SystemClock())(person, new.placed.id)
+    refund = await house.cancel(person, new)
+    await house.until_dry()
+
+    assert preview.refund == Money(back or Decimal(0), "INR")
+    assert (refund.amount.amount if refund else None) == back
+    assert await house.refunds(new) == ([(back, "processed", "booking_cancelled")] if back else [])
+    assert await house.booking(new) == ("cancelled", "refunded" if back else "completed")
+    told = [fact for fact, _ in await house.told(new)]
+    assert told == [
+        "booking_created",
+        "payment_completed",
+        "booking_cancelled",
+        *(["booking_refunded"] if back else []),
+    ]
+    assert house.till.orders[order_of(new)].refunded == int((back or 0) * 100)
+
+
+async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(house: House) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+
+    asked = await asyncio.gather(*(house.cancel(person, new) for _ in range(10)), return_exceptions=True)
+    await house.until_dry()
+
+    assert sum(isinstance(answer, BookingAlreadyCancelled) for answer in asked) == 9
+    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await house.wrongs() == []
+    with pytest.raises(BookingAlreadyCancelled):
+        await ShowCancellation(house.worker.open_work, SystemClock())(person, new.placed.id)
+
+
+async def test_a_gateway_that_is_away_delays_a_refund(house: House) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+    house.till.away = True
+    await house.cancel(person, new)
+    await house.worker.run()
+    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    assert await house.errands() == [("refund_promised", "pending")]
+    house.till.away = False
+
+    await house.until_dry()
+
+    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await house.wrongs() == []
+
+
+async def test_a_refund_whose_answer_is_lost_ten_times_is_paid_once(house: House) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+    await house.cancel(person, new)
+    house.till.lose_answers = True
+    for _ in range(10):
+        await house.worker.run()
+        await house.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
+    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    house.till.lose_answers = False
+
+    await house.until_dry()
+
+    assert house.till.asked_for_refunds == 11
+    assert len(house.till.orders[order_of(new)].refunds) == 1
+    assert [fact for fact, _ in await house.told(new)].count("booking_refunded") == 1
+    assert await house.wrongs() == []
+
+
+async def test_a_refused_refund_is_dead_and_stays_open_until_an_operator_replays_it(house: House) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+    house.till.refuses_refunds = True
+    await house.cancel(person, new)
+    await house.until_dry()
+    assert await house.errands() == [("refund_promised", "dead")]
+    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    assert await house.booking(new) == ("cancelled", "refunded")
+    house.till.refuses_refunds = False
+
+    await house.records.execute(
+        "UPDATE outbox SET status = 'pending', due_at = now(), attempts = 0 WHERE status = 'dead'"
+    )
+    await house.until_dry()
+
+    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await house.wrongs() == []
+
+
+async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(house: House) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+    house.till.slow_refunds = True
+    await house.cancel(person, new)
+    await house.until_dry()
+    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    (refund_id,) = house.till.orders[order_of(new)].refunds
+
+    for _ in range(3):
+        await house.take(house.till.refund_webhook(order_of(new), refund_id))
+    await house.until_dry()
+
+    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert [fact for fact, _ in await house.told(new)].count("booking_refunded") == 1
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_report_that_comes_before_our_own_answer_makes_no_second_refund(house: House, ours: bool) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+    await house.cancel(person, new)
+    house.till.lose_answers = True
+    await house.worker.run()
+    house.till.lose_answers = False
+    (refund_id,) = house.till.orders[order_of(new)].refunds
+
+    await house.take(house.till.refund_webhook(order_of(new), refund_id, ours=ours))
+    await house.until_dry()
+
+    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await house.wrongs() == []
+
+
+async def test_money_given_back_at_the_gateways_own_desk_is_on_our_books(house: House) -> None:
+    new = await house.paid(await house.person(), await house.event())
+    house.till.orders[order_of(new)].refunds["at the desk"] = 1000
+
+    for _ in range(2):
+        await house.take(house.till.refund_webhook(order_of(new), "at the desk", ours=False))
+    await house.until_dry()
+
+    assert await house.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
+    assert await house.wrongs() == []
+
+
+async def test_more_given_back_than_was_paid_is_kept_for_an_operator(house: House) -> None:
+    new = await house.paid(await house.person(), await house.event())
+
+    await house.take(house.till.refund_webhook(order_of(new), "at the desk", ours=False, amount=3001))
+    await house.until_dry()
+
+    assert await house.refunds(new) == []
+    assert len(await house.differences()) == 1
+    assert await house.booking(new) == ("confirmed", "completed")
+
+
+async def a_sold_out_event(house: House) -> tuple[EventId, list[list[NewBooking]]]:
+    """60 paid places, 5 unpaid, 3 paid on the spot, 5 that were free."""
+    event = await house.event(capacity=100)
+    people = await house.people(68)
+    paid = [await house.paid(person, event) for person in people[:60]]
+    unpaid = [await house.book(person, event) for person in people[60:65]]
+    on_the_spot = [await house.book(person, event, gateway="offline") for person in people[65:]]
+    for new in on_the_spot:
+        await house.worker.record_offline_payment.by_facilitator(house.facilitator, new.placed.id)
+    await house.records.execute("UPDATE events SET price = 0 WHERE id = $1", event)
+    free = [await house.book(person, event) for person in await house.people(5)]
+    return event, [paid, unpaid, on_the_spot, free]
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+async def test_an_events_cancel_gives_everything_back_that_was_paid(house: House, how: str) -> None:
+    event, (paid, unpaid, on_the_spot, free) = await a_sold_out_event(house)
+
+    if how == "cancel":
+        answer = await house.cancel_event(event)
+        assert (answer.refunds, answer.total) == (63, Money(Decimal(63 * 30), "INR"))
+    else:
+        await house.delete_event(event)
+    await house.until_dry()
+
+    async def states(bookings: Sequence[NewBooking]) -> set[tuple[str, str]]:
+        return {await house.booking(new) for new in bookings}
+
+    assert await states(paid) == await states(on_the_spot) == {("cancelled", "refunded")}
+    assert await states(unpaid) == {("cancelled", "pending")}
+    assert await states(free) == {("cancelled", "not_required")}
+    for new in [*paid, *on_the_spot]:
+        assert await house.refunds(new) == [(Decimal(30), "processed", "event_cancelled")]
+        assert (await house.told(new, "email"))[-2:] == [
+            ("booking_cancelled", "event_cancelled"),
+            ("booking_refunded", "event_cancelled"),
+        ]
+    assert {house.till.orders[order_of(new)].state for new in unpaid} == {"closed"}
+    assert house.till.asked_for_refunds == 60
+    assert house.till.kept("INR") == 0
+    assert await house.wrongs() == []
+
+
+async def test_an_event_is_cancelled_once_and_not_when_it_is_over(house: House) -> None:
+    event = await house.event()
+    await house.cancel_event(event)
+    with pytest.raises(EventCancelled):
+        await house.cancel_event(event)
+    over = await house.event()
+    new = await house.paid(await house.person(), over)
+    await house.records.execute(
+        "UPDATE events SET starts_at = now() - interval '1 hour', ends_at = now() WHERE id = $1", over
+    )
+
+    with pytest.raises(EventOver):
+        await house.cancel_event(over)
+    await house.delete_event(over)
+    await house.until_dry()
+
+    assert await house.booking(new) == ("confirmed", "completed")
+    assert await house.records.fetchval("SELECT hidden_at IS NOT NULL FROM events WHERE id = $1", over)
+
+
+async def test_a_booking_cancelled_while_its_event_is_gives_back_once(house: House) -> None:
+    for _ in range(10):
+        event = await house.event(policy=((0, 50),))
+        person = await house.person()
+        new = await house.paid(person, event)
+
+        outcomes = await asyncio.gather(house.cancel(person, new), house.cancel_event(event), return_exceptions=True)
+        await house.until_dry()
+
+        assert all(not isinstance(outcome, Exception) or isinstance(outcome, Conflict) for outcome in outcomes)
+        assert len(await house.refunds(new)) == 1
+    assert await house.wrongs() == []
+
+
+async def test_an_events_cancel_takes_as_many_statements_for_one_booking_as_for_many(house: House) -> None:
+    counted = []
+    for number in (1, 25):
+        event = await house.event(capacity=60)
+        for person in await house.people(number):
+            await house.paid(person, event)
+        for person in await house.people(number):
+            await house.book(person, event)
+        statements: list[str] = []
+
+        def note(*about: object, seen: list[str] = statements) -> None:
+            seen.append(str(about[2]))
+
+        engine = house.worker.database.engine.sync_engine
+        sqlalchemy_events.listen(engine, "before_cursor_execute", note)
+        await house.cancel_event(event)
+        sqlalchemy_events.remove(engine, "before_cursor_execute", note)
+        counted.append(len(statements))
+    assert counted[0] == counted[1] > 5
