@@ -46,6 +46,7 @@ from domain.events import (
     EventCancelled,
     EventFull,
     EventNotFound,
+    EventOver,
     EventStarted,
     NotYourEvent,
 )
@@ -139,7 +140,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
         CapacityBelowBookings,
         CurrencyOfBookings,
     ),
-    CancelEvent: (EventNotFound, NotYourEvent, EventCancelled),
+    CancelEvent: (EventNotFound, NotYourEvent, EventCancelled, EventOver),
     DeleteEvent: (EventNotFound, NotYourEvent),
     EventBookings: (EventNotFound, NotYourEvent),
     BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked),
