@@ -111,6 +111,23 @@ async def test_money_that_came_just_before_the_checkout_was_closed_is_found_with
     assert await house.wrongs() == []
 
 
+@pytest.mark.parametrize("decided", [None, "paid"])
+async def test_a_checkout_whose_making_was_not_confirmed_is_closed_once_the_hold_has_ended(
+    house: House, decided: str | None
+) -> None:
+    house.till.lose_answers = True
+    new = await house.expired(await house.person(), await house.event())
+    house.till.lose_answers = False
+    await house.book(await house.person(), EventId(new.placed.event_id))
+    if decided:
+        house.till.pay(order_of(new), decided)
+
+    await house.worker.reconcile()
+
+    assert house.till.orders[order_of(new)].state == (decided or "closed")
+    assert await house.booking(new) == (("confirmed", "completed") if decided else ("cancelled", "pending"))
+
+
 async def two_late_payments(house: House) -> Counter[object]:
     """Two people had the only place one after the other and pay now, at once."""
     event = await house.event(capacity=1)

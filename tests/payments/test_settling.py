@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from application.bookings import NewBooking
 from application.payments import Settled
 from domain.events import EventId
 from domain.money import Money
@@ -18,7 +19,7 @@ GIVEN_BACK = ("cancelled", "refunded")
 FULL_PRICE = Decimal(30)
 
 
-async def in_state(house: House, state: str, event: EventId):  # type: ignore[no-untyped-def]
+async def in_state(house: House, state: str, event: EventId) -> NewBooking:
     new = await house.book(await house.person(), event)
     if state == "failed":
         await house.settle("till", house.says(new, Report.FAILED))
