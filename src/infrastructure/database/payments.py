@@ -176,14 +176,23 @@ class PostgresRefunds:
         )
 
     async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+        of_payment = {"gateway": gateway, "gateway_id": report.gateway_id}
+        await _run(
+            self._session,
+            # Before the payment, as everybody who changes both locks them.
+            """SELECT FROM bookings WHERE id IN (SELECT booking_id FROM payments
+                WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
+            **of_payment,
+        )
         row = await _first(
             self._session,
             f"{_PAYMENT} WHERE p.gateway = :gateway AND p.gateway_payment_id = :gateway_id FOR UPDATE",
-            gateway=gateway,
-            gateway_id=report.gateway_id,
+            **of_payment,
         )
         if row is None:
             return "unknown"
+        if await self.find(report) is not None:
+            return "refund_settled"  # the same word, sent twice, was applied while this one waited for the lock
         payment = _payment(row)
         if not report.succeeded or report.amount.amount > payment.refundable.amount:
             difference = GatewayReport(payment.order_id or "", Report.RECEIVED, payment_id=payment.id)
