@@ -205,6 +205,7 @@ async def test_a_payment_after_the_place_is_gone_is_given_back(shop: Shop) -> No
 async def test_paid_by_the_order_and_by_the_link_too_the_second_is_kept_as_a_difference(shop: Shop) -> None:
     booked, order = await shop.a_booking()
     first = shop.razorpay.pays(order["id"])
+    await shop.hears_everything()
     second = shop.razorpay.pays_link(booked["payment_url"])
     await shop.hears_everything()
     assert await shop.state(booked) == PAID
