@@ -86,7 +86,7 @@ class SandboxGateway:
         return RefundAnswer(f"sbxr_{request.refund_id.hex}", settled=True)
 
     def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
-        if not hmac.compare_digest(self._sign(body), headers.get(SIGNATURE, "")):
+        if not hmac.compare_digest(self._sign(body).encode(), headers.get(SIGNATURE, "").encode()):
             raise InvalidSignature
         event: dict[str, Any] = json.loads(body)
         order = event["order"]
