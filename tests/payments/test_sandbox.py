@@ -1,0 +1,106 @@
+"""The whole way of a booking through the sandbox: its buttons, its signed webhook, the worker as it is built."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.container import DeliveryParts
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.http import serving
+from tests.support.people import People, Person
+
+
+@dataclass
+class Shop:
+    api: httpx.AsyncClient
+    people: People
+    worker: DeliveryParts
+    public_url: str
+
+    async def run(self) -> None:
+        await self.worker.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+
+    async def press(self, url: str, button: str) -> None:
+        """A button of the page; then the worker hears of it."""
+        page = url.removeprefix(self.public_url)
+        assert (await self.api.get(page)).status_code == 200
+        assert (await self.api.post(f"{page}/{button}")).status_code == 303
+        await self.run()
+
+    async def book(self, person: Person, event: dict[str, Any]) -> tuple[int, str]:
+        answer = (await person.post("/bookings", json={"event_id": event["id"]})).json()
+        return answer["booking"]["id"], answer["payment_url"]
+
+
+@pytest.fixture
+async def shop(make_settings: Callable[..., Settings]) -> AsyncIterator[Shop]:
+    settings = make_settings(payment_provider="sandbox")
+    worker = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+        yield Shop(api, People(api), worker, settings.public_url)
+    await worker.close()
+
+
+async def states(person: Person, booking: int) -> tuple[str, str]:
+    body = (await person.get(f"/bookings/{booking}")).json()
+    return body["status"], body["payment_status"]
+
+
+async def test_declined_then_paid_then_cancelled_and_given_back(shop: Shop, database: asyncpg.Connection) -> None:
+    facilitator, guest = await shop.people.facilitator(), await shop.people.user()
+    event = await facilitator.creates_event(price=30, refund_policy=[{"hours_before": 24, "percent": 50}])
+    booking, url = await shop.book(guest, event)
+
+    await shop.press(url, "declined")
+    assert await states(guest, booking) == ("confirmed", "failed")
+    await shop.press(url, "paid")
+    await shop.press(url, "paid")
+    assert await states(guest, booking) == ("confirmed", "completed")
+    refund = (await guest.post(f"/bookings/{booking}/cancel")).json()["refund"]
+    assert (refund["amount"], refund["status"]) == (15, "pending")
+    await shop.run()
+
+    assert await states(guest, booking) == ("cancelled", "refunded")
+    assert await database.fetchval("SELECT refunds ->> (SELECT id::text FROM refunds) FROM sandbox_orders") == "15.00"
+    facts = await database.fetch(
+        "SELECT fact FROM outbox WHERE destination = 'crm' AND lane LIKE 'booking:%' ORDER BY seq"
+    )
+    assert [row["fact"] for row in facts] == [
+        *("booking_created", "payment_failed", "payment_completed", "booking_cancelled", "booking_refunded"),
+    ]
+
+
+async def test_a_place_whose_hold_has_ended_is_given_up_and_its_page_is_closed(
+    shop: Shop, database: asyncpg.Connection
+) -> None:
+    guest = await shop.people.user()
+    booking, url = await shop.book(guest, await (await shop.people.facilitator()).creates_event())
+    await database.execute("UPDATE bookings SET hold_until = now()")
+    assert await shop.worker.money.expire_holds() == 1
+    await shop.run()
+
+    await shop.press(url, "paid")
+
+    assert await states(guest, booking) == ("cancelled", "pending")
+    assert await database.fetchval("SELECT state FROM sandbox_orders") == "expired"
+
+
+async def test_who_cannot_sign_as_the_sandbox_pays_nothing(shop: Shop) -> None:
+    guest = await shop.people.user()
+    booking, _ = await shop.book(guest, await (await shop.people.facilitator()).creates_event())
+    for headers in ({}, {"sandbox-signature": "0" * 64}, {"sandbox-signature": "ä".encode().decode("latin-1")}):
+        forged = {"content-type": b"application/json"} | {
+            name: value.encode("latin-1") for name, value in headers.items()
+        }
+        answer = await shop.api.post("/payment/sandbox/webhook", content=b'{"id": "x"}', headers=forged)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
+    await shop.run()
+    assert await states(guest, booking) == ("confirmed", "pending")
