@@ -71,7 +71,7 @@ def a_payment(order_id: str | None, gateway_id: str | None = None) -> Payment:
     )
 
 
-@pytest.mark.parametrize("kind", ["500", "429", "409", "hang", "reset", "garbage", "lost answer"])
+@pytest.mark.parametrize("kind", ["500", "429", "409", "hang", "drip", "reset", "garbage", "lost answer"])
 async def test_whatever_is_wrong_at_stripe_it_is_away(stripe: FakeStripe, gateway: StripeGateway, kind: Kind) -> None:
     stripe.trouble(kind)
     payment = a_payment("cs_test_1", "pi_1")

@@ -71,7 +71,10 @@ async def test_what_is_paid_completes_the_booking_and_a_cancellation_gives_it_ba
     assert await shop.refunds() == [("processed", Decimal(30), "booking_cancelled")]
     assert await shop.told(booked, "booking_refunded") == 1
     [made] = shop.stripe.refunds.values()
-    assert made["metadata"]["refund_id"] == str(await shop.database.fetchval("SELECT id FROM refunds"))
+    refund_id = str(await shop.database.fetchval("SELECT id FROM refunds"))
+    assert made["metadata"]["refund_id"] == refund_id
+    [call] = shop.stripe.asked("POST /v1/refunds")
+    assert call.headers["idempotency-key"] == refund_id
     assert await shop.kept() == shop.stripe.kept() == 0
     assert await shop.differences() == []
 

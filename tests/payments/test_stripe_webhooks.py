@@ -138,20 +138,34 @@ async def test_without_stripe_its_webhooks_wait(make_settings: Callable[..., Set
 async def test_the_same_event_a_thousand_times_has_one_effect(shop: Shop) -> None:
     booked, session = await shop.a_booking()
     shop.stripe.pays(session)
+    assert await _errands_of_one_event(shop, times=1_000) == 1
+    assert await shop.state(booked) == PAID
+    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 1
+    assert await shop.told(booked) == 1
+    assert await shop.kept() == shop.stripe.kept() == 3_000
+
+
+async def test_without_the_inbox_s_key_one_event_is_many(shop: Shop) -> None:
+    """The twin."""
+    await shop.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
+    _, session = await shop.a_booking()
+    shop.stripe.pays(session)
+    assert await _errands_of_one_event(shop, times=20) == 20
+
+
+async def _errands_of_one_event(shop: Shop, *, times: int) -> int:
+    """It comes over 20 connections, while the worker works."""
     [webhook] = shop.stripe.events("checkout.session.completed")
     working = asyncio.create_task(_keeps_working(shop))
     limits = httpx.Limits(max_connections=20, max_keepalive_connections=20)
     async with httpx.AsyncClient(base_url=shop.api.base_url, limits=limits, timeout=120) as api:
-        answers = await asyncio.gather(*(webhook.send(api) for _ in range(1_000)))
+        answers = await asyncio.gather(*(webhook.send(api) for _ in range(times)))
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     assert {answer.status_code for answer in answers} == {200}
     await shop.works()
-    assert await shop.state(booked) == PAID
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 1
-    assert await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 1
-    assert await shop.told(booked) == 1
-    assert await shop.kept() == shop.stripe.kept() == 3_000
+    errands: int = await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'")
+    return errands
 
 
 async def _keeps_working(shop: Shop) -> None:

@@ -24,13 +24,13 @@ WEBHOOK_SECRET = "whsec_the_secret_of_the_tests"
 WEBHOOK_PATH = "/payment/stripe/webhook"
 HALF_AN_HOUR, A_DAY = 30 * 60, 24 * 3600
 
-Kind = Literal["500", "429", "409", "hang", "reset", "garbage", "lost answer"]
+Kind = Literal["500", "429", "409", "hang", "drip", "reset", "garbage", "lost answer"]
 Entity = dict[str, Any]
 
 
 @dataclass
 class Trouble:
-    """`lost answer` does what is asked and hangs up; the others do nothing."""
+    """`lost answer` does what is asked and hangs up; the others do nothing. `drip` never ends to answer."""
 
     kind: Kind
     call: re.Pattern[str]
@@ -157,7 +157,7 @@ class FakeStripe:
 
     # What it answers
 
-    async def behave(self, request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
+    async def behave(self, request: Request, writer: asyncio.StreamWriter) -> bytes | None:
         trouble = next((each for each in self.troubles if each.times and each.call.fullmatch(_call(request))), None)
         if trouble is not None:
             trouble.times -= 1
@@ -168,6 +168,12 @@ class FakeStripe:
                     return answer(200, b"<html>a proxy's page</html>")
                 case "hang":
                     await asyncio.Event().wait()
+                case "drip":
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                    while True:
+                        writer.write(b" ")
+                        await writer.drain()
+                        await asyncio.sleep(0.05)
                 case "reset":
                     return None
                 case "lost answer":
