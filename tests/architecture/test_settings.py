@@ -93,10 +93,10 @@ def test_stripe_needs_both_of_its_secrets() -> None:
     assert load_settings(GOOD | pair | {"PAYMENT_PROVIDER": "stripe"}).stripe_secret_key == "sk_test_secret"
     assert load_settings(GOOD).stripe_secret_key is None
     for name in pair:
-        with pytest.raises(SettingsError, match=f"^{name} is not set, but .* both or neither") as refusal:
+        with pytest.raises(SettingsError, match=rf"^{name} is not set, but .* both or neither") as refusal:
             load_settings(GOOD | pair | {name: ""})
         assert "secret" not in str(refusal.value)
-    with pytest.raises(SettingsError, match="^STRIPE_WEBHOOK_SECRET is an example"):
+    with pytest.raises(SettingsError, match=r"^STRIPE_WEBHOOK_SECRET is an example"):
         load_settings(GOOD | pair | {"STRIPE_WEBHOOK_SECRET": "your-stripe-webhook-secret"})
 
 
