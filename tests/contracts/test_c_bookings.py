@@ -149,7 +149,9 @@ async def test_the_dashboard_counts_sessions_bookings_and_money_received(
     given_back = await books(ada, cancelled)
     await john.post(f"/api/sessions/{cancelled}/cancel")
     await database.execute("UPDATE payments SET status = 'completed' WHERE booking_id = any($1)", paid)
-    await database.execute("UPDATE payments SET status = 'refunded', refunded = amount WHERE booking_id = $1", given_back)
+    await database.execute(
+        "UPDATE payments SET status = 'refunded', refunded = amount WHERE booking_id = $1", given_back
+    )
     await database.execute("UPDATE payments SET status = 'failed' WHERE booking_id = $1", unpaid)
     await database.execute("UPDATE events SET starts_at = now() - '1 hour'::interval WHERE id = $1", over)
 
