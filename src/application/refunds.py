@@ -14,7 +14,7 @@ from domain.bookings import Booking, BookingId, BookingNotFound
 from domain.events import Event, EventId
 from domain.messages import Fact
 from domain.money import Money
-from domain.payments import Payment, RefundReport
+from domain.payments import GatewayUnavailable, Payment, RefundReport
 from domain.refunds import RefundId, RefundPolicy
 from domain.users import User
 
@@ -48,7 +48,8 @@ class Refunds:
         return refunds
 
     async def pay(self, refund_id: RefundId) -> None:
-        """What the worker does for a promise. Raises `GatewayUnavailable`, `GatewayRefused`."""
+        """What the worker does for a promise. Raises `GatewayRefused`, and `GatewayUnavailable` also while the gateway
+        is still working on the refund: it is asked again, so that a lost webhook leaves none open."""
         async with self.open_work() as work:
             refund = await work.refunds.get(refund_id)
             payment = await work.payments.get(refund.payment_id)
@@ -62,6 +63,8 @@ class Refunds:
             await self._settle(work, refund.id, gateway_refund_id, succeeded=True if settled else None)
             await work.commit()
         self.wake_ups.nudge()
+        if not settled:
+            raise GatewayUnavailable("The gateway has accepted the refund and is still working on it")
 
     async def settle_report(self, gateway: str, report: RefundReport) -> str:
         """What a gateway says of money given back, by us or by somebody at its own desk."""

@@ -122,7 +122,7 @@ async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(house
     new = await house.paid(person, await house.event())
     house.till.slow_refunds = True
     await house.cancel(person, new)
-    await house.until_dry()
+    await house.worker.run()
     assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
     (refund_id,) = house.till.orders[order_of(new)].refunds
 
@@ -132,6 +132,21 @@ async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(house
 
     assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
     assert [fact for fact, _ in await house.told(new)].count("booking_refunded") == 1
+
+
+async def test_a_refund_the_gateway_works_on_is_asked_about_when_its_report_is_lost(house: House) -> None:
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+    house.till.slow_refunds = True
+    await house.cancel(person, new)
+    await house.worker.run()
+    assert await house.errands() == [("refund_promised", "pending")]
+
+    house.till.slow_refunds = False
+    await house.until_dry()
+
+    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert len(house.till.orders[order_of(new)].refunds) == 1
 
 
 @pytest.mark.parametrize("ours", [True, False])
