@@ -26,6 +26,7 @@ _PARAMETERS = {
     "$4": "now()",
     "$5": "'bench'",
     "$6": "'offline'",
+    "$7": "NULL",
 }
 
 

@@ -48,7 +48,8 @@ async def open_site(apis: int) -> AsyncIterator[Site]:
             server.start()
         dsn = postgres.dsn("convene")
         await asyncio.to_thread(migrations.upgrade, dsn)
-        environ = server_environ(dsn, redis.url, directory)
+        # As for pgbench: paid on the spot, so that both do the same work.
+        environ = server_environ(dsn, redis.url, directory, payment_provider="offline")
         running = stack.enter_context(running_apis(apis, environ, directory))
         database = await asyncpg.connect(dsn)
         try:

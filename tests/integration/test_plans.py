@@ -11,8 +11,10 @@ async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(databas
             # With statistics that say "empty", reading the whole table looks like the cheapest plan there is.
             await connection.execute("ANALYZE")
             await connection.execute("SET plan_cache_mode = force_generic_plan")
-            await connection.execute(f"PREPARE take (bigint, bigint, text, timestamptz, text, text) AS {TAKE}")
-            plan = await connection.fetch("EXPLAIN EXECUTE take (1, 2, NULL, now(), 'request', 'offline')")
+            await connection.execute(
+                f"PREPARE take (bigint, bigint, text, timestamptz, text, text, timestamptz) AS {TAKE}"
+            )
+            plan = await connection.fetch("EXPLAIN EXECUTE take (1, 2, NULL, now(), 'request', 'offline', NULL)")
     finally:
         await database.close()
 

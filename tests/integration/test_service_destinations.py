@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.messages import Destination
+from domain.messages import ALWAYS_SERVED, Destination
 from infrastructure import container
 from infrastructure.settings import Settings, SettingsError
 from interfaces.http.app import create_app
@@ -39,6 +39,9 @@ async def email() -> AsyncIterator[Receiver]:
         yield receiver
 
 
+PAYMENTS_DONE = ("payments", "delivered")
+
+
 async def a_busy_day(settings: Settings) -> tuple[int, int]:
     """One booking made, paid and cancelled, another cancelled with its event; the ids of both."""
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
@@ -57,10 +60,10 @@ async def a_busy_day(settings: Settings) -> tuple[int, int]:
 
 
 async def deliver(settings: Settings) -> None:
-    """What a worker does between starting and having nothing left to do."""
+    """What a worker does between starting and having nothing left to do: a refund that is paid is told in turn."""
     parts = container.build_deliveries(settings)
     try:
-        for destination in parts.deliver_due.couriers:
+        for destination in [*parts.deliver_due.couriers, *parts.deliver_due.couriers]:
             await parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
     finally:
         await parts.close()
@@ -88,14 +91,19 @@ async def test_facilitators_are_shown_at_once_who_booked_paid_and_cancelled(
     assert {request.headers["authorization"] for request in notifications.requests} == {f"Bearer {TOKEN}"}
     assert {request.headers["authorization"] for request in crm.requests} == {"Bearer a token of the tests"}
     assert not {request.message_id for request in crm.requests} & {each.message_id for each in notifications.requests}
-    assert await left(database) == [("crm", "delivered"), ("email", "delivered"), ("notification", "delivered")]
+    assert await left(database) == [
+        ("crm", "delivered"),
+        ("email", "delivered"),
+        ("notification", "delivered"),
+        PAYMENTS_DONE,
+    ]
 
 
 async def test_without_a_notification_service_nothing_is_owed_to_one(
     make_settings: MakeSettings, database: asyncpg.Connection
 ) -> None:
     await a_busy_day(make_settings())
-    assert await left(database) == [("crm", "pending"), ("email", "pending")]
+    assert await left(database) == [("crm", "pending"), ("email", "pending"), ("payments", "pending")]
 
 
 async def test_a_notification_service_that_is_down_holds_nobody_else_up(
@@ -105,7 +113,12 @@ async def test_a_notification_service_that_is_down_holds_nobody_else_up(
     settings = make_settings(crm_service_url=crm.url, notification_service_url=notifications.url)
     await a_busy_day(settings)
     await deliver(settings)
-    assert await left(database) == [("crm", "delivered"), ("email", "delivered"), ("notification", "pending")]
+    assert await left(database) == [
+        ("crm", "delivered"),
+        ("email", "delivered"),
+        ("notification", "pending"),
+        PAYMENTS_DONE,
+    ]
 
     notifications.always(answer(200))
     await database.execute("UPDATE outbox SET due_at = now()")
@@ -125,8 +138,9 @@ async def test_mails_are_handed_to_the_email_service_instead_of_the_mail_server(
     assert {request.path for request in email.requests} == {"/outgoing"}
     assert {request.headers["authorization"] for request in email.requests} == {f"Bearer {TOKEN}"}
     subjects = sorted(request.json["subject"].partition(":")[0] for request in email.requests)
-    assert subjects == ["Booking cancelled", "Cancelled", "Changed", "Changed", "You are booked", "You are booked"]
-    assert await left(database) == [("crm", "delivered"), ("email", "delivered")]
+    once = ["Booking cancelled", "Cancelled", "Receipt", "Refund"]
+    assert subjects == sorted([*once, "Changed", "Changed", "You are booked", "You are booked"])
+    assert await left(database) == [("crm", "delivered"), ("email", "delivered"), PAYMENTS_DONE]
     assert not (tmp_path / "mail").exists()
 
 
@@ -158,8 +172,8 @@ def test_an_address_that_is_none_is_said_in_one_line(make_settings: MakeSettings
 @pytest.mark.parametrize(
     ("given", "destinations"),
     [
-        ({}, {Destination.CRM, Destination.EMAIL}),
-        ({"email_service_url": "http://e"}, {Destination.CRM, Destination.EMAIL}),
+        ({}, ALWAYS_SERVED),
+        ({"email_service_url": "http://e"}, ALWAYS_SERVED),
         ({"notification_service_url": "http://n"}, set(Destination)),
     ],
 )
