@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
@@ -87,22 +87,22 @@ async def test_a_signature_by_any_of_the_secrets_is_taken(signed_crm: httpx.Asyn
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "headers",  # made when the test runs: a signature ages
     [
-        pytest.param({"Content-Type": "application/json"}, id="none"),
-        pytest.param(_signed(BODY, b"another secret"), id="wrong secret"),
-        pytest.param(_signed(BODY + b" ", OLD), id="another body"),
-        pytest.param(_signed(BODY, OLD, time.time() - 400), id="too old"),
-        pytest.param(_signed(BODY, OLD, time.time() + 400), id="too new"),
-        pytest.param({**_signed(BODY, OLD), "webhook-id": "msg_2"}, id="another id"),
-        pytest.param({**_signed(BODY, OLD), "webhook-timestamp": "now"}, id="no number"),
-        pytest.param({**_signed(BODY, OLD), "webhook-signature": "v1,###"}, id="not base64"),
+        pytest.param(lambda: {"Content-Type": "application/json"}, id="none"),
+        pytest.param(lambda: _signed(BODY, b"another secret"), id="wrong secret"),
+        pytest.param(lambda: _signed(BODY + b" ", OLD), id="another body"),
+        pytest.param(lambda: _signed(BODY, OLD, time.time() - 400), id="too old"),
+        pytest.param(lambda: _signed(BODY, OLD, time.time() + 400), id="too new"),
+        pytest.param(lambda: {**_signed(BODY, OLD), "webhook-id": "msg_2"}, id="another id"),
+        pytest.param(lambda: {**_signed(BODY, OLD), "webhook-timestamp": "now"}, id="no number"),
+        pytest.param(lambda: {**_signed(BODY, OLD), "webhook-signature": "v1,###"}, id="not base64"),
     ],
 )
 async def test_a_signature_that_does_not_hold_is_refused(
-    signed_crm: httpx.AsyncClient, headers: dict[str, str]
+    signed_crm: httpx.AsyncClient, headers: Callable[[], dict[str, str]]
 ) -> None:
-    answer = await signed_crm.post("/notify", content=BODY, headers=headers)
+    answer = await signed_crm.post("/notify", content=BODY, headers=headers())
     assert answer.status_code == 401
     assert answer.json()["code"] == "invalid_signature"
 

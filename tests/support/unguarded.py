@@ -4,6 +4,7 @@ Only tests can start it (`python -m tests.support.unguarded <fd>`). A race test 
 proves nothing.
 """
 
+import asyncio
 import os
 import socket
 import sys
@@ -42,6 +43,8 @@ class NaivePlaces(PostgresPlaces):
             free = await connection.fetchrow(_LOOK, event_id, user_id, now)
         if free is None:
             return None
+        # Long enough for everybody to have looked, however the processes are scheduled.
+        await asyncio.sleep(0.1)
         return await super().take(
             event_id=event_id, user_id=user_id, notes=notes, now=now, hold_until=hold_until, request_id=request_id
         )
