@@ -82,8 +82,9 @@ def operations() -> list[Described]:
 
 
 def endpoints() -> list[str]:
-    """`GET /events/{event_id}`, for every operation: known even while the document cannot be made."""
-    return [f"{operation.method.upper()} {operation.path}" for operation in routed(app())]
+    """`GET /events/{event_id}`, for every operation: known even while the document cannot be made. Sorted, since the
+    framework keeps the methods of a path in a set and every test process must collect the same."""
+    return sorted(f"{operation.method.upper()} {operation.path}" for operation in routed(app()))
 
 
 def the(endpoint: str) -> Described:
