@@ -43,6 +43,8 @@ _AWAY = (
     TimeoutError,
     PoolTimeout,
     asyncpg.InterfaceError,
+    # What asyncpg says when a server goes away under a connection that is just being handed out.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
