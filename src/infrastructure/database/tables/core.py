@@ -1,5 +1,4 @@
-"""The tables as SQLAlchemy rows. What the database itself refuses (an oversell, a double booking) is said here;
-`migrations/` builds the same, and a test compares the two."""
+"""People, events, bookings, money, and what is owed."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Computed,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
@@ -25,24 +23,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-INSTANT = DateTime(timezone=True)
-NOW = text("now()")
-NEW_UUID = text("uuidv7()")
-
-
-def _identity() -> Mapped[int]:
-    return mapped_column(BigInteger, Identity(always=False), primary_key=True)
+from infrastructure.database.tables.columns import INSTANT, NEW_UUID, NOW, identity
 
 
 class UserRow(DefaultBase):
     __tablename__ = "users"
 
-    id: Mapped[int] = _identity()
+    id: Mapped[int] = identity()
     uuid: Mapped[UUID] = mapped_column(Uuid, unique=True, server_default=NEW_UUID)
     email: Mapped[str] = mapped_column(Text, unique=True)
     name: Mapped[str] = mapped_column(Text)
     role: Mapped[str] = mapped_column(Text)
     phone: Mapped[str | None] = mapped_column(Text)
+    timezone: Mapped[str | None] = mapped_column(Text)
     password_hash: Mapped[str | None] = mapped_column(Text)
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     is_verified: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -103,7 +96,7 @@ class RefreshTokenRow(DefaultBase):
 class EventRow(DefaultBase):
     __tablename__ = "events"
 
-    id: Mapped[int] = _identity()
+    id: Mapped[int] = identity()
     facilitator_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     title: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text)
@@ -138,7 +131,7 @@ class EventRow(DefaultBase):
 class BookingRow(DefaultBase):
     __tablename__ = "bookings"
 
-    id: Mapped[int] = _identity()
+    id: Mapped[int] = identity()
     reference: Mapped[str] = mapped_column(
         Text,
         Computed(
@@ -181,7 +174,7 @@ class BookingRow(DefaultBase):
 class ReviewRow(DefaultBase):
     __tablename__ = "reviews"
 
-    id: Mapped[int] = _identity()
+    id: Mapped[int] = identity()
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     rating: Mapped[int]
@@ -198,7 +191,8 @@ class PaymentRow(DefaultBase):
     __tablename__ = "payments"
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
-    booking_id: Mapped[int] = mapped_column(ForeignKey("bookings.id"), index=True)
+    booking_id: Mapped[int | None] = mapped_column(ForeignKey("bookings.id"), index=True)
+    coaching_booking_id: Mapped[UUID | None] = mapped_column(ForeignKey("coaching_bookings.id"))
     gateway: Mapped[str] = mapped_column(Text)
     amount: Mapped[Decimal] = mapped_column(Numeric(16, 4))
     currency: Mapped[str] = mapped_column(Text)
@@ -213,6 +207,12 @@ class PaymentRow(DefaultBase):
     look_ups: Mapped[int] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
+        CheckConstraint("num_nonnulls(booking_id, coaching_booking_id) = 1", name="of_one_booking"),
+        Index(
+            "ix_payments_coaching_booking_id",
+            "coaching_booking_id",
+            postgresql_where=text("coaching_booking_id IS NOT NULL"),
+        ),
         CheckConstraint("refunded BETWEEN 0 AND amount", name="refunded"),
         UniqueConstraint("gateway", "gateway_reference", name="uq_payments_order"),
         Index("ix_payments_open", "created_at", postgresql_where=text("status IN ('pending', 'failed')")),
@@ -262,7 +262,7 @@ class PaymentDifferenceRow(DefaultBase):
 
     __tablename__ = "payment_differences"
 
-    id: Mapped[int] = _identity()
+    id: Mapped[int] = identity()
     gateway: Mapped[str] = mapped_column(Text)
     order_id: Mapped[str] = mapped_column(Text)
     payment_id: Mapped[UUID | None] = mapped_column(ForeignKey("payments.id"))
@@ -321,7 +321,7 @@ class OutboxRow(DefaultBase):
 class DeliveryAttemptRow(DefaultBase):
     __tablename__ = "delivery_attempts"
 
-    id: Mapped[int] = _identity()
+    id: Mapped[int] = identity()
     message_id: Mapped[UUID] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
     attempt: Mapped[int]
     started_at: Mapped[datetime] = mapped_column(INSTANT)
@@ -331,6 +331,3 @@ class DeliveryAttemptRow(DefaultBase):
     detail: Mapped[str] = mapped_column(Text)
 
     __table_args__ = (CheckConstraint("result IN ('delivered', 'failed')", name="result"),)
-
-
-metadata = DefaultBase.metadata

@@ -1,0 +1,61 @@
+"""The tables as SQLAlchemy rows. What the database itself refuses (an oversell, a double booking) is said here;
+`migrations/` builds the same, and a test compares the two."""
+
+from advanced_alchemy.base import DefaultBase
+
+from infrastructure.database.tables.coaching import (
+    CalendarBusyRow,
+    CalendarConnectionRow,
+    CalendarEntryRow,
+    CalendarFeedRow,
+    CoachingAttachmentRow,
+    CoachingBookingRow,
+    CoachingChangeRow,
+    CoachRow,
+)
+from infrastructure.database.tables.core import (
+    BookingRow,
+    DeliveryAttemptRow,
+    EventRow,
+    FacilitatorProfileRow,
+    GatewayEventRow,
+    LoginRow,
+    OAuthAttemptRow,
+    OutboxRow,
+    PaymentDifferenceRow,
+    PaymentRow,
+    RefreshTokenRow,
+    RefundRow,
+    ReviewRow,
+    SandboxOrderRow,
+    UserRow,
+)
+
+metadata = DefaultBase.metadata
+
+__all__ = [
+    "BookingRow",
+    "CalendarBusyRow",
+    "CalendarConnectionRow",
+    "CalendarEntryRow",
+    "CalendarFeedRow",
+    "CoachRow",
+    "CoachingAttachmentRow",
+    "CoachingBookingRow",
+    "CoachingChangeRow",
+    "DeliveryAttemptRow",
+    "EventRow",
+    "FacilitatorProfileRow",
+    "GatewayEventRow",
+    "LoginRow",
+    "OAuthAttemptRow",
+    "OutboxRow",
+    "PaymentDifferenceRow",
+    "PaymentRow",
+    "RefreshTokenRow",
+    "RefundRow",
+    "ReviewRow",
+    "SandboxOrderRow",
+    "UserRow",
+    "metadata",
+]
