@@ -11,7 +11,8 @@ from application.ports.payments import GatewayRefused, PaymentGateway, PaymentRe
 from application.ports.persistence import OpenUnitOfWork, PlacedBooking, Places
 from application.ports.readers import BookingReader, BookingView
 from application.ports.system import Clock
-from application.refunds import Refunds, cancellation_terms, lock_booking
+from application.purchases import lock_booking
+from application.refunds import Refunds, cancellation_terms
 from domain.bookings import MAX_NOTES, BookingId, NotYourBooking
 from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound

@@ -4,9 +4,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from application.payments import Settled, SettlePayment
+from application.ports.ledger import PaidFor, PaymentReader
 from application.ports.payments import GatewayRefused, Gateways, SignedCheckouts
 from application.ports.persistence import OpenUnitOfWork
-from application.ports.readers import BookingReader, BookingView
 from domain.payments import (
     UNPAID,
     GatewayReport,
@@ -31,16 +31,16 @@ class ConfirmPayment:
     open_work: OpenUnitOfWork
     checkouts: SignedCheckouts | None
     settle_payment: SettlePayment
-    booking_reader: BookingReader
+    payments: PaymentReader
 
-    async def __call__(self, order_id: str, gateway_id: str, signature: str) -> BookingView:
+    async def __call__(self, order_id: str, gateway_id: str, signature: str) -> PaidFor:
         if self.checkouts is None:
             raise GatewayUnavailable
         self.checkouts.verify_checkout(order_id, gateway_id, signature)
         payment = await _payment_of(self.open_work, self.checkouts.name, order_id)
         if payment.status in UNPAID or payment.gateway_id != gateway_id:
             await self._settle(self.checkouts, payment, gateway_id)
-        return await self.booking_reader.get(payment.booking_id)
+        return await self.payments.paid_for(payment.id)
 
     async def _settle(self, checkouts: SignedCheckouts, payment: Payment, gateway_id: str) -> None:
         settled = await self.settle_payment(checkouts.name, await checkouts.confirm(payment, gateway_id))
@@ -63,16 +63,16 @@ class HearOfFailure:
     open_work: OpenUnitOfWork
     gateways: Gateways
     settle_payment: SettlePayment
-    booking_reader: BookingReader
+    payments: PaymentReader
 
-    async def __call__(self, gateway: str, order_id: str) -> BookingView:
+    async def __call__(self, gateway: str, order_id: str) -> PaidFor:
         """The booking as it truly is."""
         payment = await _payment_of(self.open_work, gateway, order_id)
         if payment.status in UNPAID:
             with suppress(GatewayUnavailable, GatewayRefused):
                 entry = await self.gateways.named(gateway).look_up(payment)
                 await self.settle_payment(gateway, entry.report)
-        return await self.booking_reader.get(payment.booking_id)
+        return await self.payments.paid_for(payment.id)
 
 
 async def _payment_of(open_work: OpenUnitOfWork, gateway: str, order_id: str) -> Payment:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from application.payments import SettlePayment
-from application.ports.ledger import PaymentReader
+from application.ports.ledger import OpenRequest, PaymentReader
 from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayRefused, Gateways, PaymentRequest
 from application.ports.persistence import OpenUnitOfWork, Places
 from application.ports.system import Clock
-from application.refunds import lock_booking
+from application.purchases import lock_booking
 from domain.bookings import BookingId, CancelReason, NotYourBooking
+from domain.coaching import CoachingId
 from domain.messages import Fact
 from domain.payments import GatewayUnavailable, NothingToPay, PaymentId
 from domain.users import User
@@ -91,15 +92,25 @@ class AskForPayment:
         await self.places.keep_checkout(request.payment_id, checkout.order_id, checkout.url)
         return checkout.url
 
-    async def for_booking(self, user: User, booking_id: BookingId) -> str | None:
+    async def for_booking(self, user: User, booking_id: BookingId | CoachingId) -> str | None:
         """For somebody who wants to pay a booking of their own, later or once more."""
+        found = await self._open(booking_id)
+        if found.request.user_id != user.id and user.role != "admin":
+            raise NotYourBooking
+        return await self._link(found)
+
+    async def of_booking(self, booking_id: BookingId | CoachingId) -> str | None:
+        """For whoever has just made it. Raises `NothingToPay`."""
+        return await self._link(await self._open(booking_id))
+
+    async def _open(self, booking_id: BookingId | CoachingId) -> OpenRequest:
         found = await self.payments.open_request(booking_id)
         if found is None:
             raise NothingToPay
-        request, gateway, url = found
-        if request.user_id != user.id and user.role != "admin":
-            raise NotYourBooking
-        return url or await self(request, gateway)
+        return found
+
+    async def _link(self, found: OpenRequest) -> str | None:
+        return found.url or await self(found.request, found.gateway)
 
 
 @dataclass(frozen=True, slots=True)

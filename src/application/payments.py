@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from application.ports.ledger import PaymentPlace
 from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayEvent, Gateways, SandboxDesk, SandboxOrder
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
-from application.refunds import OFFLINE, Refunds, lock_booking
-from domain.bookings import Booking, BookingId, BookingIsCancelled, BookingNotFound, BookingStatus, CancelReason
-from domain.errors import Conflict
-from domain.events import Event, EventId, EventStatus
-from domain.messages import Fact
+from application.purchases import Purchase, lock_booking, lock_purchase
+from application.refunds import OFFLINE, Refunds
+from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
+from domain.coaching import CoachingId
+from domain.events import EventId
 from domain.payments import (
     UNPAID,
     GatewayReport,
@@ -25,7 +26,6 @@ from domain.payments import (
 )
 from domain.users import User, UserId
 
-PLACE_GONE = "place_gone"
 PAID_TWICE = "paid_twice"
 
 
@@ -69,8 +69,7 @@ class SettlePayment:
         if place is None:
             await work.payments.keep_difference(gateway, report, None, "no payment of ours has this order")
             return Settled.UNKNOWN
-        event = await work.events.get_even_hidden(place.event_id)
-        booking = await work.bookings.get(place.booking_id)
+        purchase = await self._lock(work, place)
         payment = await work.payments.get(place.payment_id)
         why = report.differs_from(payment)
         if why is not None:
@@ -78,51 +77,30 @@ class SettlePayment:
             return Settled.DIFFERS
         match report.report:
             case Report.RECEIVED if payment.can_become(PaymentStatus.COMPLETED):
-                return await self._receive(work, event, booking, payment, report)
+                return await self._receive(work, purchase, payment, report)
             case Report.FAILED if payment.can_become(PaymentStatus.FAILED):
                 await work.payments.save(payment.failed())
-                if booking.status is BookingStatus.CONFIRMED and booking.payment_status in UNPAID:
-                    await work.bookings.save(booking.unpaid())
-                    await work.messages.owe_for_booking(Fact.PAYMENT_FAILED, booking.id, money=payment.price)
+                await purchase.fail(payment.price)
                 return Settled.FAILED
         return Settled.OLD_NEWS
 
-    async def _receive(
-        self, work: UnitOfWork, event: Event, booking: Booking, payment: Payment, report: GatewayReport
-    ) -> Settled:
+    async def _lock(self, work: UnitOfWork, place: PaymentPlace) -> Purchase:
+        return await lock_purchase(work, place.booking_id, self.clock.now())
+
+    async def _receive(self, work: UnitOfWork, purchase: Purchase, payment: Payment, report: GatewayReport) -> Settled:
         payment = payment.received(order_id=report.order_id, gateway_id=report.gateway_id)
         await work.payments.save(payment, received_at=self.clock.now())
-        if booking.payment_status not in UNPAID:
+        if purchase.payment_status not in UNPAID:
             await self.refunds.promise(work, payment, payment.price, reason=PAID_TWICE)
             return Settled.GIVEN_BACK
-        if booking.status is not BookingStatus.CANCELLED:
-            await work.bookings.save(booking.paid())
-            await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
+        if not purchase.is_cancelled:
+            await purchase.pay(payment.price)
             return Settled.RECEIVED
-        if await self._may_have_a_place_again(work, event, booking):
-            await work.bookings.save(booking.reinstated())
-            await work.bookings.take_place(event.id)
-            await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
+        if await purchase.reinstate(payment.price):
             return Settled.REINSTATED
-        await self.refunds.promise(work, payment, payment.price, reason=_why_given_back(event, booking))
-        await work.bookings.save(booking.refunded())
+        await self.refunds.promise(work, payment, payment.price, reason=purchase.why_given_back)
+        await purchase.give_back()
         return Settled.GIVEN_BACK
-
-    async def _may_have_a_place_again(self, work: UnitOfWork, event: Event, booking: Booking) -> bool:
-        if booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED:
-            return False
-        already_booked = await work.reviews.has_place(event.id, booking.user_id)
-        try:
-            event.refuse_booking(self.clock.now(), already_booked=already_booked)
-        except Conflict:
-            return False
-        return True
-
-
-def _why_given_back(event: Event, booking: Booking) -> str:
-    if event.status is EventStatus.CANCELLED:
-        return Fact.EVENT_CANCELLED
-    return Fact.BOOKING_CANCELLED if booking.cancel_reason is CancelReason.BY_PERSON else PLACE_GONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,26 +188,26 @@ class RecordOfflinePayment:
             event, booking = await lock_booking(work, booking_id)
             if (booking.user_id, event.id) != (user_id, event_id):
                 raise BookingNotFound
-            status = await self._record(work, booking)
+            status = await self._record(work, booking_id, await lock_purchase(work, booking_id, self.clock.now()))
             await work.commit()
         self.wake_ups.nudge()
         return status
 
-    async def by_facilitator(self, user: User, booking_id: BookingId) -> PaymentStatus:
+    async def by_facilitator(self, user: User, booking_id: BookingId | CoachingId) -> PaymentStatus:
         async with self.open_work() as work:
-            event, booking = await lock_booking(work, booking_id)
-            event.require_manager(user)
-            status = await self._record(work, booking)
+            purchase = await lock_purchase(work, booking_id, self.clock.now())
+            purchase.require_manager(user)
+            status = await self._record(work, booking_id, purchase)
             await work.commit()
         self.wake_ups.nudge()
         return status
 
-    async def _record(self, work: UnitOfWork, booking: Booking) -> PaymentStatus:
-        if booking.payment_status not in UNPAID:
-            return booking.payment_status
-        if booking.status is BookingStatus.CANCELLED:
+    async def _record(self, work: UnitOfWork, booking_id: BookingId | CoachingId, purchase: Purchase) -> PaymentStatus:
+        if purchase.payment_status not in UNPAID:
+            return purchase.payment_status
+        if purchase.is_cancelled:
             raise BookingIsCancelled
-        payment = await work.payments.get_of_booking(booking.id)
+        payment = await work.payments.get_of_booking(booking_id)
         now = self.clock.now()
         if payment.gateway == OFFLINE:
             await work.payments.save(payment.received(), received_at=now)
@@ -237,6 +215,5 @@ class RecordOfflinePayment:
             await work.payments.add_paid_on_the_spot(payment, now)
             if payment.order_id is not None:
                 await work.messages.owe_checkout_end(payment)
-        await work.bookings.save(booking.paid())
-        await work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, booking.id, money=payment.price)
+        await purchase.pay(payment.price)
         return PaymentStatus.COMPLETED

@@ -10,9 +10,9 @@ from application.ports.messaging import WakeUps
 from application.ports.payments import Gateways, RefundRequest
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
-from domain.bookings import Booking, BookingId, BookingNotFound
+from application.purchases import lock_booking, owe_refunded
+from domain.bookings import BookingId
 from domain.events import Event, EventId
-from domain.messages import Fact
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, RefundReport
 from domain.refunds import RefundId, RefundPolicy
@@ -87,9 +87,7 @@ class Refunds:
             return
         await work.refunds.settle(refund, gateway_refund_id, succeeded=succeeded, now=self.clock.now())
         if succeeded:
-            await work.messages.owe_for_booking(
-                Fact.BOOKING_REFUNDED, refund.booking_id, reason=refund.reason, money=refund.amount
-            )
+            await owe_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +128,3 @@ class ShowCancellation:
             booking.require_owner(user)
             booking.cancelled(now, event_starts_at=event.plan.interval.starts_at)
             return cancellation_terms(event, await work.payments.find_of_booking(booking_id), now)
-
-
-async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:
-    """The booking with its event, both locked, the event first: no two who change both wait for each other."""
-    event_id = await work.bookings.find_event_id(booking_id)
-    if event_id is None:
-        raise BookingNotFound
-    event = await work.events.get_even_hidden(event_id)
-    return event, await work.bookings.get(booking_id)

@@ -17,15 +17,21 @@ class Destination(StrEnum):
     EMAIL = "email"
     PAYMENTS = "payments"
     """Our own dealings with payment gateways: refunds, checkouts to close, webhooks to apply."""
+    CALENDAR = "calendar"
+    """The calendars that people have connected."""
     NOTIFICATION = "notification"
     """What shows facilitators at once what happened."""
 
 
 class Fact(StrEnum):
-    """What happened. To the person who booked, or to an event as such."""
+    """What happened: to a booking (a place in an event, or a coach's time), to an event as such, or to what we keep for
+    somebody elsewhere."""
 
     BOOKING_CREATED = "booking_created"
     BOOKING_CANCELLED = "booking_cancelled"
+    BOOKING_CONFIRMED = "booking_confirmed"
+    BOOKING_RESCHEDULED = "booking_rescheduled"
+    BOOKING_COMPLETED = "booking_completed"
     BOOKING_MOVED = "booking_moved"
     PAYMENT_COMPLETED = "payment_completed"
     PAYMENT_FAILED = "payment_failed"
@@ -36,6 +42,10 @@ class Fact(StrEnum):
     REFUND_PROMISED = "refund_promised"
     CHECKOUT_ENDED = "checkout_ended"
     GATEWAY_EVENT = "gateway_event"
+    CALENDAR_OUTDATED = "calendar_outdated"
+    """A connected calendar does not show a booking as it is now."""
+    CALENDAR_REVOKED = "calendar_revoked"
+    """A calendar refuses us from now on: its owner has to connect it again."""
 
 
 Owed = Mapping[Fact, tuple[Destination, ...]]
@@ -43,6 +53,9 @@ Owed = Mapping[Fact, tuple[Destination, ...]]
 OWED: Owed = {
     Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
     Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
+    Fact.BOOKING_CONFIRMED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
+    Fact.BOOKING_RESCHEDULED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
+    Fact.BOOKING_COMPLETED: (Destination.CRM,),
     Fact.BOOKING_MOVED: (Destination.EMAIL,),
     Fact.PAYMENT_COMPLETED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
     Fact.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL),
@@ -53,8 +66,10 @@ OWED: Owed = {
     Fact.REFUND_PROMISED: (Destination.PAYMENTS,),
     Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
     Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
+    Fact.CALENDAR_OUTDATED: (Destination.CALENDAR,),
+    Fact.CALENDAR_REVOKED: (Destination.EMAIL,),
 }
-ALWAYS_SERVED = frozenset({Destination.CRM, Destination.EMAIL, Destination.PAYMENTS})
+ALWAYS_SERVED = frozenset({Destination.CRM, Destination.EMAIL, Destination.PAYMENTS, Destination.CALENDAR})
 
 
 def owed_to(served: Collection[Destination]) -> Owed:

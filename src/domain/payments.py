@@ -16,6 +16,7 @@ from domain.money import Money
 
 if TYPE_CHECKING:
     from domain.bookings import BookingId
+    from domain.coaching import CoachingId
 
 PaymentId = NewType("PaymentId", UUID)
 
@@ -67,11 +68,12 @@ class GatewayUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """`order_id` is what the gateway calls the thing that was asked for (a Checkout Session, an order), `gateway_id`
-    what it calls the money that came. `refunded` is what was promised back so far."""
+    """For a place in an event, or for a coach's time. `order_id` is what the gateway calls the thing that was asked for
+    (a Checkout Session, an order), `gateway_id` what it calls the money that came. `refunded` is what was promised back
+    so far."""
 
     id: PaymentId
-    booking_id: BookingId
+    booking_id: BookingId | CoachingId
     gateway: str
     price: Money
     status: PaymentStatus

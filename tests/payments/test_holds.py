@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import select
 
 from application.payments import Settled, SettlePayment
+from application.ports.ledger import PaymentPlace
 from application.ports.persistence import UnitOfWork
-from domain.bookings import Booking
+from application.purchases import PlacePurchase, Purchase
 from domain.events import Event, EventId
 from infrastructure.database.events import PostgresEvents, _event
 from infrastructure.database.tables import EventRow
@@ -214,9 +215,16 @@ class UnlockedUnits(UnitsOfWork):
         return Unlocked()
 
 
-class AlwaysAPlace(SettlePayment):
-    async def _may_have_a_place_again(self, work: UnitOfWork, event: Event, booking: Booking) -> bool:
+class Reckless(PlacePurchase):
+    async def _may_have_a_place_again(self) -> bool:
         return True
+
+
+class AlwaysAPlace(SettlePayment):
+    async def _lock(self, work: UnitOfWork, place: PaymentPlace) -> Purchase:
+        purchase = await super()._lock(work, place)
+        assert isinstance(purchase, PlacePurchase)
+        return Reckless(purchase.work, purchase.event, purchase.booking, purchase.now)
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from application.ports.payments import GatewayEvent, PaymentRequest
 from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import GatewayReport, Payment, PaymentId, RefundReport
+from domain.payments import GatewayReport, Payment, PaymentId, PaymentStatus, RefundReport
 from domain.refunds import RefundId
 
 
@@ -18,8 +19,7 @@ class PaymentPlace:
     """Where a payment belongs."""
 
     payment_id: PaymentId
-    booking_id: BookingId
-    event_id: EventId
+    booking_id: BookingId | CoachingId
 
 
 class Payments(Protocol):
@@ -32,9 +32,9 @@ class Payments(Protocol):
 
     async def get(self, payment_id: PaymentId) -> Payment: ...
 
-    async def get_of_booking(self, booking_id: BookingId) -> Payment: ...
+    async def get_of_booking(self, booking_id: BookingId | CoachingId) -> Payment: ...
 
-    async def find_of_booking(self, booking_id: BookingId) -> Payment | None: ...
+    async def find_of_booking(self, booking_id: BookingId | CoachingId) -> Payment | None: ...
 
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
 
@@ -55,7 +55,7 @@ class Refund:
 
     id: RefundId
     payment_id: PaymentId
-    booking_id: BookingId
+    booking_id: BookingId | CoachingId
     gateway: str
     amount: Money
     reason: str
@@ -100,7 +100,27 @@ class GatewayEvents(Protocol):
     async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PaidFor:
+    """What a payment is for, as it stands now."""
+
+    booking_id: BookingId | CoachingId
+    reference: str
+    payment_status: PaymentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """What is asked, at which gateway, and where it is paid, if that is known."""
+
+    request: PaymentRequest
+    gateway: str
+    url: str | None
+
+
 class PaymentReader(Protocol):
+    async def paid_for(self, payment_id: PaymentId) -> PaidFor: ...
+
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
         """Bookings whose place was held for a payment that did not come in time."""
         ...
@@ -113,6 +133,6 @@ class PaymentReader(Protocol):
         """What was asked for, and at which gateway, whatever became of it. Raises `PaymentNotFound`."""
         ...
 
-    async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str, str | None] | None:
-        """What is asked for a live, unpaid booking, at which gateway, and where it is paid, if that is known."""
+    async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
+        """What is asked for a live, unpaid booking."""
         ...

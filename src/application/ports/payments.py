@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.errors import Conflict
 from domain.events import EventId
 from domain.money import Money
@@ -28,9 +29,9 @@ class PaymentRequest:
     """`payment_id` is the idempotency key: asking twice makes one checkout. `until` is when the place is given up."""
 
     payment_id: PaymentId
-    booking_id: BookingId
+    booking_id: BookingId | CoachingId
     reference: str
-    event_id: EventId
+    event_id: EventId | None
     user_id: UserId
     user_name: str
     user_email: str

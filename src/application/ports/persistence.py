@@ -8,15 +8,18 @@ from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
+from application.ports.coaching import Coaches, Coachings
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
 from domain.bookings import Booking, BookingId
+from domain.coaching import CoachingId
 from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
 from domain.messages import Destination, Fact, MessageId
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.reviews import Review, ReviewId
+from domain.times import Interval
 from domain.users import LoginId, Role, User, UserId
 
 
@@ -155,6 +158,26 @@ class Messages(Protocol):
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
 
+    async def owe_for_coaching(
+        self,
+        fact: Fact,
+        coaching_id: CoachingId,
+        *,
+        before: Interval | None = None,
+        reason: str | None = None,
+        money: Money | None = None,
+    ) -> None:
+        """`before`: when the session was to be, where it was moved."""
+        ...
+
+    async def owe_calendars_of(self, coaching_id: CoachingId) -> None:
+        """Every calendar that the client or the coach has connected is owed the booking as it is now."""
+        ...
+
+    async def owe_calendars_for(self, user_id: UserId) -> None:
+        """A person's connected calendars are owed every booking of theirs that is still ahead."""
+        ...
+
     async def owe_checkout_end(self, payment: Payment) -> None:
         """The gateway is owed that the checkout be closed."""
         ...
@@ -182,6 +205,8 @@ class UnitOfWork(Protocol):
     payments: Payments
     refunds: RefundRecords
     gateway_events: GatewayEvents
+    coaches: Coaches
+    coachings: Coachings
     messages: Messages
 
     async def commit(self) -> None: ...

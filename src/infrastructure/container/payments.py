@@ -16,7 +16,6 @@ from application.ports.system import Clock
 from application.refunds import Refunds, ShowCancellation
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
-from infrastructure.database.readers import PostgresBookingReader
 from infrastructure.payments.offline import OfflineGateway
 from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.registry import GatewayRegistry
@@ -81,7 +80,6 @@ def build_money(
     clock: Clock,
 ) -> Money:
     reader = PostgresPaymentReader(database)
-    bookings = PostgresBookingReader(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     ask_for_payment = AskForPayment(gateways, reader, places)
@@ -96,8 +94,8 @@ def build_money(
         take_gateway_event=take_gateway_event,
         pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
-        confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, bookings),
-        hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, bookings),
+        confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, reader),
+        hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, reader),
         show_cancellation=ShowCancellation(open_work, clock),
         errands=PaymentErrands(
             refunds,

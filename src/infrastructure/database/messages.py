@@ -1,6 +1,5 @@
 """What is owed, written by the transaction that made it true."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -11,11 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.ports.ledger import Refund
 from application.ports.payments import GatewayEvent
 from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.messages import Destination, Fact, Owed
 from domain.money import Money
 from domain.payments import Payment
-from infrastructure.database import snapshots
+from domain.times import Interval
+from domain.users import UserId
+from infrastructure.database import coaching_messages, snapshots
 from infrastructure.database.tables import OutboxRow
 
 
@@ -78,6 +80,25 @@ class PostgresMessages:
             Fact.GATEWAY_EVENT, f"webhook:{gateway}:{event.id}", {"gateway": gateway, "event_id": event.id}
         )
 
+    async def owe_for_coaching(
+        self,
+        fact: Fact,
+        coaching_id: CoachingId,
+        *,
+        before: Interval | None = None,
+        reason: str | None = None,
+        money: Money | None = None,
+    ) -> None:
+        await coaching_messages.owe_for_coaching(
+            self._session, self._owed, self._when, fact, coaching_id, before=before, reason=reason, money=money
+        )
+
+    async def owe_calendars_of(self, coaching_id: CoachingId) -> None:
+        await coaching_messages.owe_calendars_of(self._session, self._when, coaching_id)
+
+    async def owe_calendars_for(self, user_id: UserId) -> None:
+        await coaching_messages.owe_calendars_for(self._session, self._when, user_id)
+
     async def _owe_payments(self, fact: Fact, lane: str, snapshot: dict[str, Any]) -> None:
         self._session.add(
             OutboxRow(
@@ -102,8 +123,6 @@ class PostgresMessages:
                  JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
-        await self._session.execute(text(statement), {**self._when, "reason": reason, "money": _money(money), **values})
-
-
-def _money(money: Money | None) -> str | None:
-    return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
+        await self._session.execute(
+            text(statement), {**self._when, "reason": reason, "money": snapshots.money_json(money), **values}
+        )

@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from application.ports.audit import BookedPayment, DeadErrand, KeptDifference, StuckRefund
-from domain.bookings import BookingId
 from domain.messages import Destination
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentNotFound, PaymentStatus
 from domain.refunds import RefundId
 from infrastructure.database.engine import Database
+from infrastructure.database.payments import booking_of
 
 _BOOKED = """
-SELECT p.*, b.reference, (
+SELECT p.*, coalesce(b.reference, p.coaching_booking_id::text) AS reference, (
     SELECT coalesce(sum(r.amount), 0) FROM refunds r WHERE r.payment_id = p.id AND r.status = 'processed'
 ) AS given_back
-FROM payments p JOIN bookings b ON b.id = p.booking_id
+FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
 """
 _PAGE = f"""{_BOOKED}
 WHERE ($1::timestamptz IS NULL OR p.created_at >= $1) AND ($2::uuid IS NULL OR p.id > $2)
@@ -25,8 +25,8 @@ WHERE ($1::timestamptz IS NULL OR p.created_at >= $1) AND ($2::uuid IS NULL OR p
 ORDER BY p.id LIMIT $3
 """
 _STUCK = """
-SELECT r.*, p.gateway, b.reference
-FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN bookings b ON b.id = p.booking_id
+SELECT r.*, p.gateway, coalesce(b.reference, p.coaching_booking_id::text) AS reference
+FROM refunds r JOIN payments p ON p.id = r.payment_id LEFT JOIN bookings b ON b.id = p.booking_id
 WHERE (r.status = 'failed' OR (r.status = 'pending' AND r.requested_at < now() - $2::interval))
   AND ($1::timestamptz IS NULL OR r.requested_at >= $1)
 ORDER BY r.requested_at
@@ -92,7 +92,7 @@ def _booked(row: asyncpg.Record) -> BookedPayment:
     currency = row["currency"]
     payment = Payment(
         id=PaymentId(row["id"]),
-        booking_id=BookingId(row["booking_id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
         gateway=row["gateway"],
         price=Money(row["amount"], currency),
         status=PaymentStatus(row["status"]),

@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from application.ports.ledger import OpenRequest, PaidFor
 from application.ports.payments import PaymentRequest
 from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import PaymentId, PaymentNotFound
+from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from domain.users import UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.payments import booking_of, column_of
 
 _HOLDS = """
 SELECT id FROM bookings
@@ -34,17 +37,23 @@ UPDATE payments SET looked_up_at = now(), look_ups = look_ups + 1 FROM due WHERE
 RETURNING payments.id
 """
 
+# A place in an event and a coach's time, as one kind of thing to pay for.
 _REQUEST = """
-SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency,
-       b.id AS booking_id, b.reference, b.hold_until, e.id AS event_id, e.title, e.facilitator_id,
+SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency, p.booking_id, p.coaching_booking_id,
+       coalesce(b.reference, c.id::text) AS reference, coalesce(b.hold_until, c.hold_until) AS hold_until,
+       coalesce(b.payment_status, c.payment_status) AS payment_status,
+       e.id AS event_id, coalesce(e.title, 'Coaching with ' || f.name) AS title, f.id AS facilitator_id,
        u.id AS user_id, u.name AS user_name, u.email AS user_email
-FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
-     JOIN users u ON u.id = b.user_id
+FROM payments p
+     LEFT JOIN bookings b ON b.id = p.booking_id LEFT JOIN events e ON e.id = b.event_id
+     LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
+     JOIN users u ON u.id = coalesce(b.user_id, c.client_id)
+     JOIN users f ON f.id = coalesce(e.facilitator_id, c.coach_id)
 """
 
-_OPEN_REQUEST = f"""{_REQUEST}
-WHERE b.id = $1 AND b.status = 'confirmed' AND b.payment_status IN ('pending', 'failed')
-  AND p.status IN ('pending', 'failed')
+_OPEN_REQUEST = """
+WHERE p.{column} = $1 AND coalesce(b.status, c.status) IN ('pending', 'confirmed')
+  AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed') AND p.status IN ('pending', 'failed')
 ORDER BY p.id DESC LIMIT 1
 """
 
@@ -62,25 +71,37 @@ class PostgresPaymentReader:
             rows = await connection.fetch(_TO_LOOK_UP, older_than, limit)
         return [PaymentId(row["id"]) for row in rows]
 
-    async def open_request(self, booking_id: BookingId) -> tuple[PaymentRequest, str, str | None] | None:
+    async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_OPEN_REQUEST, booking_id)
-        return (_request(row), row["gateway"], row["checkout_url"]) if row else None
+            row = await connection.fetchrow(_REQUEST + _OPEN_REQUEST.format(column=column_of(booking_id)), booking_id)
+        return OpenRequest(_request(row), row["gateway"], row["checkout_url"]) if row else None
 
     async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
+        row = await self._of(payment_id)
+        return _request(row), row["gateway"]
+
+    async def paid_for(self, payment_id: PaymentId) -> PaidFor:
+        row = await self._of(payment_id)
+        return PaidFor(
+            booking_of(row["booking_id"], row["coaching_booking_id"]),
+            row["reference"],
+            PaymentStatus(row["payment_status"]),
+        )
+
+    async def _of(self, payment_id: PaymentId) -> asyncpg.Record:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"{_REQUEST} WHERE p.id = $1", payment_id)
         if row is None:
             raise PaymentNotFound
-        return _request(row), row["gateway"]
+        return row
 
 
 def _request(row: asyncpg.Record) -> PaymentRequest:
     return PaymentRequest(
         payment_id=PaymentId(row["payment_id"]),
-        booking_id=BookingId(row["booking_id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
         reference=row["reference"],
-        event_id=EventId(row["event_id"]),
+        event_id=EventId(row["event_id"]) if row["event_id"] is not None else None,
         user_id=UserId(row["user_id"]),
         user_name=row["user_name"],
         user_email=row["user_email"],

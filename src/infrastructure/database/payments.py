@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import RowMapping, text
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.ports.ledger import PaymentPlace, Refund
 from application.ports.payments import GatewayEvent
 from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import (
@@ -25,7 +27,8 @@ from domain.payments import (
 from domain.refunds import RefundId
 
 _PAYMENT = "SELECT p.* FROM payments p"
-_REFUND = """SELECT r.*, p.booking_id, p.gateway FROM refunds r JOIN payments p ON p.id = r.payment_id"""
+_REFUND = """SELECT r.*, p.booking_id, p.coaching_booking_id, p.gateway
+FROM refunds r JOIN payments p ON p.id = r.payment_id"""
 
 
 class PostgresPayments:
@@ -35,7 +38,7 @@ class PostgresPayments:
     async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
         row = await _first(
             self._session,
-            """SELECT p.id, p.booking_id, b.event_id FROM payments p JOIN bookings b ON b.id = p.booking_id
+            """SELECT p.id, p.booking_id, p.coaching_booking_id FROM payments p
             WHERE p.gateway = :gateway AND (p.gateway_reference = :order_id OR p.id = CAST(:payment_id AS uuid))
             ORDER BY p.gateway_reference IS NOT DISTINCT FROM :order_id DESC LIMIT 1""",
             gateway=gateway,
@@ -44,22 +47,22 @@ class PostgresPayments:
         )
         if row is None:
             return None
-        return PaymentPlace(PaymentId(row["id"]), BookingId(row["booking_id"]), EventId(row["event_id"]))
+        return PaymentPlace(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
 
     async def get(self, payment_id: PaymentId) -> Payment:
         return _found(await _first(self._session, f"{_PAYMENT} WHERE p.id = :id FOR UPDATE", id=payment_id))
 
-    async def get_of_booking(self, booking_id: BookingId) -> Payment:
+    async def get_of_booking(self, booking_id: BookingId | CoachingId) -> Payment:
         return _found(await self._row_of_booking(booking_id))
 
-    async def find_of_booking(self, booking_id: BookingId) -> Payment | None:
+    async def find_of_booking(self, booking_id: BookingId | CoachingId) -> Payment | None:
         row = await self._row_of_booking(booking_id)
         return _payment(row) if row else None
 
-    async def _row_of_booking(self, booking_id: BookingId) -> RowMapping | None:
+    async def _row_of_booking(self, booking_id: BookingId | CoachingId) -> RowMapping | None:
         return await _first(
             self._session,
-            f"{_PAYMENT} WHERE p.booking_id = :booking_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
+            f"{_PAYMENT} WHERE p.{column_of(booking_id)} = :booking_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
             booking_id=booking_id,
         )
 
@@ -79,8 +82,9 @@ class PostgresPayments:
     async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
         await _run(
             self._session,
-            """INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at, received_at)
-            VALUES (:booking_id, 'offline', :amount, :currency, 'completed', :now, :now)""",
+            f"""INSERT INTO payments ({column_of(payment.booking_id)}, gateway, amount, currency, status, created_at,
+                received_at)
+            VALUES (:booking_id, 'offline', :amount, :currency, 'completed', :now, :now)""",  # noqa: S608
             booking_id=payment.booking_id,
             amount=payment.price.amount,
             currency=payment.price.currency,
@@ -138,7 +142,8 @@ class PostgresRefunds:
                     SELECT id, amount, currency, :reason, 'pending', :now FROM paid
                     RETURNING *
                 )
-                SELECT added.*, paid.booking_id, paid.gateway FROM added JOIN paid ON paid.id = added.payment_id"""
+                SELECT added.*, paid.booking_id, NULL AS coaching_booking_id, paid.gateway
+                FROM added JOIN paid ON paid.id = added.payment_id"""
             ),
             {"event_id": event_id, "reason": reason, "now": now},
         )
@@ -184,6 +189,12 @@ class PostgresRefunds:
                 WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
             **of_payment,
         )
+        await _run(
+            self._session,
+            """SELECT FROM coaching_bookings WHERE id IN (SELECT coaching_booking_id FROM payments
+                WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
+            **of_payment,
+        )
         row = await _first(
             self._session,
             f"{_PAYMENT} WHERE p.gateway = :gateway AND p.gateway_payment_id = :gateway_id FOR UPDATE",
@@ -211,9 +222,10 @@ class PostgresRefunds:
             now=now,
         )
         await PostgresPayments(self._session).save(payment.promising_back(report.amount))
+        table = "bookings" if isinstance(payment.booking_id, int) else "coaching_bookings"
         await _run(
             self._session,
-            "UPDATE bookings SET payment_status = 'refunded' WHERE id = :id",
+            f"UPDATE {table} SET payment_status = 'refunded' WHERE id = :id",  # noqa: S608
             id=payment.booking_id,
         )
         return "refunded_at_the_gateway"
@@ -259,6 +271,19 @@ class PostgresGatewayEvents:
         )
 
 
+def booking_of(booking_id: int | None, coaching_booking_id: UUID | None) -> BookingId | CoachingId:
+    """What a payment is for: one of the two."""
+    if booking_id is not None:
+        return BookingId(booking_id)
+    assert coaching_booking_id is not None
+    return CoachingId(coaching_booking_id)
+
+
+def column_of(booking_id: BookingId | CoachingId) -> str:
+    """Where `payments` names it."""
+    return "booking_id" if isinstance(booking_id, int) else "coaching_booking_id"
+
+
 async def _first(session: AsyncSession, statement: str, **values: Any) -> RowMapping | None:
     return (await session.execute(text(statement), values)).mappings().first()
 
@@ -276,7 +301,7 @@ def _found(row: RowMapping | None) -> Payment:
 def _payment(row: RowMapping) -> Payment:
     return Payment(
         id=PaymentId(row["id"]),
-        booking_id=BookingId(row["booking_id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
         gateway=row["gateway"],
         price=Money(row["amount"], row["currency"]),
         status=PaymentStatus(row["status"]),
@@ -290,7 +315,7 @@ def _refund(row: RowMapping) -> Refund:
     return Refund(
         id=RefundId(row["id"]),
         payment_id=PaymentId(row["payment_id"]),
-        booking_id=BookingId(row["booking_id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
         gateway=row["gateway"],
         amount=Money(row["amount"], row["currency"]),
         reason=row["reason"],

@@ -1,8 +1,10 @@
 """The state of a booking and its event, written into a message by the very statement that changes them."""
 
+import json
 from collections.abc import Iterable
 
 from domain.messages import Destination
+from domain.money import Money
 
 _EVENT = """jsonb_build_object(
     'id', e.id, 'title', e.title, 'description', e.description, 'event_type', e.event_type, 'category', e.category,
@@ -14,15 +16,17 @@ _BOOKING = """jsonb_build_object(
     'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
     'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until)"""
 
-# Of the payments of a booking, where there are two, the one that something last happened to.
-_PAYMENT = """(
+
+def payment_of(column: str) -> str:
+    """SQL for the payment of booking `b`: where there are two, the one that something last happened to."""
+    return f"""(
     SELECT jsonb_build_object('gateway', p.gateway, 'id', p.gateway_payment_id, 'received_at', p.received_at,
         'url', CASE WHEN p.status IN ('pending', 'failed') THEN p.checkout_url END)
     FROM payments p
-    WHERE p.booking_id = b.id
+    WHERE p.{column} = b.id
     ORDER BY greatest(p.received_at, (SELECT max(settled_at) FROM refunds WHERE payment_id = p.id)) DESC NULLS LAST,
         p.id DESC
-    LIMIT 1)"""
+    LIMIT 1)"""  # noqa: S608 (composed of constants)
 
 
 def _person(alias: str) -> str:
@@ -39,7 +43,7 @@ def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) ->
 def booking_snapshot(reason: str = "NULL::text", money: str = "NULL::jsonb") -> str:
     """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
     or given back, where the fact is about that, and then the payment itself is in it, too."""
-    payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {_PAYMENT} END"
+    payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {payment_of('booking_id')} END"
     return _snapshot(_BOOKING, _person("u"), reason, money, payment)
 
 
@@ -56,3 +60,8 @@ def destinations(owed: Iterable[Destination]) -> str:
     """SQL for these destinations, as rows of `d(name)`."""
     names = ", ".join(f"'{destination}'" for destination in owed)
     return f"unnest(ARRAY[{names}]::text[]) AS d(name)"
+
+
+def money_json(money: Money | None) -> str | None:
+    """The parameter for `money`."""
+    return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})

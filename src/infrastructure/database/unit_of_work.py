@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from application.ports.coaching import Coaches, Coachings
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.persistence import (
     Bookings,
@@ -19,6 +20,8 @@ from application.ports.persistence import (
 from application.ports.system import Clock
 from domain.messages import Owed
 from infrastructure.database.bookings import PostgresBookings
+from infrastructure.database.coaches import PostgresCoaches
+from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
 from infrastructure.database.messages import PostgresMessages
@@ -37,9 +40,11 @@ class PostgresUnitOfWork:
     payments: Payments
     refunds: RefundRecords
     gateway_events: GatewayEvents
+    coaches: Coaches
+    coachings: Coachings
     messages: Messages
 
-    def __init__(self, session: AsyncSession, messages: Messages) -> None:
+    def __init__(self, session: AsyncSession, messages: Messages, *, default_currency: str) -> None:
         self._session = session
         self.users = PostgresUsers(session)
         self.logins = PostgresLogins(session)
@@ -50,6 +55,8 @@ class PostgresUnitOfWork:
         self.payments = PostgresPayments(session)
         self.refunds = PostgresRefunds(session)
         self.gateway_events = PostgresGatewayEvents(session)
+        self.coaches = PostgresCoaches(session, default_currency)
+        self.coachings = PostgresCoachings(session)
         self.messages = messages
 
     async def commit(self) -> None:
@@ -59,14 +66,23 @@ class PostgresUnitOfWork:
 class UnitsOfWork:
     """Opens units of work; what was not committed is rolled back when one is left."""
 
-    def __init__(self, database: Database, owed: Owed, clock: Clock, request_id: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        owed: Owed,
+        clock: Clock,
+        request_id: Callable[[], str | None],
+        *,
+        default_currency: str = "INR",
+    ) -> None:
         self._database = database
         self._owed = owed
         self._clock = clock
         self._request_id = request_id
+        self._default_currency = default_currency
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
         async with within_the_deadline(), self._database.session() as session:
             messages = PostgresMessages(session, self._owed, now=self._clock.now(), request_id=self._request_id())
-            yield PostgresUnitOfWork(session, messages)
+            yield PostgresUnitOfWork(session, messages, default_currency=self._default_currency)

@@ -6,7 +6,8 @@ Times are in UTC, which they say.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from application.payments import PAID_TWICE, PLACE_GONE
+from application.payments import PAID_TWICE
+from application.purchases import PLACE_GONE
 from application.refunds import OFFLINE
 from domain.bookings import CancelReason
 from domain.messages import Fact

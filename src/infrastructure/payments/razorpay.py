@@ -112,7 +112,7 @@ class RazorpayGateway:
             "payment_id": str(request.payment_id),
             "booking_id": str(request.booking_id),
             "booking_reference": request.reference,
-            "event_id": str(request.event_id),
+            "event_id": str(request.event_id or ""),
             "user_id": str(request.user_id),
             "facilitator_id": str(request.facilitator_id),
         }

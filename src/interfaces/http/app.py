@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Litestar
@@ -16,7 +15,7 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import classic, health, meeting, operators, sandbox, service, sessions
+from interfaces.http import classic, coaching, health, meeting, sandbox, service, sessions
 from interfaces.http.actor import actor
 from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, razorpay, reviews, stripe
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
@@ -39,27 +38,22 @@ ROUTES: list[Any] = [
     *sandbox.ROUTES,
     *classic.ROUTES,
     *sessions.ROUTES,
+    *coaching.ROUTES,
     *meeting.ROUTES,
     *service.ROUTES,
-    *operators.ROUTES,
 ]
 
-SHAPES = Shapes({**classic.SHAPES, **sessions.SHAPES})
+SHAPES = Shapes({**classic.SHAPES, **sessions.SHAPES, **coaching.SHAPES})
 
 
-def _never() -> bool:
-    return False
-
-
-def create_app(settings: Settings | None = None, draining: Callable[[], bool] = _never) -> ASGIApp:
-    """What uvicorn serves. `draining` says whether the process is about to end."""
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """What uvicorn serves."""
     settings = settings or load_settings(os.environ)
     configure_logging(settings.log_level)
-    parts = container.build(settings)
-    return Edge(create_litestar(parts, draining), SHAPES, parts.metrics.request)
+    return Edge(create_litestar(container.build(settings)), SHAPES)
 
 
-def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
+def create_litestar(parts: container.Container) -> Litestar:
     settings = parts.settings
 
     @contextlib.asynccontextmanager
@@ -82,10 +76,6 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
                 "public_url": settings.public_url,
                 "shapes": SHAPES,
                 "service_token": settings.backend_service_token,
-                "metrics_token": settings.metrics_token,
-                "exposition": functools.partial(parts.metrics.exposition, parts.database),
-                "count_refusal": parts.metrics.refused,
-                "draining": draining,
             }
         ),
         cors_config=CORSConfig(

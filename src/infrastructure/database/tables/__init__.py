@@ -30,8 +30,6 @@ from infrastructure.database.tables.core import (
     SandboxOrderRow,
     UserRow,
 )
-from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
-from infrastructure.database.tables.operations import DeliveryCountRow
 
 metadata = DefaultBase.metadata
 
@@ -46,9 +44,6 @@ __all__ = [
     "CoachingBookingRow",
     "CoachingChangeRow",
     "DeliveryAttemptRow",
-    "DeliveryCountRow",
-    "DestinationMinuteRow",
-    "DestinationRow",
     "EventRow",
     "FacilitatorProfileRow",
     "GatewayEventRow",

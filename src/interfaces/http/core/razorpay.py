@@ -1,6 +1,7 @@
 """Contract B 15 and 16, and Razorpay's webhook."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from litestar import Request, post
 from litestar.params import JSONBody
@@ -8,7 +9,7 @@ from msgspec import Meta, Struct
 
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.payments import TakeGatewayEvent
-from application.ports.readers import BookingView
+from application.ports.ledger import PaidFor
 from interfaces.http.actor import public
 from interfaces.http.core.payments import Received
 from interfaces.http.injection import Given
@@ -36,7 +37,9 @@ class FailedCallback(Struct):
 
 
 class BookingOfPayment(Struct):
-    id: int
+    """`id` is a number for a place in an event, a UUID for a coach's time."""
+
+    id: int | UUID
     booking_reference: str
     payment_status: str
 
@@ -71,5 +74,5 @@ async def razorpay_webhook(request: Request[Any, Any, Any], take_gateway_event: 
 ROUTES = [confirm_payment, hear_of_failure, razorpay_webhook]
 
 
-def _booking(booking: BookingView) -> BookingOfPayment:
-    return BookingOfPayment(booking.id, booking.reference, booking.payment_status)
+def _booking(booking: PaidFor) -> BookingOfPayment:
+    return BookingOfPayment(booking.booking_id, booking.reference, booking.payment_status)

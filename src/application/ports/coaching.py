@@ -1,0 +1,166 @@
+"""Coaches, their time, and who has reserved it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from domain.availability import Availability
+from domain.coaching import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
+from domain.money import Money
+from domain.payments import PaymentId, PaymentStatus
+from domain.refunds import RefundPolicy
+from domain.times import Interval
+from domain.users import UserId
+
+
+class Coaches(Protocol):
+    async def get(self, coach: UUID) -> Coach:
+        """By the user's `uuid`; the defaults for somebody who has not said anything. Raises `CoachNotFound`."""
+        ...
+
+    async def get_by_id(self, user_id: UserId) -> Coach:
+        """Raises `CoachNotFound`."""
+        ...
+
+    async def save(
+        self, user_id: UserId, availability: Availability, price: Money, policy: RefundPolicy, now: datetime
+    ) -> None: ...
+
+    async def busy(self, user_id: UserId, window: Interval, *, apart_from: CoachingId | None = None) -> list[Interval]:
+        """What the coach does in that time and around it: live sessions with their buffers, their own active events,
+        and what their connected calendars say."""
+        ...
+
+
+class Coachings(Protocol):
+    """`get` locks until the unit of work ends, and raises `CoachingNotFound`."""
+
+    async def add(self, new: NewCoaching, now: datetime) -> Coaching | None:
+        """Reserves the time, as pending; None when somebody else has it, however close the race."""
+        ...
+
+    async def ask_payment(self, coaching: Coaching, gateway: str, now: datetime) -> PaymentId:
+        """The payment that a priced booking waits for."""
+        ...
+
+    async def get(self, coaching_id: CoachingId) -> Coaching: ...
+
+    async def save(self, coaching: Coaching) -> None: ...
+
+    async def save_time(self, coaching: Coaching) -> None:
+        """As `save`, where it takes time that was free. Raises `SlotUnavailable`, and the unit of work goes on."""
+        ...
+
+    async def record(
+        self, coaching: Coaching, change: Change, *, by: UserId | None, before: Coaching | None, now: datetime
+    ) -> None:
+        """Writes the history. `by` None: the system itself, or a gateway."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CoachingView:
+    id: CoachingId
+    client_uuid: UUID
+    client_name: str
+    client_email: str
+    coach_uuid: UUID
+    coach_name: str
+    coach_email: str
+    client_id: UserId
+    coach_id: UserId
+    session: Interval
+    status: CoachingStatus
+    payment_status: PaymentStatus
+    payment_id: PaymentId | None
+    price: Money
+    notes: str | None
+    meeting_link: str | None
+    series_id: SeriesId | None
+    sequence: int
+    hold_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CoachingPage:
+    items: Sequence[CoachingView]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """`before` and `after` hold what changed: status, payment_status, starts_at, ends_at, notes, meeting_link."""
+
+    change: Change
+    changed_at: datetime
+    by_uuid: UUID | None
+    by_name: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CoachWeek:
+    """A week from Monday in the coach's zone. Hours are of sessions that took or take place; `cancelled` counts those
+    that were to begin in it."""
+
+    begins_on: date
+    bookings: int
+    booked: timedelta
+    completed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoachFigures:
+    """`revenue` is money received minus money given back, by currency."""
+
+    weeks: Sequence[CoachWeek]
+    clients: int
+    revenue: dict[str, Decimal]
+
+
+class CoachingReader(Protocol):
+    async def get(self, coaching_id: CoachingId) -> CoachingView:
+        """Raises `CoachingNotFound`."""
+        ...
+
+    async def list_of_client(
+        self, client: UUID, *, status: CoachingStatus | None, skip: int, limit: int
+    ) -> CoachingPage:
+        """The latest session first."""
+        ...
+
+    async def list_of_coach(
+        self, coach: UUID, *, status: CoachingStatus | None, skip: int, limit: int
+    ) -> CoachingPage: ...
+
+    async def history(self, coaching_id: CoachingId) -> Sequence[HistoryEntry]:
+        """The oldest first."""
+        ...
+
+    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachFigures:
+        """Of sessions that begin in the window; every week of it, empty ones included."""
+        ...
+
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]: ...
+
+
+class Recurrences(Protocol):
+    def occurrences(self, rule: str, first: datetime, zone: ZoneInfo, *, at_most: int) -> Sequence[datetime]:
+        """The instants of an RRULE (RFC 5545) from `first` on, at the same time on the wall of that zone. Raises
+        `Invalid` (field `rrule`) for what is no rule, has no end, or has more than `at_most`."""
+        ...
+
+
+class BusyTimes(Protocol):
+    async def refresh(self, coach: UUID) -> None:
+        """Reads a coach's connected calendars again where what we know is not fresh. Bounded in time, never raises:
+        what was read last counts while a calendar is away."""
+        ...

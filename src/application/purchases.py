@@ -1,0 +1,190 @@
+"""What a payment pays for: a place in an event, or a coach's time. Money treats both alike."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from application.ports.persistence import UnitOfWork
+from domain.availability import SlotUnavailable
+from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
+from domain.coaching import Change, Coach, Coaching, CoachingCancelReason, CoachingId, CoachingStatus, OnlyCoachRecords
+from domain.errors import Conflict
+from domain.events import Event, EventStatus
+from domain.messages import Fact
+from domain.money import Money
+from domain.payments import UNPAID, PaymentStatus
+from domain.users import User
+
+PLACE_GONE = "place_gone"
+
+
+class Purchase(Protocol):
+    """Locked until the unit of work ends."""
+
+    @property
+    def payment_status(self) -> PaymentStatus: ...
+
+    @property
+    def is_cancelled(self) -> bool: ...
+
+    @property
+    def why_given_back(self) -> str:
+        """Why money that comes now finds nothing to pay for."""
+        ...
+
+    def require_manager(self, user: User) -> None: ...
+
+    async def pay(self, money: Money) -> None: ...
+
+    async def reinstate(self, money: Money) -> bool:
+        """It had been given up for want of payment: has it again, paid, if it is still to be had."""
+        ...
+
+    async def fail(self, money: Money) -> None:
+        """A try to pay failed, while it waits for payment."""
+        ...
+
+    async def give_back(self) -> None:
+        """Shows that what was paid is given back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlacePurchase:
+    work: UnitOfWork
+    event: Event
+    booking: Booking
+    now: datetime
+
+    @property
+    def payment_status(self) -> PaymentStatus:
+        return self.booking.payment_status
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.booking.status is BookingStatus.CANCELLED
+
+    @property
+    def why_given_back(self) -> str:
+        if self.event.status is EventStatus.CANCELLED:
+            return Fact.EVENT_CANCELLED
+        return Fact.BOOKING_CANCELLED if self.booking.cancel_reason is CancelReason.BY_PERSON else PLACE_GONE
+
+    def require_manager(self, user: User) -> None:
+        self.event.require_manager(user)
+
+    async def pay(self, money: Money) -> None:
+        await self.work.bookings.save(self.booking.paid())
+        await self.work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, self.booking.id, money=money)
+
+    async def reinstate(self, money: Money) -> bool:
+        if not await self._may_have_a_place_again():
+            return False
+        await self.work.bookings.save(self.booking.reinstated())
+        await self.work.bookings.take_place(self.event.id)
+        await self.work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, self.booking.id, money=money)
+        return True
+
+    async def fail(self, money: Money) -> None:
+        if self.booking.status is BookingStatus.CONFIRMED and self.booking.payment_status in UNPAID:
+            await self.work.bookings.save(self.booking.unpaid())
+            await self.work.messages.owe_for_booking(Fact.PAYMENT_FAILED, self.booking.id, money=money)
+
+    async def give_back(self) -> None:
+        await self.work.bookings.save(self.booking.refunded())
+
+    async def _may_have_a_place_again(self) -> bool:
+        if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED:
+            return False
+        already_booked = await self.work.reviews.has_place(self.event.id, self.booking.user_id)
+        try:
+            self.event.refuse_booking(self.now, already_booked=already_booked)
+        except Conflict:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class TimePurchase:
+    work: UnitOfWork
+    coach: Coach
+    coaching: Coaching
+    now: datetime
+
+    @property
+    def payment_status(self) -> PaymentStatus:
+        return self.coaching.payment_status
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.coaching.status is CoachingStatus.CANCELLED
+
+    @property
+    def why_given_back(self) -> str:
+        expired = self.coaching.cancel_reason is CoachingCancelReason.PAYMENT_EXPIRED
+        return PLACE_GONE if expired else Fact.BOOKING_CANCELLED
+
+    def require_manager(self, user: User) -> None:
+        if not self.coaching.is_run_by(user):
+            self.coaching.require_participant(user)
+            raise OnlyCoachRecords
+
+    async def pay(self, money: Money) -> None:
+        await self._became(self.coaching.paid(self.now), Change.PAID)
+        await self._owe(Fact.PAYMENT_COMPLETED, money)
+
+    async def reinstate(self, money: Money) -> bool:
+        """The hold is all that had ended: nobody's hours or notice are asked about again, but the time must be free."""
+        coaching = self.coaching
+        if coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED or coaching.session.starts_at <= self.now:
+            return False
+        if not self.coach.user.is_active or await self.work.coaches.busy(coaching.coach_id, coaching.busy):
+            return False
+        again = coaching.reinstated(self.now)
+        try:
+            await self.work.coachings.save_time(again)
+        except SlotUnavailable:
+            return False
+        await self.work.coachings.record(again, Change.REINSTATED, by=None, before=coaching, now=self.now)
+        await self._owe(Fact.PAYMENT_COMPLETED, money)
+        return True
+
+    async def fail(self, money: Money) -> None:
+        if self.coaching.is_live and self.coaching.payment_status in UNPAID:
+            await self.work.coachings.save(self.coaching.unpaid(self.now))
+            await self.work.messages.owe_for_coaching(Fact.PAYMENT_FAILED, self.coaching.id, money=money)
+
+    async def give_back(self) -> None:
+        await self._became(self.coaching.refunded(self.now), Change.REFUNDED)
+
+    async def _became(self, coaching: Coaching, change: Change) -> None:
+        await self.work.coachings.save(coaching)
+        await self.work.coachings.record(coaching, change, by=None, before=self.coaching, now=self.now)
+
+    async def _owe(self, fact: Fact, money: Money) -> None:
+        await self.work.messages.owe_for_coaching(fact, self.coaching.id, money=money)
+        await self.work.messages.owe_calendars_of(self.coaching.id)
+
+
+async def lock_purchase(work: UnitOfWork, booking_id: BookingId | CoachingId, now: datetime) -> Purchase:
+    """Raises `BookingNotFound`, `CoachingNotFound`."""
+    if isinstance(booking_id, int):
+        return PlacePurchase(work, *await lock_booking(work, booking_id), now)
+    coaching = await work.coachings.get(booking_id)
+    return TimePurchase(work, await work.coaches.get_by_id(coaching.coach_id), coaching, now)
+
+
+async def owe_refunded(work: UnitOfWork, booking_id: BookingId | CoachingId, *, reason: str, money: Money) -> None:
+    if isinstance(booking_id, int):
+        await work.messages.owe_for_booking(Fact.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
+    else:
+        await work.messages.owe_for_coaching(Fact.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
+
+
+async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:
+    """The booking with its event, both locked, the event first: no two who change both wait for each other."""
+    event_id = await work.bookings.find_event_id(booking_id)
+    if event_id is None:
+        raise BookingNotFound
+    event = await work.events.get_even_hidden(event_id)
+    return event, await work.bookings.get(booking_id)

@@ -1,0 +1,257 @@
+"""When a coach can be booked: weekly hours on the wall of their own zone, made into instants.
+
+The rule is one sentence: **a coach is open at an instant when the clock on their wall then shows a time within their
+hours**. All else about daylight saving follows: a wall time that is skipped is no instant, so it is never offered; one
+that comes twice is two instants, and both are open. A slot is offered when all of it is open and nothing is in its way.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from domain.errors import Conflict, Invalid
+from domain.times import Interval
+
+DAY = timedelta(days=1)
+MINUTES_A_DAY = 24 * 60
+SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
+LONGEST_RANGE = timedelta(days=30)
+# How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
+_GLANCE = timedelta(hours=3)
+
+
+class SlotUnavailable(Conflict):
+    code = "slot_unavailable"
+    message = "Time slot is not available"
+
+
+def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
+    """The IANA zone of that name. Raises `Invalid` naming the field."""
+    try:
+        # "../etc/passwd" is a ValueError, an unknown name a KeyError, "America" a directory.
+        return ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        raise Invalid({field: "Must be an IANA time zone such as Europe/Berlin"}) from None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hours:
+    """A stretch of a day on the wall clock: minutes after midnight, from `opens` to just before `closes` (at most
+    1440, which is midnight)."""
+
+    opens: int
+    closes: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opens < self.closes <= MINUTES_A_DAY:
+            raise Invalid({"hours": "Must begin before they end, within one day"})
+
+
+WorkingDay = tuple[Hours, ...]
+
+NINE_TO_FIVE: WorkingDay = (Hours(9 * 60, 17 * 60),)
+EVERY_DAY: Mapping[int, WorkingDay] = dict.fromkeys(range(7), NINE_TO_FIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """What a coach says of their time, nine to five every day until they say otherwise.
+
+    `weekly` goes by weekday, Monday is 0; a date in `overrides` has its own hours, none at all for a day off. A slot
+    begins every `slot_step` after its hours begin, on the wall clock. It keeps `buffer_before` and `buffer_after` free
+    of everything else, begins at least `minimum_notice` from now and at most `bookable_ahead` (None: however far).
+    """
+
+    timezone: str = "UTC"
+    weekly: Mapping[int, WorkingDay] = field(default_factory=lambda: EVERY_DAY)
+    overrides: Mapping[date, WorkingDay] = field(default_factory=dict)
+    buffer_before: timedelta = timedelta(0)
+    buffer_after: timedelta = timedelta(0)
+    minimum_notice: timedelta = timedelta(0)
+    slot_step: timedelta = timedelta(minutes=30)
+    bookable_ahead: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        zone_of(self.timezone)
+        object.__setattr__(
+            self, "weekly", {day: _orderly(self.weekly.get(day, ()), "weekly_hours") for day in range(7)}
+        )
+        object.__setattr__(
+            self, "overrides", {day: _orderly(hours, "date_overrides") for day, hours in self.overrides.items()}
+        )
+        _within("buffer_before_minutes", self.buffer_before, timedelta(0), DAY)
+        _within("buffer_after_minutes", self.buffer_after, timedelta(0), DAY)
+        _within("minimum_notice_minutes", self.minimum_notice, timedelta(0), 366 * DAY)
+        _within("slot_step_minutes", self.slot_step, timedelta(minutes=5), DAY)
+        if self.bookable_ahead is not None:
+            _within("bookable_days_ahead", self.bookable_ahead, DAY, 3660 * DAY)
+
+    def hours_of(self, day: date) -> WorkingDay:
+        return self.overrides.get(day, self.weekly[day.weekday()])
+
+    def with_buffers(self, session: Interval) -> Interval:
+        """What a session keeps its coach from doing anything else in."""
+        return Interval(session.starts_at - self.buffer_before, session.ends_at + self.buffer_after)
+
+    def slots(self, window: Interval, length: timedelta, busy: Iterable[Interval], now: datetime) -> list[Interval]:
+        """Every slot of that length that lies within the window and can be booked now, the earliest first. `busy` is
+        what the coach has to do otherwise: other sessions with their buffers, events, entries of calendars."""
+        blocked = merged(busy)
+        earliest, latest = self._bookable(now)
+        open_times = list(self._open(window))
+        return [
+            slot
+            for slot in _slots_within(open_times, sorted(set(self._starts(window))), length)
+            if window.starts_at <= slot.starts_at
+            and slot.ends_at <= window.ends_at
+            and earliest <= slot.starts_at <= latest
+            and not overlaps_any(self.with_buffers(slot), blocked)
+        ]
+
+    def refuse(self, session: Interval, busy: Iterable[Interval], now: datetime) -> None:
+        """Raises `SlotUnavailable` unless a client may book this very time now. It need not begin on a step."""
+        earliest, latest = self._bookable(now)
+        if not earliest <= session.starts_at <= latest:
+            raise SlotUnavailable
+        if not any(
+            open_.starts_at <= session.starts_at and session.ends_at <= open_.ends_at for open_ in self._open(session)
+        ):
+            raise SlotUnavailable
+        if overlaps_any(self.with_buffers(session), merged(busy)):
+            raise SlotUnavailable
+
+    def _bookable(self, now: datetime) -> tuple[datetime, datetime]:
+        latest = datetime.max.replace(tzinfo=UTC) if self.bookable_ahead is None else now + self.bookable_ahead
+        return now + self.minimum_notice, latest
+
+    def _open(self, window: Interval) -> Sequence[Interval]:
+        """When the coach's wall shows a time within their hours, over the window and a day to either side."""
+        return merged(
+            Interval(span.at(opens), span.at(closes))
+            for span, day, hours in self._days(window)
+            for opens, closes in [span.on_the_wall(day, hours)]
+            if opens < closes
+        )
+
+    def _starts(self, window: Interval) -> Iterator[datetime]:
+        for span, day, hours in self._days(window):
+            opens, closes = span.on_the_wall(day, hours)
+            midnight = datetime.combine(day, time.min)
+            start = midnight + timedelta(minutes=hours.opens)
+            while start < closes:
+                if start >= opens:
+                    yield span.at(start)
+                start += self.slot_step
+
+    def _days(self, window: Interval) -> "Iterator[tuple[_Span, date, Hours]]":
+        for span in _spans(zone_of(self.timezone), window.starts_at - DAY, window.ends_at + DAY):
+            day, last = span.wall_from.date(), span.wall_until.date()
+            while day <= last:
+                for hours in self.hours_of(day):
+                    yield span, day, hours
+                day += DAY
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A stretch of time in which a zone keeps one offset, as its wall clocks show it (naive)."""
+
+    wall_from: datetime
+    wall_until: datetime
+    offset: timedelta
+
+    def at(self, wall: datetime) -> datetime:
+        return (wall - self.offset).replace(tzinfo=UTC)
+
+    def on_the_wall(self, day: date, hours: Hours) -> tuple[datetime, datetime]:
+        """These hours of this day, as far as they lie in the span; empty when the second is not after the first."""
+        midnight = datetime.combine(day, time.min)
+        opens, closes = midnight + timedelta(minutes=hours.opens), midnight + timedelta(minutes=hours.closes)
+        return max(opens, self.wall_from), min(closes, self.wall_until)
+
+
+def _spans(zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[_Span]:
+    begins, offset = since, _offset(zone, since)
+    glance = since
+    while glance < until:
+        ahead = min(glance + _GLANCE, until)
+        if _offset(zone, ahead) != offset:
+            changes = _change_between(zone, glance, ahead)
+            yield _span(begins, changes, offset)
+            begins, offset = changes, _offset(zone, changes)
+            ahead = changes
+        glance = ahead
+    if begins < until:
+        yield _span(begins, until, offset)
+
+
+def _span(begins: datetime, ends: datetime, offset: timedelta) -> _Span:
+    return _Span((begins + offset).replace(tzinfo=None), (ends + offset).replace(tzinfo=None), offset)
+
+
+def _change_between(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """The first second with another offset than `before`; `after` has one."""
+    low, high = int(before.timestamp()), int(after.timestamp())
+    offset = _offset(zone, before)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(zone, datetime.fromtimestamp(middle, UTC)) == offset:
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, UTC)
+
+
+def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta(0)
+
+
+def _slots_within(open_times: Sequence[Interval], starts: Sequence[datetime], length: timedelta) -> Iterator[Interval]:
+    """Both are in order, and the open times do not touch."""
+    times = iter(open_times)
+    open_ = next(times, None)
+    for start in starts:
+        while open_ is not None and open_.ends_at <= start:
+            open_ = next(times, None)
+        if open_ is None:
+            return
+        if open_.starts_at <= start and start + length <= open_.ends_at:
+            yield Interval(start, start + length)
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same time in order, as intervals that neither overlap nor touch."""
+    result: list[Interval] = []
+    for interval in sorted(intervals, key=lambda each: each.starts_at):
+        if result and interval.starts_at <= result[-1].ends_at:
+            result[-1] = Interval(result[-1].starts_at, max(result[-1].ends_at, interval.ends_at))
+        else:
+            result.append(interval)
+    return result
+
+
+def overlaps_any(wanted: Interval, blocked: Sequence[Interval]) -> bool:
+    """`blocked` as `merged` answers it."""
+    low, high = 0, len(blocked)
+    while low < high:
+        middle = (low + high) // 2
+        if blocked[middle].ends_at <= wanted.starts_at:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(blocked) and blocked[low].starts_at < wanted.ends_at
+
+
+def _orderly(hours: WorkingDay, field: str) -> WorkingDay:
+    day = tuple(sorted(hours))
+    if any(later.opens < earlier.closes for earlier, later in pairwise(day)):
+        raise Invalid({field: "The hours of one day must not overlap"})
+    return day
+
+
+def _within(field: str, value: timedelta, least: timedelta, most: timedelta) -> None:
+    if not least <= value <= most:
+        minutes = timedelta(minutes=1)
+        raise Invalid({field: f"Must be between {least // minutes} and {most // minutes} minutes"})

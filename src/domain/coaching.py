@@ -1,0 +1,303 @@
+"""A client's reserved time with a coach."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from domain.availability import LONGEST, LONGEST_RANGE, SHORTEST, Availability
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.money import Money, exponent
+from domain.payments import UNPAID, PaymentStatus, status_at_booking
+from domain.refunds import RefundPolicy
+from domain.times import Interval, as_utc
+from domain.users import Role, User, UserId
+
+CoachingId = NewType("CoachingId", UUID)
+SeriesId = NewType("SeriesId", UUID)
+
+MAX_OCCURRENCES = 52
+# A day of the calendar's ends is more than any zone or buffer needs.
+_FIRST, _LAST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
+
+
+class CoachingStatus(StrEnum):
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: dict[CoachingStatus, frozenset[CoachingStatus]] = {
+    CoachingStatus.PENDING: frozenset({CoachingStatus.CONFIRMED, CoachingStatus.CANCELLED}),
+    CoachingStatus.CONFIRMED: frozenset({CoachingStatus.COMPLETED, CoachingStatus.CANCELLED}),
+    CoachingStatus.COMPLETED: frozenset(),
+    CoachingStatus.CANCELLED: frozenset(),
+}
+LIVE = frozenset({CoachingStatus.PENDING, CoachingStatus.CONFIRMED})
+"""These keep the coach's time."""
+
+
+class CoachingCancelReason(StrEnum):
+    BY_PERSON = "by_person"
+    BY_COACH = "by_coach"
+    PAYMENT_EXPIRED = "payment_expired"
+
+
+class Change(StrEnum):
+    """What happened to a coaching booking: its history's words."""
+
+    CREATED = "created"
+    CONFIRMED = "confirmed"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    RESCHEDULED = "rescheduled"
+    PAID = "paid"
+    REINSTATED = "reinstated"
+    REFUNDED = "refunded"
+    NOTES_CHANGED = "notes_changed"
+
+
+class CoachingNotFound(NotFound):
+    code = "coaching_not_found"
+    message = "Booking not found"
+
+
+class CoachNotFound(NotFound):
+    code = "coach_not_found"
+    message = "Coach not found"
+
+
+class CoachInactive(Conflict):
+    code = "coach_inactive"
+    message = "Coach is not active"
+
+
+class OnlyClientsBook(Forbidden):
+    code = "client_required"
+    message = "Only clients can create bookings"
+
+
+class NotForYourEyes(Forbidden):
+    code = "coaching_not_visible"
+    message = "Unauthorized to view this booking"
+
+
+class NotTheirsToList(Forbidden):
+    code = "coachings_not_visible"
+    message = "Unauthorized to view these bookings"
+
+
+class NotYoursToChange(Forbidden):
+    code = "not_your_coaching"
+    message = "Unauthorized to update this booking"
+
+
+class OnlyCoachDecides(Forbidden):
+    code = "coach_decides"
+    message = "Only the coach or an admin can set this status"
+
+
+class OnlyCoachRecords(Forbidden):
+    code = "coach_records_payments"
+    message = "Only the coach or an admin can record a payment"
+
+
+class InvalidTransition(Conflict):
+    code = "invalid_transition"
+    message = "The status cannot change like that"
+
+    def __init__(self, before: CoachingStatus, after: CoachingStatus) -> None:
+        super().__init__(f"Cannot change status from {before} to {after}")
+
+
+class NotCancellable(Conflict):
+    code = "coaching_not_cancellable"
+    message = "Only bookings with status pending or confirmed can be cancelled"
+
+
+class NotReschedulable(Conflict):
+    code = "coaching_not_reschedulable"
+    message = "Only bookings with status pending or confirmed can be rescheduled"
+
+
+class PaymentConfirms(Conflict):
+    code = "payment_confirms"
+    message = "This booking is confirmed by its payment"
+
+
+class PricedLengthFixed(Conflict):
+    code = "priced_length_fixed"
+    message = "The length of a booking that costs something cannot change"
+
+
+def session(starts_at: datetime, length: timedelta) -> Interval:
+    """Raises `Invalid` for a length outside 15 to 480 minutes, and for a time at the calendar's ends."""
+    if not SHORTEST <= length <= LONGEST:
+        raise Invalid({"duration_minutes": "Must be between 15 and 480"})
+    return Interval(_in_the_calendar("session_datetime", starts_at), as_utc(starts_at) + length)
+
+
+def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
+    """Raises `Invalid` for an end that is not after the start, and for more than 30 days."""
+    starts_at, ends_at = _in_the_calendar("start_date", starts_at), _in_the_calendar("end_date", ends_at)
+    if ends_at <= starts_at:
+        raise Invalid({"end_date": "End date must be after start date"})
+    if ends_at - starts_at > LONGEST_RANGE:
+        raise Invalid({"end_date": "Date range cannot exceed 30 days"})
+    return Interval(starts_at, ends_at)
+
+
+def _in_the_calendar(field: str, moment: datetime) -> datetime:
+    moment = as_utc(moment, field)
+    if not _FIRST <= moment <= _LAST:
+        raise Invalid({field: "Is outside the calendar"})
+    return moment
+
+
+@dataclass(frozen=True, slots=True)
+class Coach:
+    """A facilitator who can be booked, on these terms. The price is per hour; zero is free."""
+
+    user: User
+    availability: Availability
+    price_per_hour: Money
+    refund_policy: RefundPolicy
+
+    def price_of(self, length: timedelta) -> Money:
+        """Rounded half up to the currency's minor unit."""
+        hours = Decimal(length // timedelta(minutes=1)) / 60
+        unit = Decimal(1).scaleb(-exponent(self.price_per_hour.currency))
+        amount = (self.price_per_hour.amount * hours).quantize(unit, ROUND_HALF_UP)
+        return Money(amount, self.price_per_hour.currency)
+
+    def require_bookable(self) -> None:
+        if not self.user.is_active:
+            raise CoachInactive
+
+
+@dataclass(frozen=True, slots=True)
+class NewCoaching:
+    """A session to be reserved. `busy` is the session with the coach's buffers."""
+
+    client_id: UserId
+    coach_id: UserId
+    session: Interval
+    busy: Interval
+    price: Money
+    refund_policy: RefundPolicy
+    notes: str | None
+    hold_until: datetime | None
+    series_id: SeriesId | None = None
+
+    @property
+    def payment_status(self) -> PaymentStatus:
+        return status_at_booking(self.price)
+
+
+@dataclass(frozen=True, slots=True)
+class Coaching:
+    """A coaching booking. `sequence` grows with every change that calendars must hear of (RFC 5545, 3.8.7.4)."""
+
+    id: CoachingId
+    client_id: UserId
+    coach_id: UserId
+    session: Interval
+    busy: Interval
+    status: CoachingStatus
+    payment_status: PaymentStatus
+    price: Money
+    refund_policy: RefundPolicy
+    notes: str | None
+    meeting_link: str | None
+    series_id: SeriesId | None
+    sequence: int
+    hold_until: datetime | None
+    cancelled_at: datetime | None
+    cancel_reason: CoachingCancelReason | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in LIVE
+
+    def require_participant(self, user: User, refusal: type[Forbidden] = NotYoursToChange) -> None:
+        if user.role is not Role.ADMIN and user.id not in {self.client_id, self.coach_id}:
+            raise refusal
+
+    def is_run_by(self, user: User) -> bool:
+        """The coach and admins decide about a session; the client may only give it up."""
+        return user.role is Role.ADMIN or user.id == self.coach_id
+
+    def require_transition(self, status: CoachingStatus) -> None:
+        if status not in TRANSITIONS[self.status]:
+            raise InvalidTransition(self.status, status)
+
+    def confirmed(self, now: datetime) -> "Coaching":
+        """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no
+        time is held for a payment, by the coach."""
+        self.require_transition(CoachingStatus.CONFIRMED)
+        if self.payment_status in UNPAID and self.hold_until is not None:
+            raise PaymentConfirms
+        return self._changed(now, status=CoachingStatus.CONFIRMED)
+
+    def completed(self, now: datetime) -> "Coaching":
+        self.require_transition(CoachingStatus.COMPLETED)
+        return replace(self, status=CoachingStatus.COMPLETED, updated_at=now)
+
+    def cancelled(self, now: datetime, reason: CoachingCancelReason) -> "Coaching":
+        if not self.is_live:
+            raise NotCancellable
+        return self._changed(
+            now, status=CoachingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None
+        )
+
+    def moved(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
+        if not self.is_live:
+            raise NotReschedulable
+        longer = session.ends_at - session.starts_at != self.session.ends_at - self.session.starts_at
+        if longer and not self.price.is_zero:
+            raise PricedLengthFixed
+        return self._changed(now, session=session, busy=busy)
+
+    def noted(self, notes: str | None, now: datetime) -> "Coaching":
+        return replace(self, notes=notes, updated_at=now)
+
+    def linked(self, meeting_link: str, now: datetime) -> "Coaching":
+        return replace(self, meeting_link=meeting_link, updated_at=now)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Its time was held for a payment that did not come."""
+        return (
+            self.status is CoachingStatus.PENDING
+            and self.payment_status in UNPAID
+            and self.hold_until is not None
+            and self.hold_until <= now
+        )
+
+    def paid(self, now: datetime) -> "Coaching":
+        """A payment confirms what was pending."""
+        status = CoachingStatus.CONFIRMED if self.status is CoachingStatus.PENDING else self.status
+        return self._changed(now, status=status, payment_status=PaymentStatus.COMPLETED, hold_until=None)
+
+    def unpaid(self, now: datetime) -> "Coaching":
+        return replace(self, payment_status=PaymentStatus.FAILED, updated_at=now)
+
+    def reinstated(self, now: datetime) -> "Coaching":
+        """Its payment came after its time had been given up, and the time is still free."""
+        return self._changed(
+            now,
+            status=CoachingStatus.CONFIRMED,
+            payment_status=PaymentStatus.COMPLETED,
+            cancelled_at=None,
+            cancel_reason=None,
+        )
+
+    def refunded(self, now: datetime) -> "Coaching":
+        return replace(self, payment_status=PaymentStatus.REFUNDED, updated_at=now)
+
+    def _changed(self, now: datetime, **fields: object) -> "Coaching":
+        return replace(self, sequence=self.sequence + 1, updated_at=now, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,19 @@
+"""Contract E's errors: `{"detail": "<sentence>"}`. Where a field is wrong, the sentence says why."""
+
+from domain.errors import Unauthenticated
+from interfaces.http.errors import MISSING_FIELD, Body, Refusal
+
+SENTENCES = {Unauthenticated.code: "Not authenticated"}
+
+
+def shape(refusal: Refusal) -> Body:
+    if refusal.details:
+        return {"detail": "; ".join(_why(field, why) for field, why in refusal.details.items())}
+    return {"detail": SENTENCES.get(refusal.code, refusal.sentence)}
+
+
+def _why(field: str, why: str) -> str:
+    """A sentence about a field names it, unless it is the contract's own ("End date must be after start date")."""
+    if why == MISSING_FIELD:
+        return f"{why}: {field}"
+    return f"{field}: {why}" if why.startswith(("Must", "Is ", "Expected", "Invalid")) else why
