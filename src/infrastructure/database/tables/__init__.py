@@ -30,6 +30,7 @@ from infrastructure.database.tables.core import (
     SandboxOrderRow,
     UserRow,
 )
+from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
 
 metadata = DefaultBase.metadata
 
@@ -44,6 +45,8 @@ __all__ = [
     "CoachingBookingRow",
     "CoachingChangeRow",
     "DeliveryAttemptRow",
+    "DestinationMinuteRow",
+    "DestinationRow",
     "EventRow",
     "FacilitatorProfileRow",
     "GatewayEventRow",

@@ -315,6 +315,7 @@ class OutboxRow(DefaultBase):
         Index("ix_outbox_due", "destination", "due_at", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
+        Index("ix_outbox_settled", "settled_at", postgresql_where=text("status IN ('delivered', 'discarded')")),
     )
 
 
@@ -329,5 +330,6 @@ class DeliveryAttemptRow(DefaultBase):
     result: Mapped[str] = mapped_column(Text)
     status_code: Mapped[int | None]
     detail: Mapped[str] = mapped_column(Text)
+    probe: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (CheckConstraint("result IN ('delivered', 'failed')", name="result"),)

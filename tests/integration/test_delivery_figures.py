@@ -1,0 +1,83 @@
+"""How deliveries stand, in figures."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from application.ports.deliveries import Circuit, DestinationFigures
+from domain.messages import Destination
+from infrastructure.database.delivery_figures import PostgresDeliveryReader
+from infrastructure.database.engine import Database
+from tests.support.messages import owe
+
+
+@pytest.fixture
+async def reader(database_url: str) -> AsyncIterator[PostgresDeliveryReader]:
+    own = Database(database_url)
+    yield PostgresDeliveryReader(own)
+    await own.close()
+
+
+async def figures_of(reader: PostgresDeliveryReader, destination: Destination) -> DestinationFigures:
+    return next(each for each in await reader.figures() if each.destination is destination)
+
+
+async def test_every_destination_has_a_line_and_an_idle_one_owes_nothing(reader: PostgresDeliveryReader) -> None:
+    figures = await reader.figures()
+    assert [each.destination for each in figures] == list(Destination)
+    assert figures[0] == DestinationFigures(Destination.CRM, 0, None, 0, Circuit.CLOSED, None, False, None)
+
+
+async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
+    database: asyncpg.Connection, reader: PostgresDeliveryReader
+) -> None:
+    late, later, dead, told = [await owe(database) for _ in range(4)]
+    await owe(database, destination="email")
+    await database.execute("UPDATE outbox SET due_at = now() - interval '90 s' WHERE id = $1", late)
+    await database.execute("UPDATE outbox SET due_at = now() + interval '1 h' WHERE id = $1", later)
+    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
+    await database.execute("UPDATE outbox SET status = 'delivered' WHERE id = $1", told)
+    crm = await figures_of(reader, Destination.CRM)
+    assert (crm.pending, crm.dead) == (2, 1)
+    assert crm.oldest_due_seconds is not None
+    assert 90 <= crm.oldest_due_seconds < 900
+    assert (await figures_of(reader, Destination.EMAIL)).pending == 1
+
+
+async def test_what_is_not_due_yet_is_not_late(database: asyncpg.Connection, reader: PostgresDeliveryReader) -> None:
+    await owe(database)
+    await database.execute("UPDATE outbox SET due_at = now() + interval '1 h'")
+    crm = await figures_of(reader, Destination.CRM)
+    assert (crm.pending, crm.oldest_due_seconds) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "circuit", "paused", "halted"),
+    [
+        ("tripped_at = now(), probe_at = now() + interval '30 s'", Circuit.OPEN, False, False),
+        ("tripped_at = now(), probe_at = now() - interval '1 s'", Circuit.HALF_OPEN, False, False),
+        ("paused_until = now() + interval '1 h'", Circuit.CLOSED, True, False),
+        ("halted_at = now()", Circuit.CLOSED, False, True),
+    ],
+)
+async def test_why_a_destination_is_not_served_is_said(
+    database: asyncpg.Connection,
+    reader: PostgresDeliveryReader,
+    columns: str,
+    circuit: Circuit,
+    paused: bool,
+    halted: bool,
+) -> None:
+    await database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', 'because')")
+    await database.execute(f"UPDATE destinations SET {columns}")
+    crm = await figures_of(reader, Destination.CRM)
+    assert (crm.circuit, crm.paused_until is not None, crm.halted, crm.reason) == (circuit, paused, halted, "because")
+
+
+async def test_a_pause_that_is_over_is_not_told(database: asyncpg.Connection, reader: PostgresDeliveryReader) -> None:
+    await database.execute(
+        "INSERT INTO destinations (name, paused_until, reason) VALUES ('crm', now() - interval '1 s', '429')"
+    )
+    crm = await figures_of(reader, Destination.CRM)
+    assert (crm.paused_until, crm.reason) == (None, None)
