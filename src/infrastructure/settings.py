@@ -32,6 +32,7 @@ SECRETS = frozenset(
         "GOOGLE_CLIENT_SECRET",
         "CRM_BEARER_TOKEN",
         "BACKEND_SERVICE_TOKEN",
+        "METRICS_TOKEN",
         "SMTP_URL",
         "DELIVERY_SIGNING_SECRETS",
         "STRIPE_SECRET_KEY",
@@ -95,6 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delivery_retry_schedule: tuple[int, ...]
     delivery_signing_secrets: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
+    metrics_token: str | None
+    drain_seconds: int
+    otel_exporter_otlp_endpoint: str | None
     database_pool_size: int
     log_level: Literal["debug", "info", "warning", "error"]
 
@@ -161,6 +165,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", "0,5,300,1800,7200,18000,36000,36000"),
         delivery_signing_secrets=read.secrets("DELIVERY_SIGNING_SECRETS"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
+        metrics_token=read.optional_secret("METRICS_TOKEN"),
+        drain_seconds=read.whole("DRAIN_SECONDS", "1", 0, 5),
+        otel_exporter_otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", schemes=("http", "https")) or None,
         database_pool_size=read.whole("DATABASE_POOL_SIZE", "4", 1, 100),
         log_level=cast(
             Literal["debug", "info", "warning", "error"],
@@ -301,6 +308,9 @@ class _Reader:
         value = self.text(name, None)
         self._refuse_weak(name, value, shortest)
         return value
+
+    def optional_secret(self, name: str) -> str | None:
+        return self.secret(name, shortest=_SHORTEST_SECRET) if self.text(name, "") else None
 
     def secrets(self, name: str) -> tuple[str, ...]:
         values = self.items(name)

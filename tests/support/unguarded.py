@@ -54,7 +54,8 @@ def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
     places = NaivePlaces(parts.database, gateway="offline", take=_TAKE_ANYWAY)
     book_place = replace(parts.use_cases.book_place, places=places)
-    return Edge(create_litestar(replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))), SHAPES)
+    parts = replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))
+    return Edge(create_litestar(parts), SHAPES, parts.metrics.request)
 
 
 if __name__ == "__main__":

@@ -168,4 +168,8 @@ class ActorReader(Protocol):
 
 
 class Health(Protocol):
+    """Whether they answer: what remembers, and what rings for the worker and counts attempts to log in."""
+
     async def database_answers(self) -> bool: ...
+
+    async def doorbell_answers(self) -> bool: ...

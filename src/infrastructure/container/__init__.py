@@ -38,6 +38,7 @@ from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.engine import Database
+from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.places import PostgresPlaces, take_statement
@@ -46,7 +47,6 @@ from infrastructure.database.readers import (
     PostgresBookingReader,
     PostgresEventReader,
     PostgresFacilitatorReader,
-    PostgresHealth,
     PostgresReviewReader,
 )
 from infrastructure.database.unit_of_work import UnitsOfWork
@@ -57,6 +57,8 @@ from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
 from infrastructure.deliveries.notifications import NotificationCourier
 from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.health import ServersHealth
+from infrastructure.metrics import Metrics
 from infrastructure.payments.registry import GatewayRegistry
 from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
@@ -119,6 +121,7 @@ class Container:
     google: GoogleOidc | None
     gateways: GatewayRegistry
     use_cases: UseCases
+    metrics: Metrics
 
     async def close(self) -> None:
         if self.google is not None:
@@ -137,6 +140,7 @@ class DeliveryParts:
     deliver_due: DeliverDue
     money: Money
     wake_ups: RedisWakeUps
+    counts: DeliveryCounts
 
     async def close(self) -> None:
         await self.wake_ups.close()
@@ -150,7 +154,8 @@ class DeliveryParts:
 def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
     clock = clock or SystemClock()
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    metrics = Metrics()
+    database = Database(settings.database_url, pool_size=settings.database_pool_size, watch=metrics)
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
     owed = owed_to(served(settings))
@@ -215,10 +220,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,
-        health=PostgresHealth(database),
+        health=ServersHealth(database, redis),
         clock=clock,
     )
-    return Container(settings, database, redis, open_work, wake_ups, google, gateways, use_cases)
+    return Container(settings, database, redis, open_work, wake_ups, google, gateways, use_cases, metrics)
 
 
 def served(settings: Settings) -> frozenset[Destination]:
@@ -253,12 +258,13 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     places = PostgresPlaces(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     couriers[Destination.PAYMENTS] = money.errands
+    outbox = PostgresDueMessages(database)
     deliver_due = DeliverDue(
-        outbox=PostgresDueMessages(database),
+        outbox=outbox,
         couriers=couriers,
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
-    return DeliveryParts(database, deliver_due, money, wake_ups)
+    return DeliveryParts(database, deliver_due, money, wake_ups, outbox.counts)
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

@@ -6,8 +6,9 @@ reads (measured: a booking through SQLAlchemy has half the throughput of the sam
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 import msgspec
@@ -15,6 +16,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool
+from sqlalchemy.pool import PoolProxiedConnection as PooledConnection
 
 from domain.errors import Unavailable
 
@@ -100,15 +103,24 @@ class _ImpatientConnection(asyncpg.Connection):
         await super().close(timeout=min(timeout or 0.25, 0.25))
 
 
+class PoolWatch(Protocol):
+    """Is told how long each use of the database waited for its connection, in seconds, and how many are in use."""
+
+    def waited(self, seconds: float) -> None: ...
+    def in_use(self, connections: int) -> None: ...
+
+
 class Database:
     """Opened lazily: a process starts, and says that it cannot serve, while its database is away."""
 
-    def __init__(self, dsn: str, *, pool_size: int = 4) -> None:
+    def __init__(self, dsn: str, *, pool_size: int = 4, watch: PoolWatch | None = None) -> None:
         self._dsn = dsn
         self._pool_size = pool_size
+        self._watch = watch
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self.engine: AsyncEngine = create_async_engine(
             make_url(dsn).set(drivername="postgresql+asyncpg"),
+            poolclass=self._watched_pool() if watch else AsyncAdaptedQueuePool,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=CONNECT_SECONDS,
@@ -131,7 +143,8 @@ class Database:
         """A pooled asyncpg connection. Raises `Unavailable` when there is none to be had in a few seconds."""
         async with within_the_deadline():
             pool = self._pool or await self._open()
-            connection = await pool.acquire(timeout=CONNECT_SECONDS)
+            with self._waiting():
+                connection = await pool.acquire(timeout=CONNECT_SECONDS)
             try:
                 yield connection
             except (TimeoutError, asyncio.CancelledError):
@@ -140,11 +153,41 @@ class Database:
                 raise
             finally:
                 await pool.release(connection)
+                self._tell()
 
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.close()
         await self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self._watch:
+                self._watch.waited(time.perf_counter() - began)
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._watch:
+            hot = self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
+            self._watch.in_use(hot + self.engine.pool.checkedout())  # type: ignore[attr-defined]
+
+    def _watched_pool(self) -> type[Pool]:
+        database = self
+
+        class WatchedPool(AsyncAdaptedQueuePool):
+            def connect(self) -> PooledConnection:
+                with database._waiting():
+                    return super().connect()
+
+            def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+                super()._do_return_conn(record)
+                database._tell()
+
+        return WatchedPool
 
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
         pool = asyncpg.create_pool(

@@ -24,6 +24,7 @@ from domain.messages import (
     Outcome,
 )
 from infrastructure.database.engine import Database
+from infrastructure.database.figures import DeliveryCounts
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ _LONGEST_DETAIL = 2_000
 # that a newer version wrote is left for its workers.
 _CLAIM = """
 WITH due AS (
-    SELECT id FROM outbox AS message
+    SELECT id, claimed_by IS NOT NULL AS rescued FROM outbox AS message
     WHERE status = 'pending' AND destination = $1 AND due_at <= now() AND fact = ANY($5)
       AND seq = (
           SELECT min(seq) FROM outbox AS lane
@@ -45,9 +46,9 @@ WITH due AS (
 ), claimed AS (
     UPDATE outbox SET due_at = now() + $3::interval, claimed_by = $4, attempts = attempts + 1
     FROM due WHERE outbox.id = due.id
-    RETURNING outbox.*
+    RETURNING outbox.*, due.rescued
 )
-SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id FROM claimed ORDER BY seq
+SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued FROM claimed ORDER BY seq
 """
 
 # A worker may lose a lease and claim the message again itself: the attempt's number tells the two claims apart.
@@ -83,10 +84,14 @@ class PostgresDueMessages:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._token = uuid4()
+        self.counts = DeliveryCounts(database)
 
     async def claim(self, destination: Destination, *, limit: int, lease: timedelta) -> Sequence[Message]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_CLAIM, destination, limit, lease, self._token, list(Fact))
+        for row in rows:
+            if row["rescued"]:
+                self.counts.add(destination, "rescued")
         return [
             Message(
                 id=MessageId(row["id"]),
@@ -116,6 +121,7 @@ class PostgresDueMessages:
         detail = _storable(detail)
         kept = await self._change(message, "settle", _SETTLE, status, retry_in, took, outcome.status_code, detail)
         if kept:
+            self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
             tell = _log.info if status is MessageStatus.DELIVERED else _log.warning
             tell(
                 "message_delivered" if status is MessageStatus.DELIVERED else "message_failed",

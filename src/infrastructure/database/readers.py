@@ -20,7 +20,7 @@ from application.ports.readers import (
     ReviewView,
 )
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
-from domain.errors import Invalid, Unavailable
+from domain.errors import Invalid
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
@@ -239,18 +239,6 @@ class PostgresActorReader:
             google_id=row["google_id"],
             profile_picture=row["profile_picture"],
         )
-
-
-class PostgresHealth:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def database_answers(self) -> bool:
-        try:
-            await _fetch(self._database, "SELECT 1")
-        except Unavailable:
-            return False
-        return True
 
 
 async def _fetch(database: Database, query: str, *values: Any) -> "Sequence[asyncpg.Record]":

@@ -1,6 +1,9 @@
 """The environment a command works with: what is given, else what the running system told."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infrastructure.embedded.data_directory import running_environ
@@ -19,3 +22,13 @@ def command_environ() -> dict[str, str]:
         if f"{name}_FILE" in given:
             del running[name]
     return running | given
+
+
+@contextlib.contextmanager
+def counting_together(environ: Mapping[str, str], processes: int) -> Iterator[dict[str, str]]:
+    """The environment for API processes behind one address: where each counts so that all can tell for all."""
+    with contextlib.ExitStack() as leaving:
+        if processes > 1:
+            directory = leaving.enter_context(tempfile.TemporaryDirectory(prefix="convene-metrics-"))
+            environ = {**environ, "PROMETHEUS_MULTIPROC_DIR": directory}
+        yield dict(environ)

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from infrastructure.settings import load_settings
-from interfaces.cli.environment import command_environ
+from interfaces.cli.environment import command_environ, counting_together
 from interfaces.cli.sockets import adopt, listen
 
 _PORT = click.IntRange(0, 65535)
@@ -58,10 +58,13 @@ def _serve_with_processes(fd: int, workers: int, environ: dict[str, str]) -> Non
     from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
 
     try:
-        with Supervisor(say=lambda line: click.echo(line, err=True)) as supervisor:
+        with (
+            counting_together(environ, workers) as environ_of_all,
+            Supervisor(say=lambda line: click.echo(line, err=True)) as supervisor,
+        ):
             for number in range(1, workers + 1):
                 argv = [sys.executable, "-P", "-m", "interfaces.cli", "api", "--fd", str(fd)]
-                supervisor.start(Child(f"api-{number}", argv, environ, pass_fds=(fd,)))
+                supervisor.start(Child(f"api-{number}", argv, environ_of_all, pass_fds=(fd,)))
             supervisor.watch()
     except Stopped:
         return

@@ -19,6 +19,7 @@ from infrastructure.embedded.data_directory import owned, publish
 from infrastructure.embedded.secrets import kept_secrets
 from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
 from infrastructure.settings import SECRETS, Settings, load_database_url, load_settings
+from interfaces.cli.environment import counting_together
 from interfaces.cli.sockets import listen
 
 _CLI = (sys.executable, "-P", "-m", "interfaces.cli")
@@ -63,8 +64,8 @@ def up(api_port: int, crm_port: int, data: Path | None, api_workers: int, worker
         api_socket = listening.enter_context(listen("127.0.0.1", api_port, "--api-port"))
         crm_socket = listening.enter_context(listen("127.0.0.1", crm_port, "--crm-port"))
         try:
-            with Supervisor(say=_say) as supervisor:
-                environ = _start_servers(supervisor, plan, given, leaving=listening)
+            with counting_together(given, api_workers) as given_all, Supervisor(say=_say) as supervisor:
+                environ = _start_servers(supervisor, plan, given_all, leaving=listening)
                 environ = _complete(environ, plan, given, api_socket, crm_socket)
                 _migrate_and_seed(plan, environ)
                 publish(directory, {name: environ[name] for name in sorted(environ) if _is_setting(name)})
@@ -116,6 +117,7 @@ def _complete(
     environ.setdefault("CRM_SERVICE_URL", _address(crm))
     environ.setdefault("PUBLIC_URL", _address(api))
     environ.setdefault("BOOKING_API_URL", _address(api))
+    environ.setdefault("DRAIN_SECONDS", "0")
     for name, value in kept_secrets(plan.data).items():
         if not _given(given, name):
             environ[name] = value

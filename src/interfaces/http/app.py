@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from litestar import Litestar
@@ -15,7 +16,7 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import classic, coaching, health, meeting, sandbox, service, sessions
+from interfaces.http import classic, coaching, health, meeting, operators, sandbox, service, sessions
 from interfaces.http.actor import actor
 from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, razorpay, reviews, stripe
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
@@ -41,19 +42,25 @@ ROUTES: list[Any] = [
     *coaching.ROUTES,
     *meeting.ROUTES,
     *service.ROUTES,
+    *operators.ROUTES,
 ]
 
 SHAPES = Shapes({**classic.SHAPES, **sessions.SHAPES, **coaching.SHAPES})
 
 
-def create_app(settings: Settings | None = None) -> ASGIApp:
-    """What uvicorn serves."""
+def _never() -> bool:
+    return False
+
+
+def create_app(settings: Settings | None = None, draining: Callable[[], bool] = _never) -> ASGIApp:
+    """What uvicorn serves. `draining` says whether the process is about to end."""
     settings = settings or load_settings(os.environ)
     configure_logging(settings.log_level)
-    return Edge(create_litestar(container.build(settings)), SHAPES)
+    parts = container.build(settings)
+    return Edge(create_litestar(parts, draining), SHAPES, parts.metrics.request)
 
 
-def create_litestar(parts: container.Container) -> Litestar:
+def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
     settings = parts.settings
 
     @contextlib.asynccontextmanager
@@ -76,6 +83,10 @@ def create_litestar(parts: container.Container) -> Litestar:
                 "public_url": settings.public_url,
                 "shapes": SHAPES,
                 "service_token": settings.backend_service_token,
+                "metrics_token": settings.metrics_token,
+                "exposition": functools.partial(parts.metrics.exposition, parts.database),
+                "count_refusal": parts.metrics.refused,
+                "draining": draining,
             }
         ),
         cors_config=CORSConfig(

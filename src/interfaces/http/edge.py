@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 import uuid
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -40,12 +40,19 @@ class _Refused(Exception):
         self.refusal = refusal
 
 
+class Count(Protocol):
+    """Is told of every request; `status` 0 where the caller left before it was answered."""
+
+    def __call__(self, *, route: str, method: str, status: int, seconds: float) -> None: ...
+
+
 class Edge:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, shapes: Shapes) -> None:
+    def __init__(self, app: ASGIApp, shapes: Shapes, count: Count) -> None:
         self._app = app
         self._shapes = shapes
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -60,21 +67,21 @@ class Edge:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         answer = _Answer(send, request_id)
         started = time.perf_counter()
+        # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
+        asked = {**scope, "method": HttpMethod.GET} if scope["method"] == "HEAD" else scope
         try:
             receive = await _sound_request(scope, headers, receive)
-            # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
-            asked = {**scope, "method": HttpMethod.GET} if scope["method"] == "HEAD" else scope
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
         finally:
-            _log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=answer.status,
-                ms=round((time.perf_counter() - started) * 1000, 1),
+            seconds = time.perf_counter() - started
+            method = scope["method"]
+            # The router writes down which route it found.
+            self._count(
+                route=str(asked.get("path_template") or "none"), method=method, status=answer.status, seconds=seconds
             )
+            _log.info("request", method=method, path=scope["path"], status=answer.status, ms=round(seconds * 1000, 1))
 
 
 class _Answer:

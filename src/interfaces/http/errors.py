@@ -117,6 +117,7 @@ def answer_errors_in(shape: Shape, request: Request[Any, Any, Any]) -> None:
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     """Litestar's handler for every exception."""
     refusal = refusal_of(error)
+    request.app.state.count_refusal(refusal.code)
     if refusal.status == 500:
         _log.error("request.failed", path=request.url.path, exc_info=error)
     shape = request.scope["state"].get(_CHOSEN) or request.app.state.shapes.of(request.scope["path"])

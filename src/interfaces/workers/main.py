@@ -34,6 +34,7 @@ async def _work(settings: Settings) -> None:
     rounds = [
         Round("expire_holds", parts.money.expire_holds, every=5),
         Round("reconcile", parts.money.reconcile, every=30),
+        Round("keep_counts", parts.counts.keep, every=2),
     ]
     background = [asyncio.create_task(task) for task in (doorbell.listen(), *(each.walk() for each in rounds))]
     try:
@@ -44,6 +45,8 @@ async def _work(settings: Settings) -> None:
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        with suppress(TimeoutError, Unavailable):
+            await asyncio.wait_for(parts.counts.keep(), 1)
         with suppress(TimeoutError):
             await asyncio.wait_for(parts.close(), 1)
         _log.info("worker_stopped")

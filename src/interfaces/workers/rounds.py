@@ -14,10 +14,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """`work` answers how much it did. `every` seconds it is done again, whatever came of the last time."""
+    """`work` answers how much it did, where that is worth a line. `every` seconds it is done again, whatever came of
+    the last time."""
 
     name: str
-    work: Callable[[], Awaitable[int]]
+    work: Callable[[], Awaitable[int | None]]
     every: float
 
     async def walk(self) -> None:

@@ -31,6 +31,7 @@ from infrastructure.database.tables.core import (
     UserRow,
 )
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
+from infrastructure.database.tables.operations import DeliveryCountRow
 
 metadata = DefaultBase.metadata
 
@@ -45,6 +46,7 @@ __all__ = [
     "CoachingBookingRow",
     "CoachingChangeRow",
     "DeliveryAttemptRow",
+    "DeliveryCountRow",
     "DestinationMinuteRow",
     "DestinationRow",
     "EventRow",

@@ -1,0 +1,328 @@
+"""/metrics: every name an operator may build on, the figures behind them, and what happens without the database."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from litestar.routes import HTTPRoute
+from prometheus_client.parser import text_string_to_metric_families
+
+from application.deliveries import DeliverDue
+from domain.errors import DomainError
+from domain.messages import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
+from infrastructure import container
+from infrastructure.database.engine import Database
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.embedded import processes
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app, create_litestar
+from tests.support.http import serving
+from tests.support.messages import owe, until
+from tests.support.people import PASSWORD, People
+from tests.support.processes import server_environ
+from tests.support.servers import free_port
+
+TOKEN = "a token for the metrics of the tests, long enough"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+# Dashboards and alerts are built on these: a name that changes is a break.
+NAMES = {
+    "convene_http_requests": {"route", "method", "status"},
+    "convene_http_request_seconds": {"route", "le"},
+    "convene_refusals": {"code"},
+    "convene_database_wait_seconds": {"le"},
+    "convene_database_connections_in_use": set(),
+    "convene_database_up": set(),
+    "convene_outbox_pending": {"destination"},
+    "convene_outbox_oldest_seconds": {"destination"},
+    "convene_outbox_late_seconds": {"destination"},
+    "convene_outbox_dead": {"destination"},
+    "convene_destination_state": {"destination", "state"},
+    "convene_delivery_attempts": {"destination", "result"},
+    "convene_lease_rescues": {"destination"},
+    "convene_holds_open": set(),
+    "convene_holds_overdue": set(),
+    "convene_payment_differences": set(),
+}
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def site(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
+    async with served(make_settings(metrics_token=TOKEN)) as client:
+        yield client
+
+
+def parsed(text: str) -> Series:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def scraped(site: httpx.AsyncClient) -> Series:
+    answer = await site.get("/metrics", headers=BEARER)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return parsed(answer.text)
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    return series[name, frozenset(labels.items())]
+
+
+async def test_the_names_are_those_that_dashboards_know(site: httpx.AsyncClient) -> None:
+    await site.post("/auth/login", json={"email": "nobody@example.com", "password": "wrong password"})
+    await site.get("/health")
+    text = (await site.get("/metrics", headers=BEARER)).text
+    found = {
+        family.name: {label for sample in family.samples for label in sample.labels}
+        for family in text_string_to_metric_families(text)
+    }
+    assert found == NAMES
+
+
+async def test_a_request_is_counted_under_its_route_and_not_under_its_path(site: httpx.AsyncClient) -> None:
+    for event_id in range(1, 8):
+        await site.get(f"/events/{event_id}")
+    for nonsense in range(5):
+        await site.get(f"/nowhere/{nonsense}")
+    await site.head("/health")
+    series = await scraped(site)
+    assert value(series, "convene_http_requests_total", route="/events/{event_id}", method="GET", status="4xx") == 7
+    assert value(series, "convene_http_requests_total", route="none", method="GET", status="4xx") == 5
+    assert value(series, "convene_http_requests_total", route="/health", method="HEAD", status="2xx") == 1
+    assert value(series, "convene_http_request_seconds_count", route="/events/{event_id}") == 7
+
+
+async def test_logins_that_fail_are_told_by_their_code(site: httpx.AsyncClient) -> None:
+    ada = await People(site).user()
+    for _ in range(3):
+        await site.post("/auth/login", json={"email": ada.email, "password": PASSWORD + "!"})
+    series = await scraped(site)
+    assert value(series, "convene_refusals_total", code="invalid_credentials") == 3
+
+
+async def test_what_is_owed_dead_and_held_is_told_by_destination(
+    site: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    late, _, dead = await owe(database), await owe(database), await owe(database, destination="email")
+    await database.execute(
+        "UPDATE outbox SET due_at = now() - interval '90 s', occurred_at = now() - interval '100 s' WHERE id = $1", late
+    )
+    await database.execute("UPDATE outbox SET status = 'dead', settled_at = now() WHERE id = $1", dead)
+    series = await scraped(site)
+    told = {
+        name: value(series, f"convene_outbox_{name}", destination="crm")
+        for name in ("pending", "late_seconds", "oldest_seconds", "dead")
+    }
+    assert 90 <= told.pop("late_seconds") < 120
+    assert 100 <= told.pop("oldest_seconds") < 130
+    assert told == {"pending": 2, "dead": 0}
+    assert value(series, "convene_outbox_dead", destination="email") == 1
+    assert value(series, "convene_outbox_pending", destination="payments") == 0
+
+
+async def test_why_a_destination_is_not_served_is_told(site: httpx.AsyncClient, database: asyncpg.Connection) -> None:
+    await database.execute(
+        """INSERT INTO destinations (name, tripped_at, probe_at, paused_until, halted_at) VALUES
+           ('crm', now(), now() + interval '1 h', NULL, NULL), ('email', now(), now(), now() + interval '1 h', NULL),
+           ('notification', NULL, NULL, now() + interval '1 h', now())"""
+    )
+    series = await scraped(site)
+    found = {
+        dict(labels)["destination"]: dict(labels)["state"]
+        for (name, labels), is_in_it in series.items()
+        if name == "convene_destination_state" and is_in_it
+    }
+    assert {name: found[name] for name in ("crm", "email", "notification", "payments")} == {
+        "crm": "open",
+        "email": "paused",
+        "notification": "halted",
+        "payments": "closed",
+    }
+
+
+class Script:
+    """A courier that ends as told."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._outcomes = iter(outcomes)
+
+    async def deliver(self, message: Message) -> Outcome:
+        return next(self._outcomes)
+
+
+async def test_attempts_and_rescues_of_all_workers_add_up(
+    site: httpx.AsyncClient, database: asyncpg.Connection, database_url: str
+) -> None:
+    schedule = RetrySchedule((timedelta(0), timedelta(hours=1)))
+    script = Script(Delivered(), Failed("away"), Failed("no such person", permanent=True))
+    own = Database(database_url)
+    try:
+        workers = [PostgresDueMessages(own), PostgresDueMessages(own)]
+        deliver = DeliverDue(workers[0], {Destination.CRM: script}, schedule, at_once=1)
+        for _ in range(3):
+            await owe(database)
+        await deliver(Destination.CRM, asyncio.Event(), asyncio.Event())
+        await owe(database)
+        for worker in workers:
+            # Nobody settles it: the next one takes it over when the lease has run out.
+            assert len(await worker.claim(Destination.CRM, limit=1, lease=timedelta(0))) == 1
+        for worker in workers * 2:
+            await worker.counts.keep()
+    finally:
+        await own.close()
+    series = await scraped(site)
+    assert {
+        result: value(series, "convene_delivery_attempts_total", destination="crm", result=result)
+        for result in ("delivered", "failed", "dead")
+    } == {"delivered": 1, "failed": 1, "dead": 1}
+    assert value(series, "convene_lease_rescues_total", destination="crm") == 1
+
+
+async def test_without_the_database_it_says_so_and_tells_what_it_counted(
+    make_settings: Callable[..., Settings],
+) -> None:
+    away = make_settings(metrics_token=TOKEN, database_url="postgresql://convene@127.0.0.1:1/convene")
+    async with served(away) as site:
+        await site.get("/events")
+        series = await scraped(site)
+    assert value(series, "convene_database_up") == 0
+    assert value(series, "convene_http_requests_total", route="/events", method="GET", status="5xx") == 1
+    assert value(series, "convene_refusals_total", code="unavailable") == 1
+    assert not [name for name, _ in series if "outbox" in name]
+
+
+async def test_the_wait_for_a_connection_and_those_in_use_are_told(
+    site: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    await People(site).user()  # through the one pool and the other
+    before = await scraped(site)
+    assert value(before, "convene_database_connections_in_use") == 0
+    async with database.transaction():
+        await database.execute("LOCK TABLE events")
+        waiting = [asyncio.create_task(site.get("/events")) for _ in range(2)]
+
+        async def both_wait() -> bool:
+            return value(await scraped(site), "convene_database_connections_in_use") == 2
+
+        await until(both_wait)
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    after = await scraped(site)
+    name = "convene_database_wait_seconds_count"
+    assert value(after, name) >= value(before, name) + 2
+    assert value(after, "convene_database_connections_in_use") == 0
+
+
+# Who may see it
+
+
+async def test_only_the_token_opens_it(site: httpx.AsyncClient) -> None:
+    john = await People(site).facilitator()
+    for headers in ({}, john.headers, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+        answer = await site.get("/metrics", headers=headers)
+        assert answer.status_code == 401
+        assert "convene_" not in answer.text
+
+
+async def test_without_a_token_there_is_none(make_settings: Callable[..., Settings]) -> None:
+    async with served(make_settings()) as site:
+        for headers in ({}, BEARER, {"Authorization": "Bearer None"}):
+            assert (await site.get("/metrics", headers=headers)).status_code == 404
+
+
+async def test_it_names_nobody(site: httpx.AsyncClient) -> None:
+    people = People(site)
+    ada, john = await people.user(), await people.facilitator()
+    created = await john.creates_event()
+    await ada.books(created["id"])
+    await site.get(f"/events/{created['id']}?email={ada.email}")
+    await site.post("/auth/login", json={"email": ada.email, "password": "wrong password"})
+    text = (await site.get("/metrics", headers=BEARER)).text
+    assert "@" not in text
+    for private in (ada.email, john.email, created["title"]):
+        assert private not in text
+
+
+def test_there_are_fewer_than_2000_series_whatever_is_asked(make_settings: Callable[..., Settings]) -> None:
+    app = create_litestar(container.build(make_settings()))
+    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    statuses, buckets = 3, 5 + 1 + 2
+    requests = sum(len(route.methods) * statuses + buckets for route in routes)
+    others = len(set(domain_codes())) + len(Destination) * 10 + 50
+    assert 500 < requests + others < 2_000
+
+
+def domain_codes() -> Iterator[str]:
+    waiting = DomainError.__subclasses__()
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        yield error.code
+
+
+# Several processes
+
+
+async def test_whichever_process_is_asked_tells_for_all(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """A scrape reaches any of them, and one that is killed takes nothing along."""
+    environ = server_environ(database_url, redis_url, tmp_path, metrics_token=TOKEN, drain_seconds="0")
+    port = str(free_port())
+    process = processes.spawn(
+        [sys.executable, "-P", "-m", "interfaces.cli", "api", "--port", port, "--workers", "2"],
+        log=tmp_path / "api.log",
+        environ=environ,
+    )
+    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=BEARER | {"Connection": "close"})
+    try:
+        await until(lambda: len(children_of(process.pid)) == 2)
+        await until(lambda: answers(client))
+        told = dict.fromkeys(("first", "killed"), 0.0)
+        for name in told:
+            for _ in range(30):
+                await client.get("/bookings")
+            counts = [
+                value(parsed((await client.get("/metrics")).text), "convene_http_requests_total", **LISTED)
+                for _ in range(10)
+            ]
+            assert len(set(counts)) == 1, counts
+            told[name] = counts[0]
+            if name == "first":
+                before = set(children_of(process.pid))
+                os.kill(min(before), signal.SIGKILL)
+                await until(lambda before=before: len(set(children_of(process.pid)) - before) == 1)
+        assert told == {"first": 30, "killed": 60}
+    finally:
+        await client.aclose()
+        processes.stop(process, (signal.SIGTERM, 15))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+LISTED = {"route": "/bookings", "method": "GET", "status": "4xx"}
+
+
+async def answers(client: httpx.AsyncClient) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return (await client.get("/health")).status_code == 200
+    return False
