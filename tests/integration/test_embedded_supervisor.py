@@ -1,4 +1,4 @@
-"""The supervisor, with tiny children: it restarts them, says so, stops them in order and leaves none behind."""
+"""The supervisor, with tiny children: it restarts them, says so, stops them together and leaves none behind."""
 
 import contextlib
 import os
@@ -51,6 +51,13 @@ open(home + "/" + name + ".up", "w").close()
 """
 LASTING = BEGIN + "print('at work'); time.sleep(600)"
 STUBBORN = BEGIN + "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+SLOW = (
+    BEGIN
+    + "asked = home + '/asked-' + name; signal.signal(signal.SIGTERM, lambda *_: open(asked, 'a').write('once '));"
+    + "[time.sleep(0.1) for _ in range(600) if not os.path.exists(asked)];"
+    + "until = time.monotonic() + (1 if name == 'first' else 0.5);"
+    + "[time.sleep(0.1) for _ in range(600) if time.monotonic() < until]"
+)
 FAILING = "print('cannot find my shoes'); raise SystemExit(4)"
 WITH_CHILD = (
     BEGIN
@@ -119,7 +126,7 @@ def test_a_child_that_never_starts_ends_the_start_with_its_last_line(tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_all_in_the_reverse_order(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_all(tmp_path: Path, number: signal.Signals) -> None:
     with supervised(tmp_path, LASTING, LASTING, LASTING) as system:
         pids = system.pids()
         system.process.send_signal(number)
@@ -127,9 +134,24 @@ def test_a_signal_stops_all_in_the_reverse_order(tmp_path: Path, number: signal.
         system.line("stopped")
         assert system.process.wait() == 0
         order = (tmp_path / "order").read_text().splitlines()
-        assert order[2] == "first"
-        assert sorted(order[:2]) == ["second-1", "second-2"]
+        assert sorted(order) == ["first", "second-1", "second-2"]
         assert not any(alive(pid) for pid in pids)
+
+
+def test_no_child_waits_for_another_before_it_may_begin_to_end(tmp_path: Path) -> None:
+    with supervised(tmp_path, LASTING, STUBBORN) as system:
+        _, stubborn = system.pids()
+        system.process.terminate()
+        assert eventually((tmp_path / "order").exists)
+        assert alive(stubborn)
+
+
+def test_a_child_is_asked_once_since_twice_would_mean_to_break_off(tmp_path: Path) -> None:
+    with supervised(tmp_path, SLOW, SLOW) as system:
+        system.pids()
+        system.process.terminate()
+        system.line("stopped")
+        assert [(tmp_path / f"asked-{name}").read_text() for name in ("first", "second-1")] == ["once ", "once "]
 
 
 def test_a_second_signal_kills_what_does_not_want_to_end(tmp_path: Path) -> None:

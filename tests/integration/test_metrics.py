@@ -284,7 +284,7 @@ def domain_codes() -> Iterator[str]:
 
 async def test_whichever_process_is_asked_tells_for_all(database_url: str, redis_url: str, tmp_path: Path) -> None:
     """A scrape reaches any of them, and one that is killed takes nothing along."""
-    environ = server_environ(database_url, redis_url, tmp_path, metrics_token=TOKEN, drain_seconds="0")
+    environ = server_environ(database_url, redis_url, tmp_path, metrics_token=TOKEN)
     port = str(free_port())
     process = processes.spawn(
         [sys.executable, "-P", "-m", "interfaces.cli", "api", "--port", port, "--workers", "2"],

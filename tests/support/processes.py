@@ -26,6 +26,7 @@ def server_environ(database_url: str, redis_url: str, data: Path, **settings: st
         JWT_SECRET_KEY=JWT_SECRET_KEY,
         CRM_BEARER_TOKEN="a-token-of-the-tests",
         BACKEND_SERVICE_TOKEN="a-service-token-of-the-tests",
+        DRAIN_SECONDS="0",
     ) | {name.upper(): value for name, value in settings.items()}
 
 
@@ -35,7 +36,7 @@ class ApiProcess:
     def __init__(self, environ: dict[str, str], log: Path, module: Sequence[str] = API) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             self.address: Address = listener.getsockname()
-            self._process: subprocess.Popen[bytes] = processes.spawn(
+            self.process: subprocess.Popen[bytes] = processes.spawn(
                 [sys.executable, "-P", "-m", *module, str(listener.fileno())],
                 log=log,
                 environ=environ,
@@ -45,7 +46,7 @@ class ApiProcess:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     async def ready(self) -> None:
         """The kernel takes connections from the first moment on; the first answer says that it serves."""
@@ -59,11 +60,11 @@ class ApiProcess:
 
     def kill(self) -> None:
         """SIGKILL, as the kernel does it to whoever takes too much memory."""
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
-        processes.stop(self._process, (signal.SIGTERM, 10))
+        processes.stop(self.process, (signal.SIGTERM, 10))
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ class Child:
     pass_fds: Sequence[int] = ()
     patience: float = 8.5
     _process: subprocess.Popen[bytes] | None = None
+    _asked: bool = False
 
     @property
     def pid(self) -> int | None:
@@ -58,6 +59,7 @@ class Child:
     def start(self) -> None:
         if self._process:
             processes.stop(self._process)  # what it had started itself goes with it
+        self._asked = False
         self._process = processes.spawn(
             self.argv, log=self.log, environ=self.environ, pass_fds=self.pass_fds, cwd=Path.cwd()
         )
@@ -67,13 +69,16 @@ class Child:
 
     def stop(self) -> None:
         if self._process:
-            processes.stop(self._process, (signal.SIGTERM, self.patience))
+            self.ask_to_stop()
+            processes.wait_gone(self._process, self.patience)
+            processes.stop(self._process)
             self._process = None
 
     def ask_to_stop(self) -> None:
-        """Let it begin to end while others of its kind do."""
-        if self._process and self._process.poll() is None:
+        """Let it begin to end. Only once: who is asked twice breaks off what it is doing."""
+        if self._process and self._process.poll() is None and not self._asked:
             self._process.terminate()
+            self._asked = True
 
 
 @dataclass(eq=False)
@@ -91,7 +96,7 @@ class Stopped(BaseException):
 
 @dataclass
 class Supervisor:
-    """Starts services in order, restarts those that end, stops all in the reverse order.
+    """Starts services in order, restarts those that end, stops the children together and then the servers.
 
     Use it as a context manager in the main thread: it takes over SIGINT, SIGTERM and SIGHUP. The first of them raises
     Stopped in the body, a second one while stopping kills what is left.
@@ -179,18 +184,18 @@ class Supervisor:
             self.say(f"{watched.service.name} runs again (process {watched.service.pid})")
 
     def _stop_all(self) -> None:
+        """All children are asked at once, since each may need most of the time to finish what it holds; the servers
+        that they work with follow, the last started first."""
         deadline = time.monotonic() + _STOP_BUDGET
         services = [watched.service for watched in reversed(self._watched)]
-        while services:
-            # Children of one kind (api-1, api-2) end together; the next kind is asked when they are gone.
-            kind = _kind(services[0])
-            together = [service for service in services if _kind(service) == kind]
-            services = [service for service in services if _kind(service) != kind]
-            for service in together:
-                if isinstance(service, Child):
-                    service.ask_to_stop()
-                    service.patience = max(0.5, min(service.patience, deadline - time.monotonic()))
-            for service in together:
+        children = [service for service in services if isinstance(service, Child)]
+        for child in children:
+            child.ask_to_stop()
+        for child in children:
+            child.patience = max(0.5, min(child.patience, deadline - time.monotonic()))
+            child.stop()
+        for service in services:
+            if service not in children:
                 service.stop()
         self._watched.clear()
 

@@ -33,24 +33,16 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
     os.environ.update(environ)
     _exit_cleanly_on_sigterm()
 
-    import uvicorn
+    from interfaces.cli.server import serve
+    from interfaces.http.app import create_app
 
-    config = uvicorn.Config(
-        "interfaces.http.app:create_app",
-        factory=True,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        lifespan="on",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=8,
-        log_config=None,
+    served = serve(
+        lambda draining: create_app(settings, draining),
+        listener,
+        drain=settings.drain_seconds,
         log_level=settings.log_level,
     )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    if not server.started:
+    if not served:
         sys.exit(3)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -15,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 class Deliveries:
     """`serve` runs until `close`: then nothing more is claimed, what is in flight has `grace` seconds to end, and the
-    rest is given back."""
+    rest is given back; at once when it is told to close again."""
 
     def __init__(
         self,
@@ -23,12 +24,13 @@ class Deliveries:
         destinations: Iterable[Destination],
         *,
         sweep_every: float = 2,
-        grace: float = 8,
+        grace: float = 7,
         back_off: float = 1,
     ) -> None:
         self._deliver_due = deliver_due
         self._bells = {destination: asyncio.Event() for destination in destinations}
         self._closing = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._sweep_every = sweep_every
         self._grace = grace
         self._back_off = back_off
@@ -39,6 +41,8 @@ class Deliveries:
             bell.set()
 
     def close(self) -> None:
+        if self._closing.is_set():
+            self._hurry.set()
         self._closing.set()
 
     async def serve(self) -> None:
@@ -47,7 +51,14 @@ class Deliveries:
         await self._closing.wait()
         sweep.cancel()
         self.ring()
-        _, late = await asyncio.wait(serving, timeout=self._grace)
+        waiting: list[asyncio.Task[Any]] = [
+            asyncio.create_task(asyncio.wait(serving, timeout=self._grace)),
+            asyncio.create_task(self._hurry.wait()),
+        ]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        late = [task for task in serving if not task.done()]
         for task in late:
             task.cancel()
         if late:
