@@ -4,12 +4,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from application.ports.messaging import Courier, DueMessages
+from application.ports.messaging import Circuits, Courier, DueMessages
+from domain.circuits import CircuitRule, shows_destination_well
 from domain.errors import Unavailable
 from domain.messages import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 
@@ -24,12 +25,17 @@ class DeliverDue:
       over what a killed one held.
     - A failed attempt is tried again by the schedule, never earlier than the destination asked for. What cannot
       succeed, and what has used up the schedule, is dead until an operator replays it.
+    - A wait that the destination asked for is kept by everything that is owed to it; one that wants nothing more is
+      halted until an operator resumes it, and the message that met this waits as it is.
+    - A destination that keeps failing is left alone but for one probe at a time. What is not tried loses no attempt.
     - Whatever a courier raises is a failed attempt of that one message; so is a worker that dies over it.
     """
 
     outbox: DueMessages
+    circuits: Circuits
     couriers: Mapping[Destination, Courier]
     schedule: RetrySchedule
+    rule: CircuitRule = field(default_factory=CircuitRule)
     at_once: int = 8
     lease: timedelta = timedelta(seconds=10)
     renew_every: timedelta = timedelta(seconds=3)
@@ -43,7 +49,7 @@ class DeliverDue:
             while True:
                 bell.clear()
                 free = 0 if closing.is_set() else self.at_once - len(in_flight)
-                for message in await self.outbox.claim(destination, limit=free, lease=self.lease) if free else ():
+                for message in await self._claim(destination, free) if free else ():
                     attempt = asyncio.create_task(self._attempt(message))
                     in_flight[asyncio.create_task(self._see_through(message, attempt))] = attempt
                 if not in_flight:
@@ -58,6 +64,9 @@ class DeliverDue:
             raise
         finally:
             await asyncio.gather(*in_flight, return_exceptions=True)
+
+    async def _claim(self, destination: Destination, limit: int) -> Sequence[Message]:
+        return await self.outbox.claim(destination, limit=limit, lease=self.lease, probe_every=self.rule.probe_every)
 
     async def _attempt(self, message: Message) -> Outcome:
         if message.attempt > len(self.schedule.delays):
@@ -83,15 +92,40 @@ class DeliverDue:
         last_chance = time.monotonic() + self.lease.total_seconds()
         while True:
             try:
-                return await self.outbox.settle(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
+                await self._heed(message.destination, outcome)
+                await self.outbox.settle(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
+                break
             except Unavailable:
                 if time.monotonic() > last_chance:
                     raise
                 await asyncio.sleep(0.5)
+        with suppress(Unavailable):  # the next attempt judges as well
+            await self._judge(message, outcome)
+
+    async def _heed(self, destination: Destination, outcome: Outcome) -> None:
+        """What the destination asked for holds before anything else of it can be claimed."""
+        if isinstance(outcome, Delivered):
+            return
+        if outcome.halts:
+            await self.circuits.halt(destination, reason=outcome.reason)
+        elif outcome.of_destination and outcome.retry_after:
+            await self.circuits.pause(destination, outcome.retry_after, reason=outcome.reason)
+
+    async def _judge(self, message: Message, outcome: Outcome) -> None:
+        """Whether the destination is to be left alone, or no longer."""
+        well = shows_destination_well(outcome)
+        if message.probe and well:
+            await self.circuits.close(message.destination)
+        elif isinstance(outcome, Failed) and well is False:
+            tally = await self.circuits.tally(message.destination, window=self.rule.window)
+            if self.rule.trips(tally):
+                await self.circuits.trip(message.destination, probe_in=self.rule.probe_every, reason=outcome.reason)
 
     def _retry_in(self, message: Message, outcome: Outcome) -> timedelta | None:
         if isinstance(outcome, Delivered) or outcome.permanent:
             return None
+        if outcome.halts:
+            return timedelta(0)
         delay = self.schedule.next_delay(message.attempt, self.luck())
         return None if delay is None else max(delay, outcome.retry_after or timedelta(0))
 

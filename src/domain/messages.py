@@ -103,7 +103,8 @@ class MessageNotDead(Conflict):
 @dataclass(frozen=True, slots=True)
 class Message:
     """A claimed message. `snapshot` is the booking and the event as they were when the fact happened;
-    `attempt` counts from 1; `lane` orders the messages of one booking, or of one event, for one destination."""
+    `attempt` counts from 1; `lane` orders the messages of one booking, or of one event, for one destination.
+    A `probe` is sent to a destination that is left alone otherwise, to see whether it is back."""
 
     id: MessageId
     destination: Destination
@@ -113,6 +114,7 @@ class Message:
     attempt: int
     occurred_at: datetime
     request_id: str | None
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +127,19 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Not delivered. `permanent`: sending the same again cannot help. `retry_after`: the destination asked for it."""
+    """Not delivered.
+
+    `permanent`: sending the same again cannot help. `retry_after`: the wait that was asked for. `of_destination`: not
+    this message but the destination is what fails, so it counts for its circuit, and `retry_after` is for everything
+    owed to it. `halts`: the destination wants nothing more, until an operator has looked.
+    """
 
     reason: str
     permanent: bool = False
     status_code: int | None = None
     retry_after: timedelta | None = None
+    of_destination: bool = False
+    halts: bool = False
 
 
 Outcome = Delivered | Failed

@@ -46,6 +46,10 @@ SECRETS = frozenset(
 _SHORTEST_SECRET = 32
 """Bytes. HS256 asks for a key as long as its hash (RFC 7518, 3.2)."""
 
+DEFAULT_RETRY_SCHEDULE = "0,5,300,1800,7200,18000,36000,36000" + 8 * ",86400"
+"""Seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, twice 10 h, then daily: nine days in all, so that a long weekend
+costs no message."""
+
 _LONGEST_HOLD = 23 * 60
 """Minutes. A checkout outlives the hold by half an hour, and Stripe keeps none open for more than a day."""
 
@@ -95,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     razorpay_api_base: str
     delivery_retry_schedule: tuple[int, ...]
     delivery_signing_secrets: tuple[str, ...]
+    delivered_retention_days: int
     trusted_proxies: tuple[str, ...]
     metrics_token: str | None
     drain_seconds: int
@@ -162,8 +167,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         razorpay_key_secret=razorpay_key_secret,
         razorpay_webhook_secret=razorpay_webhook_secret,
         razorpay_api_base=read.url("RAZORPAY_API_BASE", "https://api.razorpay.com", schemes=("http", "https")),
-        delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", "0,5,300,1800,7200,18000,36000,36000"),
+        delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", DEFAULT_RETRY_SCHEDULE),
         delivery_signing_secrets=read.secrets("DELIVERY_SIGNING_SECRETS"),
+        delivered_retention_days=read.whole("DELIVERED_RETENTION_DAYS", "30", 1, 3650),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),
         drain_seconds=read.whole("DRAIN_SECONDS", "1", 0, 5),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from application.deliveries import DeliverDue
 from domain.messages import Destination, RetrySchedule
+from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.deliveries.crm import CrmCourier
@@ -35,7 +36,7 @@ async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_o
             MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example"), MailFiles(tmp_path)
         )
         couriers = {Destination.CRM: courier, Destination.EMAIL: mail}
-        due = DeliverDue(PostgresDueMessages(own), couriers, RetrySchedule((timedelta(0),)))
+        due = DeliverDue(PostgresDueMessages(own), PostgresCircuits(own), couriers, RetrySchedule((timedelta(0),)))
         for destination in couriers:
             await due(destination, asyncio.Event(), asyncio.Event())
         async with own.connection() as connection:

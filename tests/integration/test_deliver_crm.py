@@ -125,8 +125,8 @@ async def test_every_2xx_is_a_delivery(crm: Receiver, courier: CrmCourier, statu
 @pytest.mark.parametrize(
     ("status", "permanent"),
     [
-        *((status, False) for status in (408, 425, 429, 500, 502, 503, 504)),
-        *((status, True) for status in (400, 401, 403, 404, 409, 410, 422)),
+        *((status, False) for status in (408, 410, 425, 429, 500, 502, 503, 504)),
+        *((status, True) for status in (400, 401, 403, 404, 409, 422)),
     ],
 )
 async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
@@ -137,6 +137,29 @@ async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
     assert isinstance(outcome, Failed)
     assert (outcome.status_code, outcome.permanent) == (status, permanent)
     assert outcome.reason.endswith(": no")
+
+
+@pytest.mark.parametrize(
+    ("status", "of_destination"),
+    [
+        (307, True),
+        (408, True),
+        (410, True),
+        (429, True),
+        (500, True),
+        (503, True),
+        (400, False),
+        (422, False),
+        (425, False),
+    ],
+)
+async def test_whether_the_destination_fails_or_this_message(
+    crm: Receiver, courier: CrmCourier, status: int, of_destination: bool
+) -> None:
+    crm.always(answer(status, b"no"))
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert (outcome.of_destination, outcome.halts) == (of_destination, status == 410)
 
 
 async def test_a_redirect_is_not_followed(crm: Receiver, courier: CrmCourier) -> None:
@@ -173,6 +196,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         ("1e309", None),
         ("²", None),
         ("Fri, 99 Nov 2026 12:10:00 GMT", None),
+        ("Fri, 20 Nov 2026 12:10:00 +99999999999999", None),
         ("", None),
         (None, None),
     ],
@@ -205,12 +229,29 @@ async def test_a_server_that_does_not_come_to_an_end_is_left(
 ) -> None:
     crm.behave = behave  # type: ignore[assignment]
     outcome = await courier.deliver(a_message())
-    assert outcome == Failed("no complete answer within 0.5 s")
+    assert outcome == Failed("no complete answer within 0.5 s", of_destination=True)
 
 
 async def test_of_a_huge_answer_only_the_beginning_is_read(crm: Receiver, courier: CrmCourier) -> None:
     crm.always(answer(200, b"x" * 10_000_000))
     assert await courier.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
+
+
+async def test_an_answer_without_an_end_is_left_after_its_beginning(crm: Receiver, courier: CrmCourier) -> None:
+    written = 0
+
+    async def ten_gigabytes(_request: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+        while written < 10_000_000_000:
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+            written += 100_000
+
+    crm.behave = ten_gigabytes
+    assert await courier.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
+    # What the two sockets hold between them, and no more.
+    assert written < 20_000_000
 
 
 async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, courier: CrmCourier) -> None:

@@ -14,6 +14,7 @@ import pytest
 from application.deliveries import DeliverDue
 from domain.messages import Delivered, Destination, Failed, RetrySchedule
 from infrastructure.database import outbox
+from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.deliveries.crm import CrmCourier
@@ -42,7 +43,8 @@ async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Callable[...,
             stack.push_async_callback(database.close)
             stack.push_async_callback(courier.close)
             schedule = RetrySchedule((timedelta(0), *[delay] * (tries - 1)))
-            return DeliverDue(PostgresDueMessages(database), {Destination.CRM: courier}, schedule, **options)
+            parts = PostgresDueMessages(database), PostgresCircuits(database), {Destination.CRM: courier}
+            return DeliverDue(*parts, schedule, **options)
 
         yield make
 
@@ -187,10 +189,10 @@ async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
 ) -> None:
     await owe(database)
     first, second = await two_workers(relay)
-    [message] = await first.claim(Destination.CRM, limit=8, lease=LEASE)
+    [message] = await first.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
     assert message.attempt == 1
-    assert not await second.claim(Destination.CRM, limit=8, lease=LEASE)
-    assert not await first.claim(Destination.CRM, limit=8, lease=LEASE)
+    assert not await second.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
+    assert not await first.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
 
 
 async def test_what_a_dead_worker_held_is_taken_over(
@@ -198,7 +200,7 @@ async def test_what_a_dead_worker_held_is_taken_over(
 ) -> None:
     message_id = await owe(database)
     dead, _ = await two_workers(relay)
-    assert await dead.claim(Destination.CRM, limit=8, lease=SHORT)
+    assert await dead.claim(Destination.CRM, limit=8, lease=SHORT, probe_every=LEASE)
     await run_until_settled(database, relay())
     kept = await row(database, message_id)
     assert (kept["status"], kept["attempts"], crm.message_ids) == ("delivered", 2, [str(message_id)])
@@ -208,8 +210,8 @@ async def late_settlement(database: asyncpg.Connection, relay: Callable[..., Del
     """A worker settles a message that another has taken over meanwhile; what the message then is."""
     message_id = await owe(database)
     late, current = await two_workers(relay)
-    [old] = await late.claim(Destination.CRM, limit=1, lease=timedelta(0))
-    [new] = await current.claim(Destination.CRM, limit=1, lease=LEASE)
+    [old] = await late.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
+    [new] = await current.claim(Destination.CRM, limit=1, lease=LEASE, probe_every=LEASE)
     assert new.id == old.id
     await late.settle(old, Failed("too late", permanent=True), took=SHORT, retry_in=None)
     return str((await row(database, message_id))["status"])
@@ -237,8 +239,8 @@ async def test_a_worker_that_lost_a_lease_to_itself_changes_nothing_either(
 ) -> None:
     message_id = await owe(database)
     worker, _ = await two_workers(relay)
-    [old] = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0))
-    [new] = await worker.claim(Destination.CRM, limit=1, lease=LEASE)
+    [old] = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
+    [new] = await worker.claim(Destination.CRM, limit=1, lease=LEASE, probe_every=LEASE)
     await worker.release(old)
     await worker.renew(old, lease=timedelta(0))
     assert (await row(database, message_id))["attempts"] == 2
@@ -283,7 +285,7 @@ async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
     message_id = await owe(database)
     for _ in range(2):
         victim, _ = await two_workers(relay)
-        await victim.claim(Destination.CRM, limit=1, lease=timedelta(0))
+        await victim.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
     await run_once(relay(tries=2))
     assert (await row(database, message_id))["status"] == "dead"
     assert crm.requests == []

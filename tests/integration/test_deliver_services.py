@@ -194,7 +194,7 @@ async def test_a_service_that_never_answers_is_left(service: Receiver, make: Mak
 
     service.behave = silence
     courier = make(service.url, seconds=0.3)
-    assert await courier.deliver(a_message()) == Failed("no complete answer within 0.3 s")
+    assert await courier.deliver(a_message()) == Failed("no complete answer within 0.3 s", of_destination=True)
     await courier.close()
 
 

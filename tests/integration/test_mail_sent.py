@@ -112,6 +112,12 @@ async def test_a_refused_mail(mailbox: Mailbox, server: str, reply: str, permane
     assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
 
 
+async def test_a_server_that_closes_for_everybody_is_what_fails_not_the_mail(mailbox: Mailbox, server: str) -> None:
+    mailbox.to_recipient = "421 shutting down"
+    outcome = await SmtpPost(f"smtp://{server}").send(a_mail())
+    assert outcome == Failed("421 shutting down", status_code=421, of_destination=True)
+
+
 async def test_a_mail_that_was_taken_is_delivered_whatever_happens_to_the_goodbye(
     mailbox: Mailbox, server: str
 ) -> None:
@@ -130,7 +136,7 @@ async def test_a_server_that_says_nothing_is_tried_again() -> None:
     outcome = await SmtpPost(f"smtp://127.0.0.1:{port}", seconds=0.3).send(a_mail())
     listener.close()
     await listener.wait_closed()
-    assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s")
+    assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s", of_destination=True)
 
 
 async def test_nobody_listening_is_tried_again() -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from application.deliveries import DeliverDue
 from domain.messages import Destination, MessageNotDead, MessageNotFound, RetrySchedule
+from infrastructure.database.circuits import PostgresCircuits
+from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDeadLetters, PostgresDueMessages
+from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.deliveries.crm import CrmCourier
 from tests.support.messages import owe
 from tests.support.receivers import Receiver, answer, receiving
@@ -39,7 +41,9 @@ async def own(database_url: str) -> AsyncIterator[Database]:
 async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Tries once what is due; what fails is dead."""
     courier = CrmCourier(crm.url, "t")
-    due = DeliverDue(PostgresDueMessages(own), {Destination.CRM: courier}, RetrySchedule((timedelta(0),)))
+    due = DeliverDue(
+        PostgresDueMessages(own), PostgresCircuits(own), {Destination.CRM: courier}, RetrySchedule((timedelta(0),))
+    )
 
     async def deliver() -> None:
         await due(Destination.CRM, asyncio.Event(), asyncio.Event())

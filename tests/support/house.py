@@ -28,6 +28,7 @@ from domain.payments import GatewayReport, Report
 from domain.users import User, UserId
 from infrastructure import container
 from infrastructure.clock import SystemClock
+from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.payment_reader import PostgresPaymentReader
@@ -322,5 +323,11 @@ def _worker(
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
         reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, abandon_checkout, settle_payment),
-        deliver_due=DeliverDue(PostgresDueMessages(database), {Destination.PAYMENTS: errands}, SCHEDULE, at_once=4),
+        deliver_due=DeliverDue(
+            PostgresDueMessages(database),
+            PostgresCircuits(database),
+            {Destination.PAYMENTS: errands},
+            SCHEDULE,
+            at_once=4,
+        ),
     )

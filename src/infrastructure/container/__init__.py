@@ -37,6 +37,7 @@ from domain.messages import ALWAYS_SERVED, Destination, Fact, RetrySchedule, owe
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.container.payments import Money, build_gateways, build_money
+from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.oauth_attempts import PostgresAttempts
@@ -261,6 +262,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     outbox = PostgresDueMessages(database)
     deliver_due = DeliverDue(
         outbox=outbox,
+        circuits=PostgresCircuits(database),
         couriers=couriers,
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )

@@ -1,54 +1,67 @@
-"""The outbox in PostgreSQL, as the worker claims it and as an operator looks after it.
+"""The outbox in PostgreSQL, as a worker claims it.
 
 Leases and due times follow the database's clock alone: workers' clocks may differ.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import asyncpg
 import structlog
 
-from application.ports.persistence import Letter
+from domain.circuits import shows_destination_well
 from domain.messages import (
     Delivered,
     Destination,
     Fact,
     Message,
     MessageId,
-    MessageNotDead,
-    MessageNotFound,
     MessageStatus,
     Outcome,
 )
 from infrastructure.database.engine import Database
 from infrastructure.database.figures import DeliveryCounts
+from infrastructure.database.texts import storable
 
 _log = structlog.get_logger(__name__)
 
 _LONGEST_DETAIL = 2_000
+_SHARDS = 16
+"""Counters of one minute: a row that is counted up stays locked until its transaction is on disk."""
 
 # An earlier pending message of the lane blocks the later ones, due or not; a dead one does not. Two workers cannot take
 # the same row: the second skips it while it is locked and, once the claim is committed, finds it no longer due. A fact
-# that a newer version wrote is left for its workers.
+# that a newer version wrote is left for its workers. Of a destination whose circuit is open a single message may go,
+# and who takes it moves `probe_at` ahead: the second who comes waits for that row and finds the turn taken.
 _CLAIM = """
-WITH due AS (
+WITH state AS MATERIALIZED (
+    SELECT tripped_at IS NOT NULL AS tripped,
+           halted_at IS NOT NULL OR coalesce(paused_until > now(), false)
+           OR (tripped_at IS NOT NULL AND probe_at > now()) AS shut
+    FROM destinations WHERE name = $1
+), due AS MATERIALIZED (
     SELECT id, claimed_by IS NOT NULL AS rescued FROM outbox AS message
     WHERE status = 'pending' AND destination = $1 AND due_at <= now() AND fact = ANY($5)
       AND seq = (
           SELECT min(seq) FROM outbox AS lane
           WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)
     ORDER BY due_at, seq
-    LIMIT $2
+    LIMIT CASE WHEN (SELECT shut FROM state) THEN 0 WHEN (SELECT tripped FROM state) THEN 1 ELSE $2 END
     FOR UPDATE SKIP LOCKED
+), turn AS (
+    UPDATE destinations SET probe_at = now() + $6::interval
+    WHERE name = $1 AND tripped_at IS NOT NULL AND probe_at <= now() AND (SELECT tripped FROM state)
+      AND EXISTS (SELECT FROM due)
+    RETURNING name
 ), claimed AS (
     UPDATE outbox SET due_at = now() + $3::interval, claimed_by = $4, attempts = attempts + 1
-    FROM due WHERE outbox.id = due.id
+    FROM due WHERE outbox.id = due.id AND ((SELECT tripped FROM state) IS NOT TRUE OR EXISTS (SELECT FROM turn))
     RETURNING outbox.*, due.rescued
 )
-SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued FROM claimed ORDER BY seq
+SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued,
+       EXISTS (SELECT FROM turn) AS probe
+FROM claimed ORDER BY seq
 """
 
 # A worker may lose a lease and claim the message again itself: the attempt's number tells the two claims apart.
@@ -60,19 +73,33 @@ _RELEASE = f"""
 UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 WHERE {_OURS} RETURNING id
 """  # noqa: S608
 
+# What had to wait behind a settled message is due at once, unless it has a time of its own from an earlier attempt.
 _SETTLE = f"""
 WITH settled AS (
     UPDATE outbox SET
         status = $4, claimed_by = NULL, last_error = CASE WHEN $4 = 'delivered' THEN NULL ELSE $8::text END,
         due_at = CASE WHEN $4 = 'pending' THEN now() + $5::interval ELSE due_at END,
-        settled_at = CASE WHEN $4 = 'pending' THEN NULL ELSE now() END
+        settled_at = CASE WHEN $4 = 'pending' THEN NULL ELSE now() END,
+        attempts = CASE WHEN $9::boolean THEN attempts - 1 ELSE attempts END
     WHERE {_OURS}
-    RETURNING id
+    RETURNING id, seq, destination, lane, status
 ), attempt AS (
-    INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail)
+    INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail, probe)
     SELECT id, $3, clock_timestamp() - $6::interval, round(extract(epoch FROM $6::interval) * 1000)::int,
-           CASE WHEN $4 = 'delivered' THEN 'delivered' ELSE 'failed' END, $7::int, $8::text
+           CASE WHEN $4 = 'delivered' THEN 'delivered' ELSE 'failed' END, $7::int, $8::text, $10::boolean
     FROM outbox WHERE id = $1
+), counted AS (
+    INSERT INTO destination_minutes AS kept (destination, minute, shard, attempts, failures)
+    SELECT $11::text, date_trunc('minute', now()), floor(random() * {_SHARDS}), 1, $12::int WHERE $12::int IS NOT NULL
+    ON CONFLICT (destination, minute, shard)
+        DO UPDATE SET attempts = kept.attempts + 1, failures = kept.failures + excluded.failures
+), next AS (
+    UPDATE outbox SET due_at = now()
+    WHERE claimed_by IS NULL AND attempts = 0 AND due_at > now() AND id = (
+        SELECT later.id FROM outbox later, settled
+        WHERE settled.status <> 'pending' AND later.status = 'pending' AND later.destination = settled.destination
+          AND later.lane = settled.lane AND later.seq > settled.seq
+        ORDER BY later.seq LIMIT 1)
 )
 SELECT id FROM settled
 """  # noqa: S608
@@ -86,9 +113,11 @@ class PostgresDueMessages:
         self._token = uuid4()
         self.counts = DeliveryCounts(database)
 
-    async def claim(self, destination: Destination, *, limit: int, lease: timedelta) -> Sequence[Message]:
+    async def claim(
+        self, destination: Destination, *, limit: int, lease: timedelta, probe_every: timedelta
+    ) -> Sequence[Message]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, destination, limit, lease, self._token, list(Fact))
+            rows = await connection.fetch(_CLAIM, destination, limit, lease, self._token, list(Fact), probe_every)
         for row in rows:
             if row["rescued"]:
                 self.counts.add(destination, "rescued")
@@ -102,6 +131,7 @@ class PostgresDueMessages:
                 attempt=row["attempts"],
                 occurred_at=row["occurred_at"],
                 request_id=row["request_id"],
+                probe=row["probe"],
             )
             for row in rows
         ]
@@ -114,12 +144,13 @@ class PostgresDueMessages:
 
     async def settle(self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None) -> None:
         if isinstance(outcome, Delivered):
-            status, detail = MessageStatus.DELIVERED, outcome.answer
+            status, detail, given_back = MessageStatus.DELIVERED, outcome.answer, False
         else:
             status = MessageStatus.DEAD if retry_in is None else MessageStatus.PENDING
-            detail = outcome.reason
-        detail = _storable(detail)
-        kept = await self._change(message, "settle", _SETTLE, status, retry_in, took, outcome.status_code, detail)
+            detail, given_back = outcome.reason, outcome.halts
+        detail, well = storable(detail, _LONGEST_DETAIL), shows_destination_well(outcome)
+        about = (status, retry_in, took, outcome.status_code, detail, given_back, message.probe, message.destination)
+        kept = await self._change(message, "settle", _SETTLE, *about, None if well is None else int(not well))
         if kept:
             self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
             tell = _log.info if status is MessageStatus.DELIVERED else _log.warning
@@ -141,77 +172,6 @@ class PostgresDueMessages:
         return kept is not None
 
 
-_LETTER = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
-
-
-class PostgresDeadLetters:
-    """The outbox for an operator's eyes and hands."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def list(
-        self, *, status: str | None, destination: str | None, since: datetime | None, limit: int
-    ) -> list[Letter]:
-        """The newest first."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                f"""SELECT {_LETTER} FROM outbox
-                    WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR destination = $2)
-                      AND ($3::timestamptz IS NULL OR occurred_at >= $3)
-                    ORDER BY seq DESC LIMIT $4""",  # noqa: S608
-                *(status, destination, since, limit),
-            )
-        return [Letter(**row) for row in rows]
-
-    async def show(self, message_id: UUID) -> dict[str, Any]:
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                """SELECT o.id, destination, lane, fact, status, attempts, occurred_at, due_at, settled_at, last_error,
-                          request_id, claimed_by IS NOT NULL AND due_at > now() AS in_flight, snapshot,
-                          (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                               'attempt', a.attempt, 'started_at', a.started_at, 'took_ms', a.took_ms,
-                               'result', a.result, 'status_code', a.status_code, 'detail', a.detail)
-                               ORDER BY a.id), '[]')
-                           FROM delivery_attempts a WHERE a.message_id = o.id) AS attempts_made
-                   FROM outbox o WHERE o.id = $1""",
-                message_id,
-            )
-        if row is None:
-            raise MessageNotFound
-        return dict(row)
-
-    async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
-        """Makes dead messages due again with a fresh schedule; answers how many. A message that is named must be dead:
-        raises `MessageNotFound`, `MessageNotDead`."""
-        async with self._database.connection() as connection:
-            replayed = await connection.fetch(
-                """UPDATE outbox SET status = 'pending', attempts = 0, due_at = now(), settled_at = NULL
-                   WHERE status = 'dead' AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR destination = $2)
-                     AND ($3::timestamptz IS NULL OR occurred_at >= $3)
-                   RETURNING id""",
-                *(message_id, destination, since),
-            )
-            if message_id is not None and not replayed:
-                await _refuse(connection, message_id)
-        return len(replayed)
-
-    async def discard(self, *, message_id: UUID) -> None:
-        async with self._database.connection() as connection:
-            discarded = await connection.fetchval(
-                """UPDATE outbox SET status = 'discarded', settled_at = now()
-                   WHERE id = $1 AND status = 'dead' RETURNING id""",
-                message_id,
-            )
-            if discarded is None:
-                await _refuse(connection, message_id)
-
-
-async def _refuse(connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", message_id: UUID) -> None:
-    known = await connection.fetchval("SELECT true FROM outbox WHERE id = $1", message_id)
-    raise MessageNotDead if known else MessageNotFound
-
-
 def _identity(message: Message) -> dict[str, Any]:
     return {
         "message_id": str(message.id),
@@ -220,8 +180,3 @@ def _identity(message: Message) -> dict[str, Any]:
         "fact": str(message.fact),
         "attempt": message.attempt,
     }
-
-
-def _storable(detail: str) -> str:
-    """PostgreSQL keeps no NUL and no lone surrogate; an answer may hold both."""
-    return detail.replace("\x00", "").encode(errors="replace").decode()[:_LONGEST_DETAIL]

@@ -18,6 +18,7 @@ MOST_OF_AN_ANSWER = 20_000
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 
 _RETRIED_CLIENT_ERRORS = frozenset({408, 425, 429})
+_GONE = 410
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -68,9 +69,9 @@ class HttpCourier:
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(body, headers)
         except TimeoutError:
-            return Failed(f"no complete answer within {self._seconds:g} s")
+            return Failed(f"no complete answer within {self._seconds:g} s", of_destination=True)
         except httpx.HTTPError as error:
-            return Failed(f"{type(error).__name__}: {error}")
+            return Failed(f"{type(error).__name__}: {error}", of_destination=True)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -83,9 +84,12 @@ class HttpCourier:
             return Delivered(answer, status)
         return Failed(
             f"{status} {response.reason_phrase}: {answer}".rstrip(": "),
-            permanent=response.is_client_error and status not in _RETRIED_CLIENT_ERRORS,
+            permanent=response.is_client_error and status not in _RETRIED_CLIENT_ERRORS and status != _GONE,
             status_code=status,
             retry_after=retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+            # A 4xx is about this one message, except that it came too soon or that nothing is wanted any more.
+            of_destination=not response.is_client_error or status in {408, 429, _GONE},
+            halts=status == _GONE,
         )
 
 
@@ -105,7 +109,7 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
     else:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
     return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None

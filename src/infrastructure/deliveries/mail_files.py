@@ -21,7 +21,7 @@ class MailFiles:
         try:
             path = await asyncio.to_thread(self._write, mail)
         except OSError as error:
-            return Failed(f"{self._directory}: {error.strerror or error}")
+            return Failed(f"{self._directory}: {error.strerror or error}", of_destination=True)
         return Delivered(path.name)
 
     def _write(self, mail: EmailMessage) -> Path:

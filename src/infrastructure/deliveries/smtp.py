@@ -9,6 +9,8 @@ import aiosmtplib
 from domain.messages import Delivered, Failed, Outcome
 from infrastructure.settings import SettingsError
 
+_SERVICE_NOT_AVAILABLE = 421
+"""Whatever it is said to: the server closes (RFC 5321, 3.8)."""
 _STARTTLS = {"auto": None, "1": True, "true": True, "0": False, "false": False}
 
 
@@ -61,15 +63,26 @@ class SmtpPost:
 
 def _failed(error: Exception, server: str, seconds: float) -> Failed:
     """A 5xx about the recipient or the mail itself is final. One about us (the greeting, the login, the sender) is a
-    setting that somebody will mend."""
+    setting that somebody will mend, and whatever is not about the one mail is the server's own trouble."""
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         refusal: aiosmtplib.SMTPResponseException = error.recipients[0]
-        return Failed(f"{refusal.code} {refusal.message}", permanent=refusal.code >= 500, status_code=refusal.code)
+        return Failed(
+            f"{refusal.code} {refusal.message}",
+            permanent=refusal.code >= 500,
+            status_code=refusal.code,
+            of_destination=refusal.code == _SERVICE_NOT_AVAILABLE,
+        )
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        final = isinstance(error, aiosmtplib.SMTPDataError) and error.code >= 500
-        return Failed(f"{error.code} {error.message}", permanent=final, status_code=error.code)
+        of_mail = isinstance(error, aiosmtplib.SMTPDataError)
+        return Failed(
+            f"{error.code} {error.message}",
+            permanent=of_mail and error.code >= 500,
+            status_code=error.code,
+            of_destination=not of_mail or error.code == _SERVICE_NOT_AVAILABLE,
+        )
     if isinstance(error, aiosmtplib.SMTPNotSupported):
-        return Failed(f"{server}: {error}", permanent="SMTPUTF8" in str(error))
+        about_mail = "SMTPUTF8" in str(error)
+        return Failed(f"{server}: {error}", permanent=about_mail, of_destination=not about_mail)
     if isinstance(error, TimeoutError):
-        return Failed(f"{server}: no answer within {seconds:g} s")
-    return Failed(f"{server}: {error or type(error).__name__}")
+        return Failed(f"{server}: no answer within {seconds:g} s", of_destination=True)
+    return Failed(f"{server}: {error or type(error).__name__}", of_destination=True)

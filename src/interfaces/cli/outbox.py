@@ -17,7 +17,7 @@ from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from infrastructure.database.outbox import PostgresDeadLetters
+    from infrastructure.database.dead_letters import PostgresDeadLetters
 
 Answer = TypeVar("Answer")
 
@@ -120,8 +120,8 @@ def discard(message_id: UUID) -> None:
 
 def _ask(question: "Callable[[PostgresDeadLetters], Awaitable[Answer]]") -> Answer:
     from domain.errors import Unavailable
+    from infrastructure.database.dead_letters import PostgresDeadLetters
     from infrastructure.database.engine import Database
-    from infrastructure.database.outbox import PostgresDeadLetters
 
     async def answer() -> Answer:
         database = Database(load_database_url(command_environ()), pool_size=1)

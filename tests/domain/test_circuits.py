@@ -1,0 +1,28 @@
+"""When a destination is left alone, and which attempts say something about it."""
+
+import pytest
+
+from domain.circuits import CircuitRule, Tally, shows_destination_well
+from domain.messages import Delivered, Failed, Outcome
+
+
+@pytest.mark.parametrize(
+    ("attempts", "failures", "trips"),
+    [(9, 9, False), (10, 10, True), (10, 7, True), (10, 6, False), (100, 70, True), (100, 69, False), (0, 0, False)],
+)
+def test_seven_in_ten_of_at_least_ten_trip_it(attempts: int, failures: int, trips: bool) -> None:
+    assert CircuitRule().trips(Tally(attempts, failures)) is trips
+
+
+@pytest.mark.parametrize(
+    ("outcome", "well"),
+    [
+        (Delivered(), True),
+        (Failed("503", status_code=503, of_destination=True), False),
+        (Failed("no answer", of_destination=True), False),
+        (Failed("422: this one is wrong", status_code=422, permanent=True), True),
+        (Failed("it could not even be written"), None),
+    ],
+)
+def test_only_what_was_asked_says_how_the_destination_is(outcome: Outcome, well: bool | None) -> None:
+    assert shows_destination_well(outcome) is well

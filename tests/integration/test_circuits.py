@@ -1,0 +1,272 @@
+"""Destinations that fail, ask for a pause or want nothing more, between two workers; the CRM is a real server.
+
+Time is the database's: a test moves what is stored back instead of waiting.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from application.deliveries import DeliverDue
+from domain.messages import Destination, RetrySchedule
+from infrastructure.database import outbox
+from infrastructure.database.circuits import PostgresCircuits
+from infrastructure.database.engine import Database
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.deliveries.crm import CrmCourier
+from tests.support.messages import owe
+from tests.support.receivers import Receiver, Request, answer, receiving
+
+Relay = Callable[[], DeliverDue]
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Relay]:
+    """Makes workers: each has its own pool and its own token. Nothing is tried twice within a test's time."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make() -> DeliverDue:
+            own, courier = Database(database_url), CrmCourier(crm.url, "t", seconds=5)
+            stack.push_async_callback(own.close)
+            stack.push_async_callback(courier.close)
+            schedule = RetrySchedule(tuple(timedelta(hours=1) for _ in range(8)))
+            couriers = {Destination.CRM: courier, Destination.EMAIL: courier}
+            return DeliverDue(PostgresDueMessages(own), PostgresCircuits(own), couriers, schedule)
+
+        yield make
+
+
+async def work(*relays: DeliverDue, destination: Destination = Destination.CRM) -> None:
+    """Until nothing can be claimed."""
+    await asyncio.gather(*(each(destination, asyncio.Event(), asyncio.Event()) for each in relays))
+
+
+async def pass_by(database: asyncpg.Connection, seconds: float) -> None:
+    """As if that time had passed, for destinations and for what is counted of them."""
+    for column in ("tripped_at", "probe_at", "paused_until", "halted_at"):
+        await database.execute(
+            f"UPDATE destinations SET {column} = {column} - $1::interval", timedelta(seconds=seconds)
+        )
+    await database.execute("UPDATE destination_minutes SET minute = minute - $1::interval", timedelta(seconds=seconds))
+
+
+async def state(database: asyncpg.Connection) -> asyncpg.Record:
+    return await database.fetchrow("SELECT * FROM destinations WHERE name = 'crm'")
+
+
+async def is_open(database: asyncpg.Connection) -> bool:
+    kept = await state(database)
+    return kept is not None and kept["tripped_at"] is not None
+
+
+async def owe_many(database: asyncpg.Connection, number: int) -> list[UUID]:
+    return [await owe(database) for _ in range(number)]
+
+
+@pytest.fixture
+async def tripped(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+    """The CRM failed ten times; it has come to its senses since, and five more messages are due."""
+    crm.always(answer(500))
+    await owe_many(database, 10)
+    await work(relay())
+    assert await is_open(database)
+    crm.requests.clear()
+    crm.behave = None
+    await owe_many(database, 5)
+
+
+@pytest.mark.parametrize(
+    ("failures", "successes", "opens"), [(9, 0, False), (10, 0, True), (7, 3, True), (6, 4, False)]
+)
+async def test_a_destination_that_keeps_failing_is_left_alone(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay, failures: int, successes: int, opens: bool
+) -> None:
+    await owe_many(database, successes)
+    await work(relay())
+    crm.always(answer(500))
+    await owe_many(database, failures)
+    await work(relay())
+    assert await is_open(database) is opens
+
+
+async def test_what_all_workers_saw_counts_together(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+    crm.always(answer(503))
+    for worker in (relay(), relay()):
+        await owe_many(database, 5)
+        await work(worker)
+    assert await is_open(database)
+
+
+async def test_failures_of_long_ago_do_not_count(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+    crm.always(answer(500))
+    await owe_many(database, 9)
+    await work(relay())
+    await pass_by(database, 301)
+    await owe(database)
+    await work(relay())
+    assert not await is_open(database)
+
+
+async def test_a_refusal_of_single_messages_opens_nothing(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay
+) -> None:
+    crm.always(answer(422))
+    await owe_many(database, 20)
+    await work(relay())
+    assert len(crm.requests) == 20
+    assert not await is_open(database)
+
+
+@pytest.mark.usefixtures("tripped")
+async def test_while_it_is_open_nothing_is_tried_and_no_attempt_is_lost(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay
+) -> None:
+    await work(relay(), relay())
+    assert crm.requests == []
+    assert await database.fetchval("SELECT count(*) FROM outbox WHERE attempts = 0 AND due_at <= now()") == 5
+    mail = await owe(database, destination="email")
+    await work(relay(), destination=Destination.EMAIL)
+    assert crm.message_ids == [str(mail)]
+
+
+async def probes_of_two_workers(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> int:
+    """How many of two workers that come at the same moment try whether the CRM is back."""
+    crm.always(answer(500))
+    first, second = relay(), relay()
+    await work(first, second)  # connections are open now
+    crm.requests.clear()
+    await pass_by(database, 31)
+    await work(first, second)
+    return len(crm.requests)
+
+
+@pytest.mark.usefixtures("tripped")
+async def test_every_30_s_one_worker_tries_one_message(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay
+) -> None:
+    for _ in range(3):
+        assert await probes_of_two_workers(database, crm, relay) == 1
+    await pass_by(database, 28)
+    crm.requests.clear()
+    await work(relay(), relay())
+    assert crm.requests == []
+    assert await database.fetchval("SELECT count(*) FROM delivery_attempts WHERE probe") == 3
+
+
+TURN = " AND probe_at <= now() AND (SELECT tripped"
+
+
+@pytest.mark.usefixtures("tripped")
+@pytest.mark.parametrize(("guarded", "probes"), [(True, 1), (False, 2)])
+async def test_two_that_look_at_the_same_moment_try_once_and_without_the_guard_twice(
+    database: asyncpg.Connection,
+    crm: Receiver,
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    guarded: bool,
+    probes: int,
+) -> None:
+    assert TURN in outbox._CLAIM, "the claim has another shape now: take its guard out here as well"
+    claim = outbox._CLAIM if guarded else outbox._CLAIM.replace(TURN, " AND (SELECT tripped")
+    # Long enough for both to have looked before either has written.
+    slow = claim.replace("AND EXISTS (SELECT FROM due)", "AND EXISTS (SELECT FROM due) AND pg_sleep(0.3) IS NOT NULL")
+    monkeypatch.setattr(outbox, "_CLAIM", slow)
+    assert await probes_of_two_workers(database, crm, relay) == probes
+
+
+@pytest.mark.usefixtures("tripped")
+async def test_a_probe_that_arrives_ends_it(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+    await pass_by(database, 31)
+    await work(relay())
+    assert len(crm.requests) == 5
+    assert not await is_open(database)
+    crm.always(answer(500))
+    await owe_many(database, 9)
+    await work(relay())
+    assert not await is_open(database), "what was counted before it came back counts no more"
+
+
+@pytest.mark.usefixtures("tripped")
+async def test_what_was_under_way_when_it_opened_does_not_end_it(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay
+) -> None:
+    await database.execute("UPDATE destinations SET tripped_at = NULL")
+    arrived, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+        arrived.set()
+        await let_go.wait()
+        return answer()
+
+    crm.behave = slowly
+    working = asyncio.create_task(work(relay()))
+    await arrived.wait()
+    await database.execute("UPDATE destinations SET tripped_at = now(), probe_at = now() + interval '30 s'")
+    let_go.set()
+    await working
+    assert await is_open(database)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_wait_that_was_asked_for_is_kept_by_all_that_is_owed_to_it(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay, status: int
+) -> None:
+    crm.always(answer(status, b"", Retry_After="7200"))
+    asked = await owe(database)
+    first, second = relay(), relay()
+    await work(first)
+    crm.behave = None
+    others = await owe_many(database, 3)
+    await work(first, second)
+    assert crm.message_ids == [str(asked)]
+    assert await database.fetchval("SELECT sum(attempts) FROM outbox WHERE id = ANY($1)", others) == 0
+    due_in = await database.fetchval("SELECT due_at - now() FROM outbox WHERE id = $1", asked)
+    assert due_in > timedelta(seconds=7100), "later than the schedule's hour, as the CRM asked"
+    await pass_by(database, 7100)
+    await work(first, second)
+    assert crm.message_ids == [str(asked)]
+    await pass_by(database, 101)
+    await work(first, second)
+    assert set(crm.message_ids[1:]) == {str(each) for each in others}
+
+
+async def test_a_shorter_wait_asked_for_later_does_not_cut_a_longer_one(
+    database: asyncpg.Connection, relay: Relay
+) -> None:
+    circuits = relay().circuits
+    await circuits.pause(Destination.CRM, timedelta(hours=2), reason="busy")
+    await circuits.pause(Destination.CRM, timedelta(seconds=1), reason="busy")
+    left = await database.fetchval("SELECT paused_until - now() FROM destinations")
+    assert left > timedelta(hours=1)
+
+
+async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothing(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay
+) -> None:
+    crm.always(answer(410, b"unsubscribed"))
+    message_id = await owe(database)
+    await work(relay())
+    await owe(database)
+    await pass_by(database, 10_000_000)
+    await work(relay(), relay())
+    assert crm.message_ids == [str(message_id)]
+    kept = await database.fetchrow("SELECT status, attempts, last_error FROM outbox WHERE id = $1", message_id)
+    assert tuple(kept) == ("pending", 0, "410 Gone: unsubscribed")
+    crm.behave = None
+    circuits = relay().circuits
+    assert isinstance(circuits, PostgresCircuits)
+    assert await circuits.resume(Destination.CRM)
+    assert not await circuits.resume(Destination.CRM)
+    await work(relay())
+    assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'delivered'") == 2
