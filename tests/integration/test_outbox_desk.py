@@ -120,13 +120,13 @@ async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
 ) -> None:
     desk = PostgresDeadLetters(own)
     pending = await owe(database)
-    for unknown in (desk.show(uuid4()), desk.discard(message_id=uuid4())):
+    for unknown in (desk.show(uuid4()), desk.discard(message_id=uuid4(), destination=None, since=None)):
         with pytest.raises(MessageNotFound):
             await unknown
     with pytest.raises(MessageNotFound):
         await desk.replay(message_id=uuid4(), destination=None, since=None)
     with pytest.raises(MessageNotDead):
-        await desk.discard(message_id=pending)
+        await desk.discard(message_id=pending, destination=None, since=None)
 
 
 async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(
@@ -173,8 +173,42 @@ async def test_replay_and_discard_from_the_command_line(
     assert await convene("discard", str(dead)) == refused
     assert await convene("replay", "--all") == (0, "no dead messages match\n", "")
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
-    assert await convene("discard", str(dead)) == (0, f"{dead} is discarded\n", "")
+    assert await convene("discard", str(dead)) == (0, "1 message discarded\n", "")
     assert await status_of(database, dead) == "discarded"
+
+
+async def test_the_dead_of_a_destination_are_discarded_together(
+    database: asyncpg.Connection, dead: UUID, convene: Convene
+) -> None:
+    mailed = await owe(database, destination="email")
+    await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
+    assert await convene("discard", "--since", "2099-01-01") == (0, "no dead messages match\n", "")
+    assert await convene("discard", "--destination", "crm", "--since", "1h") == (0, "1 message discarded\n", "")
+    assert [await status_of(database, each) for each in (dead, mailed)] == ["discarded", "dead"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("halted_at = now()", "crm is halted until `convene outbox resume crm`: 410 Gone"),
+        ("paused_until = now() + interval '1 h'", "crm asked to be left alone until "),
+        (
+            "tripped_at = now(), probe_at = now()",
+            "crm keeps failing and is tried with one message every 30 s: 410 Gone",
+        ),
+    ],
+)
+async def test_why_a_destination_is_not_served_is_listed_until_an_operator_resumes_it(
+    database: asyncpg.Connection, convene: Convene, columns: str, said: str
+) -> None:
+    assert await convene("resume", "crm") == (0, "nothing keeps crm from being served\n", "")
+    await database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', '410 Gone')")
+    await database.execute(f"UPDATE destinations SET {columns}")
+    status, out, _ = await convene("list")
+    assert status == 0
+    assert out.startswith(f"no dead messages\n{said}")
+    assert await convene("resume", "crm") == (0, "crm is delivered to again\n", "")
+    assert await convene("list") == (0, "no dead messages\n", "")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +216,10 @@ async def test_replay_and_discard_from_the_command_line(
     [
         ("replay",),
         ("replay", "--all", "--since", "1h"),
+        ("discard",),
+        ("discard", "01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b", "--since", "1h"),
+        ("resume",),
+        ("resume", "pigeon"),
         ("show", "12"),
         ("list", "--since", "yesterday"),
         ("list", "--status", "lost"),

@@ -49,27 +49,27 @@ class PostgresDeadLetters:
     async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
         """Makes dead messages due again with a fresh schedule; answers how many. A message that is named must be dead:
         raises `MessageNotFound`, `MessageNotDead`."""
+        change = "status = 'pending', attempts = 0, due_at = now(), settled_at = NULL"
+        return await self._decide(change, message_id, destination, since)
+
+    async def discard(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
+        """Dead messages are never delivered; answers how many. Raises as `replay`."""
+        return await self._decide("status = 'discarded', settled_at = now()", message_id, destination, since)
+
+    async def _decide(
+        self, change: str, message_id: UUID | None, destination: str | None, since: datetime | None
+    ) -> int:
         async with self._database.connection() as connection:
-            replayed = await connection.fetch(
-                """UPDATE outbox SET status = 'pending', attempts = 0, due_at = now(), settled_at = NULL
-                   WHERE status = 'dead' AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR destination = $2)
-                     AND ($3::timestamptz IS NULL OR occurred_at >= $3)
-                   RETURNING id""",
+            decided = await connection.fetch(
+                f"""UPDATE outbox SET {change}
+                    WHERE status = 'dead' AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR destination = $2)
+                      AND ($3::timestamptz IS NULL OR occurred_at >= $3)
+                    RETURNING id""",  # noqa: S608
                 *(message_id, destination, since),
             )
-            if message_id is not None and not replayed:
+            if message_id is not None and not decided:
                 await _refuse(connection, message_id)
-        return len(replayed)
-
-    async def discard(self, *, message_id: UUID) -> None:
-        async with self._database.connection() as connection:
-            discarded = await connection.fetchval(
-                """UPDATE outbox SET status = 'discarded', settled_at = now()
-                   WHERE id = $1 AND status = 'dead' RETURNING id""",
-                message_id,
-            )
-            if discarded is None:
-                await _refuse(connection, message_id)
+        return len(decided)
 
 
 async def _refuse(connection: Connection, message_id: UUID) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import click
 
+from application.ports.deliveries import Circuit, DestinationFigures
 from application.ports.persistence import Letter
 from domain.messages import Destination, MessageStatus
 from domain.times import as_utc
@@ -17,9 +18,20 @@ from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
+    from infrastructure.database.circuits import PostgresCircuits
     from infrastructure.database.dead_letters import PostgresDeadLetters
+    from infrastructure.database.delivery_figures import PostgresDeliveryReader
 
 Answer = TypeVar("Answer")
+
+
+class Desk(NamedTuple):
+    """What an operator may ask and decide."""
+
+    letters: "PostgresDeadLetters"
+    circuits: "PostgresCircuits"
+    reader: "PostgresDeliveryReader"
+
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -46,6 +58,7 @@ _DESTINATION = click.option(
 )
 _SINCE = click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (24h, 2026-11-20 ...).")
 _MESSAGE = click.argument("message_id", type=click.UUID, metavar="ID")
+_CHOSEN = click.argument("message_id", type=click.UUID, metavar="[ID]", required=False)
 
 
 @click.group()
@@ -67,20 +80,24 @@ def outbox() -> None:
 def list_(status: str, destination: str | None, since: datetime | None, limit: int) -> None:
     """Messages, the newest first; the dead ones unless told otherwise."""
     wanted = None if status == "all" else status
-    letters = _ask(lambda desk: desk.list(status=wanted, destination=destination, since=since, limit=limit + 1))
-    if not letters:
-        click.echo(f"no {'' if wanted is None else wanted + ' '}messages")
-        return
-    click.echo(_table(letters[:limit]))
+
+    async def look(desk: Desk) -> tuple[list[Letter], Sequence[DestinationFigures]]:
+        letters = desk.letters.list(status=wanted, destination=destination, since=since, limit=limit + 1)
+        return await letters, await desk.reader.figures()
+
+    letters, figures = _ask(look)
+    click.echo(_table(letters[:limit]) if letters else f"no {'' if wanted is None else wanted + ' '}messages")
     if len(letters) > limit:
         click.echo(f"... and more: --limit {limit * 2} shows further ones")
+    for line in filter(None, map(why_not_served, figures)):
+        click.echo(line)
 
 
 @outbox.command()
 @_MESSAGE
 def show(message_id: UUID) -> None:
     """Everything kept about one message: its attempts, and what it says."""
-    kept = dict(_ask(lambda desk: desk.show(message_id)))
+    kept = dict(_ask(lambda desk: desk.letters.show(message_id)))
     attempts, snapshot = kept.pop("attempts_made"), kept.pop("snapshot")
     width = max(map(len, kept))
     for name, value in kept.items():
@@ -97,7 +114,7 @@ def show(message_id: UUID) -> None:
 
 
 @outbox.command()
-@click.argument("message_id", type=click.UUID, metavar="[ID]", required=False)
+@_CHOSEN
 @_DESTINATION
 @_SINCE
 @click.option("--all", "everything", is_flag=True, help="Every dead message.")
@@ -106,27 +123,59 @@ def replay(message_id: UUID | None, destination: str | None, since: datetime | N
     chosen = [message_id is not None, bool(destination or since), everything]
     if sum(chosen) != 1:
         raise click.UsageError("say which: one ID, or --destination and --since, or --all")
-    count = _ask(lambda desk: desk.replay(message_id=message_id, destination=destination, since=since))
-    click.echo(f"{count} message{'' if count == 1 else 's'} will be sent again" if count else "no dead messages match")
+    count = _ask(lambda desk: desk.letters.replay(message_id=message_id, destination=destination, since=since))
+    click.echo(f"{_messages(count)} will be sent again" if count else "no dead messages match")
 
 
 @outbox.command()
-@_MESSAGE
-def discard(message_id: UUID) -> None:
-    """Decide that a dead message is never to be delivered. It is kept, and said to be discarded."""
-    _ask(lambda desk: desk.discard(message_id=message_id))
-    click.echo(f"{message_id} is discarded")
+@_CHOSEN
+@_DESTINATION
+@_SINCE
+def discard(message_id: UUID | None, destination: str | None, since: datetime | None) -> None:
+    """Decide that dead messages are never to be delivered: one by its ID, or those that the options choose. They are
+    said to be discarded, and deleted with the delivered ones when their time has come."""
+    if (message_id is not None) == bool(destination or since):
+        raise click.UsageError("say which: one ID, or --destination and --since")
+    count = _ask(lambda desk: desk.letters.discard(message_id=message_id, destination=destination, since=since))
+    click.echo(f"{_messages(count)} discarded" if count else "no dead messages match")
 
 
-def _ask(question: "Callable[[PostgresDeadLetters], Awaitable[Answer]]") -> Answer:
+@outbox.command()
+@click.argument("destination", type=click.Choice([str(each) for each in Destination]))
+def resume(destination: str) -> None:
+    """Deliver again to a DESTINATION that is halted, paused or left alone because it failed."""
+    resumed = _ask(lambda desk: desk.circuits.resume(Destination(destination)))
+    click.echo(f"{destination} is delivered to again" if resumed else f"nothing keeps {destination} from being served")
+
+
+def why_not_served(figures: DestinationFigures) -> str | None:
+    """One line for an operator; None for a destination that is served as usual."""
+    name, why = figures.destination, one_line(figures.reason or "", 100)
+    if figures.halted:
+        return f"{name} is halted until `convene outbox resume {name}`: {why}"
+    if figures.paused_until is not None:
+        return f"{name} asked to be left alone until {_word(figures.paused_until)}: {why}"
+    if figures.circuit is not Circuit.CLOSED:
+        return f"{name} keeps failing and is tried with one message every 30 s: {why}"
+    return None
+
+
+def _messages(count: int) -> str:
+    return f"{count} message{'' if count == 1 else 's'}"
+
+
+def _ask(question: Callable[[Desk], Awaitable[Answer]]) -> Answer:
     from domain.errors import Unavailable
+    from infrastructure.database.circuits import PostgresCircuits
     from infrastructure.database.dead_letters import PostgresDeadLetters
+    from infrastructure.database.delivery_figures import PostgresDeliveryReader
     from infrastructure.database.engine import Database
 
     async def answer() -> Answer:
         database = Database(load_database_url(command_environ()), pool_size=1)
         try:
-            return await question(PostgresDeadLetters(database))
+            parts = PostgresDeadLetters(database), PostgresCircuits(database), PostgresDeliveryReader(database)
+            return await question(Desk(*parts))
         except Unavailable:
             raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None
         finally:
