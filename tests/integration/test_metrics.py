@@ -20,6 +20,7 @@ from application.deliveries import DeliverDue
 from domain.errors import DomainError
 from domain.messages import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 from infrastructure import container
+from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.embedded import processes
@@ -178,14 +179,15 @@ async def test_attempts_and_rescues_of_all_workers_add_up(
     own = Database(database_url)
     try:
         workers = [PostgresDueMessages(own), PostgresDueMessages(own)]
-        deliver = DeliverDue(workers[0], {Destination.CRM: script}, schedule, at_once=1)
+        deliver = DeliverDue(workers[0], PostgresCircuits(own), {Destination.CRM: script}, schedule, at_once=1)
         for _ in range(3):
             await owe(database)
         await deliver(Destination.CRM, asyncio.Event(), asyncio.Event())
         await owe(database)
         for worker in workers:
             # Nobody settles it: the next one takes it over when the lease has run out.
-            assert len(await worker.claim(Destination.CRM, limit=1, lease=timedelta(0))) == 1
+            claimed = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=timedelta(0))
+            assert len(claimed) == 1
         for worker in workers * 2:
             await worker.counts.keep()
     finally:

@@ -287,8 +287,11 @@ class DeadLetters(Protocol):
         """Everything kept about a message, its attempts included. Raises `MessageNotFound`."""
         ...
 
-    async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int: ...
+    async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
+        """Makes dead messages due again with a fresh schedule; answers how many. A message that is named must be dead:
+        raises `MessageNotFound`, `MessageNotDead`."""
+        ...
 
-    async def discard(self, *, message_id: UUID) -> None:
-        """Raises `MessageNotFound`, `MessageNotDead`."""
+    async def discard(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
+        """Dead messages are never delivered; answers how many. Raises as `replay`."""
         ...
