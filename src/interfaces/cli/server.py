@@ -1,5 +1,6 @@
 """The HTTP server of one API process, and how it ends."""
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -24,12 +25,12 @@ class DrainingServer(uvicorn.Server):
     def draining(self) -> bool:
         return self._asked_at is not None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._asked_at is not None:
-            self.force_exit = True
-            super().handle_exit(sig, frame)
-        else:
-            self._asked_at = time.monotonic()
+            # What is broken off here is rolled back by the database, as if the machine had failed.
+            os._exit(0)
+        self._captured_signals.append(sig)
+        self._asked_at = time.monotonic()
 
     async def on_tick(self, counter: int) -> bool:
         if self._asked_at is not None and time.monotonic() >= self._asked_at + self._drain:
