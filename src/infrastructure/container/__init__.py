@@ -1,5 +1,7 @@
 """The composition root: every adapter and every use case is built here, once, for web, worker and CLI alike."""
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,6 +26,7 @@ from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
+from application.idempotency import AnswerOnce, ForgetKeys
 from application.oauth import OAuthAttempts
 from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
 from application.ports.messaging import Courier
@@ -40,6 +43,7 @@ from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.figures import DeliveryCounts
+from infrastructure.database.idempotency import PostgresIdempotencyKeys
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.places import PostgresPlaces, take_statement
@@ -105,6 +109,7 @@ class UseCases:
     hear_of_failure: HearOfFailure
     show_cancellation: ShowCancellation
     pay_at_sandbox: PayAtSandbox
+    answer_once: AnswerOnce
     facilitator_reader: FacilitatorReader
     event_reader: EventReader
     booking_reader: BookingReader
@@ -140,6 +145,7 @@ class DeliveryParts:
     database: Database
     deliver_due: DeliverDue
     money: Money
+    forget_keys: ForgetKeys
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
 
@@ -162,7 +168,12 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     owed = owed_to(served(settings))
     open_work = UnitsOfWork(database, owed, clock, current_request_id, default_currency=settings.default_currency)
     gateways, sandbox = build_gateways(settings, database)
-    places = PostgresPlaces(database, gateway=gateways.chosen.name, take=take_statement(owed[Fact.BOOKING_CREATED]))
+    places = PostgresPlaces(
+        database,
+        gateway=gateways.chosen.name,
+        take=take_statement(owed[Fact.BOOKING_CREATED]),
+        take_under_key=take_statement(owed[Fact.BOOKING_CREATED], under_key=True),
+    )
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
@@ -218,6 +229,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         hear_of_failure=money.hear_of_failure,
         show_cancellation=money.show_cancellation,
         pay_at_sandbox=money.pay_at_sandbox,
+        answer_once=_answer_once(settings, database),
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,
@@ -266,7 +278,13 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         couriers=couriers,
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
-    return DeliveryParts(database, deliver_due, money, wake_ups, outbox.counts)
+    forget_keys = ForgetKeys(PostgresIdempotencyKeys(database))
+    return DeliveryParts(database, deliver_due, money, forget_keys, wake_ups, outbox.counts)
+
+
+def _answer_once(settings: Settings, database: Database) -> AnswerOnce:
+    secret = hmac.digest(settings.jwt_secret_key.encode(), b"idempotency keys", hashlib.sha256)
+    return AnswerOnce(PostgresIdempotencyKeys(database), secret)
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import asyncpg
+import msgspec
 
+from application.ports.idempotency import CLAIM
 from application.ports.persistence import PlacedBooking
 from domain.bookings import BookingId
 from domain.events import AlreadyBooked, Event, EventId
@@ -19,6 +21,7 @@ from domain.users import UserId
 from infrastructure.database import snapshots
 from infrastructure.database.engine import Database
 from infrastructure.database.events import event_of_record
+from infrastructure.database.idempotency import require_claim
 
 ONE_LIVE_PLACE = "uq_bookings_one_live_place"
 
@@ -26,13 +29,38 @@ GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked
       AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
 
 
-def take_statement(owed: Iterable[Destination]) -> str:
+_UNDER_KEY = """claim AS (
+    SELECT true FROM idempotency_keys WHERE owner = $8 AND key = $9 AND runner = $10 FOR UPDATE
+), """
+
+_PLACED = """
+SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
+       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency,
+       (SELECT id FROM asked) AS payment_id
+FROM b, e, users u WHERE u.id = $2
+"""
+
+_SAID = """
+), placed AS ({}), said AS (
+    UPDATE idempotency_keys SET committed = true, made = to_jsonb(placed) || jsonb_build_object('user_id', $2)
+    FROM placed WHERE owner = $8 AND key = $9
+)
+SELECT * FROM placed
+"""
+
+
+def take_statement(owed: Iterable[Destination], *, under_key: bool = False) -> str:
     """The statement, where a new booking is owed to these destinations. Its parameters: event, user, notes, now,
-    request id, gateway, and until when an unpaid place is held."""
-    return f"""
-WITH e AS (
-    UPDATE events SET booked = booked + 1, version = version + 1 WHERE id = $1 AND {GUARD}
-    RETURNING *
+    request id, gateway, and until when an unpaid place is held.
+
+    `under_key` is for requests with an idempotency key. It takes owner, key and runner besides, and a place only while
+    the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
+    """
+    statement = f"""
+WITH {_UNDER_KEY if under_key else ""}e AS (
+    UPDATE events SET booked = booked + 1, version = version + 1 {"FROM claim" if under_key else ""}
+    WHERE id = $1 AND {GUARD}
+    RETURNING events.*
 ), b AS (
     INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until)
     SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4,
@@ -50,22 +78,24 @@ WITH e AS (
          LATERAL (SELECT {snapshots.booking_snapshot()} AS snapshot) s,
          {snapshots.destinations(owed)}
     WHERE u.id = $2 AND f.id = e.facilitator_id
-)
-SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
-       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency,
-       (SELECT id FROM asked) AS payment_id
-FROM b, e, users u WHERE u.id = $2
 """  # noqa: S608 (composed of constants)
+    if under_key:
+        return statement + _SAID.format(_PLACED)
+    return f"{statement}){_PLACED}"
 
 
 TAKE = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED])
+TAKE_UNDER_KEY = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED], under_key=True)
 
 
 class PostgresPlaces:
-    def __init__(self, database: Database, *, gateway: str, take: str = TAKE) -> None:
+    def __init__(
+        self, database: Database, *, gateway: str, take: str = TAKE, take_under_key: str = TAKE_UNDER_KEY
+    ) -> None:
         self._database = database
         self._gateway = gateway
         self._take = take
+        self._take_under_key = take_under_key
 
     async def take(
         self,
@@ -77,15 +107,22 @@ class PostgresPlaces:
         hold_until: datetime | None,
         request_id: str | None,
     ) -> PlacedBooking | None:
+        claim = CLAIM.get()
+        if claim is not None and claim.made is not None:
+            return msgspec.json.decode(claim.made, type=PlacedBooking)
+        given = (event_id, user_id, notes, now, request_id, self._gateway, hold_until)
         async with self._database.connection() as connection:
             try:
-                row = await connection.fetchrow(
-                    self._take, event_id, user_id, notes, now, request_id, self._gateway, hold_until
-                )
+                if claim is None:
+                    row = await connection.fetchrow(self._take, *given)
+                else:
+                    row = await connection.fetchrow(self._take_under_key, *given, claim.owner, claim.key, claim.runner)
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name == ONE_LIVE_PLACE:
                     raise AlreadyBooked from None
                 raise
+            if row is None and claim is not None:
+                await require_claim(connection, claim)
         return _placed(row, user_id) if row else None
 
     async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.coaching import Coaches, Coachings
+from application.ports.idempotency import CLAIM
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.persistence import (
     Bookings,
@@ -24,6 +25,7 @@ from infrastructure.database.coaches import PostgresCoaches
 from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
+from infrastructure.database.idempotency import commit_under_key
 from infrastructure.database.messages import PostgresMessages
 from infrastructure.database.payments import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
 from infrastructure.database.reviews import PostgresReviews
@@ -60,6 +62,9 @@ class PostgresUnitOfWork:
         self.messages = messages
 
     async def commit(self) -> None:
+        claim = CLAIM.get()
+        if claim is not None:
+            await commit_under_key(self._session, claim)
         await self._session.commit()
 
 

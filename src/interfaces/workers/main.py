@@ -35,6 +35,7 @@ async def _work(settings: Settings) -> None:
         Round("expire_holds", parts.money.expire_holds, every=5),
         Round("reconcile", parts.money.reconcile, every=30),
         Round("keep_counts", parts.counts.keep, every=2),
+        Round("forget_keys", parts.forget_keys, every=60),
     ]
     background = [asyncio.create_task(task) for task in (doorbell.listen(), *(each.walk() for each in rounds))]
     try:

@@ -32,6 +32,7 @@ from infrastructure.database.tables.core import (
 )
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
 from infrastructure.database.tables.operations import DeliveryCountRow
+from infrastructure.database.tables.idempotency import IdempotencyKeyRow
 
 metadata = DefaultBase.metadata
 
@@ -52,6 +53,7 @@ __all__ = [
     "EventRow",
     "FacilitatorProfileRow",
     "GatewayEventRow",
+    "IdempotencyKeyRow",
     "LoginRow",
     "OAuthAttemptRow",
     "OutboxRow",
