@@ -109,6 +109,23 @@ def test_who_may_call_is_told_by_the_kind_of_token() -> None:
     assert asked["POST /service/offline-payments"] == ["serviceToken"]
 
 
+def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> None:
+    for described in operations():
+        taken = [each["name"] for each in described.operation.get("parameters", []) if each["in"] == "header"]
+        assert taken == (["Idempotency-Key"] if described.method == "POST" else [])
+
+
+def test_exactly_the_posts_that_answer_with_tokens_are_not_kept() -> None:
+    """Tokens are stored nowhere in the clear."""
+    schemas = document()["components"]["schemas"]
+    for described in operations():
+        if described.method == "POST":
+            answer = next(body for status, body in described.operation["responses"].items() if status < "300")
+            name = answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            gives_tokens = any(name.endswith("token") for name in schemas[name]["properties"])
+            assert gives_tokens == ("409" not in described.operation["responses"]), described
+
+
 def test_amounts_are_numbers_and_what_may_be_missing_is_nullable() -> None:
     schemas = document()["components"]["schemas"]
     assert schemas["NewEvent"]["properties"]["price"] == {"type": "number", "default": 0}
@@ -163,3 +180,9 @@ def test_the_postman_collection_sends_no_made_up_parameter(collection: dict[str,
         }
         for each in sent[str(described)]:
             assert each["disabled"] or each["value"] == shown[each["key"]], f"{described}: run script/postman"
+
+
+def test_the_postman_collection_sends_every_post_under_a_key_of_its_own(collection: dict[str, Any]) -> None:
+    for item in postman.items(collection):
+        sent = [each["value"] for each in item["request"]["header"] if each["key"] == "Idempotency-Key"]
+        assert sent == (["{{$guid}}"] if item["request"]["method"] == "POST" else []), "run script/postman"

@@ -26,14 +26,16 @@ class Answer(NamedTuple):
         return None
 
 
-def request(method: str, path: str, *, token: str | None = None, body: Any = None) -> bytes:
-    """The bytes of a request; `body` becomes JSON."""
+def request(method: str, path: str, *, token: str | None = None, body: Any = None, key: str | None = None) -> bytes:
+    """The bytes of a request; `body` becomes JSON, `key` its idempotency key."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}"]
     if content:
         lines.append("Content-Type: application/json")
     if token:
         lines.append(f"Authorization: Bearer {token}")
+    if key:
+        lines.append(f"Idempotency-Key: {key}")
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 

@@ -22,12 +22,12 @@ class Member:
     id: int
     token: str
 
-    def asks(self, method: str, path: str, body: Any = None) -> bytes:
+    def asks(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> bytes:
         """The bytes of their request."""
-        return request(method, path, token=self.token, body=body)
+        return request(method, path, token=self.token, body=body, key=key)
 
-    def asks_for_a_place(self, event_id: int) -> bytes:
-        return self.asks("POST", "/bookings", {"event_id": event_id})
+    def asks_for_a_place(self, event_id: int, *, key: str | None = None) -> bytes:
+        return self.asks("POST", "/bookings", {"event_id": event_id}, key=key)
 
 
 async def a_crowd(database: asyncpg.Connection, size: int, *, role: str = "user") -> list[Member]:

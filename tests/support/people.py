@@ -29,8 +29,9 @@ class Person:
     async def get(self, path: str, **options: Any) -> httpx.Response:
         return await self.api.get(path, headers=self.headers, **options)
 
-    async def post(self, path: str, json: Any = None) -> httpx.Response:
-        return await self.api.post(path, headers=self.headers, json=json)
+    async def post(self, path: str, json: Any = None, *, key: str | None = None) -> httpx.Response:
+        headers = self.headers if key is None else self.headers | {"Idempotency-Key": key}
+        return await self.api.post(path, headers=headers, json=json)
 
     async def put(self, path: str, json: Any) -> httpx.Response:
         return await self.api.put(path, headers=self.headers, json=json)

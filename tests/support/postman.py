@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from interfaces.http.idempotency import HEADER
 from tests.support.described import operations
 
 FILE = Path(__file__).parents[2] / "docs" / "convene.postman_collection.json"
@@ -44,6 +45,7 @@ def finished(collection: dict[str, Any]) -> dict[str, Any]:
         item["response"] = [response for response in item["response"] if response["code"] < 400]
         for request in (item["request"], *(response["originalRequest"] for response in item["response"])):
             request["url"]["query"] = _only_examples(request["url"]["query"], operation)
+            request["header"] = [_new_key(header) for header in request.get("header", [])]
         if kept := [name for name in KEPT if any(name in response.get("body", "") for response in item["response"])]:
             item["event"] = [{"listen": "test", "script": {"type": "text/javascript", "exec": _keep(kept)}}]
     collection["variable"] += [{"key": variable, "value": ""} for variable in VARIABLES.values()]
@@ -55,6 +57,11 @@ def _only_examples(query: list[dict[str, Any]], operation: dict[str, Any]) -> li
     """The converter makes up values for what has no example, a cursor for instance, which would be refused."""
     shown = {parameter["name"] for parameter in operation.get("parameters", []) if "example" in parameter}
     return [each if each["key"] in shown else each | {"value": "", "disabled": True} for each in query]
+
+
+def _new_key(header: dict[str, Any]) -> dict[str, Any]:
+    """Another key for each request that is sent: the converter makes one up for all of them."""
+    return header | {"value": "{{$guid}}"} if header["key"] == HEADER else header
 
 
 def _bearer(variable: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Who may call a route. Each route says it: `guards=[signed_in]`, `guards=[facilitators]`, or `opt=public`."""
+"""Who may call a route. Each route says it: `guards=[signed_in]`, `guards=[facilitators]`, or `opt=public`; where that
+gives out tokens `opt=way_in`."""
 
 from typing import Any
 
@@ -12,6 +13,9 @@ from domain.errors import Forbidden, Unauthenticated
 from domain.users import ProfileNotFound
 
 public = {"public": True}
+GIVES_TOKENS = "gives_tokens"
+way_in = {**public, GIVES_TOKENS: True}
+"""Such an answer is not kept anywhere, also not for an idempotency key."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 

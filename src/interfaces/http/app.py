@@ -22,6 +22,7 @@ from interfaces.http.core import accounts, bookings, events, facilitator, google
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
+from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.methods import tell_methods
 
 ROUTES: list[Any] = [
@@ -56,8 +57,12 @@ def create_app(settings: Settings | None = None, draining: Callable[[], bool] = 
     """What uvicorn serves. `draining` says whether the process is about to end."""
     settings = settings or load_settings(os.environ)
     configure_logging(settings.log_level)
-    parts = container.build(settings)
-    return Edge(create_litestar(parts, draining), SHAPES, parts.metrics.request)
+    return assemble(container.build(settings), draining)
+
+
+def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
+    app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
+    return Edge(app, SHAPES, parts.metrics.request)
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
@@ -74,6 +79,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         route_handlers=ROUTES,
         dependencies=_dependencies(parts),
         exception_handlers={Exception: handle},
+        before_request=answer_from_key,
         before_send=[tell_methods],
         lifespan=[closing],
         state=State(
@@ -90,7 +96,8 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
             }
         ),
         cors_config=CORSConfig(
-            allow_origins=list(settings.cors_allowed_origins), expose_headers=["Link", "Retry-After", "X-Request-ID"]
+            allow_origins=list(settings.cors_allowed_origins),
+            expose_headers=["Idempotency-Replayed", "Link", "Retry-After", "X-Request-ID"],
         ),
         request_max_body_size=MAX_BODY,
         openapi_config=openapi_config(),

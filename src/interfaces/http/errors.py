@@ -15,6 +15,7 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import ClientException, HTTPException, SerializationException, ValidationException
 
+from application.ports.idempotency import IdempotencyAnswerLost, IdempotencyKeyInUse, IdempotencyKeyReused
 from domain.errors import (
     Conflict,
     DomainError,
@@ -36,6 +37,10 @@ STATUS: dict[type[DomainError], int] = {
     Unauthenticated: 401,
     TooManyRequests: 429,
     Unavailable: 503,
+    # Status codes of draft-ietf-httpapi-idempotency-key-header-07, 2.7.
+    IdempotencyKeyReused: 422,
+    IdempotencyKeyInUse: 409,
+    IdempotencyAnswerLost: 409,
 }
 
 
@@ -118,6 +123,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     """Litestar's handler for every exception."""
     refusal = refusal_of(error)
     request.app.state.count_refusal(refusal.code)
+    request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
     if refusal.status == 500:
         _log.error("request.failed", path=request.url.path, exc_info=error)
     shape = request.scope["state"].get(_CHOSEN) or request.app.state.shapes.of(request.scope["path"])
@@ -130,6 +136,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
 
 
 _CHOSEN = "error_shape"
+DECIDED = "decided_refusal"
+"""In a request's state: whether its refusal is what a use case decided, and not a fault of the request or of ours."""
 
 
 def _status(error: DomainError) -> int:
@@ -140,7 +148,7 @@ def _headers(error: DomainError) -> dict[str, str]:
     match error:
         case Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
-        case TooManyRequests() | Unavailable(retry_after=int()):
+        case TooManyRequests() | IdempotencyKeyInUse() | Unavailable(retry_after=int()):
             return {"Retry-After": str(error.retry_after)}
         case _:
             return {}

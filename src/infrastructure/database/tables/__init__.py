@@ -31,8 +31,8 @@ from infrastructure.database.tables.core import (
     UserRow,
 )
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
-from infrastructure.database.tables.operations import DeliveryCountRow
 from infrastructure.database.tables.idempotency import IdempotencyKeyRow
+from infrastructure.database.tables.operations import DeliveryCountRow
 
 metadata = DefaultBase.metadata
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from application.accounts import LoggedIn, LogIn, RegisterAndLogIn, Registration
 from domain.users import InvalidCredentials
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.actor import public
+from interfaces.http.actor import way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
 from interfaces.http.schemas import self_assigned_role
@@ -43,7 +43,7 @@ class Entrance(Struct):
     user: UserBody
 
 
-@post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=public)
+@post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=way_in)
 async def register_user(
     data: JSONBody[NewUser], request: Request[Any, Any, Any], register_and_log_in: Given[RegisterAndLogIn]
 ) -> Entrance:
@@ -53,7 +53,7 @@ async def register_user(
     return _entrance(await register_and_log_in(registration, address=client_address(request)))
 
 
-@post("/api/login", operation_id="logInOfA", tags=TAGS, status_code=200, opt=public)
+@post("/api/login", operation_id="logInOfA", tags=TAGS, status_code=200, opt=way_in)
 async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Given[LogIn]) -> Entrance:
     email = plausible_email_address(data.email)
     if email is None:

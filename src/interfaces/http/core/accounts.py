@@ -21,7 +21,7 @@ from application.accounts import (
 )
 from domain.users import InvalidCredentials, User
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.actor import bearer_token, public, signed_in
+from interfaces.http.actor import bearer_token, public, signed_in, way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
 from interfaces.http.schemas import self_assigned_role, whole_seconds
@@ -115,7 +115,7 @@ async def register_user(
     return Registered("User registered successfully", _user(user))
 
 
-@post("/auth/login", operation_id="logIn", tags=TAGS, status_code=200, opt=public)
+@post("/auth/login", operation_id="logIn", tags=TAGS, status_code=200, opt=way_in)
 async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Given[LogIn]) -> TokensBody:
     email = plausible_email_address(data.email)
     if email is None:
@@ -123,7 +123,7 @@ async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, An
     return _tokens(await log_in(email=email, password=data.password, address=client_address(request)))
 
 
-@post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=public)
+@post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=way_in)
 async def refresh_token(request: Request[Any, Any, Any], refresh: Given[Refresh]) -> TokensBody:
     return _tokens(await refresh(bearer_token(request)))
 

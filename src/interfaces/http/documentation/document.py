@@ -13,14 +13,19 @@ from litestar import Litestar
 
 from interfaces.http.documentation.groups import INTRODUCTION, tag_groups, tags
 from interfaces.http.documentation.operations import Operation, operations
-from interfaces.http.documentation.parameters import described
+from interfaces.http.documentation.parameters import described, idempotency_key
 from interfaces.http.documentation.refusals import SECURITY_SCHEMES, security
 from interfaces.http.documentation.responses import error_responses, error_schema, invalid_details, schema_name
 from interfaces.http.documentation.schemas import tidied
 from interfaces.http.errors import Shape
+from interfaces.http.idempotency import REPLAYED
 
 HEADERS = {
     "X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}},
+    REPLAYED: {
+        "description": "The answer was given before, to the same request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "const": "true"},
+    },
     "Retry-After": {"description": "When to try again, in seconds.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "How to say who is asking.", "schema": {"type": "string", "const": "Bearer"}},
     "Link": {
@@ -77,6 +82,8 @@ def _finished(
         described(parameter, example.get("parameters", {}).get(parameter["name"]))
         for parameter in drawn.get("parameters", [])
     ]
+    if operation.takes_key:
+        parameters.append(idempotency_key(answers_once=operation.answers_once))
     body = _request_body(drawn.get("requestBody"), example)
     required = _required(body, schemas)
     details = invalid_details(operation, required, [parameter["name"] for parameter in parameters])
@@ -89,6 +96,8 @@ def _finished(
     responses = error_responses(operation, shapes, details) | kept
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), "X-Request-ID": _header("X-Request-ID")}
+        if operation.answers_once:
+            response["headers"][REPLAYED] = _header(REPLAYED)
     finished = {
         "tags": drawn["tags"],
         "operationId": operation.id,

@@ -13,6 +13,7 @@ from litestar.routes import HTTPRoute
 
 from application.accounts import Actor
 from application.ports.system import Clock
+from interfaces.http.actor import GIVES_TOKENS
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -35,6 +36,16 @@ class Operation:
     def takes_body(self) -> bool:
         """Whether a body would be read, even if none is wanted."""
         return self.method in {"post", "put", "patch"}
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether an `Idempotency-Key` may be given."""
+        return self.method == "post"
+
+    @property
+    def answers_once(self) -> bool:
+        """Whether the key then makes it answer once."""
+        return self.takes_key and not self.handler.opt.get(GIVES_TOKENS)
 
     @property
     def path_ids(self) -> list[str]:

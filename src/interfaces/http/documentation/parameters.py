@@ -7,6 +7,7 @@ from application.ports.readers import MAX_PAGE
 from domain.bookings import BookingStatus
 from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
+from interfaces.http.idempotency import HEADER
 
 _ID = {"type": "integer", "format": "int64", "minimum": 1}
 
@@ -41,6 +42,21 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "code": ("Google's authorization code.", {"type": "string"}),
     "error": ("Why Google did not let the person through.", {"type": "string"}),
 }
+
+
+_ONCE = "With the same key and the same request the answer is the same one, for 72 hours; see *Asking again*."
+_NOT_ONCE = "Changes nothing here: answers with tokens are not kept. See *Asking again*."
+
+
+def idempotency_key(*, answers_once: bool) -> dict[str, Any]:
+    """The header of every POST."""
+    return {
+        "name": HEADER,
+        "in": "header",
+        "required": False,
+        "description": _ONCE if answers_once else _NOT_ONCE,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    }
 
 
 def described(parameter: dict[str, Any], example: Any) -> dict[str, Any]:

@@ -28,6 +28,12 @@ from application.events import (
 from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
 from application.payments import RecordOfflinePayment, TakeGatewayEvent
+from application.ports.idempotency import (
+    IdempotencyAnswerLost,
+    IdempotencyKeyInUse,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
+)
 from application.ports.payments import GatewayRefused
 from application.refunds import ShowCancellation
 from application.reviews import ListReviews, WriteReview
@@ -163,11 +169,16 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 }
 
 
+OF_KEYS: Refusals = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
+
+
 def refusals(operation: Operation) -> list[type[DomainError]]:
     """Each once, in the order in which a request meets them. Raises `LookupError` for what no table knows."""
     found: list[type[DomainError]] = []
     for guard in operation.guards:
         found += _line(OF_GUARDS, guard).refusals
+    if operation.takes_key:
+        found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
     found += [_line(OF_PATH_IDS, name) for name in operation.path_ids]
     for use_case in operation.use_cases:
         found += _line(OF_USE_CASES, use_case)

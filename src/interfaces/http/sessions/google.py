@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from application.google import SignInWithGoogleToken
 from interfaces.emails import email_address
-from interfaces.http.actor import public
+from interfaces.http.actor import way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
 from interfaces.http.sessions.accounts import TAGS, Entrance, entrance
@@ -26,7 +26,7 @@ class GoogleCredentials(Struct):
     id_token: Annotated[str, Meta(min_length=1)]
 
 
-@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=public)
+@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=way_in)
 async def sign_in_with_token(
     data: JSONBody[GoogleCredentials],
     request: Request[Any, Any, Any],

@@ -1,0 +1,127 @@
+"""`Idempotency-Key` on any POST: the same key and the same request get the same answer (docs/decisions/0004).
+
+Two places work together. `KeyedRequests` stands around the framework and holds an answer back until it is kept;
+`answer_from_key` runs inside it, after the guards, when it is known who asks and that they may.
+"""
+
+import re
+from contextvars import ContextVar
+from typing import Any
+
+from litestar import Request, Response
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from application.accounts import Actor
+from application.idempotency import AnswerOnce
+from application.ports.idempotency import CLAIM, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest
+from interfaces.http.actor import GIVES_TOKENS
+from interfaces.http.addresses import client_address
+from interfaces.http.errors import DECIDED
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+_KEPT_HEADERS = {b"content-type", b"location"}
+"""The others are made anew for every answer."""
+
+
+class _Run:
+    """One request with a key, on its way through the framework."""
+
+    def __init__(self, answer_once: AnswerOnce) -> None:
+        self.answer_once = answer_once
+        self.claim: Claim | None = None
+        self._held_back: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        self._held_back.append(message)
+
+    async def forward(self, send: Send) -> None:
+        for message in self._held_back:
+            await send(message)
+
+    def answer(self) -> KeptAnswer:
+        start: Any = self._held_back[0]
+        kept = tuple(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in start["headers"]
+            if name.lower() in _KEPT_HEADERS
+        )
+        body = b"".join(message["body"] for message in self._held_back if message["type"] == "http.response.body")
+        return KeptAnswer(start["status"], kept, body)
+
+
+_RUN: ContextVar[_Run | None] = ContextVar("keyed_request", default=None)
+
+
+class KeyedRequests:
+    """An ASGI application around another."""
+
+    def __init__(self, app: ASGIApp, answer_once: AnswerOnce) -> None:
+        self._app = app
+        self._answer_once = answer_once
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "POST" or not _has_key(scope):
+            await self._app(scope, receive, send)
+            return
+        run = _Run(self._answer_once)
+        running = _RUN.set(run)
+        try:
+            await self._app(scope, receive, run.send)
+            if run.claim is not None:
+                answer = run.answer()
+                decided = answer.status < 400 or scope["state"].get(DECIDED, False)
+                await self._answer_once.end(run.claim, answer if decided else None)
+        finally:
+            _RUN.reset(running)
+            CLAIM.set(None)
+        await run.forward(send)
+
+
+async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+    """Litestar's hook before a handler is called: the answer that was kept, or None where there is none yet.
+
+    Raises `IdempotencyKeyInvalid`, `IdempotencyKeyReused`, `IdempotencyKeyInUse`, `IdempotencyAnswerLost`.
+    """
+    run = _RUN.get()
+    if run is None:
+        return None
+    keys = request.headers.getall(HEADER)
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise IdempotencyKeyInvalid
+    if request.route_handler.opt.get(GIVES_TOKENS):
+        return None
+    found = await run.answer_once.begin(await _keyed(request, keys[0], run.answer_once))
+    if isinstance(found, KeptAnswer):
+        return Response(found.body, status_code=found.status, headers={**dict(found.headers), REPLAYED: "true"})
+    run.claim = found
+    CLAIM.set(found)
+    return None
+
+
+async def _keyed(request: Request[Any, Any, Any], key: str, answer_once: AnswerOnce) -> KeyedRequest:
+    scope = request.scope
+    asked = answer_once.fingerprint(
+        scope["method"].encode(),
+        (scope["path"].rstrip("/") or "/").encode(),
+        scope["query_string"],
+        request.headers.get("content-type", "").encode("latin-1"),
+        await request.body(),
+    )
+    return KeyedRequest(_owner(request, answer_once), key, asked)
+
+
+def _owner(request: Request[Any, Any, Any], answer_once: AnswerOnce) -> str:
+    """The user; on routes that know none whoever shows the same credential, or else comes from the same address."""
+    actor = request.scope.get("user")
+    if isinstance(actor, Actor):
+        return f"user:{actor.user.id}"
+    known_by = request.headers.get("authorization") or client_address(request)
+    return f"other:{answer_once.fingerprint(known_by.encode()).hex()}"
+
+
+def _has_key(scope: Any) -> bool:
+    return any(name == b"idempotency-key" for name, _ in scope["headers"])

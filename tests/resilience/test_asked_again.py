@@ -1,0 +1,227 @@
+"""The same request again, with its idempotency key, at another process: at once, after a crash, after a 503."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from infrastructure.embedded import EmbeddedPostgres
+from tests.resilience.conftest import CREATED, Places, Site, open_site
+from tests.support.callers import Address, Answer, Caller
+from tests.support.people import event as event_body
+from tests.support.processes import ApiProcess, running_apis, server_environ
+
+LOST = (409, "idempotency_answer_lost")
+
+
+def a_key() -> str:
+    return str(uuid4())
+
+
+def is_replayed(answer: Answer) -> bool:
+    return answer.header("Idempotency-Replayed") == "true"
+
+
+async def ask(address: Address, request: bytes) -> Answer:
+    caller = await Caller.connect(address)
+    try:
+        return await caller(request)
+    finally:
+        caller.close()
+
+
+# At once
+
+
+async def test_50_times_the_same_booking_at_once_is_one_booking_with_one_answer(site: Site) -> None:
+    event = await site.event(capacity=100)
+    (person,) = await site.crowd(1)
+
+    answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key())] * 50)
+
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body for answer in answers}) == 1
+    assert sum(not is_replayed(answer) for answer in answers) == 1
+    assert await site.places(event) == Places(capacity=100, booked=1, live=1)
+    assert list((await site.owed(event)).values()) == [CREATED]
+
+
+async def test_50_times_the_same_event_at_once_is_one_event(site: Site) -> None:
+    before = await number_of_events(site)
+
+    answers = await site.all_at_once([site.facilitator.asks("POST", "/events", event_body(), key=a_key())] * 50)
+
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body for answer in answers}) == 1
+    assert await number_of_events(site) == before + 1
+
+
+async def test_who_looks_first_and_writes_then_does_it_many_times(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
+) -> None:
+    async with open_site(postgres, redis_url, tmp_path, module=("tests.support.forgetful",)) as site:
+        event = await site.event(capacity=100)
+        (person,) = await site.crowd(1)
+
+        booked = await site.all_at_once([person.asks_for_a_place(event, key=a_key())] * 50)
+        await site.all_at_once([site.facilitator.asks("POST", "/events", event_body(), key=a_key())] * 50)
+
+        assert {answer.status for answer in booked} == {201, 400}
+        assert await number_of_events(site) > 2
+
+
+async def test_people_with_keys_race_for_the_last_places_as_others_do(site: Site) -> None:
+    event = await site.event(capacity=30)
+    people = await site.crowd(100)
+
+    answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key()) for person in people])
+
+    assert sorted(answer.status for answer in answers) == [201] * 30 + [400] * 70
+    assert await site.places(event) == Places(capacity=30, booked=30, live=30)
+    assert await site.broken_commits(event) == []
+    assert list((await site.owed(event)).values()) == [CREATED] * 30
+
+
+# After a crash
+
+
+@pytest.fixture(scope="module")
+async def doomed(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    """Two processes that die after any commit and before the answer, one for each test."""
+    directory = tmp_path_factory.mktemp("doomed")
+    async with open_site(postgres, redis_url, directory, apis=2, module=("tests.support.mortal",)) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def another_process(site: Site, redis_url: str, directory: Path) -> AsyncIterator[ApiProcess]:
+    with running_apis(1, server_environ(site.dsn, redis_url, directory, log_level="warning"), directory) as (process,):
+        await process.ready()
+        yield process
+
+
+async def dies_of(process: ApiProcess, request: bytes) -> None:
+    with pytest.raises(ConnectionError):
+        await ask(process.address, request)
+
+
+async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_asked_again(
+    doomed: Site, redis_url: str, tmp_path: Path
+) -> None:
+    event = await doomed.event(capacity=10, price=30)
+    (person,) = await doomed.crowd(1)
+    request = person.asks_for_a_place(event, key=a_key())
+
+    await dies_of(doomed.processes[0], request)
+    assert await doomed.places(event) == Places(capacity=10, booked=1, live=1)
+
+    async with another_process(doomed, redis_url, tmp_path) as process:
+        # Nobody shortens the lease: it ends before a request is told to come back.
+        answers = await asyncio.gather(*(ask(process.address, request) for _ in range(5)))
+        late = await ask(process.address, request)
+        shown = await ask(process.address, person.asks("GET", "/bookings"))
+
+    (booking,) = shown.json["bookings"]
+    assert {answer.status for answer in [*answers, late]} == {201}
+    assert len({answer.body for answer in [*answers, late]}) == 1
+    told = late.json["booking"]
+    for field in ("id", "booking_reference", "status", "payment_status", "user", "created_at"):
+        assert told[field] == booking[field]
+    assert {name: booking["event"][name] for name in told["event"]} == told["event"]
+    assert booking["payment_reference"] in late.json["payment_url"]
+    assert await doomed.places(event) == Places(capacity=10, booked=1, live=1)
+    assert list((await doomed.owed(event)).values()) == [CREATED]
+
+
+async def test_killed_after_the_commit_of_something_else_it_is_not_done_again(
+    doomed: Site, redis_url: str, tmp_path: Path
+) -> None:
+    before = await number_of_events(doomed)
+    request = doomed.facilitator.asks("POST", "/events", event_body(), key=a_key())
+
+    await dies_of(doomed.processes[1], request)
+    assert await number_of_events(doomed) == before + 1
+
+    async with another_process(doomed, redis_url, tmp_path) as process:
+        for _ in range(2):
+            answer = await ask(process.address, request)
+            assert (answer.status, answer.json["code"]) == LOST
+    assert await number_of_events(doomed) == before + 1
+
+
+async def test_killed_while_its_statement_waits_it_is_one_booking_when_asked_again(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
+) -> None:
+    async with open_site(postgres, redis_url, tmp_path, apis=2) as site:
+        event = await site.event(capacity=10)
+        (person,) = await site.crowd(1)
+        request = person.asks_for_a_place(event, key=a_key())
+        holder = await asyncpg.connect(site.dsn)
+        try:
+            async with holder.transaction():
+                await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
+                asked = asyncio.create_task(ask(site.processes[0].address, request))
+                await until(lambda: someone_waits(site))
+                site.processes[0].kill()
+                with pytest.raises(ConnectionError):
+                    await asked
+        finally:
+            await holder.close()
+
+        # PostgreSQL learns only from its answer that nobody is there: the booking is made.
+        answer = await ask(site.processes[1].address, request)
+        assert answer.status == 201
+        assert list(await site.owed(event)) == [answer.json["booking"]["id"]]
+
+
+# After a 503
+
+
+async def test_asked_again_after_a_503_everybody_has_the_one_booking_that_may_have_been_made(site: Site) -> None:
+    event = await site.event(capacity=50)
+    requests = [person.asks_for_a_place(event, key=a_key()) for person in await site.crowd(40)]
+    holder = await asyncpg.connect(site.dsn)
+    try:
+        async with asyncio.timeout(60), holder.transaction():
+            await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
+            answers = await site.all_at_once(requests)
+    finally:
+        await holder.close()
+    assert {answer.status for answer in answers} == {503}
+    # Statements that the API gave up waiting for were the next to get the row.
+    await until(lambda: some_booked(site, event))
+
+    again = await site.all_at_once(requests)
+
+    assert {answer.status for answer in again} == {201}
+    assert sorted(answer.json["booking"]["id"] for answer in again) == sorted(await site.owed(event))
+    assert await site.places(event) == Places(capacity=50, booked=40, live=40)
+    assert list((await site.owed(event)).values()) == [CREATED] * 40
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await holds():  # noqa: ASYNC110 (a database has no event)
+            await asyncio.sleep(0.02)
+
+
+async def number_of_events(site: Site) -> int:
+    number: int = await site.database.fetchval("SELECT count(*) FROM events")
+    return number
+
+
+async def someone_waits(site: Site) -> bool:
+    waits: bool = await site.database.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
+    )
+    return waits
+
+
+async def some_booked(site: Site, event: int) -> bool:
+    return (await site.places(event)).booked > 0
