@@ -5,6 +5,8 @@ hours**. All else about daylight saving follows: a wall time that is skipped is 
 that comes twice is two instants, and both are open. A slot is offered when all of it is open and nothing is in its way.
 """
 
+import contextlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,6 +22,8 @@ SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
 LONGEST_RANGE = timedelta(days=30)
 # How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
 _GLANCE = timedelta(hours=3)
+# What lies beside the zones on a disk and opens as one: clocks with leap seconds, doublets, the machine's own zone.
+_NOT_IANA = ("right/", "posix/", "posixrules", "localtime", "Factory")
 
 
 class SlotUnavailable(Conflict):
@@ -29,11 +33,11 @@ class SlotUnavailable(Conflict):
 
 def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
     """The IANA zone of that name. Raises `Invalid` naming the field."""
-    try:
-        # "../etc/passwd" is a ValueError, an unknown name a KeyError, "America" a directory.
-        return ZoneInfo(name)
-    except (ValueError, KeyError, OSError):
-        raise Invalid({field: "Must be an IANA time zone such as Europe/Berlin"}) from None
+    # "../etc/passwd" is a ValueError, an unknown name a KeyError, "America" a directory.
+    with contextlib.suppress(ValueError, KeyError, OSError):
+        if not name.startswith(_NOT_IANA):
+            return ZoneInfo(name)
+    raise Invalid({field: "Must be an IANA time zone such as Europe/Berlin"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,10 +104,10 @@ class Availability:
         what the coach has to do otherwise: other sessions with their buffers, events, entries of calendars."""
         blocked = merged(busy)
         earliest, latest = self._bookable(now)
-        open_times = list(self._open(window))
+        stretches = list(self._stretches(window))
         return [
             slot
-            for slot in _slots_within(open_times, sorted(set(self._starts(window))), length)
+            for slot in _slots_within(_open(stretches), self._starts(stretches), length)
             if window.starts_at <= slot.starts_at
             and slot.ends_at <= window.ends_at
             and earliest <= slot.starts_at <= latest
@@ -115,9 +119,8 @@ class Availability:
         earliest, latest = self._bookable(now)
         if not earliest <= session.starts_at <= latest:
             raise SlotUnavailable
-        if not any(
-            open_.starts_at <= session.starts_at and session.ends_at <= open_.ends_at for open_ in self._open(session)
-        ):
+        open_times = _open(self._stretches(session))
+        if not any(open_.starts_at <= session.starts_at and session.ends_at <= open_.ends_at for open_ in open_times):
             raise SlotUnavailable
         if overlaps_any(self.with_buffers(session), merged(busy)):
             raise SlotUnavailable
@@ -126,31 +129,24 @@ class Availability:
         latest = datetime.max.replace(tzinfo=UTC) if self.bookable_ahead is None else now + self.bookable_ahead
         return now + self.minimum_notice, latest
 
-    def _open(self, window: Interval) -> Sequence[Interval]:
-        """When the coach's wall shows a time within their hours, over the window and a day to either side."""
-        return merged(
-            Interval(span.at(opens), span.at(closes))
-            for span, day, hours in self._days(window)
-            for opens, closes in [span.on_the_wall(day, hours)]
-            if opens < closes
-        )
-
-    def _starts(self, window: Interval) -> Iterator[datetime]:
-        for span, day, hours in self._days(window):
-            opens, closes = span.on_the_wall(day, hours)
-            midnight = datetime.combine(day, time.min)
-            start = midnight + timedelta(minutes=hours.opens)
-            while start < closes:
-                if start >= opens:
-                    yield span.at(start)
+    def _starts(self, stretches: "Iterable[_Stretch]") -> Iterator[datetime]:
+        """Where slots may begin, in order: counted from where the hours begin, though the clock may skip that."""
+        for stretch in stretches:
+            missed = max(stretch.opens - stretch.hours_open, timedelta(0))
+            start = stretch.hours_open + -(-missed // self.slot_step) * self.slot_step
+            while start < stretch.closes:
+                yield stretch.span.at(start)
                 start += self.slot_step
 
-    def _days(self, window: Interval) -> "Iterator[tuple[_Span, date, Hours]]":
+    def _stretches(self, window: Interval) -> "Iterator[_Stretch]":
+        """The coach's hours over the window and a day to either side, in order."""
         for span in _spans(zone_of(self.timezone), window.starts_at - DAY, window.ends_at + DAY):
             day, last = span.wall_from.date(), span.wall_until.date()
             while day <= last:
                 for hours in self.hours_of(day):
-                    yield span, day, hours
+                    stretch = _stretch(span, day, hours)
+                    if stretch.opens < stretch.closes:
+                        yield stretch
                 day += DAY
 
 
@@ -165,11 +161,27 @@ class _Span:
     def at(self, wall: datetime) -> datetime:
         return (wall - self.offset).replace(tzinfo=UTC)
 
-    def on_the_wall(self, day: date, hours: Hours) -> tuple[datetime, datetime]:
-        """These hours of this day, as far as they lie in the span; empty when the second is not after the first."""
-        midnight = datetime.combine(day, time.min)
-        opens, closes = midnight + timedelta(minutes=hours.opens), midnight + timedelta(minutes=hours.closes)
-        return max(opens, self.wall_from), min(closes, self.wall_until)
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Hours of a day as far as they lie in a span, on the wall (naive). `hours_open` is where the hours themselves
+    begin."""
+
+    span: _Span
+    hours_open: datetime
+    opens: datetime
+    closes: datetime
+
+
+def _stretch(span: _Span, day: date, hours: Hours) -> _Stretch:
+    midnight = datetime.combine(day, time.min)
+    opens, closes = midnight + timedelta(minutes=hours.opens), midnight + timedelta(minutes=hours.closes)
+    return _Stretch(span, opens, max(opens, span.wall_from), min(closes, span.wall_until))
+
+
+def _open(stretches: Iterable[_Stretch]) -> list[Interval]:
+    """When the coach's wall shows a time within their hours."""
+    return merged(Interval(each.span.at(each.opens), each.span.at(each.closes)) for each in stretches)
 
 
 def _spans(zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[_Span]:
@@ -208,7 +220,7 @@ def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
     return moment.astimezone(zone).utcoffset() or timedelta(0)
 
 
-def _slots_within(open_times: Sequence[Interval], starts: Sequence[datetime], length: timedelta) -> Iterator[Interval]:
+def _slots_within(open_times: Iterable[Interval], starts: Iterable[datetime], length: timedelta) -> Iterator[Interval]:
     """Both are in order, and the open times do not touch."""
     times = iter(open_times)
     open_ = next(times, None)
@@ -234,14 +246,8 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 def overlaps_any(wanted: Interval, blocked: Sequence[Interval]) -> bool:
     """`blocked` as `merged` answers it."""
-    low, high = 0, len(blocked)
-    while low < high:
-        middle = (low + high) // 2
-        if blocked[middle].ends_at <= wanted.starts_at:
-            low = middle + 1
-        else:
-            high = middle
-    return low < len(blocked) and blocked[low].starts_at < wanted.ends_at
+    first = bisect_right(blocked, wanted.starts_at, key=lambda each: each.ends_at)
+    return first < len(blocked) and blocked[first].starts_at < wanted.ends_at
 
 
 def _orderly(hours: WorkingDay, field: str) -> WorkingDay:

@@ -1,0 +1,75 @@
+"""Availability once more, as slowly and plainly as it can be said: every instant of a grain is shown on the coach's
+wall and looked up. It shares no arithmetic with `domain.availability`, only the words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from domain.availability import Availability
+from domain.times import Interval
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """All times that occur have to be multiples of `grain` since 1970."""
+
+    availability: Availability
+    busy: Sequence[Interval]
+    now: datetime
+    grain: timedelta
+
+    def slots(self, window: Interval, length: timedelta) -> list[Interval]:
+        instants = _every(self.grain, window)
+        wall = [self.on_the_wall(instant) for instant in instants]
+        taken = [self.is_taken(instant) for instant in _every(self.grain, self.availability.with_buffers(window))]
+        before, after, size = (
+            part // self.grain for part in (self.availability.buffer_before, self.availability.buffer_after, length)
+        )
+        return [
+            Interval(start, start + length)
+            for index, start in enumerate(instants)
+            if wall[index] is not None
+            and timedelta(seconds=wall[index] or 0) % self.availability.slot_step == timedelta(0)
+            and index + size <= len(instants)
+            and None not in wall[index : index + size]
+            and not any(taken[index : index + before + size + after])
+            and self.is_in_time(start)
+        ]
+
+    def may_be_booked(self, session: Interval) -> bool:
+        """Wherever it begins, on the grid or not."""
+        return (
+            all(self.on_the_wall(instant) is not None for instant in _every(self.grain, session))
+            and not any(map(self.is_taken, _every(self.grain, self.availability.with_buffers(session))))
+            and self.is_in_time(session.starts_at)
+        )
+
+    def on_the_wall(self, instant: datetime) -> int | None:
+        """For how many seconds, by the clock on the wall, the coach has been open; None when they are not."""
+        clock = instant.astimezone(ZoneInfo(self.availability.timezone))
+        since_midnight = clock.hour * 3600 + clock.minute * 60 + clock.second
+        for hours in self.availability.overrides.get(clock.date(), self.availability.weekly[clock.weekday()]):
+            if hours.opens * 60 <= since_midnight < hours.closes * 60:
+                return since_midnight - hours.opens * 60
+        return None
+
+    def is_taken(self, instant: datetime) -> bool:
+        return any(each.starts_at <= instant < each.ends_at for each in self.busy)
+
+    def is_in_time(self, start: datetime) -> bool:
+        ahead = self.availability.bookable_ahead
+        return start - self.now >= self.availability.minimum_notice and (ahead is None or start - self.now <= ahead)
+
+
+def _every(grain: timedelta, window: Interval) -> list[datetime]:
+    instant = (
+        datetime(1970, 1, 1, tzinfo=UTC) + -((datetime(1970, 1, 1, tzinfo=UTC) - window.starts_at) // grain) * grain
+    )
+    found = []
+    while instant < window.ends_at:
+        found.append(instant)
+        instant += grain
+    return found

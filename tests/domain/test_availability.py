@@ -1,0 +1,231 @@
+"""When a coach can be booked: by example, and by properties against the slow model."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.availability import Availability, Hours, SlotUnavailable, merged, zone_of
+from domain.errors import Invalid
+from domain.times import Interval
+from tests.domain.availability_model import Model
+
+GRAIN = timedelta(minutes=15)
+MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
+BEFORE = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def minutes(number: int) -> timedelta:
+    return timedelta(minutes=number)
+
+
+def at(hour: float, day: int = 0) -> datetime:
+    return MONDAY + timedelta(days=day, hours=hour)
+
+
+def between(begins: float, ends: float) -> Interval:
+    return Interval(at(begins), at(ends))
+
+
+def starts(availability: Availability, *busy: Interval, length: int = 60, now: datetime = BEFORE) -> list[float]:
+    """The hours at which slots of the Monday begin."""
+    found = availability.slots(between(0, 24), minutes(length), busy, now)
+    return [(slot.starts_at - MONDAY) / timedelta(hours=1) for slot in found]
+
+
+def test_a_coach_who_has_said_nothing_is_open_from_nine_to_five() -> None:
+    assert starts(Availability(slot_step=minutes(60))) == [9, 10, 11, 12, 13, 14, 15, 16]
+    assert starts(Availability(), length=480) == [9]
+
+
+def test_a_day_of_its_own_hours_takes_the_place_of_the_weekly_ones() -> None:
+    monday = MONDAY.date()
+    assert starts(Availability(overrides={monday: ()})) == []
+    assert starts(Availability(overrides={monday: (Hours(60, 120),)})) == [1]
+
+
+def test_hours_over_midnight_are_one_stretch() -> None:
+    night = dict.fromkeys(range(7), (Hours(0, 120), Hours(22 * 60, 24 * 60)))
+    found = Availability(weekly=night).slots(Interval(at(20), at(30)), minutes(120), [], BEFORE)
+    assert [slot.starts_at for slot in found] == [at(22), at(22.5), at(23), at(23.5), at(24)]
+
+
+def test_a_buffer_keeps_its_time_free_on_either_side() -> None:
+    meeting = between(12, 13)
+    assert starts(Availability(), meeting) == [9, 9.5, 10, 10.5, 11, 13, 13.5, 14, 14.5, 15, 15.5, 16]
+    after = Availability(buffer_after=minutes(30))
+    assert starts(after, meeting) == [9, 9.5, 10, 10.5, 13, 13.5, 14, 14.5, 15, 15.5, 16]
+    before = Availability(buffer_before=minutes(60))
+    assert starts(before, meeting) == [9, 9.5, 10, 10.5, 11, 14, 14.5, 15, 15.5, 16]
+
+
+def test_what_is_past_or_too_soon_is_not_offered() -> None:
+    assert starts(Availability(), now=at(14)) == [14, 14.5, 15, 15.5, 16]
+    assert starts(Availability(minimum_notice=minutes(90)), now=at(14)) == [15.5, 16]
+    assert starts(Availability(minimum_notice=minutes(60)), now=at(14, day=-1)) == starts(Availability())
+
+
+def test_what_is_too_far_ahead_is_not_offered() -> None:
+    near = Availability(bookable_ahead=timedelta(days=1))
+    assert starts(near, now=at(10, day=-1)) == [9, 9.5, 10]
+    assert starts(near, now=at(8, day=-1)) == []
+
+
+def test_slots_of_a_window_lie_wholly_within_it() -> None:
+    found = Availability().slots(between(10.25, 12.25), minutes(60), [], BEFORE)
+    assert [slot.starts_at for slot in found] == [at(10.5), at(11)]
+
+
+def test_a_session_need_not_begin_on_a_step() -> None:
+    Availability().refuse(between(9.1, 10.1), [], BEFORE)
+    with pytest.raises(SlotUnavailable):
+        Availability().refuse(between(8.9, 9.9), [], BEFORE)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Berlin", "America", "../etc/passwd", "/etc/passwd", "a\0b", "x" * 9000, "\udcff", "right/Asia/Tokyo"]
+)
+def test_what_is_no_zone_is_refused(name: str) -> None:
+    with pytest.raises(Invalid, match="Validation"):
+        zone_of(name)
+    with pytest.raises(Invalid):
+        Availability(timezone=name)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"weekly": {0: (Hours(0, 60), Hours(59, 120))}},
+        {"overrides": {date(2026, 1, 1): (Hours(0, 60), Hours(0, 60))}},
+        {"buffer_before": minutes(-1)},
+        {"buffer_after": minutes(1441)},
+        {"minimum_notice": timedelta(days=367)},
+        {"slot_step": minutes(4)},
+        {"slot_step": minutes(0)},
+        {"bookable_ahead": timedelta(0)},
+        {"bookable_ahead": timedelta(days=3661)},
+    ],
+)
+def test_nonsensical_settings_are_refused(nonsense: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        Availability(**nonsense)
+
+
+@pytest.mark.parametrize(("opens", "closes"), [(60, 60), (61, 60), (-1, 60), (0, 1441)])
+def test_nonsensical_hours_are_refused(opens: int, closes: int) -> None:
+    with pytest.raises(Invalid):
+        Hours(opens, closes)
+
+
+# Properties
+
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Cairo")
+# Berlin, New York and Cairo, Lord Howe, in both directions; and nothing at all.
+CHANGES = (
+    "2026-03-29",
+    "2026-10-25",
+    "2026-03-08",
+    "2026-11-01",
+    "2026-10-03",
+    "2026-04-04",
+    "2026-10-29",
+    "2026-07-15",
+)
+
+near = st.integers(-1, 1)
+quarters = st.integers(0, 96).map(lambda number: number * 15)
+
+
+@st.composite
+def working_days(draw: st.DrawFn) -> tuple[Hours, ...]:
+    edges = sorted(draw(st.sets(quarters, max_size=4)))
+    return tuple(Hours(opens, closes) for opens, closes in zip(edges[::2], edges[1::2], strict=False))
+
+
+def quarter_hours(least: int, most: int) -> st.SearchStrategy[timedelta]:
+    return st.integers(least, most).map(lambda number: number * GRAIN)
+
+
+@st.composite
+def intervals(draw: st.DrawFn, around: datetime, longest: int = 40) -> Interval:
+    begins = around + draw(quarter_hours(-120, 120))
+    return Interval(begins, begins + draw(quarter_hours(1, longest)))
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Model, Interval, timedelta]:
+    """A coach with what keeps them busy, a window about a change of clocks, and a length."""
+    around = datetime.fromisoformat(draw(st.sampled_from(CHANGES))).replace(tzinfo=UTC)
+    availability = Availability(
+        timezone=draw(st.sampled_from(ZONES)),
+        weekly={day: draw(working_days()) for day in range(7)},
+        overrides={
+            (around + timedelta(days=day)).date(): draw(working_days()) for day in draw(st.sets(st.integers(-1, 1)))
+        },
+        buffer_before=draw(quarter_hours(0, 4)),
+        buffer_after=draw(quarter_hours(0, 4)),
+        minimum_notice=draw(quarter_hours(0, 100)),
+        slot_step=draw(quarter_hours(1, 6)),
+        bookable_ahead=draw(st.none() | quarter_hours(96, 300)),
+    )
+    busy = draw(st.lists(intervals(around), max_size=4))
+    model = Model(availability, busy, around + draw(quarter_hours(-300, 100)), GRAIN)
+    return model, draw(intervals(around, longest=200)), draw(quarter_hours(1, 12))
+
+
+@given(situations())
+def test_slots_are_those_of_the_model(situation: tuple[Model, Interval, timedelta]) -> None:
+    model, window, length = situation
+    assert model.availability.slots(window, length, model.busy, model.now) == model.slots(window, length)
+
+
+@given(situations())
+def test_slots_lie_in_the_window_in_order_and_away_from_what_is_busy(
+    situation: tuple[Model, Interval, timedelta],
+) -> None:
+    model, window, length = situation
+    found = model.availability.slots(window, length, model.busy, model.now)
+    assert found == sorted(set(found), key=lambda slot: slot.starts_at)
+    for slot in found:
+        assert window.starts_at <= slot.starts_at < slot.ends_at <= window.ends_at
+        assert slot.ends_at - slot.starts_at == length
+        kept = model.availability.with_buffers(slot)
+        assert not any(kept.starts_at < each.ends_at and each.starts_at < kept.ends_at for each in model.busy)
+
+
+@given(situations())
+def test_a_time_is_refused_exactly_when_the_model_says_so_and_no_slot_is(
+    situation: tuple[Model, Interval, timedelta],
+) -> None:
+    model, window, length = situation
+    offered = model.availability.slots(window, length, model.busy, model.now)
+    start = window.starts_at
+    while start + length <= window.ends_at:
+        session = Interval(start, start + length)
+        assert is_bookable(model, session) == model.may_be_booked(session)
+        start += 5 * GRAIN
+    assert all(is_bookable(model, slot) for slot in offered)
+
+
+def is_bookable(model: Model, session: Interval) -> bool:
+    try:
+        model.availability.refuse(session, model.busy, model.now)
+    except SlotUnavailable:
+        return False
+    return True
+
+
+@given(st.lists(intervals(MONDAY), max_size=8))
+def test_merged_intervals_are_the_same_time_and_neither_overlap_nor_touch(given: list[Interval]) -> None:
+    result = merged(given)
+    assert all(earlier.ends_at < later.starts_at for earlier, later in pairwise(result))
+    for number in range(-130, 170):
+        instant = MONDAY + number * GRAIN
+        assert _covers(result, instant) == _covers(given, instant)
+
+
+def _covers(intervals: list[Interval], instant: datetime) -> bool:
+    return any(each.starts_at <= instant < each.ends_at for each in intervals)
