@@ -1,50 +1,21 @@
 """Every setting of the booking API and its worker, read from the environment once, at the start."""
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
-from urllib.parse import urlsplit
 
 import msgspec
 
-PUBLISHED_SECRETS = frozenset(
-    {
-        "your-secret-key-change-in-production",
-        "super-crm-token",
-        "supersecretkey",
-        "jwtsecretkey",
-        "your-static-bearer-token-here",
-        "backend-service-token-here",
-        "crmsecrettoken",
-        "forwardsecrettoken",
-        "your-stripe-secret",
-        "your-stripe-webhook-secret",
-    }
+from infrastructure.environment import (
+    PUBLISHED_SECRETS,
+    SECRETS,
+    SHORTEST_SECRET,
+    PaymentProvider,
+    Reader,
+    SettingsError,
 )
-"""The example values of the published API documents: whoever read those could sign in as anybody."""
 
-SECRETS = frozenset(
-    {
-        "DATABASE_URL",
-        "REDIS_URL",
-        "JWT_SECRET_KEY",
-        "GOOGLE_CLIENT_SECRET",
-        "CRM_BEARER_TOKEN",
-        "BACKEND_SERVICE_TOKEN",
-        "METRICS_TOKEN",
-        "SMTP_URL",
-        "DELIVERY_SIGNING_SECRETS",
-        "STRIPE_SECRET_KEY",
-        "STRIPE_WEBHOOK_SECRET",
-        "RAZORPAY_KEY_SECRET",
-        "RAZORPAY_WEBHOOK_SECRET",
-    }
-)
-"""Settings whose value is never printed, and which a file may hold: `NAME_FILE` names it."""
-
-_SHORTEST_SECRET = 32
-"""Bytes. HS256 asks for a key as long as its hash (RFC 7518, 3.2)."""
+__all__ = ["PUBLISHED_SECRETS", "SECRETS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 
 DEFAULT_RETRY_SCHEDULE = "0,5,300,1800,7200,18000,36000,36000" + 8 * ",86400"
 """Seconds: at once, 5 s, 5 min, 30 min, 2 h, 5 h, twice 10 h, then daily: nine days in all, so that a long weekend
@@ -52,13 +23,6 @@ costs no message."""
 
 _LONGEST_HOLD = 23 * 60
 """Minutes. A checkout outlives the hold by half an hour, and Stripe keeps none open for more than a day."""
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong. The text is one line that names it and says what to do; it shows no secret."""
-
-
-PaymentProvider = Literal["sandbox", "stripe", "razorpay", "offline"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +41,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     google_client_id: str | None
     google_client_secret: str | None
     google_discovery_url: str
+    google_auth_url: str
+    google_token_url: str
+    google_revoke_url: str
+    google_calendar_api_base: str
+    microsoft_client_id: str | None
+    microsoft_client_secret: str | None
+    microsoft_authority: str
+    microsoft_graph_base: str
+    oauth_redirect_allowlist: tuple[str, ...]
+    token_encryption_keys: tuple[str, ...]
     crm_service_url: str
     crm_bearer_token: str
     backend_service_token: str
@@ -121,8 +95,17 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     Outside the embedded mode (`CONVENE_EMBEDDED`, set by `convene up` for its children) secrets must be given, must
     not be a published example, and have at least 32 bytes. In it they are used as they are.
     """
-    read = _Reader(environ)
+    read = Reader(environ)
     google_client_id, google_client_secret = read.both_or_neither("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
+    microsoft_client_id, microsoft_client_secret = read.both_or_neither(
+        "MICROSOFT_CLIENT_ID", "MICROSOFT_CLIENT_SECRET"
+    )
+    token_encryption_keys = read.secrets("TOKEN_ENCRYPTION_KEYS")
+    if not token_encryption_keys and not read.embedded and (google_client_id or microsoft_client_id):
+        raise SettingsError(
+            "TOKEN_ENCRYPTION_KEYS is not set, but calendars of Google or Microsoft can be connected: "
+            "give a random value; `openssl rand -hex 32` makes one"
+        )
     stripe_secret_key, stripe_webhook_secret = read.secret_pair("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
     razorpay = read.all_or_none("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
     razorpay_key_id, razorpay_key_secret, razorpay_webhook_secret = razorpay or (None, None, None)
@@ -131,7 +114,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         redis_url=read.url("REDIS_URL", None, schemes=("redis", "rediss", "unix")),
         convene_data=Path(read.text("CONVENE_DATA", "var")).absolute(),
         convene_embedded=read.embedded,
-        jwt_secret_key=read.secret("JWT_SECRET_KEY", shortest=_SHORTEST_SECRET),
+        jwt_secret_key=read.secret("JWT_SECRET_KEY", shortest=SHORTEST_SECRET),
         jwt_expires_hours=read.whole("JWT_EXPIRES_HOURS", "24", 1, 24 * 366),
         refresh_token_days=read.whole("REFRESH_TOKEN_DAYS", "30", 1, 3660),
         refresh_token_rotation=read.switch("REFRESH_TOKEN_ROTATION", "true"),
@@ -146,6 +129,26 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             "https://accounts.google.com/.well-known/openid-configuration",
             schemes=("http", "https"),
         ),
+        google_auth_url=read.url(
+            "GOOGLE_AUTH_URL", "https://accounts.google.com/o/oauth2/v2/auth", schemes=("http", "https")
+        ),
+        google_token_url=read.url("GOOGLE_TOKEN_URL", "https://oauth2.googleapis.com/token", schemes=("http", "https")),
+        google_revoke_url=read.url(
+            "GOOGLE_REVOKE_URL", "https://oauth2.googleapis.com/revoke", schemes=("http", "https")
+        ),
+        google_calendar_api_base=read.url(
+            "GOOGLE_CALENDAR_API_BASE", "https://www.googleapis.com/calendar/v3", schemes=("http", "https")
+        ),
+        microsoft_client_id=microsoft_client_id,
+        microsoft_client_secret=microsoft_client_secret,
+        microsoft_authority=read.url(
+            "MICROSOFT_AUTHORITY", "https://login.microsoftonline.com/common", schemes=("http", "https")
+        ),
+        microsoft_graph_base=read.url(
+            "MICROSOFT_GRAPH_BASE", "https://graph.microsoft.com/v1.0", schemes=("http", "https")
+        ),
+        oauth_redirect_allowlist=read.redirects("OAUTH_REDIRECT_ALLOWLIST"),
+        token_encryption_keys=token_encryption_keys,
         crm_service_url=read.url("CRM_SERVICE_URL", "http://127.0.0.1:5001", schemes=("http", "https")),
         # Their length is the other side's choice: an existing service may have handed out a short one.
         crm_bearer_token=read.secret("CRM_BEARER_TOKEN", shortest=1),
@@ -184,195 +187,4 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 def load_database_url(environ: Mapping[str, str]) -> str:
     """DATABASE_URL alone, for the commands that need nothing else."""
-    return _Reader(environ).database_url("DATABASE_URL")
-
-
-class _Reader:
-    """One variable at a time, as a type; every refusal names the variable and what it should be."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.embedded = self.switch("CONVENE_EMBEDDED", "false")
-
-    def text(self, name: str, default: str | None) -> str:
-        value = self._environ.get(name, "").strip()
-        file = self._environ.get(f"{name}_FILE", "").strip() if name in SECRETS else ""
-        if value and file:
-            raise SettingsError(f"{name} and {name}_FILE are both set: keep one of them")
-        if file:
-            try:
-                value = Path(file).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                raise SettingsError(f"{name}_FILE: {file} cannot be read ({reason})") from None
-        if "\x00" in value or "\n" in value:
-            raise SettingsError(f"{name} has a line break or a NUL in it: give one line of text")
-        if not value and default is None:
-            raise SettingsError(f"{name} is not set: {_advice(name)}")
-        return value or default or ""
-
-    def both_or_neither(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
-        given = self.text(first, ""), self.text(second, "")
-        if all(given):
-            return given
-        if any(given):
-            missing, there = (second, first) if given[0] else (first, second)
-            raise SettingsError(f"{missing} is not set, but {there} is: give both or neither")
-        return None, None
-
-    def secret_pair(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
-        pair = self.both_or_neither(first, second)
-        for name, value in zip((first, second), pair, strict=True):
-            if value is not None:
-                self._refuse_weak(name, value, 1)
-        return pair
-
-    def all_or_none(self, *names: str) -> tuple[str, ...] | None:
-        given = tuple(self.text(name, "") for name in names)
-        if not any(given):
-            return None
-        if not all(given):
-            raise SettingsError(f"{names[given.index('')]} is not set: give all of {', '.join(names)}, or none")
-        return given
-
-    def whole(self, name: str, default: str, low: int, high: int) -> int:
-        value = self.text(name, default)
-        if not (value.isascii() and value.isdecimal()) or len(value) > 18 or not low <= int(value) <= high:
-            raise SettingsError(f"{name} is {value!r}: give a whole number from {low} to {high}")
-        return int(value)
-
-    def switch(self, name: str, default: str) -> bool:
-        value = self.text(name, default).lower()
-        if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
-            raise SettingsError(f"{name} is {value!r}: give true or false")
-        return value in {"true", "1", "yes", "on"}
-
-    def choice(self, name: str, default: str, known: tuple[str, ...]) -> str:
-        value = self.text(name, default).lower()
-        if value not in known:
-            raise SettingsError(f"{name} is {value!r}: give {' or '.join(known)}")
-        return value
-
-    def payment_provider(self) -> PaymentProvider:
-        """Without a word about it: the sandbox where everything is tried out, money on the spot where it is real."""
-        known = ("sandbox", "stripe", "razorpay", "offline")
-        provider = self.choice("PAYMENT_PROVIDER", "sandbox" if self.embedded else "offline", known)
-        if provider == "sandbox" and not self.embedded and not self.switch("SANDBOX_PAYMENTS_ALLOWED", "false"):
-            raise SettingsError(
-                "PAYMENT_PROVIDER is sandbox, where everybody pays by a button: "
-                "choose stripe, razorpay or offline, or set SANDBOX_PAYMENTS_ALLOWED=true for a test system"
-            )
-        if provider == "stripe" and not self.text("STRIPE_SECRET_KEY", ""):
-            raise SettingsError(
-                "PAYMENT_PROVIDER is stripe, but STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET are not set: give both"
-            )
-        if provider == "razorpay" and not self.text("RAZORPAY_KEY_ID", ""):
-            raise SettingsError(
-                "PAYMENT_PROVIDER is razorpay, but RAZORPAY_KEY_ID is not set: give Razorpay's API keys"
-            )
-        return cast(PaymentProvider, provider)
-
-    def items(self, name: str, default: str = "") -> tuple[str, ...]:
-        return tuple(item.strip() for item in self.text(name, default).split(",") if item.strip())
-
-    def seconds(self, name: str, default: str) -> tuple[int, ...]:
-        items = self.items(name, default)
-        if not items or not all(item.isascii() and item.isdecimal() and len(item) < 9 for item in items):
-            raise SettingsError(f"{name} must be seconds divided by commas, like {default}")
-        return tuple(int(item) for item in items)
-
-    def url(self, name: str, default: str | None, *, schemes: tuple[str, ...]) -> str:
-        value = self.text(name, default)
-        if not value:
-            return value
-        try:
-            parts = urlsplit(value)
-            complete = parts.path if parts.scheme == "unix" else parts.hostname
-            _ = parts.port
-        except ValueError:
-            complete = None
-        if not complete or parts.scheme not in schemes:
-            raise SettingsError(f"{name} is no address we can use: it begins with {' or '.join(schemes)}:// and a host")
-        return value.rstrip("/")
-
-    def database_url(self, name: str) -> str:
-        """SQLAlchemy's and Heroku's spellings are accepted and brought to libpq's."""
-        value = self.text(name, None)
-        scheme, mark, rest = value.partition("://")
-        if not mark or scheme not in {"postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg"}:
-            raise SettingsError(f"{name} does not name a PostgreSQL server: {_advice(name)}")
-        try:
-            parts = urlsplit(f"postgresql://{rest}")
-            _ = parts.port
-        except ValueError:
-            raise SettingsError(f"{name} cannot be understood (escape special characters): {_advice(name)}") from None
-        if not parts.path.strip("/"):
-            raise SettingsError(f"{name} names no database: {_advice(name)}")
-        return f"postgresql://{rest}"
-
-    def secret(self, name: str, *, shortest: int) -> str:
-        value = self.text(name, None)
-        self._refuse_weak(name, value, shortest)
-        return value
-
-    def optional_secret(self, name: str) -> str | None:
-        return self.secret(name, shortest=_SHORTEST_SECRET) if self.text(name, "") else None
-
-    def secrets(self, name: str) -> tuple[str, ...]:
-        values = self.items(name)
-        for value in values:
-            self._refuse_weak(name, value, _SHORTEST_SECRET)
-        return values
-
-    def _refuse_weak(self, name: str, value: str, shortest: int) -> None:
-        if self.embedded:
-            return
-        if value in PUBLISHED_SECRETS:
-            raise SettingsError(f"{name} is an example from the published documents: {_advice(name)}")
-        if len(value.encode()) < shortest:
-            raise SettingsError(f"{name} is shorter than {shortest} bytes: {_advice(name)}")
-
-    def origins(self, name: str) -> tuple[str, ...]:
-        origins = self.items(name)
-        for origin in origins:
-            try:
-                parts = urlsplit(origin)
-                plain = bool(parts.hostname) and not (parts.path or parts.query or parts.fragment)
-            except ValueError:
-                plain = False
-            if origin != "*" and not (plain and parts.scheme in {"http", "https"}):
-                raise SettingsError(f"{name}: {origin!r} is no origin, write it like https://app.example.com or *")
-        return origins
-
-    def networks(self, name: str) -> tuple[str, ...]:
-        networks = self.items(name)
-        for network in networks:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise SettingsError(
-                    f"{name}: {network!r} is no address, write it like 10.0.0.1 or 10.0.0.0/8"
-                ) from None
-        return networks
-
-    def currency(self, name: str, default: str) -> str:
-        value = self.text(name, default).upper()
-        if not (len(value) == 3 and value.isascii() and value.isalpha()):
-            raise SettingsError(f"{name} is {value!r}: give an ISO 4217 code like INR or EUR")
-        return value
-
-    def mailbox(self, name: str, default: str) -> str:
-        value = self.text(name, default)
-        if value.count("@") != 1 or value.strip("<> ").startswith("@") or value.rstrip("> ").endswith("@"):
-            raise SettingsError(f"{name} is {value!r}: give an address like Convene <bookings@example.com>")
-        return value
-
-
-def _advice(name: str) -> str:
-    if name == "DATABASE_URL":
-        return "give postgresql://user:password@host:5432/convene, or start everything with `convene up`"
-    if name == "REDIS_URL":
-        return "give redis://host:6379/0, or start everything with `convene up`"
-    if name == "CRM_BEARER_TOKEN":
-        return "give the token the CRM expects; `openssl rand -hex 32` makes a new one"
-    return "give a random value; `openssl rand -hex 32` makes one"
+    return Reader(environ).database_url("DATABASE_URL")

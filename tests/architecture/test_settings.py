@@ -129,3 +129,22 @@ def test_no_secret_shows_when_the_settings_are_printed() -> None:
     assert "jwt_secret_key=***" in shown
     assert not any(GOOD[name] in shown for name in GOOD)
     assert {name.lower() for name in SECRETS} <= set(Settings.__struct_fields__)
+
+
+@pytest.mark.parametrize("provider", ["GOOGLE", "MICROSOFT"])
+def test_where_calendars_can_be_connected_their_tokens_can_be_sealed(provider: str) -> None:
+    client = {f"{provider}_CLIENT_ID": "id", f"{provider}_CLIENT_SECRET": "the secret"}
+    with pytest.raises(SettingsError, match=r"^TOKEN_ENCRYPTION_KEYS is not set, but calendars"):
+        load_settings(GOOD | client)
+    keys = "n" * 32 + ", " + "o" * 32
+    assert load_settings(GOOD | client | {"TOKEN_ENCRYPTION_KEYS": keys}).token_encryption_keys == ("n" * 32, "o" * 32)
+    with pytest.raises(SettingsError, match=r"^TOKEN_ENCRYPTION_KEYS is shorter than 32 bytes"):
+        load_settings(GOOD | client | {"TOKEN_ENCRYPTION_KEYS": "n" * 32 + ",short"})
+
+
+@pytest.mark.parametrize(
+    "address", ["app.example.com/done", "https:///done", "https://a.example/done#top", "ftp://a.b"]
+)
+def test_an_address_nobody_could_be_sent_back_to_is_named(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^OAUTH_REDIRECT_ALLOWLIST: .* is no address"):
+        load_settings(GOOD | {"OAUTH_REDIRECT_ALLOWLIST": f"https://a.example/done,{address}"})

@@ -5,6 +5,7 @@ from pathlib import Path
 from infrastructure.settings import Settings, load_settings
 
 JWT_SECRET_KEY = "k" * 32
+TOKEN_KEY = "t" * 32
 
 
 def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: str) -> Settings:
@@ -17,6 +18,7 @@ def settings_for(database_url: str, redis_url: str, data: Path, /, **changes: st
         "JWT_SECRET_KEY": JWT_SECRET_KEY,
         "CRM_BEARER_TOKEN": "a token of the tests",
         "BACKEND_SERVICE_TOKEN": "a-service-token-of-the-tests",
+        "TOKEN_ENCRYPTION_KEYS": TOKEN_KEY,
         "RATE_LIMIT_ENABLED": "false",
         "PAYMENT_PROVIDER": "offline",
         "LOG_LEVEL": "warning",

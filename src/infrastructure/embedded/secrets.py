@@ -20,6 +20,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "JWT_SECRET_KEY": lambda: secrets.token_hex(32),
     "CRM_BEARER_TOKEN": lambda: secrets.token_hex(32),
     "BACKEND_SERVICE_TOKEN": lambda: secrets.token_hex(32),
+    "TOKEN_ENCRYPTION_KEYS": lambda: secrets.token_hex(32),
     "METRICS_TOKEN": lambda: secrets.token_hex(32),
     "DELIVERY_SIGNING_SECRETS": _signing_secret,
 }
