@@ -34,6 +34,8 @@ AMOUNTS: Mapping[str, str] = {
     "booking_refunded": "Given back",
 }
 """What the amount of a message is."""
+HOLD_ENDED = "payment_expired"
+"""Why a booking was cancelled that nobody gave up: its place was held for a payment that did not come."""
 
 
 class UnusableAddress(Exception):
@@ -41,7 +43,7 @@ class UnusableAddress(Exception):
 
 
 class Wording(msgspec.Struct, frozen=True):
-    """How one kind of message is told. `{who}` and `{title}` are filled in."""
+    """How one kind of message is told, or one reason for it. `{who}` and `{title}` are filled in."""
 
     subject: str
     headline: str
@@ -50,6 +52,9 @@ class Wording(msgspec.Struct, frozen=True):
 WORDINGS: Mapping[str, Wording] = {
     "booking_created": Wording("New booking: {who} for {title}", "{who} booked a place in {title}."),
     "booking_cancelled": Wording("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
+    HOLD_ENDED: Wording(
+        "Booking ended: {who}, {title}", "{who} did not pay in time for {title}: the place is free again."
+    ),
     "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
     "payment_failed": Wording("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
     "booking_refunded": Wording("Refunded: {who}, {title}", "{who} gets money back for {title}."),
@@ -106,7 +111,7 @@ class LetterWriter:
 
 def subject(notification: Notification) -> str:
     """One line: what happened, to whom, in what, when."""
-    wording = _wording(notification.action)
+    wording = _wording(notification)
     line = wording.subject.format(who=_who(notification), title=_title(notification.event))
     starts_at = notification.event.starts_at
     return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} UTC)" if starts_at else line
@@ -128,9 +133,7 @@ def _told(claim: MailClaim) -> dict[str, object]:
     }
     return {
         "greeting": _line(claim.recipient_name),
-        "headline": _wording(notification.action).headline.format(
-            who=_who(notification), title=_title(notification.event)
-        ),
+        "headline": _wording(notification).headline.format(who=_who(notification), title=_title(notification.event)),
         "facts": {label: fact for label, fact in facts.items() if fact},
         "notes": [_line(line, NOTE_LENGTH) for line in (notification.notes or "").strip().splitlines()],
         "can_reply": bool(user and user.email),
@@ -138,9 +141,12 @@ def _told(claim: MailClaim) -> dict[str, object]:
     }
 
 
-def _wording(action: str | None) -> Wording:
+def _wording(notification: Notification) -> Wording:
+    action = notification.action
     if action is None:
         return WORDINGS["booking_created"]
+    if action == "booking_cancelled" and notification.reason == HOLD_ENDED:
+        return WORDINGS[HOLD_ENDED]
     told = _line(action.replace("_", " ")).capitalize()
     told = told.replace("{", "").replace("}", "")
     return WORDINGS.get(action) or Wording(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")

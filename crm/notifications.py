@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 
 LARGEST_ID = 2**63 - 1
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
+BookingId = Id | UUID
+"""A place in an event has a number, a coaching session a UUID."""
 Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -36,6 +39,7 @@ class Event(msgspec.Struct, frozen=True):
     date_time: Moment | None = None
     start_datetime: Moment | None = None
     end_datetime: Moment | None = None
+    duration_minutes: Count | None = None
     location: str | None = None
     virtual_link: str | None = None
     facilitator_id: Id | None = None
@@ -55,23 +59,34 @@ class Event(msgspec.Struct, frozen=True):
         return _utc(self.end_datetime)
 
 
+class Times(msgspec.Struct, frozen=True):
+    start_datetime: Moment | None = None
+    end_datetime: Moment | None = None
+
+
 class Notification(msgspec.Struct, frozen=True):
-    """One message of the booking system."""
+    """One message of the booking system. With `kind` `coaching` it is about a session with a coach: `booking_id` and
+    `event.id` are its UUID then, and the facilitator is the coach."""
 
     event: Event
-    booking_id: Id | None = None
+    booking_id: BookingId | None = None
+    kind: str | None = None
     booking_reference: str | None = None
     action: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     occurred_at: Moment | None = None
     user: Person | None = None
+    previous: Times | None = None
     facilitator_id: Id | None = None
     facilitator: Facilitator | None = None
     status: str | None = None
     payment_status: str | None = None
     notes: str | None = None
+    meeting_link: str | None = None
     reason: str | None = None
     amount: int | float | str | None = None
     currency: str | None = None
+    email_facilitator: bool = True
+    """False where the sender writes to the facilitator itself."""
 
     @property
     def about_event(self) -> bool:

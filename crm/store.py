@@ -12,14 +12,14 @@ import msgspec
 
 from crm.database import Connection, Database
 from crm.facilitator_events import remember_event
-from crm.notifications import InvalidFields, Moment, Notification
+from crm.notifications import BookingId, InvalidFields, Moment, Notification
 from crm.queue import Queue, Status
 
 # No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
 INSERT = """
-INSERT INTO notifications (message_id, body, action, booking_id, user_name, user_email, event_id, event_title,
+INSERT INTO notifications (message_id, body, action, booking_id, coaching_id, user_name, user_email, event_id, event_title,
     event_date, facilitator_id, recipient_name, recipient_email, status, response, attempts, next_attempt_at, lease)
-VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now() + $16::interval, $17)
+VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + $17::interval, $18)
 ON CONFLICT DO NOTHING
 RETURNING id, mail_id, received_at
 """
@@ -37,8 +37,10 @@ WHERE known.told_at <= excluded.told_at
 
 MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
 
-ITEM = """id, message_id, action, booking_id, user_name, user_email, event_title, event_date, facilitator_id,
+ITEM = """id, message_id, action, booking_id, coaching_id, user_name, user_email, event_title, event_date, facilitator_id,
     received_at, processed, status, sent_at, response"""
+
+ABOUT_BOOKING = "num_nonnulls(booking_id, coaching_id) = 1"
 
 # Only who and when change: a deleted notification still owes its mail, and still is what its message id means.
 DELETE = "UPDATE notifications SET deleted_at = now(), deleted_by = $1 WHERE deleted_at IS NULL"
@@ -77,7 +79,7 @@ class Item(msgspec.Struct, frozen=True):
     id: int
     message_id: str | None
     action: str | None
-    booking_id: int | None
+    booking_id: BookingId | None
     user_name: str | None
     user_email: str | None
     event_title: str | None
@@ -148,7 +150,7 @@ class NotificationStore:
             message_id,
             body,
             notification.action,
-            notification.booking_id,
+            *_key(notification.booking_id),
             user.name if user else None,
             user.email if user else None,
             notification.event_key,
@@ -197,22 +199,23 @@ class NotificationStore:
         limit: int,
         before: int | None = None,
         message_id: str | None = None,
-        booking_id: int | None = None,
+        booking_id: BookingId | None = None,
         with_events: bool = False,
     ) -> Sequence[Item]:
         """Notifications that are not deleted, newest first, older than the one numbered `before`.
 
         Those about an event as such, which name no booking, only `with_events`.
         """
-        filters = {"id <": before, "message_id =": message_id, "booking_id =": booking_id}
+        number, session = _key(booking_id)
+        filters = {"id <": before, "message_id =": message_id, "booking_id =": number, "coaching_id =": session}
         given = {test: value for test, value in filters.items() if value is not None}
         tests = ["deleted_at IS NULL", *(f"{test} ${number}" for number, test in enumerate(given, start=2))]
         if not with_events:
-            tests.append("booking_id IS NOT NULL")
+            tests.append(ABOUT_BOOKING)
         query = f"SELECT {ITEM} FROM notifications WHERE {' AND '.join(tests)} ORDER BY id DESC LIMIT $1"  # noqa: S608
         async with self._database.connection() as connection:
             rows = await connection.fetch(query, limit, *given.values())
-        return [msgspec.convert(dict(row), Item) for row in rows]
+        return [_item(row) for row in rows]
 
     async def mark_processed(self, notification_id: int, who: str) -> None:
         """Somebody has dealt with it; the first to say so is remembered. Raises NotificationNotFound."""
@@ -228,13 +231,20 @@ class NotificationStore:
 
     async def clear(self, who: str, *, with_events: bool = False) -> int:
         """Hide all that the list would show; how many they were."""
-        which = "" if with_events else " AND booking_id IS NOT NULL"
+        which = "" if with_events else f" AND {ABOUT_BOOKING}"
         async with self._database.connection() as connection:
             done = await connection.execute(f"{DELETE}{which}", who)
         return int(done.removeprefix("UPDATE "))
 
 
+def _key(booking_id: BookingId | None) -> tuple[int | None, UUID | None]:
+    """The columns that name a booking: its number, or a coaching session's UUID."""
+    return (None, booking_id) if isinstance(booking_id, UUID) else (booking_id, None)
+
+
 def _mail_owed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
+    if not notification.email_facilitator:
+        return Status.SKIPPED, "No email: the booking system writes to the facilitator itself"
     if notification.facilitators_own_doing:
         return Status.SKIPPED, "No email: the facilitator did this"
     if notification.told_with_the_event:
@@ -242,6 +252,12 @@ def _mail_owed(notification: Notification, email: str | None) -> tuple[Status, s
     if email is None:
         return Status.SKIPPED, "No email: the facilitator's address is not known"
     return Status.PENDING, None
+
+
+def _item(row: Mapping[str, Any]) -> Item:
+    fields: dict[str, Any] = dict(row)
+    session = fields.pop("coaching_id")
+    return msgspec.convert(fields | ({"booking_id": str(session)} if session else {}), Item)
 
 
 def _claim(row: Mapping[str, Any]) -> MailClaim:

@@ -12,7 +12,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from crm.api.bodies import read_json_object
-from crm.api.requests import message_id, next_page, path_id, query, query_id, query_limit, who, with_events
+from crm.api.requests import (
+    message_id,
+    next_page,
+    path_id,
+    query,
+    query_booking,
+    query_id,
+    query_limit,
+    who,
+    with_events,
+)
 from crm.api.security import verify_signature
 from crm.dispatch import Dispatcher
 from crm.notifications import read_notification
@@ -63,7 +73,8 @@ async def notify(
     one notification_id, with another body it is refused (422). `email_sent` says whether the mail is out already;
     where it is not, it follows as soon as the mail server takes it. A message that carries an event's state
     (`event.version`) also brings the facilitator's list of events up to date; one that was overtaken changes nothing
-    there. What a facilitator did to an event (`event_created`, `event_updated`) is stored and not mailed.
+    there. What a facilitator did to an event (`event_created`, `event_updated`) is stored and not mailed, and neither is a message whose sender writes to the
+    facilitator itself (`email_facilitator` false), as the booking system does about coaching sessions.
     """
     body, text = await read_json_object(request)
     verify_signature(request, await request.body(), settings.signing_secrets)
@@ -97,7 +108,7 @@ async def list_notifications(
         limit=limit + 1,
         before=query_id(given, "cursor"),
         message_id=given.get("message_id"),
-        booking_id=query_id(given, "booking_id"),
+        booking_id=query_booking(given),
         with_events=with_events(given),
     )
     page = found[:limit]

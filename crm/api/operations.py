@@ -44,7 +44,11 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "cursor": ("query", "Where the next page begins: from the `Link` header or `next_cursor`.", ID),
     "message_id": ("query", "Only the notification of the message with this Idempotency-Key.", {"type": "string"}),
-    "booking_id": ("query", "Only notifications about this booking.", ID),
+    "booking_id": (
+        "query",
+        "Only notifications about this booking: its number, or a coaching session's UUID.",
+        {"anyOf": [ID, {"type": "string", "format": "uuid"}]},
+    ),
     "include": ("query", "Also those that are about an event as such.", {"type": "string", "const": "events"}),
     "Idempotency-Key": ("header", "The sender's id of this message: what is sent twice has one effect.", KEY),
     "webhook-id": ("header", "The same as Idempotency-Key, as Standard Webhooks names it.", KEY),
@@ -74,6 +78,7 @@ def _refused_bodies(field: str, reason: str) -> tuple[Refusal, ...]:
 
 WRONG_LIMIT = invalid({"limit": "Expected a whole number from 1"})
 WRONG_ID = "Expected `int | null`, got `str`"
+WRONG_BOOKING = "Invalid UUID"
 STORED = (database_away(),)
 LOGIN: dict[str, Any] = {"authenticated": False, "gmail_user": "studio@example.com"}
 
@@ -83,7 +88,7 @@ OPERATIONS = {
         INBOX,
         "Store a notification",
         (
-            *_refused_bodies("booking_id", WRONG_ID),
+            *_refused_bodies("booking_id", WRONG_BOOKING),
             invalid_signature("The webhook-signature does not match"),
             message_id_reused(),
             *STORED,

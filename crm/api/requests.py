@@ -6,15 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from litestar import Request
 
 from crm.api.errors import invalid, not_found
 from crm.api.frame import request_id
-from crm.notifications import LARGEST_ID
+from crm.notifications import LARGEST_ID, BookingId
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 100, 500
 SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 POSITIVE = re.compile(r"0*[1-9][0-9]*", re.ASCII)
 
 
@@ -61,6 +63,12 @@ def query_id(given: Mapping[str, str], name: str) -> int | None:
     if len(text) > 19 or not POSITIVE.fullmatch(text) or int(text) > LARGEST_ID:
         raise invalid({name: "Expected a positive whole number"})
     return int(text)
+
+
+def query_booking(given: Mapping[str, str]) -> BookingId | None:
+    """`booking_id`: a number, or a coaching session's UUID."""
+    text = given.get("booking_id", "")
+    return UUID(text) if UUID_TEXT.fullmatch(text) else query_id(given, "booking_id")
 
 
 def query_limit(given: Mapping[str, str]) -> int:

@@ -2,11 +2,22 @@
 
 from typing import Any
 
+from domain.coaching import LIVE
 from domain.messages import Message
+from infrastructure.deliveries.coaching_snapshots import (
+    CoachingSnapshot,
+    Participant,
+    is_about_coaching,
+    read_coaching,
+)
 from infrastructure.deliveries.snapshots import Person, Snapshot, read_snapshot, zulu
 
 
 def told(message: Message) -> dict[str, Any]:
+    return _told_of_coaching(message) if is_about_coaching(message) else _told_of_event(message)
+
+
+def _told_of_event(message: Message) -> dict[str, Any]:
     then = read_snapshot(message)
     booking = then.booking
     return {
@@ -27,7 +38,53 @@ def told(message: Message) -> dict[str, Any]:
     }
 
 
-def _person(person: Person) -> dict[str, Any]:
+def _told_of_coaching(message: Message) -> dict[str, Any]:
+    """A session as a booking of an event that only the two of them have. The coach has mail from us already."""
+    then = read_coaching(message)
+    session = then.coaching
+    return {
+        "kind": "coaching",
+        "booking_id": str(session.id),
+        "action": message.fact,
+        "occurred_at": zulu(message.occurred_at),
+        "user": _person(then.client),
+        "event": _session(then),
+        "previous": then.before
+        and {"start_datetime": zulu(then.before.starts_at), "end_datetime": zulu(then.before.ends_at)},
+        "facilitator_id": then.coach.id,
+        "facilitator": _person(then.coach),
+        "email_facilitator": False,
+        "status": session.status,
+        "payment_status": session.payment_status,
+        "notes": session.notes,
+        "meeting_link": session.meeting_link,
+        "reason": then.reason,
+        "amount": then.money and then.money.amount,
+        "currency": then.money and then.money.currency,
+    }
+
+
+def _session(then: CoachingSnapshot) -> dict[str, Any]:
+    session = then.coaching
+    return {
+        "id": str(session.id),
+        "title": f"Coaching with {then.coach.name}",
+        "date_time": zulu(session.starts_at),
+        "start_datetime": zulu(session.starts_at),
+        "end_datetime": zulu(session.ends_at),
+        "duration_minutes": session.minutes,
+        "virtual_link": session.meeting_link,
+        "facilitator_id": then.coach.id,
+        "max_participants": 1,
+        "current_participants": int(session.status in LIVE),
+        "is_active": session.status in LIVE,
+        "price": session.exact_price,
+        "currency": session.currency,
+        "version": session.sequence,
+    }
+
+
+def _person(person: Person | Participant) -> dict[str, Any]:
     return {"id": person.id, "name": person.name, "email": person.email}
 
 
