@@ -17,8 +17,9 @@ from crm.queue import Queue, Status
 
 # No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
 INSERT = """
-INSERT INTO notifications (message_id, body, action, booking_id, coaching_id, user_name, user_email, event_id, event_title,
-    event_date, facilitator_id, recipient_name, recipient_email, status, response, attempts, next_attempt_at, lease)
+INSERT INTO notifications (message_id, body, action, booking_id, coaching_id, user_name, user_email, event_id,
+    event_title, event_date, facilitator_id, recipient_name, recipient_email, status, response, attempts,
+    next_attempt_at, lease)
 VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + $17::interval, $18)
 ON CONFLICT DO NOTHING
 RETURNING id, mail_id, received_at
@@ -37,8 +38,8 @@ WHERE known.told_at <= excluded.told_at
 
 MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
 
-ITEM = """id, message_id, action, booking_id, coaching_id, user_name, user_email, event_title, event_date, facilitator_id,
-    received_at, processed, status, sent_at, response"""
+ITEM = """id, message_id, action, booking_id, coaching_id, user_name, user_email, event_title, event_date,
+    facilitator_id, received_at, processed, status, sent_at, response"""
 
 ABOUT_BOOKING = "num_nonnulls(booking_id, coaching_id) = 1"
 
