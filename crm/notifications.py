@@ -118,8 +118,8 @@ class Notification(msgspec.Struct, frozen=True):
 
     @property
     def facilitators_own_doing(self) -> bool:
-        """An event that its facilitator offered or changed: nobody is told by mail what they did themselves."""
-        return self.action in ("event_created", "event_updated")
+        """An event that its facilitator offered, changed or held: nobody is told by mail what they did themselves."""
+        return self.action in ("event_created", "event_updated", "booking_completed")
 
 
 class MissingFields(Exception):

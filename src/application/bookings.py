@@ -13,7 +13,7 @@ from application.ports.readers import BookingReader, BookingView
 from application.ports.system import Clock
 from application.purchases import lock_booking
 from application.refunds import Refunds, cancellation_terms
-from domain.bookings import MAX_NOTES, BookingId, NotYourBooking
+from domain.bookings import MAX_NOTES, BookingId, BookingStatus, NotYourBooking
 from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
 from domain.messages import Fact
@@ -24,6 +24,7 @@ from domain.users import User, UserId
 
 # A place can come free between the refusal and the look at why; then it is worth asking again, but not for ever.
 LOOKS = 3
+EVENTS_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class CancelBooking:
             cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at)
             await work.bookings.save(cancelled)
             await work.bookings.free_place(event.id)
+            await work.reminders.align_booking(booking_id)
             await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id)
             payment = await work.payments.find_of_booking(booking_id)
             back = cancellation_terms(event, payment, now).refund
@@ -147,3 +149,25 @@ class ShowBooking:
         if user.role != "admin" and user.id not in (booking.user_id, booking.event.facilitator_id):
             raise NotYourBooking
         return booking
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteBookings:
+    """Bookings whose event has ended become `completed`, and the CRM hears of it."""
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """Of how many events; the rest is left for the next round."""
+        async with self.open_work() as work:
+            events = await work.bookings.complete_ended(self.clock.now(), limit=EVENTS_AT_ONCE)
+            for event_id in events:
+                await work.messages.owe_for_bookings_of(
+                    Fact.BOOKING_COMPLETED, event_id, status=BookingStatus.COMPLETED
+                )
+            await work.commit()
+        if events:
+            self.wake_ups.nudge()
+        return len(events)

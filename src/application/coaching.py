@@ -91,6 +91,7 @@ class ReserveTime:
         await work.coachings.record(coaching, Change.CREATED, by=client.id, before=None, now=now)
         await work.messages.owe_for_coaching(Fact.BOOKING_CREATED, coaching.id)
         await work.messages.owe_calendars_of(coaching.id)
+        await work.reminders.align_coaching(coaching.id)
         return coaching
 
 
@@ -195,6 +196,7 @@ class MoveCoaching:
             await work.coachings.record(moved, Change.RESCHEDULED, by=user.id, before=before, now=now)
             await work.messages.owe_for_coaching(Fact.BOOKING_RESCHEDULED, coaching_id, before=before.session)
             await work.messages.owe_calendars_of(coaching_id)
+            await work.reminders.align_coaching(coaching_id)
             await work.commit()
         self.wake_ups.nudge()
         return await self.reader.get(coaching_id)
@@ -242,6 +244,7 @@ class CancelCoaching:
         await work.coachings.record(cancelled, Change.CANCELLED, by=user.id, before=before, now=now)
         await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, before.id, reason=reason)
         await work.messages.owe_calendars_of(before.id)
+        await work.reminders.align_coaching(before.id)
         return refund
 
 
@@ -336,6 +339,7 @@ class ExpireCoachingHolds:
             await work.coachings.record(after, Change.CANCELLED, by=None, before=before, now=now)
             await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, coaching_id, reason=reason)
             await work.messages.owe_calendars_of(coaching_id)
+            await work.reminders.align_coaching(coaching_id)
             if payment is not None and payment.order_id is not None:
                 await work.messages.owe_checkout_end(payment)
             await work.commit()

@@ -67,6 +67,7 @@ class UpdateEvent:
             if changed.revision > event.revision:
                 await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
                 await work.messages.owe_for_bookings_of(Fact.BOOKING_MOVED, event_id)
+                await work.reminders.align_event(event_id)
             await work.commit()
         self.wake_ups.nudge()
         return await self.reader.get(event_id)
@@ -135,6 +136,7 @@ async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock
     await work.messages.owe_checkout_ends_of(event.id)
     promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED)
     await work.bookings.cancel_all(event.id, now)
+    await work.reminders.align_event(event.id)
     await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
     await work.messages.owe_for_bookings_of(
         Fact.BOOKING_CANCELLED, event.id, cancelled_at=now, reason=Fact.EVENT_CANCELLED

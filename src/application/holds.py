@@ -52,6 +52,7 @@ class ExpireHolds:
             payment = await work.payments.find_of_booking(booking_id)
             await work.bookings.save(booking.expired(now))
             await work.bookings.free_place(event.id)
+            await work.reminders.align_booking(booking_id)
             await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id, reason=CancelReason.PAYMENT_EXPIRED)
             if payment is not None and payment.order_id is not None:
                 await work.messages.owe_checkout_end(payment)

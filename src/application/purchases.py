@@ -82,6 +82,7 @@ class PlacePurchase:
             return False
         await self.work.bookings.save(self.booking.reinstated())
         await self.work.bookings.take_place(self.event.id)
+        await self.work.reminders.align_booking(self.booking.id)
         await self.work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, self.booking.id, money=money)
         return True
 
@@ -146,6 +147,7 @@ class TimePurchase:
         except SlotUnavailable:
             return False
         await self.work.coachings.record(again, Change.REINSTATED, by=None, before=coaching, now=self.now)
+        await self.work.reminders.align_coaching(coaching.id)
         await self._owe(Fact.PAYMENT_COMPLETED, money)
         return True
 

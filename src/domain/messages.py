@@ -42,6 +42,7 @@ class Fact(StrEnum):
     REFUND_PROMISED = "refund_promised"
     CHECKOUT_ENDED = "checkout_ended"
     GATEWAY_EVENT = "gateway_event"
+    BOOKING_REMINDER = "booking_reminder"
     CALENDAR_OUTDATED = "calendar_outdated"
     """A connected calendar does not show a booking as it is now."""
     CALENDAR_REVOKED = "calendar_revoked"
@@ -66,6 +67,7 @@ OWED: Owed = {
     Fact.REFUND_PROMISED: (Destination.PAYMENTS,),
     Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
     Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
+    Fact.BOOKING_REMINDER: (Destination.EMAIL,),
     Fact.CALENDAR_OUTDATED: (Destination.CALENDAR,),
     Fact.CALENDAR_REVOKED: (Destination.EMAIL,),
 }

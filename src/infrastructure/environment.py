@@ -1,7 +1,9 @@
 """The environment, read as types: one variable at a time, each refusal one line that names it."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -52,6 +54,9 @@ class SettingsError(Exception):
 
 
 PaymentProvider = Literal["sandbox", "stripe", "razorpay", "offline"]
+
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 class Reader:
@@ -107,6 +112,17 @@ class Reader:
         if not (value.isascii() and value.isdecimal()) or len(value) > 18 or not low <= int(value) <= high:
             raise SettingsError(f"{name} is {value!r}: give a whole number from {low} to {high}")
         return int(value)
+
+    def offsets(self, name: str, default: str) -> tuple[timedelta, ...]:
+        """Such as `7d,24h,30m`, the longest first; `none` for none at all."""
+        value = self.text(name, default)
+        if value.lower() == "none":
+            return ()
+        found = [re.fullmatch(r"([1-9][0-9]{0,3})([dhm])", part.strip()) for part in value.split(",")]
+        offsets = {timedelta(**{_UNITS[match[2]]: int(match[1])}) for match in found if match}
+        if None in found or len(offsets) > 10 or max(offsets) > timedelta(days=366):
+            raise SettingsError(f"{name} is {value!r}: give up to 10 times such as 7d,24h,30m, at most a year, or none")
+        return tuple(sorted(offsets, reverse=True))
 
     def switch(self, name: str, default: str) -> bool:
         value = self.text(name, default).lower()

@@ -1,6 +1,7 @@
 """Every setting of the booking API and its worker, read from the environment once, at the start."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, cast
 
@@ -73,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     razorpay_api_base: str
     delivery_retry_schedule: tuple[int, ...]
     delivery_signing_secrets: tuple[str, ...]
+    reminder_offsets: tuple[timedelta, ...]
     delivered_retention_days: int
     trusted_proxies: tuple[str, ...]
     metrics_token: str | None
@@ -173,6 +175,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", DEFAULT_RETRY_SCHEDULE),
         delivery_signing_secrets=read.secrets("DELIVERY_SIGNING_SECRETS"),
         delivered_retention_days=read.whole("DELIVERED_RETENTION_DAYS", "30", 1, 3650),
+        reminder_offsets=read.offsets("REMINDER_OFFSETS", "24h,1h"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),
         drain_seconds=read.whole("DRAIN_SECONDS", "1", 0, 5),

@@ -11,7 +11,8 @@ from uuid import UUID
 from application.ports.coaching import Coaches, Coachings
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
-from domain.bookings import Booking, BookingId
+from application.ports.reminders import Reminders
+from domain.bookings import Booking, BookingId, BookingStatus
 from domain.coaching import CoachingId
 from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
@@ -122,6 +123,12 @@ class Bookings(Protocol):
         """One more live booking; the event is locked and the rule was asked."""
         ...
 
+    async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
+        """Completes the confirmed bookings of events that have ended, of no more than so many events, and answers
+        which. An event whose places are still held for a payment waits until those are given up; what others are
+        just completing is left out."""
+        ...
+
     async def cancel_all(self, event_id: EventId, now: datetime) -> int:
         """Cancels every live booking of the event; answers how many."""
         ...
@@ -151,9 +158,15 @@ class Messages(Protocol):
     ) -> None: ...
 
     async def owe_for_bookings_of(
-        self, fact: Fact, event_id: EventId, *, cancelled_at: datetime | None = None, reason: str | None = None
+        self,
+        fact: Fact,
+        event_id: EventId,
+        *,
+        status: BookingStatus = BookingStatus.CONFIRMED,
+        cancelled_at: datetime | None = None,
+        reason: str | None = None,
     ) -> None:
-        """For every live booking of the event, or for every one that was cancelled at that very moment."""
+        """For every booking of the event with that status, or for every one that was cancelled at that very moment."""
         ...
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
@@ -207,6 +220,7 @@ class UnitOfWork(Protocol):
     gateway_events: GatewayEvents
     coaches: Coaches
     coachings: Coachings
+    reminders: Reminders
     messages: Messages
 
     async def commit(self) -> None: ...

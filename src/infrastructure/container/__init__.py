@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,7 +21,7 @@ from application.accounts import (
     StartLogin,
     UpdateProfile,
 )
-from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.bookings import BookPlace, CancelBooking, CompleteBookings, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
@@ -35,8 +36,9 @@ from application.ports.readers import BookingReader, EventReader, FacilitatorRea
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
 from application.refunds import ShowCancellation
+from application.reminders import MailWithReminders, QueueReminders
 from application.reviews import ListReviews, WriteReview
-from domain.messages import ALWAYS_SERVED, Destination, Fact, RetrySchedule, owed_to
+from domain.messages import ALWAYS_SERVED, Destination, Fact, Owed, RetrySchedule, owed_to
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.container.payments import Money, build_gateways, build_money
@@ -54,6 +56,7 @@ from infrastructure.database.readers import (
     PostgresFacilitatorReader,
     PostgresReviewReader,
 )
+from infrastructure.database.reminder_book import PostgresReminderBook
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.email_service import EmailServiceCourier
@@ -144,17 +147,19 @@ class DeliveryParts:
 
     database: Database
     deliver_due: DeliverDue
+    http_couriers: Sequence[HttpCourier]
     money: Money
     forget_keys: ForgetKeys
+    queue_reminders: QueueReminders
+    complete_bookings: CompleteBookings
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
 
     async def close(self) -> None:
         await self.wake_ups.close()
         await self.money.gateways.close()
-        for courier in self.deliver_due.couriers.values():
-            if isinstance(courier, HttpCourier):
-                await courier.close()
+        for courier in self.http_couriers:
+            await courier.close()
         await self.database.close()
 
 
@@ -166,13 +171,14 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
     owed = owed_to(served(settings))
-    open_work = UnitsOfWork(database, owed, clock, current_request_id, default_currency=settings.default_currency)
+    open_work = _units_of_work(settings, database, owed, clock)
     gateways, sandbox = build_gateways(settings, database)
+    to_take, remind_before = owed[Fact.BOOKING_CREATED], settings.reminder_offsets
     places = PostgresPlaces(
         database,
         gateway=gateways.chosen.name,
-        take=take_statement(owed[Fact.BOOKING_CREATED]),
-        take_under_key=take_statement(owed[Fact.BOOKING_CREATED], under_key=True),
+        take=take_statement(to_take, remind_before),
+        take_under_key=take_statement(to_take, remind_before, under_key=True),
     )
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
@@ -266,11 +272,13 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     owed = owed_to(served(settings))
     clock = SystemClock()
     wake_ups = RedisWakeUps(settings.redis_url)
-    open_work = UnitsOfWork(database, owed, clock, current_request_id, default_currency=settings.default_currency)
+    open_work = _units_of_work(settings, database, owed, clock)
     gateways, sandbox = build_gateways(settings, database)
     places = PostgresPlaces(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     couriers[Destination.PAYMENTS] = money.errands
+    http_couriers = [courier for courier in couriers.values() if isinstance(courier, HttpCourier)]
+    couriers[Destination.EMAIL] = MailWithReminders(couriers[Destination.EMAIL], PostgresReminderBook(database), clock)
     outbox = PostgresDueMessages(database)
     deliver_due = DeliverDue(
         outbox=outbox,
@@ -278,13 +286,33 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         couriers=couriers,
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
-    forget_keys = ForgetKeys(PostgresIdempotencyKeys(database))
-    return DeliveryParts(database, deliver_due, money, forget_keys, wake_ups, outbox.counts)
+    return DeliveryParts(
+        database,
+        deliver_due,
+        http_couriers,
+        money,
+        ForgetKeys(PostgresIdempotencyKeys(database)),
+        QueueReminders(open_work, wake_ups, clock),
+        CompleteBookings(open_work, wake_ups, clock),
+        wake_ups,
+        outbox.counts,
+    )
 
 
 def _answer_once(settings: Settings, database: Database) -> AnswerOnce:
     secret = hmac.digest(settings.jwt_secret_key.encode(), b"idempotency keys", hashlib.sha256)
     return AnswerOnce(PostgresIdempotencyKeys(database), secret)
+
+
+def _units_of_work(settings: Settings, database: Database, owed: Owed, clock: Clock) -> OpenUnitOfWork:
+    return UnitsOfWork(
+        database,
+        owed,
+        clock,
+        current_request_id,
+        default_currency=settings.default_currency,
+        reminder_offsets=settings.reminder_offsets,
+    )
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

@@ -1,9 +1,10 @@
 """Bookings as aggregates."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
@@ -11,6 +12,21 @@ from domain.events import EventId
 from domain.payments import PaymentStatus
 from domain.users import UserId
 from infrastructure.database.tables import BookingRow, EventRow
+
+_COMPLETE = """
+WITH ended AS (
+    SELECT e.id FROM events e
+    WHERE e.ends_at <= :now AND e.completed_at IS NULL AND NOT EXISTS (
+        SELECT FROM bookings b WHERE b.event_id = e.id AND b.status = 'confirmed' AND b.hold_until IS NOT NULL)
+    ORDER BY e.ends_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE events SET completed_at = :now FROM ended WHERE events.id = ended.id
+), completed AS (
+    UPDATE bookings SET status = 'completed' FROM ended
+    WHERE bookings.event_id = ended.id AND bookings.status = 'confirmed'
+)
+SELECT id FROM ended
+"""
 
 
 class PostgresBookings:
@@ -65,6 +81,10 @@ class PostgresBookings:
             .where(EventRow.id == event_id)
             .values(booked=EventRow.booked + 1, version=EventRow.version + 1)
         )
+
+    async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
+        rows = await self._session.execute(text(_COMPLETE), {"now": now, "limit": limit})
+        return [EventId(row) for row in rows.scalars()]
 
     async def cancel_all(self, event_id: EventId, now: datetime) -> int:
         result = await self._session.execute(

@@ -29,15 +29,30 @@ _COACHING = """jsonb_build_object(
 
 _PAYMENT = snapshots.payment_of("coaching_booking_id")
 
+COACHING = """coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users f ON f.id = b.coach_id
+     LEFT JOIN coaches h ON h.user_id = b.coach_id"""
+"""SQL for coaching bookings `b` with all that their snapshot needs."""
+
+
+def snapshot(
+    *, recipient: str, before: str = "NULL::jsonb", reason: str = "NULL::text", money: str = "NULL::jsonb"
+) -> str:
+    """SQL for the snapshot of one of `COACHING`. `recipient` says which of the two people it is for."""
+    return f"""jsonb_build_object('coaching', {_COACHING}, 'client', {_CLIENT}, 'coach', {_COACH},
+           'recipient', {recipient}, 'before', {before}, 'reason', {reason}, 'money', {money},
+           'payment', CASE WHEN {money} IS NOT NULL THEN {_PAYMENT} END)"""
+
+
+_SNAPSHOT = snapshot(
+    recipient="r.recipient",
+    before="CAST(:before AS jsonb)",
+    reason="CAST(:reason AS text)",
+    money="CAST(:money AS jsonb)",
+)
 _OWE = f"""
 INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-SELECT d.name, 'coaching:' || b.id || coalesce(':' || r.recipient, ''), :fact,
-       jsonb_build_object('coaching', {_COACHING}, 'client', {_CLIENT}, 'coach', {_COACH}, 'recipient', r.recipient,
-           'before', CAST(:before AS jsonb), 'reason', CAST(:reason AS text), 'money', CAST(:money AS jsonb),
-           'payment', CASE WHEN CAST(:money AS jsonb) IS NOT NULL THEN {_PAYMENT} END),
-       :request_id, :now
-FROM coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users f ON f.id = b.coach_id
-     LEFT JOIN coaches h ON h.user_id = b.coach_id,
+SELECT d.name, 'coaching:' || b.id || coalesce(':' || r.recipient, ''), :fact, {_SNAPSHOT}, :request_id, :now
+FROM {COACHING},
      unnest(CAST(:destinations AS text[])) AS d(name),
      LATERAL unnest(CASE WHEN d.name = '{Destination.EMAIL}' THEN ARRAY['client', 'coach'] ELSE ARRAY[NULL] END)
          AS r(recipient)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.ledger import Refund
 from application.ports.payments import GatewayEvent
-from domain.bookings import BookingId
+from domain.bookings import BookingId, BookingStatus
 from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.messages import Destination, Fact, Owed
@@ -33,10 +33,16 @@ class PostgresMessages:
         await self._owe_bookings(fact, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id)
 
     async def owe_for_bookings_of(
-        self, fact: Fact, event_id: EventId, *, cancelled_at: datetime | None = None, reason: str | None = None
+        self,
+        fact: Fact,
+        event_id: EventId,
+        *,
+        status: BookingStatus = BookingStatus.CONFIRMED,
+        cancelled_at: datetime | None = None,
+        reason: str | None = None,
     ) -> None:
-        which = "b.status = 'confirmed'" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
-        extra: dict[str, Any] = {} if cancelled_at is None else {"cancelled_at": cancelled_at}
+        which = "b.status = :status" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
+        extra: dict[str, Any] = {"status": status} if cancelled_at is None else {"cancelled_at": cancelled_at}
         await self._owe_bookings(fact, f"b.event_id = :event_id AND {which}", reason=reason, event_id=event_id, **extra)
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None:

@@ -5,8 +5,8 @@ One round trip holds the hot event's row for as short as it can be held. The gua
 behind it whatever this statement does. Why one statement and not a transaction of several: docs/decisions/0001.
 """
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 import asyncpg
 import msgspec
@@ -41,7 +41,7 @@ FROM b, e, users u WHERE u.id = $2
 """
 
 _SAID = """
-), placed AS ({}), said AS (
+, placed AS ({}), said AS (
     UPDATE idempotency_keys SET committed = true, made = to_jsonb(placed) || jsonb_build_object('user_id', $2)
     FROM placed WHERE owner = $8 AND key = $9
 )
@@ -49,9 +49,11 @@ SELECT * FROM placed
 """
 
 
-def take_statement(owed: Iterable[Destination], *, under_key: bool = False) -> str:
-    """The statement, where a new booking is owed to these destinations. Its parameters: event, user, notes, now,
-    request id, gateway, and until when an unpaid place is held.
+def take_statement(
+    owed: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
+) -> str:
+    """The statement, where a new booking is owed to these destinations and people are reminded of it that long before
+    it starts. Its parameters: event, user, notes, now, request id, gateway, and until when an unpaid place is held.
 
     `under_key` is for requests with an idempotency key. It takes owner, key and runner besides, and a place only while
     the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
@@ -79,9 +81,21 @@ WITH {_UNDER_KEY if under_key else ""}e AS (
          {snapshots.destinations(owed)}
     WHERE u.id = $2 AND f.id = e.facilitator_id
 """  # noqa: S608 (composed of constants)
+    statement += f"){_reminded(remind_before)}"
     if under_key:
         return statement + _SAID.format(_PLACED)
-    return f"{statement}){_PLACED}"
+    return statement + _PLACED
+
+
+def _reminded(remind_before: Sequence[timedelta]) -> str:
+    if not remind_before:
+        return ""
+    offsets = ", ".join(f"interval '{offset.total_seconds():.0f} s'" for offset in remind_before)
+    return f""", reminded AS (
+    INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at)
+    SELECT b.id, $2, o, e.starts_at, e.starts_at - o FROM b, e, unnest(ARRAY[{offsets}]) AS o
+    WHERE e.starts_at - o > $4
+)"""  # noqa: S608 (composed of constants)
 
 
 TAKE = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED])

@@ -1,7 +1,8 @@
 """One transaction, with a view of it for each aggregate."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +19,7 @@ from application.ports.persistence import (
     UnitOfWork,
     Users,
 )
+from application.ports.reminders import Reminders
 from application.ports.system import Clock
 from domain.messages import Owed
 from infrastructure.database.bookings import PostgresBookings
@@ -28,6 +30,7 @@ from infrastructure.database.events import PostgresEvents
 from infrastructure.database.idempotency import commit_under_key
 from infrastructure.database.messages import PostgresMessages
 from infrastructure.database.payments import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
+from infrastructure.database.reminders import PostgresReminders
 from infrastructure.database.reviews import PostgresReviews
 from infrastructure.database.users import PostgresLogins, PostgresProfiles, PostgresUsers
 
@@ -44,9 +47,12 @@ class PostgresUnitOfWork:
     gateway_events: GatewayEvents
     coaches: Coaches
     coachings: Coachings
+    reminders: Reminders
     messages: Messages
 
-    def __init__(self, session: AsyncSession, messages: Messages, *, default_currency: str) -> None:
+    def __init__(
+        self, session: AsyncSession, messages: Messages, reminders: Reminders, *, default_currency: str
+    ) -> None:
         self._session = session
         self.users = PostgresUsers(session)
         self.logins = PostgresLogins(session)
@@ -59,6 +65,7 @@ class PostgresUnitOfWork:
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
         self.coachings = PostgresCoachings(session)
+        self.reminders = reminders
         self.messages = messages
 
     async def commit(self) -> None:
@@ -79,15 +86,19 @@ class UnitsOfWork:
         request_id: Callable[[], str | None],
         *,
         default_currency: str = "INR",
+        reminder_offsets: Sequence[timedelta] = (),
     ) -> None:
         self._database = database
         self._owed = owed
         self._clock = clock
         self._request_id = request_id
         self._default_currency = default_currency
+        self._reminder_offsets = reminder_offsets
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
         async with within_the_deadline(), self._database.session() as session:
-            messages = PostgresMessages(session, self._owed, now=self._clock.now(), request_id=self._request_id())
-            yield PostgresUnitOfWork(session, messages, default_currency=self._default_currency)
+            now = self._clock.now()
+            messages = PostgresMessages(session, self._owed, now=now, request_id=self._request_id())
+            reminders = PostgresReminders(session, self._reminder_offsets, now=now)
+            yield PostgresUnitOfWork(session, messages, reminders, default_currency=self._default_currency)

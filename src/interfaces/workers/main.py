@@ -34,6 +34,8 @@ async def _work(settings: Settings) -> None:
     rounds = [
         Round("expire_holds", parts.money.expire_holds, every=5),
         Round("reconcile", parts.money.reconcile, every=30),
+        Round("queue_reminders", parts.queue_reminders, every=5),
+        Round("complete_bookings", parts.complete_bookings, every=15),
         Round("keep_counts", parts.counts.keep, every=2),
         Round("forget_keys", parts.forget_keys, every=60),
     ]

@@ -33,6 +33,7 @@ from infrastructure.database.tables.core import (
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
 from infrastructure.database.tables.idempotency import IdempotencyKeyRow
 from infrastructure.database.tables.operations import DeliveryCountRow
+from infrastructure.database.tables.reminders import ReminderRow
 
 metadata = DefaultBase.metadata
 
@@ -61,6 +62,7 @@ __all__ = [
     "PaymentRow",
     "RefreshTokenRow",
     "RefundRow",
+    "ReminderRow",
     "ReviewRow",
     "SandboxOrderRow",
     "UserRow",

@@ -116,6 +116,7 @@ class EventRow(DefaultBase):
     refund_policy: Mapped[list[list[int]]] = mapped_column(JSONB, server_default=text("'[[0, 100]]'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
     hidden_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
     __table_args__ = (
         CheckConstraint("booked BETWEEN 0 AND capacity", name="never_oversold"),
@@ -124,6 +125,7 @@ class EventRow(DefaultBase):
         CheckConstraint("price >= 0", name="price"),
         CheckConstraint("event_type IN ('session', 'workshop', 'retreat')", name="event_type"),
         CheckConstraint("status IN ('active', 'cancelled')", name="status"),
+        Index("ix_events_to_complete", "ends_at", postgresql_where=text("completed_at IS NULL")),
         Index("ix_events_upcoming", "starts_at", "id", postgresql_where=text("hidden_at IS NULL")),
     )
 

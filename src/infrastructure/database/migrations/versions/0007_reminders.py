@@ -1,14 +1,41 @@
 """Reminders, as rows that live with their booking."""
 
+from alembic import op
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
 
+UP = """
+CREATE TABLE reminders (
+    id uuid NOT NULL DEFAULT uuidv7() CONSTRAINT pk_reminders PRIMARY KEY,
+    booking_id bigint CONSTRAINT fk_reminders_booking_id_bookings REFERENCES bookings,
+    coaching_booking_id uuid CONSTRAINT fk_reminders_coaching_booking_id_coaching_bookings REFERENCES coaching_bookings,
+    user_id bigint NOT NULL CONSTRAINT fk_reminders_user_id_users REFERENCES users,
+    "before" interval NOT NULL,
+    starts_at timestamptz NOT NULL,
+    due_at timestamptz NOT NULL,
+    status text NOT NULL DEFAULT 'planned' CONSTRAINT ck_reminders_status
+        CHECK (status IN ('planned', 'queued', 'sent', 'skipped')),
+    reason text CONSTRAINT ck_reminders_reason CHECK ((status = 'skipped') = (reason IS NOT NULL)),
+    settled_at timestamptz,
+    CONSTRAINT ck_reminders_of_one_booking CHECK (num_nonnulls(booking_id, coaching_booking_id) = 1),
+    CONSTRAINT uq_reminders_once UNIQUE NULLS NOT DISTINCT
+        (booking_id, coaching_booking_id, user_id, "before", starts_at)
+);
+CREATE INDEX ix_reminders_due ON reminders (due_at) WHERE status = 'planned';
+CREATE INDEX ix_reminders_coaching_booking_id ON reminders (coaching_booking_id) WHERE coaching_booking_id IS NOT NULL;
+ALTER TABLE events ADD completed_at timestamptz;
+CREATE INDEX ix_events_to_complete ON events (ends_at) WHERE completed_at IS NULL
+"""
+
 
 def upgrade() -> None:
-    """Nothing yet."""
+    for statement in UP.split(";\n"):
+        op.execute(statement)
 
 
 def downgrade() -> None:
-    """Nothing yet."""
+    op.execute("ALTER TABLE events DROP completed_at")
+    op.execute("DROP TABLE reminders")

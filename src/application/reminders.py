@@ -1,0 +1,74 @@
+"""Reminding people of what they booked."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from uuid import UUID
+
+from application.ports.messaging import Courier, WakeUps
+from application.ports.persistence import OpenUnitOfWork
+from application.ports.reminders import ReminderBook
+from application.ports.system import Clock
+from domain.messages import Delivered, Fact, Message, Outcome
+from domain.reminders import ReminderId, WhyNot, why_not
+
+AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReminders:
+    """Looks what reminders are due and owes them by mail.
+
+    - Each is queued by one worker, once.
+    - What is of no use any more is marked with the reason: cancelled, begun, moved, or overtaken by the next one.
+    """
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """How many were looked at; the rest is left for the next round."""
+        now = self.clock.now()
+        wanted: list[ReminderId] = []
+        useless: dict[WhyNot, list[ReminderId]] = defaultdict(list)
+        async with self.open_work() as work:
+            due = await work.reminders.claim_due(now, limit=AT_ONCE)
+            for reminder, about in due:
+                reason = why_not(reminder, about, now)
+                (wanted if reason is None else useless[reason]).append(reminder.id)
+            await work.reminders.queue(wanted)
+            for reason, reminders in useless.items():
+                await work.reminders.skip(reminders, reason, now)
+            await work.commit()
+        if wanted:
+            self.wake_ups.nudge()
+        return len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class MailWithReminders:
+    """A courier of mails that looks at a reminder once more before it goes: since it was queued, mail may have been
+    away for hours, the booking cancelled, the session begun."""
+
+    mail: Courier
+    book: ReminderBook
+    clock: Clock
+
+    async def deliver(self, message: Message) -> Outcome:
+        if message.fact is not Fact.BOOKING_REMINDER:
+            return await self.mail.deliver(message)
+        reminder_id = ReminderId(UUID(message.snapshot["reminder_id"]))
+        now = self.clock.now()
+        found = await self.book.find(reminder_id, now)
+        if found is None:
+            return Delivered("there is no such reminder any more")
+        reason = why_not(*found, now)
+        if reason is not None:
+            await self.book.settle(reminder_id, reason, now)
+            return Delivered(f"not sent: {reason}")
+        outcome = await self.mail.deliver(message)
+        if isinstance(outcome, Delivered):
+            await self.book.settle(reminder_id, None, self.clock.now())
+        elif outcome.permanent:
+            await self.book.settle(reminder_id, WhyNot.UNDELIVERABLE, self.clock.now())
+        return outcome

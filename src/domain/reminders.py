@@ -1,0 +1,74 @@
+"""Reminders before what people booked: once per person, offset and start time, and never when it is of no use."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from domain.bookings import BookingId
+from domain.coaching import CoachingId
+from domain.users import UserId
+
+ReminderId = NewType("ReminderId", UUID)
+
+
+class ReminderStatus(StrEnum):
+    """`planned` until its time; `queued` when it is owed by mail; then `sent`, or `skipped` with the reason."""
+
+    PLANNED = "planned"
+    QUEUED = "queued"
+    SENT = "sent"
+    SKIPPED = "skipped"
+
+
+class WhyNot(StrEnum):
+    """Why a reminder is not sent."""
+
+    BOOKING_CANCELLED = "booking_cancelled"
+    NOT_CONFIRMED = "not_confirmed"
+    MOVED = "moved"
+    """What was booked begins at another time now, of which people are reminded anew."""
+    SUPERSEDED = "superseded"
+    """It is so late that the next one is due, too."""
+    TOO_LATE = "too_late"
+    """It has begun."""
+    UNDELIVERABLE = "undeliverable"
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """`before` the start as it was planned: the offset. `latest` says that no other reminder of this person for this
+    start is due already with a smaller offset."""
+
+    id: ReminderId
+    booking_id: BookingId | CoachingId
+    user_id: UserId
+    before: timedelta
+    starts_at: datetime
+    latest: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reminded:
+    """What a reminder is about, as it is now."""
+
+    starts_at: datetime
+    is_cancelled: bool
+    is_confirmed: bool
+
+
+def why_not(reminder: Reminder, about: Reminded, now: datetime) -> WhyNot | None:
+    """None when it is to be sent. Late is better than never, as long as it helps: after an outage the last of those
+    that are due is sent while the start is ahead."""
+    if about.is_cancelled:
+        return WhyNot.BOOKING_CANCELLED
+    if about.starts_at != reminder.starts_at:
+        return WhyNot.MOVED
+    if about.starts_at <= now:
+        return WhyNot.TOO_LATE
+    if not about.is_confirmed:
+        return WhyNot.NOT_CONFIRMED
+    if not reminder.latest:
+        return WhyNot.SUPERSEDED
+    return None

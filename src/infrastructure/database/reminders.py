@@ -1,0 +1,131 @@
+"""Reminders in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.bookings import BookingId
+from domain.coaching import CoachingId
+from domain.events import EventId
+from domain.messages import Destination, Fact
+from domain.reminders import Reminded, Reminder, ReminderId, WhyNot
+from domain.users import UserId
+from infrastructure.database import coaching_messages, snapshots
+
+# What there is to be reminded of: `of` names the column of `reminders`; a coach is reminded as well as the client.
+_PLACES = """
+SELECT b.id AS booking_id, NULL::uuid AS coaching_booking_id, b.user_id, e.starts_at, b.status = 'cancelled' AS gone
+FROM bookings b JOIN events e ON e.id = b.event_id WHERE """
+_SESSIONS = """
+SELECT NULL::bigint AS booking_id, c.id AS coaching_booking_id, p.user_id, c.starts_at, c.status = 'cancelled' AS gone
+FROM coaching_bookings c, unnest(ARRAY[c.client_id, c.coach_id]) AS p(user_id) WHERE """
+
+_ALIGN = """
+WITH about AS ({about}), dropped AS (
+    UPDATE reminders r SET status = 'skipped', settled_at = :now,
+        reason = CASE WHEN about.gone THEN 'booking_cancelled' ELSE 'moved' END
+    FROM about
+    WHERE r.{column} = about.{column} AND r.user_id = about.user_id AND r.status = 'planned'
+      AND (about.gone OR r.starts_at <> about.starts_at)
+)
+INSERT INTO reminders (booking_id, coaching_booking_id, user_id, "before", starts_at, due_at)
+SELECT about.booking_id, about.coaching_booking_id, about.user_id, o, about.starts_at, about.starts_at - o
+FROM about, unnest(CAST(:offsets AS interval[])) AS o
+WHERE NOT about.gone AND about.starts_at - o > :now
+ON CONFLICT ON CONSTRAINT uq_reminders_once DO UPDATE SET status = 'planned', reason = NULL, settled_at = NULL
+    WHERE reminders.status = 'skipped' AND reminders.reason IN ('booking_cancelled', 'moved')
+"""
+
+LOOK = """
+SELECT r.id, r.booking_id, r.coaching_booking_id, r.user_id, r."before", r.starts_at,
+       coalesce(e.starts_at, c.starts_at) AS starts_now,
+       coalesce(b.status, c.status) = 'cancelled' AS is_cancelled,
+       coalesce(b.status, c.status) IN ('confirmed', 'completed') AS is_confirmed,
+       NOT EXISTS (
+           SELECT FROM reminders later
+           WHERE later.booking_id IS NOT DISTINCT FROM r.booking_id
+             AND later.coaching_booking_id IS NOT DISTINCT FROM r.coaching_booking_id
+             AND later.user_id = r.user_id AND later.starts_at = r.starts_at
+             AND later."before" < r."before" AND later.due_at <= {now}
+       ) AS latest
+FROM reminders r
+     LEFT JOIN bookings b ON b.id = r.booking_id LEFT JOIN events e ON e.id = b.event_id
+     LEFT JOIN coaching_bookings c ON c.id = r.coaching_booking_id
+"""
+
+_QUEUE_PLACES = f"""
+INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+SELECT '{Destination.EMAIL}', 'reminder:' || r.id, '{Fact.BOOKING_REMINDER}',
+       {snapshots.booking_snapshot()} || jsonb_build_object('reminder_id', r.id), NULL, :now
+FROM reminders r JOIN bookings b ON b.id = r.booking_id JOIN events e ON e.id = b.event_id
+     JOIN users u ON u.id = b.user_id JOIN users f ON f.id = e.facilitator_id
+WHERE r.id = ANY(CAST(:ids AS uuid[]))
+"""  # noqa: S608 (composed of constants)
+_QUEUE_SESSIONS = f"""
+INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+SELECT '{Destination.EMAIL}', 'reminder:' || r.id, '{Fact.BOOKING_REMINDER}',
+       {coaching_messages.snapshot(recipient="CASE WHEN r.user_id = b.coach_id THEN 'coach' ELSE 'client' END")}
+           || jsonb_build_object('reminder_id', r.id), NULL, :now
+FROM reminders r JOIN {coaching_messages.COACHING} ON b.id = r.coaching_booking_id
+WHERE r.id = ANY(CAST(:ids AS uuid[]))
+"""  # noqa: S608 (composed of constants)
+
+
+class PostgresReminders:
+    def __init__(self, session: AsyncSession, offsets: Sequence[timedelta], *, now: datetime) -> None:
+        self._session = session
+        self._when: dict[str, Any] = {"now": now}
+        self._offsets = list(offsets)
+
+    async def align_booking(self, booking_id: BookingId) -> None:
+        await self._align(_PLACES + "b.id = :id", "booking_id", booking_id)
+
+    async def align_event(self, event_id: EventId) -> None:
+        await self._align(_PLACES + "e.id = :id", "booking_id", event_id)
+
+    async def align_coaching(self, coaching_id: CoachingId) -> None:
+        await self._align(_SESSIONS + "c.id = :id", "coaching_booking_id", coaching_id)
+
+    async def _align(self, about: str, column: str, key: Any) -> None:
+        statement = _ALIGN.format(about=about, column=column)
+        await self._session.execute(text(statement), {**self._when, "id": key, "offsets": self._offsets})
+
+    async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
+        statement = f"""{LOOK.format(now=":now")} WHERE r.status = 'planned' AND r.due_at <= :now
+            ORDER BY r.due_at LIMIT :limit FOR UPDATE OF r SKIP LOCKED"""
+        rows = await self._session.execute(text(statement), {"now": now, "limit": limit})
+        return [seen(row) for row in rows.mappings()]
+
+    async def queue(self, reminders: Sequence[ReminderId]) -> None:
+        if not reminders:
+            return
+        values = {**self._when, "ids": list(reminders)}
+        await self._session.execute(
+            text("UPDATE reminders SET status = 'queued' WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": values["ids"]}
+        )
+        for statement in (_QUEUE_PLACES, _QUEUE_SESSIONS):
+            await self._session.execute(text(statement), values)
+
+    async def skip(self, reminders: Sequence[ReminderId], why: WhyNot, now: datetime) -> None:
+        await self._session.execute(
+            text("""UPDATE reminders SET status = 'skipped', reason = :why, settled_at = :now
+                WHERE id = ANY(CAST(:ids AS uuid[]))"""),
+            {"why": why, "now": now, "ids": list(reminders)},
+        )
+
+
+def seen(row: Any) -> tuple[Reminder, Reminded]:
+    """A row of `LOOK`."""
+    of = BookingId(row["booking_id"]) if row["booking_id"] is not None else CoachingId(row["coaching_booking_id"])
+    reminder = Reminder(
+        id=ReminderId(row["id"]),
+        booking_id=of,
+        user_id=UserId(row["user_id"]),
+        before=row["before"],
+        starts_at=row["starts_at"],
+        latest=row["latest"],
+    )
+    return reminder, Reminded(row["starts_now"], row["is_cancelled"], row["is_confirmed"])
