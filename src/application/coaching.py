@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from application.holds import AskForPayment
+from application.coaching_payments import CoachingPayment
 from application.ports.coaching import BusyTimes, CoachingReader, CoachingView
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
-from application.ports.payments import GatewayRefused, PaymentGateway
+from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
 from application.refunds import Refunds
@@ -23,15 +23,15 @@ from domain.coaching import (
     CoachingId,
     CoachingStatus,
     NewCoaching,
-    NotForYourEyes,
+    NotYoursToChange,
     OnlyClientsBook,
     OnlyCoachDecides,
     SeriesId,
     session,
 )
-from domain.errors import Invalid, Unavailable
+from domain.errors import Invalid
 from domain.messages import Fact
-from domain.payments import UNPAID, NothingToPay
+from domain.payments import UNPAID
 from domain.texts import prose
 from domain.times import Interval
 from domain.users import Role, User
@@ -108,7 +108,7 @@ class BookCoaching:
     open_work: OpenUnitOfWork
     reserve: ReserveTime
     busy_times: BusyTimes
-    link: "CoachingPayment"
+    payment: CoachingPayment
     reader: CoachingReader
     wake_ups: WakeUps
     clock: Clock
@@ -126,7 +126,7 @@ class BookCoaching:
             coaching = await self.reserve(work, coach, client, wanted, busy, notes)
             await work.commit()
         self.wake_ups.nudge()
-        url = await self.link.open(coaching)
+        url = await self.payment.open(coaching)
         return BookedCoaching(await self.reader.get(coaching.id), url)
 
 
@@ -138,22 +138,6 @@ def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime
     if wanted.starts_at <= now:
         raise Invalid({"session_datetime": "Session must be scheduled in the future"})
     return wanted
-
-
-@dataclass(frozen=True, slots=True)
-class CoachingPayment:
-    """Where a client pays for a session; asking again gives the same address."""
-
-    ask_for_payment: AskForPayment
-
-    async def open(self, coaching: Coaching) -> str | None:
-        """None where nothing is to be paid online, and while the gateway is away: the booking stands."""
-        if coaching.payment_status not in UNPAID:
-            return None
-        try:
-            return await self.ask_for_payment.of_booking(coaching.id)
-        except (Unavailable, GatewayRefused, NothingToPay):
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +159,11 @@ class MoveCoaching:
         self, user: User, coaching_id: CoachingId, starts_at: datetime, length: timedelta | None
     ) -> CoachingView:
         view = await self.reader.get(coaching_id)
+        view.require_participant(user, NotYoursToChange)
         await self.busy_times.refresh(view.coach_uuid)
         now = self.clock.now()
         async with self.open_work() as work:
             before = await work.coachings.get(coaching_id)
-            before.require_participant(user)
             wanted = session(starts_at, length or before.session.ends_at - before.session.starts_at)
             if wanted.starts_at <= now:
                 raise Invalid({"session_datetime": "Session must be scheduled in the future"})
@@ -293,19 +277,6 @@ _DECISIONS: Mapping[CoachingStatus, _Decision] = {
     CoachingStatus.CONFIRMED: lambda before, now: (before.confirmed(now), Change.CONFIRMED, Fact.BOOKING_CONFIRMED),
     CoachingStatus.COMPLETED: lambda before, now: (before.completed(now), Change.COMPLETED, Fact.BOOKING_COMPLETED),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ShowCoaching:
-    """A session, for its client, its coach and admins."""
-
-    reader: CoachingReader
-
-    async def __call__(self, user: User, coaching_id: CoachingId) -> CoachingView:
-        view = await self.reader.get(coaching_id)
-        if user.role is not Role.ADMIN and user.id not in {view.client_id, view.coach_id}:
-            raise NotForYourEyes
-        return view
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ CoachingId = NewType("CoachingId", UUID)
 SeriesId = NewType("SeriesId", UUID)
 
 MAX_OCCURRENCES = 52
+_MINUTE = timedelta(minutes=1)
 # A day of the calendar's ends is more than any zone or buffer needs.
 _FIRST, _LAST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
 
@@ -100,6 +101,11 @@ class OnlyCoachDecides(Forbidden):
     message = "Only the coach or an admin can set this status"
 
 
+class OnlyClientPays(Forbidden):
+    code = "client_pays"
+    message = "Only the client can pay for this booking"
+
+
 class OnlyCoachRecords(Forbidden):
     code = "coach_records_payments"
     message = "Only the coach or an admin can record a payment"
@@ -133,11 +139,18 @@ class PricedLengthFixed(Conflict):
     message = "The length of a booking that costs something cannot change"
 
 
-def session(starts_at: datetime, length: timedelta) -> Interval:
-    """Raises `Invalid` for a length outside 15 to 480 minutes, and for a time at the calendar's ends."""
-    if not SHORTEST <= length <= LONGEST:
+def length_of(minutes: int) -> timedelta:
+    """How long a session takes. Raises `Invalid` outside 15 to 480 minutes."""
+    # Compared as a number first: more days than a timedelta holds are an error of another kind.
+    if not SHORTEST // _MINUTE <= minutes <= LONGEST // _MINUTE:
         raise Invalid({"duration_minutes": "Must be between 15 and 480"})
-    return Interval(_in_the_calendar("session_datetime", starts_at), as_utc(starts_at) + length)
+    return timedelta(minutes=minutes)
+
+
+def session(starts_at: datetime, length: timedelta) -> Interval:
+    """To the second. Raises `Invalid` for a time at the calendar's ends."""
+    starts_at = _in_the_calendar("session_datetime", starts_at).replace(microsecond=0)
+    return Interval(starts_at, starts_at + length_of(length // _MINUTE))
 
 
 def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
@@ -168,7 +181,7 @@ class Coach:
 
     def price_of(self, length: timedelta) -> Money:
         """Rounded half up to the currency's minor unit."""
-        hours = Decimal(length // timedelta(minutes=1)) / 60
+        hours = Decimal(length // _MINUTE) / 60
         unit = Decimal(1).scaleb(-exponent(self.price_per_hour.currency))
         amount = (self.price_per_hour.amount * hours).quantize(unit, ROUND_HALF_UP)
         return Money(amount, self.price_per_hour.currency)

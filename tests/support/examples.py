@@ -75,12 +75,12 @@ class Neat:
         return f"https://accounts.google.com/o/oauth2/v2/auth?{urlencode(query)}"
 
     def _text(self, text: str, name: str) -> str:
+        if _UUID.fullmatch(text):
+            return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
         if name in _GOOGLE:
             return _GOOGLE[name]
         if _INSTANT.fullmatch(text):
             return self._instant(datetime.fromisoformat(text)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        if _UUID.fullmatch(text):
-            return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
         if _TOKEN.fullmatch(text):
             return f"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{name}.signature"
         text = _REFUND.sub("rfnd_00000000000001", text)
@@ -172,6 +172,7 @@ async def _story(
     await _payments(call, ada, john, razorpay)
     await _contract_a(call, yoga)
     await _contract_c(call, ada, john, yoga)
+    await _contract_e(call, ada, john)
     await _facilitator(call, john, yoga)
     await call("cancelBooking", ada, booking_id=booking["id"])
     await _google_login(call, google)
@@ -300,6 +301,15 @@ async def _contract_c(call: Recorder, ada: str, john: str, yoga: dict[str, Any])
     await call("cancelSession", john, session_id=session_id)
     session_id = (await call("createSession", john, session))["session_id"]
     await call("deleteSession", john, session_id=session_id)
+
+
+async def _contract_e(call: Recorder, ada: str, john: str) -> None:
+    coach = (await call("getProfile", john))["uuid"]
+    wanted = {"coach_id": coach, "session_datetime": _at(call, 6, 14), "duration_minutes": 60}
+    booked = await call(
+        "bookCoaching", ada, wanted | {"notes": "Looking forward to discussing career transition strategies"}
+    )
+    await call("getCoaching", ada, booking_id=booked["id"])
 
 
 async def _facilitator(call: Recorder, john: str, yoga: dict[str, Any]) -> None:

@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 
 from domain.availability import Availability
 from domain.coaching import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
+from domain.errors import Forbidden
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.times import Interval
-from domain.users import UserId
+from domain.users import Role, User, UserId
 
 
 class Coaches(Protocol):
@@ -64,6 +65,8 @@ class Coachings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CoachingView:
+    """`payment_id` is that of the payment that was received, None until then."""
+
     id: CoachingId
     client_uuid: UUID
     client_name: str
@@ -85,6 +88,10 @@ class CoachingView:
     hold_until: datetime | None
     created_at: datetime
     updated_at: datetime
+
+    def require_participant(self, user: User, refusal: type[Forbidden]) -> None:
+        if user.role is not Role.ADMIN and user.id not in {self.client_id, self.coach_id}:
+            raise refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +152,13 @@ class CoachingReader(Protocol):
         """The oldest first."""
         ...
 
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]: ...
+
+
+class CoachFiguresReader(Protocol):
     async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachFigures:
         """Of sessions that begin in the window; every week of it, empty ones included."""
         ...
-
-    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]: ...
 
 
 class Recurrences(Protocol):

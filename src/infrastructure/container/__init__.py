@@ -41,6 +41,7 @@ from application.reviews import ListReviews, WriteReview
 from domain.messages import ALWAYS_SERVED, Destination, Fact, Owed, RetrySchedule, owed_to
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
+from infrastructure.container.coaching import Coaching, build_coaching
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
@@ -130,6 +131,7 @@ class Container:
     google: GoogleOidc | None
     gateways: GatewayRegistry
     use_cases: UseCases
+    coaching: Coaching
     metrics: Metrics
 
     async def close(self) -> None:
@@ -152,6 +154,7 @@ class DeliveryParts:
     forget_keys: ForgetKeys
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
+    coaching: Coaching
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
 
@@ -242,7 +245,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         health=ServersHealth(database, redis),
         clock=clock,
     )
-    return Container(settings, database, redis, open_work, wake_ups, google, gateways, use_cases, metrics)
+    coaching = build_coaching(database, open_work, money, wake_ups, clock)
+    return Container(settings, database, redis, open_work, wake_ups, google, gateways, use_cases, coaching, metrics)
 
 
 def served(settings: Settings) -> frozenset[Destination]:
@@ -294,6 +298,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         ForgetKeys(PostgresIdempotencyKeys(database)),
         QueueReminders(open_work, wake_ups, clock),
         CompleteBookings(open_work, wake_ups, clock),
+        build_coaching(database, open_work, money, wake_ups, clock),
         wake_ups,
         outbox.counts,
     )

@@ -110,7 +110,9 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
 def _dependencies(parts: container.Container) -> dict[str, Provide]:
     """Each use case under its name, so that a handler asks for what it calls."""
     provided: dict[str, Any] = {
-        field.name: getattr(parts.use_cases, field.name) for field in dataclasses.fields(parts.use_cases)
+        field.name: getattr(owner, field.name)
+        for owner in (parts.use_cases, parts.coaching)
+        for field in dataclasses.fields(owner)
     }
     provided["default_currency"] = parts.settings.default_currency
     dependencies = {name: Provide(_constant(value), sync_to_thread=False) for name, value in provided.items()}

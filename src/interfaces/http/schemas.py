@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
+from uuid import UUID
 
 from litestar import Request, Response
 from msgspec import UNSET, Meta, UnsetType
@@ -21,6 +22,7 @@ BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""
 
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 T = TypeVar("T")
 View = TypeVar("View")
@@ -31,6 +33,13 @@ def path_id(text: str, not_found: type[NotFound]) -> int:
     if not _ID.fullmatch(text) or int(text) >= 2**63:
         raise not_found
     return int(text)
+
+
+def path_uuid(text: str, not_found: type[NotFound]) -> UUID:
+    """A UUID inside a path, in its usual spelling. What is none names nothing: raises `not_found`."""
+    if not _UUID.fullmatch(text):
+        raise not_found
+    return UUID(text)
 
 
 def query_id(field: str, text: str | None) -> int | None:

@@ -79,7 +79,7 @@ def _finished(
 ) -> dict[str, Any]:
     example = examples().get(operation.id, {})
     parameters = [
-        described(parameter, example.get("parameters", {}).get(parameter["name"]))
+        described(operation.path, parameter, example.get("parameters", {}).get(parameter["name"]))
         for parameter in drawn.get("parameters", [])
     ]
     if operation.takes_key:

@@ -7,6 +7,7 @@ from application.ports.readers import MAX_PAGE
 from domain.bookings import BookingStatus
 from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
+from interfaces.http.documentation.operations import is_of_coaching
 from interfaces.http.idempotency import HEADER
 
 _ID = {"type": "integer", "format": "int64", "minimum": 1}
@@ -59,10 +60,19 @@ def idempotency_key(*, answers_once: bool) -> dict[str, Any]:
     }
 
 
-def described(parameter: dict[str, Any], example: Any) -> dict[str, Any]:
+_UUID = {"type": "string", "format": "uuid"}
+
+PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "booking_id": ("The booking's id.", _UUID),
+}
+"""What contract E means by a name; for the others it is as above."""
+
+
+def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, Any]:
     """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
-    if parameter["name"] not in PARAMETERS:
+    table = {**PARAMETERS, **PARAMETERS_OF_COACHING} if is_of_coaching(path) else PARAMETERS
+    if parameter["name"] not in table:
         raise LookupError(f"{parameter['name']} has no line in {__name__}: say there what it means")
-    description, schema = PARAMETERS[parameter["name"]]
+    description, schema = table[parameter["name"]]
     shown = {} if example is None else {"example": example}
     return {**parameter, "description": description, "schema": dict(schema), **shown}

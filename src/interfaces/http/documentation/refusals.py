@@ -17,6 +17,8 @@ from application.accounts import (
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
+from application.coaching import BookCoaching
+from application.coaching_views import ShowCoaching
 from application.events import (
     CancelEvent,
     CreateEvent,
@@ -37,6 +39,7 @@ from application.ports.idempotency import (
 from application.ports.payments import GatewayRefused
 from application.refunds import ShowCancellation
 from application.reviews import ListReviews, WriteReview
+from domain.availability import SlotUnavailable
 from domain.bookings import (
     BookingAlreadyCancelled,
     BookingIsCancelled,
@@ -44,6 +47,7 @@ from domain.bookings import (
     BookingOver,
     NotYourBooking,
 )
+from domain.coaching import CoachInactive, CoachingNotFound, CoachNotFound, NotForYourEyes, OnlyClientsBook
 from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
 from domain.events import (
     AlreadyBooked,
@@ -71,7 +75,7 @@ from domain.payments import GatewayUnavailable, InvalidSignature, NothingToPay, 
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound
 from interfaces.http.actor import event_creators, facilitators, profiled_facilitators, signed_in
-from interfaces.http.documentation.operations import Operation
+from interfaces.http.documentation.operations import Operation, is_of_coaching
 from interfaces.http.service import services
 
 Value = TypeVar("Value")
@@ -160,6 +164,8 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     TakeGatewayEvent: (InvalidSignature, GatewayUnavailable),
     ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentDiffers, GatewayRefused, GatewayUnavailable),
     HearOfFailure: (PaymentNotFound,),
+    BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, SlotUnavailable),
+    ShowCoaching: (CoachingNotFound, NotForYourEyes),
 }
 
 OF_PATH_IDS: Mapping[str, type[NotFound]] = {
@@ -167,6 +173,11 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
     "session_id": EventNotFound,
     "booking_id": BookingNotFound,
 }
+
+OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
+    "booking_id": CoachingNotFound,
+}
+"""The ids in contract E's paths."""
 
 
 OF_KEYS: Refusals = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
@@ -179,7 +190,8 @@ def refusals(operation: Operation) -> list[type[DomainError]]:
         found += _line(OF_GUARDS, guard).refusals
     if operation.takes_key:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
-    found += [_line(OF_PATH_IDS, name) for name in operation.path_ids]
+    of_ids = OF_COACHING_IDS if is_of_coaching(operation.path) else OF_PATH_IDS
+    found += [_line(of_ids, name) for name in operation.path_ids]
     for use_case in operation.use_cases:
         found += _line(OF_USE_CASES, use_case)
     return list(dict.fromkeys(found))

@@ -1,0 +1,55 @@
+"""Paying for a coach's time: online, or on the spot."""
+
+from dataclasses import dataclass
+
+from application.holds import AskForPayment
+from application.payments import RecordOfflinePayment
+from application.ports.coaching import CoachingReader, CoachingView
+from application.ports.payments import GatewayRefused
+from domain.coaching import Coaching, CoachingId, NotForYourEyes, OnlyClientPays
+from domain.errors import Unavailable
+from domain.payments import UNPAID, NothingToPay
+from domain.users import Role, User
+
+
+@dataclass(frozen=True, slots=True)
+class CoachingPayment:
+    """Where the client of a session pays for it: the same address as before, if there was one. `null` where people pay
+    on the spot."""
+
+    ask_for_payment: AskForPayment
+    reader: CoachingReader
+
+    async def __call__(self, user: User, coaching_id: CoachingId) -> str | None:
+        view = await self.reader.get(coaching_id)
+        view.require_participant(user, NotForYourEyes)
+        if user.id != view.client_id and user.role is not Role.ADMIN:
+            raise OnlyClientPays
+        return await self.ask_for_payment.of_booking(coaching_id)
+
+    async def open(self, coaching: Coaching) -> str | None:
+        """For a session that was just booked. None where nothing is to be paid online, and while the gateway is away:
+        the booking stands."""
+        if coaching.payment_status not in UNPAID:
+            return None
+        try:
+            return await self.ask_for_payment.of_booking(coaching.id)
+        except (Unavailable, GatewayRefused, NothingToPay):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCoachingPayment:
+    """The coach, or an admin, has the money for a session. It is recorded once, however often it is said, and confirms
+    a session that was pending.
+
+    - A free session has nothing to pay, a cancelled one nothing any more.
+    - A checkout that is still open elsewhere is closed, so that nobody pays twice.
+    """
+
+    record_offline_payment: RecordOfflinePayment
+    reader: CoachingReader
+
+    async def __call__(self, user: User, coaching_id: CoachingId) -> CoachingView:
+        await self.record_offline_payment.by_facilitator(user, coaching_id)
+        return await self.reader.get(coaching_id)

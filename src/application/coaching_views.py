@@ -1,0 +1,51 @@
+"""Who may see which coaching bookings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from application.ports.coaching import CoachingPage, CoachingReader, CoachingView, HistoryEntry
+from domain.coaching import CoachingId, CoachingStatus, NotForYourEyes, NotTheirsToList
+from domain.users import Role, User
+
+
+@dataclass(frozen=True, slots=True)
+class ShowCoaching:
+    """A session, for its client, its coach and admins."""
+
+    reader: CoachingReader
+
+    async def __call__(self, user: User, coaching_id: CoachingId) -> CoachingView:
+        view = await self.reader.get(coaching_id)
+        view.require_participant(user, NotForYourEyes)
+        return view
+
+    async def history(self, user: User, coaching_id: CoachingId) -> Sequence[HistoryEntry]:
+        """What happened to it, the oldest first."""
+        await self(user, coaching_id)
+        return await self.reader.history(coaching_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ListCoachings:
+    """The sessions that somebody has booked, or that are booked with them, for themselves and for admins; the latest
+    session first."""
+
+    reader: CoachingReader
+
+    async def of_client(
+        self, user: User, client: UUID, status: CoachingStatus | None, *, skip: int, limit: int
+    ) -> CoachingPage:
+        _require_own(user, client)
+        return await self.reader.list_of_client(client, status=status, skip=skip, limit=limit)
+
+    async def of_coach(
+        self, user: User, coach: UUID, status: CoachingStatus | None, *, skip: int, limit: int
+    ) -> CoachingPage:
+        _require_own(user, coach)
+        return await self.reader.list_of_coach(coach, status=status, skip=skip, limit=limit)
+
+
+def _require_own(user: User, whose: UUID) -> None:
+    if user.role is not Role.ADMIN and user.uuid != whose:
+        raise NotTheirsToList

@@ -1,0 +1,63 @@
+"""Everything that deals with coaching, put together once for web and worker. The HTTP edge offers each part under its
+field's name."""
+
+from dataclasses import dataclass
+
+from application.coaching import (
+    BookCoaching,
+    CancelCoaching,
+    ChangeCoachingStatus,
+    ExpireCoachingHolds,
+    MoveCoaching,
+    ReserveTime,
+)
+from application.coaching_payments import CoachingPayment, RecordCoachingPayment
+from application.coaching_views import ListCoachings, ShowCoaching
+from application.ports.coaching import BusyTimes, CoachingReader
+from application.ports.messaging import WakeUps
+from application.ports.persistence import OpenUnitOfWork
+from application.ports.system import Clock
+from infrastructure.calendars.no_calendars import NoCalendars
+from infrastructure.container.payments import Money
+from infrastructure.database.coaching_reader import PostgresCoachingReader
+from infrastructure.database.engine import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Coaching:
+    """The parts that deal with coaching."""
+
+    book_coaching: BookCoaching
+    show_coaching: ShowCoaching
+    list_coachings: ListCoachings
+    change_coaching_status: ChangeCoachingStatus
+    cancel_coaching: CancelCoaching
+    move_coaching: MoveCoaching
+    coaching_payment: CoachingPayment
+    record_coaching_payment: RecordCoachingPayment
+    coaching_reader: CoachingReader
+    busy_times: BusyTimes
+    expire_coaching_holds: ExpireCoachingHolds
+
+
+def build_coaching(
+    database: Database, open_work: OpenUnitOfWork, money: Money, wake_ups: WakeUps, clock: Clock
+) -> Coaching:
+    reader = PostgresCoachingReader(database)
+    busy_times: BusyTimes = NoCalendars()
+    reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock)
+    payment = CoachingPayment(money.ask_for_payment, reader)
+    cancel = CancelCoaching(open_work, money.refunds, wake_ups, clock)
+    return Coaching(
+        book_coaching=BookCoaching(open_work, reserve, busy_times, payment, reader, wake_ups, clock),
+        show_coaching=ShowCoaching(reader),
+        list_coachings=ListCoachings(reader),
+        change_coaching_status=ChangeCoachingStatus(open_work, cancel, reader, wake_ups, clock),
+        cancel_coaching=cancel,
+        move_coaching=MoveCoaching(open_work, busy_times, reader, wake_ups, clock),
+        coaching_payment=payment,
+        record_coaching_payment=RecordCoachingPayment(money.record_offline_payment, reader),
+        coaching_reader=reader,
+        busy_times=busy_times,
+        expire_coaching_holds=ExpireCoachingHolds(open_work, reader, wake_ups, clock),
+    )
