@@ -5,14 +5,16 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from icalendar import Calendar, Component
 
 from domain.messages import Destination, Fact, Failed, Message
-from infrastructure.deliveries.mail import MailComposer, MailCourier, Unmailable
+from infrastructure.deliveries.letters import Unmailable
+from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
-from infrastructure.deliveries.mail_words import when
+from infrastructure.deliveries.wall_times import when
 from tests.support.messages import a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
@@ -94,7 +96,7 @@ def test_the_payment_is_said_in_words(status: str, line: str) -> None:
 
 
 def test_an_event_over_several_days_names_both() -> None:
-    told = when(datetime(2026, 12, 1, 10, tzinfo=UTC), datetime(2026, 12, 3, 16, tzinfo=UTC))
+    told = when(datetime(2026, 12, 1, 10, tzinfo=UTC), datetime(2026, 12, 3, 16, tzinfo=UTC), ZoneInfo("UTC"))
     assert told == "Tuesday, 1 December 2026, 10:00 to Thursday, 3 December 2026, 16:00 UTC"
 
 

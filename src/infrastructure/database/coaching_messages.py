@@ -1,7 +1,8 @@
 """What is owed for a coaching booking: its state, written into messages by the transaction that changes it.
 
 One message for the CRM and for whoever shows news; by mail one for each of the two people, in a lane of their own, so
-that one's full mailbox keeps no mail from the other; one for each calendar that either has connected.
+that one's full mailbox keeps no mail from the other (of a payment that failed only the client hears); one for each
+calendar that either has connected.
 """
 
 import json
@@ -54,7 +55,7 @@ INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
 SELECT d.name, 'coaching:' || b.id || coalesce(':' || r.recipient, ''), :fact, {_SNAPSHOT}, :request_id, :now
 FROM {COACHING},
      unnest(CAST(:destinations AS text[])) AS d(name),
-     LATERAL unnest(CASE WHEN d.name = '{Destination.EMAIL}' THEN ARRAY['client', 'coach'] ELSE ARRAY[NULL] END)
+     LATERAL unnest(CASE WHEN d.name = '{Destination.EMAIL}' THEN CAST(:recipients AS text[]) ELSE ARRAY[NULL] END)
          AS r(recipient)
 WHERE b.id = :id
 """  # noqa: S608 (composed of constants)
@@ -82,6 +83,7 @@ async def owe_for_coaching(
         "id": coaching_id,
         "fact": fact,
         "destinations": [str(destination) for destination in owed[fact]],
+        "recipients": ["client"] if fact is Fact.PAYMENT_FAILED else ["client", "coach"],
         "before": _interval(before),
         "reason": reason,
         "money": snapshots.money_json(money),

@@ -30,7 +30,10 @@ def payment_of(column: str) -> str:
 
 
 def _person(alias: str) -> str:
-    return f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email)"
+    return (
+        f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email, "
+        f"'timezone', {alias}.timezone)"
+    )
 
 
 def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) -> str:

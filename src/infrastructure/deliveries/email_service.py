@@ -8,7 +8,8 @@ from typing import Any
 
 from domain.messages import Failed, Message, Outcome
 from infrastructure.deliveries.http import HttpCourier, endpoint
-from infrastructure.deliveries.mail import MailComposer, Unmailable
+from infrastructure.deliveries.letters import Unmailable
+from infrastructure.deliveries.mail import MailComposer
 
 
 class EmailServiceCourier(HttpCourier):
@@ -32,7 +33,7 @@ def _order(mail: EmailMessage) -> dict[str, Any]:
     return {
         "from": str(mail["From"]),
         "to": mail["To"].addresses[0].addr_spec,
-        "reply_to": mail["Reply-To"].addresses[0].addr_spec,
+        "reply_to": mail["Reply-To"].addresses[0].addr_spec if mail["Reply-To"] else None,
         "subject": str(mail["Subject"]),
         "text": _text(mail, "plain"),
         "html": _text(mail, "html"),

@@ -16,6 +16,8 @@ class Person(msgspec.Struct, frozen=True):
     id: int
     name: str
     email: str
+    timezone: str | None = None
+    """The IANA name of the zone in which they are told of times; UTC where they have not said."""
 
 
 class BookingThen(msgspec.Struct, frozen=True):

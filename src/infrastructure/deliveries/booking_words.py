@@ -1,34 +1,18 @@
-"""What a mail says: its subject, its sentence, and the facts below, for each thing that can happen to a booking.
+"""What a mail about a place in an event says: its subject, its sentence, and the facts below, for each thing that can
+happen to a booking."""
 
-Times are in UTC, which they say.
-"""
-
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from application.payments import PAID_TWICE
 from application.purchases import PLACE_GONE
-from application.refunds import OFFLINE
 from domain.bookings import CancelReason
 from domain.messages import Fact
-from infrastructure.deliveries.snapshots import BookingThen, Snapshot
+from infrastructure.deliveries.letters import Button, Wording, said
+from infrastructure.deliveries.money_words import BY_GATEWAY, is_by_hand, money_facts, price
+from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
+from infrastructure.deliveries.wall_times import instant, reading_zone, when
 
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """`{title}`, `{money}` and `{facilitator}` are filled in."""
-
-    subject: str
-    headline: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Button:
-    label: str
-    url: str
-
-
+# `{title}`, `{money}` and `{facilitator}` are filled in.
 _WORDING = {
     Fact.BOOKING_CREATED: Wording(
         "You are booked: {title}",
@@ -91,15 +75,6 @@ _REFUNDED: dict[str, str] = {
     Fact.EVENT_CANCELLED: "{title} will not take place, and {money}, all that you paid, are given back to you.",
 }
 _BY_HAND = " You paid on the spot, so {facilitator} hands the money back to you."
-_BY_GATEWAY = " It can take some days until your bank shows it."
-_GATEWAYS = {"stripe": "Stripe", "razorpay": "Razorpay", "sandbox": "the sandbox, where no money moves"}
-_PRICE = {
-    "pending": "{price}, to be paid",
-    "completed": "{price}, paid",
-    "refunded": "{price}, refunded",
-    "failed": "{price}, the payment failed",
-    "not_required": "Free of charge",
-}
 
 
 def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
@@ -107,14 +82,14 @@ def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
     if fact not in _WORDING:
         return None
     wording = _WORDING[fact]
-    by_hand = then.payment is not None and then.payment.gateway == OFFLINE
+    by_hand = is_by_hand(then.payment)
     if fact is Fact.BOOKING_CREATED and awaits_payment(booking):
         wording = _HELD
     elif fact is Fact.BOOKING_CANCELLED:
         wording = _CANCELLED.get(then.reason or "", wording)
     elif fact is Fact.BOOKING_REFUNDED:
         headline = "You get your money back" if by_hand else wording.headline
-        sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else _BY_GATEWAY)
+        sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
         wording = Wording(wording.subject, headline, sentence)
     return wording
 
@@ -124,19 +99,21 @@ def awaits_payment(booking: BookingThen) -> bool:
     return booking.hold_until is not None and booking.payment_status in {"pending", "failed"}
 
 
-def facts(fact: Fact, then: Snapshot, booking: BookingThen, *, occurred_at: datetime) -> dict[str, str]:
-    event = then.event
-    told = {
-        "What": event.title,
-        "When": when(event.starts_at, event.ends_at),
-        "Where": event.location or ("Online" if event.virtual_link else None),
-        "With": then.facilitator.name,
-        "Booking": booking.reference,
-        **(_money(fact, then, occurred_at) if then.money else {"Price": _price(then, booking)}),
-        "Pay by": instant(booking.hold_until) if booking.hold_until and awaits_payment(booking) else None,
-        "Your notes": booking.notes,
-    }
-    return {label: said for label, said in told.items() if said}
+def facts(fact: Fact, then: Snapshot, booking: BookingThen, reader: Person, *, occurred_at: datetime) -> dict[str, str]:
+    event, zone = then.event, reading_zone(reader.timezone)
+    paid = {"Price": price(booking.payment_status, event.exact_price, event.currency)}
+    return said(
+        {
+            "What": event.title,
+            "When": when(event.starts_at, event.ends_at, zone),
+            "Where": event.location or ("Online" if event.virtual_link else None),
+            "With": then.facilitator.name,
+            "Booking": booking.reference,
+            **(money_facts(fact, then.money, then.payment, occurred_at, zone) if then.money else paid),
+            "Pay by": instant(booking.hold_until, zone) if booking.hold_until and awaits_payment(booking) else None,
+            "Your notes": booking.notes,
+        }
+    )
 
 
 def button(fact: Fact, then: Snapshot) -> Button | None:
@@ -146,40 +123,3 @@ def button(fact: Fact, then: Snapshot) -> Button | None:
     if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.event.virtual_link:
         return None
     return Button("Join online", then.event.virtual_link)
-
-
-def _price(then: Snapshot, booking: BookingThen) -> str:
-    return _PRICE[booking.payment_status].format(price=f"{then.event.exact_price:,f} {then.event.currency}")
-
-
-def _money(fact: Fact, then: Snapshot, occurred_at: datetime) -> dict[str, str | None]:
-    payment = then.payment
-    gateway = payment and _GATEWAYS.get(payment.gateway, payment.gateway)
-    number = f"{payment.id} at {gateway}" if payment and payment.id else None
-    match fact:
-        case Fact.PAYMENT_COMPLETED:
-            received_at = payment.received_at if payment and payment.received_at else occurred_at
-            on_the_spot = payment is not None and payment.gateway == OFFLINE
-            return {
-                "Paid": f"{then.money}{', on the spot' if on_the_spot else ''}",
-                "Paid on": instant(received_at),
-                "Payment": number,
-            }
-        case Fact.BOOKING_REFUNDED:
-            return {"Given back": str(then.money), "Given back on": instant(occurred_at), "Payment": number}
-    return {"To pay": str(then.money)}
-
-
-def when(starts_at: datetime, ends_at: datetime) -> str:
-    start, end = starts_at.astimezone(UTC), ends_at.astimezone(UTC)
-    until = f"{end:%H:%M}" if start.date() == end.date() else f"{_day(end)}, {end:%H:%M}"
-    return f"{_day(start)}, {start:%H:%M} to {until} UTC"
-
-
-def instant(moment: datetime) -> str:
-    moment = moment.astimezone(UTC)
-    return f"{_day(moment)}, {moment:%H:%M} UTC"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment:%A}, {moment.day} {moment:%B %Y}"

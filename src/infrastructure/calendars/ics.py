@@ -1,0 +1,137 @@
+"""Bookings as iCalendar (RFC 5545), alone in an invitation (RFC 5546) or all of a person's in a feed (RFC 7986).
+
+One booking is one entry: its UID is the same in every invitation and in the feed, and never changes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from icalendar import Calendar, Event, vCalAddress, vDuration, vText, vUri
+
+Method = Literal["REQUEST", "CANCEL"]
+Status = Literal["TENTATIVE", "CONFIRMED", "CANCELLED"]
+REFRESH_EVERY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Organizer:
+    """`sent_by` is the address that writes for them."""
+
+    name: str
+    email: str
+    sent_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    name: str
+    email: str
+    answer: Literal["ACCEPTED", "NEEDS-ACTION"] = "ACCEPTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`sequence` grows with every change; `stamp` is when it was written."""
+
+    uid: str
+    sequence: int
+    stamp: datetime
+    starts_at: datetime
+    ends_at: datetime
+    status: Status
+    summary: str
+    description: str
+    location: str | None
+    url: str | None
+    organizer: Organizer | None = None
+    attendees: Sequence[Attendee] = ()
+
+
+def place_uid(booking_id: int, host: str) -> str:
+    return f"booking-{booking_id}@{host}"
+
+
+def coaching_uid(coaching_id: UUID, host: str) -> str:
+    return f"coaching-{coaching_id}@{host}"
+
+
+def event_uid(event_id: int, host: str) -> str:
+    """Of an event in its facilitator's own calendar."""
+    return f"event-{event_id}@{host}"
+
+
+def described(text: str | None, link: str | None, last: str) -> str:
+    """An entry's description: what there is to say, where to join, and which booking it is."""
+    return "\n\n".join(part for part in (text, f"Join online: {link}" if link else "", last) if part)
+
+
+def invitation(entry: Entry, method: Method) -> str:
+    """The .ics of a mail, with CRLF line ends and times in UTC."""
+    calendar = _calendar()
+    calendar.add("METHOD", method)
+    calendar.add_component(_event(entry))
+    return _written(calendar)
+
+
+def feed(name: str, entries: Iterable[Entry]) -> str:
+    """Everything at once, for programs that come back for it. The same entries give the same text."""
+    calendar = _calendar()
+    calendar.add("NAME", name)
+    calendar.add("X-WR-CALNAME", name)
+    calendar.add("REFRESH-INTERVAL", vDuration(REFRESH_EVERY), parameters={"VALUE": "DURATION"})
+    calendar.add("X-PUBLISHED-TTL", vDuration(REFRESH_EVERY))
+    for entry in entries:
+        calendar.add_component(_event(entry))
+    return _written(calendar)
+
+
+def _calendar() -> Calendar:
+    calendar = Calendar()
+    calendar.add("VERSION", "2.0")
+    calendar.add("PRODID", "-//Convene//Bookings//EN")
+    calendar.add("CALSCALE", "GREGORIAN")
+    return calendar
+
+
+def _event(entry: Entry) -> Event:
+    event = Event()
+    event.add("UID", entry.uid)
+    event.add("SEQUENCE", entry.sequence)
+    event.add("DTSTAMP", entry.stamp.astimezone(UTC))
+    event.add("DTSTART", entry.starts_at.astimezone(UTC))
+    event.add("DTEND", entry.ends_at.astimezone(UTC))
+    event.add("SUMMARY", entry.summary)
+    event.add("DESCRIPTION", entry.description)
+    if place := entry.location or entry.url:
+        event.add("LOCATION", place)
+    if entry.url:
+        event.add("URL", vUri(entry.url))
+    event.add("STATUS", entry.status)
+    event.add("TRANSP", "TRANSPARENT" if entry.status == "CANCELLED" else "OPAQUE")
+    if organizer := entry.organizer:
+        address = _address(organizer)
+        if organizer.sent_by:
+            address.params["SENT-BY"] = vText(f"mailto:{organizer.sent_by}")
+        event.add("ORGANIZER", address, encode=False)
+    for attendee in entry.attendees:
+        address = _address(attendee)
+        address.params["ROLE"] = vText("REQ-PARTICIPANT")
+        address.params["PARTSTAT"] = vText(attendee.answer)
+        address.params["RSVP"] = vText("FALSE")
+        event.add("ATTENDEE", address, encode=False)
+    return event
+
+
+def _address(person: Organizer | Attendee) -> vCalAddress:
+    address = vCalAddress(f"mailto:{person.email}")
+    # A quoted parameter cannot hold a double quote (RFC 5545, 3.2).
+    address.params["CN"] = vText(person.name.replace('"', "'"))
+    return address
+
+
+def _written(calendar: Calendar) -> str:
+    ics: bytes = calendar.to_ical()
+    return ics.decode()

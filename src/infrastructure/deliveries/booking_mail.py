@@ -1,0 +1,51 @@
+"""The letter to the person who booked a place in an event."""
+
+from domain.messages import Fact, Message
+from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, described, place_uid
+from infrastructure.deliveries.booking_words import button, facts, words
+from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
+from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot, read_snapshot
+
+
+def booking_letter(message: Message, house: House) -> Letter:
+    """Raises `Unmailable`."""
+    then = read_snapshot(message)
+    wording = words(message.fact, then, then.booking) if then.booking else None
+    if wording is None or then.booking is None or then.user is None:
+        raise Unmailable(f"no mail is written about {message.fact}")
+    invited = message.fact not in LEAVES_CALENDARS
+    return Letter(
+        recipient=then.user,
+        reply_to=then.facilitator,
+        subject=wording.subject.format(title=shortened(then.event.title)),
+        headline=wording.headline,
+        sentence=wording.sentence.format(title=then.event.title, money=then.money, facilitator=then.facilitator.name),
+        facts=facts(message.fact, then, then.booking, then.user, occurred_at=message.occurred_at),
+        button=button(message.fact, then),
+        invitation=_invitation(message, then, then.booking, then.user, house) if invited else None,
+    )
+
+
+def _invitation(message: Message, then: Snapshot, booking: BookingThen, attendee: Person, house: House) -> Invitation:
+    """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken or
+    given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
+    event = then.event
+    method: Method = "CANCEL" if message.fact is Fact.BOOKING_CANCELLED else "REQUEST"
+    entry = Entry(
+        uid=place_uid(booking.id, house.host),
+        sequence=event.version,
+        stamp=message.occurred_at,
+        starts_at=event.starts_at,
+        ends_at=event.ends_at,
+        status="CANCELLED" if method == "CANCEL" else "CONFIRMED",
+        summary=event.title,
+        description=described(
+            event.description, event.virtual_link, f"Booking {booking.reference}, with {then.facilitator.name}"
+        ),
+        location=event.location,
+        url=event.virtual_link,
+        # The mail comes from us, not from the facilitator's own address.
+        organizer=Organizer(then.facilitator.name, then.facilitator.email, sent_by=house.sender.addr_spec),
+        attendees=[Attendee(attendee.name, attendee.email)],
+    )
+    return Invitation(entry, method)

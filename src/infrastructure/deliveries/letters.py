@@ -1,0 +1,82 @@
+"""What a mail says, before it is a mail: whoever writes about a subject makes a letter, the composer makes it mail."""
+
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from typing import Protocol
+
+from domain.messages import Fact
+from infrastructure.calendars.ics import Entry, Method
+
+LEAVES_CALENDARS = frozenset({Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED})
+"""What changes nothing in a calendar."""
+_LONGEST_TITLE_IN_A_SUBJECT = 120
+
+
+class Unmailable(Exception):
+    """There is nobody to write to, or nothing to write."""
+
+
+class Addressee(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def email(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Who writes. `host` names our calendar entries."""
+
+    sender: Address
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Subject, headline and sentence; names in braces are filled in."""
+
+    subject: str
+    headline: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What happens to the recipient's calendar."""
+
+    entry: Entry
+    method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    recipient: Addressee
+    subject: str
+    headline: str
+    sentence: str
+    reply_to: Addressee | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+    button: Button | None = None
+    invitation: Invitation | None = None
+
+    @property
+    def takes_back(self) -> bool:
+        return self.invitation is not None and self.invitation.method == "CANCEL"
+
+
+def shortened(title: str) -> str:
+    """On one line of a subject."""
+    title = " ".join(title.split())
+    return title if len(title) <= _LONGEST_TITLE_IN_A_SUBJECT else f"{title[: _LONGEST_TITLE_IN_A_SUBJECT - 1]}…"
+
+
+def said(facts: dict[str, str | None]) -> dict[str, str]:
+    """Without what there is nothing to say of."""
+    return {label: words for label, words in facts.items() if words}
