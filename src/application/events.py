@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
@@ -34,12 +35,14 @@ class CreateEvent:
     async def __call__(self, user: User, plan: EventPlan) -> EventView:
         if not user.can_facilitate:
             raise OnlyFacilitatorsCreate
+        if (made := made_before()) is not None:
+            return await self.reader.get(EventId(made))
         now = self.clock.now()
         refuse_past(plan.interval, now)
         async with self.open_work() as work:
             event = await work.events.add(user.id, plan, now)
             await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
-            await work.commit()
+            await work.commit(made=event.id)
         self.wake_ups.nudge()
         return await self.reader.get(event.id)
 

@@ -1,20 +1,30 @@
 """A prepared statement's plan is kept as long as its connection, so it must not depend on how small a table was."""
 
+import pytest
+
 from infrastructure.database.engine import Database
-from infrastructure.database.places import TAKE
+from infrastructure.database.places import TAKE, TAKE_UNDER_KEY
+
+_PLAIN = "bigint, bigint, text, timestamptz, text, text, timestamptz"
+_GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL"
 
 
-async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("statement", "types", "given"),
+    [(TAKE, _PLAIN, _GIVEN), (TAKE_UNDER_KEY, f"{_PLAIN}, text, text, uuid", f"{_GIVEN}, 'user:2', 'key', uuidv7()")],
+    ids=["plain", "under a key"],
+)
+async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(
+    database_url: str, statement: str, types: str, given: str
+) -> None:
     database = Database(database_url)
     try:
         async with database.connection() as connection:
             # With statistics that say "empty", reading the whole table looks like the cheapest plan there is.
             await connection.execute("ANALYZE")
             await connection.execute("SET plan_cache_mode = force_generic_plan")
-            await connection.execute(
-                f"PREPARE take (bigint, bigint, text, timestamptz, text, text, timestamptz) AS {TAKE}"
-            )
-            plan = await connection.fetch("EXPLAIN EXECUTE take (1, 2, NULL, now(), 'request', 'offline', NULL)")
+            await connection.execute(f"PREPARE take ({types}) AS {statement}")
+            plan = await connection.fetch(f"EXPLAIN EXECUTE take ({given})")
     finally:
         await database.close()
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.resilience.conftest import CREATED, Places, Site, open_site
+from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, Places, Site, open_site
 from tests.support.callers import Address, Answer, Caller
 from tests.support.people import event as event_body
 from tests.support.processes import ApiProcess, running_apis, server_environ
@@ -93,9 +93,9 @@ async def test_people_with_keys_race_for_the_last_places_as_others_do(site: Site
 async def doomed(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    """Two processes that die after any commit and before the answer, one for each test."""
+    """Processes that die after any commit and before the answer, one for each test."""
     directory = tmp_path_factory.mktemp("doomed")
-    async with open_site(postgres, redis_url, directory, apis=2, module=("tests.support.mortal",)) as opened:
+    async with open_site(postgres, redis_url, directory, apis=3, module=("tests.support.mortal",)) as opened:
         yield opened
 
 
@@ -139,7 +139,7 @@ async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_aske
     assert list((await doomed.owed(event)).values()) == [CREATED]
 
 
-async def test_killed_after_the_commit_of_something_else_it_is_not_done_again(
+async def test_killed_after_the_commit_of_an_event_it_is_the_same_event_when_asked_again(
     doomed: Site, redis_url: str, tmp_path: Path
 ) -> None:
     before = await number_of_events(doomed)
@@ -149,10 +149,30 @@ async def test_killed_after_the_commit_of_something_else_it_is_not_done_again(
     assert await number_of_events(doomed) == before + 1
 
     async with another_process(doomed, redis_url, tmp_path) as process:
-        for _ in range(2):
-            answer = await ask(process.address, request)
-            assert (answer.status, answer.json["code"]) == LOST
+        answers = [await ask(process.address, request) for _ in range(2)]
+    assert [answer.status for answer in answers] == [201, 201]
+    assert answers[0].body == answers[1].body
+    made = answers[0].json["event"]["id"]
+    assert made == await doomed.database.fetchval("SELECT max(id) FROM events")
     assert await number_of_events(doomed) == before + 1
+
+
+async def test_killed_after_the_commit_of_what_cannot_be_told_again_it_is_not_done_again(
+    doomed: Site, redis_url: str, tmp_path: Path
+) -> None:
+    event = await doomed.event(capacity=10, price=30)
+    (person,) = await doomed.crowd(1)
+    async with another_process(doomed, redis_url, tmp_path) as process:
+        booked = await ask(process.address, person.asks_for_a_place(event))
+        cancel = person.asks("POST", f"/bookings/{booked.json['booking']['id']}/cancel", key=a_key())
+
+        await dies_of(doomed.processes[2], cancel)
+
+        for _ in range(2):
+            answer = await ask(process.address, cancel)
+            assert (answer.status, answer.json["code"]) == LOST
+    assert await doomed.places(event) == Places(capacity=10, booked=0, live=0)
+    assert list((await doomed.owed(event)).values()) == [CREATED_AND_CANCELLED]
 
 
 async def test_killed_while_its_statement_waits_it_is_one_booking_when_asked_again(

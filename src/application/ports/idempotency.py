@@ -6,10 +6,11 @@ IdempotencyKeyInUse     the first request with the key still runs; or another to
 IdempotencyAnswerLost   the first request was carried out and its process died before the answer was kept
 """
 
+import json
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from domain.errors import Conflict, Invalid
@@ -51,8 +52,8 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to carry a request out. `made` is what somebody made who had it before and died after the commit: what
-    their answer was about, in the words of whoever wrote it."""
+    """The right to carry a request out. `made` is what somebody made who had it before and died after the commit, as
+    JSON in the words of whoever wrote it."""
 
     owner: str
     key: str
@@ -91,3 +92,10 @@ class IdempotencyKeys(Protocol):
 CLAIM: ContextVar[Claim | None] = ContextVar("idempotency_claim", default=None)
 """The claim of the request that is being carried out. Whoever commits for it says so in the same transaction, and is
 refused (`IdempotencyKeyInUse`) when the claim is lost: so what is done under one key is done once."""
+
+
+def made_before() -> Any:
+    """What `commit(made)` named when this very request was carried out already, by a process that died before it could
+    answer; None where there is nothing like that. Whoever finds something presents it and makes nothing."""
+    claim = CLAIM.get()
+    return None if claim is None or claim.made is None else json.loads(claim.made)

@@ -223,7 +223,10 @@ class UnitOfWork(Protocol):
     reminders: Reminders
     messages: Messages
 
-    async def commit(self) -> None: ...
+    async def commit(self, made: int | str | None = None) -> None:
+        """`made` names what was made, for whoever asks again with the same idempotency key after this process died:
+        see `made_before`. Raises `IdempotencyKeyInUse` when another process carries the request out instead."""
+        ...
 
 
 class OpenUnitOfWork(Protocol):

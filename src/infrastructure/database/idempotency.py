@@ -1,5 +1,6 @@
 """The keys of requests, in PostgreSQL alone: docs/decisions/0004 has the states of a row and what follows from them."""
 
+import json
 from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -72,7 +73,10 @@ SELECT count(*) FROM forgotten
 _KEEP = """
 UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE owner = $1 AND key = $2 AND runner = $3
 """
-_COMMIT = text("UPDATE idempotency_keys SET committed = true WHERE owner = :owner AND key = :key AND runner = :runner")
+_COMMIT = text("""
+UPDATE idempotency_keys SET committed = true, made = coalesce(CAST(:made AS jsonb), made)
+WHERE owner = :owner AND key = :key AND runner = :runner
+""")
 _IS_HELD = "SELECT EXISTS (SELECT FROM idempotency_keys WHERE owner = $1 AND key = $2 AND runner = $3)"
 
 
@@ -125,10 +129,11 @@ async def require_claim(connection: Connection, claim: Claim) -> None:
         raise IdempotencyKeyInUse
 
 
-async def commit_under_key(session: AsyncSession, claim: Claim) -> None:
+async def commit_under_key(session: AsyncSession, claim: Claim, made: int | str | None) -> None:
     """Says in the transaction of the work itself that it is done. Raises `IdempotencyKeyInUse` when somebody took the
     claim over: then this may not be committed."""
-    parameters = {"owner": claim.owner, "key": claim.key, "runner": claim.runner}
+    named = None if made is None else json.dumps(made)
+    parameters = {"owner": claim.owner, "key": claim.key, "runner": claim.runner, "made": named}
     said = cast("CursorResult[Any]", await session.execute(_COMMIT, parameters))
     if said.rowcount == 0:
         raise IdempotencyKeyInUse

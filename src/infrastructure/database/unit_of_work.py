@@ -68,10 +68,10 @@ class PostgresUnitOfWork:
         self.reminders = reminders
         self.messages = messages
 
-    async def commit(self) -> None:
+    async def commit(self, made: int | str | None = None) -> None:
         claim = CLAIM.get()
         if claim is not None:
-            await commit_under_key(self._session, claim)
+            await commit_under_key(self._session, claim, made)
         await self._session.commit()
 
 

@@ -24,7 +24,7 @@ class IdempotencyKeyRow(DefaultBase):
     runner: Mapped[UUID] = mapped_column(Uuid)
     leased_until: Mapped[datetime] = mapped_column(INSTANT)
     committed: Mapped[bool] = mapped_column(server_default=text("false"))
-    made: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    made: Mapped[Any] = mapped_column(JSONB, nullable=True)
     status: Mapped[int | None]
     headers: Mapped[list[list[str]] | None] = mapped_column(JSONB)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
