@@ -91,14 +91,14 @@ async def test_a_replayed_message_is_delivered_with_the_same_id_and_a_fresh_sche
     deliver: Callable[[], Awaitable[None]],
 ) -> None:
     desk = PostgresDeadLetters(own)
-    assert await desk.replay(message_id=dead, destination=None, since=None) == 1
+    await desk.replay(dead)
     with pytest.raises(MessageNotDead):
-        await desk.replay(message_id=dead, destination=None, since=None)
+        await desk.replay(dead)
     await deliver()
     assert crm.message_ids == [str(dead)] * 2
     kept = await desk.show(dead)
-    assert (kept["status"], kept["attempts"], kept["last_error"]) == ("delivered", 1, None)
-    assert [made["status_code"] for made in kept["attempts_made"]] == [400, 200]
+    assert (kept.letter.status, kept.letter.attempts, kept.letter.last_error) == ("delivered", 1, None)
+    assert [made.status_code for made in kept.attempts_made] == [400, 200]
 
 
 async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
@@ -109,8 +109,8 @@ async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
     mailed = await owe(database, destination="email")
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    assert await desk.replay(message_id=None, destination="crm", since=tomorrow) == 0
-    assert await desk.replay(message_id=None, destination="crm", since=None) == 1
+    assert await desk.replay_all(destination=Destination.CRM, since=tomorrow) == 0
+    assert await desk.replay_all(destination=Destination.CRM, since=None) == 1
     states = [await status_of(database, each) for each in (dead, mailed, pending)]
     assert states == ["pending", "dead", "pending"]
 
@@ -120,13 +120,13 @@ async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
 ) -> None:
     desk = PostgresDeadLetters(own)
     pending = await owe(database)
-    for unknown in (desk.show(uuid4()), desk.discard(message_id=uuid4(), destination=None, since=None)):
+    for unknown in (desk.show(uuid4()), desk.discard(uuid4())):
         with pytest.raises(MessageNotFound):
             await unknown
     with pytest.raises(MessageNotFound):
-        await desk.replay(message_id=uuid4(), destination=None, since=None)
+        await desk.replay(uuid4())
     with pytest.raises(MessageNotDead):
-        await desk.discard(message_id=pending, destination=None, since=None)
+        await desk.discard(pending)
 
 
 async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(

@@ -176,6 +176,7 @@ async def _story(
     await _facilitator(call, john, yoga)
     await call("cancelBooking", ada, booking_id=booking["id"])
     await _google_login(call, google)
+    await _admin(call, database_url)
     await call("changePassword", ada, {"current_password": PASSWORD, "new_password": "a longer password"})
     credentials = {"email": "ada@example.com", "password": "a longer password"}
     await call("logOut", (await call("logIn", body=credentials))["access_token"], {"everywhere": False})
@@ -328,6 +329,34 @@ async def _google_login(call: Recorder, google: FakeGoogle) -> None:
     await call("signInWithGoogle")
     credentials = {"google_id": who["sub"], "email": who["email"], "name": who["name"]}
     await call("signInWithGoogleOfC", body=credentials | {"id_token": google.id_token(**who)})
+
+
+async def _admin(call: Recorder, database_url: str) -> None:
+    """Nothing is delivered here, so a message is said to have failed."""
+    account = {"email": "root@example.com", "password": PASSWORD}
+    await call("register", body=account | {"name": "Katherine Johnson", "role": "user"})
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("UPDATE users SET role = 'admin' WHERE email = $1", account["email"])
+        message_id = await connection.fetchval(
+            """UPDATE outbox SET status = 'dead', attempts = 1, settled_at = now(), last_error = '400 Bad Request',
+                                 request_id = '4c1f0a9be2d84c7a9c3d5f60718293a4'
+               WHERE seq = (SELECT min(seq) FROM outbox WHERE destination = 'crm' AND fact = 'booking_created'
+                            AND snapshot -> 'booking' ->> 'hold_until' IS NULL)
+               RETURNING id"""
+        )
+        await connection.execute(
+            """INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail)
+               VALUES ($1, 1, now(), 12, 'failed', 400, '400 Bad Request')""",
+            message_id,
+        )
+    finally:
+        await connection.close()
+    root = (await call("logIn", body=account))["access_token"]
+    await call("listOutbox", root, status="dead", destination="crm", limit=20)
+    await call("getOutboxMessage", root, message_id=str(message_id))
+    await call("replayOutboxMessage", root, message_id=str(message_id))
+    await call("replayOutbox", root, {"destination": "crm", "since": call.neat.today.strftime("%Y-%m-%dT%H:%M:%SZ")})
 
 
 def _event(call: Recorder, in_days: int, **changes: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
-from uuid import UUID
 
 from application.ports.coaching import Coaches, Coachings
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
@@ -16,7 +15,7 @@ from domain.bookings import Booking, BookingId, BookingStatus
 from domain.coaching import CoachingId
 from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
-from domain.messages import Destination, Fact, MessageId
+from domain.messages import Fact
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.reviews import Review, ReviewId
@@ -278,37 +277,3 @@ class Places(Protocol):
         ...
 
     async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One row of the outbox, for an operator's eyes."""
-
-    id: MessageId
-    destination: Destination
-    fact: Fact
-    lane: str
-    status: str
-    attempts: int
-    occurred_at: datetime
-    due_at: datetime
-    last_error: str | None
-
-
-class DeadLetters(Protocol):
-    async def list(
-        self, *, status: str | None, destination: str | None, since: datetime | None, limit: int
-    ) -> "list[Letter]": ...
-
-    async def show(self, message_id: UUID) -> dict[str, object]:
-        """Everything kept about a message, its attempts included. Raises `MessageNotFound`."""
-        ...
-
-    async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
-        """Makes dead messages due again with a fresh schedule; answers how many. A message that is named must be dead:
-        raises `MessageNotFound`, `MessageNotDead`."""
-        ...
-
-    async def discard(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
-        """Dead messages are never delivered; answers how many. Raises as `replay`."""
-        ...

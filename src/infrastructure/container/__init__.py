@@ -23,6 +23,7 @@ from application.accounts import (
 )
 from application.bookings import BookPlace, CancelBooking, CompleteBookings, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
+from application.dead_letters import ReplayMessage, ReplayMessages
 from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
@@ -30,6 +31,7 @@ from application.holds import AskForPayment
 from application.idempotency import AnswerOnce, ForgetKeys
 from application.oauth import OAuthAttempts
 from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
+from application.ports.deliveries import DeadLetters
 from application.ports.messaging import Courier
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
@@ -44,9 +46,11 @@ from infrastructure.clock import SystemClock
 from infrastructure.container.coaching import Coaching, build_coaching
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.circuits import PostgresCircuits
+from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
 from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.idempotency import PostgresIdempotencyKeys
+from infrastructure.database.lanes import PostgresLanes
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.places import PostgresPlaces, take_statement
@@ -58,6 +62,7 @@ from infrastructure.database.readers import (
     PostgresReviewReader,
 )
 from infrastructure.database.reminder_book import PostgresReminderBook
+from infrastructure.database.retention import PostgresRetention
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.email_service import EmailServiceCourier
@@ -117,6 +122,9 @@ class UseCases:
     facilitator_reader: FacilitatorReader
     event_reader: EventReader
     booking_reader: BookingReader
+    dead_letters: DeadLetters
+    replay_message: ReplayMessage
+    replay_messages: ReplayMessages
     health: Health
     clock: Clock
 
@@ -157,6 +165,8 @@ class DeliveryParts:
     coaching: Coaching
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
+    lanes: PostgresLanes
+    retention: PostgresRetention
 
     async def close(self) -> None:
         await self.wake_ups.close()
@@ -185,6 +195,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
     event_reader = PostgresEventReader(database)
     booking_reader = PostgresBookingReader(database)
+    dead_letters = PostgresDeadLetters(database)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
@@ -242,6 +253,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,
+        dead_letters=dead_letters,
+        replay_message=ReplayMessage(dead_letters, wake_ups),
+        replay_messages=ReplayMessages(dead_letters, wake_ups),
         health=ServersHealth(database, redis),
         clock=clock,
     )
@@ -301,6 +315,8 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         build_coaching(database, open_work, money, wake_ups, clock),
         wake_ups,
         outbox.counts,
+        PostgresLanes(database),
+        PostgresRetention(database, days=settings.delivered_retention_days),
     )
 
 

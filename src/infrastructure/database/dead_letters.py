@@ -1,77 +1,137 @@
 """The outbox for an operator's eyes and hands."""
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from application.ports.persistence import Letter
-from domain.messages import MessageNotDead, MessageNotFound
+import asyncpg
+
+from application.ports.deliveries import AttemptMade, Letter, LetterFilter, OpenedLetter
+from application.ports.readers import Page, PageRequest
+from domain.errors import Invalid
+from domain.messages import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
 from infrastructure.database.engine import Connection, Database
 
 _LETTER = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
+_REPLAYED = "status = 'pending', attempts = 0, due_at = now(), settled_at = NULL"
+_DISCARDED = "status = 'discarded', settled_at = now()"
+
+_MOST_AT_ONCE = 5_000
+"""Messages that one statement decides about, so that it ends in time."""
+_APART = timedelta(hours=1)
+"""How far the clock that dates what happened may lie from the one that numbers messages."""
 
 
 class PostgresDeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(
-        self, *, status: str | None, destination: str | None, since: datetime | None, limit: int
-    ) -> list[Letter]:
-        """The newest first."""
+    async def list(self, wanted: LetterFilter, page: PageRequest) -> Page[Letter]:
+        # The status stands in the statement, where the planner finds the index that holds only such messages; ids
+        # (UUIDv7) follow time, so that a page of five million rows is read from its end and no further than `since`.
+        status = "" if wanted.status is None else f"status = '{MessageStatus(wanted.status)}' AND"
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""SELECT {_LETTER} FROM outbox
-                    WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR destination = $2)
-                      AND ($3::timestamptz IS NULL OR occurred_at >= $3)
-                    ORDER BY seq DESC LIMIT $4""",  # noqa: S608
-                *(status, destination, since, limit),
+                    WHERE {status} ($1::text IS NULL OR destination = $1) AND id >= $2
+                      AND ($3::timestamptz IS NULL OR occurred_at >= $3) AND ($4::uuid IS NULL OR id < $4)
+                    ORDER BY id DESC LIMIT $5""",  # noqa: S608
+                wanted.destination,
+                _first_id(wanted.since),
+                wanted.since,
+                _cursor(page.after),
+                page.limit + 1,
             )
-        return [Letter(**row) for row in rows]
+        letters = [_letter(row) for row in rows[: page.limit]]
+        return Page(letters, str(letters[-1].id) if len(rows) > page.limit else None)
 
-    async def show(self, message_id: UUID) -> dict[str, Any]:
+    async def show(self, message_id: UUID) -> OpenedLetter:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                """SELECT o.id, destination, lane, fact, status, attempts, occurred_at, due_at, settled_at, last_error,
-                          request_id, claimed_by IS NOT NULL AND due_at > now() AS in_flight, snapshot,
-                          (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                               'attempt', a.attempt, 'started_at', a.started_at, 'took_ms', a.took_ms,
-                               'result', a.result, 'status_code', a.status_code, 'detail', a.detail)
-                               ORDER BY a.id), '[]')
-                           FROM delivery_attempts a WHERE a.message_id = o.id) AS attempts_made
-                   FROM outbox o WHERE o.id = $1""",
+                f"""SELECT {_LETTER}, settled_at, request_id, snapshot,
+                           claimed_by IS NOT NULL AND due_at > now() AS in_flight
+                    FROM outbox WHERE id = $1""",  # noqa: S608
+                message_id,
+            )
+            attempts = await connection.fetch(
+                """SELECT attempt, started_at, took_ms, result, status_code, detail, probe
+                   FROM delivery_attempts WHERE message_id = $1 ORDER BY id""",
                 message_id,
             )
         if row is None:
             raise MessageNotFound
-        return dict(row)
+        return OpenedLetter(
+            letter=_letter(row),
+            settled_at=row["settled_at"],
+            request_id=row["request_id"],
+            in_flight=row["in_flight"],
+            attempts_made=[AttemptMade(**made) for made in attempts],
+            snapshot=row["snapshot"],
+        )
 
-    async def replay(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
-        """Makes dead messages due again with a fresh schedule; answers how many. A message that is named must be dead:
-        raises `MessageNotFound`, `MessageNotDead`."""
-        change = "status = 'pending', attempts = 0, due_at = now(), settled_at = NULL"
-        return await self._decide(change, message_id, destination, since)
+    async def replay(self, message_id: UUID) -> None:
+        await self._decide(_REPLAYED, message_id)
 
-    async def discard(self, *, message_id: UUID | None, destination: str | None, since: datetime | None) -> int:
-        """Dead messages are never delivered; answers how many. Raises as `replay`."""
-        return await self._decide("status = 'discarded', settled_at = now()", message_id, destination, since)
+    async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
+        return await self._decide_all(_REPLAYED, destination, since)
 
-    async def _decide(
-        self, change: str, message_id: UUID | None, destination: str | None, since: datetime | None
-    ) -> int:
+    async def discard(self, message_id: UUID) -> None:
+        await self._decide(_DISCARDED, message_id)
+
+    async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int:
+        return await self._decide_all(_DISCARDED, destination, since)
+
+    async def _decide(self, change: str, message_id: UUID) -> None:
+        statement = f"UPDATE outbox SET {change} WHERE id = $1 AND status = 'dead' RETURNING id"  # noqa: S608
         async with self._database.connection() as connection:
-            decided = await connection.fetch(
-                f"""UPDATE outbox SET {change}
-                    WHERE status = 'dead' AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR destination = $2)
-                      AND ($3::timestamptz IS NULL OR occurred_at >= $3)
-                    RETURNING id""",  # noqa: S608
-                *(message_id, destination, since),
-            )
-            if message_id is not None and not decided:
+            if await connection.fetchval(statement, message_id) is None:
                 await _refuse(connection, message_id)
-        return len(decided)
+
+    async def _decide_all(self, change: str, destination: Destination | None, since: datetime | None) -> int:
+        """In steps; a message that dies again meanwhile is not decided about twice."""
+        statement = f"""
+            UPDATE outbox SET {change} WHERE id IN (
+                SELECT id FROM outbox
+                WHERE status = 'dead' AND ($1::text IS NULL OR destination = $1)
+                  AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::uuid IS NULL OR id > $3)
+                ORDER BY id LIMIT {_MOST_AT_ONCE} FOR UPDATE)
+            RETURNING id"""  # noqa: S608
+        last, decided = None, 0
+        while True:
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(statement, destination, since, last)
+            decided += len(rows)
+            if len(rows) < _MOST_AT_ONCE:
+                return decided
+            last = max(row["id"] for row in rows)
 
 
 async def _refuse(connection: Connection, message_id: UUID) -> None:
     known = await connection.fetchval("SELECT true FROM outbox WHERE id = $1", message_id)
     raise MessageNotDead if known else MessageNotFound
+
+
+def _letter(row: asyncpg.Record) -> Letter:
+    return Letter(
+        id=MessageId(row["id"]),
+        destination=row["destination"],
+        fact=row["fact"],
+        lane=row["lane"],
+        status=MessageStatus(row["status"]),
+        attempts=row["attempts"],
+        occurred_at=row["occurred_at"],
+        due_at=row["due_at"],
+        last_error=row["last_error"],
+    )
+
+
+def _first_id(since: datetime | None) -> UUID:
+    """The smallest id of what happened then: a UUIDv7 begins with the milliseconds since 1970 (RFC 9562, 5.7)."""
+    milliseconds = 0 if since is None else max(0, int((since - _APART).timestamp() * 1000))
+    return UUID(int=milliseconds << 80)
+
+
+def _cursor(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        raise Invalid({"cursor": "Is not a cursor of this list"}) from None

@@ -3,14 +3,15 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import click
 
-from application.ports.deliveries import Circuit, DestinationFigures
-from application.ports.persistence import Letter
+from application.ports.deliveries import Circuit, DestinationFigures, Letter, LetterFilter
+from application.ports.readers import Page, PageRequest
 from domain.messages import Destination, MessageStatus
 from domain.times import as_utc
 from infrastructure.settings import load_database_url
@@ -79,15 +80,16 @@ def outbox() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 def list_(status: str, destination: str | None, since: datetime | None, limit: int) -> None:
     """Messages, the newest first; the dead ones unless told otherwise."""
-    wanted = None if status == "all" else status
+    wanted = None if status == "all" else MessageStatus(status)
 
-    async def look(desk: Desk) -> tuple[list[Letter], Sequence[DestinationFigures]]:
-        letters = desk.letters.list(status=wanted, destination=destination, since=since, limit=limit + 1)
-        return await letters, await desk.reader.figures()
+    filter_ = LetterFilter(wanted, _destination(destination), since)
+
+    async def look(desk: Desk) -> tuple[Page[Letter], Sequence[DestinationFigures]]:
+        return await desk.letters.list(filter_, PageRequest(limit)), await desk.reader.figures()
 
     letters, figures = _ask(look)
-    click.echo(_table(letters[:limit]) if letters else f"no {'' if wanted is None else wanted + ' '}messages")
-    if len(letters) > limit:
+    click.echo(_table(letters.items) if letters.items else f"no {'' if wanted is None else wanted + ' '}messages")
+    if letters.next is not None:
         click.echo(f"... and more: --limit {limit * 2} shows further ones")
     for line in filter(None, map(why_not_served, figures)):
         click.echo(line)
@@ -97,16 +99,18 @@ def list_(status: str, destination: str | None, since: datetime | None, limit: i
 @_MESSAGE
 def show(message_id: UUID) -> None:
     """Everything kept about one message: its attempts, and what it says."""
-    kept = dict(_ask(lambda desk: desk.letters.show(message_id)))
-    attempts, snapshot = kept.pop("attempts_made"), kept.pop("snapshot")
+    opened = asdict(_ask(lambda desk: desk.letters.show(message_id)))
+    attempts, snapshot = opened.pop("attempts_made"), opened.pop("snapshot")
+    kept = opened.pop("letter") | opened
     width = max(map(len, kept))
     for name, value in kept.items():
         click.echo(f"{name.replace('_', ' '):{width}}  {_word(value)}")
     click.echo(f"\n{len(attempts) or 'no'} attempt{'' if len(attempts) == 1 else 's'} made")
     for made in attempts:
         code = f" {made['status_code']}" if made["status_code"] else ""
-        moment = datetime.fromisoformat(made["started_at"])
-        click.echo(f"  {made['attempt']:>2}  {_word(moment)}  {made['took_ms']:>6} ms  {made['result']}{code}")
+        probe = ", a probe" if made["probe"] else ""
+        moment, took = _word(made["started_at"]), f"{made['took_ms']:>6} ms"
+        click.echo(f"  {made['attempt']:>2}  {moment}  {took}  {made['result']}{code}{probe}")
         if made["detail"]:
             click.echo(f"      {one_line(made['detail'], 200)}")
     click.echo("\nas it was when it happened")
@@ -123,7 +127,10 @@ def replay(message_id: UUID | None, destination: str | None, since: datetime | N
     chosen = [message_id is not None, bool(destination or since), everything]
     if sum(chosen) != 1:
         raise click.UsageError("say which: one ID, or --destination and --since, or --all")
-    count = _ask(lambda desk: desk.letters.replay(message_id=message_id, destination=destination, since=since))
+    if message_id is not None:
+        _ask(lambda desk: desk.letters.replay(message_id))
+    wanted = _destination(destination)
+    count = 1 if message_id else _ask(lambda desk: desk.letters.replay_all(destination=wanted, since=since))
     click.echo(f"{_messages(count)} will be sent again" if count else "no dead messages match")
 
 
@@ -136,7 +143,10 @@ def discard(message_id: UUID | None, destination: str | None, since: datetime | 
     said to be discarded, and deleted with the delivered ones when their time has come."""
     if (message_id is not None) == bool(destination or since):
         raise click.UsageError("say which: one ID, or --destination and --since")
-    count = _ask(lambda desk: desk.letters.discard(message_id=message_id, destination=destination, since=since))
+    if message_id is not None:
+        _ask(lambda desk: desk.letters.discard(message_id))
+    wanted = _destination(destination)
+    count = 1 if message_id else _ask(lambda desk: desk.letters.discard_all(destination=wanted, since=since))
     click.echo(f"{_messages(count)} discarded" if count else "no dead messages match")
 
 
@@ -158,6 +168,10 @@ def why_not_served(figures: DestinationFigures) -> str | None:
     if figures.circuit is not Circuit.CLOSED:
         return f"{name} keeps failing and is tried with one message every 30 s: {why}"
     return None
+
+
+def _destination(name: str | None) -> Destination | None:
+    return None if name is None else Destination(name)
 
 
 def _messages(count: int) -> str:

@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler
 from application.accounts import Actor
 from application.events import OnlyFacilitatorsCreate
 from domain.errors import Forbidden, Unauthenticated
-from domain.users import ProfileNotFound
+from domain.users import ProfileNotFound, Role
 
 public = {"public": True}
 GIVES_TOKENS = "gives_tokens"
@@ -30,6 +30,12 @@ def bearer_token(connection: Connection) -> str:
 
 async def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
     connection.scope["user"] = await connection.app.state.use_cases.authenticate(bearer_token(connection))
+
+
+async def admins(connection: Connection, handler: BaseRouteHandler) -> None:
+    await signed_in(connection, handler)
+    if connection.scope["user"].user.role is not Role.ADMIN:
+        raise Forbidden
 
 
 async def facilitators(connection: Connection, handler: BaseRouteHandler) -> None:

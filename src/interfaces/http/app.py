@@ -18,7 +18,18 @@ from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http import classic, coaching, health, meeting, operators, sandbox, service, sessions
 from interfaces.http.actor import actor
-from interfaces.http.core import accounts, bookings, events, facilitator, google, payments, razorpay, reviews, stripe
+from interfaces.http.core import (
+    accounts,
+    admin,
+    bookings,
+    events,
+    facilitator,
+    google,
+    payments,
+    razorpay,
+    reviews,
+    stripe,
+)
 from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
@@ -43,6 +54,7 @@ ROUTES: list[Any] = [
     *coaching.ROUTES,
     *meeting.ROUTES,
     *service.ROUTES,
+    *admin.ROUTES,
     *operators.ROUTES,
 ]
 

@@ -37,6 +37,8 @@ async def _work(settings: Settings) -> None:
         Round("reconcile", parts.money.reconcile, every=30),
         Round("queue_reminders", parts.queue_reminders, every=5),
         Round("complete_bookings", parts.complete_bookings, every=15),
+        Round("hold_back_lanes", parts.lanes.hold_back, every=2),
+        Round("prune_deliveries", parts.retention.prune, every=60),
         Round("keep_counts", parts.counts.keep, every=2),
         Round("forget_keys", parts.forget_keys, every=60),
     ]

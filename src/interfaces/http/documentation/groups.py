@@ -27,6 +27,7 @@ TAGS: Mapping[str, str] = {
     "Contract E: bookings": "Reserving a coach's time, with UUIDs instead of numbers.",
     "Contracts A and C: booking": "The one path that two contracts share: the body decides whose request it is.",
     "Services": "For services that report back, with the service token.",
+    "Admins": "What could not be delivered, and sending it again.",
     "Health": "Whether the process runs, and whether it can serve.",
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from application.ports.readers import MAX_PAGE
 from domain.bookings import BookingStatus
+from domain.messages import Destination, MessageStatus
 from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
 from interfaces.http.documentation.operations import is_of_coaching
@@ -28,6 +29,12 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "rating": (
         "Only events whose facilitator is rated at least this well.",
         {"type": "number", "minimum": 0, "maximum": BEST_RATING},
+    ),
+    "message_id": ("The message's id.", {"type": "string", "format": "uuid"}),
+    "destination": ("Only what is owed to this destination.", {"type": "string", "enum": [*Destination]}),
+    "since": (
+        "Only what happened then or later; a time without an offset is UTC.",
+        {"type": "string", "format": "date-time"},
     ),
     "status": ("Only bookings with this status.", {"type": "string", "enum": [*BookingStatus]}),
     "payment_status": (
@@ -67,10 +74,16 @@ PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """What contract E means by a name; for the others it is as above."""
 
+PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "status": ("Only messages with this status.", {"type": "string", "enum": [*MessageStatus]}),
+}
+"""The same for what only admins ask."""
+
 
 def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, Any]:
     """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
-    table = {**PARAMETERS, **PARAMETERS_OF_COACHING} if is_of_coaching(path) else PARAMETERS
+    own = PARAMETERS_OF_ADMINS if path.startswith("/admin/") else {}
+    table = {**PARAMETERS, **(PARAMETERS_OF_COACHING if is_of_coaching(path) else own)}
     if parameter["name"] not in table:
         raise LookupError(f"{parameter['name']} has no line in {__name__}: say there what it means")
     description, schema = table[parameter["name"]]

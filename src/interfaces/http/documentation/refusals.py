@@ -19,6 +19,7 @@ from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.coaching import BookCoaching
 from application.coaching_views import ShowCoaching
+from application.dead_letters import ReplayMessage, ReplayMessages
 from application.events import (
     CancelEvent,
     CreateEvent,
@@ -71,10 +72,11 @@ from domain.identities import (
     SignInDenied,
     SignInRefused,
 )
+from domain.messages import MessageNotDead, MessageNotFound
 from domain.payments import GatewayUnavailable, InvalidSignature, NothingToPay, PaymentDiffers, PaymentNotFound
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound
-from interfaces.http.actor import event_creators, facilitators, profiled_facilitators, signed_in
+from interfaces.http.actor import admins, event_creators, facilitators, profiled_facilitators, signed_in
 from interfaces.http.documentation.operations import Operation, is_of_coaching
 from interfaces.http.service import services
 
@@ -112,6 +114,7 @@ SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
 OF_GUARDS: Mapping[Any, Admission] = {
     signed_in: Admission("userToken", (Unauthenticated,)),
     facilitators: Admission("userToken", (Unauthenticated, Forbidden)),
+    admins: Admission("userToken", (Unauthenticated, Forbidden)),
     event_creators: Admission("userToken", (Unauthenticated, OnlyFacilitatorsCreate)),
     profiled_facilitators: Admission("userToken", (Unauthenticated, Forbidden, ProfileNotFound)),
     services: Admission("serviceToken", (Unauthenticated,)),
@@ -166,12 +169,15 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     HearOfFailure: (PaymentNotFound,),
     BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, SlotUnavailable),
     ShowCoaching: (CoachingNotFound, NotForYourEyes),
+    ReplayMessage: (MessageNotFound, MessageNotDead),
+    ReplayMessages: (),
 }
 
 OF_PATH_IDS: Mapping[str, type[NotFound]] = {
     "event_id": EventNotFound,
     "session_id": EventNotFound,
     "booking_id": BookingNotFound,
+    "message_id": MessageNotFound,
 }
 
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {

@@ -1,0 +1,158 @@
+"""The outbox over HTTP: for admins alone, with everything that an operator needs of it."""
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.support.messages import owe
+from tests.support.people import People, Person
+
+NOBODYS = "01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b"
+CALLS = [
+    ("GET", "/admin/outbox"),
+    ("GET", f"/admin/outbox/{NOBODYS}"),
+    ("POST", f"/admin/outbox/{NOBODYS}/replay"),
+    ("POST", "/admin/outbox/replay"),
+]
+
+
+@pytest.fixture
+async def root(people: People, database: asyncpg.Connection) -> Person:
+    """An admin."""
+    person = await people.user("Katherine Johnson")
+    await database.execute("UPDATE users SET role = 'admin' WHERE id = $1", person.id)
+    return person
+
+
+async def dead(database: asyncpg.Connection, **about: Any) -> UUID:
+    """A message that was refused once."""
+    message_id = await owe(database, **about)
+    await database.execute(
+        "UPDATE outbox SET status = 'dead', attempts = 1, settled_at = now(), last_error = '400' WHERE id = $1",
+        message_id,
+    )
+    await database.execute(
+        """INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail, probe)
+           VALUES ($1, 1, now(), 12, 'failed', 400, 'Bad Request', true)""",
+        message_id,
+    )
+    return message_id
+
+
+def ids(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [message["id"] for message in answer.json()["messages"]]
+
+
+async def status_of(database: asyncpg.Connection, message_id: UUID) -> str:
+    return str(await database.fetchval("SELECT status FROM outbox WHERE id = $1", message_id))
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+async def test_only_admins_are_let_in(api: httpx.AsyncClient, people: People, method: str, path: str) -> None:
+    body = {"destination": "crm"} if path.endswith("outbox/replay") else None
+    answer = await api.request(method, path, json=body)
+    assert answer.status_code == 401
+    for person in (await people.user(), await people.facilitator()):
+        answer = await api.request(method, path, headers=person.headers, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_the_list_is_filtered_and_paged_the_newest_first(root: Person, database: asyncpg.Connection) -> None:
+    first, second = await dead(database), await dead(database)
+    mail = await dead(database, destination="email")
+    await owe(database)
+    assert ids(await root.get("/admin/outbox", params={"status": "dead"})) == [str(mail), str(second), str(first)]
+    assert ids(await root.get("/admin/outbox", params={"status": "dead", "destination": "email"})) == [str(mail)]
+    assert len(ids(await root.get("/admin/outbox"))) == 4
+    assert ids(await root.get("/admin/outbox", params={"since": "2099-01-01T00:00:00Z"})) == []
+    page = await root.get("/admin/outbox", params={"status": "dead", "limit": 2})
+    assert ids(page) == [str(mail), str(second)]
+    rest = await root.get("/admin/outbox", params={"status": "dead", "cursor": page.json()["next_cursor"]})
+    assert ids(rest) == [str(first)]
+    assert rest.json()["next_cursor"] is None
+
+
+async def test_since_is_about_when_it_happened(root: Person, database: asyncpg.Connection) -> None:
+    old, new = await dead(database), await dead(database)
+    await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
+    assert ids(await root.get("/admin/outbox", params={"since": "2026-01-02"})) == [str(new)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "lost"),
+        ("destination", "pigeon"),
+        ("since", "yesterday"),
+        ("since", "0001-01-01T00:00:00+23:59"),
+        ("limit", "0"),
+        ("limit", "many"),
+        ("cursor", "first"),
+    ],
+)
+async def test_a_filter_that_says_nothing_is_refused_by_its_name(root: Person, name: str, value: str) -> None:
+    answer = await root.get("/admin/outbox", params={name: value})
+    assert answer.status_code == 400
+    assert list(answer.json()["details"]) == [name]
+
+
+async def test_one_message_is_shown_with_its_attempts_and_kept_by_no_cache(
+    root: Person, database: asyncpg.Connection
+) -> None:
+    message_id = await dead(database)
+    answer = await root.get(f"/admin/outbox/{message_id}")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    shown = answer.json()
+    assert (shown["id"], shown["status"], shown["last_error"]) == (str(message_id), "dead", "400")
+    assert shown["snapshot"]["user"]["email"] == "ada@example.com"
+    [made] = shown["attempts_made"]
+    assert (made["attempt"], made["status_code"], made["probe"]) == (1, 400, True)
+
+
+@pytest.mark.parametrize("wrong", [NOBODYS, "12", "not-an-id"])
+async def test_what_names_no_message_is_not_found(root: Person, wrong: str) -> None:
+    for answer in (await root.get(f"/admin/outbox/{wrong}"), await root.post(f"/admin/outbox/{wrong}/replay")):
+        assert (answer.status_code, answer.json()["code"]) == (404, "message_not_found")
+
+
+async def test_a_replay_makes_the_same_message_due_and_asking_twice_is_refused(
+    root: Person, database: asyncpg.Connection
+) -> None:
+    message_id = await dead(database)
+    answer = await root.post(f"/admin/outbox/{message_id}/replay")
+    assert (answer.status_code, answer.json()) == (200, {"replayed": 1})
+    kept = await database.fetchrow("SELECT id, status, attempts, due_at <= now() AS due FROM outbox")
+    assert tuple(kept) == (message_id, "pending", 0, True)
+    again = await root.post(f"/admin/outbox/{message_id}/replay")
+    assert (again.status_code, again.json()["code"]) == (400, "message_not_dead")
+
+
+async def test_many_are_replayed_by_destination_and_time_and_only_once(
+    root: Person, database: asyncpg.Connection
+) -> None:
+    told, mail, old = await dead(database), await dead(database, destination="email"), await dead(database)
+    await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
+    order = {"destination": "crm", "since": "2026-01-02T00:00:00Z"}
+    for count in (1, 0):
+        answer = await root.post("/admin/outbox/replay", json=order)
+        assert (answer.status_code, answer.json()) == (200, {"replayed": count})
+    assert [await status_of(database, each) for each in (told, mail, old)] == ["pending", "dead", "dead"]
+    answer = await root.post("/admin/outbox/replay", json={"since": "2025-01-01"})
+    assert (answer.status_code, answer.json()) == (200, {"replayed": 2})
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"destination": None}, {"destination": "pigeon"}, {"since": "yesterday"}, {"since": 5}]
+)
+async def test_an_order_that_names_nothing_is_refused(
+    root: Person, database: asyncpg.Connection, body: dict[str, Any]
+) -> None:
+    message_id = await dead(database)
+    answer = await root.post("/admin/outbox/replay", json=body)
+    assert answer.status_code == 400
+    assert await status_of(database, message_id) == "dead"

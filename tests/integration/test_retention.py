@@ -1,0 +1,154 @@
+"""What was delivered is forgotten in time, and a long lane does not slow every claim."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from domain.messages import Delivered, Destination, Failed, Message
+from infrastructure.database.engine import Database
+from infrastructure.database.lanes import PostgresLanes
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.database.retention import PostgresRetention
+from tests.support.messages import owe
+
+LEASE = timedelta(seconds=10)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def own(database_url: str) -> AsyncIterator[Database]:
+    own = Database(database_url)
+    yield own
+    await own.close()
+
+
+async def settled(database: asyncpg.Connection, status: str, *, days_ago: int) -> UUID:
+    message_id = await owe(database)
+    await database.execute(
+        "UPDATE outbox SET status = $2, settled_at = now() - make_interval(days => $3) WHERE id = $1",
+        *(message_id, status, days_ago),
+    )
+    await database.execute(
+        """INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail)
+           VALUES ($1, 1, now(), 12, 'delivered', 200, '')""",
+        message_id,
+    )
+    return message_id
+
+
+async def left(database: asyncpg.Connection) -> set[UUID]:
+    return {row["id"] for row in await database.fetch("SELECT id FROM outbox")}
+
+
+async def test_what_was_delivered_or_discarded_long_ago_goes_with_its_attempts_and_nothing_else(
+    database: asyncpg.Connection, own: Database
+) -> None:
+    for status in ("delivered", "discarded"):
+        await settled(database, status, days_ago=31)
+    kept = {await settled(database, status, days_ago=29) for status in ("delivered", "discarded")}
+    kept.add(await settled(database, "dead", days_ago=400))
+    kept.add(await owe(database))
+    assert await PostgresRetention(own, days=30).prune() == 2
+    assert await left(database) == kept
+    assert await database.fetchval("SELECT count(*) FROM delivery_attempts") == 3
+    assert await PostgresRetention(own, days=30).prune() == 0
+
+
+async def test_it_goes_in_steps_and_no_further_than_agreed_at_once(database: asyncpg.Connection, own: Database) -> None:
+    for _ in range(7):
+        await settled(database, "delivered", days_ago=31)
+    retention = PostgresRetention(own, days=30, step=2, most_steps=3)
+    assert [await retention.prune() for _ in range(3)] == [6, 1, 0]
+
+
+async def test_two_that_prune_at_once_do_not_wait_for_each_other_nor_count_twice(
+    database: asyncpg.Connection, own: Database
+) -> None:
+    for _ in range(40):
+        await settled(database, "delivered", days_ago=31)
+    retention = PostgresRetention(own, days=30, step=5)
+    assert sum(await asyncio.gather(*(retention.prune() for _ in range(3)))) <= 40
+    await retention.prune()
+    assert await left(database) == set()
+
+
+async def test_the_counters_of_long_ago_are_forgotten(database: asyncpg.Connection, own: Database) -> None:
+    await database.execute(
+        """INSERT INTO destination_minutes VALUES ('crm', now() - interval '2 h', 0, 1, 1), ('crm', now(), 0, 1, 1)"""
+    )
+    await PostgresRetention(own, days=30).prune()
+    assert await database.fetchval("SELECT count(*) FROM destination_minutes") == 1
+
+
+async def claim(due: PostgresDueMessages, limit: int = 8) -> list[Message]:
+    return list(await due.claim(Destination.CRM, limit=limit, lease=LEASE, probe_every=LEASE))
+
+
+async def due_ids(database: asyncpg.Connection) -> set[UUID]:
+    return {row["id"] for row in await database.fetch("SELECT id FROM outbox WHERE due_at <= now()")}
+
+
+async def waits(due: PostgresDueMessages, *, retry_in: timedelta = HOUR) -> Message:
+    """The head of the lane was tried in vain and waits for its next attempt."""
+    [head] = await claim(due)
+    await due.settle(head, Failed("503"), took=LEASE, retry_in=retry_in)
+    return head
+
+
+async def test_behind_a_message_that_waits_nothing_is_looked_at_again_and_again(
+    database: asyncpg.Connection, own: Database
+) -> None:
+    for _ in range(4):
+        await owe(database, lane="long")
+    await waits(PostgresDueMessages(own))
+    other = await owe(database)
+    assert len(await due_ids(database)) == 4
+    lanes = PostgresLanes(own, at_once=2)
+    assert [await lanes.hold_back() for _ in range(3)] == [2, 1, 0]
+    assert await due_ids(database) == {other}
+
+
+async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asyncpg.Connection, own: Database) -> None:
+    ids = [await owe(database, lane="long") for _ in range(3)]
+    due = PostgresDueMessages(own)
+    await waits(due)
+    assert await PostgresLanes(own).hold_back() == 2
+    await database.execute("UPDATE outbox SET due_at = now() WHERE id = $1", ids[0])
+    for message_id, outcome in zip(ids, (Delivered(), Failed("400", permanent=True), Delivered()), strict=True):
+        [message] = await claim(due)
+        assert message.id == message_id
+        await due.settle(message, outcome, took=LEASE, retry_in=None)
+    assert await claim(due) == []
+
+
+async def test_what_was_tried_before_keeps_its_own_time(database: asyncpg.Connection, own: Database) -> None:
+    first, second = [await owe(database, lane="long") for _ in range(2)]
+    due = PostgresDueMessages(own)
+    [dead] = await claim(due)
+    await due.settle(dead, Failed("400", permanent=True), took=LEASE, retry_in=None)
+    await waits(due)
+    await database.execute("UPDATE outbox SET status = 'pending', attempts = 0, due_at = now() WHERE id = $1", first)
+    [replayed] = await claim(due)
+    await due.settle(replayed, Delivered(), took=LEASE, retry_in=None)
+    assert await claim(due) == [], "the second waits for as long as it was asked to"
+    assert await database.fetchval("SELECT due_at - now() > interval '50 min' FROM outbox WHERE id = $1", second)
+
+
+async def test_behind_a_message_that_is_being_delivered_or_due_soon_nothing_is_held_back(
+    database: asyncpg.Connection, own: Database
+) -> None:
+    for _ in range(2):
+        await owe(database, lane=f"being delivered {uuid4()}")
+    lane = f"lane:{uuid4()}"
+    for _ in range(2):
+        await owe(database, lane=lane)
+    due = PostgresDueMessages(own)
+    claimed = await claim(due)
+    assert await PostgresLanes(own).hold_back() == 0
+    for message in claimed:
+        await due.settle(message, Failed("503"), took=LEASE, retry_in=timedelta(seconds=2))
+    assert await PostgresLanes(own).hold_back() == 0
