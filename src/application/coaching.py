@@ -280,6 +280,29 @@ _DECISIONS: Mapping[CoachingStatus, _Decision] = {
 
 
 @dataclass(frozen=True, slots=True)
+class NoteCoaching:
+    """Changes a session's notes, before and after it; its client and its coach write the same ones. The history keeps
+    what stood there."""
+
+    open_work: OpenUnitOfWork
+    reader: CoachingReader
+    clock: Clock
+
+    async def __call__(self, user: User, coaching_id: CoachingId, notes: str | None) -> CoachingView:
+        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        now = self.clock.now()
+        async with self.open_work() as work:
+            before = await work.coachings.get(coaching_id)
+            before.require_participant(user)
+            if notes != before.notes:
+                noted = before.noted(notes, now)
+                await work.coachings.save(noted)
+                await work.coachings.record(noted, Change.NOTES_CHANGED, by=user.id, before=before, now=now)
+            await work.commit()
+        return await self.reader.get(coaching_id)
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireCoachingHolds:
     """Gives up the sessions whose payment did not come in time: cancelled, the time free at once, both people told, the
     checkout closed. Money that still comes is settled by the rules of a late payment."""

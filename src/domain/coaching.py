@@ -115,9 +115,6 @@ class InvalidTransition(Conflict):
     code = "invalid_transition"
     message = "The status cannot change like that"
 
-    def __init__(self, before: CoachingStatus, after: CoachingStatus) -> None:
-        super().__init__(f"Cannot change status from {before} to {after}")
-
 
 class NotCancellable(Conflict):
     code = "coaching_not_cancellable"
@@ -247,7 +244,7 @@ class Coaching:
 
     def require_transition(self, status: CoachingStatus) -> None:
         if status not in TRANSITIONS[self.status]:
-            raise InvalidTransition(self.status, status)
+            raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
 
     def confirmed(self, now: datetime) -> "Coaching":
         """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no

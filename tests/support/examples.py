@@ -24,6 +24,7 @@ from infrastructure.database import migrations
 from interfaces.http.app import create_app, create_litestar
 from interfaces.http.documentation import document as documentation
 from interfaces.http.documentation.operations import operations
+from tests.support.coaching import a_price_for
 from tests.support.google import FakeGoogle, fake_google, query_of
 from tests.support.http import serving
 from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
@@ -112,6 +113,8 @@ class Recorder:
         )
         self._keep(operation, body, parameters, response)
         assert response.status_code < 400 or operation == "getHealth", f"{operation}: {response.text}"
+        if response.status_code == 204:
+            return None
         return response.json() if response.status_code != 302 else response.headers["location"]
 
     async def signed(self, operation: str, body: bytes, headers: dict[str, str]) -> None:
@@ -127,6 +130,8 @@ class Recorder:
             example["parameters"] = self.neat.value(parameters)
         if body is not None:
             example.setdefault("bodies", {}).setdefault(str(response.status_code), self.neat.value(body))
+        if response.status_code == 204:
+            return
         redirected = response.status_code == 302
         answer = (
             {"location": self.neat.location(response.headers["location"])}
@@ -172,7 +177,7 @@ async def _story(
     await _payments(call, ada, john, razorpay)
     await _contract_a(call, yoga)
     await _contract_c(call, ada, john, yoga)
-    await _contract_e(call, ada, john)
+    await _contract_e(call, ada, john, database_url)
     await _facilitator(call, john, yoga)
     await call("cancelBooking", ada, booking_id=booking["id"])
     await _google_login(call, google)
@@ -304,13 +309,25 @@ async def _contract_c(call: Recorder, ada: str, john: str, yoga: dict[str, Any])
     await call("deleteSession", john, session_id=session_id)
 
 
-async def _contract_e(call: Recorder, ada: str, john: str) -> None:
+async def _contract_e(call: Recorder, ada: str, john: str, database_url: str) -> None:
     coach = (await call("getProfile", john))["uuid"]
     wanted = {"coach_id": coach, "session_datetime": _at(call, 6, 14), "duration_minutes": 60}
     booked = await call(
         "bookCoaching", ada, wanted | {"notes": "Looking forward to discussing career transition strategies"}
     )
-    await call("getCoaching", ada, booking_id=booked["id"])
+    booking_id = booked["id"]
+    await call("getCoaching", ada, booking_id=booking_id)
+    await call("rescheduleCoaching", ada, {"session_datetime": _at(call, 6, 15)}, booking_id=booking_id)
+    await call("changeCoachingStatus", john, {"status": "confirmed"}, booking_id=booking_id)
+    await call("noteCoaching", john, {"notes": "Bring your latest plan"}, booking_id=booking_id)
+    await call("getCoachingHistory", ada, booking_id=booking_id)
+    await call("cancelCoaching", ada, booking_id=booking_id)
+    await call("listCoachingsOfClient", ada, client_id=booked["client_id"], status="cancelled", skip=0, limit=20)
+    await call("listCoachingsOfCoach", john, coach_id=coach, status="cancelled", skip=0, limit=20)
+    await a_price_for(database_url, coach)
+    paid = await call("bookCoaching", ada, wanted)
+    await call("payCoaching", ada, booking_id=paid["id"])
+    await call("recordCoachingPayment", john, booking_id=paid["id"])
 
 
 async def _facilitator(call: Recorder, john: str, yoga: dict[str, Any]) -> None:

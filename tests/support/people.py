@@ -36,6 +36,9 @@ class Person:
     async def put(self, path: str, json: Any) -> httpx.Response:
         return await self.api.put(path, headers=self.headers, json=json)
 
+    async def patch(self, path: str, json: Any) -> httpx.Response:
+        return await self.api.patch(path, headers=self.headers, json=json)
+
     async def delete(self, path: str) -> httpx.Response:
         return await self.api.delete(path, headers=self.headers)
 

@@ -9,6 +9,7 @@ from application.coaching import (
     ChangeCoachingStatus,
     ExpireCoachingHolds,
     MoveCoaching,
+    NoteCoaching,
     ReserveTime,
 )
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
@@ -33,6 +34,7 @@ class Coaching:
     change_coaching_status: ChangeCoachingStatus
     cancel_coaching: CancelCoaching
     move_coaching: MoveCoaching
+    note_coaching: NoteCoaching
     coaching_payment: CoachingPayment
     record_coaching_payment: RecordCoachingPayment
     coaching_reader: CoachingReader
@@ -55,6 +57,7 @@ def build_coaching(
         change_coaching_status=ChangeCoachingStatus(open_work, cancel, reader, wake_ups, clock),
         cancel_coaching=cancel,
         move_coaching=MoveCoaching(open_work, busy_times, reader, wake_ups, clock),
+        note_coaching=NoteCoaching(open_work, reader, clock),
         coaching_payment=payment,
         record_coaching_payment=RecordCoachingPayment(money.record_offline_payment, reader),
         coaching_reader=reader,

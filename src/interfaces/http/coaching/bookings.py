@@ -1,21 +1,26 @@
 """Contract E: bookings of a coach's time."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from litestar import get, post
-from litestar.params import FromPath, JSONBody
-from msgspec import Struct
+from litestar import delete, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
 
 from application.accounts import Actor
-from application.coaching import BookCoaching
-from application.coaching_views import ShowCoaching
-from application.ports.coaching import CoachingView
-from domain.coaching import CoachingId, CoachingNotFound, length_of
+from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.coaching_payments import CoachingPayment, RecordCoachingPayment
+from application.coaching_views import ListCoachings, ShowCoaching
+from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
+from domain.coaching import CoachingId, CoachingNotFound, CoachingStatus, CoachNotFound, length_of
+from domain.errors import Invalid
+from domain.users import UserNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
-from interfaces.http.schemas import number, path_uuid, whole_seconds
+from interfaces.http.schemas import number, path_uuid, query_id, whole_seconds
 
 TAGS = ["Contract E: bookings"]
 
@@ -56,6 +61,58 @@ class CoachingCreated(CoachingBody):
     payment_url: str | None
 
 
+class CoachingList(Struct):
+    bookings: list[CoachingBody]
+    total: int
+    skip: int
+    limit: int
+
+
+class StatusRequest(Struct):
+    status: str
+
+
+class NotesRequest(Struct):
+    notes: str | None
+
+
+class RescheduleRequest(Struct):
+    session_datetime: datetime
+    duration_minutes: int | None = None
+
+
+class CoachingPaymentLink(Struct):
+    payment_url: str | None
+
+
+class RememberedFields(Struct):
+    """Of a booking's fields those that changed; all of them when it was made."""
+
+    status: str | UnsetType = UNSET
+    payment_status: str | UnsetType = UNSET
+    session_datetime: datetime | UnsetType = UNSET
+    end_datetime: datetime | UnsetType = UNSET
+    notes: str | UnsetType | None = UNSET
+    meeting_link: str | UnsetType | None = UNSET
+    cancel_reason: str | UnsetType | None = UNSET
+
+
+class HistoryEntryBody(Struct):
+    """`changed_by` is `null` where it was a gateway or the passing of time."""
+
+    change: str
+    changed_at: datetime
+    changed_by: UUID | None
+    changed_by_name: str | None
+    before: RememberedFields | None
+    after: RememberedFields
+
+
+class HistoryBody(Struct):
+    booking_id: UUID
+    history: list[HistoryEntryBody]
+
+
 @post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[signed_in])
 async def book_session(
     data: JSONBody[NewCoachingRequest], actor: Given[Actor], book_coaching: Given[BookCoaching]
@@ -73,7 +130,159 @@ async def get_session(
     return coaching_body(await show_coaching(actor.user, coaching_id(booking_id)))
 
 
-ROUTES = [book_session, get_session]
+@get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[signed_in])
+async def list_sessions_of_client(
+    client_id: FromPath[str],
+    actor: Given[Actor],
+    list_coachings: Given[ListCoachings],
+    skip: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+) -> CoachingList:
+    client, wanted, window = path_uuid(client_id, UserNotFound), _status_filter(status), _window(skip, limit)
+    return _listed(await list_coachings.of_client(actor.user, client, wanted, skip=window[0], limit=window[1]), window)
+
+
+@get("/booking/coach/{coach_id:str}", operation_id="listCoachingsOfCoach", tags=TAGS, guards=[signed_in])
+async def list_sessions_of_coach(
+    coach_id: FromPath[str],
+    actor: Given[Actor],
+    list_coachings: Given[ListCoachings],
+    skip: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+) -> CoachingList:
+    coach, wanted, window = path_uuid(coach_id, CoachNotFound), _status_filter(status), _window(skip, limit)
+    return _listed(await list_coachings.of_coach(actor.user, coach, wanted, skip=window[0], limit=window[1]), window)
+
+
+@patch("/booking/{booking_id:str}/status", operation_id="changeCoachingStatus", tags=TAGS, guards=[signed_in])
+async def change_session_status(
+    booking_id: FromPath[str],
+    data: JSONBody[StatusRequest],
+    actor: Given[Actor],
+    change_coaching_status: Given[ChangeCoachingStatus],
+) -> CoachingBody:
+    status = _status(data.status)
+    return coaching_body(await change_coaching_status(actor.user, coaching_id(booking_id), status))
+
+
+@delete("/booking/{booking_id:str}", operation_id="cancelCoaching", tags=TAGS, guards=[signed_in])
+async def cancel_session(
+    booking_id: FromPath[str], actor: Given[Actor], cancel_coaching: Given[CancelCoaching]
+) -> None:
+    await cancel_coaching(actor.user, coaching_id(booking_id))
+
+
+@patch("/booking/{booking_id:str}", operation_id="noteCoaching", tags=TAGS, guards=[signed_in])
+async def note_session(
+    booking_id: FromPath[str], data: JSONBody[NotesRequest], actor: Given[Actor], note_coaching: Given[NoteCoaching]
+) -> CoachingBody:
+    return coaching_body(await note_coaching(actor.user, coaching_id(booking_id), data.notes))
+
+
+@post(
+    "/booking/{booking_id:str}/reschedule",
+    operation_id="rescheduleCoaching",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in],
+)
+async def reschedule_session(
+    booking_id: FromPath[str],
+    data: JSONBody[RescheduleRequest],
+    actor: Given[Actor],
+    move_coaching: Given[MoveCoaching],
+) -> CoachingBody:
+    length = None if data.duration_minutes is None else length_of(data.duration_minutes)
+    return coaching_body(await move_coaching(actor.user, coaching_id(booking_id), data.session_datetime, length))
+
+
+@get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[signed_in])
+async def get_session_history(
+    booking_id: FromPath[str], actor: Given[Actor], show_coaching: Given[ShowCoaching]
+) -> HistoryBody:
+    """What happened to a session, the oldest first: who changed what, and what it was before."""
+    wanted = coaching_id(booking_id)
+    return HistoryBody(wanted, [_entry(entry) for entry in await show_coaching.history(actor.user, wanted)])
+
+
+@post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
+async def ask_for_payment_link(
+    booking_id: FromPath[str], actor: Given[Actor], coaching_payment: Given[CoachingPayment]
+) -> CoachingPaymentLink:
+    return CoachingPaymentLink(await coaching_payment(actor.user, coaching_id(booking_id)))
+
+
+@post(
+    "/booking/{booking_id:str}/payment",
+    operation_id="recordCoachingPayment",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in],
+)
+async def record_payment(
+    booking_id: FromPath[str], actor: Given[Actor], record_coaching_payment: Given[RecordCoachingPayment]
+) -> CoachingBody:
+    return coaching_body(await record_coaching_payment(actor.user, coaching_id(booking_id)))
+
+
+ROUTES = [
+    book_session,
+    get_session,
+    list_sessions_of_client,
+    list_sessions_of_coach,
+    change_session_status,
+    cancel_session,
+    note_session,
+    reschedule_session,
+    get_session_history,
+    ask_for_payment_link,
+    record_payment,
+]
+
+_MOST = 100
+
+
+def _window(skip: str | None, limit: str | None) -> tuple[int, int]:
+    """Who asks for more than there is at once hears of it: whoever counts on 200 a page would skip half of them."""
+    size = query_id("limit", limit) if limit is not None else 20
+    if size is None or size > _MOST:
+        raise Invalid({"limit": f"Must be between 1 and {_MOST}"})
+    return (0 if skip in {None, "0"} else query_id("skip", skip) or 0), size
+
+
+def _status_filter(text: str | None) -> CoachingStatus | None:
+    return None if text is None else _status(text)
+
+
+def _status(text: str) -> CoachingStatus:
+    try:
+        return CoachingStatus(text)
+    except ValueError:
+        raise Invalid({"status": f"Must be one of {', '.join(CoachingStatus)}"}) from None
+
+
+def _listed(page: CoachingPage, window: tuple[int, int]) -> CoachingList:
+    return CoachingList([coaching_body(view) for view in page.items], page.total, *window)
+
+
+def _entry(entry: HistoryEntry) -> HistoryEntryBody:
+    return HistoryEntryBody(
+        change=entry.change,
+        changed_at=whole_seconds(entry.changed_at),
+        changed_by=entry.by_uuid,
+        changed_by_name=entry.by_name,
+        before=None if entry.before is None else _remembered(entry.before),
+        after=_remembered(entry.after),
+    )
+
+
+_NAMES_IN_HISTORY = {"starts_at": "session_datetime", "ends_at": "end_datetime"}
+
+
+def _remembered(fields: Mapping[str, Any]) -> RememberedFields:
+    return convert({_NAMES_IN_HISTORY.get(name, name): value for name, value in fields.items()}, RememberedFields)
 
 
 def coaching_id(text: str) -> CoachingId:

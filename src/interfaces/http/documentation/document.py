@@ -144,6 +144,8 @@ def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, 
     if 300 <= status < 400:
         location = _header("Location") if example is None else {**HEADERS["Location"], "example": example["location"]}
         return {"description": answer["description"], "headers": {"Location": location}}
+    if status == HTTPStatus.NO_CONTENT:
+        return {"description": answer["description"]}
     content = answer["content"]["application/json"]
     if example is not None:
         content["example"] = example["body"]

@@ -5,6 +5,7 @@ from typing import Any
 
 from application.ports.readers import MAX_PAGE
 from domain.bookings import BookingStatus
+from domain.coaching import CoachingStatus
 from domain.messages import Destination, MessageStatus
 from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
@@ -71,6 +72,11 @@ _UUID = {"type": "string", "format": "uuid"}
 
 PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "booking_id": ("The booking's id.", _UUID),
+    "client_id": ("The client: their `uuid`.", _UUID),
+    "coach_id": ("The coach: their `uuid`.", _UUID),
+    "skip": ("So many bookings are left away.", {"type": "integer", "minimum": 0, "default": 0}),
+    "limit": ("At most so many bookings.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+    "status": ("Only bookings with this status.", {"type": "string", "enum": [*CoachingStatus]}),
 }
 """What contract E means by a name; for the others it is as above."""
 

@@ -17,8 +17,9 @@ from application.accounts import (
 )
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
-from application.coaching import BookCoaching
-from application.coaching_views import ShowCoaching
+from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.coaching_payments import CoachingPayment, RecordCoachingPayment
+from application.coaching_views import ListCoachings, ShowCoaching
 from application.dead_letters import ReplayMessage, ReplayMessages
 from application.events import (
     CancelEvent,
@@ -48,7 +49,23 @@ from domain.bookings import (
     BookingOver,
     NotYourBooking,
 )
-from domain.coaching import CoachInactive, CoachingNotFound, CoachNotFound, NotForYourEyes, OnlyClientsBook
+from domain.coaching import (
+    CoachInactive,
+    CoachingNotFound,
+    CoachNotFound,
+    InvalidTransition,
+    NotCancellable,
+    NotForYourEyes,
+    NotReschedulable,
+    NotTheirsToList,
+    NotYoursToChange,
+    OnlyClientPays,
+    OnlyClientsBook,
+    OnlyCoachDecides,
+    OnlyCoachRecords,
+    PaymentConfirms,
+    PricedLengthFixed,
+)
 from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
 from domain.events import (
     AlreadyBooked,
@@ -75,7 +92,7 @@ from domain.identities import (
 from domain.messages import MessageNotDead, MessageNotFound
 from domain.payments import GatewayUnavailable, InvalidSignature, NothingToPay, PaymentDiffers, PaymentNotFound
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
-from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound
+from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound, UserNotFound
 from interfaces.http.actor import admins, event_creators, facilitators, profiled_facilitators, signed_in
 from interfaces.http.documentation.operations import Operation, is_of_coaching
 from interfaces.http.service import services
@@ -171,6 +188,34 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowCoaching: (CoachingNotFound, NotForYourEyes),
     ReplayMessage: (MessageNotFound, MessageNotDead),
     ReplayMessages: (),
+    ListCoachings: (NotTheirsToList,),
+    ChangeCoachingStatus: (
+        CoachingNotFound,
+        NotYoursToChange,
+        InvalidTransition,
+        OnlyCoachDecides,
+        PaymentConfirms,
+        NotCancellable,
+    ),
+    CancelCoaching: (CoachingNotFound, NotYoursToChange, NotCancellable),
+    NoteCoaching: (CoachingNotFound, NotYoursToChange),
+    MoveCoaching: (
+        CoachingNotFound,
+        NotYoursToChange,
+        CoachInactive,
+        NotReschedulable,
+        PricedLengthFixed,
+        SlotUnavailable,
+    ),
+    CoachingPayment: (
+        CoachingNotFound,
+        NotForYourEyes,
+        OnlyClientPays,
+        NothingToPay,
+        GatewayRefused,
+        GatewayUnavailable,
+    ),
+    RecordCoachingPayment: (CoachingNotFound, NotYoursToChange, OnlyCoachRecords, BookingIsCancelled),
 }
 
 OF_PATH_IDS: Mapping[str, type[NotFound]] = {
@@ -182,6 +227,8 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
     "booking_id": CoachingNotFound,
+    "client_id": UserNotFound,
+    "coach_id": CoachNotFound,
 }
 """The ids in contract E's paths."""
 
