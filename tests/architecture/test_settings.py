@@ -19,6 +19,7 @@ def test_defaults_are_those_of_the_design() -> None:
     settings = load_settings(GOOD)
     assert settings.jwt_expires_hours == 24
     assert settings.delivery_retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 36000, *[86400] * 8)
+    assert sum(settings.delivery_retry_schedule) > 8.9 * 86400
     assert settings.trusted_proxies == ()
     assert settings.smtp_url is None
     assert settings.convene_data == Path("var").absolute()

@@ -111,6 +111,23 @@ async def test_every_secret_signs_so_that_a_receiver_may_hold_the_old_or_the_new
     assert base64.b64encode(hmac.digest(old, signed, "sha256")).decode() not in request.headers["webhook-signature"]
 
 
+@pytest.mark.parametrize(("held", "verifies"), [("new" * 11, True), ("old" * 11, True), ("nobody's" * 4, False)])
+async def test_while_a_secret_is_rotated_a_receiver_verifies_with_the_old_or_the_new_one(
+    crm: Receiver, held: str, verifies: bool
+) -> None:
+    """As receivers do: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
+    key = base64.b64encode(held.encode()).decode()
+    rotated = [base64.b64encode(each.encode()).decode() for each in ("new" * 11, "old" * 11)]
+    courier = CrmCourier(crm.url, "t", signing_secrets=[f"whsec_{each}" for each in rotated])
+    await courier.deliver(a_message())
+    await courier.close()
+    [request] = crm.requests
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
+    own = base64.b64encode(hmac.digest(base64.b64decode(key), signed, "sha256")).decode()
+    told = [each.removeprefix("v1,") for each in request.headers["webhook-signature"].split()]
+    assert any(hmac.compare_digest(own, each) for each in told) is verifies
+
+
 async def test_without_secrets_nothing_is_signed(crm: Receiver, courier: CrmCourier) -> None:
     await courier.deliver(a_message())
     assert not any(name.startswith("webhook-") for name in crm.requests[0].headers)
