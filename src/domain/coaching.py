@@ -1,5 +1,6 @@
 """A client's reserved time with a coach."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -19,6 +20,7 @@ CoachingId = NewType("CoachingId", UUID)
 SeriesId = NewType("SeriesId", UUID)
 
 MAX_OCCURRENCES = 52
+LONGEST_REPORT = timedelta(days=371)
 _MINUTE = timedelta(minutes=1)
 # A day of the calendar's ends is more than any zone or buffer needs.
 _FIRST, _LAST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
@@ -136,6 +138,16 @@ class PricedLengthFixed(Conflict):
     message = "The length of a booking that costs something cannot change"
 
 
+class SeriesRefused(Invalid):
+    """`details` says of each session that cannot be booked why."""
+
+    code = "series_refused"
+    message = "Some of these sessions cannot be booked"
+
+    def __init__(self, refused: Iterable[tuple[datetime, str]] = ()) -> None:
+        super().__init__({f"{moment:%Y-%m-%dT%H:%M:%SZ}": why for moment, why in refused})
+
+
 def length_of(minutes: int) -> timedelta:
     """How long a session takes. Raises `Invalid` outside 15 to 480 minutes."""
     # Compared as a number first: more days than a timedelta holds are an error of another kind.
@@ -152,11 +164,20 @@ def session(starts_at: datetime, length: timedelta) -> Interval:
 
 def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
     """Raises `Invalid` for an end that is not after the start, and for more than 30 days."""
+    return _window(starts_at, ends_at, LONGEST_RANGE)
+
+
+def figures_window(starts_at: datetime, ends_at: datetime) -> Interval:
+    """As `search_window`, for up to a year."""
+    return _window(starts_at, ends_at, LONGEST_REPORT)
+
+
+def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Interval:
     starts_at, ends_at = _in_the_calendar("start_date", starts_at), _in_the_calendar("end_date", ends_at)
     if ends_at <= starts_at:
         raise Invalid({"end_date": "End date must be after start date"})
-    if ends_at - starts_at > LONGEST_RANGE:
-        raise Invalid({"end_date": "Date range cannot exceed 30 days"})
+    if ends_at - starts_at > longest:
+        raise Invalid({"end_date": f"Date range cannot exceed {longest.days} days"})
     return Interval(starts_at, ends_at)
 
 

@@ -22,6 +22,7 @@ import httpx
 from infrastructure import container
 from infrastructure.database import migrations
 from interfaces.http.app import create_app, create_litestar
+from interfaces.http.coaching.availability import WEEKDAYS
 from interfaces.http.documentation import document as documentation
 from interfaces.http.documentation.operations import operations
 from tests.support.coaching import a_price_for
@@ -80,6 +81,8 @@ class Neat:
             return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
         if name in _GOOGLE:
             return _GOOGLE[name]
+        if name == "week":
+            return (DAY + timedelta(weeks=1)).date().isoformat()
         if _INSTANT.fullmatch(text):
             return self._instant(datetime.fromisoformat(text)).strftime("%Y-%m-%dT%H:%M:%SZ")
         if _TOKEN.fullmatch(text):
@@ -328,6 +331,29 @@ async def _contract_e(call: Recorder, ada: str, john: str, database_url: str) ->
     paid = await call("bookCoaching", ada, wanted)
     await call("payCoaching", ada, booking_id=paid["id"])
     await call("recordCoachingPayment", john, booking_id=paid["id"])
+    await _availability(call, ada, john, coach)
+
+
+async def _availability(call: Recorder, ada: str, john: str, coach: str) -> None:
+    await call("getAvailability", john)
+    day = [{"start": "09:00", "end": "12:30"}, {"start": "14:00", "end": "18:00"}]
+    await call(
+        "setAvailability",
+        john,
+        {
+            "timezone": "Asia/Kolkata",
+            "weekly_hours": dict.fromkeys(WEEKDAYS, day),
+            "date_overrides": {"2025-12-24": []},
+            "buffer_after_minutes": 15,
+            "minimum_notice_minutes": 120,
+            "bookable_days_ahead": 90,
+            "refund_policy": [{"hours_before": 24, "percent": 100}],
+        },
+    )
+    await call("listSlots", coach_id=coach, start_date=_at(call, 7, 3), end_date=_at(call, 8, 3), duration_minutes=60)
+    series = {"coach_id": coach, "session_datetime": _at(call, 7, 5), "duration_minutes": 60}
+    await call("bookSeries", ada, series | {"rrule": "FREQ=WEEKLY;COUNT=2", "notes": "Every week at the same time"})
+    await call("getCoachAnalytics", john, coach_id=coach, start_date=_at(call, 7, 0), end_date=_at(call, 7, 12))
 
 
 async def _facilitator(call: Recorder, john: str, yoga: dict[str, Any]) -> None:

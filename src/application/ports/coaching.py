@@ -132,10 +132,35 @@ class CoachFigures:
     clients: int
     revenue: dict[str, Decimal]
 
+    @property
+    def bookings(self) -> int:
+        return sum(week.bookings for week in self.weeks)
+
+    @property
+    def booked(self) -> timedelta:
+        return sum((week.booked for week in self.weeks), timedelta(0))
+
+    @property
+    def completed(self) -> int:
+        return sum(week.completed for week in self.weeks)
+
+    @property
+    def cancelled(self) -> int:
+        return sum(week.cancelled for week in self.weeks)
+
+    @property
+    def cancellation_rate(self) -> float:
+        """Of all that was ever booked; 0 where nothing was."""
+        return self.cancelled / (self.bookings + self.cancelled) if self.cancelled else 0.0
+
 
 class CoachingReader(Protocol):
     async def get(self, coaching_id: CoachingId) -> CoachingView:
         """Raises `CoachingNotFound`."""
+        ...
+
+    async def list(self, coachings: Sequence[CoachingId]) -> Sequence[CoachingView]:
+        """The earliest session first."""
         ...
 
     async def list_of_client(

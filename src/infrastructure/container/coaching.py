@@ -3,6 +3,7 @@ field's name."""
 
 from dataclasses import dataclass
 
+from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
 from application.coaching import (
     BookCoaching,
     CancelCoaching,
@@ -12,7 +13,9 @@ from application.coaching import (
     NoteCoaching,
     ReserveTime,
 )
+from application.coaching_figures import ShowCoachFigures
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
+from application.coaching_series import BookSeries
 from application.coaching_views import ListCoachings, ShowCoaching
 from application.ports.coaching import BusyTimes, CoachingReader
 from application.ports.messaging import WakeUps
@@ -20,8 +23,10 @@ from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from infrastructure.calendars.no_calendars import NoCalendars
 from infrastructure.container.payments import Money
+from infrastructure.database.coach_figures import PostgresCoachFigures
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from infrastructure.database.engine import Database
+from infrastructure.recurrences import RecurrenceRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,11 @@ class Coaching:
     record_coaching_payment: RecordCoachingPayment
     coaching_reader: CoachingReader
     busy_times: BusyTimes
+    show_slots: ShowSlots
+    show_own_availability: ShowOwnAvailability
+    set_availability: SetAvailability
+    show_coach_figures: ShowCoachFigures
+    book_series: BookSeries
     expire_coaching_holds: ExpireCoachingHolds
 
 
@@ -62,5 +72,10 @@ def build_coaching(
         record_coaching_payment=RecordCoachingPayment(money.record_offline_payment, reader),
         coaching_reader=reader,
         busy_times=busy_times,
+        show_slots=ShowSlots(open_work, busy_times, clock),
+        show_own_availability=ShowOwnAvailability(open_work),
+        set_availability=SetAvailability(open_work, clock),
+        show_coach_figures=ShowCoachFigures(open_work, PostgresCoachFigures(database), clock),
+        book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), reader, wake_ups, clock),
         expire_coaching_holds=ExpireCoachingHolds(open_work, reader, wake_ups, clock),
     )

@@ -48,6 +48,11 @@ class PostgresCoachingReader:
             raise CoachingNotFound
         return _view(row)
 
+    async def list(self, coachings: Sequence[CoachingId]) -> Sequence[CoachingView]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(f"{_COACHINGS} WHERE b.id = ANY($1) ORDER BY b.starts_at, b.id", coachings)
+        return [_view(row) for row in rows]
+
     async def list_of_client(
         self, client: UUID, *, status: CoachingStatus | None, skip: int, limit: int
     ) -> CoachingPage:

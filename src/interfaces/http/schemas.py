@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
@@ -21,6 +22,7 @@ from domain.users import SELF_ASSIGNABLE_ROLES, Role
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
@@ -56,6 +58,18 @@ def query_flag(field: str, text: str | None) -> bool | None:
     if text.lower() not in {"true", "false", "1", "0"}:
         raise Invalid({field: "Must be true or false"})
     return text.lower() in {"true", "1"}
+
+
+def query_instant(field: str, text: str) -> datetime:
+    """RFC 3339, or a date, which is its first instant in UTC."""
+    # A `+` that nobody encoded arrives as a space.
+    text = text.replace(" ", "+")
+    try:
+        if _DATE.fullmatch(text):
+            return datetime.combine(date.fromisoformat(text), time.min, UTC)
+        return as_utc(msgspec.convert(text, datetime), field)
+    except (ValueError, msgspec.ValidationError):
+        raise Invalid({field: "Must be a date or an RFC 3339 date and time"}) from None
 
 
 def page_request(limit: str | None, cursor: str | None) -> PageRequest:

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from interfaces.http.coaching import bookings
+from interfaces.http.coaching import analytics, availability, bookings, series
 from interfaces.http.coaching.errors import shape
 
 SHAPES = {"/booking": shape, "/coach": shape, "/calendar": shape}
 
 ROUTES: list[Any] = [
     *bookings.ROUTES,
+    *availability.ROUTES,
+    *series.ROUTES,
+    *analytics.ROUTES,
 ]

@@ -13,7 +13,9 @@ def shape(refusal: Refusal) -> Body:
 
 
 def _why(field: str, why: str) -> str:
-    """A sentence about a field names it, unless it is the contract's own ("End date must be after start date")."""
+    """A sentence about a field names it, unless it is the contract's own ("End date must be after start date"). One
+    about a session of a series names when that begins."""
     if why == MISSING_FIELD:
         return f"{why}: {field}"
-    return f"{field}: {why}" if why.startswith(("Must", "Is ", "Expected", "Invalid")) else why
+    names_it = why.startswith(("Must", "Is ", "Expected", "Invalid")) or not field.isidentifier()
+    return f"{field}: {why}" if names_it else why

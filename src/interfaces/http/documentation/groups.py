@@ -24,6 +24,7 @@ TAGS: Mapping[str, str] = {
     "Contract C: sessions": "Sessions, which the other contracts call events.",
     "Contract C: bookings": "The bookings of whoever asks.",
     "Contract C: facilitators": "Own sessions, their bookings and the dashboard.",
+    "Contract E: availability": "When a coach can be booked, and what they say of their time.",
     "Contract E: bookings": "Reserving a coach's time, with UUIDs instead of numbers.",
     "Contracts A and C: booking": "The one path that two contracts share: the body decides whose request it is.",
     "Services": "For services that report back, with the service token.",

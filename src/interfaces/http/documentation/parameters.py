@@ -69,6 +69,7 @@ def idempotency_key(*, answers_once: bool) -> dict[str, Any]:
 
 
 _UUID = {"type": "string", "format": "uuid"}
+_DATE = {"type": "string", "examples": ["2026-01-18", "2026-01-18T14:00:00Z"]}
 
 PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "booking_id": ("The booking's id.", _UUID),
@@ -77,6 +78,12 @@ PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "skip": ("So many bookings are left away.", {"type": "integer", "minimum": 0, "default": 0}),
     "limit": ("At most so many bookings.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
     "status": ("Only bookings with this status.", {"type": "string", "enum": [*CoachingStatus]}),
+    "start_date": ("Where the range begins: a date (its first instant in UTC) or a date and time.", _DATE),
+    "end_date": ("Where the range ends, after `start_date`: a date (its first instant) or a date and time.", _DATE),
+    "duration_minutes": (
+        "How long the session is to be.",
+        {"type": "integer", "minimum": 15, "maximum": 480, "default": 60},
+    ),
 }
 """What contract E means by a name; for the others it is as above."""
 

@@ -15,10 +15,13 @@ from application.accounts import (
     RegisterAndLogIn,
     UpdateProfile,
 )
+from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.coaching_figures import ShowCoachFigures
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
+from application.coaching_series import BookSeries
 from application.coaching_views import ListCoachings, ShowCoaching
 from application.dead_letters import ReplayMessage, ReplayMessages
 from application.events import (
@@ -65,6 +68,7 @@ from domain.coaching import (
     OnlyCoachRecords,
     PaymentConfirms,
     PricedLengthFixed,
+    SeriesRefused,
 )
 from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
 from domain.events import (
@@ -216,6 +220,11 @@ OF_USE_CASES: Mapping[type, Refusals] = {
         GatewayUnavailable,
     ),
     RecordCoachingPayment: (CoachingNotFound, NotYoursToChange, OnlyCoachRecords, BookingIsCancelled),
+    ShowSlots: (CoachNotFound, CoachInactive),
+    ShowOwnAvailability: (),
+    SetAvailability: (),
+    ShowCoachFigures: (CoachNotFound, NotTheirsToList),
+    BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, SeriesRefused),
 }
 
 OF_PATH_IDS: Mapping[str, type[NotFound]] = {

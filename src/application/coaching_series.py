@@ -1,0 +1,85 @@
+"""Recurring sessions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from application.coaching import ReserveTime, upcoming
+from application.ports.coaching import BusyTimes, CoachingReader, CoachingView, Recurrences
+from application.ports.messaging import WakeUps
+from application.ports.persistence import OpenUnitOfWork
+from application.ports.system import Clock
+from domain.availability import SlotUnavailable, zone_of
+from domain.bookings import MAX_NOTES
+from domain.coaching import MAX_OCCURRENCES, CoachingId, SeriesId, SeriesRefused, session
+from domain.texts import prose
+from domain.times import Interval
+from domain.users import User
+
+
+@dataclass(frozen=True, slots=True)
+class BookedSeries:
+    """`refused`: the sessions that could not be booked, each with why."""
+
+    series_id: SeriesId
+    coachings: Sequence[CoachingView]
+    refused: Sequence[tuple[datetime, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BookSeries:
+    """Reserves a coach's time again and again, by a recurrence rule (RFC 5545).
+
+    - Every session begins at the same time on the wall of a time zone, the coach's unless another is named: also when
+      clocks are put forward or back. The rule has an end, and at most 52 occurrences within five years.
+    - All of them are booked or none; or, if the client so wishes, those that can be had.
+    - Each is a booking of its own, with its own payment: it is paid, moved and cancelled by itself.
+    """
+
+    open_work: OpenUnitOfWork
+    reserve: ReserveTime
+    busy_times: BusyTimes
+    recurrences: Recurrences
+    reader: CoachingReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(
+        self,
+        client: User,
+        coach_uuid: UUID,
+        starts_at: datetime,
+        length: timedelta,
+        rule: str,
+        *,
+        timezone: str | None,
+        notes: str | None,
+        skip_conflicts: bool,
+    ) -> BookedSeries:
+        first = upcoming(client, starts_at, length, self.clock.now())
+        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        await self.busy_times.refresh(coach_uuid)
+        series_id = SeriesId(uuid4())
+        booked: list[CoachingId] = []
+        refused: list[tuple[datetime, str]] = []
+        async with self.open_work() as work:
+            coach = await work.coaches.get(coach_uuid)
+            coach.require_bookable()
+            zone = zone_of(timezone or coach.availability.timezone)
+            moments = self.recurrences.occurrences(rule, first.starts_at, zone, at_most=MAX_OCCURRENCES)
+            # In the order of time: two series that want the same coach then never wait for each other.
+            sessions = [session(moment, length) for moment in moments]
+            whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)
+            busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(whole))
+            for wanted in sessions:
+                try:
+                    coaching = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)
+                    booked.append(coaching.id)
+                except SlotUnavailable as unavailable:
+                    refused.append((wanted.starts_at, unavailable.sentence))
+            if not booked or (refused and not skip_conflicts):
+                raise SeriesRefused(refused)
+            await work.commit()
+        self.wake_ups.nudge()
+        return BookedSeries(series_id, await self.reader.list(booked), refused)

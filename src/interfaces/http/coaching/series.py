@@ -1,0 +1,65 @@
+"""Contract E: recurring sessions."""
+
+from datetime import datetime
+from uuid import UUID
+
+from litestar import post
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from application.accounts import Actor
+from application.coaching_series import BookSeries
+from domain.coaching import length_of
+from interfaces.http.actor import signed_in
+from interfaces.http.coaching.bookings import CoachingBody, coaching_body
+from interfaces.http.injection import Given
+from interfaces.http.schemas import whole_seconds
+
+TAGS = ["Contract E: bookings"]
+
+
+class NewSeriesRequest(Struct):
+    """`rrule` as in RFC 5545, such as `FREQ=WEEKLY;BYDAY=MO;COUNT=10`; it recurs from `session_datetime` on."""
+
+    coach_id: UUID
+    session_datetime: datetime
+    duration_minutes: int
+    rrule: str
+    notes: str | None = None
+    timezone: str | None = None
+    skip_conflicts: bool = False
+
+
+class RefusedSession(Struct):
+    session_datetime: datetime
+    reason: str
+
+
+class SeriesBody(Struct):
+    series_id: UUID
+    bookings: list[CoachingBody]
+    refused: list[RefusedSession]
+
+
+@post("/booking/recurring", operation_id="bookSeries", tags=TAGS, guards=[signed_in])
+async def book_recurring(
+    data: JSONBody[NewSeriesRequest], actor: Given[Actor], book_series: Given[BookSeries]
+) -> SeriesBody:
+    booked = await book_series(
+        actor.user,
+        data.coach_id,
+        data.session_datetime,
+        length_of(data.duration_minutes),
+        data.rrule,
+        timezone=data.timezone,
+        notes=data.notes,
+        skip_conflicts=data.skip_conflicts,
+    )
+    return SeriesBody(
+        booked.series_id,
+        [coaching_body(view) for view in booked.coachings],
+        [RefusedSession(whole_seconds(moment), reason) for moment, reason in booked.refused],
+    )
+
+
+ROUTES = [book_recurring]
