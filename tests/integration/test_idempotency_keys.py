@@ -317,6 +317,20 @@ async def test_a_runner_that_died_is_replaced(
         assert await database.fetchval("SELECT count(*) FROM events") == 1
 
 
+async def test_what_broke_is_tried_again(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
+    async with served(make_settings(), patience=1) as api:
+        john, key, body = await People(api).facilitator(), a_key(), event()
+        await database.execute("ALTER TABLE outbox RENAME TO away")
+        assert code_of(await john.post("/events", body, key=key)) == (500, "internal_error")
+        await database.execute("ALTER TABLE away RENAME TO outbox")
+
+        created = await john.post("/events", body, key=key)
+
+        assert created.status_code == 201
+        assert_replayed(await john.post("/events", body, key=key), created)
+        assert await database.fetchval("SELECT count(*) FROM events") == 1
+
+
 async def test_without_a_key_nothing_is_asked_of_the_keys(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
