@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
 from domain.availability import LONGEST, LONGEST_RANGE, SHORTEST, Availability
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.money import Money, exponent
+from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
 from domain.times import Interval, as_utc
@@ -198,11 +197,9 @@ class Coach:
     refund_policy: RefundPolicy
 
     def price_of(self, length: timedelta) -> Money:
-        """Rounded half up to the currency's minor unit."""
-        hours = Decimal(length // _MINUTE) / 60
-        unit = Decimal(1).scaleb(-exponent(self.price_per_hour.currency))
-        amount = (self.price_per_hour.amount * hours).quantize(unit, ROUND_HALF_UP)
-        return Money(amount, self.price_per_hour.currency)
+        """Rounded half up to what can be paid."""
+        minutes = length // _MINUTE
+        return Money.computed(self.price_per_hour.amount * minutes / 60, self.price_per_hour.currency)
 
     def require_bookable(self) -> None:
         if not self.user.is_active:

@@ -1,7 +1,7 @@
 """Amounts with their currency. `Decimal` inside, never a float; minor units only at a gateway's edge."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 from domain.errors import Invalid
 
@@ -21,6 +21,11 @@ TWO_DECIMALS = frozenset(
 CURRENCIES = TWO_DECIMALS | EXPONENTS.keys()
 
 MAX_AMOUNT = Decimal(10) ** 10
+
+# Gateways move some currencies in larger steps than their smallest coin: of three decimals the last must be 0
+# (https://docs.stripe.com/currencies#three-decimal; Razorpay says the same), and the ariary has none at Stripe.
+_DECIMALS_MOVED = {"MGA": 0}
+MOST_DECIMALS_MOVED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,12 @@ class Money:
     @classmethod
     def from_minor_units(cls, units: int, currency: str) -> "Money":
         return cls(Decimal(units).scaleb(-exponent(currency)), currency)
+
+    @classmethod
+    def computed(cls, amount: Decimal, currency: str) -> "Money":
+        """A share of a price: rounded half up to the smallest step in which gateways move the currency."""
+        decimals = _DECIMALS_MOVED.get(currency, min(exponent(currency), MOST_DECIMALS_MOVED))
+        return cls(amount.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP), currency)
 
     def __str__(self) -> str:
         return f"{self.amount:,.{exponent(self.currency)}f} {self.currency}"

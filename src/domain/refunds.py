@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import NewType
 from uuid import UUID
 
 from domain.errors import Invalid
-from domain.money import Money, exponent
+from domain.money import Money
 
 RefundId = NewType("RefundId", UUID)
 
@@ -59,7 +58,9 @@ class RefundPolicy:
         return max(shares, default=0)
 
     def refund_of(self, paid: Money, *, now: datetime, starts_at: datetime) -> Money:
-        """Rounded half up to the currency's minor unit: never more than was paid."""
-        share = Decimal(self.percent(now=now, starts_at=starts_at)) / 100
-        unit = Decimal(1).scaleb(-exponent(paid.currency))
-        return Money((paid.amount * share).quantize(unit, ROUND_HALF_UP), paid.currency)
+        """A share is rounded half up to what can be given back, and is never more than was paid."""
+        percent = self.percent(now=now, starts_at=starts_at)
+        if percent == 100:
+            return paid
+        share = Money.computed(paid.amount * percent / 100, paid.currency)
+        return share if share.amount < paid.amount else paid
