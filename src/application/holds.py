@@ -1,6 +1,6 @@
 """Places held for payments, and payments nobody told us about."""
 
-from contextlib import suppress
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,10 +14,12 @@ from application.purchases import lock_booking
 from domain.bookings import BookingId, CancelReason, NotYourBooking
 from domain.coaching import CoachingId
 from domain.messages import Fact
-from domain.payments import GatewayUnavailable, NothingToPay, PaymentId
+from domain.payments import GatewayUnavailable, NothingToPay, Payment, PaymentId
 from domain.users import User
 
 AT_ONCE = 100
+ASKED_AT_ONCE = 5
+"""Gateways limit how often they are asked; each question has a time limit of its own."""
 LOOK_UP_AFTER = timedelta(minutes=2)
 """A webhook usually comes within seconds; what is open for longer is asked about."""
 
@@ -123,7 +125,7 @@ class Reconcile:
       authorise (three days).
     - A checkout whose making was never confirmed to us is asked for again with the same idempotency key: it may be
       there, and where nobody is to pay any more it is closed.
-    - A gateway that is away is asked again in the next round; the other payments do not wait for it.
+    - A few are asked about at once. A gateway that is away is left alone until the next round; the others do not wait.
     """
 
     open_work: OpenUnitOfWork
@@ -135,19 +137,32 @@ class Reconcile:
 
     async def __call__(self) -> int:
         """How many were asked about."""
-        due = await self.payments.claim_to_look_up(older_than=LOOK_UP_AFTER, limit=AT_ONCE)
-        for payment_id in due:
-            with suppress(GatewayUnavailable, GatewayRefused):
-                await self._look_up(payment_id)
-        return len(due)
+        asked, away = 0, set[str]()
+        while asked < AT_ONCE:
+            due = await self.payments.claim_to_look_up(older_than=LOOK_UP_AFTER, limit=ASKED_AT_ONCE, apart_from=away)
+            away.update(name for name in await asyncio.gather(*map(self._ask, due)) if name is not None)
+            asked += len(due)
+            if len(due) < ASKED_AT_ONCE:
+                break
+        return asked
 
-    async def _look_up(self, payment_id: PaymentId) -> None:
+    async def _ask(self, payment_id: PaymentId) -> str | None:
+        """The name of the gateway, if that is away."""
         async with self.open_work() as work:
             payment = await work.payments.get(payment_id)
+        try:
+            await self._look_up(payment)
+        except GatewayUnavailable:
+            return payment.gateway
+        except GatewayRefused:
+            return None
+        return None
+
+    async def _look_up(self, payment: Payment) -> None:
         if payment.order_id is None:
-            await self.ask_for_payment(*await self.payments.request_of(payment_id))
+            await self.ask_for_payment(*await self.payments.request_of(payment.id))
             if await self.payments.open_request(payment.booking_id) is None:
-                await self.abandon_checkout(payment_id)
+                await self.abandon_checkout(payment.id)
             return
         entry = await self.gateways.named(payment.gateway).look_up(payment)
         await self.settle_payment(payment.gateway, entry.report)

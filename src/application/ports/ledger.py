@@ -1,6 +1,6 @@
 """The books: what was asked for, received and promised back, and what gateways told us."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -125,8 +125,11 @@ class PaymentReader(Protocol):
         """Bookings whose place was held for a payment that did not come in time."""
         ...
 
-    async def claim_to_look_up(self, *, older_than: timedelta, limit: int) -> Sequence[PaymentId]:
-        """Payments that are open for longer and due to be asked about; no other worker gets them for now."""
+    async def claim_to_look_up(
+        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
+    ) -> Sequence[PaymentId]:
+        """Payments that are open for longer and due to be asked about, but at none of those gateways; no other worker
+        gets them for now."""
         ...
 
     async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:

@@ -1,6 +1,6 @@
 """Which payments and holds are due for what."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -26,7 +26,7 @@ ORDER BY hold_until LIMIT $2
 _TO_LOOK_UP = """
 WITH due AS (
     SELECT id FROM payments
-    WHERE status IN ('pending', 'failed') AND gateway <> 'offline'
+    WHERE status IN ('pending', 'failed') AND gateway <> 'offline' AND gateway <> ALL ($3)
       AND created_at < now() - $1::interval AND created_at > now() - interval '3 days'
       AND (looked_up_at IS NULL
            OR looked_up_at < now() - least($1::interval * 2 ^ least(look_ups, 10), interval '1 hour'))
@@ -66,9 +66,11 @@ class PostgresPaymentReader:
         async with self._database.connection() as connection:
             return [BookingId(row["id"]) for row in await connection.fetch(_HOLDS, now, limit)]
 
-    async def claim_to_look_up(self, *, older_than: timedelta, limit: int) -> Sequence[PaymentId]:
+    async def claim_to_look_up(
+        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
+    ) -> Sequence[PaymentId]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_TO_LOOK_UP, older_than, limit)
+            rows = await connection.fetch(_TO_LOOK_UP, older_than, limit, list(apart_from))
         return [PaymentId(row["id"]) for row in rows]
 
     async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
