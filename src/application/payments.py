@@ -10,7 +10,7 @@ from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayEvent, Gateways, SandboxDesk, SandboxOrder
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
-from application.purchases import Purchase, lock_booking, lock_purchase
+from application.purchases import PlacePurchase, Purchase, lock_booking, lock_purchase
 from application.refunds import OFFLINE, Refunds
 from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
 from domain.coaching import CoachingId
@@ -124,13 +124,17 @@ class TakeGatewayEvent:
 
 @dataclass(frozen=True, slots=True)
 class PayAtSandbox:
-    """Somebody pressed a button of the sandbox's page: the sandbox reports it as a real gateway would, signed."""
+    """Somebody pressed a button of the sandbox's page: the sandbox reports it as a real gateway would, signed.
+
+    In a house that takes real money there is no such page, not even for what was asked for before.
+    """
 
     desk: SandboxDesk
     take_gateway_event: TakeGatewayEvent
+    is_chosen: bool
 
     async def show(self, order_id: str) -> SandboxOrder:
-        order = await self.desk.find(order_id)
+        order = await self.desk.find(order_id) if self.is_chosen else None
         if order is None:
             raise PaymentNotFound
         return order
@@ -188,7 +192,8 @@ class RecordOfflinePayment:
             event, booking = await lock_booking(work, booking_id)
             if (booking.user_id, event.id) != (user_id, event_id):
                 raise BookingNotFound
-            status = await self._record(work, booking_id, await lock_purchase(work, booking_id, self.clock.now()))
+            purchase = PlacePurchase(work, event, booking, self.clock.now())
+            status = await self._record(work, booking_id, purchase)
             await work.commit()
         self.wake_ups.nudge()
         return status

@@ -7,7 +7,15 @@ from typing import Protocol
 from application.ports.persistence import UnitOfWork
 from domain.availability import SlotUnavailable
 from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
-from domain.coaching import Change, Coach, Coaching, CoachingCancelReason, CoachingId, CoachingStatus, OnlyCoachRecords
+from domain.coaching import (
+    Change,
+    Coaching,
+    CoachingCancelReason,
+    CoachingId,
+    CoachingStatus,
+    CoachNotFound,
+    OnlyCoachRecords,
+)
 from domain.errors import Conflict
 from domain.events import Event, EventStatus
 from domain.messages import Fact
@@ -108,7 +116,6 @@ class PlacePurchase:
 @dataclass(frozen=True, slots=True)
 class TimePurchase:
     work: UnitOfWork
-    coach: Coach
     coaching: Coaching
     now: datetime
 
@@ -139,7 +146,7 @@ class TimePurchase:
         coaching = self.coaching
         if coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED or coaching.session.starts_at <= self.now:
             return False
-        if not self.coach.user.is_active or await self.work.coaches.busy(coaching.coach_id, coaching.busy):
+        if not await self._coach_is_there() or await self.work.coaches.busy(coaching.coach_id, coaching.busy):
             return False
         again = coaching.reinstated(self.now)
         try:
@@ -159,6 +166,14 @@ class TimePurchase:
     async def give_back(self) -> None:
         await self._became(self.coaching.refunded(self.now), Change.REFUNDED)
 
+    async def _coach_is_there(self) -> bool:
+        """Not asked before it matters: money is taken, too, for the time of somebody who is no coach any more."""
+        try:
+            coach = await self.work.coaches.get_by_id(self.coaching.coach_id)
+        except CoachNotFound:
+            return False
+        return coach.user.is_active
+
     async def _became(self, coaching: Coaching, change: Change) -> None:
         await self.work.coachings.save(coaching)
         await self.work.coachings.record(coaching, change, by=None, before=self.coaching, now=self.now)
@@ -172,8 +187,7 @@ async def lock_purchase(work: UnitOfWork, booking_id: BookingId | CoachingId, no
     """Raises `BookingNotFound`, `CoachingNotFound`."""
     if isinstance(booking_id, int):
         return PlacePurchase(work, *await lock_booking(work, booking_id), now)
-    coaching = await work.coachings.get(booking_id)
-    return TimePurchase(work, await work.coaches.get_by_id(coaching.coach_id), coaching, now)
+    return TimePurchase(work, await work.coachings.get(booking_id), now)
 
 
 async def owe_refunded(work: UnitOfWork, booking_id: BookingId | CoachingId, *, reason: str, money: Money) -> None:

@@ -92,7 +92,7 @@ def build_money(
         ask_for_payment=ask_for_payment,
         settle_payment=settle_payment,
         take_gateway_event=take_gateway_event,
-        pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event),
+        pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event, gateways.chosen is sandbox),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, reader),
         hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, reader),

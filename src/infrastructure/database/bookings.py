@@ -41,19 +41,7 @@ class PostgresBookings:
         row = await self._session.scalar(select(BookingRow).where(BookingRow.id == booking_id).with_for_update())
         if row is None:
             raise BookingNotFound
-        return Booking(
-            id=BookingId(row.id),
-            reference=row.reference,
-            event_id=EventId(row.event_id),
-            user_id=UserId(row.user_id),
-            status=BookingStatus(row.status),
-            payment_status=PaymentStatus(row.payment_status),
-            notes=row.notes,
-            created_at=row.created_at,
-            cancelled_at=row.cancelled_at,
-            cancel_reason=CancelReason(row.cancel_reason) if row.cancel_reason else None,
-            hold_until=row.hold_until,
-        )
+        return _booking(row)
 
     async def save(self, booking: Booking) -> None:
         await self._session.execute(
@@ -98,3 +86,19 @@ class PostgresBookings:
             )
         )
         return cast("CursorResult[Any]", result).rowcount
+
+
+def _booking(row: BookingRow) -> Booking:
+    return Booking(
+        id=BookingId(row.id),
+        reference=row.reference,
+        event_id=EventId(row.event_id),
+        user_id=UserId(row.user_id),
+        status=BookingStatus(row.status),
+        payment_status=PaymentStatus(row.payment_status),
+        notes=row.notes,
+        created_at=row.created_at,
+        cancelled_at=row.cancelled_at,
+        cancel_reason=CancelReason(row.cancel_reason) if row.cancel_reason else None,
+        hold_until=row.hold_until,
+    )

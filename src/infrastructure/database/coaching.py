@@ -108,6 +108,11 @@ class PostgresCoachings:
         )
 
     async def save_time(self, coaching: Coaching) -> None:
+        # One after the other: of two that take the same time at once, the constraint would let each wait for the other.
+        await self._session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended('time of coach ' || :coach, 0))"),
+            {"coach": str(coaching.coach_id)},
+        )
         try:
             async with self._session.begin_nested():
                 await self.save(coaching)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.ports.ledger import PaymentPlace, Refund
 from application.ports.payments import GatewayEvent
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
+from domain.coaching import Change, CoachingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import (
@@ -25,6 +25,7 @@ from domain.payments import (
     Report,
 )
 from domain.refunds import RefundId
+from infrastructure.database.coaching import PostgresCoachings
 
 _PAYMENT = "SELECT p.* FROM payments p"
 _REFUND = """SELECT r.*, p.booking_id, p.coaching_booking_id, p.gateway
@@ -222,12 +223,16 @@ class PostgresRefunds:
             now=now,
         )
         await PostgresPayments(self._session).save(payment.promising_back(report.amount))
-        table = "bookings" if isinstance(payment.booking_id, int) else "coaching_bookings"
-        await _run(
-            self._session,
-            f"UPDATE {table} SET payment_status = 'refunded' WHERE id = :id",  # noqa: S608
-            id=payment.booking_id,
-        )
+        if isinstance(payment.booking_id, int):
+            await _run(
+                self._session, "UPDATE bookings SET payment_status = 'refunded' WHERE id = :id", id=payment.booking_id
+            )
+        else:
+            coachings = PostgresCoachings(self._session)
+            before = await coachings.get(payment.booking_id)
+            after = before.refunded(now)
+            await coachings.save(after)
+            await coachings.record(after, Change.REFUNDED, by=None, before=before, now=now)
         return "refunded_at_the_gateway"
 
 

@@ -112,10 +112,11 @@ class RazorpayGateway:
             "payment_id": str(request.payment_id),
             "booking_id": str(request.booking_id),
             "booking_reference": request.reference,
-            "event_id": str(request.event_id or ""),
             "user_id": str(request.user_id),
             "facilitator_id": str(request.facilitator_id),
         }
+        if request.event_id is not None:
+            notes["event_id"] = str(request.event_id)
         async with _within(self._seconds):
             ours = [order for order in await self._orders(request.payment_id) if not made_for_a_link(order)]
             order = ours[0] if ours else None

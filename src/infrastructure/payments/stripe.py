@@ -159,11 +159,12 @@ class StripeGateway:
     def _session_for(self, request: PaymentRequest) -> "SessionCreateParams":
         metadata = {
             "user_id": str(request.user_id),
-            "event_id": str(request.event_id or ""),
             "facilitator_id": str(request.facilitator_id),
             "booking_id": str(request.booking_id),
             "payment_id": str(request.payment_id),
         }
+        if request.event_id is not None:
+            metadata["event_id"] = str(request.event_id)
         asked: SessionCreateParams = {
             "mode": "payment",
             "client_reference_id": str(request.booking_id),
