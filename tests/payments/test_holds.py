@@ -9,19 +9,16 @@ from collections.abc import Callable
 
 import asyncpg
 import pytest
-from sqlalchemy import select
 
 from application.payments import Settled, SettlePayment
 from application.ports.ledger import PaymentPlace
 from application.ports.persistence import UnitOfWork
 from application.purchases import PlacePurchase, Purchase
-from domain.events import Event, EventId
-from infrastructure.database.events import PostgresEvents, _event
-from infrastructure.database.tables import EventRow
-from infrastructure.database.unit_of_work import UnitsOfWork
+from domain.events import EventId
 from infrastructure.settings import Settings
 from tests.support.house import House, open_house, order_of
 from tests.support.till import Till, TillGateway, running_till
+from tests.support.units import UnlockedBookings, UnlockedEvents, units_with
 
 ROUNDS = 25
 
@@ -179,42 +176,6 @@ async def pay_while_the_hold_ends(house: House) -> None:
     await house.until_dry()
 
 
-async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_place_or_comes_back(house: House) -> None:
-    for _ in range(ROUNDS):
-        await pay_while_the_hold_ends(house)
-        assert await house.wrongs() == []
-    ends = await house.records.fetch(
-        """SELECT b.status, b.payment_status FROM payments p JOIN bookings b ON b.id = p.booking_id
-           WHERE p.received_at IS NOT NULL"""
-    )
-    assert {tuple(row) for row in ends} <= {("confirmed", "completed"), ("cancelled", "refunded")}
-    assert len(ends) == ROUNDS
-
-
-class UnlockedEvents(PostgresEvents):
-    async def get_even_hidden(self, event_id: EventId) -> Event:
-        row = await self._session.scalar(select(EventRow).where(EventRow.id == event_id))
-        assert row is not None
-        await asyncio.sleep(0.02)
-        return _event(row)
-
-
-class UnlockedUnits(UnitsOfWork):
-    def __call__(self):  # type: ignore[no-untyped-def]
-        units = super().__call__()
-
-        class Unlocked:
-            async def __aenter__(self) -> UnitOfWork:
-                work = await units.__aenter__()
-                work.events = UnlockedEvents(work._session)  # type: ignore[attr-defined]
-                return work
-
-            async def __aexit__(self, *why: object) -> object:
-                return await units.__aexit__(*why)
-
-        return Unlocked()
-
-
 class Reckless(PlacePurchase):
     async def _may_have_a_place_again(self) -> bool:
         return True
@@ -233,6 +194,36 @@ async def till() -> object:
         yield running
 
 
+async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_place_or_comes_back(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, till: tuple[Till, TillGateway]
+) -> None:
+    async with open_house(make_settings(), database, *till, workers=4) as house:
+        for _ in range(ROUNDS):
+            await pay_while_the_hold_ends(house)
+        assert await house.wrongs() == []
+        ends = await house.records.fetch(
+            """SELECT b.status, b.payment_status FROM payments p JOIN bookings b ON b.id = p.booking_id
+               WHERE p.received_at IS NOT NULL"""
+        )
+    assert {tuple(row) for row in ends} <= {("confirmed", "completed"), ("cancelled", "refunded")}
+    assert len(ends) == ROUNDS
+
+
+async def test_without_the_locks_a_payment_that_lands_while_the_hold_ends_breaks_the_books(
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    till: tuple[Till, TillGateway],
+    no_backstop: None,
+) -> None:
+    units = units_with(events=UnlockedEvents, bookings=UnlockedBookings)
+    async with open_house(make_settings(), database, *till, workers=4, units=units) as house:
+        for _ in range(ROUNDS):
+            await pay_while_the_hold_ends(house)
+            if await house.wrongs():
+                return
+    raise AssertionError("the locks guard nothing")
+
+
 @pytest.fixture
 async def no_backstop(database: asyncpg.Connection) -> None:
     await database.execute("ALTER TABLE events DROP CONSTRAINT ck_events_never_oversold")
@@ -244,7 +235,9 @@ async def test_without_the_lock_two_late_payments_get_one_place(
     till: tuple[Till, TillGateway],
     no_backstop: None,
 ) -> None:
-    async with open_house(make_settings(), database, *till, workers=2, units=UnlockedUnits) as unlocked:
+    async with open_house(
+        make_settings(), database, *till, workers=2, units=units_with(events=UnlockedEvents)
+    ) as unlocked:
         assert await two_late_payments(unlocked) == {Settled.REINSTATED: 2}
         assert any("2 live" in wrong for wrong in await unlocked.wrongs())
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -21,10 +21,12 @@ from application.payment_errands import PaymentErrands
 from application.payments import ApplyGatewayEvent, RecordOfflinePayment, Settled, SettlePayment, TakeGatewayEvent
 from application.ports.persistence import OpenUnitOfWork
 from application.refunds import Refunds
+from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.messages import Destination, RetrySchedule, owed_to
 from domain.money import Money
-from domain.payments import GatewayReport, Report
+from domain.payments import GatewayReport, PaymentId, Report
+from domain.times import Interval
 from domain.users import User, UserId
 from infrastructure import container
 from infrastructure.clock import SystemClock
@@ -32,6 +34,7 @@ from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.payment_reader import PostgresPaymentReader
+from infrastructure.database.payments import column_of
 from infrastructure.database.places import PostgresPlaces
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.payments.offline import OfflineGateway
@@ -44,6 +47,28 @@ from tests.support.till import Till, TillGateway, Webhook
 
 # One try at once, the next when the test says so.
 SCHEDULE = RetrySchedule((timedelta(0), *[timedelta(hours=1)] * 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """Of a coaching booking what the house asks of one of an event."""
+
+    id: CoachingId
+    payment_id: PaymentId | None
+    price: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A coach's time that was just booked."""
+
+    placed: Reserved
+    payment_url: str | None
+    session: Interval
+
+
+Sold: TypeAlias = NewBooking | NewSession
 
 
 @dataclass
@@ -131,12 +156,12 @@ class House:
         assert await self.settle("till", self.received(new)) is Settled.RECEIVED
         return new
 
-    def received(self, new: NewBooking) -> GatewayReport:
+    def received(self, new: Sold) -> GatewayReport:
         """The person pays; what the till says of it."""
         self.till.pay(order_of(new))
         return self.says(new, Report.RECEIVED)
 
-    def says(self, new: NewBooking, report: Report, **changes: Any) -> GatewayReport:
+    def says(self, new: Sold, report: Report, **changes: Any) -> GatewayReport:
         order_id = order_of(new)
         price = Money(new.placed.price, new.placed.currency)
         received = report is Report.RECEIVED
@@ -168,9 +193,10 @@ class House:
         )
 
     async def minutes_pass(self, minutes: float) -> None:
-        """For everything but events, which stay as far ahead."""
+        """For everything but events and sessions, which stay as far ahead."""
         ago = timedelta(minutes=minutes)
-        await self.records.execute("UPDATE bookings SET hold_until = hold_until - $1::interval", ago)
+        for table in ("bookings", "coaching_bookings"):
+            await self.records.execute(f"UPDATE {table} SET hold_until = hold_until - $1::interval", ago)
         await self.records.execute(
             "UPDATE payments SET created_at = created_at - $1::interval, looked_up_at = looked_up_at - $1::interval",
             ago,
@@ -184,29 +210,32 @@ class House:
         assert await self.worker.expire_holds() == 1
         return new
 
-    async def booking(self, new: NewBooking) -> tuple[str, str]:
+    async def booking(self, new: Sold) -> tuple[str, str]:
         """Its status and its payment's."""
-        row = await self.records.fetchrow("SELECT * FROM bookings WHERE id = $1", new.placed.id)
+        table = "bookings" if isinstance(new, NewBooking) else "coaching_bookings"
+        row = await self.records.fetchrow(f"SELECT * FROM {table} WHERE id = $1", new.placed.id)
         return row["status"], row["payment_status"]
 
-    async def payment(self, new: NewBooking) -> asyncpg.Record:
+    async def payment(self, new: Sold) -> asyncpg.Record:
         return await self.records.fetchrow("SELECT * FROM payments WHERE id = $1", new.placed.payment_id)
 
-    async def refunds(self, new: NewBooking) -> list[tuple[Decimal, str, str]]:
+    async def refunds(self, new: Sold) -> list[tuple[Decimal, str, str]]:
         """Amount, status and reason of each."""
         rows = await self.records.fetch(
-            """SELECT r.* FROM refunds r JOIN payments p ON p.id = r.payment_id
-               WHERE p.booking_id = $1 ORDER BY r.requested_at""",
+            f"""SELECT r.* FROM refunds r JOIN payments p ON p.id = r.payment_id
+                WHERE p.{column_of(new.placed.id)} = $1 ORDER BY r.requested_at""",
             new.placed.id,
         )
         return [(row["amount"], row["status"], row["reason"]) for row in rows]
 
-    async def told(self, new: NewBooking, destination: str = "crm") -> list[tuple[str, str | None]]:
-        """What is owed to a destination of the booking: the facts in order, with their reasons."""
+    async def told(self, new: Sold, destination: str = "crm", to: str = "") -> list[tuple[str, str | None]]:
+        """What is owed to a destination of the booking: the facts in order, with their reasons. Of a session `to` one
+        of its two people."""
+        kind = "booking" if isinstance(new, NewBooking) else "coaching"
         rows = await self.records.fetch(
             """SELECT fact, snapshot::jsonb ->> 'reason' AS reason FROM outbox
-               WHERE lane = 'booking:' || $1::text AND destination = $2 ORDER BY seq""",
-            str(new.placed.id),
+               WHERE lane = $1 AND destination = $2 ORDER BY seq""",
+            f"{kind}:{new.placed.id}:{to}".removesuffix(":"),
             destination,
         )
         return [(row["fact"], row["reason"]) for row in rows]
@@ -249,13 +278,24 @@ class House:
                FROM events e LEFT JOIN bookings b ON b.event_id = e.id AND b.status <> 'cancelled'
                GROUP BY e.id HAVING count(b.id) <> e.booked OR count(b.id) > e.capacity
                UNION ALL
-               SELECT 'payment ' || p.id || ' was received for nothing'
-               FROM payments p JOIN bookings b ON b.id = p.booking_id
-               WHERE p.received_at IS NOT NULL AND p.refunded = 0 AND b.status = 'cancelled'
+               SELECT 'coach ' || a.coach_id || ' has 2 live sessions at ' || b.starts_at
+               FROM coaching_bookings a JOIN coaching_bookings b ON b.coach_id = a.coach_id AND b.id > a.id
+                   AND tstzrange(b.busy_from, b.busy_until) && tstzrange(a.busy_from, a.busy_until)
+               WHERE a.status <> 'cancelled' AND b.status <> 'cancelled'
                UNION ALL
-               SELECT 'booking ' || b.id || ' is unpaid and its payment is ' || p.status
-               FROM payments p JOIN bookings b ON b.id = p.booking_id
-               WHERE p.received_at IS NOT NULL AND b.payment_status IN ('pending', 'failed')
+               SELECT 'session ' || id || ' is pending and ' || payment_status
+               FROM coaching_bookings WHERE status = 'pending' AND payment_status IN ('completed', 'refunded')
+               UNION ALL
+               SELECT 'payment ' || p.id || ' was received for nothing'
+               FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
+                    LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
+               WHERE p.received_at IS NOT NULL AND p.refunded = 0 AND coalesce(b.status, c.status) = 'cancelled'
+               UNION ALL
+               SELECT 'what payment ' || p.id || ' (' || p.status || ') was received for is unpaid'
+               FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
+                    LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
+               WHERE p.received_at IS NOT NULL
+                 AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed')
                UNION ALL
                SELECT 'payment ' || p.id || ' promised ' || p.refunded || ', refunds ' || coalesce(sum(r.amount), 0)
                FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id
@@ -268,7 +308,7 @@ class House:
         return [row[0] for row in rows]
 
 
-def order_of(new: NewBooking) -> str:
+def order_of(new: Sold) -> str:
     return f"till_{new.placed.payment_id}"
 
 

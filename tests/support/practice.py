@@ -1,0 +1,114 @@
+"""Coaches of a house of the tests: their time is booked, moved and given back, and paid at its till."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from application.coaching import (
+    BookCoaching,
+    CancelCoaching,
+    ChangeCoachingStatus,
+    CoachingPayment,
+    ExpireCoachingHolds,
+    MoveCoaching,
+    ReserveTime,
+)
+from application.payments import Settled
+from domain.availability import MINUTES_A_DAY, Availability, Hours
+from domain.coaching import CoachingStatus
+from domain.money import Money
+from domain.payments import PaymentId
+from domain.refunds import RefundPolicy
+from domain.users import User, UserId
+from infrastructure.calendars.no_calendars import NoCalendars
+from infrastructure.clock import SystemClock
+from infrastructure.database.coaching_reader import PostgresCoachingReader
+from tests.support.crowd import a_crowd
+from tests.support.house import House, NewSession, Reserved, Worker
+
+ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
+HOUR = timedelta(hours=1)
+THE_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=10)
+
+
+@dataclass(frozen=True)
+class Practice:
+    house: House
+
+    async def coach(
+        self, price: str = "30", currency: str = "INR", policy: Sequence[tuple[int, int]] = ((0, 100),)
+    ) -> User:
+        """Somebody who works day and night, at this price for an hour."""
+        (member,) = await a_crowd(self.house.records, 1, role="facilitator")
+        async with self.house.worker.open_work() as work:
+            coach = await work.users.get(UserId(member.id))
+            per_hour = Money(Decimal(price), currency)
+            await work.coaches.save(coach.id, ALL_DAY, per_hour, RefundPolicy.of(policy), datetime.now(UTC))
+            await work.commit()
+        return coach
+
+    async def book(
+        self, client: User, coach: User, hour: float = 0, minutes: int = 60, *, gateway: str = "till"
+    ) -> NewSession:
+        """A session that begins so many hours into a day in ten days."""
+        worker = self.house.worker
+        reader = PostgresCoachingReader(worker.database)
+        reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock())
+        link = CoachingPayment(worker.ask_for_payment, reader)
+        book = BookCoaching(worker.open_work, reserve, NoCalendars(), link, reader, self.house.wake_ups, SystemClock())
+        booked = await book(client, coach.uuid, at(hour), timedelta(minutes=minutes), None)
+        view = booked.coaching
+        payment_id = await self.house.records.fetchval(
+            "SELECT id FROM payments WHERE coaching_booking_id = $1", view.id
+        )
+        reserved = Reserved(
+            view.id, PaymentId(payment_id) if payment_id else None, view.price.amount, view.price.currency
+        )
+        return NewSession(reserved, booked.payment_url, view.session)
+
+    async def paid(self, client: User, coach: User, hour: float = 0) -> NewSession:
+        new = await self.book(client, coach, hour)
+        assert await self.house.settle("till", self.house.received(new)) is Settled.RECEIVED
+        return new
+
+    async def expired(self, client: User, coach: User, hour: float = 0) -> NewSession:
+        """A session whose time was given up; its checkout is still open."""
+        new = await self.book(client, coach, hour)
+        await self.house.minutes_pass(31)
+        assert await self.expire() == 1
+        return new
+
+    async def expire(self, worker: Worker | None = None) -> int:
+        worker = worker or self.house.worker
+        reader = PostgresCoachingReader(worker.database)
+        return await ExpireCoachingHolds(worker.open_work, reader, self.house.wake_ups, SystemClock())()
+
+    async def cancel(self, user: User, new: NewSession) -> None:
+        await self._cancel()(user, new.placed.id)
+
+    async def move(self, user: User, new: NewSession, hour: float) -> None:
+        worker = self.house.worker
+        reader = PostgresCoachingReader(worker.database)
+        move = MoveCoaching(worker.open_work, NoCalendars(), reader, self.house.wake_ups, SystemClock())
+        await move(user, new.placed.id, at(hour), None)
+
+    async def decide(self, user: User, new: NewSession, status: CoachingStatus) -> None:
+        worker = self.house.worker
+        reader = PostgresCoachingReader(worker.database)
+        change = ChangeCoachingStatus(worker.open_work, self._cancel(), reader, self.house.wake_ups, SystemClock())
+        await change(user, new.placed.id, status)
+
+    async def history(self, new: NewSession) -> list[str]:
+        rows = await self.house.records.fetch(
+            "SELECT change FROM coaching_changes WHERE booking_id = $1 ORDER BY id", new.placed.id
+        )
+        return [row["change"] for row in rows]
+
+    def _cancel(self) -> CancelCoaching:
+        worker = self.house.worker
+        return CancelCoaching(worker.open_work, worker.refunds, self.house.wake_ups, SystemClock())
+
+
+def at(hour: float) -> datetime:
+    return THE_DAY + hour * HOUR
