@@ -49,6 +49,14 @@ class SmtpPost:
                 return _failed(error, f"{self._host}:{self._port}", self._seconds)
         return Delivered(answer or "")
 
+    async def greet(self) -> Outcome:
+        """Whether the server answers and lets us in."""
+        try:
+            async with asyncio.timeout(self._seconds), self._server():
+                return Delivered()
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            return _failed(error, f"{self._host}:{self._port}", self._seconds)
+
     def _server(self) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
             hostname=self._host,

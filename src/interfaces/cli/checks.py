@@ -1,0 +1,203 @@
+"""What `convene doctor` looks at. Each check says what it found and, where that is not well, what to do."""
+
+import asyncio
+import http.client
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from application.ports.deliveries import Circuit, DestinationFigures
+from infrastructure.settings import Settings
+from interfaces.cli.problems import Problem
+
+LATE_SECONDS = 60
+SKEW_SECONDS = 2
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    text: str
+
+
+Findings = Iterator[Finding]
+
+
+def _ok(text: str) -> Finding:
+    return Finding(Level.OK, text)
+
+
+def _warn(text: str) -> Finding:
+    return Finding(Level.WARN, text)
+
+
+def _fail(text: str) -> Finding:
+    return Finding(Level.FAIL, text)
+
+
+def settings_check(settings: Settings) -> Findings:
+    mode = "embedded, secrets are used as they are" if settings.convene_embedded else "secrets checked"
+    yield _ok(f"complete ({mode}); data in {settings.convene_data}")
+
+
+def database(settings: Settings) -> Findings:
+    from infrastructure.provisioning import check_database
+
+    check_database(settings.database_url, "DATABASE_URL")
+    yield _ok("PostgreSQL answers")
+
+
+def migrations(settings: Settings) -> Findings:
+    from infrastructure.database.migrations import is_current
+
+    current = is_current(settings.database_url)
+    yield _ok("up to date") if current else _fail("the database is behind the code: run `convene migrate`")
+
+
+def clock(settings: Settings) -> Findings:
+    """Tokens and holds are compared with this machine's clock, leases with the database's."""
+    from infrastructure.database.engine import Database
+
+    async def ahead() -> float:
+        database = Database(settings.database_url, pool_size=1)
+        try:
+            async with database.connection() as connection:
+                before = datetime.now(UTC)
+                there: datetime = await connection.fetchval("SELECT clock_timestamp()")
+                return (before + (datetime.now(UTC) - before) / 2 - there).total_seconds()
+        finally:
+            await database.close()
+
+    seconds = asyncio.run(ahead())
+    if abs(seconds) <= SKEW_SECONDS:
+        yield _ok(f"this machine and PostgreSQL agree to {abs(seconds):.1f} s")
+    else:
+        way = "ahead of" if seconds > 0 else "behind"
+        yield _fail(f"this machine is {abs(seconds):.0f} s {way} PostgreSQL: let both follow a time server (NTP)")
+
+
+def deliveries(settings: Settings) -> Findings:
+    from infrastructure.container import served
+    from infrastructure.database.engine import Database
+    from infrastructure.database.figures import Figures, PostgresFigures
+
+    async def read() -> Figures:
+        database = Database(settings.database_url, pool_size=1)
+        try:
+            return await PostgresFigures(database).read()
+        finally:
+            await database.close()
+
+    figures = asyncio.run(read())
+    of_note = [
+        finding
+        for figure in figures.destinations
+        for finding in _of_destination(figure, served=figure.destination in served(settings))
+    ]
+    if figures.holds_overdue:
+        of_note.append(
+            _fail(f"{figures.holds_overdue} places are held past their time: start a worker, `convene worker`")
+        )
+    if figures.payment_differences:
+        of_note.append(
+            _warn(f"{figures.payment_differences} payments are not what the gateway says: see `convene payments list`")
+        )
+    pending = sum(figure.pending for figure in figures.destinations)
+    yield from of_note or [_ok(f"{pending} messages on their way, none late; {figures.holds_open} places held")]
+
+
+def _of_destination(figure: DestinationFigures, *, served: bool) -> Findings:
+    name, reason = figure.destination, f" ({figure.reason})" if figure.reason else ""
+    if figure.dead:
+        yield _warn(
+            f"{figure.dead} dead messages for {name}: `convene outbox list --destination {name}` says why, then"
+            " `convene outbox replay` or `discard`"
+        )
+    if not served:
+        if figure.pending:
+            yield _fail(
+                f"{figure.pending} messages wait for {name}, which no worker serves: set {name.upper()}_SERVICE_URL"
+            )
+    elif figure.halted:
+        yield _fail(f"{name} wants nothing more{reason}: mend that, then `convene outbox resume {name}`")
+    elif figure.paused_until:
+        yield _warn(
+            f"{name} asked for a pause until {figure.paused_until:%H:%M:%S} UTC{reason}: nothing to do but wait"
+        )
+    elif figure.circuit is not Circuit.CLOSED:
+        yield _warn(f"{name} keeps failing{reason}: look at that service; it is tried again by itself")
+    elif (figure.oldest_due_seconds or 0) > LATE_SECONDS:
+        yield _fail(
+            f"messages for {name} are due since {figure.oldest_due_seconds:.0f} s: start a worker, `convene worker`,"
+            " or see its log"
+        )
+
+
+def redis(settings: Settings) -> Findings:
+    from infrastructure.provisioning import check_redis
+
+    check_redis(settings.redis_url)
+    yield _ok("answers")
+
+
+def crm(settings: Settings) -> Findings:
+    yield _answers(settings.crm_service_url, "CRM_SERVICE_URL")
+
+
+def notification(settings: Settings) -> Findings:
+    if settings.notification_service_url:
+        yield _answers(settings.notification_service_url, "NOTIFICATION_SERVICE_URL")
+
+
+def mail(settings: Settings) -> Findings:
+    from domain.messages import Failed
+    from infrastructure.deliveries.smtp import SmtpPost
+
+    if settings.email_service_url:
+        yield _answers(settings.email_service_url, "EMAIL_SERVICE_URL")
+    elif settings.smtp_url:
+        outcome = asyncio.run(SmtpPost(settings.smtp_url, seconds=5).greet())
+        if isinstance(outcome, Failed):
+            raise Problem(f"the mail server cannot be used ({outcome.reason}): correct SMTP_URL, or see that server")
+        yield _ok("the mail server lets us in")
+    elif settings.convene_embedded:
+        yield _ok(f"written as files to {settings.convene_data / 'mail'}")
+    else:
+        yield _warn(f"nobody gets a mail, they are files in {settings.convene_data / 'mail'}: set SMTP_URL")
+
+
+def _answers(url: str, setting: str) -> Finding:
+    address = urlsplit(url)
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=5)
+    try:
+        connection.request("GET", (address.path or "") + "/")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        raise Problem(f"{url} does not answer ({error}): start that service, or correct {setting}") from None
+    finally:
+        connection.close()
+    if status >= 500:
+        raise Problem(f"{url} answers {status}: see the log of that service, or correct {setting}")
+    return _ok(f"{url} answers")
+
+
+CHECKS: dict[str, Callable[[Settings], Findings]] = {
+    "settings": settings_check,
+    "database": database,
+    "migrations": migrations,
+    "clock": clock,
+    "deliveries": deliveries,
+    "redis": redis,
+    "crm": crm,
+    "notification": notification,
+    "mail": mail,
+}

@@ -1,0 +1,195 @@
+"""`convene doctor`: every condition it knows, made true, with what it says and how it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+
+from infrastructure.database import migrations
+from tests.support.command import convene
+from tests.support.messages import owe
+from tests.support.processes import server_environ
+from tests.support.receivers import Receiver, answer, receiving
+from tests.support.servers import free_port
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    status: int
+    lines: list[str]
+
+    def of(self, name: str) -> list[str]:
+        """The lines about this, level first."""
+        return [line.replace(f"{name}: ", "", 1) for line in self.lines if f" {name}: " in line]
+
+
+Examine = Callable[..., Awaitable[Diagnosis]]
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def examine(database_url: str, redis_url: str, crm: Receiver, tmp_path: Path) -> Examine:
+    async def examine(**settings: str) -> Diagnosis:
+        environ = server_environ(database_url, redis_url, tmp_path, crm_service_url=crm.url)
+        environ |= {name.upper(): value for name, value in settings.items()}
+        done = await asyncio.to_thread(convene, "doctor", cwd=tmp_path, environ=environ)
+        assert done.stderr == ""
+        return Diagnosis(done.returncode, done.stdout.splitlines())
+
+    return examine
+
+
+async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: asyncpg.Connection) -> None:
+    await owe(database)
+    found = await examine()
+    assert found.status == 0
+    assert [line.split()[:2] for line in found.lines] == [
+        ["ok", f"{name}:"]
+        for name in ("settings", "database", "migrations", "clock", "deliveries", "redis", "crm", "mail")
+    ]
+    assert found.of("deliveries") == ["ok    1 messages on their way, none late; 0 places held"]
+
+
+async def test_a_schema_behind_the_code(examine: Examine, database_url: str) -> None:
+    await asyncio.to_thread(migrations.downgrade, database_url, "0001")
+    found = await examine()
+    assert found.status == 1
+    assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
+
+
+@pytest.mark.parametrize(("skew", "status"), [("1.5 s", 0), ("-3 s", 1), ("3 min", 1)])
+async def test_clocks_that_differ(examine: Examine, database: asyncpg.Connection, skew: str, status: int) -> None:
+    name = await database.fetchval("SELECT current_database()")
+    await database.execute(
+        f"""CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+            RETURN pg_catalog.clock_timestamp() + interval '{skew}'"""
+    )
+    await database.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    found = await examine()
+    (line,) = found.of("clock")
+    assert found.status == status
+    if status:
+        assert line.startswith("fail  this machine is ")
+        assert "time server" in line
+        assert (" behind PostgreSQL" in line) == (skew == "3 min")
+
+
+async def test_messages_that_nobody_takes(examine: Examine, database: asyncpg.Connection) -> None:
+    await owe(database)
+    await database.execute("UPDATE outbox SET due_at = now() - interval '30 s'")
+    assert (await examine()).status == 0
+    await database.execute("UPDATE outbox SET due_at = now() - interval '90 s'")
+    found = await examine()
+    (line,) = found.of("deliveries")
+    assert found.status == 1
+    assert line.startswith("fail  messages for crm are due since ")
+    assert "`convene worker`" in line
+
+
+async def test_messages_for_a_destination_that_no_worker_serves(examine: Examine, database: asyncpg.Connection) -> None:
+    await owe(database, destination="notification")
+    found = await examine()
+    assert found.status == 1
+    assert found.of("deliveries") == [
+        "fail  1 messages wait for notification, which no worker serves: set NOTIFICATION_SERVICE_URL"
+    ]
+    async with receiving() as served:
+        found = await examine(notification_service_url=served.url)
+    assert found.status == 0
+    assert found.of("notification") == [f"ok    {served.url} answers"]
+
+
+async def test_dead_letters_are_a_warning(examine: Examine, database: asyncpg.Connection) -> None:
+    await owe(database)
+    await database.execute("UPDATE outbox SET status = 'dead', settled_at = now()")
+    found = await examine()
+    assert found.status == 0
+    (line,) = found.of("deliveries")
+    assert line.startswith("warn  1 dead messages for crm: `convene outbox list --destination crm`")
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "advice"),
+    [
+        ("halted_at = now()", "fail", "`convene outbox resume crm`"),
+        ("paused_until = now() + interval '1 h'", "warn", "asked for a pause until"),
+        ("tripped_at = now(), probe_at = now() + interval '10 s'", "warn", "is tried again by itself"),
+    ],
+)
+async def test_a_destination_that_is_left_alone(
+    examine: Examine, database: asyncpg.Connection, state: str, level: str, advice: str
+) -> None:
+    await owe(database)
+    await database.execute("UPDATE outbox SET due_at = now() - interval '5 min'")  # which is not the worker's fault
+    await database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', '503 Service Unavailable')")
+    await database.execute(f"UPDATE destinations SET {state}")
+    found = await examine()
+    (line,) = found.of("deliveries")
+    assert line.startswith(level)
+    assert "(503 Service Unavailable)" in line
+    assert advice in line
+    assert found.status == (level == "fail")
+
+
+async def test_places_held_past_their_time(examine: Examine, database: asyncpg.Connection) -> None:
+    await database.execute(
+        """WITH u AS (INSERT INTO users (email, name, role) VALUES ('john@example.com', 'John', 'facilitator')
+                      RETURNING id),
+                e AS (INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity,
+                          price, currency, booked)
+                      SELECT id, 'Yoga', '', 'session', now() + '1 d', now() + '2 d', 3, 5, 'INR', 1 FROM u
+                      RETURNING id)
+           INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, hold_until)
+           SELECT e.id, u.id, 'confirmed', 'pending', now(), now() - interval '2 min' FROM u, e"""
+    )
+    found = await examine()
+    assert found.status == 1
+    assert found.of("deliveries") == ["fail  1 places are held past their time: start a worker, `convene worker`"]
+
+
+async def test_services_that_are_away_or_broken(examine: Examine, crm: Receiver) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    crm.always(answer(500))
+    found = await examine(
+        notification_service_url=nowhere, email_service_url=nowhere, redis_url=f"redis://{nowhere[7:]}"
+    )
+    assert found.status == 1
+    assert found.of("crm") == [f"fail  {crm.url} answers 500: see the log of that service, or correct CRM_SERVICE_URL"]
+    for name, setting in (
+        ("notification", "NOTIFICATION_SERVICE_URL"),
+        ("mail", "EMAIL_SERVICE_URL"),
+        ("redis", "REDIS_URL"),
+    ):
+        (line,) = found.of(name)
+        assert line.startswith("fail")
+        assert f"correct {setting}" in line
+
+
+async def test_a_mail_server_is_greeted(examine: Examine) -> None:
+    port = free_port()
+    server = Controller(Sink(), hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        assert (await examine(smtp_url=f"smtp://127.0.0.1:{port}")).of("mail") == ["ok    the mail server lets us in"]
+    finally:
+        server.stop()
+    found = await examine(smtp_url=f"smtp://127.0.0.1:{port}")
+    assert found.status == 1
+    assert "correct SMTP_URL" in found.of("mail")[0]
+
+
+async def test_without_a_database_everything_else_is_still_looked_at(examine: Examine) -> None:
+    found = await examine(database_url=f"postgresql://convene@127.0.0.1:{free_port()}/convene")
+    assert found.status == 1
+    assert found.of("deliveries") == ["fail  cannot be told without the database: see what is said of it"]
+    assert found.of("redis") == ["ok    answers"]
