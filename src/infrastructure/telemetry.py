@@ -1,6 +1,7 @@
 """Structured logs: JSON, one line a fact, the request id in each from the request to the last delivery."""
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -44,4 +45,26 @@ def current_request_id() -> str | None:
 
 
 def _to_json(event: dict[str, Any], **_options: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return msgspec.json.encode(_private(event)).decode()
+
+
+# What others say (a mail server's refusal, a driver's error) may name people or repeat a secret.
+_PRIVATE = re.compile(
+    r"""(?<=://)[^/\s@]*:[^/\s@]*(?=@)  # user and password in an address
+    |(?<![^\s@<>()\[\],:;"'/=])[^\s@<>()\[\],:;"'/=]++(?=@[\w-]+\.\w)  # whose mailbox it is
+    |\beyJ[\w-]+\.[\w-]+\.[\w-]+  # a JSON web token
+    |(?i:(?<=bearer\ )|(?<=whsec_)|(?<=sk_live_)|(?<=sk_test_))[^\s"']+""",
+    re.VERBOSE,
+)
+
+
+def _private(value: Any) -> Any:
+    match value:
+        case bool() | int() | float() | None:
+            return value
+        case dict():
+            return {key: _private(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_private(item) for item in value]
+        case _:
+            return _PRIVATE.sub("***", str(value))

@@ -45,7 +45,7 @@ class NaiveAnswers:
 
 def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
-    return Edge(NaiveAnswers(create_litestar(parts)), SHAPES, parts.metrics.request)
+    return Edge(NaiveAnswers(create_litestar(parts)), SHAPES, parts.answered)
 
 
 if __name__ == "__main__":

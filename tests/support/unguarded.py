@@ -55,7 +55,7 @@ def create_app() -> ASGIApp:
     places = NaivePlaces(parts.database, gateway="offline", take=_TAKE_ANYWAY)
     book_place = replace(parts.use_cases.book_place, places=places)
     parts = replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))
-    return Edge(create_litestar(parts), SHAPES, parts.metrics.request)
+    return Edge(create_litestar(parts), SHAPES, parts.answered)
 
 
 if __name__ == "__main__":

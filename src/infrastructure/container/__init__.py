@@ -81,6 +81,7 @@ from infrastructure.security.rate_limits import LocalLimits, NoLimits, RedisLimi
 from infrastructure.security.tokens import JsonWebTokens
 from infrastructure.settings import Settings
 from infrastructure.telemetry import current_request_id
+from infrastructure.tracing import Accompanied, Traces
 from infrastructure.wake_ups import RedisWakeUps
 
 
@@ -141,8 +142,17 @@ class Container:
     use_cases: UseCases
     coaching: Coaching
     metrics: Metrics
+    traces: Traces
+
+    def answered(
+        self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
+    ) -> None:
+        """Is told of every request."""
+        self.metrics.request(route=route, method=method, status=status, seconds=seconds)
+        self.traces.request(request_id, name=f"{method} {route}", status=status, seconds=seconds, parent=traceparent)
 
     async def close(self) -> None:
+        await self.traces.close()
         if self.google is not None:
             await self.google.close()
         await self.gateways.close()
@@ -167,8 +177,10 @@ class DeliveryParts:
     counts: DeliveryCounts
     lanes: PostgresLanes
     retention: PostgresRetention
+    traces: Traces
 
     async def close(self) -> None:
+        await self.traces.close()
         await self.wake_ups.close()
         await self.money.gateways.close()
         for courier in self.http_couriers:
@@ -260,7 +272,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         clock=clock,
     )
     coaching = build_coaching(database, open_work, money, wake_ups, clock)
-    return Container(settings, database, redis, open_work, wake_ups, google, gateways, use_cases, coaching, metrics)
+    traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
+    return Container(
+        settings, database, redis, open_work, wake_ups, google, gateways, use_cases, coaching, metrics, traces
+    )
 
 
 def served(settings: Settings) -> frozenset[Destination]:
@@ -298,10 +313,11 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     http_couriers = [courier for courier in couriers.values() if isinstance(courier, HttpCourier)]
     couriers[Destination.EMAIL] = MailWithReminders(couriers[Destination.EMAIL], PostgresReminderBook(database), clock)
     outbox = PostgresDueMessages(database)
+    traces = Traces(settings.otel_exporter_otlp_endpoint, "worker")
     deliver_due = DeliverDue(
         outbox=outbox,
         circuits=PostgresCircuits(database),
-        couriers=couriers,
+        couriers={destination: Accompanied(courier, traces) for destination, courier in couriers.items()},
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
     return DeliveryParts(
@@ -317,6 +333,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         outbox.counts,
         PostgresLanes(database),
         PostgresRetention(database, days=settings.delivered_retention_days),
+        traces,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from domain.messages import Delivered, Failed, Message, Outcome
 from infrastructure.deliveries.signatures import Signer
+from infrastructure.tracing import traceparent
 
 MOST_OF_AN_ANSWER = 20_000
 """Bytes that are read of an answer; what is beyond is not waited for."""
@@ -65,6 +66,8 @@ class HttpCourier:
         headers = {"Idempotency-Key": str(message.id), **self._signer.headers(str(message.id), int(time.time()), body)}
         if message.request_id:
             headers["X-Request-ID"] = message.request_id
+        if (parent := traceparent()) is not None:
+            headers["traceparent"] = parent
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(body, headers)

@@ -23,6 +23,7 @@ MAX_BODY = 64 * 1024
 MAX_DEPTH = 32
 BODY_SECONDS = 20
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -43,7 +44,9 @@ class _Refused(Exception):
 class Count(Protocol):
     """Is told of every request; `status` 0 where the caller left before it was answered."""
 
-    def __call__(self, *, route: str, method: str, status: int, seconds: float) -> None: ...
+    def __call__(
+        self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
+    ) -> None: ...
 
 
 class Edge:
@@ -79,7 +82,12 @@ class Edge:
             method = scope["method"]
             # The router writes down which route it found.
             self._count(
-                route=str(asked.get("path_template") or "none"), method=method, status=answer.status, seconds=seconds
+                route=str(asked.get("path_template") or "none"),
+                method=method,
+                status=answer.status,
+                seconds=seconds,
+                request_id=request_id,
+                traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
             )
             _log.info("request", method=method, path=scope["path"], status=answer.status, ms=round(seconds * 1000, 1))
 
@@ -111,9 +119,12 @@ class _Answer:
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's, when it looks like one; else a new one."""
+    """The caller's, when it looks like one; else that of the trace it belongs to; else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    trace = _TRACE.match(headers.get(b"traceparent", b"").decode("latin-1"))
+    return trace[1] if trace else uuid.uuid4().hex
 
 
 async def _sound_request(scope: HTTPScope, headers: dict[bytes, bytes], receive: Receive) -> Receive:

@@ -1,0 +1,169 @@
+"""Traces by OTLP over HTTP, where `OTEL_EXPORTER_OTLP_ENDPOINT` is set; elsewhere nothing of it is even imported.
+
+A request's trace and span have ids that follow from the request id, which travels with every message anyway. So a
+delivery, in another process and hours later, finds the span it belongs to, with nothing else stored.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from application.ports.messaging import Courier
+from domain.messages import Failed, Message, Outcome
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+_TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+_given: ContextVar[tuple[int, int] | None] = ContextVar("given_ids", default=None)
+_current: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+
+def traceparent() -> str | None:
+    """W3C's header for what is asked of others on behalf of the current delivery."""
+    return _current.get()
+
+
+def ids_of(request_id: str) -> tuple[int, int]:
+    """Trace and span of a request: an id of 32 hexadecimal digits is its trace id as it is."""
+    digest = hashlib.sha256(request_id.encode()).digest()
+    trace = int(request_id, 16) if re.fullmatch("[0-9a-f]{32}", request_id) else 0
+    return trace or int.from_bytes(digest[:16]), int.from_bytes(digest[16:24])
+
+
+class Traces:
+    """`service` is api or worker."""
+
+    def __init__(self, endpoint: str | None, service: str) -> None:
+        self._provider = _provider(endpoint, f"convene-{service}") if endpoint else None
+
+    def request(self, request_id: str, *, name: str, status: int, seconds: float, parent: str) -> None:
+        """A request that has been answered. `parent` is its `traceparent` header, or nothing."""
+        if self._provider is None:
+            return
+        from opentelemetry.trace import Link, SpanKind, StatusCode
+
+        ended = time.time_ns()
+        trace, span_id = ids_of(request_id)
+        context = _span_context(parent)
+        same = context is not None and context.trace_id == trace
+        mark = _given.set((trace, span_id))
+        try:
+            span = self._provider.get_tracer("convene").start_span(
+                name,
+                context=_within(context) if same else _within(None),
+                kind=SpanKind.SERVER,
+                links=[Link(context)] if context and not same else None,
+                start_time=ended - int(seconds * 1e9),
+                attributes={"http.response.status_code": status, "convene.request_id": request_id},
+            )
+        finally:
+            _given.reset(mark)
+        if status >= 500 or status == 0:
+            span.set_status(StatusCode.ERROR)
+        span.end(ended)
+
+    @contextmanager
+    def delivery(self, message: Message) -> Iterator[Any]:
+        """Around one attempt; yields what is told of its outcome."""
+        if self._provider is None:
+            yield nullcontext()
+            return
+        from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+
+        caused_by = None
+        if message.request_id:
+            trace, span_id = ids_of(message.request_id)
+            # As the request's own process decided: by the trace's id.
+            sampled = self._provider.sampler.should_sample(None, trace, "").decision.is_sampled()  # type: ignore[no-untyped-call]
+            flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
+            caused_by = SpanContext(trace, span_id, is_remote=True, trace_flags=flags)
+        with self._provider.get_tracer("convene").start_as_current_span(
+            f"deliver {message.fact} to {message.destination}",
+            context=_within(caused_by),
+            kind=SpanKind.PRODUCER,
+            attributes={
+                "messaging.destination.name": str(message.destination),
+                "messaging.message.id": str(message.id),
+                "convene.attempt": message.attempt,
+                "convene.request_id": message.request_id or "",
+            },
+        ) as span:
+            told = span.get_span_context()
+            mark = _current.set(f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}")
+            try:
+                yield span
+            finally:
+                _current.reset(mark)
+
+    async def close(self) -> None:
+        """Sends what is left, if the collector takes it within a second."""
+        if self._provider is not None:
+            await asyncio.to_thread(self._provider.force_flush, 1_000)
+
+
+class Accompanied:
+    """A courier whose every line in the log, whose span and whose own messages carry the id of the request that caused
+    what it delivers."""
+
+    def __init__(self, courier: Courier, traces: Traces) -> None:
+        self.courier = courier
+        self._traces = traces
+
+    async def deliver(self, message: Message) -> Outcome:
+        ids = {"request_id": message.request_id, "message_id": str(message.id)}
+        with structlog.contextvars.bound_contextvars(**ids), self._traces.delivery(message) as span:
+            outcome = await self.courier.deliver(message)
+            if isinstance(outcome, Failed) and not isinstance(span, nullcontext):
+                from opentelemetry.trace import StatusCode
+
+                span.set_status(StatusCode.ERROR)
+            return outcome
+
+
+def _provider(endpoint: str, service: str) -> "TracerProvider":
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+    class GivenIds(RandomIdGenerator):
+        def generate_trace_id(self) -> int:
+            given = _given.get()
+            return given[0] if given else super().generate_trace_id()
+
+        def generate_span_id(self) -> int:
+            given = _given.get()
+            return given[1] if given else super().generate_span_id()
+
+    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
+    # Nobody waits at the exit for a collector that is away.
+    provider = TracerProvider(resource=Resource.create(named), id_generator=GivenIds(), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=5)))
+    return provider
+
+
+def _span_context(header: str) -> Any:
+    from opentelemetry.trace import SpanContext, TraceFlags
+
+    found = _TRACE_PARENT.fullmatch(header)
+    if found is None:
+        return None
+    trace, span, flags = (int(found[part], 16) for part in ("trace", "span", "flags"))
+    return SpanContext(trace, span, is_remote=True, trace_flags=TraceFlags(flags)) if trace and span else None
+
+
+def _within(parent: Any) -> Any:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+    return set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
