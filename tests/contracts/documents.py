@@ -15,13 +15,13 @@ LAST_TEST = "test_every_endpoint_of_this_part_was_walked"
 class Part:
     """A run of a document's endpoints. `walk` is the module that walks it; None while the endpoints do not exist."""
 
-    document: Literal["A", "B", "C", "D"]
+    document: Literal["A", "B", "C", "D", "E"]
     service: Literal["booking", "crm"]
     walk: str | None
     endpoints: tuple[str, ...]
 
 
-def _part(document: Literal["A", "B", "C", "D"], walk: str | None, listing: str, *, crm: bool = False) -> Part:
+def _part(document: Literal["A", "B", "C", "D", "E"], walk: str | None, listing: str, *, crm: bool = False) -> Part:
     endpoints = tuple(line.strip() for line in listing.strip().splitlines())
     return Part(document, "crm" if crm else "booking", walk, endpoints)
 
@@ -153,6 +153,30 @@ PARTS = [
     ),
     _part("D", "test_google_login", "GET /auth/google/login\nGET /auth/google/callback"),
     _part("D", "test_crm_d", "POST /webhook", crm=True),
+    _part(
+        "E",
+        "test_e_bookings",
+        """
+        POST /booking
+        GET /booking/<booking_id>
+        GET /booking/client/<client_id>
+        GET /booking/coach/<coach_id>
+        PATCH /booking/<booking_id>/status
+        DELETE /booking/<booking_id>
+        """,
+    ),
+    _part("E", None, "GET /booking/coach/<coach_id>/availability"),
+    _part(
+        "E",
+        None,
+        """
+        GET /calendar/google/auth-url
+        GET /calendar/outlook/auth-url
+        POST /calendar/google/exchange-token
+        POST /calendar/outlook/exchange-token
+        POST /calendar/sync-booking
+        """,
+    ),
 ]
 
 _PARAMETER = re.compile(r"<\w+>")

@@ -1,5 +1,6 @@
 """Coaching for tests: coaches on their terms, sessions with them."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,15 @@ def at(hour: int, minute: int = 0, *, in_days: int = 3) -> datetime:
     return today + timedelta(days=in_days, hours=hour, minutes=minute)
 
 
+_hours = itertools.count()
+
+
+def free_hour() -> datetime:
+    """An hour between nine and five that no test was given yet."""
+    number = next(_hours)
+    return at(9 + number % 8, in_days=2 + number // 8)
+
+
 def wanted(coach: str, begins: datetime, *, minutes: int = 60, **changes: Any) -> dict[str, Any]:
     """The body of a booking."""
     return {
@@ -46,6 +56,28 @@ def wanted(coach: str, begins: datetime, *, minutes: int = 60, **changes: Any) -
         "session_datetime": begins.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "duration_minutes": minutes,
     } | changes
+
+
+async def in_status(status: str, client: Person, coach: Person, coach_uuid: str) -> str:
+    """A free session that has come to that status, by its id."""
+    booking = (await books(client, coach_uuid, free_hour()))["id"]
+    way = {"pending": [], "confirmed": ["confirmed"], "completed": ["confirmed", "completed"]}
+    for step in way.get(status, ["cancelled"]):
+        answer = await coach.patch(f"/booking/{booking}/status", {"status": step})
+        assert answer.status_code == 200, answer.text
+    assert isinstance(booking, str)
+    return booking
+
+
+async def status_of(person: Person, booking: str) -> str:
+    status: str = (await person.get(f"/booking/{booking}")).json()["status"]
+    return status
+
+
+async def promoted(person: Person, database: asyncpg.Connection) -> Person:
+    """Them, as an admin from now on."""
+    await database.execute("UPDATE users SET role = 'admin' WHERE id = $1", person.id)
+    return person
 
 
 async def books(client: Person, coach: str, begins: datetime, **changes: Any) -> dict[str, Any]:
