@@ -115,6 +115,9 @@ def _families(figures: Figures | None) -> Iterator[Metric]:
         "convene_holds_overdue", "Of these, past their end by a minute: no worker gives them up.", figures.holds_overdue
     )
     yield GaugeMetricFamily(
+        "convene_reminders_late", "Reminders that no worker took up when they were due.", figures.reminders_late
+    )
+    yield GaugeMetricFamily(
         "convene_payment_differences",
         "Where a gateway says what the ledger does not: `convene payments check`.",
         figures.payment_differences,

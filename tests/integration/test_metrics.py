@@ -52,6 +52,7 @@ NAMES = {
     "convene_lease_rescues": {"destination"},
     "convene_holds_open": set(),
     "convene_holds_overdue": set(),
+    "convene_reminders_late": set(),
     "convene_payment_differences": set(),
 }
 

@@ -18,6 +18,7 @@ _HOLDS = """
 SELECT count(*) AS open, count(*) FILTER (WHERE hold_until < now() - interval '1 minute') AS overdue
 FROM bookings WHERE hold_until IS NOT NULL
 """
+_REMINDERS = "SELECT count(*) FROM reminders WHERE status = 'planned' AND due_at < now() - interval '1 minute'"
 _DIFFERENCES = "SELECT count(*) FROM payment_differences"
 _COUNTS = "SELECT destination, what, total FROM delivery_counts"
 _ADD = """
@@ -30,13 +31,14 @@ ON CONFLICT (destination, what) DO UPDATE SET total = delivery_counts.total + ex
 @dataclass(frozen=True, slots=True)
 class Figures:
     """`oldest`: seconds since the oldest pending message of a destination came to be. `counts`: how often deliveries to
-    a destination came to what. `holds_overdue` are past their end by a minute or more."""
+    a destination came to what. `holds_overdue` and `reminders_late` are past their time by a minute or more."""
 
     destinations: Sequence[DestinationFigures]
     oldest: Mapping[str, float]
     counts: Mapping[tuple[str, str], int]
     holds_open: int
     holds_overdue: int
+    reminders_late: int
     payment_differences: int
 
 
@@ -56,6 +58,7 @@ class PostgresFigures:
                 counts={(row["destination"], row["what"]): row["total"] for row in counts},
                 holds_open=holds["open"],
                 holds_overdue=holds["overdue"],
+                reminders_late=await connection.fetchval(_REMINDERS),
                 payment_differences=await connection.fetchval(_DIFFERENCES),
             )
 
