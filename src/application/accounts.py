@@ -7,6 +7,7 @@ from application.ports.persistence import Credentials, OpenUnitOfWork, UnitOfWor
 from application.ports.readers import ActorReader
 from application.ports.security import AccessClaims, Limit, PasswordHasher, RateLimiter, Tokens
 from application.ports.system import Clock
+from domain.availability import zone_of
 from domain.errors import Unauthenticated
 from domain.texts import line, prose
 from domain.users import (
@@ -292,17 +293,20 @@ class ChangePassword:
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfile:
-    """Changes the name and the phone number; what is not given stays, an empty phone number is taken away."""
+    """Changes the name, the phone number and the zone in which mails tell of times; what is not given stays, an empty
+    phone number or zone is taken away."""
 
     open_work: OpenUnitOfWork
 
-    async def __call__(self, actor: Actor, *, name: str | None, phone: str | None) -> User:
+    async def __call__(self, actor: Actor, *, name: str | None, phone: str | None, timezone: str | None = None) -> User:
         async with self.open_work() as work:
             user = await work.users.get_locked(actor.user.id)
             if name is not None:
                 user = replace(user, name=line("name", name, at_most=MAX_NAME))
             if phone is not None:
                 user = replace(user, phone=line("phone", phone, at_most=40, at_least=0) or None)
+            if timezone is not None:
+                user = replace(user, timezone=zone_of(timezone).key if timezone else None)
             await work.users.save(user)
             await work.commit()
         return user

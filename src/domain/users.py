@@ -61,6 +61,8 @@ class User:
     created_at: datetime
     google_id: str | None = None
     profile_picture: str | None = None
+    timezone: str | None = None
+    """The IANA name of the zone in which they are told of times; None where they have not said."""
 
     @property
     def can_facilitate(self) -> bool:

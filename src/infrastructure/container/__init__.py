@@ -44,6 +44,7 @@ from domain.messages import ALWAYS_SERVED, Destination, Fact, Owed, RetrySchedul
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.container.coaching import Coaching, build_coaching
+from infrastructure.container.feeds import CalendarFeeds, build_feeds
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.dead_letters import PostgresDeadLetters
@@ -141,6 +142,7 @@ class Container:
     gateways: GatewayRegistry
     use_cases: UseCases
     coaching: Coaching
+    feeds: CalendarFeeds
     metrics: Metrics
     traces: Traces
 
@@ -272,9 +274,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         clock=clock,
     )
     coaching = build_coaching(database, open_work, money, wake_ups, clock)
+    feeds = build_feeds(database, settings.public_url, clock)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
     return Container(
-        settings, database, redis, open_work, wake_ups, google, gateways, use_cases, coaching, metrics, traces
+        settings, database, redis, open_work, wake_ups, google, gateways, use_cases, coaching, feeds, metrics, traces
     )
 
 

@@ -217,7 +217,7 @@ class PostgresActorReader:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
-                          u.created_at, u.google_id, u.profile_picture
+                          u.created_at, u.google_id, u.profile_picture, u.timezone
                    FROM users u JOIN logins l ON l.user_id = u.id
                    WHERE u.id = $1 AND l.id = $2 AND l.ended_at IS NULL""",
                 user_id,
@@ -238,6 +238,7 @@ class PostgresActorReader:
             created_at=row["created_at"],
             google_id=row["google_id"],
             profile_picture=row["profile_picture"],
+            timezone=row["timezone"],
         )
 
 

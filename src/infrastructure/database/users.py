@@ -84,6 +84,7 @@ class PostgresUsers:
             token_version=user.token_version,
             google_id=user.google_id,
             profile_picture=user.profile_picture,
+            timezone=user.timezone,
         )
         try:
             await self._session.execute(changed)
@@ -175,4 +176,5 @@ def _user(row: UserRow) -> User:
         created_at=row.created_at,
         google_id=row.google_id,
         profile_picture=row.profile_picture,
+        timezone=row.timezone,
     )

@@ -16,6 +16,7 @@ from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal
+from interfaces.http.shown_paths import shown
 
 _log = structlog.get_logger()
 
@@ -89,7 +90,9 @@ class Edge:
                 request_id=request_id,
                 traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
             )
-            _log.info("request", method=method, path=scope["path"], status=answer.status, ms=round(seconds * 1000, 1))
+            _log.info(
+                "request", method=method, path=shown(scope["path"]), status=answer.status, ms=round(seconds * 1000, 1)
+            )
 
 
 class _Answer:

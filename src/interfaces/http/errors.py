@@ -26,6 +26,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from interfaces.http.shown_paths import shown
 
 _log = structlog.get_logger()
 
@@ -125,7 +126,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     request.app.state.count_refusal(refusal.code)
     request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
     if refusal.status == 500:
-        _log.error("request.failed", path=request.url.path, exc_info=error)
+        _log.error("request.failed", path=shown(request.url.path), exc_info=error)
     shape = request.scope["state"].get(_CHOSEN) or request.app.state.shapes.of(request.scope["path"])
     return Response(
         body_of(refusal, shape, structlog.contextvars.get_contextvars().get("request_id")),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from interfaces.http.coaching import analytics, availability, bookings, series
+from interfaces.http.coaching import analytics, availability, bookings, feed, series
 from interfaces.http.coaching.errors import shape
 
 SHAPES = {"/booking": shape, "/coach": shape, "/calendar": shape}
@@ -12,4 +12,5 @@ ROUTES: list[Any] = [
     *availability.ROUTES,
     *series.ROUTES,
     *analytics.ROUTES,
+    *feed.ROUTES,
 ]

@@ -70,11 +70,13 @@ class Profile(Struct):
     is_active: bool
     is_verified: bool
     created_at: datetime
+    timezone: str | None
 
 
 class ProfileChange(Struct):
     name: str | None = None
     phone: str | None = None
+    timezone: str | None = None
 
 
 class UserWithPhone(Struct):
@@ -84,6 +86,7 @@ class UserWithPhone(Struct):
     name: str
     phone: str | None
     role: str
+    timezone: str | None
 
 
 class ProfileChanged(Struct):
@@ -158,6 +161,7 @@ async def show_profile(actor: Given[Actor]) -> Profile:
         is_active=user.is_active,
         is_verified=user.is_verified,
         created_at=whole_seconds(user.created_at),
+        timezone=user.timezone,
     )
 
 
@@ -165,9 +169,15 @@ async def show_profile(actor: Given[Actor]) -> Profile:
 async def change_profile(
     data: JSONBody[ProfileChange], actor: Given[Actor], update_profile: Given[UpdateProfile]
 ) -> ProfileChanged:
-    user = await update_profile(actor, name=data.name, phone=data.phone)
+    user = await update_profile(actor, name=data.name, phone=data.phone, timezone=data.timezone)
     changed = UserWithPhone(
-        id=user.id, uuid=user.uuid, email=user.email, name=user.name, phone=user.phone, role=user.role
+        id=user.id,
+        uuid=user.uuid,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        timezone=user.timezone,
     )
     return ProfileChanged("Profile updated successfully", changed)
 

@@ -141,12 +141,14 @@ def _required(body: dict[str, Any] | None, schemas: dict[str, Any]) -> list[str]
 
 def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, *, paged: bool) -> dict[str, Any]:
     answer = {**drawn, "description": HTTPStatus(status).phrase}
-    if 300 <= status < 400:
+    if 300 <= status < 400 and status != HTTPStatus.NOT_MODIFIED:
         location = _header("Location") if example is None else {**HEADERS["Location"], "example": example["location"]}
         return {"description": answer["description"], "headers": {"Location": location}}
     if status == HTTPStatus.NO_CONTENT:
         return {"description": answer["description"]}
-    content = answer["content"]["application/json"]
+    content = answer.get("content", {}).get("application/json")
+    if content is None:
+        return answer
     if example is not None:
         content["example"] = example["body"]
     if paged and content["schema"].get("type") == "array":

@@ -47,6 +47,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "integer", "minimum": 1, "default": MAX_PAGE},
     ),
     "cursor": ("Where the next page begins, as the page before it said.", {"type": "string"}),
+    "feed": ("The last part of the secret address, `….ics`.", {"type": "string"}),
     "state": ("What was sent to Google with the browser.", {"type": "string"}),
     "code": ("Google's authorization code.", {"type": "string"}),
     "error": ("Why Google did not let the person through.", {"type": "string"}),

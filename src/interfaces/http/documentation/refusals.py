@@ -32,6 +32,7 @@ from application.events import (
     OnlyFacilitatorsCreate,
     UpdateEvent,
 )
+from application.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
 from application.payments import RecordOfflinePayment, TakeGatewayEvent
@@ -82,6 +83,7 @@ from domain.events import (
     EventStarted,
     NotYourEvent,
 )
+from domain.feeds import FeedNotFound
 from domain.identities import (
     AccountDeactivated,
     EmailNotShared,
@@ -187,6 +189,9 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowCancellation: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
     TakeGatewayEvent: (InvalidSignature, GatewayUnavailable),
     ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentDiffers, GatewayRefused, GatewayUnavailable),
+    OpenFeed: (),
+    CloseFeed: (),
+    ReadFeed: (FeedNotFound,),
     HearOfFailure: (PaymentNotFound,),
     BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, SlotUnavailable),
     ShowCoaching: (CoachingNotFound, NotForYourEyes),
@@ -235,6 +240,7 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 }
 
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
+    "feed": FeedNotFound,
     "booking_id": CoachingNotFound,
     "client_id": UserNotFound,
     "coach_id": CoachNotFound,

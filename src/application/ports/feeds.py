@@ -1,0 +1,30 @@
+"""What feeds need: where their addresses are kept, and who writes them as calendars."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from domain.feeds import FeedEntry
+from domain.users import UserId
+
+
+class Feeds(Protocol):
+    async def open(self, user_id: UserId, fingerprint: bytes, now: datetime) -> None:
+        """In place of the one before, if there is one."""
+        ...
+
+    async def close(self, user_id: UserId) -> None: ...
+
+    async def find(self, fingerprint: bytes) -> UserId | None:
+        """Whose it is; None also for those who may not log in any more."""
+        ...
+
+    async def entries(self, user_id: UserId, since: datetime) -> Sequence[FeedEntry]:
+        """What ends after `since` and is not cancelled, in the order of time; in the same order every time."""
+        ...
+
+
+class CalendarWriter(Protocol):
+    def write(self, entries: Sequence[FeedEntry]) -> str:
+        """The same entries give the same text."""
+        ...

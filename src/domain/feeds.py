@@ -1,0 +1,42 @@
+"""A person's bookings as a calendar that programs subscribe to, by an address that is its own secret."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from domain.errors import NotFound
+
+LOOKS_BACK = timedelta(days=90)
+
+
+class FeedNotFound(NotFound):
+    code = "feed_not_found"
+    message = "Calendar not found"
+
+
+class EntryKind(StrEnum):
+    PLACE = "place"
+    """A place in an event."""
+    SESSION = "session"
+    """A coaching session, of its client or of its coach."""
+    EVENT = "event"
+    """An event, in its facilitator's calendar."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """`id` is that of its kind; `reference` says in words which one it is; `sequence` grows with every change;
+    `is_tentative` until it is confirmed."""
+
+    kind: EntryKind
+    id: str
+    title: str
+    text: str | None
+    reference: str
+    starts_at: datetime
+    ends_at: datetime
+    location: str | None
+    link: str | None
+    is_tentative: bool
+    sequence: int
+    written_at: datetime

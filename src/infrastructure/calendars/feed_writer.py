@@ -1,0 +1,39 @@
+"""A feed's entries as iCalendar."""
+
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from domain.feeds import EntryKind, FeedEntry
+from infrastructure.calendars import ics
+
+_UIDS: Mapping[EntryKind, Callable[[str, str], str]] = {
+    EntryKind.PLACE: lambda number, host: ics.place_uid(int(number), host),
+    EntryKind.SESSION: lambda uuid, host: ics.coaching_uid(UUID(uuid), host),
+    EntryKind.EVENT: lambda number, host: ics.event_uid(int(number), host),
+}
+
+
+class IcsWriter:
+    """`public_url` is the address of the house; its host names the entries, as in invitations."""
+
+    def __init__(self, public_url: str) -> None:
+        self._host = urlsplit(public_url).hostname or "localhost"
+
+    def write(self, entries: Sequence[FeedEntry]) -> str:
+        return ics.feed("Convene bookings", [self._entry(entry) for entry in entries])
+
+    def _entry(self, entry: FeedEntry) -> ics.Entry:
+        """Nobody organises or attends it: a program that takes it in must not write to anybody."""
+        return ics.Entry(
+            uid=_UIDS[entry.kind](entry.id, self._host),
+            sequence=entry.sequence,
+            stamp=entry.written_at,
+            starts_at=entry.starts_at,
+            ends_at=entry.ends_at,
+            status="TENTATIVE" if entry.is_tentative else "CONFIRMED",
+            summary=entry.title,
+            description=ics.described(entry.text, entry.link, entry.reference),
+            location=entry.location,
+            url=entry.link,
+        )

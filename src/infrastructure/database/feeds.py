@@ -1,0 +1,58 @@
+"""Feeds: their secret addresses, and what is in them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from domain.feeds import EntryKind, FeedEntry
+from domain.users import UserId
+from infrastructure.database.engine import Database
+
+OPEN = """
+INSERT INTO calendar_feeds (user_id, fingerprint, created_at) VALUES ($1, $2, $3)
+ON CONFLICT (user_id) DO UPDATE SET fingerprint = excluded.fingerprint, created_at = excluded.created_at
+"""
+FIND = """
+SELECT f.user_id FROM calendar_feeds f JOIN users u ON u.id = f.user_id WHERE f.fingerprint = $1 AND u.is_active
+"""
+ENTRIES = f"""
+SELECT '{EntryKind.PLACE}' AS kind, b.id::text AS id, e.title, e.description AS text,
+       'Booking ' || b.reference || ', with ' || f.name AS reference, e.starts_at, e.ends_at, e.location,
+       e.virtual_link AS link, false AS is_tentative, e.version AS sequence, b.created_at AS written_at
+FROM bookings b JOIN events e ON e.id = b.event_id JOIN users f ON f.id = e.facilitator_id
+WHERE b.user_id = $1 AND b.status <> 'cancelled' AND e.ends_at > $2
+UNION ALL
+SELECT '{EntryKind.EVENT}', e.id::text, e.title, e.description, 'Your event', e.starts_at, e.ends_at, e.location,
+       e.virtual_link, false, e.version, e.created_at
+FROM events e
+WHERE e.facilitator_id = $1 AND e.status = 'active' AND e.hidden_at IS NULL AND e.ends_at > $2
+UNION ALL
+SELECT '{EntryKind.SESSION}', s.id::text, 'Coaching with ' || other.name, s.notes, 'Booking ' || s.id, s.starts_at,
+       s.ends_at, NULL, s.meeting_link, s.status = 'pending', s.sequence, s.updated_at
+FROM coaching_bookings s
+     JOIN users other ON other.id = CASE WHEN s.coach_id = $1 THEN s.client_id ELSE s.coach_id END
+WHERE (s.client_id = $1 OR s.coach_id = $1) AND s.status <> 'cancelled' AND s.ends_at > $2
+ORDER BY starts_at, kind, id
+"""  # noqa: S608 (composed of constants)
+
+
+class PostgresFeeds:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, user_id: UserId, fingerprint: bytes, now: datetime) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(OPEN, user_id, fingerprint, now)
+
+    async def close(self, user_id: UserId) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("DELETE FROM calendar_feeds WHERE user_id = $1", user_id)
+
+    async def find(self, fingerprint: bytes) -> UserId | None:
+        async with self._database.connection() as connection:
+            user_id = await connection.fetchval(FIND, fingerprint)
+        return None if user_id is None else UserId(user_id)
+
+    async def entries(self, user_id: UserId, since: datetime) -> Sequence[FeedEntry]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(ENTRIES, user_id, since)
+        return [FeedEntry(**{**row, "kind": EntryKind(row["kind"])}) for row in rows]

@@ -1,0 +1,236 @@
+"""A person's bookings as a calendar that programs subscribe to, read back by other people's programs."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg
+import httpx
+import pytest
+import vobject
+from icalendar import Calendar, Component
+
+from tests.support.calendar_server import CalendarServer, running_calendar_server
+from tests.support.people import People, Person
+
+
+async def opened(person: Person) -> str:
+    """The path of their feed."""
+    answer = await person.post("/calendar/feed")
+    assert answer.status_code == 201, answer.text
+    url: str = answer.json()["url"]
+    assert re.fullmatch(r"https?://[^/]+/calendar/feed/[\w-]{43}\.ics", url)
+    return httpx.URL(url).path
+
+
+async def entries(api: httpx.AsyncClient, path: str) -> dict[str, Component]:
+    """By UID."""
+    answer = await api.get(path)
+    assert answer.status_code == 200, answer.text
+    return {str(entry["UID"]): entry for entry in Calendar.from_ical(answer.text).walk("VEVENT")}
+
+
+async def session_of(client: Person, coach: Person, *, in_days: int = 3, notes: str | None = None) -> dict[str, Any]:
+    uuid = (await coach.get("/profile")).json()["uuid"]
+    at = (datetime.now(UTC) + timedelta(days=in_days)).replace(hour=10, minute=0, second=0, microsecond=0)
+    wanted = {"coach_id": uuid, "session_datetime": at.isoformat(), "duration_minutes": 60, "notes": notes}
+    answer = await client.post("/booking", json=wanted)
+    assert answer.status_code == 201, answer.text
+    booked: dict[str, Any] = answer.json()
+    return booked
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["detail"]
+
+
+NOT_FOUND = (404, "Calendar not found")
+
+
+async def test_everything_of_a_person_is_in_it_under_the_uids_of_the_invitations(
+    api: httpx.AsyncClient, people: People
+) -> None:
+    john, ada = await people.facilitator("Mira Sol"), await people.user()
+    event = await john.creates_event(title="Morning Yoga")
+    booking = await ada.books(event["id"])
+    session = await session_of(ada, john, notes="Career; questions, and <b>more</b>")
+
+    hers = await entries(api, await opened(ada))
+    assert hers.keys() == {f"booking-{booking['id']}@127.0.0.1", f"coaching-{session['id']}@127.0.0.1"}
+    place, coaching = hers[f"booking-{booking['id']}@127.0.0.1"], hers[f"coaching-{session['id']}@127.0.0.1"]
+    assert (place["SUMMARY"], place["STATUS"], place["LOCATION"]) == ("Morning Yoga", "CONFIRMED", "Studio B")
+    assert (coaching["SUMMARY"], coaching["STATUS"]) == ("Coaching with Mira Sol", "TENTATIVE")
+    assert coaching["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
+    assert str(coaching["DESCRIPTION"]).startswith("Career; questions, and <b>more</b>")
+    assert "ATTENDEE" not in coaching
+    assert "ORGANIZER" not in coaching
+
+    his = await entries(api, await opened(john))
+    assert his.keys() == {f"event-{event['id']}@127.0.0.1", f"coaching-{session['id']}@127.0.0.1"}
+    assert his[f"coaching-{session['id']}@127.0.0.1"]["SUMMARY"] == "Coaching with Ada Lovelace"
+
+
+async def test_what_is_cancelled_disappears(api: httpx.AsyncClient, people: People) -> None:
+    john, ada = await people.facilitator(), await people.user()
+    event = await john.creates_event()
+    booking = await ada.books(event["id"])
+    hers, his = await opened(ada), await opened(john)
+    before = await entries(api, hers)
+    assert (await ada.post(f"/bookings/{booking['id']}/cancel")).is_success
+    assert (await entries(api, hers)).keys() == before.keys() - {f"booking-{booking['id']}@127.0.0.1"}
+    assert len(await entries(api, his)) == 1
+    assert (await john.post(f"/facilitator/events/{event['id']}/cancel")).is_success
+    assert await entries(api, his) == {}
+
+
+async def test_a_change_grows_the_sequence_of_the_same_entry(
+    api: httpx.AsyncClient, people: People, database: asyncpg.Connection
+) -> None:
+    john, ada = await people.facilitator(), await people.user()
+    event = await john.creates_event()
+    await ada.books(event["id"])
+    path = await opened(ada)
+    [(uid, before)] = (await entries(api, path)).items()
+    assert (await john.put(f"/events/{event['id']}", {"location": "Garden"})).is_success
+    [(same, after)] = (await entries(api, path)).items()
+    assert same == uid
+    assert after["SEQUENCE"] > before["SEQUENCE"]
+    assert after["LOCATION"] == "Garden"
+
+
+async def test_it_reaches_ninety_days_back(
+    api: httpx.AsyncClient, people: People, database: asyncpg.Connection
+) -> None:
+    john = await people.facilitator()
+    path = await opened(john)
+    for days in (89, 91):
+        event = await john.creates_event()
+        await database.execute(
+            "UPDATE events SET starts_at = now() - $2::interval - interval '1 hour', ends_at = now() - $2::interval "
+            "WHERE id = $1",
+            *(event["id"], timedelta(days=days)),
+        )
+    assert len(await entries(api, path)) == 1
+
+
+async def test_a_new_address_ends_the_old_one_and_a_revoked_one_is_gone(
+    api: httpx.AsyncClient, people: People, database: asyncpg.Connection
+) -> None:
+    ada = await people.user()
+    first = await opened(ada)
+    second = await opened(ada)
+    assert first != second
+    assert refused(await api.get(first)) == NOT_FOUND
+    assert (await api.get(second)).status_code == 200
+    answer = await ada.delete("/calendar/feed")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert refused(await api.get(second)) == NOT_FOUND
+    assert (await ada.delete("/calendar/feed")).status_code == 204
+    third = await opened(ada)
+    token = third.rpartition("/")[2].removesuffix(".ics")
+    rows = await database.fetch("SELECT * FROM calendar_feeds")
+    assert token not in str(rows)
+    assert len(rows[0]["fingerprint"]) == 32
+    await database.execute("UPDATE users SET is_active = false WHERE id = $1", ada.id)
+    assert refused(await api.get(third)) == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "change", [lambda path: path.removesuffix(".ics"), lambda path: path + "x", str.upper, str.lower]
+)
+async def test_only_the_very_address_opens_it(
+    api: httpx.AsyncClient, people: People, change: Callable[[str], str]
+) -> None:
+    path = await opened(await people.user())
+    head, _, last = path.rpartition("/")
+    assert refused(await api.get(f"{head}/{change(last)}")) == NOT_FOUND
+    assert refused(await api.get(f"{head}/%ff%fe.ics")) == NOT_FOUND
+
+
+async def test_nobody_opens_a_feed_without_logging_in(api: httpx.AsyncClient) -> None:
+    assert refused(await api.post("/calendar/feed")) == (401, "Not authenticated")
+    assert refused(await api.delete("/calendar/feed")) == (401, "Not authenticated")
+
+
+async def test_who_has_it_already_is_told_so(api: httpx.AsyncClient, people: People) -> None:
+    john = await people.facilitator()
+    await john.creates_event()
+    path = await opened(john)
+    first = await api.get(path)
+    assert first.headers["content-type"] == "text/calendar; charset=utf-8"
+    assert first.headers["cache-control"] == "private, no-cache"
+    etag = first.headers["etag"]
+    for known in (etag, f"W/{etag}", f'"else", {etag}', "*"):
+        again = await api.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (await api.get(path, headers={"If-None-Match": '"else"'})).status_code == 200
+    await john.creates_event()
+    changed = await api.get(path, headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != etag
+    head = await api.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_the_secret_is_in_no_log(
+    api: httpx.AsyncClient, people: People, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from interfaces.http.shown_paths import shown
+
+    path = await opened(await people.user())
+    await api.get(path)
+    await api.get(path + "/more")
+    assert shown(path) == "/calendar/feed/…"
+    assert shown("/calendar/feed") == "/calendar/feed"
+    assert path.rpartition("/")[2].removesuffix(".ics") not in "".join(capfd.readouterr())
+
+
+async def test_another_program_reads_it_as_a_calendar_that_is_refreshed(api: httpx.AsyncClient, people: People) -> None:
+    john, ada = await people.facilitator('Mira "Sol"; x'), await people.user()
+    await ada.books((await john.creates_event(title="योग सत्र 🧘, \\ ; long " + "x" * 150))["id"])
+    await session_of(ada, john, notes="one\ntwo")
+    text = (await api.get(await opened(ada))).text
+    assert all(len(line.encode()) <= 75 for line in text.split("\r\n"))
+    assert "\r\nREFRESH-INTERVAL;VALUE=DURATION:PT1H\r\n" in text
+    assert "\r\nMETHOD" not in text
+    calendar = vobject.readOne(text)
+    said = {entry.summary.value: entry for entry in calendar.vevent_list}
+    assert said.keys() == {"योग सत्र 🧘, \\ ; long " + "x" * 150, 'Coaching with Mira "Sol"; x'}
+    assert said['Coaching with Mira "Sol"; x'].description.value.startswith("one\ntwo\n\nBooking ")
+
+
+@pytest.fixture
+async def calendar_server(tmp_path: Path) -> AsyncIterator[CalendarServer]:
+    async with running_calendar_server(tmp_path) as server:
+        yield server
+
+
+async def test_a_calendar_server_takes_every_entry_and_finds_it_by_its_time(
+    api: httpx.AsyncClient, people: People, calendar_server: CalendarServer
+) -> None:
+    john, ada = await people.facilitator(), await people.user()
+    event = await john.creates_event(in_days=3, title="Morning Yoga")
+    booking = await ada.books(event["id"])
+    session = await session_of(ada, john, in_days=5)
+    path = await opened(ada)
+    for uid, entry in (await entries(api, path)).items():
+        await calendar_server.put(uid, entry)
+
+    now = datetime.now(UTC)
+    found = await calendar_server.between(now, now + timedelta(days=30))
+    assert found.keys() == {f"booking-{booking['id']}@127.0.0.1", f"coaching-{session['id']}@127.0.0.1"}
+    coaching = found[f"coaching-{session['id']}@127.0.0.1"]
+    assert (coaching["SUMMARY"], coaching["STATUS"]) == ("Coaching with John Facilitator", "TENTATIVE")
+    assert coaching["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
+
+    # Moved by the facilitator: the same entry, put again, is found at its new time only.
+    starts = now.replace(microsecond=0) + timedelta(days=20)
+    moved = {"start_datetime": starts.isoformat(), "end_datetime": (starts + timedelta(hours=1)).isoformat()}
+    assert (await john.put(f"/events/{event['id']}", moved)).is_success
+    uid = f"booking-{booking['id']}@127.0.0.1"
+    await calendar_server.put(uid, (await entries(api, path))[uid])
+    assert uid not in await calendar_server.between(now, now + timedelta(days=10))
+    found = await calendar_server.between(now + timedelta(days=10), now + timedelta(days=30))
+    assert [cast(Any, entry["DTSTART"]).dt for entry in found.values()] == [starts]
