@@ -200,7 +200,7 @@ class RecordOfflinePayment:
 
     async def by_facilitator(self, user: User, booking_id: BookingId | CoachingId) -> PaymentStatus:
         async with self.open_work() as work:
-            purchase = await lock_purchase(work, booking_id, self.clock.now())
+            purchase = await lock_purchase(work, booking_id, self.clock.now(), by=user.id)
             purchase.require_manager(user)
             status = await self._record(work, booking_id, purchase)
             await work.commit()

@@ -21,7 +21,7 @@ from domain.events import Event, EventStatus
 from domain.messages import Fact
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
-from domain.users import User
+from domain.users import User, UserId
 
 PLACE_GONE = "place_gone"
 
@@ -115,9 +115,12 @@ class PlacePurchase:
 
 @dataclass(frozen=True, slots=True)
 class TimePurchase:
+    """`by`: whose word it is that it was paid; None for a gateway's."""
+
     work: UnitOfWork
     coaching: Coaching
     now: datetime
+    by: UserId | None = None
 
     @property
     def payment_status(self) -> PaymentStatus:
@@ -176,18 +179,20 @@ class TimePurchase:
 
     async def _became(self, coaching: Coaching, change: Change) -> None:
         await self.work.coachings.save(coaching)
-        await self.work.coachings.record(coaching, change, by=None, before=self.coaching, now=self.now)
+        await self.work.coachings.record(coaching, change, by=self.by, before=self.coaching, now=self.now)
 
     async def _owe(self, fact: Fact, money: Money) -> None:
         await self.work.messages.owe_for_coaching(fact, self.coaching.id, money=money)
         await self.work.messages.owe_calendars_of(self.coaching.id)
 
 
-async def lock_purchase(work: UnitOfWork, booking_id: BookingId | CoachingId, now: datetime) -> Purchase:
+async def lock_purchase(
+    work: UnitOfWork, booking_id: BookingId | CoachingId, now: datetime, *, by: UserId | None = None
+) -> Purchase:
     """Raises `BookingNotFound`, `CoachingNotFound`."""
     if isinstance(booking_id, int):
         return PlacePurchase(work, *await lock_booking(work, booking_id), now)
-    return TimePurchase(work, await work.coachings.get(booking_id), now)
+    return TimePurchase(work, await work.coachings.get(booking_id), now, by)
 
 
 async def owe_refunded(work: UnitOfWork, booking_id: BookingId | CoachingId, *, reason: str, money: Money) -> None:

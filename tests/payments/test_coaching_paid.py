@@ -1,0 +1,192 @@
+"""Sessions that cost something, as client and coach see them: held, paid, given up, given back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.container import DeliveryParts
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.conftest import a_client
+from tests.support.coaching import a_price_for, at, books, uuid_of
+from tests.support.http import serving
+from tests.support.people import People, Person
+from tests.support.shapes import Instant, Uuid, misfits
+
+
+@dataclass
+class Practice:
+    """A coach who takes 1500 an hour, a client, and the worker."""
+
+    guest: Person
+    host: Person
+    coach: str
+    worker: DeliveryParts
+    public_url: str
+
+    async def books(self, hour: int = 10, **changes: Any) -> dict[str, Any]:
+        return await books(self.guest, self.coach, at(hour), **changes)
+
+    async def shows(self, booking: dict[str, Any]) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.guest.get(f"/booking/{booking['id']}")).json()
+        return body
+
+    async def history(self, booking: dict[str, Any]) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = (await self.guest.get(f"/booking/{booking['id']}/history")).json()["history"]
+        return entries
+
+    async def pays(self, url: str, button: str = "paid") -> None:
+        answer = await self.guest.api.post(f"{url.removeprefix(self.public_url)}/{button}")
+        assert answer.status_code == 303, answer.text
+        await self.runs()
+
+    async def runs(self) -> None:
+        """What is owed to payments, until nothing is."""
+        for _ in range(3):
+            await self.worker.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+
+
+async def _opened(api: httpx.AsyncClient, worker: DeliveryParts, settings: Settings) -> Practice:
+    people = People(api)
+    guest, host = await people.user(), await people.facilitator()
+    coach = await uuid_of(host)
+    await a_price_for(settings.database_url, coach)
+    return Practice(guest, host, coach, worker, settings.public_url)
+
+
+@pytest.fixture
+async def practice(make_settings: Callable[..., Settings]) -> AsyncIterator[Practice]:
+    """Paid through the sandbox."""
+    settings = make_settings(payment_provider="sandbox")
+    worker = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, a_client(address) as api:
+        yield await _opened(api, worker, settings)
+    await worker.close()
+
+
+@pytest.fixture
+async def cash(make_settings: Callable[..., Settings]) -> AsyncIterator[Practice]:
+    """Paid on the spot."""
+    settings = make_settings()
+    worker = container.build_deliveries(settings)
+    async with serving(create_app(settings)) as address, a_client(address) as api:
+        yield await _opened(api, worker, settings)
+    await worker.close()
+
+
+def changes(history: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    return [(entry["change"], entry["changed_by_name"]) for entry in history]
+
+
+async def test_a_session_is_held_until_its_payment_confirms_it(practice: Practice) -> None:
+    booking = await practice.books(minutes=90)
+    assert not misfits(
+        {"payment_url": str, "hold_until": Instant, "price": 2250.0, "currency": "INR", "payment_id": None}, booking
+    )
+    assert (booking["status"], booking["payment_status"]) == ("pending", "pending")
+    path = f"/booking/{booking['id']}"
+    for _ in range(2):
+        again = await practice.guest.post(f"{path}/pay")
+        assert (again.status_code, again.json()) == (200, {"payment_url": booking["payment_url"]})
+    refused = await practice.host.patch(f"{path}/status", {"status": "confirmed"})
+    assert (refused.status_code, refused.json()["detail"]) == (400, "This booking is confirmed by its payment")
+
+    await practice.pays(booking["payment_url"])
+    paid = await practice.shows(booking)
+    assert not misfits(
+        {"status": "confirmed", "payment_status": "completed", "payment_id": Uuid, "hold_until": None}, paid
+    )
+    assert paid["sequence"] == booking["sequence"] + 1
+    refused = await practice.guest.post(f"{path}/pay")
+    assert (refused.status_code, refused.json()["code"]) == (400, "nothing_to_pay")
+    assert changes(await practice.history(booking)) == [("created", practice.guest.name), ("paid", None)]
+
+
+async def test_a_declined_payment_can_be_tried_again(practice: Practice) -> None:
+    booking = await practice.books()
+    await practice.pays(booking["payment_url"], "declined")
+    declined = await practice.shows(booking)
+    assert (declined["status"], declined["payment_status"]) == ("pending", "failed")
+    answer = await practice.guest.post(f"/booking/{booking['id']}/pay")
+    await practice.pays(answer.json()["payment_url"])
+    assert (await practice.shows(booking))["status"] == "confirmed"
+
+
+async def test_time_that_is_not_paid_for_is_given_up(practice: Practice, database: asyncpg.Connection) -> None:
+    booking = await practice.books()
+    expire = practice.worker.coaching.expire_coaching_holds
+    assert await expire() == 0
+    await database.execute("UPDATE coaching_bookings SET hold_until = now() - interval '1 second'")
+    assert await expire() == 1
+    assert await expire() == 0
+    expired = await practice.shows(booking)
+    assert (expired["status"], expired["payment_status"], expired["hold_until"]) == ("cancelled", "pending", None)
+    [_, entry] = await practice.history(booking)
+    assert (entry["change"], entry["changed_by"], entry["changed_by_name"]) == ("cancelled", None, None)
+    assert entry["before"] == {"status": "pending", "cancel_reason": None}
+    assert entry["after"] == {"status": "cancelled", "cancel_reason": "payment_expired"}
+    await practice.books()
+
+
+@pytest.mark.parametrize(("by_coach", "given_back"), [(True, 1500), (False, 0)])
+async def test_a_paid_session_that_is_cancelled_is_given_back_by_who_cancels(
+    practice: Practice, database: asyncpg.Connection, by_coach: bool, given_back: int
+) -> None:
+    """Everything when it is the coach; what their policy says, here nothing, when it is the client."""
+    await database.execute("""UPDATE coaches SET refund_policy = '[[0, 0]]'""")
+    booking = await practice.books()
+    await practice.pays(booking["payment_url"])
+    person = practice.host if by_coach else practice.guest
+    assert (await person.delete(f"/booking/{booking['id']}")).status_code == 204
+    await practice.runs()
+    shown = await practice.shows(booking)
+    assert (shown["status"], shown["payment_status"]) == ("cancelled", "refunded" if by_coach else "completed")
+    assert await database.fetchval("SELECT coalesce(sum(amount), 0)::int FROM refunds") == given_back
+    assert changes(await practice.history(booking))[-1] == ("cancelled", person.name)
+
+
+async def test_the_coach_records_what_was_paid_on_the_spot_once(cash: Practice, database: asyncpg.Connection) -> None:
+    booking = await cash.books()
+    assert (booking["payment_url"], booking["hold_until"], booking["payment_status"]) == (None, None, "pending")
+    path = f"/booking/{booking['id']}"
+    assert (await cash.guest.post(f"{path}/pay")).json() == {"payment_url": None}
+    for _ in range(2):
+        answer = await cash.host.post(f"{path}/payment")
+        assert answer.status_code == 200
+        assert not misfits({"status": "confirmed", "payment_status": "completed", "payment_id": Uuid}, answer.json())
+    assert changes(await cash.history(booking)) == [("created", cash.guest.name), ("paid", cash.host.name)]
+    told = await database.fetch("SELECT fact FROM outbox WHERE destination = 'crm' ORDER BY id")
+    assert [row["fact"] for row in told] == ["booking_created", "payment_completed"]
+
+
+async def test_a_coach_who_is_paid_on_the_spot_may_confirm_before_that(cash: Practice) -> None:
+    booking = await cash.books()
+    path = f"/booking/{booking['id']}"
+    answer = await cash.host.patch(f"{path}/status", {"status": "confirmed"})
+    assert (answer.json()["status"], answer.json()["payment_status"]) == ("confirmed", "pending")
+    assert (await cash.host.post(f"{path}/payment")).json()["payment_status"] == "completed"
+
+
+async def test_nothing_is_paid_for_what_is_cancelled(cash: Practice) -> None:
+    booking = await cash.books()
+    path = f"/booking/{booking['id']}"
+    await cash.guest.delete(path)
+    answer = await cash.host.post(f"{path}/payment")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "Booking is cancelled")
+    answer = await cash.guest.post(f"{path}/pay")
+    assert (answer.status_code, answer.json()["code"]) == (400, "nothing_to_pay")
+
+
+async def test_paid_on_the_spot_while_a_checkout_is_open(practice: Practice) -> None:
+    booking = await practice.books()
+    answer = await practice.host.post(f"/booking/{booking['id']}/payment")
+    assert (answer.status_code, answer.json()["status"], answer.json()["hold_until"]) == (200, "confirmed", None)
+    await practice.runs()
+    assert (await practice.shows(booking))["payment_status"] == "completed"
