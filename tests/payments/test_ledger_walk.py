@@ -1,5 +1,5 @@
-"""A long random walk of everything that moves money, with a gateway that fails in many ways: in the end our books
-and the gateway's agree to the minor unit.
+"""A long random walk of everything that moves money, for places and for coaches' time, with a gateway that fails in
+many ways: in the end our books and the gateway's agree to the minor unit.
 
 `CONVENE_WALK_STEPS` makes it longer, `CONVENE_WALK_SEED` another one; `CONVENE_WALK_STORIES` lets hypothesis try more.
 """
@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from application.bookings import NewBooking
+from domain.coaching import CoachingId
 from domain.errors import DomainError
 from domain.events import EventId
 from domain.users import User
-from tests.support.house import House, order_of
+from tests.support.house import House, NewSession, Sold, order_of
+from tests.support.practice import Practice
 from tests.support.till import Webhook
 
 STEPS = int(os.environ.get("CONVENE_WALK_STEPS", "700"))
@@ -37,13 +38,21 @@ class Walk:
     luck: random.Random
     people: list[User]
     events: list[EventId] = field(default_factory=list)
-    bookings: list[tuple[User, NewBooking]] = field(default_factory=list)
+    coaches: list[User] = field(default_factory=list)
+    coach_of: dict[CoachingId, User] = field(default_factory=dict)
+    bookings: list[tuple[User, Sold]] = field(default_factory=list)
     webhooks: list[Webhook] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def practice(self) -> Practice:
+        return Practice(self.house)
 
     async def begins(self) -> None:
         for _ in range(4):
             await self.offer()
+        for policy in ([(24, 100)], [(0, 45)]):
+            self.coaches.append(await self.practice.coach(PRICES[self.currency], self.currency, policy))
         while not self.bookings:
             await self.book()
 
@@ -54,7 +63,7 @@ class Walk:
         except DomainError as refused:
             self.done[f"{step}: {refused.code}"] += 1
 
-    def a_booking(self) -> tuple[User, NewBooking]:
+    def a_booking(self) -> tuple[User, Sold]:
         """Rather a young one."""
         return self.bookings[-1 - min(int(self.luck.expovariate(0.15)), len(self.bookings) - 1)]
 
@@ -72,6 +81,20 @@ class Walk:
         new = await self.house.book(person, self.luck.choice(self.events[-4:]), gateway=gateway)
         if gateway == "till":
             self.bookings.append((person, new))
+
+    async def book_time(self) -> None:
+        person, coach = self.luck.choice(self.people), self.luck.choice(self.coaches)
+        hour, minutes = self.luck.randrange(4), self.luck.choice([20, 50])
+        gateway = self.luck.choice(["till"] * 9 + ["offline"])
+        new = await self.practice.book(person, coach, hour, minutes, gateway=gateway)
+        self.coach_of[new.placed.id] = coach
+        if gateway == "till":
+            self.bookings.append((person, new))
+
+    async def move(self) -> None:
+        person, new = self.a_booking()
+        if isinstance(new, NewSession):
+            await self.practice.move(person, new, self.luck.randrange(4))
 
     async def pay(self) -> None:
         await self._decide("paid")
@@ -100,12 +123,16 @@ class Walk:
         await self.house.worker.ask_for_payment.for_booking(person, new.placed.id)
 
     async def pay_on_the_spot(self) -> None:
-        await self.house.worker.record_offline_payment.by_facilitator(
-            self.house.facilitator, self.a_booking()[1].placed.id
-        )
+        _, new = self.a_booking()
+        seller = self.coach_of[new.placed.id] if isinstance(new, NewSession) else self.house.facilitator
+        await self.house.worker.record_offline_payment.by_facilitator(seller, new.placed.id)
 
     async def cancel(self) -> None:
-        await self.house.cancel(*self.a_booking())
+        person, new = self.a_booking()
+        if isinstance(new, NewSession):
+            await self.practice.cancel(self.luck.choice([person, self.coach_of[new.placed.id]]), new)
+        else:
+            await self.house.cancel(person, new)
 
     async def cancel_event(self) -> None:
         await self.house.cancel_event(self.luck.choice(self.events[-6:]))
@@ -114,6 +141,7 @@ class Walk:
     async def expire(self) -> None:
         await self.house.minutes_pass(self.luck.choice([5, 31]))
         await asyncio.gather(*(worker.expire_holds() for worker in self.house.workers))
+        await asyncio.gather(*(self.practice.expire(worker) for worker in self.house.workers))
 
     async def reconcile(self) -> None:
         await asyncio.gather(*(worker.reconcile() for worker in self.house.workers))
@@ -143,7 +171,9 @@ class Walk:
 
 WEIGHTS = {
     "offer": 2,
-    "book": 24,
+    "book": 16,
+    "book_time": 14,
+    "move": 3,
     "pay": 18,
     "decline": 4,
     "hear_again": 6,
