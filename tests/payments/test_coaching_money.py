@@ -16,11 +16,12 @@ from domain.payments import NothingToPay, Report
 from domain.times import Interval
 from domain.users import User, UserId
 from infrastructure.database.coaches import PostgresCoaches
+from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.settings import Settings
 from tests.support.house import House, NewSession, open_house, order_of
 from tests.support.practice import Practice, at
 from tests.support.till import running_till
-from tests.support.units import UnlockedCoachings, units_with
+from tests.support.units import units_with, unlocked
 
 PENDING = ("pending", "pending")
 PAID = ("confirmed", "completed")
@@ -456,7 +457,7 @@ async def test_without_the_lock_a_payment_that_lands_while_the_hold_ends_breaks_
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     await database.execute(WITHOUT_BACKSTOP)
-    units = units_with(coachings=UnlockedCoachings)
+    units = units_with(coachings=unlocked(PostgresCoachings))
     async with running_till() as till, open_house(make_settings(), database, *till, workers=4, units=units) as house:
         for hour in range(ROUNDS):
             await pay_while_the_hold_ends(Practice(house), hour)

@@ -15,12 +15,14 @@ from application.ports.ledger import PaymentPlace
 from application.ports.persistence import UnitOfWork
 from application.purchases import PlacePurchase, Purchase
 from domain.events import EventId
+from infrastructure.database.bookings import PostgresBookings
+from infrastructure.database.events import PostgresEvents
 from infrastructure.settings import Settings
 from tests.support.house import House, open_house, order_of
 from tests.support.till import Till, TillGateway, running_till
-from tests.support.units import UnlockedBookings, UnlockedEvents, units_with
+from tests.support.units import units_with, unlocked
 
-ROUNDS = 25
+ROUNDS = 15
 
 
 async def test_a_hold_ends_once_however_many_workers_look(house: House) -> None:
@@ -215,7 +217,7 @@ async def test_without_the_locks_a_payment_that_lands_while_the_hold_ends_breaks
     till: tuple[Till, TillGateway],
     no_backstop: None,
 ) -> None:
-    units = units_with(events=UnlockedEvents, bookings=UnlockedBookings)
+    units = units_with(events=unlocked(PostgresEvents), bookings=unlocked(PostgresBookings))
     async with open_house(make_settings(), database, *till, workers=4, units=units) as house:
         for _ in range(ROUNDS):
             await pay_while_the_hold_ends(house)
@@ -235,11 +237,10 @@ async def test_without_the_lock_two_late_payments_get_one_place(
     till: tuple[Till, TillGateway],
     no_backstop: None,
 ) -> None:
-    async with open_house(
-        make_settings(), database, *till, workers=2, units=units_with(events=UnlockedEvents)
-    ) as unlocked:
-        assert await two_late_payments(unlocked) == {Settled.REINSTATED: 2}
-        assert any("2 live" in wrong for wrong in await unlocked.wrongs())
+    units = units_with(events=unlocked(PostgresEvents))
+    async with open_house(make_settings(), database, *till, workers=2, units=units) as house:
+        assert await two_late_payments(house) == {Settled.REINSTATED: 2}
+        assert any("2 live" in wrong for wrong in await house.wrongs())
 
 
 async def test_without_a_look_whether_there_is_a_place_it_is_given_twice(house: House, no_backstop: None) -> None:

@@ -5,15 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.persistence import UnitOfWork
-from domain.bookings import Booking, BookingId
-from domain.coaching import Coaching, CoachingId
-from domain.events import Event, EventId
-from infrastructure.database import bookings, coaching, events
-from infrastructure.database.tables import BookingRow, EventRow
 from infrastructure.database.unit_of_work import UnitsOfWork
 
 PAUSE = 0.02
@@ -34,24 +29,29 @@ def units_with(**parts: Callable[[AsyncSession], Any]) -> type[UnitsOfWork]:
     return Changed
 
 
-class UnlockedEvents(events.PostgresEvents):
-    async def get_even_hidden(self, event_id: EventId) -> Event:
-        row = await self._session.scalar(select(EventRow).where(EventRow.id == event_id))
-        assert row is not None
+def unlocked(part: Callable[[Any], Any]) -> Callable[[AsyncSession], Any]:
+    """The same part of a unit of work, which locks nothing of what it looks at."""
+    return lambda session: part(_LocksNothing(session))
+
+
+class _LocksNothing:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def execute(self, statement: Any, *values: Any) -> Any:
+        return await self._look(self._session.execute, statement, *values)
+
+    async def scalar(self, statement: Any, *values: Any) -> Any:
+        return await self._look(self._session.scalar, statement, *values)
+
+    async def _look(self, how: Callable[..., Any], statement: Any, *values: Any) -> Any:
+        if not isinstance(statement, Select) or statement._for_update_arg is None:
+            return await how(statement, *values)
+        statement = statement._generate()
+        statement._for_update_arg = None
+        found = await how(statement, *values)
         await asyncio.sleep(PAUSE)
-        return events._event(row)
-
-
-class UnlockedBookings(bookings.PostgresBookings):
-    async def get(self, booking_id: BookingId) -> Booking:
-        row = await self._session.scalar(select(BookingRow).where(BookingRow.id == booking_id))
-        assert row is not None
-        await asyncio.sleep(PAUSE)
-        return bookings._booking(row)
-
-
-class UnlockedCoachings(coaching.PostgresCoachings):
-    async def get(self, coaching_id: CoachingId) -> Coaching:
-        found = await self._session.execute(select(coaching._TABLE).where(coaching._TABLE.c.id == coaching_id))
-        await asyncio.sleep(PAUSE)
-        return coaching._coaching(found.mappings().one())
+        return found

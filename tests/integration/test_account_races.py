@@ -1,0 +1,84 @@
+"""What keeps one account for one person and one successor for one refresh token: each twin, with its guard taken out,
+goes wrong."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from application.accounts import LoggedIn
+from domain.errors import Unauthenticated
+from domain.identities import GoogleIdentity
+from domain.users import User
+from infrastructure import container
+from infrastructure.clock import SystemClock
+from infrastructure.database.engine import Database
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.database.users import PostgresLogins, PostgresUsers
+from infrastructure.settings import Settings
+from infrastructure.telemetry import current_request_id
+from tests.support.units import PAUSE, units_with, unlocked
+
+AT_ONCE = 10
+ADA = GoogleIdentity("sub-of-ada", "ada@example.com", True, "Ada", None)
+
+
+class SlowLook(PostgresUsers):
+    """Everybody has looked whether there is an account before anybody makes one."""
+
+    async def find_by_google_id(self, google_id: str) -> User | None:
+        found = await super().find_by_google_id(google_id)
+        await asyncio.sleep(PAUSE)
+        return found
+
+
+@asynccontextmanager
+async def a_house(
+    settings: Settings, units: type[UnitsOfWork]
+) -> AsyncIterator[tuple[container.UseCases, UnitsOfWork]]:
+    """Its use cases, and units of work to give to them."""
+    parts, database = container.build(settings), Database(settings.database_url, pool_size=AT_ONCE)
+    yield parts.use_cases, units(database, {}, SystemClock(), current_request_id)
+    await database.close()
+    await parts.close()
+
+
+async def sign_in_at_once(settings: Settings) -> set[int]:
+    async with a_house(settings, units_with(users=SlowLook)) as (use_cases, open_work):
+        sign_in = replace(use_cases.sign_in_with_google_token.sign_in, open_work=open_work)
+        logged_in = await asyncio.gather(*(sign_in(ADA) for _ in range(AT_ONCE)))
+    return {each.user.id for each in logged_in}
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_first_sign_ins_of_one_person_at_once_make_one_account(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
+) -> None:
+    if not guarded:
+        await database.execute("ALTER TABLE users DROP CONSTRAINT uq_users_google_id, DROP CONSTRAINT uq_users_email")
+
+    accounts = await sign_in_at_once(make_settings())
+
+    assert (len(accounts) == 1) is guarded
+    assert await database.fetchval("SELECT count(*) FROM users") == len(accounts)
+
+
+async def refresh_at_once(settings: Settings, units: type[UnitsOfWork]) -> Counter[type]:
+    async with a_house(settings, units) as (use_cases, open_work):
+        first = await use_cases.sign_in_with_google_token.sign_in(ADA)
+        refresh = replace(use_cases.refresh, open_work=open_work)
+        answers = await asyncio.gather(*(refresh(first.refresh_token) for _ in range(AT_ONCE)), return_exceptions=True)
+    return Counter(map(type, answers))
+
+
+async def test_refreshes_with_one_token_at_once_give_one_new_one(make_settings: Callable[..., Settings]) -> None:
+    assert await refresh_at_once(make_settings(), UnitsOfWork) == {LoggedIn: 1, Unauthenticated: AT_ONCE - 1}
+
+
+async def test_without_the_lock_one_refresh_token_has_many_successors(make_settings: Callable[..., Settings]) -> None:
+    outcomes = await refresh_at_once(make_settings(), units_with(logins=unlocked(PostgresLogins)))
+    assert outcomes[LoggedIn] > 1
