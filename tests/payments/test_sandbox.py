@@ -104,3 +104,18 @@ async def test_who_cannot_sign_as_the_sandbox_pays_nothing(shop: Shop) -> None:
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
     await shop.run()
     assert await states(guest, booking) == ("confirmed", "pending")
+
+
+async def test_in_a_house_that_takes_real_money_nothing_is_paid_by_a_button(
+    shop: Shop, make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    event = await (await shop.people.facilitator()).creates_event(price=30)
+    guest = await shop.people.user()
+    booking, url = await shop.book(guest, event)
+    page = url.removeprefix(shop.public_url)
+    async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as api:
+        answers = [await api.get(page), await api.post(f"{page}/paid"), await api.post(f"{page}/declined")]
+    assert [answer.status_code for answer in answers] == [404] * 3
+    assert await database.fetchval("SELECT state FROM sandbox_orders") == "open"
+    await shop.run()
+    assert await states(guest, booking) == ("confirmed", "pending")

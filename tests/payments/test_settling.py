@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from application.bookings import NewBooking
+from application.holds import ASKED_AT_ONCE
 from application.payments import Settled
 from domain.events import EventId
 from domain.money import Money
@@ -301,3 +302,19 @@ async def test_a_gateway_that_is_away_is_asked_again(house: House) -> None:
     assert await house.worker.reconcile() == 1
 
     assert await house.booking(new) == PAID
+
+
+async def test_a_gateway_that_is_away_is_left_alone_for_the_round_and_the_others_do_not_wait(house: House) -> None:
+    event = await house.event(capacity=12)
+    bookings = [await house.book(person, event) for person in await house.people(12)]
+    ids = [new.placed.payment_id for new in bookings]
+    await house.records.execute("UPDATE payments SET gateway = 'nowhere' WHERE id = ANY($1)", ids[:9])
+    for new in bookings[9:]:
+        house.till.pay(order_of(new))
+    await house.minutes_pass(3)
+
+    await house.worker.reconcile()
+
+    assert [await house.booking(new) for new in bookings[9:]] == [PAID] * 3
+    asked = await house.records.fetchval("SELECT count(*) FROM payments WHERE gateway = 'nowhere' AND look_ups > 0")
+    assert 0 < asked <= ASKED_AT_ONCE

@@ -15,6 +15,7 @@ from application.coaching import (
     ReserveTime,
 )
 from application.payments import Settled
+from application.ports.persistence import OpenUnitOfWork
 from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.coaching import CoachingStatus
 from domain.money import Money
@@ -41,12 +42,7 @@ class Practice:
     ) -> User:
         """Somebody who works day and night, at this price for an hour."""
         (member,) = await a_crowd(self.house.records, 1, role="facilitator")
-        async with self.house.worker.open_work() as work:
-            coach = await work.users.get(UserId(member.id))
-            per_hour = Money(Decimal(price), currency)
-            await work.coaches.save(coach.id, ALL_DAY, per_hour, RefundPolicy.of(policy), datetime.now(UTC))
-            await work.commit()
-        return coach
+        return await name_price(self.house.worker.open_work, member.id, price, currency, policy)
 
     async def book(
         self, client: User, coach: User, hour: float = 0, minutes: int = 60, *, gateway: str = "till"
@@ -108,6 +104,18 @@ class Practice:
     def _cancel(self) -> CancelCoaching:
         worker = self.house.worker
         return CancelCoaching(worker.open_work, worker.refunds, self.house.wake_ups, SystemClock())
+
+
+async def name_price(
+    open_work: OpenUnitOfWork, coach_id: int, price: str, currency: str, policy: Sequence[tuple[int, int]]
+) -> User:
+    """Lets somebody be booked at any time, at this price for an hour."""
+    async with open_work() as work:
+        coach = await work.users.get(UserId(coach_id))
+        per_hour = Money(Decimal(price), currency)
+        await work.coaches.save(coach.id, ALL_DAY, per_hour, RefundPolicy.of(policy), datetime.now(UTC))
+        await work.commit()
+    return coach
 
 
 def at(hour: float) -> datetime:

@@ -1,0 +1,107 @@
+"""A coach's time is paid at Stripe and at Razorpay as a place is: asked for, away, received, given back."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from domain.times import as_utc
+from infrastructure.settings import Settings
+from tests.payments import razorpay_shop, stripe_shop
+from tests.support.crowd import Member, a_crowd
+from tests.support.practice import at, name_price
+
+POLICY = ((24, 50),)
+
+
+async def books(shop: Any, client: Member) -> dict[str, Any]:
+    """Twenty minutes of somebody who takes ten dinars an hour."""
+    coach = await name_price(shop.parts.money.refunds.open_work, shop.facilitator.id, "10", "KWD", POLICY)
+    session = {
+        "coach_id": str(coach.uuid),
+        "session_datetime": as_utc(at(9)).isoformat(),
+        "duration_minutes": 20,
+    }
+    answer = await shop.post("/booking", session, by=client)
+    assert answer.status_code == 201, answer.text
+    booked: dict[str, Any] = answer.json()
+    return booked
+
+
+async def cancels(shop: Any, client: Member, booked: dict[str, Any]) -> None:
+    headers = {"Authorization": f"Bearer {client.token}"}
+    answer: httpx.Response = await shop.api.patch(
+        f"/booking/{booked['id']}/status", json={"status": "cancelled"}, headers=headers
+    )
+    assert answer.status_code == 200, answer.text
+    await shop.works()
+    await shop.hears_everything()
+
+
+async def state(database: asyncpg.Connection) -> tuple[str, str]:
+    row = await database.fetchrow("SELECT status, payment_status FROM coaching_bookings")
+    return tuple(row)
+
+
+async def given_back(database: asyncpg.Connection) -> list[tuple[str, Decimal]]:
+    return [tuple(row) for row in await database.fetch("SELECT status, amount FROM refunds")]
+
+
+async def test_a_session_goes_its_way_through_stripe(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    async with stripe_shop.open_shop(make_settings, database) as shop:
+        [client] = await a_crowd(database, 1)
+        shop.stripe.trouble("500")
+        booked = await books(shop, client)
+        assert (booked["payment_url"], booked["status"]) == (None, "pending")
+        shop.stripe.mend()
+        answer = await shop.post(f"/booking/{booked['id']}/pay", by=client)
+        [session] = shop.stripe.sessions.values()
+        assert answer.json() == {"payment_url": session["url"]}
+        assert (session["amount_total"], session["currency"]) == (3330, "kwd")
+        assert session["client_reference_id"] == session["metadata"]["booking_id"] == booked["id"]
+        assert "event_id" not in session["metadata"]
+
+        shop.stripe.pays(session)
+        await shop.hears_everything()
+        assert await state(database) == ("confirmed", "completed")
+
+        await cancels(shop, client, booked)
+        assert await state(database) == ("cancelled", "refunded")
+        assert await given_back(database) == [("processed", Decimal("1.67"))]
+        assert shop.stripe.kept() == await shop.kept(3) == 1660
+        assert await shop.differences() == []
+
+
+@pytest.mark.parametrize("by", ["order", "link"])
+async def test_a_session_goes_its_way_through_razorpay(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, by: str
+) -> None:
+    async with razorpay_shop.open_shop(make_settings, database) as shop:
+        [client] = await a_crowd(database, 1)
+        shop.razorpay.trouble("500")
+        booked = await books(shop, client)
+        assert (booked["payment_url"], booked["status"]) == (None, "pending")
+        shop.razorpay.troubles.clear()
+        url = (await shop.post(f"/booking/{booked['id']}/pay", by=client)).json()["payment_url"]
+        [order] = shop.razorpay.orders.values()
+        assert (order["amount"], order["currency"]) == (3330, "KWD")
+        assert order["notes"]["booking_id"] == booked["id"]
+        assert "event_id" not in order["notes"]
+
+        if by == "order":
+            shop.razorpay.pays(order["id"])
+        else:
+            shop.razorpay.pays_link(url)
+        await shop.hears_everything()
+        assert await state(database) == ("confirmed", "completed")
+
+        await cancels(shop, client, booked)
+        assert await state(database) == ("cancelled", "refunded")
+        assert await given_back(database) == [("processed", Decimal("1.67"))]
+        assert shop.razorpay.kept() == 1660
+        assert await shop.differences() == []
