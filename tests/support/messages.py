@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -66,6 +67,54 @@ def a_message(
         attempt=1,
         occurred_at=datetime(2026, 11, 20, 13, 8, 10, 123456, tzinfo=UTC),
         request_id="req-1",
+    )
+
+
+SESSION = "019bb1c6-5a00-7000-8000-000000000001"
+
+
+def a_coaching_message(fact: Fact, recipient: str | None = "client", **snapshot: Any) -> Message:
+    """About Ada's session with Mira, who is in Berlin while Ada is in New York. A dict is laid over that part."""
+    then: dict[str, Any] = {
+        "coaching": {
+            "id": SESSION,
+            "status": "pending",
+            "payment_status": "not_required",
+            "starts_at": "2026-12-01T10:00:00+00:00",
+            "ends_at": "2026-12-01T11:00:00+00:00",
+            "price": "0.0000",
+            "currency": "INR",
+            "notes": "Career",
+            "meeting_link": None,
+            "series_id": None,
+            "sequence": 0,
+            "hold_until": None,
+            "created_at": "2026-11-20T13:08:10+00:00",
+        },
+        "client": {
+            "id": 3,
+            "uuid": "019bb1c6-5a00-7000-8000-000000000003",
+            "name": "Ada Lovelace",
+            "email": "ada@example.com",
+            "timezone": "America/New_York",
+        },
+        "coach": {
+            "id": 9,
+            "uuid": "019bb1c6-5a00-7000-8000-000000000009",
+            "name": "Mira Sol",
+            "email": "mira@example.com",
+            "timezone": "Europe/Berlin",
+        },
+        "recipient": recipient,
+        "before": None,
+        "reason": None,
+        "money": None,
+        "payment": None,
+    }
+    for part, change in snapshot.items():
+        then[part] = (then[part] or {}) | change if isinstance(change, dict) else change
+    return replace(
+        a_message(fact, destination=Destination.EMAIL), snapshot=then, lane=f"coaching:{SESSION}:{recipient}"
     )
 
 

@@ -1,0 +1,233 @@
+"""What the world hears of coaching, from the API through the worker: mails over SMTP, the CRM over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import httpx
+import pytest
+from icalendar import Calendar
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.crm.parts import TOKEN, MailServer, connected, running_crm, settings_for
+from tests.support.coaching import a_price_for, at, uuid_of, wanted
+from tests.support.http import serving
+from tests.support.people import People, Person
+
+
+@dataclass
+class House:
+    """A booking API, a worker that runs when it is told to, the CRM, and one mail server for both."""
+
+    people: People
+    api: httpx.AsyncClient
+    crm: httpx.AsyncClient
+    parts: container.DeliveryParts
+    settings: Settings
+    server: MailServer
+    database: asyncpg.Connection
+
+    async def works(self) -> None:
+        for destination in (Destination.PAYMENTS, Destination.EMAIL, Destination.CRM):
+            await self.parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
+
+    async def books(self, client: Person, coach: Person) -> dict[str, Any]:
+        answer = await client.post("/booking", json=wanted(await uuid_of(coach), at(10), notes="Career"))
+        assert answer.status_code == 201, answer.text
+        booked: dict[str, Any] = answer.json()
+        await self.works()
+        return booked
+
+    async def presses(self, booked: dict[str, Any], button: str) -> None:
+        page = booked["payment_url"].removeprefix(self.settings.public_url)
+        assert (await self.api.post(f"{page}/{button}")).status_code == 303
+        await self.works()
+
+    def mails(self, person: Person) -> list[EmailMessage]:
+        return [mail for mail in self.server.mails if mail["To"].addresses[0].addr_spec == person.email]
+
+    def subjects(self, person: Person) -> list[str]:
+        return [mail["Subject"].partition(":")[0] for mail in self.mails(person)]
+
+
+def lines(mail: EmailMessage) -> list[str]:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    content: str = body.get_content()
+    return content.splitlines()
+
+
+def entry(mail: EmailMessage) -> tuple[str, str, str, int]:
+    """Method, UID, STATUS and SEQUENCE."""
+    [part] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
+    calendar = Calendar.from_ical(part.get_content())
+    [event] = calendar.walk("VEVENT")
+    return str(calendar["METHOD"]), str(event["UID"]), str(event["STATUS"]), int(event["SEQUENCE"])
+
+
+@pytest.fixture
+async def house(
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    dsn: str,
+    mail_server: MailServer,
+    tmp_path: Path,
+) -> AsyncIterator[House]:
+    crm_settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path / "crm"))
+    async with running_crm(crm_settings) as crm:
+        settings = make_settings(
+            payment_provider="sandbox",
+            smtp_url=mail_server.url,
+            crm_service_url=str(crm.base_url),
+            crm_bearer_token=TOKEN,
+        )
+        parts = container.build_deliveries(settings)
+        async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+            yield House(People(api), api, crm, parts, settings, mail_server, database)
+        await parts.close()
+
+
+async def pair(house: House) -> tuple[Person, Person]:
+    """A client in New York and a coach in Berlin."""
+    ada, mira = await house.people.user(), await house.people.facilitator("Mira Sol")
+    assert (await ada.put("/profile", {"timezone": "America/New_York"})).json()["user"]["timezone"] == (
+        "America/New_York"
+    )
+    assert (await mira.put("/profile", {"timezone": "Europe/Berlin"})).is_success
+    return ada, mira
+
+
+def when(booked: dict[str, Any], zone: str) -> str:
+    starts = datetime.fromisoformat(booked["session_datetime"]).astimezone(ZoneInfo(zone))
+    ends = datetime.fromisoformat(booked["end_datetime"]).astimezone(ZoneInfo(zone))
+    offset = starts.isoformat()[-6:]
+    return f"{starts:%A}, {starts.day} {starts:%B %Y, %H:%M} to {ends:%H:%M} {zone} (UTC{offset})"
+
+
+async def test_a_session_is_followed_by_both_from_the_request_to_its_end(house: House) -> None:
+    ada, mira = await pair(house)
+    booked = await house.books(ada, mira)
+    path = f"/booking/{booked['id']}"
+    assert (await mira.patch(f"{path}/status", {"status": "confirmed"})).is_success
+    moved = (await ada.post(f"{path}/reschedule", {"session_datetime": at(14).isoformat()})).json()
+    assert (await ada.delete(path)).is_success
+    await house.works()
+
+    assert house.subjects(ada) == ["Requested", "Confirmed", "Moved", "Booking cancelled"]
+    assert house.subjects(mira) == ["New request", "Confirmed", "Moved", "Booking cancelled"]
+    for person, zone in ((ada, "America/New_York"), (mira, "Europe/Berlin")):
+        created, _, rescheduled, _ = mails = house.mails(person)
+        assert f"When: {when(booked, zone)}" in lines(created)
+        assert f"Was: {when(booked, zone)}" in lines(rescheduled)
+        assert f"When: {when(moved, zone)}" in lines(rescheduled)
+        entries = [entry(mail) for mail in mails]
+        assert [method for method, _, _, _ in entries] == ["REQUEST", "REQUEST", "REQUEST", "CANCEL"]
+        assert {uid for _, uid, _, _ in entries} == {f"coaching-{booked['id']}@127.0.0.1"}
+        assert [status for _, _, status, _ in entries] == ["TENTATIVE", "CONFIRMED", "CONFIRMED", "CANCELLED"]
+        sequences = [sequence for _, _, _, sequence in entries]
+        assert sequences == sorted(set(sequences))
+    assert "as you asked" in " ".join(lines(house.mails(ada)[-1]))
+    assert "Ada Lovelace has cancelled" in " ".join(lines(house.mails(mira)[-1]))
+
+
+async def test_the_crm_stores_each_fact_once_and_writes_to_nobody(house: House, dsn: str) -> None:
+    ada, mira = await pair(house)
+    booked = await house.books(ada, mira)
+    assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
+    await house.works()
+    # A worker that dies after the CRM has taken a message sends it again.
+    await house.database.execute("UPDATE outbox SET status = 'pending', due_at = now() WHERE destination = 'crm'")
+    await house.works()
+    items = (await house.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
+    assert [item["action"] for item in items] == ["booking_confirmed", "booking_created"]
+    assert {item["status"] for item in items} == {"skipped"}
+    assert {item["facilitator_id"] for item in items} == {mira.id}
+    assert (await house.crm.get(f"/api/facilitator/events/{mira.id}")).json() == []
+    # What either of them has got is from the booking system.
+    assert {str(mail["From"]) for mail in house.server.mails} == {house.settings.mail_from}
+    async with connected(dsn) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM notifications WHERE attempts > 0") == 0
+
+
+async def test_a_mailbox_that_refuses_keeps_no_mail_from_the_other(house: House) -> None:
+    ada, mira = await pair(house)
+    house.server.unknown = {ada.email}
+    booked = await house.books(ada, mira)
+    assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
+    await house.works()
+    assert house.subjects(mira) == ["New request", "Confirmed"]
+    assert house.subjects(ada) == []
+    rows = await house.database.fetch(
+        "SELECT snapshot ->> 'recipient' AS who, status FROM outbox WHERE destination = 'email' ORDER BY seq"
+    )
+    assert {(row["who"], row["status"]) for row in rows} >= {("client", "dead"), ("coach", "delivered")}
+    assert all(row["status"] == "delivered" for row in rows if row["who"] == "coach")
+
+
+async def test_money_is_told_to_both_and_a_failed_try_to_the_client_alone(house: House) -> None:
+    ada, mira = await pair(house)
+    await a_price_for(house.settings.database_url, await uuid_of(mira))
+    booked = await house.books(ada, mira)
+    assert any(line.startswith("Pay by: ") and "America/New_York" in line for line in lines(house.mails(ada)[0]))
+    await house.presses(booked, "declined")
+    await house.presses(booked, "paid")
+    assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "cancelled"})).is_success
+    for _ in range(2):
+        await house.works()
+    assert house.subjects(ada) == ["Please pay", "Payment failed", "Receipt", "Cancelled", "Refund"]
+    assert house.subjects(mira) == ["New booking", "Paid", "Cancelled", "Refund"]
+    failed, receipt = house.mails(ada)[1:3]
+    assert f"Pay now: {booked['payment_url']}" in lines(failed)
+    assert "Paid: 1,500.00 INR" in lines(receipt)
+    assert "Your session is confirmed." in " ".join(lines(receipt))
+    assert entry(receipt)[2] == entry(house.mails(mira)[1])[2] == "CONFIRMED"
+    assert "Given back: 1,500.00 INR" in lines(house.mails(ada)[-1])
+
+
+async def test_time_that_nobody_paid_for_is_given_up_in_both_calendars(house: House) -> None:
+    ada, mira = await pair(house)
+    await a_price_for(house.settings.database_url, await uuid_of(mira))
+    booked = await house.books(ada, mira)
+    await house.database.execute("UPDATE coaching_bookings SET hold_until = $1", datetime.now(UTC))
+    assert await house.parts.coaching.expire_coaching_holds() == 1
+    await house.works()
+    assert house.subjects(ada) == ["Please pay", "Booking ended"]
+    assert house.subjects(mira) == ["New booking", "Booking ended"]
+    assert "Ada Lovelace did not pay in time" in " ".join(lines(house.mails(mira)[-1]))
+    assert {entry(house.mails(person)[-1])[0] for person in (ada, mira)} == {"CANCEL"}
+    [told, _] = (await house.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
+    assert told["action"] == "booking_cancelled"
+
+
+async def test_a_place_in_an_event_is_told_in_the_readers_zone(house: House) -> None:
+    ada, mira = await pair(house)
+    event = await mira.creates_event(price=0)
+    await ada.books(event["id"])
+    await house.works()
+    [mail] = house.mails(ada)
+    assert any(line.startswith("When: ") and "America/New_York (UTC-0" in line for line in lines(mail))
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "America", "UTC+5"])
+async def test_a_zone_that_is_none_is_refused(people: People, zone: str) -> None:
+    ada = await people.user()
+    answer = await ada.put("/profile", {"timezone": zone})
+    assert (answer.status_code, list(answer.json()["details"])) == (400, ["timezone"])
+    assert (await ada.get("/profile")).json()["timezone"] is None
+
+
+async def test_a_zone_stays_until_it_is_taken_away(people: People) -> None:
+    ada = await people.user()
+    await ada.put("/profile", {"timezone": "Asia/Kolkata"})
+    await ada.put("/profile", {"name": "Ada King"})
+    assert (await ada.get("/profile")).json()["timezone"] == "Asia/Kolkata"
+    assert (await ada.put("/profile", {"timezone": ""})).json()["user"]["timezone"] is None
