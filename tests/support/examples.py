@@ -5,6 +5,7 @@ UUIDs, tokens, what Google login makes up) is replaced by values that look the s
 """
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
@@ -38,7 +39,7 @@ STRIPE = {"stripe_secret_key": "sk_test_examples", "stripe_webhook_secret": "whs
 DAY = datetime(2026, 1, 12, tzinfo=UTC)
 """The day on which the story plays, as the examples tell it."""
 NOW = DAY.replace(hour=8, minute=30)
-A_WHILE = timedelta(minutes=15)
+A_WHILE = timedelta(hours=1)
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -85,13 +86,21 @@ class Neat:
             return _GOOGLE[name]
         if name == "week":
             return (DAY + timedelta(weeks=1)).date().isoformat()
+        if name == "next_cursor":
+            return base64.urlsafe_b64encode(self._instants(base64.urlsafe_b64decode(text).decode()).encode()).decode()
         if _INSTANT.fullmatch(text):
-            return self._instant(datetime.fromisoformat(text)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return self._instants(text)
         if _TOKEN.fullmatch(text):
             return f"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{name}.signature"
         text = _FEED.sub(_A_FEED, text)
         text = _REFUND.sub("rfnd_00000000000001", text)
         return _REFERENCE.sub(f"BK{DAY.year}", text)
+
+    def _instants(self, text: str) -> str:
+        def neat(match: re.Match[str]) -> str:
+            return self._instant(datetime.fromisoformat(match[0])).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        return _INSTANT.sub(neat, text)
 
     def _instant(self, moment: datetime) -> datetime:
         return NOW if abs(moment - self.started) < A_WHILE else DAY + (moment - self.today)
