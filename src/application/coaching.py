@@ -7,6 +7,7 @@ from uuid import UUID
 
 from application.coaching_payments import CoachingPayment
 from application.ports.coaching import BusyTimes, CoachingReader, CoachingView
+from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
@@ -116,6 +117,8 @@ class BookCoaching:
     async def __call__(
         self, client: User, coach_uuid: UUID, starts_at: datetime, length: timedelta, notes: str | None
     ) -> BookedCoaching:
+        if (made := made_before()) is not None:
+            return await self._show(CoachingId(UUID(made)))
         wanted = upcoming(client, starts_at, length, self.clock.now())
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
@@ -124,10 +127,13 @@ class BookCoaching:
             coach.require_bookable()
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
             coaching = await self.reserve(work, coach, client, wanted, busy, notes)
-            await work.commit()
+            await work.commit(made=str(coaching.id))
         self.wake_ups.nudge()
-        url = await self.payment.open(coaching)
-        return BookedCoaching(await self.reader.get(coaching.id), url)
+        return await self._show(coaching.id)
+
+    async def _show(self, coaching_id: CoachingId) -> BookedCoaching:
+        coaching = await self.reader.get(coaching_id)
+        return BookedCoaching(coaching, await self.payment.open(coaching))
 
 
 def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime) -> Interval:
@@ -160,6 +166,8 @@ class MoveCoaching:
     ) -> CoachingView:
         view = await self.reader.get(coaching_id)
         view.require_participant(user, NotYoursToChange)
+        if made_before() is not None:
+            return view
         await self.busy_times.refresh(view.coach_uuid)
         now = self.clock.now()
         async with self.open_work() as work:
@@ -181,7 +189,7 @@ class MoveCoaching:
             await work.messages.owe_for_coaching(Fact.BOOKING_RESCHEDULED, coaching_id, before=before.session)
             await work.messages.owe_calendars_of(coaching_id)
             await work.reminders.align_coaching(coaching_id)
-            await work.commit()
+            await work.commit(made=str(coaching_id))
         self.wake_ups.nudge()
         return await self.reader.get(coaching_id)
 

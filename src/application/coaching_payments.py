@@ -6,7 +6,7 @@ from application.holds import AskForPayment
 from application.payments import RecordOfflinePayment
 from application.ports.coaching import CoachingReader, CoachingView
 from application.ports.payments import GatewayRefused
-from domain.coaching import Coaching, CoachingId, NotForYourEyes, OnlyClientPays
+from domain.coaching import CoachingId, NotForYourEyes, OnlyClientPays
 from domain.errors import Unavailable
 from domain.payments import UNPAID, NothingToPay
 from domain.users import Role, User
@@ -27,7 +27,7 @@ class CoachingPayment:
             raise OnlyClientPays
         return await self.ask_for_payment.of_booking(coaching_id)
 
-    async def open(self, coaching: Coaching) -> str | None:
+    async def open(self, coaching: CoachingView) -> str | None:
         """For a session that was just booked. None where nothing is to be paid online, and while the gateway is away:
         the booking stands."""
         if coaching.payment_status not in UNPAID:
