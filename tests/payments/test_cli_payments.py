@@ -139,7 +139,7 @@ async def test_what_waits_for_somebody_is_named(books: Books) -> None:
     dead = await books.database.fetchval("SELECT id FROM outbox WHERE status = 'dead'")
     reported, refund, errand, sum_up = await books.findings()
     assert reported.startswith("reported: 20")
-    assert reported.endswith("Z stripe cs_1: received 5.00 INR, asked for 20.00 INR")
+    assert "Z stripe cs_1: received 5.00 INR, asked for 20.00 INR; `convene payments settle-" in reported
     assert refund.startswith(f"refund: {await books.reference(2)} (sandbox): 20.00 INR promised 20")
     assert refund.endswith("not given back yet")
     assert "refund_promised" in errand
@@ -148,6 +148,25 @@ async def test_what_waits_for_somebody_is_named(books: Books) -> None:
 
     await books.change("UPDATE refunds SET status = 'failed'")
     assert "the gateway failed to give it back" in (await books.findings())[1]
+
+
+async def test_a_difference_that_was_dealt_with_is_kept_and_named_no_more(books: Books) -> None:
+    await books.change(
+        """INSERT INTO payment_differences (gateway, order_id, why, report, seen_at)
+        VALUES ('stripe', 'cs_1', 'no payment of ours has this order', '{}', now())"""
+    )
+    [reported, _] = await books.findings()
+    number = reported.split("settle-difference ")[1].split()[0]
+    assert (await books.run("settle-difference", number, "--note", " ")).returncode == 2
+    settled = await books.run("settle-difference", number, "--note", "Paid back\nby hand")
+    assert (settled.returncode, settled.stdout, settled.stderr) == (0, f"difference {number} is settled\n", "")
+
+    assert (await books.run("check")).returncode == 0
+    kept = await books.database.fetchval("SELECT settled_note FROM payment_differences WHERE settled_at IS NOT NULL")
+    assert kept == "Paid back by hand"
+    again = await books.run("settle-difference", number, "--note", "Once more")
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"convene: there is no difference {number} to settle")
 
 
 async def test_since_leaves_out_what_is_older(books: Books) -> None:

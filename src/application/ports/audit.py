@@ -28,8 +28,9 @@ class BookedPayment:
 
 @dataclass(frozen=True, slots=True)
 class KeptDifference:
-    """Something a gateway said that was not what was asked for."""
+    """Something a gateway said that was not what was asked for, and that nobody has dealt with yet."""
 
+    id: int
     gateway: str
     order_id: str | None
     why: str
@@ -72,6 +73,10 @@ class PaymentAudit(Protocol):
     async def newest(self, *, status: PaymentStatus | None, limit: int) -> Sequence[BookedPayment]: ...
 
     async def differences(self, *, since: datetime | None) -> Sequence[KeptDifference]: ...
+
+    async def settle_difference(self, difference_id: int, note: str) -> bool:
+        """An operator has dealt with it, as noted, and it is kept settled. False where there is none to deal with."""
+        ...
 
     async def stuck_refunds(self, *, since: datetime | None, older_than: timedelta) -> Sequence[StuckRefund]: ...
 

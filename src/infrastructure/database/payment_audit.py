@@ -53,11 +53,20 @@ class PostgresPaymentAudit:
 
     async def differences(self, *, since: datetime | None) -> Sequence[KeptDifference]:
         rows = await self._rows(
-            """SELECT gateway, order_id, why, seen_at FROM payment_differences
-            WHERE $1::timestamptz IS NULL OR seen_at >= $1 ORDER BY id""",
+            """SELECT id, gateway, order_id, why, seen_at FROM payment_differences
+            WHERE settled_at IS NULL AND ($1::timestamptz IS NULL OR seen_at >= $1) ORDER BY id""",
             since,
         )
         return [KeptDifference(**row) for row in rows]
+
+    async def settle_difference(self, difference_id: int, note: str) -> bool:
+        settled = await self._rows(
+            """UPDATE payment_differences SET settled_at = now(), settled_note = $2
+            WHERE id = $1 AND settled_at IS NULL RETURNING id""",
+            difference_id,
+            note,
+        )
+        return bool(settled)
 
     async def stuck_refunds(self, *, since: datetime | None, older_than: timedelta) -> Sequence[StuckRefund]:
         return [

@@ -56,6 +56,18 @@ def list_(status: str, limit: int) -> None:
         click.echo("no payments")
 
 
+@payments.command("settle-difference")
+@click.argument("difference_id", type=click.IntRange(1, 2**63 - 1), metavar="ID")
+@click.option("--note", required=True, help="What was done about it, for whoever asks later.")
+def settle_difference(difference_id: int, note: str) -> None:
+    """Say that something `check` names as reported was dealt with: it is kept, and named no more."""
+    if not (note := one_line(note, 500).strip()):
+        raise click.UsageError("say in --note what was done about it")
+    if not _ask(lambda parts: parts.books.settle_difference(difference_id, note)):
+        raise Problem(f"there is no difference {difference_id} to settle: see `convene payments check`")
+    click.echo(f"difference {difference_id} is settled")
+
+
 def _findings(audit: "Audit") -> Iterator[str]:
     for gateway, said in audit.away.items():
         missed = audit.missed[gateway]
@@ -64,7 +76,8 @@ def _findings(audit: "Audit") -> Iterator[str]:
         payment = each.booked.payment
         yield f"different: {each.booked.reference} ({payment.gateway} {payment.order_id}): {each.why}"
     for kept in audit.kept:
-        yield f"reported: {_moment(kept.seen_at)} {kept.gateway} {kept.order_id or ''}: {kept.why}"
+        what = f"{_moment(kept.seen_at)} {kept.gateway} {kept.order_id or ''}: {kept.why}"
+        yield f"reported: {what}; `convene payments settle-difference {kept.id} --note ...` when that is dealt with"
     for refund in audit.stuck:
         state = "the gateway failed to give it back" if refund.failed else "not given back yet"
         promised = f"{refund.amount} promised {_moment(refund.requested_at)}"

@@ -271,6 +271,8 @@ class PaymentDifferenceRow(DefaultBase):
     why: Mapped[str] = mapped_column(Text)
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
     seen_at: Mapped[datetime] = mapped_column(INSTANT)
+    settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    settled_note: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (UniqueConstraint("gateway", "order_id", "why", name="uq_payment_differences_why"),)
 

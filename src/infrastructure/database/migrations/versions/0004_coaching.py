@@ -92,6 +92,7 @@ ALTER TABLE payments
         CONSTRAINT fk_payments_coaching_booking_id_coaching_bookings REFERENCES coaching_bookings,
     ADD CONSTRAINT ck_payments_of_one_booking CHECK (num_nonnulls(booking_id, coaching_booking_id) = 1);
 CREATE INDEX ix_payments_coaching_booking_id ON payments (coaching_booking_id) WHERE coaching_booking_id IS NOT NULL;
+ALTER TABLE payment_differences ADD settled_at timestamptz, ADD settled_note text;
 
 CREATE TABLE calendar_connections (
     id uuid NOT NULL DEFAULT uuidv7() CONSTRAINT pk_calendar_connections PRIMARY KEY,
@@ -147,6 +148,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM refunds USING payments WHERE payment_id = payments.id AND coaching_booking_id IS NOT NULL")
     op.execute("DELETE FROM payment_differences USING payments WHERE payment_id = payments.id AND booking_id IS NULL")
     op.execute("DELETE FROM payments WHERE booking_id IS NULL")
+    op.execute("ALTER TABLE payment_differences DROP settled_at, DROP settled_note")
     op.execute("ALTER TABLE payments DROP coaching_booking_id, ALTER booking_id SET NOT NULL")
     op.execute("DROP TABLE coaching_attachments, coaching_changes, coaching_bookings, coaches")
     op.execute("ALTER TABLE users DROP timezone")
