@@ -165,7 +165,7 @@ PARTS = [
         DELETE /booking/<booking_id>
         """,
     ),
-    _part("E", None, "GET /booking/coach/<coach_id>/availability"),
+    _part("E", "test_e_availability", "GET /booking/coach/<coach_id>/availability"),
     _part(
         "E",
         None,
