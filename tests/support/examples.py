@@ -137,6 +137,18 @@ class Recorder:
         self._keep(operation, None, {}, response)
         assert response.status_code < 400, f"{operation}: {response.text}"
 
+    async def uploads(self, operation: str, token: str, file: tuple[str, bytes, str], booking_id: str) -> Any:
+        method, path = self.routes[operation]
+        response = await self.client.request(
+            method,
+            path.format(booking_id=booking_id),
+            files={"file": file},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        self._keep(operation, None, {"booking_id": booking_id}, response)
+        assert response.status_code < 400, f"{operation}: {response.text}"
+        return response.json()
+
     def _keep(self, operation: str, body: Any, parameters: dict[str, Any], response: httpx.Response) -> None:
         example = self.examples.setdefault(operation, {"answers": {}})
         if parameters and "parameters" not in example:
@@ -348,10 +360,20 @@ async def _contract_e(call: Recorder, ada: str, john: str, database_url: str) ->
     paid = await call("bookCoaching", ada, wanted)
     await call("payCoaching", ada, booking_id=paid["id"])
     await call("recordCoachingPayment", john, booking_id=paid["id"])
+    await _attachments(call, ada, booked["id"])
     await _availability(call, ada, john, coach)
     address = (await call("openCalendarFeed", ada))["url"]
     await call("readCalendarFeed", feed=address.rpartition("/")[2])
     await call("closeCalendarFeed", ada)
+
+
+async def _attachments(call: Recorder, ada: str, booking_id: str) -> None:
+    goals = ("goals.txt", b"To lead, not to manage", "text/plain")
+    attached = await call.uploads("addAttachment", ada, goals, booking_id)
+    the_file = {"booking_id": booking_id, "attachment_id": attached["id"]}
+    await call("listAttachments", ada, booking_id=booking_id)
+    await call("downloadAttachment", ada, **the_file)
+    await call("deleteAttachment", ada, **the_file)
 
 
 async def _availability(call: Recorder, ada: str, john: str, coach: str) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from application.ports.attachments import Attachments
 from application.ports.coaching import Coaches, Coachings
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
@@ -219,6 +220,7 @@ class UnitOfWork(Protocol):
     gateway_events: GatewayEvents
     coaches: Coaches
     coachings: Coachings
+    attachments: Attachments
     reminders: Reminders
     messages: Messages
 

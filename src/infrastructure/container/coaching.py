@@ -3,6 +3,7 @@ field's name."""
 
 from dataclasses import dataclass
 
+from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
 from application.coaching import (
     BookCoaching,
@@ -23,6 +24,7 @@ from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from infrastructure.calendars.no_calendars import NoCalendars
 from infrastructure.container.payments import Money
+from infrastructure.database.attachments import PostgresAttachmentReader
 from infrastructure.database.coach_figures import PostgresCoachFigures
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from infrastructure.database.engine import Database
@@ -49,6 +51,10 @@ class Coaching:
     set_availability: SetAvailability
     show_coach_figures: ShowCoachFigures
     book_series: BookSeries
+    attach: Attach
+    list_attachments: ListAttachments
+    download_attachment: DownloadAttachment
+    delete_attachment: DeleteAttachment
     expire_coaching_holds: ExpireCoachingHolds
 
 
@@ -56,6 +62,7 @@ def build_coaching(
     database: Database, open_work: OpenUnitOfWork, money: Money, wake_ups: WakeUps, clock: Clock
 ) -> Coaching:
     reader = PostgresCoachingReader(database)
+    attachments = PostgresAttachmentReader(database)
     busy_times: BusyTimes = NoCalendars()
     reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock)
     payment = CoachingPayment(money.ask_for_payment, reader)
@@ -77,5 +84,9 @@ def build_coaching(
         set_availability=SetAvailability(open_work, clock),
         show_coach_figures=ShowCoachFigures(open_work, PostgresCoachFigures(database), clock),
         book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), reader, wake_ups, clock),
+        attach=Attach(open_work, attachments, clock),
+        list_attachments=ListAttachments(attachments, reader),
+        download_attachment=DownloadAttachment(attachments, reader),
+        delete_attachment=DeleteAttachment(open_work),
         expire_coaching_holds=ExpireCoachingHolds(open_work, reader, wake_ups, clock),
     )

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from application.ports.attachments import Attachments
 from application.ports.coaching import Coaches, Coachings
 from application.ports.idempotency import CLAIM
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
@@ -22,6 +23,7 @@ from application.ports.persistence import (
 from application.ports.reminders import Reminders
 from application.ports.system import Clock
 from domain.messages import Owed
+from infrastructure.database.attachments import PostgresAttachments
 from infrastructure.database.bookings import PostgresBookings
 from infrastructure.database.coaches import PostgresCoaches
 from infrastructure.database.coaching import PostgresCoachings
@@ -47,6 +49,7 @@ class PostgresUnitOfWork:
     gateway_events: GatewayEvents
     coaches: Coaches
     coachings: Coachings
+    attachments: Attachments
     reminders: Reminders
     messages: Messages
 
@@ -65,6 +68,7 @@ class PostgresUnitOfWork:
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
         self.coachings = PostgresCoachings(session)
+        self.attachments = PostgresAttachments(session)
         self.reminders = reminders
         self.messages = messages
 

@@ -7,6 +7,8 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
@@ -26,6 +28,7 @@ BODY_SECONDS = 20
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_FORM = re.compile(rb"multipart/form-data\s*;.*boundary=.+", re.IGNORECASE)
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -50,13 +53,27 @@ class Count(Protocol):
     ) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Where a POST may bring a file, as a form, in a body of at most so many bytes."""
+
+    path: re.Pattern[str]
+    largest: int
+
+
 class Edge:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, shapes: Shapes, count: Count) -> None:
+    def __init__(self, app: ASGIApp, shapes: Shapes, count: Count, *, uploads: Sequence[Upload] = ()) -> None:
         self._app = app
         self._shapes = shapes
         self._count = count
+        self._uploads = uploads
+
+    def _upload(self, scope: HTTPScope) -> Upload | None:
+        if scope["method"] != "POST":
+            return None
+        return next((upload for upload in self._uploads if upload.path.fullmatch(scope["path"])), None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -74,7 +91,7 @@ class Edge:
         # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
         asked = {**scope, "method": HttpMethod.GET} if scope["method"] == "HEAD" else scope
         try:
-            receive = await _sound_request(scope, headers, receive)
+            receive = await _sound_request(scope, headers, receive, self._upload(scope))
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
@@ -130,7 +147,9 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     return trace[1] if trace else uuid.uuid4().hex
 
 
-async def _sound_request(scope: HTTPScope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
+async def _sound_request(
+    scope: HTTPScope, headers: dict[bytes, bytes], receive: Receive, upload: Upload | None
+) -> Receive:
     """Refuses what no handler should have to think about; answers with a `receive` that replays the body."""
     if "\x00" in scope["path"]:
         raise _Refused(framework_refusal(404))
@@ -139,19 +158,24 @@ async def _sound_request(scope: HTTPScope, headers: dict[bytes, bytes], receive:
         raise _Refused(Refusal(400, "validation_error", "Validation error", {"query": "Is not sound UTF-8 text"}))
     if scope["method"] not in {"POST", "PUT", "PATCH"}:
         return receive
-    body = await _whole_body(headers, receive)
-    if body:
+    body = await _whole_body(headers, receive, upload.largest if upload else MAX_BODY)
+    if upload is not None:
+        if not _FORM.fullmatch(headers.get(b"content-type", b"")):
+            raise _Refused(Refusal(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
+    elif body:
         if not _JSON.fullmatch(headers.get(b"content-type", b"")):
             raise _Refused(framework_refusal(415))
         _refuse_unsound_json(body)
     return _replay(body, receive)
 
 
-async def _whole_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: int) -> bytes:
     declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit() or int(declared) > MAX_BODY:
-        raise _Refused(framework_refusal(413 if declared.isdigit() else 400))
-    body = b""
+    if not declared.isdigit():
+        raise _Refused(framework_refusal(400))
+    if int(declared) > largest:
+        raise _Refused(_too_large(largest))
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
@@ -159,13 +183,18 @@ async def _whole_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
                 if message["type"] == "http.disconnect":
                     break
                 body += message.get("body", b"")
-                if len(body) > MAX_BODY:
-                    raise _Refused(framework_refusal(413))
+                if len(body) > largest:
+                    raise _Refused(_too_large(largest))
                 if not message.get("more_body", False):
                     break
     except TimeoutError:
         raise _Refused(Refusal(408, "request_timeout", "The request body took too long to arrive")) from None
-    return body
+    return bytes(body)
+
+
+def _too_large(largest: int) -> Refusal:
+    usual = framework_refusal(413)
+    return usual if largest == MAX_BODY else replace(usual, sentence=f"Request body is larger than {largest >> 10} KiB")
 
 
 def _refuse_unsound_json(body: bytes) -> None:

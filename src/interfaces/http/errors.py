@@ -102,8 +102,10 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(_status(error), error.code, error.sentence, headers=_headers(error))
         case ValidationException():
             return Refusal(400, Invalid.code, Invalid.message, _validation_details(error))
-        case ClientException(__cause__=SerializationException()):
-            return Refusal(400, Invalid.code, Invalid.message, {"body": "Is not valid JSON"})
+        case ClientException(status_code=400):
+            is_json = isinstance(error.__cause__, SerializationException)
+            why = "Is not valid JSON" if is_json else "Is no form that can be read"
+            return Refusal(400, Invalid.code, Invalid.message, {"body": why})
         case HTTPException() if error.status_code < 500:
             return framework_refusal(error.status_code)
         case _:
@@ -157,12 +159,16 @@ def _headers(error: DomainError) -> dict[str, str]:
 
 MISSING_FIELD = "Missing required field"
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECASE)
+_MISSING_QUERY = re.compile(r"Missing required query parameter '(?P<field>[^']+)'")
 _NO_BODY = "'data'"
 """Litestar's words for a body that is not there: the name of the parameter that waits for it."""
 
 
 def _validation_details(error: ValidationException) -> dict[str, str]:
     """msgspec's complaint by field. It stops at the first, so there is one."""
+    unasked = _MISSING_QUERY.search(error.detail)
+    if unasked:
+        return {unasked["field"]: MISSING_FIELD}
     details: dict[str, str] = {}
     for item in error.extra if isinstance(error.extra, list) else []:
         message = str(item.get("message", "")) if isinstance(item, dict) else str(item)

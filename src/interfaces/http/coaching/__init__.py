@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from interfaces.http.coaching import analytics, availability, bookings, feed, series
+from interfaces.http.coaching import analytics, attachments, availability, bookings, feed, series
 from interfaces.http.coaching.errors import shape
 
 SHAPES = {"/booking": shape, "/coach": shape, "/calendar": shape}
+
+UPLOADS = [attachments.UPLOAD]
 
 ROUTES: list[Any] = [
     *bookings.ROUTES,
@@ -13,4 +15,5 @@ ROUTES: list[Any] = [
     *series.ROUTES,
     *analytics.ROUTES,
     *feed.ROUTES,
+    *attachments.ROUTES,
 ]

@@ -115,7 +115,7 @@ def _request_body(drawn: dict[str, Any] | None, example: dict[str, Any]) -> dict
     """A body that may be `null` may be left away."""
     if drawn is None:
         return None
-    content = drawn["content"]["application/json"]
+    ((media, content),) = drawn["content"].items()
     alternatives = [schema for schema in content["schema"].get("oneOf", []) if schema != {"type": "null"}]
     schema = alternatives[0] if alternatives else content["schema"]
     bodies: dict[str, Any] = example.get("bodies", {})
@@ -127,14 +127,15 @@ def _request_body(drawn: dict[str, Any] | None, example: dict[str, Any]) -> dict
             f"answered_{status}": {"summary": f"Answered with {status}", "value": body}
             for status, body in bodies.items()
         }
-    return {"required": not alternatives, "content": {"application/json": {"schema": schema, **shown}}}
+    return {"required": not alternatives, "content": {media: {"schema": schema, **shown}}}
 
 
 def _required(body: dict[str, Any] | None, schemas: dict[str, Any]) -> list[str]:
     """The required fields of a body, in the order of its type."""
     if body is None:
         return []
-    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    (content,) = body["content"].values()
+    name = content["schema"]["$ref"].rpartition("/")[2]
     schema = schemas[name]
     return [field for field in schema["properties"] if field in schema.get("required", ())]
 

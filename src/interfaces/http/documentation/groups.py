@@ -25,6 +25,7 @@ TAGS: Mapping[str, str] = {
     "Contract C: bookings": "The bookings of whoever asks.",
     "Contract C: facilitators": "Own sessions, their bookings and the dashboard.",
     "Contract E: availability": "When a coach can be booked, and what they say of their time.",
+    "Contract E: attachments": "Files that the two people of a booking share.",
     "Contract E: bookings": "Reserving a coach's time, with UUIDs instead of numbers.",
     "Contract E: calendar feed": "All bookings of a person in any calendar program, by a secret address.",
     "Contracts A and C: booking": "The one path that two contracts share: the body decides whose request it is.",

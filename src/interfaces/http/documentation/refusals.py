@@ -15,6 +15,7 @@ from application.accounts import (
     RegisterAndLogIn,
     UpdateProfile,
 )
+from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
@@ -45,6 +46,7 @@ from application.ports.idempotency import (
 from application.ports.payments import GatewayRefused
 from application.refunds import ShowCancellation
 from application.reviews import ListReviews, WriteReview
+from domain.attachments import AttachmentNotFound, NotYourAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
 from domain.bookings import (
     BookingAlreadyCancelled,
@@ -229,6 +231,10 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowOwnAvailability: (),
     SetAvailability: (),
     ShowCoachFigures: (CoachNotFound, NotTheirsToList),
+    Attach: (CoachingNotFound, NotYoursToChange, TooManyAttachments),
+    ListAttachments: (CoachingNotFound, NotForYourEyes),
+    DownloadAttachment: (CoachingNotFound, NotForYourEyes, AttachmentNotFound),
+    DeleteAttachment: (CoachingNotFound, NotYoursToChange, AttachmentNotFound, NotYourAttachment),
     BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, SeriesRefused),
 }
 
@@ -242,6 +248,7 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
     "feed": FeedNotFound,
     "booking_id": CoachingNotFound,
+    "attachment_id": AttachmentNotFound,
     "client_id": UserNotFound,
     "coach_id": CoachNotFound,
 }

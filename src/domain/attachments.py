@@ -1,0 +1,80 @@
+"""Files that belong to a coaching booking."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+from uuid import UUID
+
+from domain.coaching import Coaching, CoachingId
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.texts import line
+from domain.users import User, UserId
+
+AttachmentId = NewType("AttachmentId", UUID)
+
+MAX_BYTES = 5 * 1024 * 1024
+MAX_ATTACHMENTS = 20
+MAX_FILENAME = 200
+UNKNOWN_TYPE = "application/octet-stream"
+
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}", re.ASCII)
+
+
+class AttachmentNotFound(NotFound):
+    code = "attachment_not_found"
+    message = "Attachment not found"
+
+
+class TooManyAttachments(Conflict):
+    code = "too_many_attachments"
+    message = f"A booking has at most {MAX_ATTACHMENTS} attachments"
+
+
+class NotYourAttachment(Forbidden):
+    code = "not_your_attachment"
+    message = "Only who uploaded it, the coach or an admin can delete an attachment"
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    """A file as somebody sent it: its name without a path, its type if it looks like one."""
+
+    filename: str
+    media_type: str
+    content: bytes
+
+    def __post_init__(self) -> None:
+        if not self.content:
+            raise Invalid({"file": "Must not be empty"})
+        if len(self.content) > MAX_BYTES:
+            raise Invalid({"file": f"Must be at most {MAX_BYTES // 1024**2} MB"})
+        object.__setattr__(self, "filename", clean_filename(self.filename))
+        media_type = self.media_type.partition(";")[0].strip().lower()
+        object.__setattr__(self, "media_type", media_type if _MEDIA_TYPE.fullmatch(media_type) else UNKNOWN_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    id: AttachmentId
+    booking_id: CoachingId
+    uploaded_by: UserId
+    filename: str
+    media_type: str
+    size: int
+    created_at: datetime
+
+    def require_deletable(self, user: User, coaching: Coaching) -> None:
+        if user.id != self.uploaded_by and not coaching.is_run_by(user):
+            raise NotYourAttachment
+
+
+def clean_filename(name: str) -> str:
+    """The last part of what may be a path of any system, without characters that nobody sees (they can make `exe.txt`
+    of `txt.exe`). Raises `Invalid` for control characters, and for what leaves no name."""
+    seen = "".join(char for char in re.split(r"[/\\]", name)[-1] if unicodedata.category(char) != "Cf")
+    cleaned = line("filename", seen, at_most=MAX_FILENAME).lstrip(". ")
+    if not cleaned:
+        raise Invalid({"filename": "Must be the name of a file"})
+    return cleaned

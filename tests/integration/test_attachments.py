@@ -1,0 +1,222 @@
+"""Files of a booking: for its people alone, stored by a browser and never shown, no larger and no more than said."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from domain.attachments import MAX_ATTACHMENTS, MAX_BYTES
+from tests.support.coaching import at, books, uuid_of
+from tests.support.people import People, Person
+
+OCTETS = "application/octet-stream"
+
+
+@pytest.fixture(scope="module")
+async def jane(shared_people: People) -> Person:
+    return await shared_people.facilitator("Jane Smith")
+
+
+@pytest.fixture(scope="module")
+async def stranger(shared_people: People) -> Person:
+    return await shared_people.facilitator("Mallory")
+
+
+@pytest.fixture(scope="module")
+async def booking(jane: Person, ada: Person) -> str:
+    booked = await books(ada, await uuid_of(jane), at(10))
+    return str(booked["id"])
+
+
+@pytest.fixture
+async def path(booking: str, shared_database: asyncpg.Connection) -> str:
+    """Of the booking's attachments, of which there are none yet."""
+    await shared_database.execute("DELETE FROM coaching_attachments")
+    return f"/booking/{booking}/attachments"
+
+
+async def sends(
+    person: Person, path: str, content: bytes = b"hello", name: str = "goals.txt", kind: str = "text/plain"
+) -> httpx.Response:
+    return await person.api.post(path, headers=person.headers, files={"file": (name, content, kind)})
+
+
+async def added(person: Person, path: str, *given: Any) -> dict[str, Any]:
+    answer = await sends(person, path, *given)
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_a_file_comes_back_as_it_was_sent(path: str, ada: Person, jane: Person) -> None:
+    content = bytes(range(256)) * 40
+    body = await added(ada, path, content, "Zürich “plan”.pdf", "application/pdf; charset=x")
+    assert (body["filename"], body["media_type"], body["size"]) == ("Zürich “plan”.pdf", "application/pdf", 10240)
+    assert body["uploaded_by"] == await uuid_of(ada)
+    assert (await jane.get(path)).json() == {"attachments": [body]}
+    answer = await jane.get(f"{path}/{body['id']}")
+    assert answer.content == content
+    assert answer.headers["content-type"] == OCTETS
+    assert answer.headers["content-disposition"] == (
+        "attachment; filename=\"Z_rich _plan_.pdf\"; filename*=UTF-8''Z%C3%BCrich%20%E2%80%9Cplan%E2%80%9D.pdf"
+    )
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-security-policy"] == "sandbox"
+
+
+async def test_nobody_else_sees_adds_or_takes_a_file(path: str, ada: Person, stranger: Person) -> None:
+    body = await added(ada, path)
+    view, change = "Unauthorized to view this booking", "Unauthorized to update this booking"
+    refused = [
+        (await stranger.get(path), view),
+        (await stranger.get(f"{path}/{body['id']}"), view),
+        (await sends(stranger, path), change),
+        (await stranger.delete(f"{path}/{body['id']}"), change),
+    ]
+    assert [(answer.status_code, answer.json()["detail"]) for answer, _ in refused] == [
+        (403, why) for _, why in refused
+    ]
+    answer = await ada.api.post(path, files={"file": ("x", b"x", OCTETS)})
+    assert (answer.status_code, answer.json()["detail"]) == (401, "Not authenticated")
+    assert len((await ada.get(path)).json()["attachments"]) == 1
+
+
+async def test_a_file_is_found_through_its_own_booking_only(
+    path: str, ada: Person, jane: Person, stranger: Person
+) -> None:
+    body = await added(ada, path)
+    other = await books(ada, await uuid_of(stranger), at(10))
+    wrong = f"/booking/{other['id']}/attachments/{body['id']}"
+    for answer in (
+        await ada.get(wrong),
+        await ada.delete(wrong),
+        await stranger.get(wrong),
+        await ada.get(f"{path}/1"),
+    ):
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Attachment not found")
+
+
+async def test_who_uploaded_it_and_the_coach_can_delete_a_file(path: str, ada: Person, jane: Person) -> None:
+    of_ada, another, of_jane = await added(ada, path), await added(ada, path), await added(jane, path)
+    answer = await ada.delete(f"{path}/{of_jane['id']}")
+    assert answer.status_code == 403
+    assert answer.json()["detail"] == "Only who uploaded it, the coach or an admin can delete an attachment"
+    assert (await ada.delete(f"{path}/{of_ada['id']}")).status_code == 204
+    assert (await jane.delete(f"{path}/{another['id']}")).status_code == 204
+    assert [each["id"] for each in (await ada.get(path)).json()["attachments"]] == [of_jane["id"]]
+    assert (await ada.get(f"{path}/{of_ada['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\ada\\plan.doc", "plan.doc"),
+        (".bashrc", "bashrc"),
+        ("txt.\u202eexe", "txt.exe"),
+        ("a;b=c,d%41'\u00e9.txt", "a;b=c,d%41'\u00e9.txt"),
+    ],
+)
+async def test_a_filename_is_a_name_and_no_path(path: str, ada: Person, name: str, stored: str) -> None:
+    body = await added(ada, path, b"x", name)
+    assert body["filename"] == stored
+    assert (await ada.get(f"{path}/{body['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["..", "/", "a\nb.txt", "a\rSet-Cookie: x", "a\0.txt", "x" * 201, "\x7f"])
+async def test_what_is_no_filename_is_refused(path: str, ada: Person, name: str) -> None:
+    # As a raw form: httpx would escape what a hostile client does not.
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\nx\r\n--b--\r\n' % name.encode()
+    headers = {**ada.headers, "Content-Type": "multipart/form-data; boundary=b"}
+    answer = await ada.api.post(path, content=form, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert (await ada.get(path)).json() == {"attachments": []}
+
+
+async def test_five_megabytes_are_taken_and_no_more(path: str, ada: Person) -> None:
+    body = await added(ada, path, b"x" * MAX_BYTES)
+    assert body["size"] == MAX_BYTES
+    answer = await sends(ada, path, b"x" * (MAX_BYTES + 1))
+    assert (answer.status_code, answer.json()["detail"]) == (400, "file: Must be at most 5 MB")
+    answer = await sends(ada, path, b"x" * (MAX_BYTES + 70_000))
+    assert (answer.status_code, answer.json()["detail"]) == (413, "Request body is larger than 5184 KiB")
+    answer = await sends(ada, path, b"")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "file: Must not be empty")
+
+
+async def test_other_paths_take_no_more_than_before(ada: Person, booking: str) -> None:
+    for elsewhere in ("/booking", f"/booking/{booking}/attachments/x", "/events"):
+        answer = await sends(ada, elsewhere, b"x" * 70_000)
+        assert answer.status_code in {405, 413}, elsewhere
+
+
+@pytest.mark.parametrize(
+    ("content_type", "form"),
+    [
+        ("multipart/form-data; boundary=b", b""),
+        ("multipart/form-data; boundary=b", b"no form"),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--b--\r\n',
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nx',
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\nx\r\n--b--\r\n',
+        ),
+        ("multipart/form-data; boundary=b", b"--b\r\n" + b"X: y\r\n" * 20_000),
+        ("multipart/form-data; boundary=b", b"--b\r\n\xff\xfe: \0\r\n\r\nx\r\n--b--\r\n"),
+        ("multipart/form-data; boundary=\xff", b"--b--"),
+        ("multipart/form-data; boundary=" + "b" * 5000, b"--b--"),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n' * 5000 + b"--b--\r\n",
+        ),
+    ],
+)
+async def test_a_broken_form_is_refused(path: str, ada: Person, content_type: str, form: bytes) -> None:
+    headers = {b"Authorization": ada.headers["Authorization"].encode(), b"Content-Type": content_type.encode("latin-1")}
+    answer = await ada.api.post(path, content=form, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert (await ada.get(path)).json() == {"attachments": []}
+
+
+async def test_two_files_in_one_form_are_refused_or_one_is_kept(path: str, ada: Person) -> None:
+    files = [("file", ("a", b"a", OCTETS)), ("file", ("b", b"b", OCTETS))]
+    answer = await ada.api.post(path, headers=ada.headers, files=files)
+    assert answer.status_code == 400, answer.text
+
+
+async def test_json_is_no_form(path: str, ada: Person) -> None:
+    answer = await ada.post(path, json={"file": "x"})
+    assert (answer.status_code, answer.json()["detail"]) == (415, "Content-Type must be multipart/form-data")
+
+
+async def test_a_booking_has_at_most_twenty_files_however_many_come_at_once(path: str, ada: Person) -> None:
+    answers = await asyncio.gather(*(sends(ada, path, b"x", f"{number}") for number in range(MAX_ATTACHMENTS + 4)))
+    counted = [answer.status_code for answer in answers]
+    assert (counted.count(201), counted.count(400)) == (MAX_ATTACHMENTS, 4)
+    assert {a.json()["detail"] for a in answers if a.status_code == 400} == {"A booking has at most 20 attachments"}
+    assert len((await ada.get(path)).json()["attachments"]) == MAX_ATTACHMENTS
+
+
+async def test_a_file_of_a_booking_that_is_none_is_refused(ada: Person, path: str) -> None:
+    for nothing in ("019bb1c6-5a00-7000-8000-000000000009", "x"):
+        answer = await sends(ada, f"/booking/{nothing}/attachments")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Booking not found")
+
+
+async def test_the_same_key_adds_a_file_once(path: str, ada: Person) -> None:
+    files = {"file": ("a", b"a", OCTETS)}
+    request = ada.api.build_request("POST", path, headers={**ada.headers, "Idempotency-Key": "k-1"}, files=files)
+    body = await request.aread()
+    again = httpx.Request("POST", request.url, headers=request.headers, content=body)
+    first, second = await ada.api.send(request), await ada.api.send(again)
+    assert (first.status_code, first.json()) == (second.status_code, second.json())
+    assert len((await ada.get(path)).json()["attachments"]) == 1
