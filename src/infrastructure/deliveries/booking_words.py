@@ -24,6 +24,9 @@ _WORDING = {
         "The plan has changed",
         "The time or the place of {title} has changed. Your place is kept; this is how it stands now.",
     ),
+    Fact.BOOKING_REMINDER: Wording(
+        "Reminder: {title}", "It begins soon", "{title} begins soon. We look forward to seeing you."
+    ),
     Fact.BOOKING_CANCELLED: Wording(
         "Booking cancelled: {title}", "Your booking is cancelled", "Your booking of {title} is cancelled, as you asked."
     ),

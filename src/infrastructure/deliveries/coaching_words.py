@@ -23,6 +23,9 @@ _TO_CLIENT = {
     Fact.BOOKING_CONFIRMED: Wording(
         "Confirmed: {title}", "Your session is confirmed", "{coach} has confirmed your session and looks forward to it."
     ),
+    Fact.BOOKING_REMINDER: Wording(
+        "Reminder: {title}", "Your session begins soon", "Your session with {coach} begins soon."
+    ),
     Fact.BOOKING_RESCHEDULED: Wording(
         "Moved: {title}", "Your session has moved", "Your session with {coach} takes place at another time."
     ),
@@ -55,6 +58,9 @@ _TO_COACH = {
     ),
     Fact.BOOKING_CONFIRMED: Wording(
         "Confirmed: {title}", "Your session is confirmed", "Your session with {client} is confirmed."
+    ),
+    Fact.BOOKING_REMINDER: Wording(
+        "Reminder: {title}", "A session begins soon", "Your session with {client} begins soon."
     ),
     Fact.BOOKING_RESCHEDULED: Wording(
         "Moved: {title}", "A session has moved", "Your session with {client} takes place at another time."

@@ -7,7 +7,7 @@ from typing import Protocol
 from domain.messages import Fact
 from infrastructure.calendars.ics import Entry, Method
 
-LEAVES_CALENDARS = frozenset({Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED})
+LEAVES_CALENDARS = frozenset({Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER})
 """What changes nothing in a calendar."""
 _LONGEST_TITLE_IN_A_SUBJECT = 120
 
