@@ -168,7 +168,7 @@ PARTS = [
     _part("E", "test_e_availability", "GET /booking/coach/<coach_id>/availability"),
     _part(
         "E",
-        None,
+        "test_e_calendars",
         """
         GET /calendar/google/auth-url
         GET /calendar/outlook/auth-url

@@ -26,9 +26,12 @@ from interfaces.http.app import create_app, create_litestar
 from interfaces.http.coaching.availability import WEEKDAYS
 from interfaces.http.documentation import document as documentation
 from interfaces.http.documentation.operations import operations
+from tests.support.calendar_grants import BACK
 from tests.support.coaching import a_price_for
 from tests.support.google import FakeGoogle, fake_google, query_of
+from tests.support.google_calendar import FakeGoogleCalendar, fake_google_calendar
 from tests.support.http import serving
+from tests.support.outlook import FakeOutlook, fake_outlook
 from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 from tests.support.servers import running_postgres, running_redis, temporary_directory
 from tests.support.settings import settings_for
@@ -48,6 +51,8 @@ _FEED = re.compile(r"[\w-]{43}(?=\.ics)")
 _A_FEED = "3kT0yZ1QmXv8sRr5uJwEoLdPbC7hNaGfI2xU9eKqVtM"
 _REFUND = re.compile(r"rfnd_[0-9a-f]{32}")
 _REFERENCE = re.compile(r"BK\d{4}")
+_CALENDAR_TOKEN = re.compile(r"(ya29|EwBwA8l6)\.(?:access|refresh)-\d+-canary")
+_MEET = re.compile(r"https://meet\.google\.com/[0-9a-f-]+")
 _GOOGLE = {
     "client_id": "1234567890.apps.googleusercontent.com",
     "state": "pRkz1vJm3Q8sXw5tYb7nCd",
@@ -77,13 +82,19 @@ class Neat:
 
     def location(self, url: str) -> str:
         query = {key: _GOOGLE.get(key, value) for key, value in parse_qsl(urlsplit(url).query)}
-        return f"https://accounts.google.com/o/oauth2/v2/auth?{urlencode(query)}"
+        google = "https://accounts.google.com/o/oauth2/v2/auth"
+        microsoft = "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
+        return f"{microsoft if '/oauth2/v2.0/' in url else google}?{urlencode(query)}"
 
     def _text(self, text: str, name: str) -> str:
         if _UUID.fullmatch(text):
             return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
         if name in _GOOGLE:
             return _GOOGLE[name]
+        if name == "auth_url":
+            return self.location(text)
+        if name == "event_id":
+            return "8b5cf0b7c7d35d0c9a2d3f6e1b4a7c90"
         if name == "week":
             return (DAY + timedelta(weeks=1)).date().isoformat()
         if name == "next_cursor":
@@ -93,6 +104,8 @@ class Neat:
         if _TOKEN.fullmatch(text):
             return f"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{name}.signature"
         text = _FEED.sub(_A_FEED, text)
+        text = _CALENDAR_TOKEN.sub(rf"\1.{name}", text)
+        text = _MEET.sub("https://meet.google.com/abc-defg-hij", text)
         text = _REFUND.sub("rfnd_00000000000001", text)
         return _REFERENCE.sub(f"BK{DAY.year}", text)
 
@@ -173,8 +186,16 @@ def _body(response: httpx.Response) -> Any:
 
 async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any]:
     """What `examples.json` must hold: by operation id. The database is empty and migrated."""
-    async with fake_google() as google, fake_razorpay() as razorpay:
-        settings = settings_for(database_url, redis_url, data, **google.settings, **razorpay.settings, **STRIPE)
+    async with (
+        fake_google() as google,
+        fake_razorpay() as razorpay,
+        fake_google_calendar() as google_calendar,
+        fake_outlook() as outlook,
+    ):
+        google_calendar.grants.client = (google.settings["google_client_id"], google.settings["google_client_secret"])
+        calendars = {**outlook.settings, **google_calendar.settings}
+        gateways = {**razorpay.settings, **STRIPE}
+        settings = settings_for(database_url, redis_url, data, **{**calendars, **google.settings, **gateways})
         routes = {
             operation.id: (operation.method.upper(), operation.path)
             for operation in operations(create_litestar(container.build(settings)))
@@ -185,6 +206,7 @@ async def record(database_url: str, redis_url: str, data: Path) -> dict[str, Any
         ):
             recorder = Recorder(client, routes)
             await _story(recorder, google, razorpay, settings.backend_service_token, database_url)
+            await _calendars(recorder, google_calendar, outlook)
     broken = settings_for("postgresql://nobody@127.0.0.1:1/none", redis_url, data)
     async with serving(create_app(broken)) as address, httpx.AsyncClient(base_url=address) as client:
         recorder.client = client
@@ -442,6 +464,28 @@ async def _admin(call: Recorder, database_url: str) -> None:
     await call("getOutboxMessage", root, message_id=str(message_id))
     await call("replayOutboxMessage", root, message_id=str(message_id))
     await call("replayOutbox", root, {"destination": "crm", "since": call.neat.today.strftime("%Y-%m-%dT%H:%M:%SZ")})
+
+
+async def _calendars(call: Recorder, google: FakeGoogleCalendar, outlook: FakeOutlook) -> None:
+    """A new client connects calendars, and puts a session with a new coach into one."""
+    account = {"email": "katherine@example.com", "password": PASSWORD}
+    await call("register", body=account | {"name": "Katherine Johnson", "role": "user"})
+    katherine = (await call("logIn", body=account))["access_token"]
+    account = {"email": "dorothy@example.com", "password": PASSWORD}
+    await call("register", body=account | {"name": "Dorothy Vaughan", "role": "facilitator"})
+    coach = (await call("logIn", body=account))["user"]["uuid"]
+    wanted = {"coach_id": coach, "session_datetime": _at(call, 11, 14), "duration_minutes": 60}
+    booking_id = (await call("bookCoaching", katherine, wanted))["id"]
+    asked = await call("getGoogleCalendarConsent", katherine, redirect_uri=BACK)
+    code, state = google.grants.consent(asked["auth_url"])
+    await call("connectGoogleCalendar", katherine, {"code": code, "state": state}, redirect_uri=BACK)
+    asked = await call("getOutlookConsent", katherine, redirect_uri=BACK)
+    code, state = outlook.grants.consent(asked["auth_url"])
+    await call("connectOutlook", katherine, {"code": code, "state": state}, redirect_uri=BACK)
+    sync = {"booking_id": booking_id, "calendar_type": "google", "timezone": "America/New_York"}
+    await call("syncBooking", katherine, sync)
+    await call("listCalendarConnections", katherine)
+    await call("disconnectCalendar", katherine, provider="outlook")
 
 
 def _event(call: Recorder, in_days: int, **changes: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 from application.coaching import (
     BookCoaching,
@@ -22,7 +23,6 @@ from domain.money import Money
 from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
 from domain.users import User, UserId
-from infrastructure.calendars.no_calendars import NoCalendars
 from infrastructure.clock import SystemClock
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from tests.support.crowd import a_crowd
@@ -31,6 +31,13 @@ from tests.support.house import House, NewSession, Reserved, Worker
 ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
 HOUR = timedelta(hours=1)
 THE_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=10)
+
+
+class _NoCalendars:
+    """Nobody here has connected one."""
+
+    async def refresh(self, coach: UUID) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Practice:
         reader = PostgresCoachingReader(worker.database)
         reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock())
         link = CoachingPayment(worker.ask_for_payment, reader)
-        book = BookCoaching(worker.open_work, reserve, NoCalendars(), link, reader, self.house.wake_ups, SystemClock())
+        book = BookCoaching(worker.open_work, reserve, _NoCalendars(), link, reader, self.house.wake_ups, SystemClock())
         booked = await book(client, coach.uuid, at(hour), timedelta(minutes=minutes), None)
         view = booked.coaching
         payment_id = await self.house.records.fetchval(
@@ -86,7 +93,7 @@ class Practice:
     async def move(self, user: User, new: NewSession, hour: float) -> None:
         worker = self.house.worker
         reader = PostgresCoachingReader(worker.database)
-        move = MoveCoaching(worker.open_work, NoCalendars(), reader, self.house.wake_ups, SystemClock())
+        move = MoveCoaching(worker.open_work, _NoCalendars(), reader, self.house.wake_ups, SystemClock())
         await move(user, new.placed.id, at(hour), None)
 
     async def decide(self, user: User, new: NewSession, status: CoachingStatus) -> None:

@@ -8,11 +8,13 @@ from decimal import Decimal
 from typing import Protocol
 
 from application.ports.attachments import Attachments
+from application.ports.calendars import Connections
 from application.ports.coaching import Coaches, Coachings
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
 from application.ports.reminders import Reminders
 from domain.bookings import Booking, BookingId, BookingStatus
+from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
 from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
@@ -191,6 +193,10 @@ class Messages(Protocol):
         """A person's connected calendars are owed every booking of theirs that is still ahead."""
         ...
 
+    async def owe_calendar_revoked(self, connection_id: ConnectionId) -> None:
+        """Its owner is owed a word that they have to connect it again."""
+        ...
+
     async def owe_checkout_end(self, payment: Payment) -> None:
         """The gateway is owed that the checkout be closed."""
         ...
@@ -222,6 +228,7 @@ class UnitOfWork(Protocol):
     coachings: Coachings
     attachments: Attachments
     reminders: Reminders
+    calendars: Connections
     messages: Messages
 
     async def commit(self, made: int | str | None = None) -> None:

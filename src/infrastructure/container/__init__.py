@@ -43,6 +43,7 @@ from application.reviews import ListReviews, WriteReview
 from domain.messages import ALWAYS_SERVED, Destination, Fact, Owed, RetrySchedule, owed_to
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
+from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching
 from infrastructure.container.feeds import CalendarFeeds, build_feeds
 from infrastructure.container.payments import Money, build_gateways, build_money
@@ -79,6 +80,7 @@ from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.security.passwords import Argon2Passwords
 from infrastructure.security.rate_limits import LocalLimits, NoLimits, RedisLimits
+from infrastructure.security.secret_box import SecretBox
 from infrastructure.security.tokens import JsonWebTokens
 from infrastructure.settings import Settings
 from infrastructure.telemetry import current_request_id
@@ -143,6 +145,7 @@ class Container:
     use_cases: UseCases
     coaching: Coaching
     feeds: CalendarFeeds
+    calendars: Calendars
     metrics: Metrics
     traces: Traces
 
@@ -158,6 +161,7 @@ class Container:
         if self.google is not None:
             await self.google.close()
         await self.gateways.close()
+        await self.calendars.services.close()
         await self.wake_ups.close()
         await self.redis.aclose()
         await self.database.close()
@@ -175,6 +179,7 @@ class DeliveryParts:
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
     coaching: Coaching
+    calendars: Calendars
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
     lanes: PostgresLanes
@@ -185,6 +190,7 @@ class DeliveryParts:
         await self.traces.close()
         await self.wake_ups.close()
         await self.money.gateways.close()
+        await self.calendars.services.close()
         for courier in self.http_couriers:
             await courier.close()
         await self.database.close()
@@ -273,11 +279,24 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         health=ServersHealth(database, redis),
         clock=clock,
     )
-    coaching = build_coaching(database, open_work, money, wake_ups, clock)
+    calendars = build_calendars(settings, database, open_work, wake_ups, clock)
+    coaching = build_coaching(database, open_work, money, calendars, wake_ups, clock)
     feeds = build_feeds(database, settings.public_url, clock)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
     return Container(
-        settings, database, redis, open_work, wake_ups, google, gateways, use_cases, coaching, feeds, metrics, traces
+        settings,
+        database,
+        redis,
+        open_work,
+        wake_ups,
+        google,
+        gateways,
+        use_cases,
+        coaching,
+        feeds,
+        calendars,
+        metrics,
+        traces,
     )
 
 
@@ -313,6 +332,8 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     places = PostgresPlaces(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     couriers[Destination.PAYMENTS] = money.errands
+    calendars = build_calendars(settings, database, open_work, wake_ups, clock)
+    couriers[Destination.CALENDAR] = calendars.errands
     http_couriers = [courier for courier in couriers.values() if isinstance(courier, HttpCourier)]
     couriers[Destination.EMAIL] = MailWithReminders(couriers[Destination.EMAIL], PostgresReminderBook(database), clock)
     outbox = PostgresDueMessages(database)
@@ -331,7 +352,8 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         ForgetKeys(PostgresIdempotencyKeys(database)),
         QueueReminders(open_work, wake_ups, clock),
         CompleteBookings(open_work, wake_ups, clock),
-        build_coaching(database, open_work, money, wake_ups, clock),
+        build_coaching(database, open_work, money, calendars, wake_ups, clock),
+        calendars,
         wake_ups,
         outbox.counts,
         PostgresLanes(database),
@@ -353,6 +375,7 @@ def _units_of_work(settings: Settings, database: Database, owed: Owed, clock: Cl
         current_request_id,
         default_currency=settings.default_currency,
         reminder_offsets=settings.reminder_offsets,
+        box=SecretBox(settings.token_encryption_keys),
     )
 
 

@@ -22,7 +22,7 @@ from application.ports.coaching import BusyTimes, CoachingReader
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
-from infrastructure.calendars.no_calendars import NoCalendars
+from infrastructure.container.calendars import Calendars
 from infrastructure.container.payments import Money
 from infrastructure.database.attachments import PostgresAttachmentReader
 from infrastructure.database.coach_figures import PostgresCoachFigures
@@ -59,11 +59,16 @@ class Coaching:
 
 
 def build_coaching(
-    database: Database, open_work: OpenUnitOfWork, money: Money, wake_ups: WakeUps, clock: Clock
+    database: Database,
+    open_work: OpenUnitOfWork,
+    money: Money,
+    calendars: Calendars,
+    wake_ups: WakeUps,
+    clock: Clock,
 ) -> Coaching:
     reader = PostgresCoachingReader(database)
     attachments = PostgresAttachmentReader(database)
-    busy_times: BusyTimes = NoCalendars()
+    busy_times: BusyTimes = calendars.busy_times
     reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock)
     payment = CoachingPayment(money.ask_for_payment, reader)
     cancel = CancelCoaching(open_work, money.refunds, wake_ups, clock)

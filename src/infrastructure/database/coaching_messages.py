@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
 from domain.messages import Destination, Fact, Owed
 from domain.money import Money
@@ -67,6 +68,14 @@ SELECT '{Destination.CALENDAR}', 'calendar:' || c.id || ':' || b.id, '{Fact.CALE
 FROM coaching_bookings b JOIN calendar_connections c ON c.user_id IN (b.client_id, b.coach_id)
 WHERE c.status = 'active' AND """  # noqa: S608 (composed of constants)
 
+_OWE_REVOKED = f"""
+INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+SELECT d.name, 'calendar:' || c.id, '{Fact.CALENDAR_REVOKED}',
+       jsonb_build_object('person', {_CLIENT}, 'provider', c.provider), :request_id, :now
+FROM calendar_connections c JOIN users u ON u.id = c.user_id, unnest(CAST(:destinations AS text[])) AS d(name)
+WHERE c.id = :id
+"""  # noqa: S608 (composed of constants)
+
 
 async def owe_for_coaching(
     session: AsyncSession,
@@ -99,6 +108,13 @@ async def owe_calendars_for(session: AsyncSession, when: dict[str, Any], user_id
     """For a calendar that was just connected: every booking that is still ahead."""
     ahead = "b.ends_at > :now AND b.status IN ('pending', 'confirmed') AND c.user_id = :user_id"
     await session.execute(text(f"{_OWE_CALENDARS} {ahead}"), {**when, "user_id": user_id})
+
+
+async def owe_calendar_revoked(
+    session: AsyncSession, owed: Owed, when: dict[str, Any], connection_id: ConnectionId
+) -> None:
+    destinations = [str(destination) for destination in owed[Fact.CALENDAR_REVOKED]]
+    await session.execute(text(_OWE_REVOKED), {**when, "id": connection_id, "destinations": destinations})
 
 
 def _interval(interval: Interval | None) -> str | None:

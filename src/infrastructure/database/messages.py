@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.ports.ledger import Refund
 from application.ports.payments import GatewayEvent
 from domain.bookings import BookingId, BookingStatus
+from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.messages import Destination, Fact, Owed
@@ -52,6 +53,9 @@ class PostgresMessages:
             FROM events e JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
             WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "event_id": event_id})
+
+    async def owe_calendar_revoked(self, connection_id: ConnectionId) -> None:
+        await coaching_messages.owe_calendar_revoked(self._session, self._owed, self._when, connection_id)
 
     async def owe_checkout_end(self, payment: Payment) -> None:
         await self._owe_payments(Fact.CHECKOUT_ENDED, f"payment:{payment.id}", {"payment_id": payment.id})

@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.attachments import Attachments
+from application.ports.calendars import Connections
 from application.ports.coaching import Coaches, Coachings
 from application.ports.idempotency import CLAIM
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
@@ -25,6 +26,7 @@ from application.ports.system import Clock
 from domain.messages import Owed
 from infrastructure.database.attachments import PostgresAttachments
 from infrastructure.database.bookings import PostgresBookings
+from infrastructure.database.calendars import PostgresConnections
 from infrastructure.database.coaches import PostgresCoaches
 from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.engine import Database, within_the_deadline
@@ -35,6 +37,7 @@ from infrastructure.database.payments import PostgresGatewayEvents, PostgresPaym
 from infrastructure.database.reminders import PostgresReminders
 from infrastructure.database.reviews import PostgresReviews
 from infrastructure.database.users import PostgresLogins, PostgresProfiles, PostgresUsers
+from infrastructure.security.secret_box import SecretBox
 
 
 class PostgresUnitOfWork:
@@ -51,10 +54,17 @@ class PostgresUnitOfWork:
     coachings: Coachings
     attachments: Attachments
     reminders: Reminders
+    calendars: Connections
     messages: Messages
 
     def __init__(
-        self, session: AsyncSession, messages: Messages, reminders: Reminders, *, default_currency: str
+        self,
+        session: AsyncSession,
+        messages: Messages,
+        reminders: Reminders,
+        *,
+        default_currency: str,
+        box: SecretBox,
     ) -> None:
         self._session = session
         self.users = PostgresUsers(session)
@@ -70,6 +80,7 @@ class PostgresUnitOfWork:
         self.coachings = PostgresCoachings(session)
         self.attachments = PostgresAttachments(session)
         self.reminders = reminders
+        self.calendars = PostgresConnections(session, box)
         self.messages = messages
 
     async def commit(self, made: int | str | None = None) -> None:
@@ -91,6 +102,7 @@ class UnitsOfWork:
         *,
         default_currency: str = "INR",
         reminder_offsets: Sequence[timedelta] = (),
+        box: SecretBox | None = None,
     ) -> None:
         self._database = database
         self._owed = owed
@@ -98,6 +110,7 @@ class UnitsOfWork:
         self._request_id = request_id
         self._default_currency = default_currency
         self._reminder_offsets = reminder_offsets
+        self._box = box or SecretBox(())
 
     @contextlib.asynccontextmanager
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
@@ -105,4 +118,6 @@ class UnitsOfWork:
             now = self._clock.now()
             messages = PostgresMessages(session, self._owed, now=now, request_id=self._request_id())
             reminders = PostgresReminders(session, self._reminder_offsets, now=now)
-            yield PostgresUnitOfWork(session, messages, reminders, default_currency=self._default_currency)
+            yield PostgresUnitOfWork(
+                session, messages, reminders, default_currency=self._default_currency, box=self._box
+            )

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -26,6 +27,14 @@ WELL_KNOWN = "/.well-known/openid-configuration"
 
 class ProviderAway(Exception):
     """No answer in time, one that is no success, or one that is not what the protocol asks for."""
+
+
+class AnswerTooLong(ProviderAway):
+    """More bytes than any answer of this provider has."""
+
+
+class NotTheProtocol(ProviderAway):
+    """An answer that is not what the protocol asks for."""
 
 
 class CodeRefused(Exception):
@@ -56,14 +65,22 @@ class _Refusal(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
 class ProviderConnection:
     """HTTP to one provider. Nothing it sends is followed elsewhere, unpacked, or read without end.
 
-    `seconds` bounds each exchange, from the connection to the end of the answer.
+    `seconds` bounds each exchange, from the connection to the end of the answer; `most` is how many bytes it may have.
     """
 
-    def __init__(self, *, seconds: float = 5) -> None:
+    def __init__(self, *, seconds: float = 5, most: int = MOST_OF_AN_ANSWER) -> None:
         self._seconds = seconds
+        self._most = most
         self._client = httpx.AsyncClient(
             # A small compressed answer may unfold to gigabytes.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Convene"},
@@ -77,34 +94,47 @@ class ProviderConnection:
 
     async def get(self, url: str, kind: type[T]) -> T:
         """Raises `ProviderAway`."""
-        status, body = await self._exchange("GET", url)
-        if status != 200:
-            raise ProviderAway(f"GET {url} answered {status}")
-        return _decoded(body, kind, url)
+        answer = await self.ask("GET", url)
+        if answer.status != 200:
+            raise ProviderAway(f"GET {url} answered {answer.status}")
+        return decoded(answer.body, kind, url)
 
     async def post_form(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         """Raises `ProviderAway` when there is no whole answer, or a 5xx or 429 one."""
-        status, body = await self._exchange("POST", url, form)
-        if status >= 500 or status == 429:
-            raise ProviderAway(f"POST {url} answered {status}")
-        return status, body
+        answer = await self.ask("POST", url, form=form)
+        if answer.status >= 500 or answer.status == 429:
+            raise ProviderAway(f"POST {url} answered {answer.status}")
+        return answer.status, answer.body
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _exchange(self, method: str, url: str, form: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        json: object | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Whatever its status. Raises `ProviderAway`, and `AnswerTooLong` for one without end."""
         body = b""
+        content = {"data": form} if json is None else {"json": json}
         try:
-            async with asyncio.timeout(self._seconds), self._client.stream(method, url, data=form) as response:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._client.stream(method, url, headers=headers, **content) as response,
+            ):
                 async for chunk in response.aiter_raw():
                     body += chunk
-                    if len(body) > MOST_OF_AN_ANSWER:
-                        raise ProviderAway(f"{method} {url} answered more than {MOST_OF_AN_ANSWER} bytes")
+                    if len(body) > self._most:
+                        raise AnswerTooLong(f"{method} {url} answered more than {self._most} bytes")
         except TimeoutError:
             raise ProviderAway(f"{method} {url}: no complete answer within {self._seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ProviderAway(f"{method} {url}: {type(error).__name__}: {error}") from None
-        return response.status_code, body
+        return Answer(response.status_code, body, response.headers)
 
 
 class Remembered(Generic[T]):
@@ -205,8 +235,8 @@ class AuthorizationServer:
         }
         status, body = await self._connection.post_form(endpoint, form)
         if status == 200:
-            return _decoded(body, Grant, endpoint)
-        error = _decoded(body, _Refusal, endpoint).error
+            return decoded(body, Grant, endpoint)
+        error = decoded(body, _Refusal, endpoint).error
         if error == "invalid_grant":
             raise CodeRefused
         # RFC 6749, 5.2: everything else is about us, not about the person who signs in.
@@ -242,8 +272,9 @@ def _is_safe(url: str, *, like: str) -> bool:
     )
 
 
-def _decoded(body: bytes, kind: type[T], url: str) -> T:
+def decoded(body: bytes, kind: type[T], url: str) -> T:
+    """Raises `NotTheProtocol`."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ProviderAway(f"{url} answered something that is not what the protocol asks for") from None
+        raise NotTheProtocol(f"{url} answered something that is not what the protocol asks for") from None

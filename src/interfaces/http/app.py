@@ -123,7 +123,7 @@ def _dependencies(parts: container.Container) -> dict[str, Provide]:
     """Each use case under its name, so that a handler asks for what it calls."""
     provided: dict[str, Any] = {
         field.name: getattr(owner, field.name)
-        for owner in (parts.use_cases, parts.coaching, parts.feeds)
+        for owner in (parts.use_cases, parts.coaching, parts.feeds, parts.calendars)
         for field in dataclasses.fields(owner)
     }
     provided["default_currency"] = parts.settings.default_currency

@@ -141,6 +141,7 @@ class CalendarConnectionRow(DefaultBase):
     connected_at: Mapped[datetime] = mapped_column(INSTANT)
     busy_read_at: Mapped[datetime | None] = mapped_column(INSTANT)
     busy_due_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+    refreshing_until: Mapped[datetime | None] = mapped_column(INSTANT)
     last_error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
@@ -173,6 +174,8 @@ class CalendarEntryRow(DefaultBase):
     )
     booking_id: Mapped[UUID] = mapped_column(ForeignKey("coaching_bookings.id"), primary_key=True, index=True)
     entry_id: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(INSTANT)
+    ends_at: Mapped[datetime] = mapped_column(INSTANT)
     meeting_link: Mapped[str | None] = mapped_column(Text)
     sequence: Mapped[int]
     put_at: Mapped[datetime] = mapped_column(INSTANT)

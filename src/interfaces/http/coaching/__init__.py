@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from interfaces.http.coaching import analytics, attachments, availability, bookings, feed, series
+from interfaces.http.coaching import analytics, attachments, availability, bookings, calendars, feed, series
 from interfaces.http.coaching.errors import shape
 
 SHAPES = {"/booking": shape, "/coach": shape, "/calendar": shape}
@@ -16,4 +16,5 @@ ROUTES: list[Any] = [
     *analytics.ROUTES,
     *feed.ROUTES,
     *attachments.ROUTES,
+    *calendars.ROUTES,
 ]

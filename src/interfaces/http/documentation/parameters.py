@@ -5,6 +5,7 @@ from typing import Any
 
 from application.ports.readers import MAX_PAGE
 from domain.bookings import BookingStatus
+from domain.calendars import Provider
 from domain.coaching import CoachingStatus
 from domain.messages import Destination, MessageStatus
 from domain.payments import PaymentStatus
@@ -73,6 +74,11 @@ _UUID = {"type": "string", "format": "uuid"}
 _DATE = {"type": "string", "examples": ["2026-01-18", "2026-01-18T14:00:00Z"]}
 
 PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "redirect_uri": (
+        "Where the person is sent back to: an address of `OAUTH_REDIRECT_ALLOWLIST`, letter by letter.",
+        {"type": "string"},
+    ),
+    "provider": ("Whose calendar it is.", {"type": "string", "enum": [*Provider]}),
     "booking_id": ("The booking's id.", _UUID),
     "client_id": ("The client: their `uuid`.", _UUID),
     "coach_id": ("The coach: their `uuid`.", _UUID),

@@ -18,6 +18,7 @@ from application.accounts import (
 from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
 from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
 from application.coaching_figures import ShowCoachFigures
@@ -54,6 +55,21 @@ from domain.bookings import (
     BookingNotFound,
     BookingOver,
     NotYourBooking,
+)
+from domain.calendars import (
+    CalendarAway,
+    CalendarNotConfigured,
+    CalendarNotConnected,
+    CalendarNotUnderstood,
+    CalendarReconnect,
+    CalendarRefused,
+    CancelledNotSynced,
+    ConsentRefused,
+    ConsentUnknown,
+    NoCalendarToSync,
+    NotYoursToSync,
+    RedirectNotAllowed,
+    TokenRejected,
 )
 from domain.coaching import (
     CoachInactive,
@@ -236,6 +252,21 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     DownloadAttachment: (CoachingNotFound, NotForYourEyes, AttachmentNotFound),
     DeleteAttachment: (CoachingNotFound, NotYoursToChange, AttachmentNotFound, NotYourAttachment),
     BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, SeriesRefused),
+    BeginCalendarConsent: (CalendarNotConfigured, RedirectNotAllowed),
+    ConnectCalendar: (CalendarNotConfigured, ConsentUnknown, ConsentRefused, CalendarNotUnderstood, CalendarAway),
+    DisconnectCalendar: (CalendarNotConnected,),
+    SyncBooking: (
+        CalendarNotConfigured,
+        CoachingNotFound,
+        NotYoursToSync,
+        CancelledNotSynced,
+        NoCalendarToSync,
+        TokenRejected,
+        CalendarRefused,
+        CalendarReconnect,
+        CalendarNotUnderstood,
+        CalendarAway,
+    ),
 }
 
 OF_PATH_IDS: Mapping[str, type[NotFound]] = {
@@ -247,6 +278,7 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
     "feed": FeedNotFound,
+    "provider": CalendarNotConnected,
     "booking_id": CoachingNotFound,
     "attachment_id": AttachmentNotFound,
     "client_id": UserNotFound,

@@ -104,6 +104,7 @@ CREATE TABLE calendar_connections (
     connected_at timestamptz NOT NULL,
     busy_read_at timestamptz,
     busy_due_at timestamptz NOT NULL DEFAULT now(),
+    refreshing_until timestamptz,
     last_error text,
     CONSTRAINT uq_calendar_connections_one_each UNIQUE (user_id, provider)
 );
@@ -122,6 +123,8 @@ CREATE TABLE calendar_entries (
         REFERENCES calendar_connections ON DELETE CASCADE,
     booking_id uuid NOT NULL CONSTRAINT fk_calendar_entries_booking_id_coaching_bookings REFERENCES coaching_bookings,
     entry_id text NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
     meeting_link text,
     sequence integer NOT NULL,
     put_at timestamptz NOT NULL,

@@ -1,0 +1,81 @@
+"""Everything that deals with connected calendars, put together once for web and worker."""
+
+from dataclasses import dataclass
+
+from application.busy_times import ConnectedCalendars, ReadBusyTimes
+from application.calendar_access import CalendarAccess
+from application.calendar_errands import CalendarErrands, RecordEntry
+from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
+from application.oauth import OAuthAttempts
+from application.ports.messaging import WakeUps
+from application.ports.persistence import OpenUnitOfWork
+from application.ports.system import Clock
+from infrastructure.calendars.google import GoogleCalendar
+from infrastructure.calendars.outlook import OutlookCalendar
+from infrastructure.calendars.registry import CalendarRegistry
+from infrastructure.database.calendar_busy import PostgresBusyBook
+from infrastructure.database.calendars import PostgresConnectionReader
+from infrastructure.database.engine import Database
+from infrastructure.database.oauth_attempts import PostgresAttempts
+from infrastructure.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Calendars:
+    """The parts that deal with connected calendars."""
+
+    services: CalendarRegistry
+    begin_calendar_consent: BeginCalendarConsent
+    connect_calendar: ConnectCalendar
+    disconnect_calendar: DisconnectCalendar
+    sync_booking: SyncBooking
+    connection_reader: PostgresConnectionReader
+    errands: CalendarErrands
+    read_busy_times: ReadBusyTimes
+    busy_times: ConnectedCalendars
+
+
+def build_calendars(
+    settings: Settings, database: Database, open_work: OpenUnitOfWork, wake_ups: WakeUps, clock: Clock
+) -> Calendars:
+    services = build_services(settings)
+    attempts = OAuthAttempts(PostgresAttempts(database), clock)
+    access = CalendarAccess(open_work, services, wake_ups, clock)
+    record = RecordEntry(open_work, wake_ups, clock)
+    read_busy_times = ReadBusyTimes(PostgresBusyBook(database), access, clock)
+    return Calendars(
+        services=services,
+        begin_calendar_consent=BeginCalendarConsent(services, attempts, frozenset(settings.oauth_redirect_allowlist)),
+        connect_calendar=ConnectCalendar(open_work, services, attempts, wake_ups, clock),
+        disconnect_calendar=DisconnectCalendar(open_work, services),
+        sync_booking=SyncBooking(open_work, services, access, record),
+        connection_reader=PostgresConnectionReader(database),
+        errands=CalendarErrands(open_work, access, record),
+        read_busy_times=read_busy_times,
+        busy_times=ConnectedCalendars(read_busy_times),
+    )
+
+
+def build_services(settings: Settings) -> CalendarRegistry:
+    services: list[GoogleCalendar | OutlookCalendar] = []
+    if settings.google_client_id and settings.google_client_secret:
+        services.append(
+            GoogleCalendar(
+                settings.google_client_id,
+                settings.google_client_secret,
+                auth_url=settings.google_auth_url,
+                token_url=settings.google_token_url,
+                revoke_url=settings.google_revoke_url,
+                api_base=settings.google_calendar_api_base,
+            )
+        )
+    if settings.microsoft_client_id and settings.microsoft_client_secret:
+        services.append(
+            OutlookCalendar(
+                settings.microsoft_client_id,
+                settings.microsoft_client_secret,
+                authority=settings.microsoft_authority,
+                graph_base=settings.microsoft_graph_base,
+            )
+        )
+    return CalendarRegistry(services)

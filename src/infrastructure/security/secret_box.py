@@ -1,0 +1,59 @@
+"""Secrets at rest: sealed with AES-256-GCM for the very place they are kept in.
+
+A sealed secret is a version byte, the id of its key, a nonce of 96 random bits and the ciphertext with its tag.
+Version, key id and place are authenticated with it: a secret that is moved to another row, of which a bit is changed
+or whose key is not known does not open. Random nonces are safe for 2^32 secrets of one key (NIST SP 800-38D, 8.3).
+"""
+
+import os
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_VERSION = b"\x01"
+_ID_BYTES, _NONCE_BYTES = 8, 12
+_HEAD_BYTES = len(_VERSION) + _ID_BYTES
+_KEY_BYTES = 32
+
+
+class SealBroken(Exception):
+    """Not sealed by a key that we know, not for this place, or changed since."""
+
+
+class SecretBox:
+    """The first of `keys` seals, all of them open. A key is any text; how much of it is random is how safe it is."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        made = [_derive(key) for key in keys]
+        self._ciphers = {key_id: AESGCM(key) for key_id, key in made}
+        self._sealing = made[0][0] if made else None
+
+    def seal(self, secret: bytes, place: str) -> bytes:
+        if self._sealing is None:
+            raise SealBroken("there is no key: set TOKEN_ENCRYPTION_KEYS")
+        head, nonce = _VERSION + self._sealing, os.urandom(_NONCE_BYTES)
+        return head + nonce + self._ciphers[self._sealing].encrypt(nonce, secret, head + place.encode())
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """Raises `SealBroken`."""
+        head, rest = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
+        cipher = self._ciphers.get(head[len(_VERSION) :])
+        if cipher is None or not head.startswith(_VERSION):
+            raise SealBroken("it is sealed by a key that is not among TOKEN_ENCRYPTION_KEYS")
+        try:
+            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], head + place.encode())
+        except (InvalidTag, ValueError):
+            raise SealBroken("it was sealed for another place, or has been changed") from None
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether the key that seals now has sealed it."""
+        return self._sealing is not None and sealed.startswith(_VERSION + self._sealing)
+
+
+def _derive(key: str) -> tuple[bytes, bytes]:
+    """Its id, from which it cannot be had back, and the key itself."""
+    made = HKDF(SHA256(), length=_ID_BYTES + _KEY_BYTES, salt=None, info=b"convene secret box").derive(key.encode())
+    return made[:_ID_BYTES], made[_ID_BYTES:]

@@ -1,0 +1,210 @@
+"""Connecting a calendar: consent, its one use, tokens that nobody can read, taking it back."""
+
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import httpx
+import pytest
+
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.calendars.desk import Desk
+from tests.support import calendar_faults as faults
+from tests.support.calendar_grants import BACK
+from tests.support.google_calendar import FakeGoogleCalendar
+from tests.support.http import serving
+
+pytestmark = pytest.mark.usefixtures("desk")
+
+
+async def test_consent_is_asked_with_pkce_and_a_state_for_lasting_access(desk: Desk) -> None:
+    asked = [
+        (await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})).json()
+        for _ in range(2)
+    ]
+    first, second = ({k: v[0] for k, v in parse_qs(urlsplit(each["auth_url"]).query).items()} for each in asked)
+    assert first["state"] == asked[0]["state"] != second["state"]
+    assert first["redirect_uri"] == BACK
+    assert first["code_challenge_method"] == "S256"
+    assert len(first["code_challenge"]) == len(first["state"]) == 43
+    if desk.provider == "google":
+        assert (first["access_type"], first["prompt"]) == ("offline", "consent")
+        assert "https://www.googleapis.com/auth/calendar.events" in first["scope"].split()
+    else:
+        assert set(first["scope"].split()) == {"offline_access", "Calendars.ReadWrite"}
+
+
+async def test_tokens_are_answered_once_and_not_to_be_kept_by_anybody_between(desk: Desk) -> None:
+    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+    answer = await desk.exchange(desk.coach, code, state)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    body = answer.json()
+    assert body["access_token"] in desk.calendar.grants.access
+    assert body["refresh_token"] in desk.calendar.grants.refresh
+    assert (body["expires_in"], body["token_type"]) == (3599, "Bearer")
+    again = await desk.exchange(desk.coach, code, state)
+    assert (again.status_code, again.json()["code"]) == (400, "calendar_consent_unknown")
+    assert again.json()["detail"].startswith("This state was not given to you")
+    connections = (await desk.coach.get("/calendar/connections")).json()
+    assert [(each["provider"], each["status"]) for each in connections] == [(desk.provider, "active")]
+    assert "canary" not in str(connections)
+    assert (await desk.client.get("/calendar/connections")).json() == []
+
+
+async def test_a_state_is_for_one_person_one_provider_one_address_and_ten_minutes(
+    desk: Desk, database: asyncpg.Connection
+) -> None:
+    async def begun() -> tuple[str, str]:
+        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+        return desk.calendar.grants.consent(asked.json()["auth_url"])
+
+    code, state = await begun()
+    assert (await desk.exchange(desk.client, code, state)).status_code == 400
+    assert (await desk.exchange(desk.coach, code, state, f"{BACK}/")).status_code == 400
+    assert (await desk.exchange(desk.coach, code, state[:-1])).status_code == 400
+    assert (await desk.exchange(desk.coach, code, "")).status_code == 400
+    # Nobody but its owner can use it up.
+    assert (await desk.exchange(desk.coach, code, state)).status_code == 200
+    code, state = await begun()
+    await database.execute("UPDATE oauth_attempts SET started_at = started_at - interval '10 minutes 1 second'")
+    assert (await desk.exchange(desk.coach, code, state)).status_code == 400
+
+
+async def test_a_code_that_the_provider_does_not_take_is_refused_and_connects_nothing(desk: Desk) -> None:
+    for code in ("made up", "x" * 5_000, ""):
+        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+        _, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+        answer = await desk.exchange(desk.coach, code, state)
+        assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
+    assert (await desk.coach.get("/calendar/connections")).json() == []
+
+
+async def test_a_verifier_of_another_attempt_does_not_redeem_the_code(desk: Desk, database: asyncpg.Connection) -> None:
+    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+    await database.execute("UPDATE oauth_attempts SET verifier = verifier || 'x'")
+    answer = await desk.exchange(desk.coach, code, state)
+    assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
+
+
+async def test_google_without_the_permission_for_events_connects_nothing(desk: Desk) -> None:
+    if not isinstance(desk.calendar, FakeGoogleCalendar):
+        return  # Microsoft asks for all or nothing
+    desk.calendar.grants.scope = "https://www.googleapis.com/auth/calendar.freebusy"
+    asked = await desk.coach.get("/calendar/google/auth-url", params={"redirect_uri": BACK})
+    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+    answer = await desk.exchange(desk.coach, code, state)
+    assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
+    assert (await desk.coach.get("/calendar/connections")).json() == []
+
+
+OTHER_ADDRESSES = [
+    BACK.removesuffix("e"),
+    f"{BACK}/more",
+    f"{BACK}/",
+    f"{BACK}?a=b",
+    f"{BACK}#top",
+    BACK.replace("https", "http"),
+    BACK.replace("https", "HTTPS"),
+    BACK.replace("app.example.com", "app.example.com:444"),
+    BACK.replace("app.example.com", "app.example.com:443"),
+    BACK.replace("app.example.com", "APP.example.com"),
+    BACK.replace("app.example.com", "app.example.com.evil.example"),
+    BACK.replace("app.example.com", "app.example.com@evil.example"),
+    BACK.replace("app.example.com", "user@app.example.com"),
+    BACK.replace("app.example.com", "evil.example\\@app.example.com"),
+    BACK.replace("app.example.com/", "app.example.com\\"),
+    BACK.replace("app.example.com", "app%2eexample.com"),
+    BACK.replace("calendar", "x/../calendar"),
+    BACK.replace("calendar", "%63alendar"),
+    f" {BACK}",
+    f"{BACK}\t",
+    f"{BACK},{BACK}",
+    "//app.example.com/calendar/done",
+    "javascript:alert(1)",
+    "",
+]
+
+
+async def test_nobody_is_sent_back_to_any_other_address(desk: Desk, database: asyncpg.Connection) -> None:
+    for address in OTHER_ADDRESSES:
+        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": address})
+        assert asked.status_code == 400, address
+        assert asked.json()["detail"] == "This redirect_uri is not allowed"
+    missing = await desk.coach.get(f"/calendar/{desk.provider}/auth-url")
+    assert missing.status_code == 400
+    assert "redirect_uri" in missing.json()["detail"]
+    assert await database.fetchval("SELECT count(*) FROM oauth_attempts") == 0
+
+
+async def test_a_dump_of_the_database_holds_no_token(desk: Desk, database: asyncpg.Connection) -> None:
+    tokens = await desk.connect(desk.coach)
+    await desk.book()
+    await desk.run()
+    names = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    dump = b""
+    for (name,) in names:
+        for row in await database.fetch(f"SELECT t.*, t::text AS whole FROM {name} t"):
+            dump += row["whole"].encode() + b"".join(value for value in row.values() if isinstance(value, bytes))
+    assert b"calendar_outdated" in dump
+    for secret in (tokens["access_token"], tokens["refresh_token"], "canary"):
+        assert secret.encode() not in dump
+        assert secret.encode().hex().encode() not in dump
+
+
+async def test_disconnecting_gives_the_consent_back_and_forgets(desk: Desk, database: asyncpg.Connection) -> None:
+    tokens = await desk.connect(desk.coach)
+    await desk.book()
+    await desk.run()
+    answer = await desk.coach.delete(f"/calendar/{desk.provider}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    if isinstance(desk.calendar, FakeGoogleCalendar):
+        assert desk.calendar.revoked == [tokens["refresh_token"]]
+    assert (await desk.coach.get("/calendar/connections")).json() == []
+    assert await database.fetchval("SELECT count(*) FROM calendar_entries") == 0
+    gone = await desk.coach.delete(f"/calendar/{desk.provider}")
+    assert (gone.status_code, gone.json()["code"]) == (404, "calendar_not_connected")
+    assert (await desk.coach.delete("/calendar/caldav")).status_code == 404
+
+
+@pytest.mark.parametrize("fault", ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere"])
+async def test_tokens_that_make_no_sense_connect_nothing(desk: Desk, fault: str) -> None:
+    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+    desk.calendar.grants.faults.next.append(getattr(faults, fault))
+    answer = await desk.exchange(desk.coach, code, state)
+    assert answer.status_code == (503 if fault == "server_error" else 400), answer.text
+    assert (await desk.coach.get("/calendar/connections")).json() == []
+
+
+async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
+    provider: str, make_settings: Callable[..., Settings], desk: Desk
+) -> None:
+    async with (
+        serving(create_app(make_settings(oauth_redirect_allowlist=BACK))) as address,
+        httpx.AsyncClient(base_url=address, headers=desk.coach.headers) as api,
+    ):
+        for answer in (
+            await api.get(f"/calendar/{provider}/auth-url", params={"redirect_uri": BACK}),
+            await api.post(
+                f"/calendar/{provider}/exchange-token",
+                params={"redirect_uri": BACK},
+                json={"code": "c", "state": "s"},
+            ),
+            await api.post(
+                "/calendar/sync-booking",
+                json={"booking_id": "019bb1c6-5a00-7000-8000-000000000001", "calendar_type": provider},
+            ),
+        ):
+            assert answer.status_code == 503
+            assert answer.json()["detail"].endswith("is not set up here")
+            assert answer.json()["code"] == "calendar_not_configured"
+            assert "retry-after" not in answer.headers
+
+
+async def test_only_who_is_logged_in_is_heard(desk: Desk) -> None:
+    answer = await desk.coach.api.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+    assert (answer.status_code, answer.json()["detail"]) == (401, "Not authenticated")

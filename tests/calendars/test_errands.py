@@ -1,0 +1,289 @@
+"""Bookings in connected calendars: put in, moved, taken out, whatever the provider does on the way."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.calendars.desk import Desk, at
+from tests.support import calendar_faults as faults
+from tests.support.google_calendar import FakeGoogleCalendar
+from tests.support.google_calendar import refusal as google_refusal
+from tests.support.outlook import refusal as graph_refusal
+
+HOUR = timedelta(hours=1)
+
+
+def the_entry(desk: Desk) -> dict[str, Any]:
+    [entry] = desk.calendar.live.values()
+    return entry
+
+
+async def test_a_booking_is_put_in_with_an_online_meeting_moved_and_taken_out(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    await desk.run()
+    assert desk.entries() == [(at(3, 10), at(3, 11))]
+    link = await desk.link(booking_id)
+    assert link is not None
+    assert link.startswith("https://meet.google.com/" if desk.provider == "google" else "https://teams.microsoft.com/")
+    assert "Ada Lovelace" in str(the_entry(desk))
+    assert (await desk.client.get(f"/booking/{booking_id}")).json()["meeting_link"] == link
+    moved = await desk.client.post(f"/booking/{booking_id}/reschedule", {"session_datetime": at(4, 15).isoformat()})
+    assert moved.status_code == 200, moved.text
+    await desk.run()
+    assert desk.entries() == [(at(4, 15), at(4, 16))]
+    assert await desk.link(booking_id) == link
+    assert (await desk.client.delete(f"/booking/{booking_id}")).status_code == 204
+    await desk.run()
+    assert desk.entries() == []
+    assert {status for status, _ in await desk.owed()} == {"delivered"}
+    assert await desk.records.fetchval("SELECT count(*) FROM calendar_entries") == 0
+
+
+async def test_the_clients_entry_shows_the_coachs_meeting_and_makes_none(desk: Desk) -> None:
+    await desk.connect(desk.client)
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    await desk.run()
+    await desk.run()
+    link = await desk.link(booking_id)
+    entries = [str(entry) for entry in desk.calendar.live.values()]
+    assert len(entries) == 2
+    assert all(str(link) in entry for entry in entries)
+    meetings = [
+        entry for entry in desk.calendar.live.values() if entry.get("conferenceData", entry.get("onlineMeeting"))
+    ]
+    assert len(meetings) == 1
+    assert "Ada Lovelace" in str(meetings[0])
+
+
+async def test_connecting_puts_in_what_is_ahead_and_nothing_else(desk: Desk) -> None:
+    ahead, cancelled = await desk.book(), await desk.book(hour=12)
+    over = await desk.book(hour=14)
+    await desk.client.delete(f"/booking/{cancelled}")
+    await desk.records.execute(
+        """UPDATE coaching_bookings SET
+               starts_at = starts_at - interval '9 days', ends_at = ends_at - interval '9 days',
+               busy_from = busy_from - interval '9 days', busy_until = busy_until - interval '9 days' WHERE id = $1""",
+        over,
+    )
+    await desk.connect(desk.coach)
+    await desk.run()
+    assert desk.entries() == [(at(3, 10), at(3, 11))]
+    assert await desk.link(ahead) is not None
+
+
+async def test_nothing_is_owed_to_calendars_where_none_is_connected(desk: Desk) -> None:
+    await desk.book()
+    assert await desk.owed() == []
+
+
+async def test_a_calendar_that_was_disconnected_meanwhile_needs_nothing(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    await desk.book()
+    await desk.coach.delete(f"/calendar/{desk.provider}")
+    await desk.run()
+    assert [status for status, _ in await desk.owed()] == ["delivered"]
+    assert desk.entries() == []
+
+
+async def test_an_entry_whose_making_was_never_heard_of_is_not_made_twice(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    await desk.book()
+    desk.calendar.faults.next.append(faults.lost_answer)
+    await desk.run()
+    [(status, error)] = await desk.owed()
+    assert status == "pending"
+    assert error is not None
+    assert "cannot be reached" in error
+    await desk.later()
+    assert desk.entries() == [(at(3, 10), at(3, 11))]
+
+
+async def test_an_entry_whose_making_was_never_heard_of_is_taken_out_with_its_booking(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    desk.calendar.faults.next.append(faults.lost_answer)
+    await desk.run()
+    assert len(desk.entries()) == 1
+    await desk.client.delete(f"/booking/{booking_id}")
+    await desk.later()
+    assert desk.entries() == []
+
+
+async def test_an_entry_that_its_owner_threw_away_is_made_again_when_it_changes(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    await desk.run()
+    if isinstance(desk.calendar, FakeGoogleCalendar):
+        the_entry(desk)["status"] = "cancelled"
+    else:
+        desk.calendar.events.clear()
+        desk.calendar.transactions.clear()
+    await desk.client.post(f"/booking/{booking_id}/reschedule", {"session_datetime": at(4, 15).isoformat()})
+    await desk.run()
+    assert desk.entries() == [(at(4, 15), at(4, 16))]
+
+
+async def test_taking_out_what_is_gone_is_done(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    await desk.run()
+    desk.calendar.events.clear()
+    await desk.client.delete(f"/booking/{booking_id}")
+    await desk.run()
+    assert {status for status, _ in await desk.owed()} == {"delivered"}
+
+
+@pytest.mark.parametrize(
+    "fault", ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere", "lost_answer"]
+)
+async def test_what_a_provider_does_wrong_is_tried_again(desk: Desk, fault: str) -> None:
+    await desk.connect(desk.coach)
+    await desk.book()
+    desk.calendar.faults.next.append(getattr(faults, fault))
+    await desk.run()
+    assert [status for status, _ in await desk.owed()] == ["pending"]
+    await desk.later()
+    assert desk.entries() == [(at(3, 10), at(3, 11))]
+
+
+async def test_who_asks_too_often_waits_as_long_as_it_is_told(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    await desk.book()
+    wait = "7300"
+    too_often = (
+        google_refusal(429, "rateLimitExceeded").replace(b"\r\n\r\n", f"\r\nRetry-After: {wait}\r\n\r\n".encode(), 1)
+        if desk.provider == "google"
+        else graph_refusal(429, "ApplicationThrottled", Retry_After=wait)
+    )
+    desk.calendar.faults.next.append(faults.saying(too_often))
+    await desk.run()
+    waits = await desk.records.fetchval("SELECT due_at - now() FROM outbox WHERE destination = 'calendar'")
+    assert timedelta(seconds=7200) < waits <= timedelta(seconds=7300)
+    # One person's calendar keeps nobody else's from being kept.
+    assert await desk.records.fetchval("SELECT count(*) FROM destinations WHERE name = 'calendar'") == 0
+
+
+@pytest.mark.parametrize("reason", ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"])
+async def test_googles_403_for_asking_too_much_passes_and_a_real_one_does_not(desk: Desk, reason: str) -> None:
+    if desk.provider != "google":
+        return  # Microsoft says 429
+    await desk.connect(desk.coach)
+    await desk.book()
+    desk.calendar.faults.next.append(faults.saying(google_refusal(403, reason)))
+    await desk.run()
+    assert [status for status, _ in await desk.owed()] == ["pending"]
+    desk.calendar.faults.next.append(faults.saying(google_refusal(403, "forbidden")))
+    await desk.later()
+    [(status, error)] = await desk.owed()
+    assert (status, error) == ("dead", "Google Calendar answered 403 forbidden")
+
+
+async def test_a_meeting_that_takes_google_long_is_asked_for_until_it_is_there(desk: Desk) -> None:
+    if not isinstance(desk.calendar, FakeGoogleCalendar):
+        return  # Graph answers with the meeting
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    desk.calendar.slow_meetings = 6
+    await desk.run()
+    assert await desk.link(booking_id) is None
+    assert [status for status, _ in await desk.owed()] == ["pending"]
+    assert len(desk.entries()) == 1
+    await desk.later()
+    assert await desk.link(booking_id) is not None
+    assert len(desk.entries()) == 1
+
+
+# Syncing by hand
+
+
+async def test_syncing_answers_with_the_entry_and_stores_the_link(desk: Desk) -> None:
+    booking_id = await desk.book()
+    tokens = await desk.connect(desk.client)
+    answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert set(body) == {"event_id", "meeting_link", "status"}
+    assert body["status"] == "confirmed"
+    assert body["event_id"] in desk.calendar.live
+    assert body["meeting_link"] == await desk.link(booking_id)
+    assert body["meeting_link"].startswith("https://")
+    again = await desk.sync(desk.client, booking_id)
+    assert again.json() == body
+    await desk.run()
+    assert desk.entries() == [(at(3, 10), at(3, 11))]
+    if desk.provider == "google":
+        assert the_entry(desk)["start"]["timeZone"] == "America/New_York"
+
+
+async def test_a_token_alone_is_enough_to_sync(desk: Desk) -> None:
+    booking_id = await desk.book()
+    tokens = desk.calendar.grants.hand_out()
+    first = await desk.sync(desk.coach, booking_id, access_token=tokens["access_token"])
+    second = await desk.sync(desk.coach, booking_id, access_token=tokens["access_token"])
+    assert first.status_code == second.status_code == 200, (first.text, second.text)
+    assert first.json()["event_id"] == second.json()["event_id"]
+    assert len(desk.entries()) == 1
+    assert await desk.link(booking_id) == first.json()["meeting_link"]
+
+
+async def test_only_client_and_coach_sync_and_only_what_takes_place(desk: Desk) -> None:
+    booking_id = await desk.book()
+    tokens = desk.calendar.grants.hand_out()
+    await desk.records.execute("UPDATE users SET role = 'admin' WHERE id = $1", desk.coach.id)
+    await desk.records.execute("UPDATE coaching_bookings SET coach_id = client_id")
+    stranger = await desk.sync(desk.coach, booking_id, access_token=tokens["access_token"])
+    assert (stranger.status_code, stranger.json()["code"]) == (403, "not_your_coaching_to_sync")
+    nothing = await desk.sync(desk.client, "019bb1c6-5a00-7000-8000-000000000001")
+    assert (nothing.status_code, nothing.json()["detail"]) == (404, "Booking not found")
+    unconnected = await desk.sync(desk.client, booking_id)
+    assert (unconnected.status_code, unconnected.json()["code"]) == (400, "no_calendar_to_sync")
+    wrong = await desk.sync(desk.client, booking_id, access_token="ya29.made-up")
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "calendar_token_rejected")
+    for token in ("", "two words", "ümlaut", "a\r\nX: y", "x" * 20_000):
+        assert (await desk.sync(desk.client, booking_id, access_token=token)).status_code == 400
+    for zone in ("Mars/Olympus", "../etc/passwd", ""):
+        answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"], timezone=zone)
+        assert answer.status_code == 400
+    assert (await desk.sync(desk.client, booking_id, calendar_type="caldav")).status_code == 400
+    await desk.client.delete(f"/booking/{booking_id}")
+    cancelled = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+    assert (cancelled.status_code, cancelled.json()["code"]) == (400, "cancelled_not_synced")
+    assert desk.entries() == []
+
+
+@pytest.mark.parametrize("fault", ["ten_megabytes", "not_json", "wrong_types", "elsewhere"])
+async def test_an_answer_that_makes_no_sense_is_no_fault_of_ours(desk: Desk, fault: str) -> None:
+    booking_id = await desk.book()
+    tokens = desk.calendar.grants.hand_out()
+    desk.calendar.faults.next.append(getattr(faults, fault))
+    answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+    assert (answer.status_code, answer.json()["code"]) == (400, "calendar_not_understood")
+
+
+async def test_a_provider_that_is_away_is_said_to_be_so(desk: Desk) -> None:
+    booking_id = await desk.book()
+    tokens = desk.calendar.grants.hand_out()
+    desk.calendar.faults.next.append(faults.server_error)
+    answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+    assert (answer.status_code, answer.json()["code"]) == (503, "calendar_away")
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_a_booking_that_is_cancelled_while_it_is_synced_does_not_stay(desk: Desk) -> None:
+    """The calendar is written between two transactions: what changes meanwhile is owed to it again."""
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    await desk.run()
+
+    async def cancelled_meanwhile(serve: faults.Serve, _writer: Any) -> bytes:
+        await desk.client.delete(f"/booking/{booking_id}")
+        await desk.run()
+        return serve()
+
+    desk.calendar.faults.next.append(cancelled_meanwhile)
+    await desk.sync(desk.coach, booking_id)
+    await desk.run()
+    assert desk.entries() == []

@@ -1,0 +1,114 @@
+"""Contract E, calendars: its own examples against Google and Microsoft of the tests."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from infrastructure.embedded import EmbeddedPostgres
+from interfaces.http.app import create_app
+from tests.conftest import a_client
+from tests.contracts.documents import unwalked
+from tests.support.calendar_grants import BACK
+from tests.support.coaching import at, uuid_of, wanted
+from tests.support.databases import a_database
+from tests.support.google_calendar import FakeGoogleCalendar, fake_google_calendar
+from tests.support.http import serving
+from tests.support.outlook import FakeOutlook, fake_outlook
+from tests.support.people import People
+from tests.support.settings import settings_for
+from tests.support.shapes import misfits
+
+CONSENT = {"auth_url": str, "state": str}
+TOKENS = {"access_token": str, "refresh_token": str, "expires_in": int, "token_type": str}
+ENTRY = {"event_id": str, "meeting_link": str, "status": str}
+
+
+@pytest.fixture(scope="module")
+async def google() -> AsyncIterator[FakeGoogleCalendar]:
+    async with fake_google_calendar() as google:
+        yield google
+
+
+@pytest.fixture(scope="module")
+async def outlook() -> AsyncIterator[FakeOutlook]:
+    async with fake_outlook() as outlook:
+        yield outlook
+
+
+@pytest.fixture(scope="module")
+async def api(
+    google: FakeGoogleCalendar,
+    outlook: FakeOutlook,
+    postgres: EmbeddedPostgres,
+    redis_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[httpx.AsyncClient]:
+    changes = {**outlook.settings, **google.settings}
+    settings = settings_for(await a_database(postgres), redis_url, tmp_path_factory.mktemp("data"), **changes)
+    async with serving(create_app(settings)) as address, a_client(address) as client:
+        yield client
+
+
+async def test_both_calendars_are_connected_and_a_booking_is_synced_into_each(
+    api: httpx.AsyncClient, google: FakeGoogleCalendar, outlook: FakeOutlook
+) -> None:
+    people = People(api)
+    client, coach = await people.user(), await people.facilitator()
+    booked = await client.post("/booking", wanted(await uuid_of(coach), at(10)))
+    assert booked.status_code == 201, booked.text
+    links = []
+    for provider, calendar in (("google", google), ("outlook", outlook)):
+        asked = await client.get(f"/calendar/{provider}/auth-url", params={"redirect_uri": BACK})
+        assert asked.status_code == 200
+        assert misfits(CONSENT, asked.json()) == []
+        code, state = calendar.grants.consent(asked.json()["auth_url"])
+        tokens = await api.post(
+            f"/calendar/{provider}/exchange-token",
+            params={"redirect_uri": BACK},
+            headers=client.headers,
+            json={"code": code, "state": state},
+        )
+        assert tokens.status_code == 200
+        assert misfits(TOKENS, tokens.json()) == []
+        synced = await client.post(
+            "/calendar/sync-booking",
+            {
+                "booking_id": booked.json()["id"],
+                "calendar_type": provider,
+                "access_token": tokens.json()["access_token"],
+                "timezone": "America/New_York",
+            },
+        )
+        assert synced.status_code == 200, synced.text
+        assert misfits(ENTRY, synced.json()) == []
+        assert synced.json()["status"] == "confirmed"
+        links.append(synced.json()["meeting_link"])
+    # "The meeting link is automatically added to the booking record", and one is enough.
+    shown = await client.get(f"/booking/{booked.json()['id']}")
+    assert {shown.json()["meeting_link"]} == set(links)
+    stranger = await (await people.user()).post(
+        "/calendar/sync-booking", {"booking_id": booked.json()["id"], "calendar_type": "google"}
+    )
+    assert stranger.status_code == 403
+    assert isinstance(stranger.json()["detail"], str)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/calendar/google/auth-url?redirect_uri={BACK}"),
+        ("GET", f"/calendar/outlook/auth-url?redirect_uri={BACK}"),
+        ("POST", f"/calendar/google/exchange-token?redirect_uri={BACK}"),
+        ("POST", f"/calendar/outlook/exchange-token?redirect_uri={BACK}"),
+        ("POST", "/calendar/sync-booking"),
+    ],
+)
+async def test_all_of_it_wants_a_login(api: httpx.AsyncClient, method: str, path: str) -> None:
+    answer = await api.request(method, path, json={} if method == "POST" else None)
+    assert answer.status_code == 401
+    assert answer.json()["detail"] == "Not authenticated"
+
+
+def test_every_endpoint_of_this_part_was_walked() -> None:
+    assert not unwalked(__name__)
