@@ -157,7 +157,7 @@ def length_of(minutes: int) -> timedelta:
 
 def session(starts_at: datetime, length: timedelta) -> Interval:
     """To the second. Raises `Invalid` for a time at the calendar's ends."""
-    starts_at = _in_the_calendar("session_datetime", starts_at).replace(microsecond=0)
+    starts_at = in_the_calendar("session_datetime", starts_at).replace(microsecond=0)
     return Interval(starts_at, starts_at + length_of(length // _MINUTE))
 
 
@@ -172,7 +172,7 @@ def figures_window(starts_at: datetime, ends_at: datetime) -> Interval:
 
 
 def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Interval:
-    starts_at, ends_at = _in_the_calendar("start_date", starts_at), _in_the_calendar("end_date", ends_at)
+    starts_at, ends_at = in_the_calendar("start_date", starts_at), in_the_calendar("end_date", ends_at)
     if ends_at <= starts_at:
         raise Invalid({"end_date": "End date must be after start date"})
     if ends_at - starts_at > longest:
@@ -180,7 +180,8 @@ def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Inter
     return Interval(starts_at, ends_at)
 
 
-def _in_the_calendar(field: str, moment: datetime) -> datetime:
+def in_the_calendar(field: str, moment: datetime) -> datetime:
+    """In UTC. Raises `Invalid`, naming the field, within a day of the calendar's ends."""
     moment = as_utc(moment, field)
     if not _FIRST <= moment <= _LAST:
         raise Invalid({field: "Is outside the calendar"})
