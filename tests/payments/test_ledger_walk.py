@@ -25,9 +25,9 @@ from tests.support.house import House, NewSession, Sold, order_of
 from tests.support.practice import Practice
 from tests.support.till import Webhook
 
-STEPS = int(os.environ.get("CONVENE_WALK_STEPS", "700"))
+STEPS = int(os.environ.get("CONVENE_WALK_STEPS", "450"))
 SEED = int(os.environ.get("CONVENE_WALK_SEED", "20261120"))
-STORIES = int(os.environ.get("CONVENE_WALK_STORIES", "12"))
+STORIES = int(os.environ.get("CONVENE_WALK_STORIES", "8"))
 PRICES = {"INR": "30.55", "JPY": "501", "KWD": "1.235"}
 
 
