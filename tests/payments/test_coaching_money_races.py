@@ -1,0 +1,157 @@
+"""Money for a coach's time that comes while others want it. Each race has a twin with its guard taken out, which must
+go wrong."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import pytest
+
+from application.payments import Settled
+from domain.availability import SlotUnavailable
+from domain.times import Interval
+from domain.users import UserId
+from infrastructure.database.coaches import PostgresCoaches
+from infrastructure.database.coaching import PostgresCoachings
+from infrastructure.settings import Settings
+from tests.support.house import NewSession, open_house, order_of
+from tests.support.practice import Practice
+from tests.support.till import running_till
+from tests.support.units import units_with, unlocked
+
+PAID = ("confirmed", "completed")
+GIVEN_BACK = ("cancelled", "refunded")
+ROUNDS = 10
+WITHOUT_BACKSTOP = "ALTER TABLE coaching_bookings DROP CONSTRAINT ex_coaching_bookings_one_at_a_time"
+
+
+class LooksTogether(PostgresCoaches):
+    """Nobody takes the time before as many as `together` waits for have looked at what the coach does."""
+
+    together: asyncio.Barrier | None = None
+
+    async def busy(self, user_id: UserId, window: Interval, **which: object) -> list[Interval]:
+        found = await super().busy(user_id, window, **which)  # type: ignore[arg-type]
+        if self.together is not None:
+            await self.together.wait()
+        return found
+
+
+EVERYBODY_LOOKS_FIRST = units_with(coaches=lambda session: LooksTogether(session, "INR"))
+
+
+@contextmanager
+def two_look_together() -> Iterator[None]:
+    LooksTogether.together = asyncio.Barrier(2)
+    try:
+        yield
+    finally:
+        LooksTogether.together = None
+
+
+async def two_late_payments(practice: Practice, hour: int) -> Counter[object]:
+    """Two clients had the same time one after the other and pay now, at once."""
+    house = practice.house
+    coach = await practice.coach()
+    late = [await practice.expired(client, coach, hour) for client in await house.people(2)]
+    reports = [house.received(new) for new in late]
+    with two_look_together():
+        settled = await asyncio.gather(
+            *(worker.settle_payment("till", report) for worker, report in zip(house.workers, reports, strict=True))
+        )
+    return Counter(settled)
+
+
+@pytest.mark.parametrize("constraint", [True, False])
+async def test_of_two_late_payments_for_one_time_one_gets_it_and_one_is_given_back(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, constraint: bool
+) -> None:
+    if not constraint:
+        await database.execute(WITHOUT_BACKSTOP)
+    async with (
+        running_till() as till,
+        open_house(make_settings(), database, *till, workers=2, units=EVERYBODY_LOOKS_FIRST) as house,
+    ):
+        practice = Practice(house)
+        if not constraint:
+            assert await two_late_payments(practice, 0) == {Settled.REINSTATED: 2}
+            assert any("2 live sessions" in wrong for wrong in await house.wrongs())
+            return
+        for hour in range(ROUNDS):
+            assert await two_late_payments(practice, hour) == {Settled.REINSTATED: 1, Settled.GIVEN_BACK: 1}
+        await house.until_dry()
+        assert house.till.kept("INR") == ROUNDS * 3000
+        assert await house.wrongs() == []
+
+
+async def test_of_two_sessions_moved_to_one_time_at_once_one_is_refused(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    async with (
+        running_till() as till,
+        open_house(make_settings(), database, *till, workers=2, units=EVERYBODY_LOOKS_FIRST) as house,
+    ):
+        practice = Practice(house)
+        for _ in range(ROUNDS):
+            coach = await practice.coach()
+            two = [await practice.book(client, coach, hour) for hour, client in enumerate(await house.people(2))]
+            with two_look_together():
+                outcomes = await asyncio.gather(*(practice.move(coach, new, 5) for new in two), return_exceptions=True)
+            assert Counter(map(type, outcomes)) == {SlotUnavailable: 1, type(None): 1}
+
+
+async def pay_while_the_hold_ends(practice: Practice, hour: int) -> None:
+    house = practice.house
+    coach = await practice.coach()
+    client, waiting = await house.people(2)
+    new = await practice.book(client, coach, hour)
+    await house.minutes_pass(31)
+    webhook = house.till.pay(order_of(new))
+    assert webhook is not None
+
+    async def book_when_free() -> NewSession | None:
+        for _ in range(10):
+            try:
+                return await practice.book(waiting, coach, hour)
+            except SlotUnavailable:
+                await asyncio.sleep(0.002)
+        return None
+
+    await asyncio.gather(
+        house.take(webhook),
+        *(practice.expire(worker) for worker in house.workers),
+        *(worker.run() for worker in house.workers),
+        *(worker.reconcile() for worker in house.workers),
+        book_when_free(),
+    )
+    await house.until_dry()
+
+
+async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_time_or_comes_back(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    async with running_till() as till, open_house(make_settings(), database, *till, workers=4) as house:
+        for hour in range(ROUNDS):
+            await pay_while_the_hold_ends(Practice(house), hour)
+        assert await house.wrongs() == []
+        ends = await house.records.fetch(
+            """SELECT c.status, c.payment_status FROM payments p JOIN coaching_bookings c
+               ON c.id = p.coaching_booking_id WHERE p.received_at IS NOT NULL"""
+        )
+    assert {tuple(row) for row in ends} <= {PAID, GIVEN_BACK}
+    assert len(ends) == ROUNDS
+
+
+async def test_without_the_lock_a_payment_that_lands_while_the_hold_ends_breaks_the_books(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    await database.execute(WITHOUT_BACKSTOP)
+    units = units_with(coachings=unlocked(PostgresCoachings))
+    async with running_till() as till, open_house(make_settings(), database, *till, workers=4, units=units) as house:
+        for hour in range(ROUNDS):
+            await pay_while_the_hold_ends(Practice(house), hour)
+            if await house.wrongs():
+                return
+    raise AssertionError("the lock guards nothing")
