@@ -111,7 +111,7 @@ class PostgresCoaches:
     async def busy(self, user_id: UserId, window: Interval, *, apart_from: CoachingId | None = None) -> list[Interval]:
         values = {"coach": user_id, "since": window.starts_at, "until": window.ends_at, "apart_from": apart_from}
         rows = await self._session.execute(text(_BUSY), values)
-        return [Interval(row["starts_at"], row["ends_at"]) for row in rows.mappings()]
+        return [Interval(starts_at, ends_at) for starts_at, ends_at in rows]
 
 
 def _hours(stored: list[list[int]]) -> WorkingDay:
