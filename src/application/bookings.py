@@ -153,14 +153,23 @@ class ShowBooking:
 
 @dataclass(frozen=True, slots=True)
 class CompleteBookings:
-    """Bookings whose event has ended become `completed`, and the CRM hears of it."""
+    """Bookings whose event has ended become `completed`, and the CRM hears of it. Held places are paid or given up
+    first."""
 
     open_work: OpenUnitOfWork
     wake_ups: WakeUps
     clock: Clock
 
     async def __call__(self) -> int:
-        """Of how many events; the rest is left for the next round."""
+        """Of how many events."""
+        completed = 0
+        while True:
+            number = await self._some()
+            completed += number
+            if number < EVENTS_AT_ONCE:
+                return completed
+
+    async def _some(self) -> int:
         async with self.open_work() as work:
             events = await work.bookings.complete_ended(self.clock.now(), limit=EVENTS_AT_ONCE)
             for event_id in events:

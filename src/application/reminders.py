@@ -1,7 +1,7 @@
 """Reminding people of what they booked."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from application.ports.messaging import Courier, WakeUps
@@ -20,6 +20,7 @@ class QueueReminders:
 
     - Each is queued by one worker, once.
     - What is of no use any more is marked with the reason: cancelled, begun, moved, or overtaken by the next one.
+    - Whoever falls behind catches up: a round ends when nothing is due any more.
     """
 
     open_work: OpenUnitOfWork
@@ -27,7 +28,15 @@ class QueueReminders:
     clock: Clock
 
     async def __call__(self) -> int:
-        """How many were looked at; the rest is left for the next round."""
+        """How many were looked at."""
+        looked_at = 0
+        while True:
+            number = await self._some()
+            looked_at += number
+            if number < AT_ONCE:
+                return looked_at
+
+    async def _some(self) -> int:
         now = self.clock.now()
         wanted: list[ReminderId] = []
         useless: dict[WhyNot, list[ReminderId]] = defaultdict(list)
@@ -48,7 +57,8 @@ class QueueReminders:
 @dataclass(frozen=True, slots=True)
 class MailWithReminders:
     """A courier of mails that looks at a reminder once more before it goes: since it was queued, mail may have been
-    away for hours, the booking cancelled, the session begun."""
+    away for hours, the booking cancelled, the session begun. The mail is told when it goes: what was tomorrow when the
+    reminder was queued may be in an hour."""
 
     mail: Courier
     book: ReminderBook
@@ -61,12 +71,12 @@ class MailWithReminders:
         now = self.clock.now()
         found = await self.book.find(reminder_id, now)
         if found is None:
-            return Delivered("there is no such reminder any more")
+            return Delivered("was sent before")
         reason = why_not(*found, now)
         if reason is not None:
             await self.book.settle(reminder_id, reason, now)
             return Delivered(f"not sent: {reason}")
-        outcome = await self.mail.deliver(message)
+        outcome = await self.mail.deliver(replace(message, snapshot=message.snapshot | {"as_of": now.isoformat()}))
         if isinstance(outcome, Delivered):
             await self.book.settle(reminder_id, None, self.clock.now())
         elif outcome.permanent:

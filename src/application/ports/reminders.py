@@ -49,7 +49,9 @@ class ReminderView:
 class ReminderBook(Protocol):
     """Outside of a unit of work."""
 
-    async def find(self, reminder_id: ReminderId, now: datetime) -> tuple[Reminder, Reminded] | None: ...
+    async def find(self, reminder_id: ReminderId, now: datetime) -> tuple[Reminder, Reminded] | None:
+        """None for one that was sent."""
+        ...
 
     async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:
         """Sent, or skipped for a reason. One that was sent stays so."""

@@ -18,7 +18,9 @@ class PostgresReminderBook:
 
     async def find(self, reminder_id: ReminderId, now: datetime) -> tuple[Reminder, Reminded] | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(f"{LOOK.format(now='$2')} WHERE r.id = $1", reminder_id, now)
+            row = await connection.fetchrow(
+                f"{LOOK.format(now='$2')} WHERE r.id = $1 AND r.status <> 'sent'", reminder_id, now
+            )
         return seen(row) if row else None
 
     async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:

@@ -43,11 +43,11 @@ LOOK = """
 SELECT r.id, r.booking_id, r.coaching_booking_id, r.user_id, r."before", r.starts_at,
        coalesce(e.starts_at, c.starts_at) AS starts_now,
        coalesce(b.status, c.status) = 'cancelled' AS is_cancelled,
-       coalesce(b.status, c.status) IN ('confirmed', 'completed') AS is_confirmed,
+       coalesce(b.status, c.status) IN ('confirmed', 'completed')
+           AND (b.hold_until IS NULL OR b.hold_until > {now}) AS is_confirmed,
        NOT EXISTS (
            SELECT FROM reminders later
-           WHERE later.booking_id IS NOT DISTINCT FROM r.booking_id
-             AND later.coaching_booking_id IS NOT DISTINCT FROM r.coaching_booking_id
+           WHERE (later.booking_id = r.booking_id OR later.coaching_booking_id = r.coaching_booking_id)
              AND later.user_id = r.user_id AND later.starts_at = r.starts_at
              AND later."before" < r."before" AND later.due_at <= {now}
        ) AS latest

@@ -10,7 +10,7 @@ from domain.messages import Fact
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import BY_GATEWAY, is_by_hand, money_facts, price
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
-from infrastructure.deliveries.wall_times import instant, reading_zone, when
+from infrastructure.deliveries.wall_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{money}` and `{facilitator}` are filled in.
 _WORDING = {
@@ -52,6 +52,10 @@ _HELD = Wording(
     "We keep a place in {title} for you until the time below. Please pay by then, with the link you were given when "
     "you booked; where you booked you can ask for it again. Without a payment the place goes to somebody else.",
 )
+_REMINDER_OF_HELD = (
+    "{{title}} begins {ahead}, and your place is held for you until the time below. Please pay by then; without a "
+    "payment the place goes to somebody else."
+)
 _CANCELLED: dict[str, Wording] = {
     Fact.EVENT_CANCELLED: Wording(
         "Cancelled: {title}",
@@ -82,6 +86,8 @@ _BY_HAND = " You paid on the spot, so {facilitator} hands the money back to you.
 
 def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
     """None for what no mail is written about."""
+    if fact is Fact.BOOKING_REMINDER:
+        return _reminder(then, booking)
     if fact not in _WORDING:
         return None
     wording = _WORDING[fact]
@@ -95,6 +101,16 @@ def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
         sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
         wording = Wording(wording.subject, headline, sentence)
     return wording
+
+
+def _reminder(then: Snapshot, booking: BookingThen) -> Wording | None:
+    if then.as_of is None or then.user is None:
+        return None
+    soon = ahead(then.event.starts_at, then.as_of, reading_zone(then.user.timezone))
+    sentence = f"{{title}} begins {soon}. We look forward to seeing you."
+    if awaits_payment(booking):
+        sentence = _REMINDER_OF_HELD.format(ahead=soon)
+    return Wording(f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", sentence)
 
 
 def awaits_payment(booking: BookingThen) -> bool:

@@ -71,6 +71,8 @@ class CoachingSnapshot(msgspec.Struct, frozen=True):
     reason: str | None
     money: MoneyThen | None
     payment: PaymentThen | None
+    as_of: datetime | None = None
+    """When a reminder goes out."""
 
 
 def is_about_coaching(message: Message) -> bool:

@@ -11,7 +11,7 @@ from domain.messages import Fact
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, SessionThen
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import BY_GATEWAY, is_by_hand, money_facts, price
-from infrastructure.deliveries.wall_times import instant, when
+from infrastructure.deliveries.wall_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{client}`, `{coach}` and `{money}` are filled in.
 _TO_CLIENT = {
@@ -135,7 +135,19 @@ _STATUS = {True: "Waiting for the payment", False: "Waiting for confirmation"}
 
 def words(fact: Fact, then: CoachingSnapshot) -> Wording | None:
     """None for what no mail is written about."""
+    if fact is Fact.BOOKING_REMINDER:
+        return _reminder(then)
     return _to_coach(fact, then) if then.recipient == "coach" else _to_client(fact, then)
+
+
+def _reminder(then: CoachingSnapshot) -> Wording | None:
+    if then.as_of is None:
+        return None
+    reader, other = (then.coach, "{client}") if then.recipient == "coach" else (then.client, "{coach}")
+    soon = ahead(then.coaching.starts_at, then.as_of, reading_zone(reader.timezone))
+    return Wording(
+        f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", f"Your session with {other} begins {soon}."
+    )
 
 
 def _to_client(fact: Fact, then: CoachingSnapshot) -> Wording | None:

@@ -81,6 +81,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     reason: str | None
     money: MoneyThen | None = None
     payment: PaymentThen | None = None
+    as_of: datetime | None = None
+    """When a reminder goes out."""
 
 
 def read_snapshot(message: Message) -> Snapshot:

@@ -1,6 +1,6 @@
 """Instants as people read them: on the clock of their own zone, which is named, with its distance from UTC then."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from domain.availability import zone_of
@@ -27,6 +27,21 @@ def when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
 def instant(moment: datetime, zone: ZoneInfo) -> str:
     moment = moment.astimezone(zone)
     return f"{_day(moment)}, {moment:%H:%M} {_zone(moment, zone)}"
+
+
+def ahead(starts_at: datetime, now: datetime, zone: ZoneInfo) -> str:
+    """How far off a start is, in words that go into a sentence: `in 20 minutes`, `in an hour`, `in 5 hours`, and from
+    20 hours on by the calendar of that zone: `today`, `tomorrow`, `in 3 days`."""
+    left = starts_at - now
+    minutes = max(round(left / timedelta(minutes=1)), 1)
+    if minutes < 55:
+        return f"in {minutes} minutes" if minutes > 1 else "in a minute"
+    if minutes < 90:
+        return "in an hour" if minutes <= 65 else f"in {minutes} minutes"
+    if left < timedelta(hours=20):
+        return f"in {round(left / timedelta(hours=1))} hours"
+    days = (starts_at.astimezone(zone).date() - now.astimezone(zone).date()).days
+    return ("today", "tomorrow")[days] if days < 2 else f"in {days} days"
 
 
 def _day(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Reminders, as rows that live with their booking."""
+"""Reminders, as rows that live with their booking. Bookings that are ahead get theirs, a day and an hour before."""
 
 from alembic import op
 
@@ -27,7 +27,19 @@ CREATE TABLE reminders (
 CREATE INDEX ix_reminders_due ON reminders (due_at) WHERE status = 'planned';
 CREATE INDEX ix_reminders_coaching_booking_id ON reminders (coaching_booking_id) WHERE coaching_booking_id IS NOT NULL;
 ALTER TABLE events ADD completed_at timestamptz;
-CREATE INDEX ix_events_to_complete ON events (ends_at) WHERE completed_at IS NULL
+CREATE INDEX ix_events_to_complete ON events (ends_at) WHERE completed_at IS NULL;
+INSERT INTO reminders (booking_id, coaching_booking_id, user_id, "before", starts_at, due_at)
+SELECT a.booking_id, a.coaching_booking_id, a.user_id, o, a.starts_at, a.starts_at - o
+FROM (
+    SELECT b.id AS booking_id, NULL::uuid AS coaching_booking_id, b.user_id, e.starts_at
+    FROM events e JOIN bookings b ON b.event_id = e.id
+    WHERE e.starts_at > now() AND b.status = 'confirmed'
+    UNION ALL
+    SELECT NULL, c.id, p.user_id, c.starts_at
+    FROM coaching_bookings c, unnest(ARRAY[c.client_id, c.coach_id]) AS p(user_id)
+    WHERE c.starts_at > now() AND c.status IN ('pending', 'confirmed')
+) a, unnest(ARRAY[interval '24 hours', interval '1 hour']) AS o
+WHERE a.starts_at - o > now()
 """
 
 
