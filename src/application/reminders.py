@@ -1,15 +1,21 @@
 """Reminding people of what they booked."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from application.bookings import ShowBooking
+from application.coaching_views import ShowCoaching
 from application.ports.messaging import Courier, WakeUps
 from application.ports.persistence import OpenUnitOfWork
-from application.ports.reminders import ReminderBook
+from application.ports.reminders import ReminderBook, ReminderView
 from application.ports.system import Clock
+from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.messages import Delivered, Fact, Message, Outcome
 from domain.reminders import ReminderId, WhyNot, why_not
+from domain.users import User
 
 AT_ONCE = 200
 
@@ -82,3 +88,29 @@ class MailWithReminders:
         elif outcome.permanent:
             await self.book.settle(reminder_id, WhyNot.UNDELIVERABLE, self.clock.now())
         return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ShowBookingReminders:
+    """The reminders of a booking, the next to come first: those planned, those sent, and why others were not. For the
+    person whose booking it is, the facilitator of its event, and admins."""
+
+    show_booking: ShowBooking
+    book: ReminderBook
+
+    async def __call__(self, user: User, booking_id: BookingId) -> Sequence[ReminderView]:
+        await self.show_booking(user, booking_id)
+        return await self.book.list_of(booking_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ShowCoachingReminders:
+    """The reminders of a session, to its client and to its coach, the next to come first: those planned, those sent,
+    and why others were not. For its client, its coach and admins."""
+
+    show_coaching: ShowCoaching
+    book: ReminderBook
+
+    async def __call__(self, user: User, coaching_id: CoachingId) -> Sequence[ReminderView]:
+        await self.show_coaching(user, coaching_id)
+        return await self.book.list_of(coaching_id)

@@ -271,6 +271,7 @@ async def _bookings(call: Recorder, ada: str, yoga: dict[str, Any], walk: dict[s
     booking: dict[str, Any] = booked["booking"]
     await call("createBooking", ada, {"event_id": walk["id"]})
     await call("getBooking", ada, booking_id=booking["id"])
+    await call("listBookingReminders", ada, booking_id=booking["id"])
     await call("listBookings", ada, status="confirmed", limit=20)
     return booking
 
@@ -375,6 +376,7 @@ async def _contract_e(call: Recorder, ada: str, john: str, database_url: str) ->
     await call("changeCoachingStatus", john, {"status": "confirmed"}, booking_id=booking_id)
     await call("noteCoaching", john, {"notes": "Bring your latest plan"}, booking_id=booking_id)
     await call("getCoachingHistory", ada, booking_id=booking_id)
+    await call("listCoachingReminders", ada, booking_id=booking_id)
     await call("cancelCoaching", ada, booking_id=booking_id)
     await call("listCoachingsOfClient", ada, client_id=booked["client_id"], status="cancelled", skip=0, limit=20)
     await call("listCoachingsOfCoach", john, coach_id=coach, status="cancelled", skip=0, limit=20)

@@ -38,7 +38,7 @@ from application.ports.readers import BookingReader, EventReader, FacilitatorRea
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
 from application.refunds import ShowCancellation
-from application.reminders import MailWithReminders, QueueReminders
+from application.reminders import MailWithReminders, QueueReminders, ShowBookingReminders
 from application.reviews import ListReviews, WriteReview
 from domain.messages import ALWAYS_SERVED, Destination, Fact, Owed, RetrySchedule, owed_to
 from domain.users import PasswordPolicy
@@ -113,6 +113,7 @@ class UseCases:
     book_place: BookPlace
     cancel_booking: CancelBooking
     show_booking: ShowBooking
+    show_booking_reminders: ShowBookingReminders
     write_review: WriteReview
     list_reviews: ListReviews
     record_offline_payment: RecordOfflinePayment
@@ -260,6 +261,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         ),
         cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
         show_booking=ShowBooking(booking_reader),
+        show_booking_reminders=ShowBookingReminders(ShowBooking(booking_reader), PostgresReminderBook(database)),
         write_review=WriteReview(open_work, event_reader, clock),
         list_reviews=ListReviews(event_reader, PostgresReviewReader(database)),
         record_offline_payment=money.record_offline_payment,

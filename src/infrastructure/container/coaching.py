@@ -22,12 +22,14 @@ from application.ports.coaching import BusyTimes, CoachingReader
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
+from application.reminders import ShowCoachingReminders
 from infrastructure.container.calendars import Calendars
 from infrastructure.container.payments import Money
 from infrastructure.database.attachments import PostgresAttachmentReader
 from infrastructure.database.coach_figures import PostgresCoachFigures
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from infrastructure.database.engine import Database
+from infrastructure.database.reminder_book import PostgresReminderBook
 from infrastructure.recurrences import RecurrenceRules
 
 
@@ -37,6 +39,7 @@ class Coaching:
 
     book_coaching: BookCoaching
     show_coaching: ShowCoaching
+    show_coaching_reminders: ShowCoachingReminders
     list_coachings: ListCoachings
     change_coaching_status: ChangeCoachingStatus
     cancel_coaching: CancelCoaching
@@ -75,6 +78,7 @@ def build_coaching(
     return Coaching(
         book_coaching=BookCoaching(open_work, reserve, busy_times, payment, reader, wake_ups, clock),
         show_coaching=ShowCoaching(reader),
+        show_coaching_reminders=ShowCoachingReminders(ShowCoaching(reader), PostgresReminderBook(database)),
         list_coachings=ListCoachings(reader),
         change_coaching_status=ChangeCoachingStatus(open_work, cancel, reader, wake_ups, clock),
         cancel_coaching=cancel,

@@ -15,11 +15,13 @@ from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingSta
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
 from application.coaching_views import ListCoachings, ShowCoaching
 from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
+from application.reminders import ShowCoachingReminders
 from domain.coaching import CoachingId, CoachingNotFound, CoachingStatus, CoachNotFound, length_of
 from domain.errors import Invalid
 from domain.users import UserNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
+from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import number, path_uuid, query_id, whole_seconds
 
 TAGS = ["Contract E: bookings"]
@@ -111,6 +113,11 @@ class HistoryEntryBody(Struct):
 class HistoryBody(Struct):
     booking_id: UUID
     history: list[HistoryEntryBody]
+
+
+class SessionReminders(Struct):
+    booking_id: UUID
+    reminders: list[ReminderBody]
 
 
 @post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[signed_in])
@@ -207,6 +214,14 @@ async def get_session_history(
     return HistoryBody(wanted, [_entry(entry) for entry in await show_coaching.history(actor.user, wanted)])
 
 
+@get("/booking/{booking_id:str}/reminders", operation_id="listCoachingReminders", tags=TAGS, guards=[signed_in])
+async def list_session_reminders(
+    booking_id: FromPath[str], actor: Given[Actor], show_coaching_reminders: Given[ShowCoachingReminders]
+) -> SessionReminders:
+    wanted = coaching_id(booking_id)
+    return SessionReminders(wanted, reminder_bodies(await show_coaching_reminders(actor.user, wanted)))
+
+
 @post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
 async def ask_for_payment_link(
     booking_id: FromPath[str], actor: Given[Actor], coaching_payment: Given[CoachingPayment]
@@ -237,6 +252,7 @@ ROUTES = [
     note_session,
     reschedule_session,
     get_session_history,
+    list_session_reminders,
     ask_for_payment_link,
     record_payment,
 ]

@@ -11,12 +11,14 @@ from application.accounts import Actor
 from application.bookings import BookPlace, CancelBooking, NewBooking, ShowBooking
 from application.ports.ledger import Refund
 from application.ports.readers import BookingFilter, BookingReader, BookingView
+from application.reminders import ShowBookingReminders
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.errors import Invalid
 from domain.events import EventId
 from domain.payments import PaymentStatus
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
+from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import BodyId, number, page_request, path_id, whole_seconds
 
 TAGS = ["Contract B: bookings"]
@@ -129,9 +131,22 @@ async def list_bookings(
     return BookingList([_booking(booking) for booking in page.items], page.next)
 
 
+class BookingReminders(Struct):
+    booking_id: int
+    reminders: list[ReminderBody]
+
+
 @get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
 async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booking: Given[ShowBooking]) -> BookingBody:
     return _booking(await show_booking(actor.user, _id(booking_id)))
+
+
+@get("/bookings/{booking_id:str}/reminders", operation_id="listBookingReminders", tags=TAGS, guards=[signed_in])
+async def list_reminders(
+    booking_id: FromPath[str], actor: Given[Actor], show_booking_reminders: Given[ShowBookingReminders]
+) -> BookingReminders:
+    wanted = _id(booking_id)
+    return BookingReminders(wanted, reminder_bodies(await show_booking_reminders(actor.user, wanted)))
 
 
 @post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])
@@ -142,7 +157,7 @@ async def cancel_own_booking(
     return BookingCancelled("Booking cancelled successfully", _refund(refund) if refund else None)
 
 
-ROUTES = [create_booking, list_bookings, get_booking, cancel_own_booking]
+ROUTES = [create_booking, list_bookings, get_booking, list_reminders, cancel_own_booking]
 
 _WORDS_OF_D = {"unpaid": "pending", "paid": "completed"}
 

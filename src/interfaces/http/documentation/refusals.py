@@ -46,6 +46,7 @@ from application.ports.idempotency import (
 )
 from application.ports.payments import GatewayRefused
 from application.refunds import ShowCancellation
+from application.reminders import ShowBookingReminders, ShowCoachingReminders
 from application.reviews import ListReviews, WriteReview
 from domain.attachments import AttachmentNotFound, NotYourAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
@@ -200,6 +201,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked),
     CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
     ShowBooking: (BookingNotFound, NotYourBooking),
+    ShowBookingReminders: (BookingNotFound, NotYourBooking),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
     ListReviews: (EventNotFound,),
     RecordOfflinePayment: (BookingNotFound, NotYourEvent, BookingIsCancelled),
@@ -213,6 +215,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     HearOfFailure: (PaymentNotFound,),
     BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, SlotUnavailable),
     ShowCoaching: (CoachingNotFound, NotForYourEyes),
+    ShowCoachingReminders: (CoachingNotFound, NotForYourEyes),
     ReplayMessage: (MessageNotFound, MessageNotDead),
     ReplayMessages: (),
     ListCoachings: (NotTheirsToList,),

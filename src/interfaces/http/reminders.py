@@ -1,0 +1,40 @@
+"""Reminders as both contracts that have them show them."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from application.ports.reminders import ReminderView
+from domain.reminders import ReminderStatus, WhyNot
+from interfaces.http.schemas import whole_seconds
+
+
+class ReminderBody(Struct):
+    """`offset_minutes` before `starts_at`, the start as it was planned, which is at `due_at`. `reason` says why one was
+    skipped."""
+
+    recipient: str
+    offset_minutes: int
+    starts_at: datetime
+    due_at: datetime
+    status: ReminderStatus
+    reason: WhyNot | None
+    sent_at: datetime | None
+
+
+def reminder_bodies(reminders: Sequence[ReminderView]) -> list[ReminderBody]:
+    return [_body(reminder) for reminder in reminders]
+
+
+def _body(view: ReminderView) -> ReminderBody:
+    sent_at = view.settled_at if view.status is ReminderStatus.SENT else None
+    return ReminderBody(
+        recipient=view.user_name,
+        offset_minutes=view.before // timedelta(minutes=1),
+        starts_at=whole_seconds(view.starts_at),
+        due_at=whole_seconds(view.due_at),
+        status=view.status,
+        reason=view.reason,
+        sent_at=whole_seconds(sent_at) if sent_at else None,
+    )
