@@ -25,6 +25,7 @@ COMMANDS = {
     "users": "interfaces.cli.users:users",
     "outbox": "interfaces.cli.outbox:outbox",
     "payments": "interfaces.cli.payments:payments",
+    "secrets": "interfaces.cli.secrets:secrets",
     "openapi": "interfaces.cli.openapi:openapi",
     "doctor": "interfaces.cli.doctor:doctor",
 }

@@ -1,0 +1,48 @@
+"""`convene secrets`: the keys that stored secrets are sealed with."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from infrastructure.settings import load_settings
+from interfaces.cli.environment import command_environ
+from interfaces.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from infrastructure.database.resealing import Resealed
+
+
+@click.group()
+def secrets() -> None:
+    """Look after the keys that stored secrets are sealed with."""
+
+
+@secrets.command()
+def rotate() -> None:
+    """Seal every stored token with the first of TOKEN_ENCRYPTION_KEYS, while the system runs.
+
+    Put a new key before the old one, restart, run this, then take the old key away.
+    """
+    done = asyncio.run(_rotate())
+    click.echo(f"{done.resealed} connected calendar{'' if done.resealed == 1 else 's'} sealed with the first key")
+    for connection_id in done.broken:
+        click.echo(f"calendar {connection_id} opens with no key: its owner has to connect it again", err=True)
+    sys.exit(1 if done.broken else 0)
+
+
+async def _rotate() -> "Resealed":
+    settings = load_settings(command_environ())
+    if not settings.token_encryption_keys:
+        raise Problem("TOKEN_ENCRYPTION_KEYS is not set: there is nothing to seal with")
+
+    from infrastructure.database.engine import Database
+    from infrastructure.database.resealing import reseal
+    from infrastructure.security.secret_box import SecretBox
+
+    database = Database(settings.database_url, pool_size=2)
+    try:
+        return await reseal(database, SecretBox(settings.token_encryption_keys))
+    finally:
+        await database.close()

@@ -1,0 +1,126 @@
+"""Tokens at rest: nobody reads them without the key, moves them or changes a bit; keys change while reads go on."""
+
+import asyncio
+import base64
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from domain.calendars import ConnectionId
+from infrastructure.database.calendars import place
+from infrastructure.database.engine import Database
+from infrastructure.database.resealing import reseal
+from infrastructure.security.secret_box import SealBroken, SecretBox
+
+OLD, NEW = "o" * 32, "n" * 32
+HERE, THERE = "calendar_connections:1", "calendar_connections:2"
+SECRET = b"ya29.canary"
+
+
+def test_what_is_sealed_opens_where_it_is_kept_and_nowhere_else() -> None:
+    box = SecretBox([OLD])
+    sealed = box.seal(SECRET, HERE)
+    assert box.open(sealed, HERE) == SECRET
+    assert SECRET not in sealed
+    assert base64.b64encode(SECRET) not in sealed
+    assert box.seal(SECRET, HERE) != sealed
+    with pytest.raises(SealBroken, match="another place"):
+        box.open(sealed, THERE)
+
+
+def test_no_bit_of_it_can_be_changed_and_no_byte_taken_away() -> None:
+    box = SecretBox([OLD, NEW])
+    sealed = box.seal(SECRET, HERE)
+    for bit in range(len(sealed) * 8):
+        changed = bytearray(sealed)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(SealBroken):
+            box.open(bytes(changed), HERE)
+    for length in range(len(sealed)):
+        with pytest.raises(SealBroken):
+            box.open(sealed[:length], HERE)
+
+
+def test_all_keys_open_and_the_first_seals() -> None:
+    old, both, new = SecretBox([OLD]), SecretBox([NEW, OLD]), SecretBox([NEW])
+    sealed = old.seal(SECRET, HERE)
+    assert both.open(sealed, HERE) == SECRET
+    assert (old.is_current(sealed), both.is_current(sealed)) == (True, False)
+    with pytest.raises(SealBroken, match="not among TOKEN_ENCRYPTION_KEYS"):
+        new.open(sealed, HERE)
+    assert new.open(both.seal(SECRET, HERE), HERE) == SECRET
+
+
+def test_without_a_key_nothing_is_sealed() -> None:
+    with pytest.raises(SealBroken, match="set TOKEN_ENCRYPTION_KEYS"):
+        SecretBox([]).seal(SECRET, HERE)
+
+
+async def connections(records: asyncpg.Connection, box: SecretBox, number: int) -> list[UUID]:
+    ids = [row[0] for row in await records.fetch("SELECT uuidv7() FROM generate_series(1, $1)", number)]
+    await records.execute(
+        """WITH people AS (
+               INSERT INTO users (email, name, role)
+               SELECT 'member-' || n || '@example.com', 'Member', 'user' FROM generate_series(1, $1) n RETURNING id
+           ), numbered AS (SELECT id, row_number() OVER () AS n FROM people)
+           INSERT INTO calendar_connections (id, user_id, provider, status, tokens, expires_at, connected_at)
+           SELECT fresh.id, numbered.id, 'google', 'active', fresh.tokens, now(), now()
+           FROM unnest($2::uuid[], $3::bytea[]) WITH ORDINALITY AS fresh(id, tokens, n) JOIN numbered USING (n)""",
+        number,
+        ids,
+        [box.seal(f"secret {each}".encode(), place(ConnectionId(each))) for each in ids],
+    )
+    return ids
+
+
+async def test_keys_change_while_everybody_goes_on_reading(database_url: str, database: asyncpg.Connection) -> None:
+    number = 20_000
+    ids = await connections(database, SecretBox([OLD]), number)
+    both = SecretBox([NEW, OLD])
+    opened = Database(database_url)
+    reads, failed = 0, 0
+    over = asyncio.Event()
+
+    async def reading(offset: int) -> None:
+        nonlocal reads, failed
+        at = offset
+        while not over.is_set():
+            at = (at + 7919) % number
+            async with opened.connection() as connection:
+                tokens = await connection.fetchval("SELECT tokens FROM calendar_connections WHERE id = $1", ids[at])
+            try:
+                assert both.open(tokens, place(ConnectionId(ids[at]))) == f"secret {ids[at]}".encode()
+            except SealBroken:
+                failed += 1
+            reads += 1
+
+    readers = [asyncio.create_task(reading(offset)) for offset in (1, 2, 3)]
+    rotating = Database(database_url, pool_size=2)
+    try:
+        done = await reseal(rotating, both)
+    finally:
+        over.set()
+        await asyncio.gather(*readers)
+        await rotating.close()
+        await opened.close()
+    assert (done.resealed, done.broken) == (number, [])
+    assert failed == 0
+    assert reads > 0
+    new = SecretBox([NEW])
+    for row in await database.fetch("SELECT id, tokens FROM calendar_connections"):
+        assert new.open(row["tokens"], place(ConnectionId(row["id"]))) == f"secret {row['id']}".encode()
+
+
+async def test_a_row_that_was_swapped_is_named_and_left_alone(database_url: str, database: asyncpg.Connection) -> None:
+    ids = await connections(database, SecretBox([OLD]), 5)
+    rows = {row["id"]: row["tokens"] for row in await database.fetch("SELECT id, tokens FROM calendar_connections")}
+    for one, other in ((ids[0], ids[1]), (ids[1], ids[0])):
+        await database.execute("UPDATE calendar_connections SET tokens = $2 WHERE id = $1", one, rows[other])
+    rotating = Database(database_url, pool_size=2)
+    try:
+        done = await reseal(rotating, SecretBox([NEW, OLD]))
+        assert (done.resealed, sorted(done.broken)) == (3, sorted(ids[:2]))
+        assert (await reseal(rotating, SecretBox([NEW, OLD]))).resealed == 0
+    finally:
+        await rotating.close()
