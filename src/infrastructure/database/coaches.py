@@ -14,8 +14,9 @@ from domain.coaching import Coach, CoachingId, CoachNotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.times import Interval
-from domain.users import Role, User, UserId
+from domain.users import UserId
 from infrastructure.database.tables import CoachRow
+from infrastructure.database.users import user_of_record
 
 _COACH = """
 SELECT u.*, h.timezone AS coach_timezone, h.weekly_hours, h.date_overrides, h.buffer_before, h.buffer_after,
@@ -57,18 +58,7 @@ class PostgresCoaches:
         return self._coach(row)
 
     def _coach(self, row: RowMapping) -> Coach:
-        user = User(
-            id=UserId(row["id"]),
-            uuid=row["uuid"],
-            email=row["email"],
-            name=row["name"],
-            role=Role(row["role"]),
-            phone=row["phone"],
-            is_active=row["is_active"],
-            is_verified=row["is_verified"],
-            token_version=row["token_version"],
-            created_at=row["created_at"],
-        )
+        user = user_of_record(row)
         if row["coach_timezone"] is None:
             free = Money.from_minor_units(0, self._default_currency)
             return Coach(user, Availability(timezone=row["timezone"] or "UTC"), free, RefundPolicy())

@@ -25,8 +25,9 @@ from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from domain.times import as_utc
-from domain.users import LoginId, Role, User, UserId
+from domain.users import LoginId, User, UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.users import user_of_record
 
 _EVENT = """
     e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
@@ -223,23 +224,7 @@ class PostgresActorReader:
                 user_id,
                 login_id,
             )
-        if row is None:
-            return None
-        return User(
-            id=UserId(row["id"]),
-            uuid=row["uuid"],
-            email=row["email"],
-            name=row["name"],
-            role=Role(row["role"]),
-            phone=row["phone"],
-            is_active=row["is_active"],
-            is_verified=row["is_verified"],
-            token_version=row["token_version"],
-            created_at=row["created_at"],
-            google_id=row["google_id"],
-            profile_picture=row["profile_picture"],
-            timezone=row["timezone"],
-        )
+        return user_of_record(row) if row else None
 
 
 async def _fetch(database: Database, query: str, *values: Any) -> "Sequence[asyncpg.Record]":

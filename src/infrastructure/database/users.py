@@ -1,7 +1,7 @@
 """Accounts and their logins."""
 
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from advanced_alchemy.exceptions import DuplicateKeyError
@@ -177,4 +177,23 @@ def _user(row: UserRow) -> User:
         google_id=row.google_id,
         profile_picture=row.profile_picture,
         timezone=row.timezone,
+    )
+
+
+def user_of_record(row: Any) -> User:
+    """Of a row with the columns of `users`."""
+    return User(
+        id=UserId(row["id"]),
+        uuid=row["uuid"],
+        email=row["email"],
+        name=row["name"],
+        role=Role(row["role"]),
+        phone=row["phone"],
+        is_active=row["is_active"],
+        is_verified=row["is_verified"],
+        token_version=row["token_version"],
+        created_at=row["created_at"],
+        google_id=row["google_id"],
+        profile_picture=row["profile_picture"],
+        timezone=row["timezone"],
     )
