@@ -12,6 +12,9 @@ from infrastructure.database.calendars import place
 from infrastructure.database.engine import Database
 from infrastructure.database.resealing import reseal
 from infrastructure.security.secret_box import SealBroken, SecretBox
+from tests.calendars.desk import Desk
+from tests.support.command import bare_environ, convene
+from tests.support.settings import TOKEN_KEY
 
 OLD, NEW = "o" * 32, "n" * 32
 HERE, THERE = "calendar_connections:1", "calendar_connections:2"
@@ -55,6 +58,45 @@ def test_all_keys_open_and_the_first_seals() -> None:
 def test_without_a_key_nothing_is_sealed() -> None:
     with pytest.raises(SealBroken, match="set TOKEN_ENCRYPTION_KEYS"):
         SecretBox([]).seal(SECRET, HERE)
+
+
+async def test_tokens_of_another_row_are_not_used(desk: Desk) -> None:
+    """Whoever can write to the table still cannot act with somebody else's calendar."""
+    await desk.connect(desk.coach)
+    await desk.connect(desk.client)
+    booking_id = await desk.book()
+    await desk.records.execute(
+        """UPDATE calendar_connections SET tokens = (SELECT tokens FROM calendar_connections WHERE user_id = $1)
+           WHERE user_id = $2""",
+        desk.coach.id,
+        desk.client.id,
+    )
+    asked = len(desk.calendar.receiver.requests)
+    answer = await desk.sync(desk.client, booking_id)
+    assert (answer.status_code, answer.json()["code"]) == (503, "calendar_away")
+    assert len(desk.calendar.receiver.requests) == asked
+    # Connecting again seals anew.
+    await desk.connect(desk.client)
+    assert (await desk.sync(desk.client, booking_id)).status_code == 200
+
+
+async def test_the_command_changes_the_key_of_a_running_house(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    environ = bare_environ(
+        DATABASE_URL=desk.settings.database_url,
+        REDIS_URL=desk.settings.redis_url,
+        TOKEN_ENCRYPTION_KEYS=f"{NEW},{TOKEN_KEY}",
+        JWT_SECRET_KEY="j" * 32,
+        CRM_BEARER_TOKEN="c" * 32,
+        BACKEND_SERVICE_TOKEN="b" * 32,
+    )
+    done = await asyncio.to_thread(convene, "secrets", "rotate", environ=environ)
+    assert (done.returncode, done.stdout) == (0, "1 connected calendar sealed with the first key\n"), done.stderr
+    [sealed] = await desk.records.fetch("SELECT id, tokens FROM calendar_connections")
+    assert b"refresh" in SecretBox([NEW]).open(sealed["tokens"], place(ConnectionId(sealed["id"])))
+    old = await desk.sync(desk.coach, booking_id)
+    assert old.status_code == 503, "a process that does not know the new key says so"
 
 
 async def connections(records: asyncpg.Connection, box: SecretBox, number: int) -> list[UUID]:

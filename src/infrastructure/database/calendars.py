@@ -4,16 +4,19 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.calendars import Connection, ConnectionView, Errand, Placed
-from domain.calendars import ConnectionId, ConnectionStatus, Entry, Provider, entry_key
+from domain.calendars import CalendarAway, ConnectionId, ConnectionStatus, Entry, Provider, entry_key
 from domain.coaching import CoachingId, CoachingStatus
 from domain.times import Interval
 from domain.users import UserId
 from infrastructure.database.engine import Database
-from infrastructure.security.secret_box import SecretBox
+from infrastructure.security.secret_box import SealBroken, SecretBox
+
+_log = structlog.get_logger()
 
 _ERRAND = """
 SELECT b.id, b.status, b.sequence, b.starts_at, b.ends_at, b.notes, b.meeting_link, b.coach_id = :user_id AS is_coach,
@@ -150,7 +153,12 @@ class PostgresConnections:
 
     def _connection(self, row: RowMapping) -> Connection:
         connection_id = ConnectionId(row["id"])
-        tokens = msgspec.json.decode(self._box.open(row["tokens"], place(connection_id)), type=Tokens)
+        try:
+            tokens = msgspec.json.decode(self._box.open(row["tokens"], place(connection_id)), type=Tokens)
+        except SealBroken as error:
+            # A key that was taken away too early may come back: nothing is given up because of it.
+            _log.error("calendar.tokens_sealed", connection_id=str(connection_id), error=str(error))
+            raise CalendarAway("The tokens of this calendar cannot be opened just now", retry_after=60) from None
         return Connection(
             id=connection_id,
             user_id=UserId(row["user_id"]),

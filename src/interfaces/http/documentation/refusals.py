@@ -257,7 +257,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, SeriesRefused),
     BeginCalendarConsent: (CalendarNotConfigured, RedirectNotAllowed),
     ConnectCalendar: (CalendarNotConfigured, ConsentUnknown, ConsentRefused, CalendarNotUnderstood, CalendarAway),
-    DisconnectCalendar: (CalendarNotConnected,),
+    DisconnectCalendar: (CalendarNotConnected, CalendarAway),
     SyncBooking: (
         CalendarNotConfigured,
         CoachingNotFound,

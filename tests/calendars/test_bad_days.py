@@ -1,0 +1,154 @@
+"""A provider that is slow, endless or talks nonsense: bounded in time and size, and no word of it believed."""
+
+import asyncio
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from application.ports.calendars import CalendarService, OwnEntries
+from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, CalendarRefused, Entry
+from domain.errors import DomainError
+from domain.times import Interval
+from infrastructure.calendars.google import GoogleCalendar
+from infrastructure.calendars.outlook import OutlookCalendar
+from tests.calendars.desk import FakeCalendar, at
+from tests.support import calendar_faults as faults
+from tests.support.calendar_grants import CLIENT_ID, CLIENT_SECRET
+from tests.support.google_calendar import FakeGoogleCalendar
+
+SECONDS = 0.5
+ENTRY = Entry(
+    key=uuid4(),
+    title="Coaching: Ada",
+    text="",
+    session=Interval(at(3, 10), at(3, 11)),
+    timezone="UTC",
+    link=None,
+    hosts=True,
+)
+WINDOW = Interval(at(0, 0), at(60, 0))
+NOTHING = OwnEntries((), (), ())
+CALLS = ["put", "change", "remove", "busy", "refresh"]
+
+
+@pytest.fixture
+def service(calendar: FakeCalendar) -> GoogleCalendar | OutlookCalendar:
+    url = calendar.receiver.url
+    if isinstance(calendar, FakeGoogleCalendar):
+        return GoogleCalendar(
+            CLIENT_ID,
+            CLIENT_SECRET,
+            auth_url=f"{url}/auth",
+            token_url=f"{url}/token",
+            revoke_url=f"{url}/revoke",
+            api_base=f"{url}/calendar/v3",
+            seconds=SECONDS,
+        )
+    return OutlookCalendar(
+        CLIENT_ID, CLIENT_SECRET, authority=f"{url}/common", graph_base=f"{url}/v1.0", seconds=SECONDS
+    )
+
+
+async def call(service: CalendarService, name: str, tokens: dict[str, str]) -> object:
+    token = tokens["access_token"]
+    match name:
+        case "put":
+            return await service.put(token, ENTRY, None)
+        case "change":
+            return await service.put(token, ENTRY, "abcdef")
+        case "remove":
+            await service.remove(token, ENTRY, "abcdef")
+            return None
+        case "busy":
+            return await service.busy(token, WINDOW, NOTHING)
+    return await service.refresh(tokens["refresh_token"])
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("fault", "kinds"),
+    [
+        ("hang", (CalendarAway,)),
+        ("drip", (CalendarAway,)),
+        ("server_error", (CalendarAway,)),
+        ("lost_answer", (CalendarAway,)),
+        ("ten_megabytes", (CalendarNotUnderstood,)),
+        ("not_json", (CalendarNotUnderstood,)),
+        ("wrong_types", (CalendarNotUnderstood,)),
+        ("elsewhere", (CalendarNotUnderstood,)),
+    ],
+)
+async def test_every_call_ends_with_a_word_for_what_happened(
+    service: GoogleCalendar | OutlookCalendar,
+    calendar: FakeCalendar,
+    name: str,
+    fault: str,
+    kinds: tuple[type[DomainError], ...],
+) -> None:
+    tokens = calendar.grants.hand_out()
+    calendar.faults.always = calendar.grants.faults.always = getattr(faults, fault)
+    began = time.monotonic()
+    try:
+        if name == "remove" and fault in {"not_json", "wrong_types"}:
+            await call(service, name, tokens)  # nothing is read of a success
+        else:
+            with pytest.raises(kinds):
+                await call(service, name, tokens)
+    finally:
+        await service.close()
+    # Not a speed: without its bound the call would never end.
+    assert time.monotonic() - began < 30
+
+
+async def test_a_consent_that_is_over_is_told_from_everything_else(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
+) -> None:
+    tokens = calendar.grants.hand_out()
+    for error in ("invalid_grant", "interaction_required"):
+        calendar.grants.faults.next.append(faults.saying(faults.as_json({"error": error}, 400)))
+        with pytest.raises(CalendarReconnect):
+            await service.refresh(tokens["refresh_token"])
+    for error in ("invalid_client", "temporarily_unavailable"):
+        calendar.grants.faults.next.append(faults.saying(faults.as_json({"error": error}, 400)))
+        with pytest.raises(CalendarAway):
+            await service.refresh(tokens["refresh_token"])
+    await service.close()
+
+
+@pytest.mark.parametrize("token", ["", "two words", "l\u00edne", "a\nb", "x" * 20_000])
+async def test_a_token_that_could_be_none_is_not_taken(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, token: str
+) -> None:
+    given = {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
+    calendar.grants.faults.next.append(faults.saying(faults.as_json(given)))
+    with pytest.raises(CalendarNotUnderstood):
+        await service.refresh("refresh")
+    await service.close()
+
+
+async def test_a_calendar_that_may_not_be_read_says_so(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
+) -> None:
+    tokens = calendar.grants.hand_out()
+    said = {"error": {"code": "ErrorAccessDenied", "errors": [{"reason": "insufficientPermissions"}]}}
+    calendar.faults.next.append(faults.saying(faults.as_json(said, 403)))
+    with pytest.raises(CalendarRefused, match="403"):
+        await call(service, "busy", tokens)
+    await service.close()
+
+
+async def test_many_calls_at_once_do_not_disturb_each_other(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
+) -> None:
+    tokens = calendar.grants.hand_out()
+    start = at(1, 0)
+    calendar.faults.next.append(faults.hang)
+    results = await asyncio.gather(
+        *(service.busy(tokens["access_token"], Interval(start, start + timedelta(days=1)), NOTHING) for _ in range(8)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, CalendarAway) for result in results) == 1
+    assert sum(result == [] for result in results) == 7
+    await service.close()
