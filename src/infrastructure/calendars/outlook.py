@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 import msgspec
 
 from application.ports.calendars import Grant, OwnEntries, Placed
-from domain.calendars import CalendarAway, CalendarNotUnderstood, Entry, Provider
+from domain.calendars import CalendarNotUnderstood, Entry, Provider
 from domain.errors import Invalid
 from domain.times import Interval
 from infrastructure.calendars.grants import ConsentServer
@@ -106,9 +107,11 @@ class OutlookCalendar:
         if answer.status == 409:  # it was made, and we never heard
             made = await self._find(access_token, entry)
             changed = await self._change(access_token, entry, made) if made else None
-            if changed is None:
-                raise CalendarAway("Outlook says that an entry was made, and does not show it")
-            return changed
+            if changed is not None:
+                return changed
+            # It was made and is gone: a name that Graph has seen makes nothing any more.
+            body["transactionId"] = str(uuid4())
+            answer = await self._api.ask("POST", "/me/events", access_token, json=body)
         return self._api.read(answer, _Event)
 
     async def _change(self, access_token: str, entry: Entry, event_id: str) -> _Event | None:
