@@ -1,11 +1,12 @@
-"""API processes as they run in production: each its own interpreter, on a port of its own."""
+"""API, CRM and worker processes as they run in production: each its own interpreter."""
 
+import asyncio
 import contextlib
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from infrastructure.embedded import processes
@@ -14,6 +15,8 @@ from tests.support.command import bare_environ
 
 JWT_SECRET_KEY = "a key of the tests, 32 bytes long."
 API = ("interfaces.cli", "api", "--fd")
+CRM = ("crm", "serve", "--fd")
+WORKER = ("interfaces.cli", "worker")
 
 
 def server_environ(database_url: str, redis_url: str, data: Path, **settings: str) -> dict[str, str]:
@@ -31,7 +34,7 @@ def server_environ(database_url: str, redis_url: str, data: Path, **settings: st
 
 
 class ApiProcess:
-    """Started at once; it answers when `ready` returns. `log` is what it says."""
+    """Listens on a port of its own from the start; it answers when `ready` returns. `log` is what it says."""
 
     def __init__(self, environ: dict[str, str], log: Path, module: Sequence[str] = API) -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
@@ -48,11 +51,11 @@ class ApiProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    async def ready(self) -> None:
+    async def ready(self, path: str = "/health") -> None:
         """The kernel takes connections from the first moment on; the first answer says that it serves."""
         try:
             caller = await Caller.connect(self.address)
-            answer = await caller(request("GET", "/health"))
+            answer = await caller(request("GET", path))
             caller.close()
         except ConnectionError:
             raise AssertionError(f"the API did not start: {self.log.read_text()[-2000:]}") from None
@@ -80,3 +83,38 @@ def running_apis(
     finally:
         for process in running:
             process.stop()
+
+
+@contextlib.asynccontextmanager
+async def ended_elsewhere() -> AsyncIterator[contextlib.ExitStack]:
+    """What is entered here is left in a thread: processes may end only when what they talk to, here, answers them."""
+    stack = contextlib.ExitStack()
+    try:
+        yield stack
+    finally:
+        await asyncio.to_thread(stack.close)
+
+
+@contextlib.contextmanager
+def running_crm_process(environ: dict[str, str], logs: Path) -> Iterator[ApiProcess]:
+    """The CRM with a new schema in `CRM_DATABASE_URL`."""
+    migrated = processes.run([sys.executable, "-P", "-m", "crm", "migrate"], environ=environ)
+    assert migrated.returncode == 0, migrated.stderr
+    with running_apis(1, environ, logs, CRM) as (process,):
+        yield process
+
+
+@contextlib.contextmanager
+def running_workers(
+    number: int, environ: dict[str, str], logs: Path, module: Sequence[str] = WORKER
+) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """So many of them, starting; stopped at the end."""
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for index in range(number):
+            argv = [sys.executable, "-P", "-m", *module]
+            running.append(processes.spawn(argv, log=logs / f"{module[0]}-worker-{index}.log", environ=environ))
+        yield running
+    finally:
+        for process in running:
+            processes.stop(process, (signal.SIGTERM, 10))

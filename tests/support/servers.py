@@ -27,14 +27,15 @@ def temporary_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running_postgres(*databases: str) -> Iterator[EmbeddedPostgres]:
-    """A fresh PostgreSQL without crash safety; `databases` default to `convene` and `convene_crm`, both empty.
+def running_postgres(*databases: str, durable: bool = False) -> Iterator[EmbeddedPostgres]:
+    """A fresh PostgreSQL; `databases` default to `convene` and `convene_crm`, both empty. Unless it is `durable` it
+    answers before the disk has what it was given.
 
     `server.dsn("convene")` connects as the application's role, `server.superuser_dsn()` as the superuser.
     """
     with temporary_directory() as directory:
         server = EmbeddedPostgres(
-            directory, directory, databases=databases or ("convene", "convene_crm"), durable=False
+            directory, directory, databases=databases or ("convene", "convene_crm"), durable=durable
         )
         try:
             server.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -19,14 +20,14 @@ from interfaces.workers.rounds import Round
 _log = structlog.get_logger(__name__)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts] = container.build_deliveries) -> None:
     """Until SIGTERM or SIGINT. Raises `SettingsError` for what an operator has to mend before it can work at all."""
     configure_logging(settings.log_level)
-    asyncio.run(_work(settings))
+    asyncio.run(_work(settings, build))
 
 
-async def _work(settings: Settings) -> None:
-    parts = container.build_deliveries(settings)
+async def _work(settings: Settings, build: Callable[[Settings], container.DeliveryParts]) -> None:
+    parts = build(settings)
     deliveries = Deliveries(parts.deliver_due, parts.deliver_due.couriers)
     doorbell = Doorbell(lambda: connect(settings.redis_url, seconds=5), deliveries.ring, job=WAKE, queue=QUEUE)
     for signum in (signal.SIGTERM, signal.SIGINT):

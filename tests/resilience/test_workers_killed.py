@@ -1,0 +1,190 @@
+"""Workers that die over what they hold, and workers beside each other: all is delivered, in order, with one effect."""
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from infrastructure.embedded import EmbeddedPostgres
+from tests.support.databases import a_database
+from tests.support.estate import LONG_RUN
+from tests.support.invariants import broken_invariants
+from tests.support.messages import a_snapshot, owe, until
+from tests.support.odd_worker import odd_worker
+from tests.support.processes import WORKER, ended_elsewhere, running_crm_process, running_workers, server_environ
+from tests.support.receivers import Receiver, Request, answer, receiving
+
+TAKEN_OVER_SECONDS = 15
+"""Promised: what a killed worker held is on its way again."""
+
+CLAIMS = 64
+LANES = 2_500 if LONG_RUN else 250
+MESSAGES_OF_A_LANE = 4
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def environ(database_url: str, redis_url: str, tmp_path: Path, crm: Receiver) -> dict[str, str]:
+    return server_environ(
+        database_url, redis_url, tmp_path, crm_service_url=crm.url, log_level="info", delivery_retry_schedule="0,1,1"
+    )
+
+
+class Stuck:
+    """A CRM that takes everything and answers nothing, until it is mended."""
+
+    def __init__(self, crm: Receiver) -> None:
+        self.mended = asyncio.Event()
+        crm.behave = self._behave
+
+    async def _behave(self, _request: Request, _writer: asyncio.StreamWriter) -> bytes:
+        await self.mended.wait()
+        return answer()
+
+
+def kill(worker: "subprocess.Popen[bytes]") -> None:
+    worker.kill()
+    worker.wait()
+
+
+def died_of(number: signal.Signals, worker: "subprocess.Popen[bytes]") -> bool:
+    return worker.poll() == -number
+
+
+async def owe_many(database: asyncpg.Connection, lanes: int, each: int) -> None:
+    """Messages in lanes of so many, those of a lane far from each other."""
+    await database.execute(
+        """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
+           SELECT 'crm', 'test:' || lane, 'booking_created', $3, now()
+           FROM generate_series(1, $2) turn, generate_series(1, $1) lane ORDER BY turn, lane""",
+        lanes,
+        each,
+        json.dumps(a_snapshot()),
+    )
+
+
+async def number_of(database: asyncpg.Connection, which: str) -> int:
+    number: int = await database.fetchval(f"SELECT count(*) FROM outbox WHERE {which}")
+    return number
+
+
+async def out_of_order(database: asyncpg.Connection, requests: Sequence[Request]) -> list[str]:
+    """The lanes whose messages came otherwise than they were owed."""
+    place = {str(row["id"]): (row["lane"], row["seq"]) for row in await database.fetch("SELECT * FROM outbox")}
+    came = defaultdict(list)
+    for request in requests:
+        lane, seq = place[request.message_id]
+        came[lane].append(seq)
+    return [lane for lane, order in came.items() if order != sorted(order)]
+
+
+async def test_what_a_killed_worker_held_is_on_its_way_again_in_time(
+    database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
+) -> None:
+    stuck = Stuck(crm)
+    await owe_many(database, CLAIMS, 1)
+    async with ended_elsewhere() as running:
+        (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, odd_worker(at_once=CLAIMS)))
+        await until(lambda: len(crm.requests) == CLAIMS)
+        running.enter_context(running_workers(1, environ, tmp_path, WORKER))
+        await until(lambda: "worker_started" in (tmp_path / f"{WORKER[0]}-worker-0.log").read_text())
+        assert await broken_invariants(database) == []
+        stuck.mended.set()
+        kill(doomed)
+        await until(lambda: set(Counter(crm.message_ids).values()) == {2}, TAKEN_OVER_SECONDS)
+        await until(lambda: _all(database, "delivered", CLAIMS))
+    assert await number_of(database, "attempts = 2") == CLAIMS
+    assert await broken_invariants(database) == []
+
+
+async def test_a_worker_that_claims_for_an_hour_leaves_its_messages_to_nobody(
+    database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
+) -> None:
+    Stuck(crm)
+    await owe_many(database, CLAIMS, 1)
+    async with ended_elsewhere() as running:
+        greedy = odd_worker(at_once=CLAIMS, lease=3600)
+        (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, greedy))
+        await until(lambda: len(crm.requests) == CLAIMS)
+        kill(doomed)
+    assert len(await broken_invariants(database)) == CLAIMS
+
+
+async def test_killed_between_the_answer_and_the_mark_it_comes_again_with_the_same_id_and_one_effect(
+    postgres: EmbeddedPostgres, database: asyncpg.Connection, environ: dict[str, str], tmp_path: Path
+) -> None:
+    message_id = await owe(database, lane="test:1")
+    crm_dsn = await a_database(postgres, template="template1")
+    environ |= {"CRM_DATABASE_URL": crm_dsn}
+    async with ended_elsewhere() as running:
+        crm = running.enter_context(running_crm_process(environ, tmp_path))
+        await crm.ready("/")
+        environ |= {"CRM_SERVICE_URL": f"http://{crm.address[0]}:{crm.address[1]}"}
+        effects = await asyncpg.connect(crm_dsn)
+        for attempt in (1, 2):
+            dying = odd_worker(dies=True, lease=1)
+            (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, dying))
+            await until(lambda doomed=doomed: died_of(signal.SIGKILL, doomed))  # type: ignore[misc]
+            told = await database.fetchrow("SELECT status, attempts FROM outbox")
+            assert told is not None
+            assert tuple(told) == ("pending", attempt)
+            assert [tuple(row) for row in await effects.fetch("SELECT message_id FROM notifications")] == [
+                (str(message_id),)
+            ]
+        # The twin: a receiver that has no unique key has the second effect.
+        await effects.execute("ALTER TABLE notifications DROP CONSTRAINT uq_notifications_message_id")
+        running.enter_context(running_workers(1, environ, tmp_path, WORKER))
+        await until(lambda: _all(database, "delivered", 1))
+        assert await effects.fetchval("SELECT count(*) FROM notifications") == 2
+        await effects.close()
+
+
+async def test_two_workers_deliver_thousands_once_each_in_order_and_bury_the_one_that_is_poison(
+    database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
+) -> None:
+    number = LANES * MESSAGES_OF_A_LANE
+    await owe_many(database, LANES, MESSAGES_OF_A_LANE)
+    poison = await database.fetchval(
+        """UPDATE outbox SET snapshot = jsonb_set(snapshot, '{event,starts_at}', '"the day after tomorrow"')
+           WHERE seq = (SELECT min(seq) + 300 FROM outbox) RETURNING id"""
+    )
+    async with ended_elsewhere() as running:
+        running.enter_context(running_workers(2, environ, tmp_path))
+        await until(lambda: _all(database, "delivered", number - 1), 150)
+        await until(lambda: _all(database, "dead", 1))
+    assert len(crm.requests) == len(set(crm.message_ids)) == number - 1
+    assert await out_of_order(database, crm.requests) == []
+    assert await database.fetchval("SELECT id FROM outbox WHERE status = 'dead' AND attempts = 3") == poison
+    logs = [(tmp_path / f"{WORKER[0]}-worker-{index}.log").read_text() for index in range(2)]
+    assert all("message_delivered" in log for log in logs)
+    assert await broken_invariants(database) == []
+
+
+async def test_workers_that_know_no_lanes_do_break_the_order(
+    database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
+) -> None:
+    async def a_little_slow(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+        await asyncio.sleep(0.02 if len(crm.requests) % 2 else 0)
+        return answer()
+
+    crm.behave = a_little_slow
+    await owe_many(database, 2, 50)
+    async with ended_elsewhere() as running:
+        running.enter_context(running_workers(1, environ, tmp_path, odd_worker(unordered=True)))
+        await until(lambda: _all(database, "delivered", 100))
+    assert await out_of_order(database, crm.requests) != []
+
+
+async def _all(database: asyncpg.Connection, status: str, number: int) -> bool:
+    return await number_of(database, f"status = '{status}'") == number

@@ -1,0 +1,187 @@
+"""The whole house as processes, with servers that may be broken: API, workers, and people who book all the while."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
+from tests.support.callers import Address, Answer, Caller
+from tests.support.crowd import Member, a_crowd, some_events
+from tests.support.invariants import broken_invariants
+from tests.support.messages import until
+from tests.support.processes import (
+    WORKER,
+    ApiProcess,
+    ended_elsewhere,
+    running_apis,
+    running_workers,
+    server_environ,
+)
+from tests.support.receivers import Receiver, Request, receiving
+
+LONG_RUN = bool(os.environ.get("LONG_RUN"))
+"""Whether faults are repeated for minutes, and not just shown."""
+
+ALREADY_BOOKED = "You have already booked this event"
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    postgres: EmbeddedPostgres
+    dsn: str
+    apis: list[ApiProcess]
+    crm: Receiver
+    facilitator: Member
+
+    @contextlib.asynccontextmanager
+    async def records(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for a moment: none outlives a server that is broken."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def visitors(self, *, events: int = 4, people: int = 1000) -> "Visitors":
+        async with self.records() as records:
+            numbers = await some_events(records, self.facilitator.id, events, capacity=100_000, price=0)
+            return Visitors([api.address for api in self.apis], numbers, await a_crowd(records, people))
+
+    async def owes_nothing(self, *, seconds: float = 60) -> None:
+        """Waits until the workers have delivered everything."""
+        async with self.records() as records:
+            await until(lambda: _is_dry(records), seconds)
+
+    async def assert_sound(self, visitors: "Visitors") -> None:
+        """When nothing is owed any more: what must never be is not, what was acknowledged is there, what is there was
+        told, and in order. Once each, but for what was under way when something broke."""
+        async with self.records() as records:
+            assert await broken_invariants(records) == []
+            kept = {row["id"]: row["status"] for row in await records.fetch("SELECT id, status FROM bookings")}
+            owed = {str(row["id"]) for row in await records.fetch("SELECT id FROM outbox WHERE destination = 'crm'")}
+        assert visitors.surprises == []
+        assert visitors.acknowledged <= set(kept)
+        assert {kept[booking] for booking in visitors.given_back} <= {"cancelled"}
+        assert set(self.crm.message_ids) == owed
+        for facts in told_in_order(self.crm.requests).values():
+            assert facts in (["booking_created"], ["booking_created", "booking_cancelled"])
+
+
+def told_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
+    """What was told of each booking, a message that came again left out."""
+    told: dict[int, list[str]] = defaultdict(list)
+    seen = set()
+    for request in requests:
+        if request.message_id not in seen:
+            seen.add(request.message_id)
+            told[request.json["booking_id"]].append(request.json["action"])
+    return told
+
+
+@dataclass
+class Visitors:
+    """People who each book an event, every third of whom gives the place back. Whoever is told that the house is not
+    to be reached comes again; every other refusal is a surprise, and so is a 503 that does not say when to come."""
+
+    addresses: list[Address]
+    events: list[int]
+    people: list[Member]
+    acknowledged: set[int] = field(default_factory=set)
+    given_back: set[int] = field(default_factory=set)
+    turned_away: int = 0
+    surprises: list[Answer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._left = iter([(person, event) for event in self.events for person in self.people])
+        self._over = threading.Event()
+
+    @contextlib.asynccontextmanager
+    async def coming(self, at_once: int = 6) -> AsyncIterator[None]:
+        """They come while this is open; who has begun is served to the end. In a thread of their own: a server that is
+        started again holds up everything in this one."""
+        self._over.clear()
+        coming = asyncio.create_task(asyncio.to_thread(asyncio.run, self._queues(at_once)))
+        try:
+            yield
+        finally:
+            self._over.set()
+            await coming
+
+    async def more(self, number: int, *, seconds: float = 30) -> None:
+        """Returns when so many more places have been taken."""
+        enough = len(self.acknowledged) + number
+        await until(lambda: len(self.acknowledged) >= enough, seconds)
+
+    async def _queues(self, number: int) -> None:
+        await asyncio.gather(*(self._queue(self.addresses[n % len(self.addresses)]) for n in range(number)))
+
+    async def _queue(self, address: Address) -> None:
+        caller = await Caller.connect(address)
+        while not self._over.is_set():
+            await self._visit(caller, *next(self._left))
+            await asyncio.sleep(0.02)
+        caller.close()
+
+    async def _visit(self, caller: Caller, person: Member, event: int) -> None:
+        booked, unknown = await self._insist(caller, person.asks_for_a_place(event))
+        if booked.status == 201:
+            booking = booked.json["booking"]["id"]
+            self.acknowledged.add(booking)
+            if booking % 3 == 0:
+                gone, unknown = await self._insist(caller, person.asks("POST", f"/bookings/{booking}/cancel"))
+                if gone.status == 200:
+                    self.given_back.add(booking)
+                elif not (unknown and gone.status == 400):
+                    self.surprises.append(gone)
+        elif not (unknown and booked.status == 400 and booked.json["error"] == ALREADY_BOOKED):
+            self.surprises.append(booked)
+
+    async def _insist(self, caller: Caller, request: bytes) -> tuple[Answer, bool]:
+        """The first answer that is none of a house not to be reached, and whether there was one of those."""
+        unknown = False
+        while (said := await caller(request)).status == 503:
+            if int(said.header("Retry-After") or 0) < 1:
+                self.surprises.append(said)
+            unknown = True
+            self.turned_away += 1
+            await asyncio.sleep(0.1)
+        return said, unknown
+
+
+@contextlib.asynccontextmanager
+async def open_estate(
+    postgres: EmbeddedPostgres,
+    dsn: str,
+    redis: EmbeddedRedis | str,
+    directory: Path,
+    *,
+    apis: int = 1,
+    workers: int = 1,
+    worker: Sequence[str] = WORKER,
+    **settings: str,
+) -> AsyncIterator[Estate]:
+    """Its CRM is a receiver of the tests; `worker` is what runs as its workers."""
+    async with receiving() as crm:
+        redis_url = redis if isinstance(redis, str) else redis.url
+        given = {"log_level": "warning", "crm_service_url": crm.url, "rate_limit_enabled": "false"} | settings
+        environ = server_environ(dsn, redis_url, directory, **given)
+        async with ended_elsewhere() as running:
+            served = running.enter_context(running_apis(apis, environ, directory))
+            running.enter_context(running_workers(workers, environ, directory, worker))
+            for api in served:
+                await api.ready()
+            connection = await asyncpg.connect(dsn)
+            (facilitator,) = await a_crowd(connection, 1, role="facilitator")
+            await connection.close()
+            yield Estate(postgres, dsn, served, crm, facilitator)
+
+
+async def _is_dry(records: asyncpg.Connection) -> bool:
+    return not await records.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE status = 'pending')")

@@ -1,0 +1,78 @@
+"""A worker with one thing changed: `python -m tests.support.odd_worker '{"at_once": 64}'`. Only tests can start it.
+
+`at_once`, `lease` and `seconds` (of an exchange with the CRM) make it greedier, or quicker to watch. `dies` is SIGKILL
+between the CRM's answer and the mark in the outbox. `unordered` takes out the guard of the lanes, for a twin that must
+go wrong.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from application.ports.messaging import Courier
+from domain.messages import Destination, Message, Outcome
+from infrastructure import container
+from infrastructure.database import outbox
+from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.settings import Settings, load_settings
+from interfaces.workers import main as worker
+
+_LANE_GUARD = """
+      AND seq = (
+          SELECT min(seq) FROM outbox AS lane
+          WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)"""
+
+
+def odd_worker(**changes: Any) -> tuple[str, ...]:
+    """The module and its argument, as `running_workers` takes them."""
+    return ("tests.support.odd_worker", json.dumps(changes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Deadly:
+    courier: Courier
+
+    async def deliver(self, message: Message) -> Outcome:
+        await self.courier.deliver(message)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("SIGKILL is not survived")
+
+
+def _build(settings: Settings, changes: Mapping[str, Any]) -> container.DeliveryParts:
+    parts = container.build_deliveries(settings)
+    usual = parts.deliver_due
+    couriers = dict(usual.couriers)
+    if "seconds" in changes:
+        token, secrets = settings.crm_bearer_token, settings.delivery_signing_secrets
+        couriers[Destination.CRM] = CrmCourier(
+            settings.crm_service_url, token, signing_secrets=secrets, seconds=changes["seconds"]
+        )
+    if changes.get("dies"):
+        couriers[Destination.CRM] = _Deadly(couriers[Destination.CRM])
+    return replace(
+        parts,
+        deliver_due=replace(
+            usual,
+            couriers=couriers,
+            at_once=changes.get("at_once", usual.at_once),
+            lease=timedelta(seconds=changes.get("lease", usual.lease.total_seconds())),
+        ),
+    )
+
+
+def _forget_the_lanes() -> None:
+    unguarded = outbox._CLAIM.replace(_LANE_GUARD, "")
+    assert unguarded != outbox._CLAIM, "the claim has another shape now: take its guard out here as well"
+    outbox._CLAIM = unguarded
+
+
+if __name__ == "__main__":
+    wanted = json.loads(sys.argv[1])
+    if wanted.get("unordered"):
+        _forget_the_lanes()
+    worker.run(load_settings(os.environ), lambda settings: _build(settings, wanted))
