@@ -3,14 +3,20 @@
 import asyncio
 import contextlib
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+import pytest
 
+from infrastructure.database.places import TAKE
 from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import CREATED, Places, Site, open_site, outcomes
 from tests.support.callers import Address, Caller
 from tests.support.crowd import Member
+from tests.support.estate import LONG_RUN
+from tests.support.invariants import broken_invariants
+from tests.support.processes import ApiProcess
 
 
 async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) -> None:
@@ -67,6 +73,64 @@ async def test_processes_killed_amid_bookings_lose_none_and_leave_none_by_halves
         unpaid = "SELECT count(*) FROM bookings WHERE payment_status = 'pending'"
         asked = "SELECT count(*) FROM payments WHERE status = 'pending'"
         assert await site.database.fetchval(unpaid) == await site.database.fetchval(asked)
+
+
+LUCK = 25 if LONG_RUN else 1
+
+
+@pytest.mark.parametrize(("point", "done"), [("before", {False}), ("amid", {False, True}), ("after", {True})])
+async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_nothing(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path, point: str, done: set[bool]
+) -> None:
+    apis = 2 * LUCK if point == "amid" else 2
+    async with open_site(postgres, redis_url, tmp_path, apis=apis, module=("tests.support.mortal", point)) as site:
+        event = await site.event(capacity=100)
+        for booking, cancelling in zip(site.processes[::2], site.processes[1::2], strict=True):
+            person, leaving = await site.crowd(2)
+            values = (event, leaving.id, None, datetime.now(UTC), None, "offline", None)
+            number = await site.database.fetchval(TAKE, *values)
+            await _dies_of(booking, person.asks_for_a_place(event))
+            await _dies_of(cancelling, leaving.asks("POST", f"/bookings/{number}/cancel"))
+            await _is_quiet(site)
+            assert (await _status(site, event, person) == "confirmed") in done
+            assert (await _status(site, event, leaving) == "cancelled") in done
+        assert await broken_invariants(site.database) == []
+
+
+async def test_a_house_that_writes_its_messages_after_the_booking_forgets_them_when_killed(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
+) -> None:
+    module = ("tests.support.mortal", "naive")
+    async with open_site(postgres, redis_url, tmp_path, apis=1, module=module) as site:
+        event = await site.event(capacity=100)
+        (person,) = await site.crowd(1)
+        await _dies_of(site.processes[0], person.asks_for_a_place(event))
+        (booking,) = await site.owed(event)
+        assert sorted(await broken_invariants(site.database)) == [
+            f"booking:{booking} owes {destination} booking_created 0 times, not 1" for destination in ("crm", "email")
+        ]
+
+
+async def _dies_of(process: ApiProcess, request: bytes) -> None:
+    caller = await Caller.connect(process.address)
+    with pytest.raises(ConnectionError):
+        await caller(request)
+
+
+async def _is_quiet(site: Site) -> None:
+    """Waits until PostgreSQL has ended what the dead had asked it to do."""
+    active = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()"""
+    async with asyncio.timeout(10):
+        while await site.database.fetchval(active):  # noqa: ASYNC110 (a database has no event)
+            await asyncio.sleep(0.01)
+
+
+async def _status(site: Site, event: int, person: Member) -> str | None:
+    status: str | None = await site.database.fetchval(
+        "SELECT status FROM bookings WHERE event_id = $1 AND user_id = $2", event, person.id
+    )
+    return status
 
 
 async def _book_until_the_end(

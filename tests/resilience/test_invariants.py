@@ -21,7 +21,7 @@ _SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_TOLD};"
     ("breaking", "sentence"),
     [
         ("UPDATE events SET booked = 2", "has 1 live, 2 booked of 2"),
-        (f"UPDATE events SET capacity = 1, booked = 2; {_BOOKING}; DELETE FROM outbox; {_TOLD}", "has 2 live, 2 booked"),
+        (f"UPDATE events SET capacity = 1, booked = 2; {_BOOKING}; DELETE FROM outbox; {_TOLD}", "2 booked of 1"),
         (f"UPDATE events SET booked = 2; {_BOOKING}; DELETE FROM outbox; {_TOLD}", "has 2 places in event"),
         (f"{_SESSION}; {_SESSION}", "has 2 live sessions"),
         (
