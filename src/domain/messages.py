@@ -19,6 +19,8 @@ class Destination(StrEnum):
     """Our own dealings with payment gateways: refunds, checkouts to close, webhooks to apply."""
     CALENDAR = "calendar"
     """The calendars that people have connected."""
+    REALTIME = "realtime"
+    """Our own live feed, which facilitators follow."""
     NOTIFICATION = "notification"
     """What shows facilitators at once what happened."""
 
@@ -51,19 +53,21 @@ class Fact(StrEnum):
 
 Owed = Mapping[Fact, tuple[Destination, ...]]
 
+NEWS = (Destination.CRM, Destination.EMAIL, Destination.REALTIME, Destination.NOTIFICATION)
+
 OWED: Owed = {
-    Fact.BOOKING_CREATED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
-    Fact.BOOKING_CANCELLED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
-    Fact.BOOKING_CONFIRMED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
-    Fact.BOOKING_RESCHEDULED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
+    Fact.BOOKING_CREATED: NEWS,
+    Fact.BOOKING_CANCELLED: NEWS,
+    Fact.BOOKING_CONFIRMED: NEWS,
+    Fact.BOOKING_RESCHEDULED: NEWS,
     Fact.BOOKING_COMPLETED: (Destination.CRM,),
     Fact.BOOKING_MOVED: (Destination.EMAIL,),
-    Fact.PAYMENT_COMPLETED: (Destination.CRM, Destination.EMAIL, Destination.NOTIFICATION),
-    Fact.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL),
-    Fact.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL),
+    Fact.PAYMENT_COMPLETED: NEWS,
+    Fact.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
+    Fact.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
     Fact.EVENT_CREATED: (Destination.CRM,),
     Fact.EVENT_UPDATED: (Destination.CRM,),
-    Fact.EVENT_CANCELLED: (Destination.CRM, Destination.NOTIFICATION),
+    Fact.EVENT_CANCELLED: (Destination.CRM, Destination.REALTIME, Destination.NOTIFICATION),
     Fact.REFUND_PROMISED: (Destination.PAYMENTS,),
     Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
     Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
@@ -71,7 +75,7 @@ OWED: Owed = {
     Fact.CALENDAR_OUTDATED: (Destination.CALENDAR,),
     Fact.CALENDAR_REVOKED: (Destination.EMAIL,),
 }
-ALWAYS_SERVED = frozenset({Destination.CRM, Destination.EMAIL, Destination.PAYMENTS, Destination.CALENDAR})
+ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
 
 def owed_to(served: Collection[Destination]) -> Owed:

@@ -156,7 +156,7 @@ async def test_the_events_facilitator_records_money_taken_on_the_spot_once(
         assert (answer.status_code, answer.json()) == (200, recorded)
 
     facts = await database.fetch("SELECT destination FROM outbox WHERE fact = 'payment_completed'")
-    assert sorted(row["destination"] for row in facts) == ["crm", "email"]
+    assert sorted(row["destination"] for row in facts) == ["crm", "email", "realtime"]
     cancelled, _ = await a_booking(facilitator, guest)
     await guest.post(f"/bookings/{cancelled}/cancel")
     answer = await facilitator.post(f"/facilitator/bookings/{cancelled}/payment")

@@ -96,6 +96,7 @@ async def test_facilitators_are_shown_at_once_who_booked_paid_and_cancelled(
         ("email", "delivered"),
         ("notification", "delivered"),
         PAYMENTS_DONE,
+        ("realtime", "delivered"),
     ]
 
 
@@ -103,7 +104,12 @@ async def test_without_a_notification_service_nothing_is_owed_to_one(
     make_settings: MakeSettings, database: asyncpg.Connection
 ) -> None:
     await a_busy_day(make_settings())
-    assert await left(database) == [("crm", "pending"), ("email", "pending"), ("payments", "pending")]
+    assert await left(database) == [
+        ("crm", "pending"),
+        ("email", "pending"),
+        ("payments", "pending"),
+        ("realtime", "pending"),
+    ]
 
 
 async def test_a_notification_service_that_is_down_holds_nobody_else_up(
@@ -118,6 +124,7 @@ async def test_a_notification_service_that_is_down_holds_nobody_else_up(
         ("email", "delivered"),
         ("notification", "pending"),
         PAYMENTS_DONE,
+        ("realtime", "delivered"),
     ]
 
     notifications.always(answer(200))
@@ -140,7 +147,12 @@ async def test_mails_are_handed_to_the_email_service_instead_of_the_mail_server(
     subjects = sorted(request.json["subject"].partition(":")[0] for request in email.requests)
     once = ["Booking cancelled", "Cancelled", "Receipt", "Refund"]
     assert subjects == sorted([*once, "Changed", "Changed", "You are booked", "You are booked"])
-    assert await left(database) == [("crm", "delivered"), ("email", "delivered"), PAYMENTS_DONE]
+    assert await left(database) == [
+        ("crm", "delivered"),
+        ("email", "delivered"),
+        PAYMENTS_DONE,
+        ("realtime", "delivered"),
+    ]
     assert not (tmp_path / "mail").exists()
 
 

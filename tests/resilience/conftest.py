@@ -36,10 +36,11 @@ CREATE CONSTRAINT TRIGGER look AFTER UPDATE ON events
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look();
 """
 
-CREATED = ["crm booking_created", "email booking_created"]
+CREATED = ["crm booking_created", "email booking_created", "realtime booking_created"]
 CREATED_AND_CANCELLED = [
     *("crm booking_created", "crm booking_cancelled"),
     *("email booking_created", "email booking_cancelled"),
+    *("realtime booking_created", "realtime booking_cancelled"),
 ]
 
 

@@ -26,6 +26,7 @@ from application.callbacks import ConfirmPayment, HearOfFailure
 from application.dead_letters import ReplayMessage, ReplayMessages
 from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
+from application.feed import FollowFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
 from application.idempotency import AnswerOnce, ForgetKeys
@@ -50,6 +51,7 @@ from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
+from infrastructure.database.feed import PostgresFeed
 from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.idempotency import PostgresIdempotencyKeys
 from infrastructure.database.lanes import PostgresLanes
@@ -69,10 +71,12 @@ from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.http import HttpCourier
+from infrastructure.deliveries.live_feed import LiveFeedCourier
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
 from infrastructure.deliveries.notifications import NotificationCourier
 from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.feed_bell import RedisFeedBell
 from infrastructure.health import ServersHealth
 from infrastructure.metrics import Metrics
 from infrastructure.payments.registry import GatewayRegistry
@@ -130,6 +134,7 @@ class UseCases:
     dead_letters: DeadLetters
     replay_message: ReplayMessage
     replay_messages: ReplayMessages
+    follow_feed: FollowFeed
     health: Health
     clock: Clock
 
@@ -149,6 +154,7 @@ class Container:
     calendars: Calendars
     metrics: Metrics
     traces: Traces
+    feed_bell: RedisFeedBell
 
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -164,6 +170,7 @@ class Container:
         await self.gateways.close()
         await self.calendars.services.close()
         await self.wake_ups.close()
+        await self.feed_bell.close()
         await self.redis.aclose()
         await self.database.close()
 
@@ -185,11 +192,14 @@ class DeliveryParts:
     counts: DeliveryCounts
     lanes: PostgresLanes
     retention: PostgresRetention
+    live_feed: LiveFeedCourier
+    feed: PostgresFeed
     traces: Traces
 
     async def close(self) -> None:
         await self.traces.close()
         await self.wake_ups.close()
+        await self.live_feed.close()
         await self.money.gateways.close()
         await self.calendars.services.close()
         for courier in self.http_couriers:
@@ -204,6 +214,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     database = Database(settings.database_url, pool_size=settings.database_pool_size, watch=metrics)
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
+    feed_bell = RedisFeedBell(settings.redis_url)
     owed = owed_to(served(settings))
     open_work = _units_of_work(settings, database, owed, clock)
     gateways, sandbox = build_gateways(settings, database)
@@ -278,6 +289,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         dead_letters=dead_letters,
         replay_message=ReplayMessage(dead_letters, wake_ups),
         replay_messages=ReplayMessages(dead_letters, wake_ups),
+        follow_feed=FollowFeed(PostgresFeed(database), feed_bell),
         health=ServersHealth(database, redis),
         clock=clock,
     )
@@ -299,6 +311,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         calendars,
         metrics,
         traces,
+        feed_bell,
     )
 
 
@@ -336,6 +349,11 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     couriers[Destination.PAYMENTS] = money.errands
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     couriers[Destination.CALENDAR] = calendars.errands
+    feed = PostgresFeed(database)
+    live_feed = LiveFeedCourier(
+        feed, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
+    )
+    couriers[Destination.REALTIME] = live_feed
     http_couriers = [courier for courier in couriers.values() if isinstance(courier, HttpCourier)]
     couriers[Destination.EMAIL] = MailWithReminders(couriers[Destination.EMAIL], PostgresReminderBook(database), clock)
     outbox = PostgresDueMessages(database)
@@ -360,6 +378,8 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         outbox.counts,
         PostgresLanes(database),
         PostgresRetention(database, days=settings.delivered_retention_days),
+        live_feed,
+        feed,
         traces,
     )
 

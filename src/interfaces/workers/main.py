@@ -41,6 +41,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         Round("hold_back_lanes", parts.lanes.hold_back, every=2),
         Round("prune_deliveries", parts.retention.prune, every=60),
         Round("read_busy_times", parts.calendars.read_busy_times, every=5),
+        Round("forget_feed", parts.feed.forget, every=60),
         Round("keep_counts", parts.counts.keep, every=2),
         Round("forget_keys", parts.forget_keys, every=60),
     ]

@@ -31,6 +31,7 @@ from infrastructure.database.tables.core import (
     UserRow,
 )
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
+from infrastructure.database.tables.feed import FeedEntryRow
 from infrastructure.database.tables.idempotency import IdempotencyKeyRow
 from infrastructure.database.tables.operations import DeliveryCountRow
 from infrastructure.database.tables.reminders import ReminderRow
@@ -53,6 +54,7 @@ __all__ = [
     "DestinationRow",
     "EventRow",
     "FacilitatorProfileRow",
+    "FeedEntryRow",
     "GatewayEventRow",
     "IdempotencyKeyRow",
     "LoginRow",

@@ -1,0 +1,55 @@
+"""Following a facilitator's news: what was missed first, then what happens."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from application.ports.feed import EntryId, FeedBell, FeedEntry, FeedReader
+from domain.errors import TooManyRequests, Unavailable
+from domain.users import UserId
+
+AT_ONCE = 100
+
+
+class TooManyFollowers(TooManyRequests):
+    code = "too_many_followers"
+    message = "You follow the feed too often already. Please close another connection first"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowFeed:
+    """News of a facilitator's bookings, in the order in which they were recorded.
+
+    - Whoever says what they saw last gets first what they missed, as far back as entries are kept; else only what
+      happens from now on.
+    - Nothing is kept for a follower but their place, so a slow one costs nothing: they read from the table.
+    """
+
+    reader: FeedReader
+    bell: FeedBell
+    look_every: float = 3
+    """Seconds: a lost ring costs no more."""
+
+    async def __call__(
+        self, facilitator_id: UserId, after: EntryId | None
+    ) -> AsyncGenerator[Sequence[FeedEntry], None]:
+        """For ever; an empty sequence says that nothing happened for `look_every` seconds, or that the database is
+        away."""
+        async with self.bell.listening(facilitator_id) as listener:
+            seen: EntryId | None = None
+            while True:
+                try:
+                    if seen is None:
+                        seen = await self._start(facilitator_id, after)
+                    news = await self.reader.after(facilitator_id, seen, limit=AT_ONCE)
+                except Unavailable:
+                    news = ()
+                if news:
+                    seen = news[-1].id
+                yield news
+                if not news:
+                    await listener.wait(self.look_every)
+
+    async def _start(self, facilitator_id: UserId, after: EntryId | None) -> EntryId:
+        """An id that was never given out (by another database, say) must not hide what comes."""
+        newest = await self.reader.newest(facilitator_id)
+        return newest if after is None else min(after, newest)

@@ -1,0 +1,38 @@
+"""Records news for facilitators, and rings in the API's processes."""
+
+import contextlib
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.messages import Delivered, Message, Outcome
+from domain.users import UserId
+from infrastructure.database.feed import PostgresFeed
+from infrastructure.deliveries.told import told
+
+CHANNEL = "convene:feed"
+
+_to_json = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class LiveFeedCourier:
+    """The table is what counts; a ring that is lost costs its listeners a few seconds."""
+
+    def __init__(self, feed: PostgresFeed, redis: Redis) -> None:
+        self._feed = feed
+        self._redis = redis
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Raises `Unavailable`."""
+        # As it goes over the wire to others: amounts are numbers, times are text.
+        news: dict[str, Any] = msgspec.json.decode(_to_json(told(message)))
+        facilitator_id = UserId(news["facilitator_id"])
+        await self._feed.record(facilitator_id, message, news)
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.publish(CHANNEL, str(facilitator_id))
+        return Delivered()
+
+    async def close(self) -> None:
+        await self._redis.aclose()
