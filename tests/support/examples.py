@@ -150,6 +150,13 @@ class Recorder:
         self._keep(operation, None, {}, response)
         assert response.status_code < 400, f"{operation}: {response.text}"
 
+    async def follows(self, operation: str, token: str) -> None:
+        """A stream, which has no end."""
+        method, path = self.routes[operation]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with self.client.stream(method, path, headers=headers) as response:
+            self._keep(operation, None, {}, response)
+
     async def uploads(self, operation: str, token: str, file: tuple[str, bytes, str], booking_id: str) -> Any:
         method, path = self.routes[operation]
         response = await self.client.request(
@@ -426,6 +433,7 @@ async def _facilitator(call: Recorder, john: str, yoga: dict[str, Any]) -> None:
     await call("listFacilitatorEvents", john, limit=2)
     await call("listEventBookings", john, event_id=yoga["id"], limit=20)
     await call("listRegistrations", john, event_id=yoga["id"], limit=20)
+    await call.follows("followFeed", john)
     for operation in ("cancelEvent", "cancelEventOfD", "deleteEvent"):
         event = (await call("createEvent", john, _event(call, 12)))["event"]
         await call(operation, john, event_id=event["id"])

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -16,7 +17,7 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import classic, coaching, health, meeting, operators, sandbox, service, sessions
+from interfaces.http import classic, coaching, health, live, meeting, operators, sandbox, service, sessions
 from interfaces.http.actor import actor
 from interfaces.http.core import (
     accounts,
@@ -34,6 +35,7 @@ from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
+from interfaces.http.live.followers import Followers
 from interfaces.http.methods import tell_methods
 
 ROUTES: list[Any] = [
@@ -55,6 +57,7 @@ ROUTES: list[Any] = [
     *meeting.ROUTES,
     *service.ROUTES,
     *admin.ROUTES,
+    *live.ROUTES,
     *operators.ROUTES,
 ]
 
@@ -79,12 +82,14 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
     settings = parts.settings
+    followers = Followers(draining)
 
     @contextlib.asynccontextmanager
     async def closing(_app: Litestar) -> AsyncIterator[None]:
         try:
             yield
         finally:
+            await followers.close()
             await parts.close()
 
     return Litestar(
@@ -105,6 +110,8 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
                 "exposition": functools.partial(parts.metrics.exposition, parts.database),
                 "count_refusal": parts.metrics.refused,
                 "draining": draining,
+                "followers": followers,
+                "socket_origins": frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)}),
             }
         ),
         cors_config=CORSConfig(
@@ -129,6 +136,11 @@ def _dependencies(parts: container.Container) -> dict[str, Provide]:
     provided["default_currency"] = parts.settings.default_currency
     dependencies = {name: Provide(_constant(value), sync_to_thread=False) for name, value in provided.items()}
     return dependencies | {"actor": Provide(actor, sync_to_thread=False)}
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _constant(value: Any) -> Any:

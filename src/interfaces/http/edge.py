@@ -1,4 +1,5 @@
 """What surrounds every request, before and after the framework: its id, a sound body, safe headers, one log line.
+The same for WebSockets, as far as they have these.
 
 It stands outside Litestar because Litestar's own middleware does not see what no route matches.
 """
@@ -15,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 import structlog
 from litestar.enums import HttpMethod, ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal
 from interfaces.http.shown_paths import shown
@@ -29,8 +30,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _FORM = re.compile(rb"multipart/form-data\s*;.*boundary=.+", re.IGNORECASE)
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+ONLY_HEAD = "convene.only_head"
+"""In the scope of a HEAD, which is answered as the GET: nobody waits for the body."""
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -78,6 +83,8 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             await self._answer(scope, receive, send)
+        elif scope["type"] == ScopeType.WEBSOCKET:
+            await self._converse(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -89,14 +96,15 @@ class Edge:
         answer = _Answer(send, request_id)
         started = time.perf_counter()
         # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
-        asked = {**scope, "method": HttpMethod.GET} if scope["method"] == "HEAD" else scope
+        asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
         try:
             receive = await _sound_request(scope, headers, receive, self._upload(scope))
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
         finally:
-            seconds = time.perf_counter() - started
+            # A stream lasts as long as somebody follows it; what was waited for is its beginning.
+            seconds = (answer.streaming_since or time.perf_counter()) - started
             method = scope["method"]
             # The router writes down which route it found.
             self._count(
@@ -111,6 +119,50 @@ class Edge:
                 "request", method=method, path=shown(scope["path"]), status=answer.status, ms=round(seconds * 1000, 1)
             )
 
+    async def _converse(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+        request_id = _request_id(dict(scope["headers"]))
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        socket = _Socket(receive, send, request_id)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, socket.receive, socket.send)
+        finally:
+            seconds = round(time.perf_counter() - started, 1)
+            _log.info(
+                "socket", path=shown(scope["path"]), status=socket.status, closed_with=socket.code, seconds=seconds
+            )
+
+
+class _Socket:
+    """A WebSocket's beginning and end, whoever ends it."""
+
+    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
+        self._receive = receive
+        self._send = send
+        self._id_header = (b"x-request-id", request_id.encode())
+        self.status = 403
+        """Of the handshake. A close before it is answered so by the server."""
+        self.code: int | None = None
+
+    async def receive(self) -> Any:
+        message: Any = await self._receive()
+        if message["type"] == "websocket.disconnect" and self.code is None:
+            self.code = message["code"]
+        return message
+
+    async def send(self, message: Any) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                self.status = 101
+                message["headers"] = [*message["headers"], self._id_header]
+            case "websocket.http.response.start":
+                self.status = message["status"]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS, self._id_header]
+            case "websocket.close":
+                self.code = message["code"]
+        await self._send(message)
+
 
 class _Answer:
     """Adds to every answer what every answer must carry."""
@@ -119,12 +171,15 @@ class _Answer:
         self._send = send
         self._request_id = request_id
         self.status = 0
+        self.streaming_since: float | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
+            if (b"content-type", _EVENT_STREAM) in headers:
+                self.streaming_since = time.perf_counter()
             headers += [header for header in SECURITY_HEADERS if header[0] not in present]
             headers.append((b"x-request-id", self._request_id.encode()))
             message["headers"] = headers

@@ -31,6 +31,7 @@ TAGS: Mapping[str, str] = {
     "Contract E: calendars": "Connecting a calendar of Google or Outlook, and putting bookings into it.",
     "Contracts A and C: booking": "The one path that two contracts share: the body decides whose request it is.",
     "Services": "For services that report back, with the service token.",
+    "Live feed": "What happens to a facilitator's bookings, while it happens.",
     "Admins": "What could not be delivered, and sending it again.",
     "Health": "Whether the process runs, and whether it can serve.",
 }

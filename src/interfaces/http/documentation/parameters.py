@@ -49,6 +49,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "cursor": ("Where the next page begins, as the page before it said.", {"type": "string"}),
     "feed": ("The last part of the secret address, `….ics`.", {"type": "string"}),
+    "Last-Event-ID": (
+        "The id of the last entry that was seen: what was missed since comes first.",
+        {"type": "integer", "format": "int64", "minimum": 0},
+    ),
     "state": ("What was sent to Google with the browser.", {"type": "string"}),
     "code": ("Google's authorization code.", {"type": "string"}),
     "error": ("Why Google did not let the person through.", {"type": "string"}),

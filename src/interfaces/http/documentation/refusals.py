@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from application.accounts import (
+    Authenticate,
     ChangePassword,
     LogIn,
     LogOut,
@@ -34,6 +35,7 @@ from application.events import (
     OnlyFacilitatorsCreate,
     UpdateEvent,
 )
+from application.feed import FollowFeed, TooManyFollowers
 from application.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
@@ -204,6 +206,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowBookingReminders: (BookingNotFound, NotYourBooking),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
     ListReviews: (EventNotFound,),
+    FollowFeed: (TooManyFollowers,),
     RecordOfflinePayment: (BookingNotFound, NotYourEvent, BookingIsCancelled),
     AskForPayment: (NothingToPay, NotYourBooking, GatewayRefused, GatewayUnavailable),
     ShowCancellation: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
@@ -218,6 +221,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowCoachingReminders: (CoachingNotFound, NotForYourEyes),
     ReplayMessage: (MessageNotFound, MessageNotDead),
     ReplayMessages: (),
+    Authenticate: (),
     ListCoachings: (NotTheirsToList,),
     ChangeCoachingStatus: (
         CoachingNotFound,

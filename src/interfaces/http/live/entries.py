@@ -1,0 +1,35 @@
+"""An entry as both ways of following show it, and the id of the last one that was seen."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from application.ports.feed import EntryId, FeedEntry
+from domain.errors import Invalid
+from interfaces.http.schemas import whole_seconds
+
+_LARGEST = 2**63 - 1
+
+
+class Entry(Struct):
+    """`data` is what the CRM is told of the same fact."""
+
+    id: int
+    type: str
+    occurred_at: datetime
+    data: dict[str, Any]
+
+
+def as_json(entry: FeedEntry) -> bytes:
+    return msgspec.json.encode(Entry(entry.id, entry.fact, whole_seconds(entry.occurred_at), entry.told))
+
+
+def last_seen(name: str, given: str | None) -> EntryId | None:
+    """Raises `Invalid`. An empty value is none, as browsers send it."""
+    if not given:
+        return None
+    if not (given.isascii() and given.isdecimal() and len(given) <= len(str(_LARGEST)) and int(given) <= _LARGEST):
+        raise Invalid({name: "Must be the id of an entry"})
+    return EntryId(int(given))

@@ -1,0 +1,97 @@
+"""Who follows the feed in this process: how many connections somebody may have, how long each lasts, and its end."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextvars import Context
+
+from application.accounts import Actor, Authenticate
+from application.feed import FollowFeed, TooManyFollowers
+from application.ports.feed import EntryId, FeedEntry
+from domain.errors import Unavailable
+from domain.users import UserId
+
+MOST_OF_ONE = 10
+"""Connections of one person, in each process."""
+CHECK_SECONDS = 3
+"""So often a follower's token is looked at again: whoever logged out is cut off within 5 s."""
+SEND_SECONDS = 10
+"""Who takes no news for so long is let go. They come back with the last id that they saw."""
+DRAIN_LOOK_SECONDS = 0.2
+
+
+class Followers:
+    def __init__(self, draining: Callable[[], bool]) -> None:
+        self._draining = draining
+        self._counts: Counter[UserId] = Counter()
+        self._leaving = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def joined(self, user_id: UserId) -> AsyncIterator[None]:
+        """Raises `TooManyFollowers`, and `Unavailable` once the process is about to end."""
+        if self._draining():
+            raise Unavailable("The server is about to restart. Please connect again")
+        if self._counts[user_id] >= MOST_OF_ONE:
+            raise TooManyFollowers(retry_after=60)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch(), context=Context())
+        self._counts[user_id] += 1
+        try:
+            yield
+        finally:
+            self._counts[user_id] -= 1
+            if not self._counts[user_id]:
+                del self._counts[user_id]
+
+    async def sent_away(self) -> None:
+        """Until the process is about to end."""
+        await self._leaving.wait()
+
+    async def close(self) -> None:
+        self._leaving.set()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while not self._draining():  # noqa: ASYNC110 (it is a signal handler that says so, outside of the loop)
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+        self._leaving.set()
+
+
+async def feed(
+    follow_feed: FollowFeed,
+    authenticate: Authenticate,
+    actor: Actor,
+    token: str,
+    after: EntryId | None,
+    take: Callable[[Sequence[FeedEntry]], Awaitable[None]],
+) -> None:
+    """Hands the news of `actor` to `take`, an empty sequence every few seconds without any. Raises `Unauthenticated`
+    once the token does not count any more, and TimeoutError for who takes too long."""
+    checked = time.monotonic()
+    async with contextlib.aclosing(follow_feed(actor.user.id, after)) as news:
+        async for entries in news:
+            if not entries or time.monotonic() - checked >= CHECK_SECONDS:
+                with contextlib.suppress(Unavailable):  # then there are no news either
+                    await authenticate(token)
+                    checked = time.monotonic()
+            async with asyncio.timeout(SEND_SECONDS):
+                await take(entries)
+
+
+async def first_of(*parts: Awaitable[None]) -> None:
+    """Until the first is over; the others are broken off. What it raised is raised."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

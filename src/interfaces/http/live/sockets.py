@@ -1,0 +1,126 @@
+"""The feed over a WebSocket."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import WebSocket, websocket
+
+from application.accounts import Actor
+from application.ports.feed import EntryId, FeedEntry
+from domain.errors import DomainError, Forbidden, Unauthenticated
+from interfaces.http.actor import bearer_token
+from interfaces.http.errors import body_of, refusal_of
+from interfaces.http.live.entries import as_json, last_seen
+from interfaces.http.live.followers import Followers, feed, first_of
+
+SUBPROTOCOL = "convene.v1"
+BEARER = "bearer."
+"""In a browser a WebSocket has no other header to carry a token than the list of subprotocols."""
+MESSAGES_A_MINUTE = 100
+
+# RFC 6455, 7.4.1, and IANA's registry.
+POLICY_VIOLATION, SERVICE_RESTART = 1008, 1012
+
+Socket = WebSocket[Any, Any, Any]
+
+
+class ForeignOrigin(Forbidden):
+    code = "foreign_origin"
+    message = "Pages of this origin may not follow the feed"
+
+
+class _TooTalkative(Exception):
+    pass
+
+
+@websocket("/ws/notifications")
+async def follow_by_socket(socket: Socket) -> None:
+    """For facilitators and admins. The token comes in the `Authorization` header or as the subprotocol `bearer.<jwt>`
+    beside `convene.v1`; never in the address, which is written down on the way."""
+    followers: Followers = socket.app.state.followers
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            _refuse_foreign(socket)
+            token = _token(socket)
+            actor: Actor = await socket.app.state.use_cases.authenticate(token)
+            if not actor.user.can_facilitate:
+                raise Forbidden
+            after = last_seen("last_event_id", socket.query_params.get("last_event_id"))
+            await stack.enter_async_context(followers.joined(actor.user.id))
+        except DomainError as error:
+            await _refuse(socket, error)
+            return
+        await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
+        await _converse(socket, followers, actor, token, after)
+
+
+async def _converse(socket: Socket, followers: Followers, actor: Actor, token: str, after: EntryId | None) -> None:
+    async def take(entries: Sequence[FeedEntry]) -> None:
+        for entry in entries:
+            await socket.send_text(as_json(entry).decode())
+
+    use_cases = socket.app.state.use_cases
+    try:
+        await first_of(
+            _hear(socket),
+            followers.sent_away(),
+            feed(use_cases.follow_feed, use_cases.authenticate, actor, token, after, take),
+        )
+    except Unauthenticated:
+        await _close(socket, POLICY_VIOLATION, "The token has ended")
+    except _TooTalkative:
+        await _close(socket, POLICY_VIOLATION, "Too many messages")
+    except TimeoutError:
+        return  # they read nothing, so no farewell either: the server hangs up
+    else:
+        await _close(socket, SERVICE_RESTART, "The server is about to restart")
+
+
+async def _hear(socket: Socket) -> None:
+    """Until they leave. What they say is not listened to, only that it is not too much."""
+    said, since = 0, time.monotonic()
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        if time.monotonic() - since >= 60:
+            said, since = 0, time.monotonic()
+        said += 1
+        if said > MESSAGES_A_MINUTE:
+            raise _TooTalkative
+
+
+async def _close(socket: Socket, code: int, reason: str) -> None:
+    if socket.connection_state != "disconnect":
+        await socket.close(code, reason)
+
+
+def _token(socket: Socket) -> str:
+    """Raises `Unauthenticated`."""
+    if "authorization" in socket.headers:
+        return bearer_token(socket)
+    offered: list[str] = socket.scope["subprotocols"]
+    tokens = [each.removeprefix(BEARER) for each in offered if each.startswith(BEARER)]
+    if len(tokens) != 1:
+        raise Unauthenticated
+    return tokens[0]
+
+
+def _refuse_foreign(socket: Socket) -> None:
+    """A browser sends a page's origin and lets any page try; other programs send none. Raises `ForeignOrigin`."""
+    allowed: frozenset[str] = socket.app.state.socket_origins
+    if "*" not in allowed and not allowed.issuperset(socket.headers.getall("origin", [])):
+        raise ForeignOrigin
+
+
+async def _refuse(socket: Socket, error: DomainError) -> None:
+    """As an HTTP answer instead of the handshake: a socket's own codes need one that is open."""
+    refusal = refusal_of(error)
+    socket.app.state.count_refusal(refusal.code)
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    body = msgspec.json.encode(body_of(refusal, socket.app.state.shapes.of(socket.scope["path"]), request_id))
+    headers = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
+    headers.append((b"content-type", b"application/json"))
+    await socket.send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await socket.send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,138 @@
+"""The feed as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from litestar import Request, Response, get
+from litestar.openapi import ResponseSpec
+from litestar.params import HeaderParameter
+from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
+
+from application.accounts import Actor, Authenticate
+from application.feed import FollowFeed
+from application.ports.feed import EntryId, FeedEntry
+from domain.errors import Unauthenticated
+from interfaces.http.actor import bearer_token, facilitators
+from interfaces.http.edge import ONLY_HEAD
+from interfaces.http.injection import Given
+from interfaces.http.live.entries import Entry, as_json, last_seen
+from interfaces.http.live.followers import Followers, feed, first_of
+
+EVENT_STREAM = "text/event-stream"
+LAST_SEEN = "Last-Event-ID"
+HEARTBEAT_SECONDS = 15
+"""A comment so often, so that nobody on the way takes the stream for dead."""
+
+# At once, so that the client sees that it is connected; it comes back after 2 s.
+_WELCOME = b"retry: 2000\n\n"
+_HEARTBEAT = b": still here\n\n"
+
+
+@get(
+    "/facilitator/feed",
+    operation_id="followFeed",
+    tags=["Live feed"],
+    guards=[facilitators],
+    responses={200: ResponseSpec(Entry, media_type=EVENT_STREAM, generate_examples=False)},
+)
+async def follow_by_stream(
+    request: Request[Any, Any, Any],
+    actor: Given[Actor],
+    authenticate: Given[Authenticate],
+    follow_feed: Given[FollowFeed],
+    last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
+) -> Response[None]:
+    """What happens to the asking facilitator's bookings, as Server-Sent Events, while it happens.
+
+    - `id` is the entry's id, `event` the fact, `data` the entry as JSON; what the CRM is told of it is in its `data`.
+    - With `Last-Event-ID` what was missed since comes first, as far back as 30 days; else what happens from now on.
+    - The stream ends when the token does, and when the server restarts: connect again with the last id that was seen.
+    - At most 10 connections of one person, WebSockets (`/ws/notifications`) included.
+    """
+    return _EventStream(
+        request.app.state.followers,
+        follow_feed,
+        authenticate,
+        actor,
+        bearer_token(request),
+        last_seen(LAST_SEEN, last_event_id),
+    )
+
+
+class _EventStream(Response[None]):
+    def __init__(
+        self,
+        followers: Followers,
+        follow_feed: FollowFeed,
+        authenticate: Authenticate,
+        actor: Actor,
+        token: str,
+        after: EntryId | None,
+    ) -> None:
+        # Proxies (nginx, for one) would collect what is small and slow until there is more of it.
+        super().__init__(None, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        self.followers = followers
+        self.follow_feed = follow_feed
+        self.authenticate = authenticate
+        self.actor = actor
+        self.token = token
+        self.after = after
+
+    def to_asgi_response(self, app: Any, request: Any, **_options: Any) -> ASGIResponse:  # noqa: ARG002
+        return _Sending(self)
+
+
+class _Sending(ASGIResponse):
+    _should_set_content_length = False
+
+    def __init__(self, stream: _EventStream) -> None:
+        super().__init__(media_type=EVENT_STREAM, headers=stream.headers, status_code=200)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises `TooManyFollowers` and `Unavailable` before anything is sent."""
+        stream = self._stream
+        async with stream.followers.joined(stream.actor.user.id):
+            await self.start_response(send)
+            if not scope.get(ONLY_HEAD):
+                try:
+                    await self._follow(receive, send)
+                except TimeoutError:
+                    return  # they read nothing, no end either: the server hangs up
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _follow(self, receive: Receive, send: Send) -> None:
+        stream = self._stream
+        spoken = 0.0
+
+        async def say(chunk: bytes) -> None:
+            nonlocal spoken
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            spoken = time.monotonic()
+
+        async def take(entries: Sequence[FeedEntry]) -> None:
+            if entries:
+                await say(b"".join(map(_event, entries)))
+            elif time.monotonic() - spoken >= HEARTBEAT_SECONDS:
+                await say(_HEARTBEAT)
+
+        await say(_WELCOME)
+        with contextlib.suppress(Unauthenticated):
+            await first_of(
+                _left(receive),
+                stream.followers.sent_away(),
+                feed(stream.follow_feed, stream.authenticate, stream.actor, stream.token, stream.after, take),
+            )
+
+
+async def _left(receive: Receive) -> None:
+    """Until they leave."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _event(entry: FeedEntry) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.id, entry.fact.encode(), as_json(entry))

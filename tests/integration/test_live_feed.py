@@ -1,0 +1,263 @@
+"""The live feed of facilitators: who may follow, what they see, how it ends."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from application.ports.security import AccessClaims
+from domain.users import LoginId, UserId
+from infrastructure.security.tokens import JsonWebTokens
+from tests.support.callers import Address
+from tests.support.crowd import Member, a_crowd
+from tests.support.followers import Newsroom, a_newsroom, a_socket, a_stream, closed_with, news
+from tests.support.processes import JWT_SECRET_KEY, ApiProcess, running_apis, server_environ
+
+PAGE = "https://studio.example.com"
+PROMISED_SECONDS = 5
+"""From the end of a token to the end of its connections."""
+
+
+@pytest.fixture(scope="module")
+def api_process(
+    shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiProcess]:
+    data = tmp_path_factory.mktemp("feed")
+    environ = server_environ(shared_database_url, redis_url, data, cors_allowed_origins=PAGE)
+    with running_apis(1, environ, data) as (api,):
+        yield api
+
+
+@pytest.fixture(scope="module")
+async def address(api_process: ApiProcess) -> Address:
+    await api_process.ready()
+    return api_process.address
+
+
+@pytest.fixture(scope="module")
+async def newsroom(shared_database_url: str, redis_url: str) -> AsyncIterator[Newsroom]:
+    async with a_newsroom(shared_database_url, redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def john(shared_database: asyncpg.Connection) -> Member:
+    return (await a_crowd(shared_database, 1, role="facilitator"))[0]
+
+
+# What is seen
+
+
+async def test_both_ways_show_the_same_news_in_order(address: Address, newsroom: Newsroom, john: Member) -> None:
+    async with a_socket(address, john.token) as socket, a_stream(address, john.token) as stream:
+        await stream.welcomed()
+        for number in range(1, 31):
+            await newsroom.tell(john.id, number)
+        seen = [await news(socket) for _ in range(30)]
+        streamed = [await stream.event() for _ in range(30)]
+        assert [entry["data"]["booking_id"] for entry in seen] == list(range(1, 31))
+        assert [entry["id"] for entry in seen] == sorted({entry["id"] for entry in seen})
+        assert [data for _, data in streamed] == seen
+        assert {name for name, _ in streamed} == {"booking_created"}
+        assert stream.last_id == str(seen[-1]["id"])
+    entry = seen[0]
+    assert set(entry) == {"id", "type", "occurred_at", "data"}
+    assert (entry["type"], entry["occurred_at"]) == ("booking_created", "2026-11-20T13:08:10Z")
+    assert entry["data"]["event"]["price"] == 30.5
+
+
+async def test_who_comes_back_gets_what_they_missed_and_nothing_twice(
+    address: Address, newsroom: Newsroom, john: Member
+) -> None:
+    async with a_socket(address, john.token) as socket:
+        await newsroom.tell(john.id, 1)
+        first = await news(socket)
+    for number in range(2, 251):  # more than are read at once
+        await newsroom.tell(john.id, number)
+    missed = list(range(2, 251))
+    async with a_socket(address, john.token, f"?last_event_id={first['id']}") as socket:
+        assert [(await news(socket))["data"]["booking_id"] for _ in missed] == missed
+        await newsroom.tell(john.id, 251)
+        assert (await news(socket))["data"]["booking_id"] == 251
+    async with a_stream(address, john.token, first["id"]) as stream:
+        assert [(await stream.event())[1]["data"]["booking_id"] for _ in missed] == missed
+
+
+async def test_without_a_last_id_the_feed_begins_now(address: Address, newsroom: Newsroom, john: Member) -> None:
+    await newsroom.tell(john.id, 1)
+    async with a_socket(address, john.token) as socket:
+        await asyncio.sleep(0.5)  # until it has looked where now is
+        await newsroom.tell(john.id, 2)
+        assert (await news(socket))["data"]["booking_id"] == 2
+
+
+async def test_a_last_id_that_was_never_given_out_hides_nothing(
+    address: Address, newsroom: Newsroom, john: Member
+) -> None:
+    async with a_socket(address, john.token, f"?last_event_id={2**63 - 1}") as socket:
+        await asyncio.sleep(0.5)
+        await newsroom.tell(john.id, 1)
+        assert (await news(socket))["data"]["booking_id"] == 1
+
+
+async def test_nobody_sees_the_news_of_others(
+    address: Address, newsroom: Newsroom, john: Member, shared_database: asyncpg.Connection
+) -> None:
+    (jane,) = await a_crowd(shared_database, 1, role="facilitator")
+    async with a_socket(address, jane.token, "?last_event_id=0") as socket:
+        await newsroom.tell(john.id, 1)
+        await newsroom.tell(jane.id, 2)
+        assert (await news(socket))["data"]["facilitator_id"] == jane.id
+
+
+# Who may follow
+
+
+async def refused(address: Address, token: str | None, query: str = "", **options: object) -> tuple[int, str]:
+    with pytest.raises(InvalidStatus) as caught:
+        async with a_socket(address, token, query, **options):
+            pass
+    response = caught.value.response
+    assert response.headers["x-request-id"]
+    assert response.headers["cache-control"] == "no-store"
+    return response.status_code, json.loads(response.body)["code"]
+
+
+async def test_only_facilitators_and_admins_follow(
+    address: Address, john: Member, shared_database: asyncpg.Connection
+) -> None:
+    (ada,) = await a_crowd(shared_database, 1)
+    (root,) = await a_crowd(shared_database, 1, role="admin")
+    assert await refused(address, None) == (401, "invalid_token")
+    assert await refused(address, "no token") == (401, "invalid_token")
+    assert await refused(address, ada.token) == (403, "forbidden")
+    async with a_socket(address, root.token):
+        pass
+    async with httpx.AsyncClient(base_url=f"http://{address[0]}:{address[1]}") as client:
+        assert (await client.get("/facilitator/feed")).status_code == 401
+        answer = await client.get("/facilitator/feed", headers={"Authorization": f"Bearer {ada.token}"})
+        assert answer.status_code == 403
+        # A head is all that is asked for; the body would never end.
+        answer = await client.head("/facilitator/feed", headers={"Authorization": f"Bearer {john.token}"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+@pytest.mark.parametrize("name", ["access_token", "token", "bearer", "authorization"])
+async def test_a_token_in_the_address_is_none_and_is_not_written_down(
+    address: Address, api_process: ApiProcess, john: Member, name: str
+) -> None:
+    assert await refused(address, None, f"?{name}={john.token}") == (401, "invalid_token")
+    async with httpx.AsyncClient(base_url=f"http://{address[0]}:{address[1]}") as client:
+        assert (await client.get("/facilitator/feed", params={name: john.token})).status_code == 401
+    assert john.token not in api_process.log.read_text()
+
+
+async def test_a_browser_gives_its_token_as_a_subprotocol(address: Address, john: Member, newsroom: Newsroom) -> None:
+    offered = ["convene.v1", f"bearer.{john.token}"]
+    async with a_socket(address, None, "?last_event_id=0", subprotocols=offered, origin=PAGE) as socket:
+        assert socket.subprotocol == "convene.v1"
+        await newsroom.tell(john.id, 1)
+        assert (await news(socket))["data"]["booking_id"] == 1
+    assert await refused(address, None, subprotocols=["convene.v1"]) == (401, "invalid_token")
+    assert await refused(address, None, subprotocols=["convene.v1", "bearer.nonsense"]) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "https://studio.example.com.evil.example", "http://studio.example.com", ""],
+)
+async def test_pages_of_foreign_origins_are_refused(address: Address, john: Member, origin: str) -> None:
+    assert await refused(address, john.token, origin=origin) == (403, "foreign_origin")
+
+
+@pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:5000", None])
+async def test_our_own_pages_and_who_is_no_browser_are_let_in(
+    address: Address, john: Member, origin: str | None
+) -> None:
+    async with a_socket(address, john.token, origin=origin):
+        pass
+
+
+@pytest.mark.parametrize("given", ["x", "-1", "1.5", str(2**63), "٣", "9" * 5000])
+async def test_a_last_id_that_is_none_is_refused(address: Address, john: Member, given: str) -> None:
+    assert await refused(address, john.token, f"?last_event_id={given}") == (400, "validation_error")
+
+
+async def test_nobody_follows_more_than_ten_times(address: Address, john: Member) -> None:
+    sockets = [await a_socket(address, john.token) for _ in range(9)]
+    async with a_stream(address, john.token) as stream:
+        await stream.welcomed()
+        assert await refused(address, john.token) == (429, "too_many_followers")
+        async with httpx.AsyncClient(base_url=f"http://{address[0]}:{address[1]}") as client:
+            answer = await client.get("/facilitator/feed", headers={"Authorization": f"Bearer {john.token}"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+        await sockets.pop().close()
+        async with a_socket(address, john.token):
+            pass
+    for socket in sockets:
+        await socket.close()
+
+
+# How it ends
+
+
+@dataclass(frozen=True)
+class Ending:
+    name: str
+    sql: str
+
+
+ENDINGS = [
+    Ending("log-out", "UPDATE logins SET ended_at = now() WHERE user_id = $1"),
+    Ending("log-out everywhere, another password or role", "UPDATE users SET token_version = 2 WHERE id = $1"),
+    Ending("deactivation", "UPDATE users SET is_active = false WHERE id = $1"),
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
+async def test_whose_token_is_taken_back_is_cut_off_soon(
+    address: Address, john: Member, shared_database: asyncpg.Connection, ending: Ending
+) -> None:
+    async with a_socket(address, john.token) as socket, a_stream(address, john.token) as stream:
+        await stream.welcomed()
+        await shared_database.execute(ending.sql, john.id)
+        ends = await asyncio.gather(closed_with(socket, PROMISED_SECONDS), stream.ended(PROMISED_SECONDS))
+        assert ends == [1008, True]
+    assert await refused(address, john.token) == (401, "invalid_token")
+
+
+async def test_whose_token_ends_is_cut_off_soon(
+    address: Address, john: Member, shared_database: asyncpg.Connection
+) -> None:
+    login = await shared_database.fetchval("SELECT id FROM logins WHERE user_id = $1", john.id)
+    tokens = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
+    # The clock may differ by 5 s, so this one has 2 s left.
+    issued = datetime.now(UTC) - timedelta(hours=1) - timedelta(seconds=3)
+    token = tokens.issue_access(AccessClaims(UserId(john.id), LoginId(login), 1), issued)
+    async with a_socket(address, token) as socket, a_stream(address, token) as stream:
+        ends = await asyncio.gather(closed_with(socket, 2 + PROMISED_SECONDS), stream.ended(2 + PROMISED_SECONDS))
+        assert ends == [1008, True]
+
+
+async def test_who_talks_too_much_is_cut_off(address: Address, john: Member) -> None:
+    async with a_socket(address, john.token) as socket:
+        for _ in range(100):
+            await socket.send("{}")
+        await socket.ping()
+        await socket.send(b"one more")
+        assert await closed_with(socket, PROMISED_SECONDS) == 1008
+
+
+async def test_a_message_larger_than_64_kib_is_not_taken(address: Address, newsroom: Newsroom, john: Member) -> None:
+    async with a_socket(address, john.token, "?last_event_id=0") as socket:
+        await socket.send("x" * 65_536)
+        await newsroom.tell(john.id, 1)
+        assert (await news(socket))["data"]["booking_id"] == 1
+        await socket.send("x" * 65_537)
+        assert await closed_with(socket, PROMISED_SECONDS) == 1009
