@@ -25,6 +25,7 @@ from tests.support.processes import (
     server_environ,
 )
 from tests.support.receivers import Receiver, Request, receiving
+from tests.support.servers import free_port
 
 LONG_RUN = bool(os.environ.get("LONG_RUN"))
 """Whether faults are repeated for minutes, and not just shown."""
@@ -58,6 +59,16 @@ class Estate:
         """Waits until the workers have delivered everything."""
         async with self.records() as records:
             await until(lambda: _is_dry(records), seconds)
+
+    async def recovers(self) -> None:
+        """As `owes_nothing`, and nobody waits for the next look at a destination that is left alone."""
+        async with self.records() as records:
+
+            async def looked() -> bool:
+                await records.execute("UPDATE destinations SET probe_at = now() WHERE probe_at > now()")
+                return await _is_dry(records)
+
+            await until(looked, 60)
 
     async def assert_sound(self, visitors: "Visitors") -> None:
         """When nothing is owed any more: what must never be is not, what was acknowledged is there, what is there was
@@ -168,7 +179,7 @@ async def open_estate(
     **settings: str,
 ) -> AsyncIterator[Estate]:
     """Its CRM is a receiver of the tests; `worker` is what runs as its workers."""
-    async with receiving() as crm:
+    async with receiving(free_port()) as crm:
         redis_url = redis if isinstance(redis, str) else redis.url
         given = {"log_level": "warning", "crm_service_url": crm.url, "rate_limit_enabled": "false"} | settings
         environ = server_environ(dsn, redis_url, directory, **given)

@@ -77,20 +77,33 @@ class Receiver:
                 await writer.wait_closed()
 
     async def close(self) -> None:
+        self._server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    async def listen(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self.serve, "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Nobody listens, and nobody is connected, while this is open."""
+        port = self._server.sockets[0].getsockname()[1]
+        await self.close()
+        try:
+            yield
+        finally:
+            await self.listen(port)
+
 
 @contextlib.asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
+async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
     receiver = Receiver()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await receiver.listen(port)
     try:
         yield receiver
     finally:
-        server.close()
         await receiver.close()
 
 

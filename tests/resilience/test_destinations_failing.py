@@ -1,0 +1,186 @@
+"""A CRM and a mail server on their worst days: the others hear everything meanwhile, and they do when they are back."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from infrastructure.embedded import EmbeddedPostgres
+from tests.crm.parts import MailServer
+from tests.support.databases import a_database
+from tests.support.estate import Estate, Visitors, open_estate
+from tests.support.messages import until
+from tests.support.odd_worker import odd_worker
+from tests.support.receivers import Behaviour, Receiver, Request, answer
+
+BOOKINGS = 8
+TEN_GIGABYTES = 10_000_000_000
+MUCH = 50_000_000
+
+
+@pytest.fixture(scope="module")
+def mail() -> Iterator[MailServer]:
+    server = MailServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+async def estate(
+    postgres: EmbeddedPostgres, redis_url: str, mail: MailServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Estate]:
+    """Its worker waits for a CRM a second instead of fifteen, and tries again every second."""
+    settings = {"smtp_url": mail.url, "delivery_retry_schedule": "0" + ",1" * 50}
+    worker = odd_worker(seconds=1)
+    dsn, directory = await a_database(postgres), tmp_path_factory.mktemp("estate")
+    async with open_estate(postgres, dsn, redis_url, directory, worker=worker, **settings) as opened:
+        yield opened
+
+
+async def slow(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    await asyncio.sleep(3)
+    return answer()
+
+
+async def dripping(_request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(1000):
+        writer.write(b".")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+
+
+async def failing(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    return answer(500)
+
+
+async def overrun(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
+    return answer(429, Retry_After="2")
+
+
+async def reset(_request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+def behaving(behaviour: Behaviour) -> Callable[[Receiver], AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def badly(crm: Receiver) -> AsyncIterator[None]:
+        crm.behave = behaviour
+        try:
+            yield
+        finally:
+            crm.behave = None
+
+    return badly
+
+
+@pytest.mark.parametrize(
+    "bad_day",
+    [Receiver.away, *map(behaving, (slow, dripping, failing, overrun, reset))],
+    ids=["down", "slow", "dripping", "failing", "overrun", "reset"],
+)
+async def test_a_crm_that_fails_is_told_everything_when_it_is_back_and_mail_goes_on(
+    estate: Estate, bad_day: Callable[[Receiver], AbstractAsyncContextManager[None]]
+) -> None:
+    async with bad_day(estate.crm):
+        visitors = await some_come(estate)
+        await until(lambda: _delivered(estate, "email"))
+        await until(lambda: _failed(estate, "crm"))
+        assert visitors.turned_away == 0
+    await estate.recovers()
+    await _all_is_well(estate, visitors)
+
+
+async def test_an_answer_of_ten_gigabytes_is_left_unread(estate: Estate) -> None:
+    poured: list[int] = []
+
+    async def pour(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {TEN_GIGABYTES}\r\n\r\n".encode())
+        number = len(poured)
+        poured.append(0)
+        while poured[number] < TEN_GIGABYTES:
+            writer.write(bytes(65536))
+            await writer.drain()
+            poured[number] += 65536
+
+    async with behaving(pour)(estate.crm):
+        visitors = await some_come(estate)
+        await estate.owes_nothing()
+    assert max(poured) < MUCH
+    await _all_is_well(estate, visitors)
+
+
+@contextlib.contextmanager
+def stopped(mail: MailServer) -> Iterator[None]:
+    mail.stop()
+    try:
+        yield
+    finally:
+        mail.start()
+
+
+@contextlib.contextmanager
+def refusing(mail: MailServer) -> Iterator[None]:
+    mail.verdict = "451 come back later"
+    try:
+        yield
+    finally:
+        mail.verdict = "250 taken"
+
+
+@pytest.mark.parametrize("bad_day", [stopped, refusing])
+async def test_a_mail_server_that_fails_gets_every_mail_once_when_it_is_back_and_the_crm_hears_on(
+    estate: Estate, mail: MailServer, bad_day: Callable[[MailServer], contextlib.AbstractContextManager[None]]
+) -> None:
+    with bad_day(mail):
+        visitors = await some_come(estate)
+        await until(lambda: _delivered(estate, "crm"))
+        await until(lambda: _failed(estate, "email"))
+    await estate.recovers()
+    await _all_is_well(estate, visitors)
+    assert set(Counter(each["Message-ID"] for each in mail.mails).values()) == {1}
+
+
+async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(estate: Estate, mail: MailServer) -> None:
+    async with estate.records() as records:
+        visitors = await estate.visitors(events=1, people=BOOKINGS * 4)
+        gone = await records.fetchval("SELECT email FROM users WHERE id = $1", visitors.people[0].id)
+        mail.refusals = {gone: "550 no such user"}
+        async with visitors.coming():
+            await visitors.more(BOOKINGS)
+        await estate.owes_nothing()
+        dead = await records.fetch("DELETE FROM outbox WHERE status = 'dead' RETURNING snapshot #>> '{user,email}'")
+        assert {row[0] for row in dead} == {gone}
+        sent = await records.fetchval("SELECT count(*) FROM outbox WHERE destination = 'email'")
+    assert len({each["Message-ID"] for each in mail.mails}) == sent
+    assert gone not in {each["To"] for each in mail.mails}
+
+
+async def some_come(estate: Estate) -> Visitors:
+    visitors = await estate.visitors(events=1, people=200)
+    async with visitors.coming():
+        await visitors.more(BOOKINGS)
+    return visitors
+
+
+async def _all_is_well(estate: Estate, visitors: Visitors) -> None:
+    await estate.assert_sound(visitors)
+    async with estate.records() as records:
+        assert await records.fetchval("SELECT count(*) FROM outbox WHERE status <> 'delivered'") == 0
+
+
+async def _delivered(estate: Estate, destination: str) -> bool:
+    async with estate.records() as records:
+        pending = "SELECT EXISTS (SELECT FROM outbox WHERE destination = $1 AND status = 'pending')"
+        return not await records.fetchval(pending, destination)
+
+
+async def _failed(estate: Estate, destination: str) -> bool:
+    async with estate.records() as records:
+        failed = """SELECT EXISTS (SELECT FROM outbox JOIN delivery_attempts a ON a.message_id = outbox.id
+            WHERE destination = $1 AND status = 'pending' AND result = 'failed')"""
+        return bool(await records.fetchval(failed, destination))
