@@ -10,7 +10,7 @@ from bench.load import Load
 from bench.site import Site, running_deliveries
 from bench.throughput import generate, spread
 
-RATE = 50
+RATE = 100
 _WARM_UP = timedelta(seconds=2)
 _BEYOND_EVERY_OTHER = 15_000_000
 
@@ -34,7 +34,7 @@ async def measure(site: Site, *, seconds: float) -> Latency:
             generate,
             Load(
                 ports=[site.apis[0].address[1]],
-                connections=8,
+                connections=64,
                 seconds=seconds + _WARM_UP.total_seconds(),
                 tokens=[member.token for member in site.members],
                 bookings=spread(site, _BEYOND_EVERY_OTHER, 10 * round(seconds * RATE)),
