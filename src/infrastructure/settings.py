@@ -102,8 +102,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     microsoft_client_id, microsoft_client_secret = read.both_or_neither(
         "MICROSOFT_CLIENT_ID", "MICROSOFT_CLIENT_SECRET"
     )
+    redirects = read.redirects("OAUTH_REDIRECT_ALLOWLIST")
     token_encryption_keys = read.secrets("TOKEN_ENCRYPTION_KEYS")
-    if not token_encryption_keys and not read.embedded and (google_client_id or microsoft_client_id):
+    # A client at Google alone is for signing in: where nobody can come back from, no calendar can be connected.
+    if redirects and (google_client_id or microsoft_client_id) and not token_encryption_keys and not read.embedded:
         raise SettingsError(
             "TOKEN_ENCRYPTION_KEYS is not set, but calendars of Google or Microsoft can be connected: "
             "give a random value; `openssl rand -hex 32` makes one"
@@ -149,7 +151,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         microsoft_graph_base=read.url(
             "MICROSOFT_GRAPH_BASE", "https://graph.microsoft.com/v1.0", schemes=("http", "https")
         ),
-        oauth_redirect_allowlist=read.redirects("OAUTH_REDIRECT_ALLOWLIST"),
+        oauth_redirect_allowlist=redirects,
         token_encryption_keys=token_encryption_keys,
         crm_service_url=read.url("CRM_SERVICE_URL", "http://127.0.0.1:5001", schemes=("http", "https")),
         # Their length is the other side's choice: an existing service may have handed out a short one.

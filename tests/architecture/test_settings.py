@@ -135,6 +135,8 @@ def test_no_secret_shows_when_the_settings_are_printed() -> None:
 @pytest.mark.parametrize("provider", ["GOOGLE", "MICROSOFT"])
 def test_where_calendars_can_be_connected_their_tokens_can_be_sealed(provider: str) -> None:
     client = {f"{provider}_CLIENT_ID": "id", f"{provider}_CLIENT_SECRET": "the secret"}
+    assert load_settings(GOOD | client).token_encryption_keys == ()
+    client |= {"OAUTH_REDIRECT_ALLOWLIST": "https://a.example/done"}
     with pytest.raises(SettingsError, match=r"^TOKEN_ENCRYPTION_KEYS is not set, but calendars"):
         load_settings(GOOD | client)
     keys = "n" * 32 + ", " + "o" * 32
