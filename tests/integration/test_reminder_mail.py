@@ -1,0 +1,162 @@
+"""What reminders say, by mail and by an e-mail service."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from domain.messages import Delivered, Destination, Fact, Message
+from infrastructure.deliveries.email_service import EmailServiceCourier
+from infrastructure.deliveries.letters import Unmailable
+from infrastructure.deliveries.mail import MailComposer
+from infrastructure.deliveries.wall_times import ahead
+from tests.support.messages import a_coaching_message, a_message
+from tests.support.receivers import receiving
+
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
+START = datetime(2026, 12, 1, 10, tzinfo=UTC)
+"""Of the event and of the session in the messages of the tests."""
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+
+
+def a_reminder(*, left: timedelta, **snapshot: Any) -> Message:
+    message = a_message(Fact.BOOKING_REMINDER, destination=Destination.EMAIL, **snapshot)
+    return replace(message, snapshot=message.snapshot | {"as_of": (START - left).isoformat()})
+
+
+def a_coaching_reminder(recipient: str, *, left: timedelta) -> Message:
+    message = a_coaching_message(Fact.BOOKING_REMINDER, recipient)
+    return replace(message, snapshot=message.snapshot | {"as_of": (START - left).isoformat()})
+
+
+def said(message: Message) -> tuple[str, str]:
+    """Subject and text."""
+    mail = COMPOSER.compose(message)
+    assert [part.get_content_type() for part in mail.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(mail["Subject"]), body.get_content()
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(seconds=10), "in a minute"),
+        (20 * MINUTE, "in 20 minutes"),
+        (54 * MINUTE, "in 54 minutes"),
+        (HOUR - timedelta(seconds=5), "in an hour"),
+        (65 * MINUTE, "in an hour"),
+        (75 * MINUTE, "in 75 minutes"),
+        (90 * MINUTE, "in 2 hours"),
+        (5 * HOUR, "in 5 hours"),
+        (timedelta(hours=19, minutes=59), "in 20 hours"),
+        (20 * HOUR, "tomorrow"),
+        (24 * HOUR, "tomorrow"),
+        (34 * HOUR, "tomorrow"),
+        (34 * HOUR + MINUTE, "in 2 days"),
+        (timedelta(days=7), "in 7 days"),
+    ],
+)
+def test_how_far_off_it_is_in_words(left: timedelta, words: str) -> None:
+    assert ahead(START, START - left, ZoneInfo("UTC")) == words
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"), [("UTC", "today"), ("Asia/Kolkata", "tomorrow"), ("America/Los_Angeles", "tomorrow")]
+)
+def test_the_day_is_that_of_the_readers_calendar(zone: str, words: str) -> None:
+    starts_at = datetime(2026, 12, 1, 22, tzinfo=UTC)
+    assert ahead(starts_at, starts_at - 21 * HOUR, ZoneInfo(zone)) == words
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "sent"),
+    [
+        # Clocks go back on 25 October 2026 and forward on 28 March 2027: a day on the wall has 25 hours, or 23.
+        (datetime(2026, 10, 25, 10), "Saturday, 24 October 2026, 11:00"),
+        (datetime(2027, 3, 28, 10), "Saturday, 27 March 2027, 09:00"),
+    ],
+)
+def test_an_offset_is_elapsed_time_whatever_the_clocks_on_the_wall_do(starts_at: datetime, sent: str) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    start = starts_at.replace(tzinfo=berlin).astimezone(UTC)
+    due = start - 24 * HOUR
+    local = due.astimezone(berlin)
+    assert f"{local:%A}, {local.day} {local:%B %Y, %H:%M}" == sent
+    assert ahead(start, due, berlin) == "tomorrow"
+
+
+def test_a_place_in_an_event() -> None:
+    subject, text = said(a_reminder(left=24 * HOUR, user={"timezone": "Asia/Kolkata"}))
+    assert subject == "Tomorrow: Morning Yoga"
+    for line in (
+        "Hello Ada Lovelace,",
+        "Morning Yoga begins tomorrow. We look forward to seeing you.",
+        "When: Tuesday, 1 December 2026, 15:30 to 17:00 Asia/Kolkata (UTC+05:30)",
+        "With: John Facilitator",
+    ):
+        assert line in text.splitlines()
+    assert "https://meet.example.com/abc" in text
+
+
+def test_a_mail_that_was_held_up_says_what_is_left_now() -> None:
+    assert said(a_reminder(left=3 * HOUR))[0] == "In 3 hours: Morning Yoga"
+
+
+def test_a_place_that_is_to_be_paid_says_until_when() -> None:
+    booking = {"payment_status": "pending", "hold_until": "2026-12-01T09:30:00+00:00"}
+    text = said(a_reminder(left=HOUR, booking=booking))[1]
+    assert "Morning Yoga begins in an hour, and your place is held for you until the time below." in text
+    assert "Pay by: Tuesday, 1 December 2026, 09:30 UTC" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("recipient", "subject", "sentence", "when"),
+    [
+        (
+            "client",
+            "In an hour: Coaching with Mira Sol",
+            "Your session with Mira Sol begins in an hour.",
+            "05:00 to 06:00 America/New_York (UTC-05:00)",
+        ),
+        (
+            "coach",
+            "In an hour: Coaching with Ada Lovelace",
+            "Your session with Ada Lovelace begins in an hour.",
+            "11:00 to 12:00 Europe/Berlin (UTC+01:00)",
+        ),
+    ],
+)
+def test_a_session_to_each_of_the_two(recipient: str, subject: str, sentence: str, when: str) -> None:
+    said_subject, text = said(a_coaching_reminder(recipient, left=HOUR))
+    assert said_subject == subject
+    assert sentence in text.splitlines()
+    assert f"When: Tuesday, 1 December 2026, {when}" in text.splitlines()
+
+
+def test_braces_in_a_title_stay_what_they_are() -> None:
+    assert said(a_reminder(left=HOUR, event={"title": "{title} {{7*7}}"}))[0] == "In an hour: {title} {{7*7}}"
+
+
+def test_without_a_moment_there_is_nothing_to_say() -> None:
+    for message in (a_message(Fact.BOOKING_REMINDER), a_coaching_message(Fact.BOOKING_REMINDER)):
+        with pytest.raises(Unmailable):
+            COMPOSER.compose(message)
+
+
+async def test_an_e_mail_service_is_handed_the_same() -> None:
+    async with receiving() as service:
+        courier = EmailServiceCourier(COMPOSER, service.url, "token")
+        outcomes = [
+            await courier.deliver(message)
+            for message in (a_reminder(left=24 * HOUR), a_coaching_reminder("coach", left=HOUR))
+        ]
+        await courier.close()
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert [(request.json["to"], request.json["subject"]) for request in service.requests] == [
+        ("ada@example.com", "Tomorrow: Morning Yoga"),
+        ("mira@example.com", "In an hour: Coaching with Ada Lovelace"),
+    ]
+    assert [request.json["attachments"] for request in service.requests] == [[], []]

@@ -1,0 +1,170 @@
+"""Everything about reminders, put together around a clock that tests set and a real mail server."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any
+
+import asyncpg
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from application.bookings import CompleteBookings
+from application.deliveries import DeliverDue
+from application.ports.persistence import OpenUnitOfWork
+from application.reminders import MailWithReminders, QueueReminders
+from domain.availability import MINUTES_A_DAY, Availability, Hours
+from domain.bookings import BookingId
+from domain.coaching import CoachingId
+from domain.events import EventId
+from domain.messages import Destination, RetrySchedule
+from domain.money import Money
+from domain.refunds import RefundPolicy
+from domain.times import Interval
+from domain.users import User, UserId
+from infrastructure.container import Container
+from infrastructure.database.circuits import PostgresCircuits
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.database.reminder_book import PostgresReminderBook
+from infrastructure.deliveries.mail import MailComposer, MailCourier
+from infrastructure.deliveries.smtp import SmtpPost
+from tests.support.crowd import a_crowd
+
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
+_OPEN_ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
+
+Row = tuple[float, str, str | None]
+"""Hours before the start, status, reason."""
+
+
+@dataclass
+class Hands:
+    """A clock that stands still until it is set."""
+
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Inbox:
+    """A mail server's handler. `away` refuses everything for now, as a server does that is being mended."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.away = False
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if self.away:
+            return "451 come back later"
+        content = envelope.content
+        assert isinstance(content, bytes)
+        mail = message_from_bytes(content, policy=default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        return "250 taken"
+
+    def subjects(self, person: User) -> list[str]:
+        return [str(mail["Subject"]) for mail in self.mails if person.email in str(mail["To"])]
+
+
+@dataclass
+class Reminding:
+    """`parts` are those of an API process; their clock is `clock`."""
+
+    parts: Container
+    records: asyncpg.Connection
+    clock: Hands
+    inbox: Inbox
+    smtp_url: str
+
+    async def people(self, number: int, role: str = "user") -> list[User]:
+        members = await a_crowd(self.records, number, role=role)
+        async with self.parts.open_work() as work:
+            return [await work.users.get(UserId(member.id)) for member in members]
+
+    async def person(self, role: str = "user") -> User:
+        return (await self.people(1, role))[0]
+
+    async def event(self, host: User, starts_in: timedelta, *, capacity: int = 10, lasts: timedelta = HOUR) -> EventId:
+        event_id = await self.records.fetchval(
+            """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price,
+                   currency, virtual_link)
+               VALUES ($1, 'Yoga', '', 'session', $2, $3, $4, 0, 'INR', 'https://meet.example.com/yoga')
+               RETURNING id""",
+            *(host.id, self.clock.now() + starts_in, self.clock.now() + starts_in + lasts, capacity),
+        )
+        return EventId(event_id)
+
+    async def book(self, person: User, event_id: EventId) -> BookingId:
+        return (await self.parts.use_cases.book_place(person.id, event_id, None)).placed.id
+
+    async def place(self, starts_in: timedelta) -> tuple[User, BookingId]:
+        """Somebody with a place in an event of their own."""
+        event_id = await self.event(await self.person("facilitator"), starts_in)
+        person = await self.person()
+        return person, await self.book(person, event_id)
+
+    async def move(self, host: User, event_id: EventId, by: timedelta) -> None:
+        def later(plan: Any) -> Any:
+            return replace(plan, interval=Interval(plan.interval.starts_at + by, plan.interval.ends_at + by))
+
+        await self.parts.use_cases.update_event(host, event_id, later)
+
+    async def coach(self) -> User:
+        """Somebody whose time is free, at any hour."""
+        coach = await self.person("facilitator")
+        async with self.parts.open_work() as work:
+            free = Money(0, "INR")  # type: ignore[arg-type]
+            await work.coaches.save(coach.id, _OPEN_ALL_DAY, free, RefundPolicy.of(()), self.clock.now())
+            await work.commit()
+        return coach
+
+    async def session(self, client: User, coach: User, starts_in: timedelta) -> CoachingId:
+        book = self.parts.coaching.book_coaching
+        return (await book(client, coach.uuid, self.clock.now() + starts_in, HOUR, None)).coaching.id
+
+    async def rows(self, of: BookingId | CoachingId, person: User | None = None) -> list[Row]:
+        """Those of one person, or of all; the first to come first."""
+        book = PostgresReminderBook(self.parts.database)
+        return [
+            (view.before / HOUR, view.status, view.reason)
+            for view in await book.list_of(of)
+            if person is None or view.user_name == person.name
+        ]
+
+    async def queue(self, open_work: OpenUnitOfWork | None = None) -> int:
+        return await QueueReminders(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
+
+    async def complete(self) -> int:
+        return await CompleteBookings(self.parts.open_work, self.parts.wake_ups, self.clock)()
+
+    async def deliver(self) -> None:
+        """Tries every mail that is owed once."""
+        await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
+        await self.records.execute("DELETE FROM circuits")
+        database = self.parts.database
+        due = DeliverDue(
+            PostgresDueMessages(database),
+            PostgresCircuits(database),
+            {Destination.EMAIL: self.courier()},
+            RetrySchedule((timedelta(0), *[HOUR] * 50)),
+        )
+        await due(Destination.EMAIL, asyncio.Event(), asyncio.Event())
+
+    def courier(self) -> MailWithReminders:
+        book = PostgresReminderBook(self.parts.database)
+        return MailWithReminders(MailCourier(COMPOSER, SmtpPost(self.smtp_url)), book, self.clock)
+
+    async def reminders_owed(self) -> Sequence[Any]:
+        return await self.records.fetch("SELECT * FROM outbox WHERE fact = 'booking_reminder' ORDER BY seq")
+
+    async def pass_(self, time: timedelta) -> None:
+        """Time passes, and a worker looks what is due and delivers it."""
+        self.clock.moment += time
+        await self.queue()
+        await self.deliver()
