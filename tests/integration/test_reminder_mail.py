@@ -18,6 +18,7 @@ from tests.support.receivers import receiving
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 START = datetime(2026, 12, 1, 10, tzinfo=UTC)
 """Of the event and of the session in the messages of the tests."""
+BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -75,17 +76,16 @@ def test_the_day_is_that_of_the_readers_calendar(zone: str, words: str) -> None:
     ("starts_at", "sent"),
     [
         # Clocks go back on 25 October 2026 and forward on 28 March 2027: a day on the wall has 25 hours, or 23.
-        (datetime(2026, 10, 25, 10), "Saturday, 24 October 2026, 11:00"),
-        (datetime(2027, 3, 28, 10), "Saturday, 27 March 2027, 09:00"),
+        (datetime(2026, 10, 25, 10, tzinfo=BERLIN), "Saturday, 24 October 2026, 11:00"),
+        (datetime(2027, 3, 28, 10, tzinfo=BERLIN), "Saturday, 27 March 2027, 09:00"),
     ],
 )
 def test_an_offset_is_elapsed_time_whatever_the_clocks_on_the_wall_do(starts_at: datetime, sent: str) -> None:
-    berlin = ZoneInfo("Europe/Berlin")
-    start = starts_at.replace(tzinfo=berlin).astimezone(UTC)
+    start = starts_at.astimezone(UTC)
     due = start - 24 * HOUR
-    local = due.astimezone(berlin)
+    local = due.astimezone(BERLIN)
     assert f"{local:%A}, {local.day} {local:%B %Y, %H:%M}" == sent
-    assert ahead(start, due, berlin) == "tomorrow"
+    assert ahead(start, due, BERLIN) == "tomorrow"
 
 
 def test_a_place_in_an_event() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -119,8 +120,9 @@ class Reminding:
         """Somebody whose time is free, at any hour."""
         coach = await self.person("facilitator")
         async with self.parts.open_work() as work:
-            free = Money(0, "INR")  # type: ignore[arg-type]
-            await work.coaches.save(coach.id, _OPEN_ALL_DAY, free, RefundPolicy.of(()), self.clock.now())
+            await work.coaches.save(
+                coach.id, _OPEN_ALL_DAY, Money(Decimal(0), "INR"), RefundPolicy.of(()), self.clock.now()
+            )
             await work.commit()
         return coach
 
@@ -146,7 +148,8 @@ class Reminding:
     async def deliver(self) -> None:
         """Tries every mail that is owed once."""
         await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
-        await self.records.execute("DELETE FROM circuits")
+        await self.records.execute("DELETE FROM destinations")
+        await self.records.execute("DELETE FROM destination_minutes")
         database = self.parts.database
         due = DeliverDue(
             PostgresDueMessages(database),
