@@ -1,0 +1,152 @@
+"""Bookings whose event has ended, the reminders of bookings from before there were any, and who may see them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import asyncpg
+import pytest
+
+from infrastructure import container
+from infrastructure.database import migrations
+from infrastructure.settings import Settings
+from tests.support.coaching import books, free_hour, uuid_of
+from tests.support.crowd import a_crowd
+from tests.support.people import People, Person
+from tests.support.reminding import DAY, HOUR, MINUTE, Hands, Inbox, Reminding
+
+
+@pytest.fixture
+async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
+    """Without a mail server."""
+    clock = Hands()
+    parts = container.build(make_settings(), clock=clock)
+    yield Reminding(parts, database, clock, Inbox(), "")
+    await parts.close()
+
+
+async def completions(house: Reminding) -> list[tuple[str, int]]:
+    """Destination and number of what is owed for completed bookings."""
+    rows = await house.records.fetch(
+        "SELECT destination, count(*) FROM outbox WHERE fact = 'booking_completed' GROUP BY 1 ORDER BY 1"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def test_bookings_are_completed_when_their_event_has_ended_and_not_before(house: Reminding) -> None:
+    person, booking = await house.place(DAY)
+    house.clock.moment += DAY + HOUR - MINUTE
+    assert await house.complete() == 0
+    house.clock.moment += MINUTE
+    assert (await house.complete(), await house.complete()) == (1, 0)
+    assert await house.records.fetchval("SELECT status FROM bookings WHERE id = $1", booking) == "completed"
+    assert await completions(house) == [("crm", 1)]
+    event = await house.records.fetchval("SELECT event_id FROM bookings WHERE id = $1", booking)
+    review = await house.parts.use_cases.write_review(person, event, rating=5, comment=None)
+    assert review.rating == 5
+
+
+async def test_workers_beside_each_other_complete_an_event_of_1000_once(house: Reminding) -> None:
+    host = await house.person("facilitator")
+    event = await house.event(host, DAY, capacity=1000)
+    await a_crowd(house.records, 1000)
+    await house.records.execute(
+        """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
+           SELECT $1, id, 'confirmed', 'not_required', now() FROM users WHERE role = 'user'""",
+        event,
+    )
+    house.clock.moment += 2 * DAY
+    assert sum(await asyncio.gather(*(house.complete() for _ in range(4)))) == 1
+    assert await house.records.fetchval("SELECT count(*) FROM bookings WHERE status = 'completed'") == 1000
+    assert await completions(house) == [("crm", 1000)]
+
+
+async def test_more_events_than_are_taken_at_once_are_completed_in_one_round(house: Reminding) -> None:
+    host, person = await house.people(2, "facilitator")
+    for _ in range(45):
+        await house.book(person, await house.event(host, HOUR))
+    house.clock.moment += DAY
+    assert await house.complete() == 45
+    assert await completions(house) == [("crm", 45)]
+
+
+async def test_a_held_place_is_given_up_or_paid_first_and_keeps_only_its_own_event(house: Reminding) -> None:
+    _, held = await house.place(HOUR)
+    _, free = await house.place(HOUR)
+    await house.records.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", held)
+    house.clock.moment += DAY
+    assert await house.complete() == 1
+    statuses = "SELECT status FROM bookings WHERE id = ANY($1) ORDER BY id"
+    assert [row[0] for row in await house.records.fetch(statuses, [held, free])] == ["confirmed", "completed"]
+    await house.records.execute(
+        "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), hold_until = NULL WHERE id = $1", held
+    )
+    assert await house.complete() == 1
+    assert await completions(house) == [("crm", 1)]
+
+
+async def test_nothing_is_completed_of_a_cancelled_event(house: Reminding) -> None:
+    host, person = await house.people(2, "facilitator")
+    event = await house.event(host, DAY)
+    await house.book(person, event)
+    await house.parts.use_cases.cancel_event(host, event)
+    house.clock.moment += 2 * DAY
+    await house.complete()
+    assert await house.records.fetchval("SELECT status FROM bookings") == "cancelled"
+    assert await completions(house) == []
+
+
+async def test_bookings_from_before_there_were_reminders_get_theirs(house: Reminding, database_url: str) -> None:
+    _, booking = await house.place(3 * DAY)
+    _, soon = await house.place(2 * HOUR)
+    cancels, cancelled = await house.place(3 * DAY)
+    await house.parts.use_cases.cancel_booking(cancels, cancelled)
+    session = await house.session(await house.person(), await house.coach(), 3 * DAY)
+    await asyncio.to_thread(migrations.downgrade, database_url, "0006")
+    await asyncio.to_thread(migrations.upgrade, database_url)
+    planned = [(24, "planned", None), (1, "planned", None)]
+    assert await house.rows(booking) == planned
+    assert await house.rows(soon) == planned[1:]
+    assert await house.rows(cancelled) == []
+    assert sorted(await house.rows(session), key=lambda row: -row[0]) == [planned[0]] * 2 + [planned[1]] * 2
+
+
+# Over HTTP
+
+
+async def test_a_place_booked_by_any_contract_has_its_reminders(
+    ada: Person, john: Person, shared_people: People
+) -> None:
+    bob = await shared_people.user("Bob")
+    for path, field in (("/bookings", "event_id"), ("/api/bookings", "event_id"), ("/api/bookings", "session_id")):
+        event = await john.creates_event(in_days=3)
+        for person, key in ((ada, None), (bob, f"key-{event['id']}")):
+            answer = await person.post(path, {field: event["id"]}, key=key)
+            assert answer.is_success, answer.text
+        for person in (ada, bob):
+            mine = (await person.get("/bookings")).json()["bookings"][0]
+            shown = (await person.get(f"/bookings/{mine['id']}/reminders")).json()
+            assert shown["booking_id"] == mine["id"]
+            assert [(each["offset_minutes"], each["status"]) for each in shown["reminders"]] == [
+                (1440, "planned"),
+                (60, "planned"),
+            ]
+            assert {each["recipient"] for each in shown["reminders"]} == {person.name}
+
+
+async def test_who_may_see_the_reminders_of_a_place(ada: Person, john: Person, shared_people: People) -> None:
+    booking = await ada.books((await john.creates_event())["id"])
+    path = f"/bookings/{booking['id']}/reminders"
+    assert [(await person.get(path)).status_code for person in (ada, john)] == [200, 200]
+    assert (await (await shared_people.user()).get(path)).status_code == 403
+    assert (await shared_people._api.get(path)).status_code == 401
+    assert (await ada.get("/bookings/999999/reminders")).status_code == 404
+
+
+async def test_who_may_see_the_reminders_of_a_session(ada: Person, john: Person, shared_people: People) -> None:
+    booking = await books(ada, await uuid_of(john), free_hour())
+    path = f"/booking/{booking['id']}/reminders"
+    assert [(await person.get(path)).status_code for person in (ada, john)] == [200, 200]
+    shown = (await ada.get(path)).json()["reminders"]
+    assert sorted(each["recipient"] for each in shown if each["offset_minutes"] == 60) == [ada.name, john.name]
+    assert (await (await shared_people.user()).get(path)).status_code == 403
+    assert (await shared_people._api.get(path)).status_code == 401
