@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from domain.messages import Destination, Fact, MessageId
+from domain.messages import Destination, Fact, Message, MessageId
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed
 from infrastructure.deliveries.live_feed import LiveFeedCourier
@@ -43,9 +43,12 @@ class Newsroom:
 
     async def tell(self, facilitator_id: int, number: int = 12, fact: Fact = Fact.BOOKING_CREATED) -> None:
         """Of the booking with this number."""
+        await self.courier.deliver(self.message(facilitator_id, number, fact))
+
+    def message(self, facilitator_id: int, number: int, fact: Fact = Fact.BOOKING_CREATED) -> Message:
         facilitator = {"id": facilitator_id}
         message = a_message(fact, destination=Destination.REALTIME, facilitator=facilitator, booking={"id": number})
-        await self.courier.deliver(replace(message, id=MessageId(uuid4())))
+        return replace(message, id=MessageId(uuid4()))
 
 
 def socket_url(address: Address, query: str = "") -> str:

@@ -9,7 +9,7 @@ from infrastructure.database.engine import Database
 
 # One at a time for each facilitator: an id that is given out earlier must not become visible later, or whoever has
 # seen the later one misses it.
-_RECORD = """
+RECORD = """
 WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock($1::int, hashint8($2)))
 INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at)
 SELECT $2, $3, $4, $5, $6 FROM turn
@@ -34,9 +34,7 @@ class PostgresFeed:
     async def record(self, facilitator_id: UserId, message: Message, told: Mapping[str, object]) -> None:
         """The same message is recorded once. `told` is JSON as the codec of the connection takes it."""
         async with self._database.connection() as connection:
-            await connection.execute(
-                _RECORD, _OURS, facilitator_id, message.id, message.fact, told, message.occurred_at
-            )
+            await connection.execute(RECORD, _OURS, facilitator_id, message.id, message.fact, told, message.occurred_at)
 
     async def newest(self, facilitator_id: UserId) -> EntryId:
         async with self._database.connection() as connection:

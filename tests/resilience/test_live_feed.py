@@ -1,0 +1,300 @@
+"""The live feed over several processes, while servers go away and come back, with many followers and slow ones."""
+
+import asyncio
+import os
+import signal
+import socket as sockets
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
+
+from application.ports.feed import EntryId
+from domain.users import UserId
+from infrastructure.database.engine import Database
+from infrastructure.database.feed import RECORD, PostgresFeed
+from infrastructure.embedded import EmbeddedRedis, processes
+from tests.support.callers import Caller
+from tests.support.crowd import Member, a_crowd, some_events
+from tests.support.followers import a_newsroom, a_socket, a_stream, closed_with, news
+from tests.support.messages import until
+from tests.support.processes import ApiProcess, running_apis, server_environ
+from tests.support.servers import running_redis
+
+LOCK = "WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock($1::int, hashint8($2)))"
+UNLOCKED = RECORD.replace(LOCK, "WITH turn AS (SELECT $1::int)")
+assert UNLOCKED != RECORD, "the statement has another shape now: take its lock out here as well"
+
+
+@pytest.fixture
+async def john(database: asyncpg.Connection) -> Member:
+    return (await a_crowd(database, 1, role="facilitator"))[0]
+
+
+@pytest.fixture
+async def own_redis() -> AsyncIterator[EmbeddedRedis]:
+    """One that may be stopped."""
+    with running_redis() as server:
+        yield server
+
+
+# Several processes
+
+
+async def test_a_booking_at_one_process_is_seen_at_the_other(
+    database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path, john: Member
+) -> None:
+    environ = server_environ(database_url, redis_url, tmp_path)
+    (event,) = await some_events(database, john.id, 1, capacity=30)
+    people = await a_crowd(database, 20)
+    with running_apis(2, environ, tmp_path) as (one, other):
+        argv = [sys.executable, "-P", "-m", "interfaces.cli", "worker"]
+        worker = processes.spawn(argv, log=tmp_path / "worker.log", environ=environ)
+        try:
+            await one.ready()
+            await other.ready()
+            async with a_socket(other.address, john.token) as socket, a_stream(other.address, john.token) as stream:
+                await stream.welcomed()
+                caller = await Caller.connect(one.address)
+                for person in people:
+                    assert (await caller(person.asks_for_a_place(event))).status == 201
+                caller.close()
+                seen = [await news(socket) for _ in people]
+                assert [data for _, data in [await stream.event() for _ in people]] == seen
+        finally:
+            processes.stop(worker)
+    assert {entry["data"]["user"]["id"] for entry in seen} == {person.id for person in people}
+    assert {entry["type"] for entry in seen} == {"booking_created"}
+
+
+# Redis
+
+
+async def test_without_redis_news_come_a_little_later_and_after_its_return_as_before(
+    database_url: str, own_redis: EmbeddedRedis, tmp_path: Path, john: Member
+) -> None:
+    environ = server_environ(database_url, own_redis.url, tmp_path)
+    with running_apis(2, environ, tmp_path) as apis:
+        for api in apis:
+            await api.ready()
+        async with (
+            a_newsroom(database_url, own_redis.url) as newsroom,
+            a_socket(apis[0].address, john.token) as socket,
+            a_stream(apis[1].address, john.token) as stream,
+        ):
+            await stream.welcomed()
+
+            async def are_seen(*numbers: int) -> None:
+                for number in numbers:
+                    await newsroom.tell(john.id, number)
+                assert [(await news(socket))["data"]["booking_id"] for _ in numbers] == [*numbers]
+                assert [(await stream.event())[1]["data"]["booking_id"] for _ in numbers] == [*numbers]
+
+            await are_seen(1, 2)
+            own_redis.stop()
+            await are_seen(3, 4)
+            own_redis.start()
+            await are_seen(5, 6)
+
+            def heard_again() -> bool:
+                return all('"redis_back"' in api.log.read_text() for api in apis)
+
+            await until(heard_again)
+            await are_seen(7, 8)
+
+
+# Nothing is missed
+
+
+@pytest.mark.parametrize(("statement", "seen"), [(RECORD, [1, 2]), (UNLOCKED, [2])], ids=["locked", "unlocked"])
+async def test_an_entry_that_becomes_visible_late_is_not_missed(
+    database: asyncpg.Connection, database_url: str, john: Member, statement: str, seen: list[int]
+) -> None:
+    """The twin without the lock misses it."""
+    other = await asyncpg.connect(database_url)
+    own = Database(database_url, pool_size=1)
+    feed = PostgresFeed(own)
+
+    async def record(connection: asyncpg.Connection, number: int) -> None:
+        values = (0x66656564, john.id, "booking_created", str({"number": number}).replace("'", '"'))
+        sql = statement.replace("$3, $4, $5, $6", "uuidv4(), $3, $4, now()")
+        await connection.execute(sql, *values)
+
+    follower: list[int] = []
+    last = EntryId(0)
+
+    async def look() -> None:
+        nonlocal last
+        for entry in await feed.after(UserId(john.id), last, limit=100):
+            follower.append(entry.told["number"])
+            last = entry.id
+
+    try:
+        slow = database.transaction()
+        await slow.start()
+        await record(database, 1)
+        quick = asyncio.create_task(record(other, 2))
+        await asyncio.sleep(0.5)
+        await look()
+        await slow.commit()
+        await quick
+        await look()
+    finally:
+        await own.close()
+        await other.close()
+    assert follower == seen
+
+
+async def test_the_same_message_is_told_once(
+    database: asyncpg.Connection, database_url: str, redis_url: str, john: Member
+) -> None:
+    """A worker that died after it recorded the entry leaves the message to another."""
+    async with a_newsroom(database_url, redis_url) as newsroom:
+        message = newsroom.message(john.id, 1)
+        await newsroom.courier.deliver(message)
+        await newsroom.courier.deliver(message)
+    assert await database.fetchval("SELECT count(*) FROM feed_entries") == 1
+
+
+async def test_entries_are_forgotten_after_30_days_and_not_before(
+    database: asyncpg.Connection, database_url: str, redis_url: str, john: Member
+) -> None:
+    own = Database(database_url, pool_size=1)
+    async with a_newsroom(database_url, redis_url) as newsroom:
+        for number in range(3):
+            await newsroom.tell(john.id, number)
+    await database.execute(
+        """INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at, recorded_at)
+           SELECT $1, uuidv4(), 'booking_created', '{}', now(), now() - interval '30 days 1 minute'
+           FROM generate_series(1, 1200)""",
+        john.id,
+    )
+    await database.execute("UPDATE feed_entries SET recorded_at = now() - interval '29 days 23 hours' WHERE id = 1")
+    try:
+        assert await PostgresFeed(own).forget() == 1200
+        assert await PostgresFeed(own).forget() == 0
+    finally:
+        await own.close()
+    assert await database.fetchval("SELECT count(*) FROM feed_entries") == 3
+
+
+# The end of a process
+
+
+@pytest.mark.parametrize("drain", ["0", "3"])
+async def test_a_process_that_is_to_end_sends_its_followers_away_at_once(
+    database_url: str, redis_url: str, tmp_path: Path, john: Member, drain: str
+) -> None:
+    environ = server_environ(database_url, redis_url, tmp_path, drain_seconds=drain)
+    with running_apis(1, environ, tmp_path) as (api,):
+        await api.ready()
+        async with a_socket(api.address, john.token) as socket, a_stream(api.address, john.token) as stream:
+            await stream.welcomed()
+            os.kill(api.pid, signal.SIGTERM)
+            assert await closed_with(socket) == 1012
+            assert await stream.ended()
+        if drain != "0":
+            # Whoever comes back to it meanwhile is sent elsewhere.
+            with pytest.raises(InvalidStatus) as caught:
+                async with a_socket(api.address, john.token):
+                    pass
+            assert caught.value.response.status_code == 503
+            url = f"http://{api.address[0]}:{api.address[1]}/facilitator/feed"
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(url, headers={"Authorization": f"Bearer {john.token}"})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert await asyncio.to_thread(api.process.wait, 10) == 0
+        assert '"level":"error"' not in api.log.read_text()
+
+
+# Many, and slow ones
+
+
+def resident(pid: int) -> int:
+    """MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+async def test_two_hundred_sockets_at_once_all_see_their_news(
+    database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    facilitators = await a_crowd(database, 20, role="facilitator")
+    with running_apis(1, server_environ(database_url, redis_url, tmp_path), tmp_path) as (api,):
+        await api.ready()
+        async with a_newsroom(database_url, redis_url) as newsroom:
+            opened = await asyncio.gather(
+                *(_opened(api, each, "?last_event_id=0") for each in facilitators for _ in range(10))
+            )
+            for number in range(5):
+                for each in facilitators:
+                    await newsroom.tell(each.id, number)
+            for owner, socket in opened:
+                seen = [await news(socket) for _ in range(5)]
+                assert [entry["data"]["booking_id"] for entry in seen] == [0, 1, 2, 3, 4]
+                assert {entry["data"]["facilitator_id"] for entry in seen} == {owner.id}
+            await asyncio.gather(*(socket.close() for _, socket in opened))
+
+
+async def test_followers_who_read_nothing_cost_no_memory_and_are_let_go(
+    database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path, john: Member
+) -> None:
+    await database.execute(
+        """INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at)
+           SELECT $1, uuidv4(), 'booking_created', jsonb_build_object('n', n, 'notes', repeat('x', 20000)), now()
+           FROM generate_series(1, 3000) n""",
+        john.id,
+    )  # 60 MB for each
+    with running_apis(1, server_environ(database_url, redis_url, tmp_path), tmp_path) as (api,):
+        await api.ready()
+        before = resident(api.pid)
+        lazy = [_deaf(api, _handshake(john)) for _ in range(5)]
+        lazy += [_deaf(api, _streaming(john)) for _ in range(5)]
+        try:
+            most = before
+            async with asyncio.timeout(60):
+                while (text := api.log.read_text()).count('"path":"/ws/notifications","status":101') < 5 or (
+                    text.count('"path":"/facilitator/feed","status":200') < 5
+                ):
+                    most = max(most, resident(api.pid))
+                    await asyncio.sleep(0.2)
+            assert most - before < 80, f"{before} MiB became {most}"
+            # Their places are free again.
+            async with a_socket(api.address, john.token, "?last_event_id=0") as socket:
+                assert (await news(socket))["data"]["n"] == 1
+        finally:
+            for each in lazy:
+                each.close()
+
+
+async def _opened(api: ApiProcess, member: Member, query: str) -> tuple[Member, ClientConnection]:
+    return member, await a_socket(api.address, member.token, query, open_timeout=30)
+
+
+def _deaf(api: ApiProcess, request: str) -> sockets.socket:
+    """A connection that asks and then reads nothing."""
+    connection = sockets.socket()
+    connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    connection.connect(api.address)
+    connection.sendall(request.encode())
+    return connection
+
+
+def _handshake(member: Member) -> str:
+    return (
+        "GET /ws/notifications?last_event_id=0 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: Bearer {member.token}\r\n\r\n"
+    )
+
+
+def _streaming(member: Member) -> str:
+    return (
+        "GET /facilitator/feed HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n"
+        f"Authorization: Bearer {member.token}\r\n\r\n"
+    )
