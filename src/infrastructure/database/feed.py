@@ -15,6 +15,7 @@ INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at)
 SELECT $2, $3, $4, $5, $6 FROM turn
 ON CONFLICT DO NOTHING
 """
+_OURS = 0x66656564  # "feed": locks of this kind only meet their own
 # In small steps, each short enough to hold nobody up.
 _FORGET = """
 DELETE FROM feed_entries WHERE id IN (
@@ -24,7 +25,6 @@ DELETE FROM feed_entries WHERE id IN (
 """
 _STEP, _MOST_STEPS = 500, 20
 KEPT_DAYS = 30
-_OURS = 0x66656564  # "feed": locks of this kind only meet their own
 
 
 class PostgresFeed:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import WebSocket, websocket
+from litestar.exceptions import WebSocketDisconnect
 
 from application.accounts import Actor
 from application.ports.feed import EntryId, FeedEntry
@@ -17,13 +18,15 @@ from interfaces.http.errors import body_of, refusal_of
 from interfaces.http.live.entries import as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 
+_log = structlog.get_logger()
+
 SUBPROTOCOL = "convene.v1"
 BEARER = "bearer."
 """In a browser a WebSocket has no other header to carry a token than the list of subprotocols."""
 MESSAGES_A_MINUTE = 100
 
 # RFC 6455, 7.4.1, and IANA's registry.
-POLICY_VIOLATION, SERVICE_RESTART = 1008, 1012
+POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART = 1008, 1011, 1012
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -76,6 +79,11 @@ async def _converse(socket: Socket, followers: Followers, actor: Actor, token: s
         await _close(socket, POLICY_VIOLATION, "Too many messages")
     except TimeoutError:
         return  # they read nothing, so no farewell either: the server hangs up
+    except (OSError, WebSocketDisconnect):
+        return  # they left while they were told
+    except Exception as error:
+        _log.error("socket.failed", path=socket.scope["path"], exc_info=error)
+        await _close(socket, INTERNAL_ERROR, "Internal server error")
     else:
         await _close(socket, SERVICE_RESTART, "The server is about to restart")
 

@@ -1,0 +1,39 @@
+"""Sessions with a coach in the coach's live feed, as a worker brings them there."""
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httpx
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.coaching import free_hour, uuid_of, wanted
+from tests.support.followers import a_stream
+from tests.support.http import serving
+from tests.support.people import People
+
+
+async def test_a_coach_sees_who_books_and_cancels(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+        people = People(api)
+        mira, ada = await people.facilitator(), await people.user()
+        booked = await ada.post("/booking", wanted(await uuid_of(mira), free_hour()))
+        assert booked.status_code == 201, booked.text
+        booking = booked.json()["id"]
+        assert (await ada.delete(f"/booking/{booking}")).is_success
+
+        parts = container.build_deliveries(settings)
+        await parts.deliver_due(Destination.REALTIME, asyncio.Event(), asyncio.Event())
+        await parts.close()
+
+        place = urlsplit(address)
+        async with a_stream((str(place.hostname), place.port or 0), mira.access_token, 0) as stream:
+            news = [await stream.event() for _ in range(2)]
+    assert [name for name, _ in news] == ["booking_created", "booking_cancelled"]
+    told = [entry["data"] for _, entry in news]
+    assert {(each["kind"], each["booking_id"], each["user"]["id"]) for each in told} == {("coaching", booking, ada.id)}
+    assert [each["status"] for each in told] == ["pending", "cancelled"]
