@@ -29,17 +29,19 @@ class FollowFeed:
     look_every: float = 3
     """Seconds: a lost ring costs no more."""
 
-    async def __call__(
-        self, facilitator_id: UserId, after: EntryId | None
-    ) -> AsyncGenerator[Sequence[FeedEntry], None]:
+    async def begin(self, facilitator_id: UserId, last_seen: EntryId | None) -> EntryId:
+        """Where to follow from. Whoever is told that they are connected sees all that happens after this. An id that
+        was never given out (by another database, say) hides nothing. Raises `Unavailable`."""
+        newest = await self.reader.newest(facilitator_id)
+        return newest if last_seen is None else min(last_seen, newest)
+
+    async def __call__(self, facilitator_id: UserId, after: EntryId) -> AsyncGenerator[Sequence[FeedEntry], None]:
         """For ever; an empty sequence says that nothing happened for `look_every` seconds, or that the database is
         away."""
+        seen = after
         async with self.bell.listening(facilitator_id) as listener:
-            seen: EntryId | None = None
             while True:
                 try:
-                    if seen is None:
-                        seen = await self._start(facilitator_id, after)
                     news = await self.reader.after(facilitator_id, seen, limit=AT_ONCE)
                 except Unavailable:
                     news = ()
@@ -48,8 +50,3 @@ class FollowFeed:
                 yield news
                 if not news:
                     await listener.wait(self.look_every)
-
-    async def _start(self, facilitator_id: UserId, after: EntryId | None) -> EntryId:
-        """An id that was never given out (by another database, say) must not hide what comes."""
-        newest = await self.reader.newest(facilitator_id)
-        return newest if after is None else min(after, newest)

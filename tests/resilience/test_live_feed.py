@@ -59,7 +59,6 @@ async def test_a_booking_at_one_process_is_seen_at_the_other(
             await one.ready()
             await other.ready()
             async with a_socket(other.address, john.token) as socket, a_stream(other.address, john.token) as stream:
-                await stream.welcomed()
                 caller = await Caller.connect(one.address)
                 for person in people:
                     assert (await caller(person.asks_for_a_place(event))).status == 201
@@ -87,7 +86,6 @@ async def test_without_redis_news_come_a_little_later_and_after_its_return_as_be
             a_socket(apis[0].address, john.token) as socket,
             a_stream(apis[1].address, john.token) as stream,
         ):
-            await stream.welcomed()
 
             async def are_seen(*numbers: int) -> None:
                 for number in numbers:
@@ -194,7 +192,6 @@ async def test_a_process_that_is_to_end_sends_its_followers_away_at_once(
     with running_apis(1, environ, tmp_path) as (api,):
         await api.ready()
         async with a_socket(api.address, john.token) as socket, a_stream(api.address, john.token) as stream:
-            await stream.welcomed()
             os.kill(api.pid, signal.SIGTERM)
             assert await closed_with(socket) == 1012
             assert await stream.ended()

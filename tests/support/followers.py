@@ -91,13 +91,6 @@ class Stream:
     def __post_init__(self) -> None:
         self._lines = self.response.aiter_lines()
 
-    async def welcomed(self) -> None:
-        """Until the stream has begun and it has been looked where now is."""
-        async with asyncio.timeout(PATIENCE):
-            while await anext(self._lines) != "":
-                pass
-        await asyncio.sleep(0.3)
-
     async def event(self) -> tuple[str, dict[str, Any]]:
         """The next event's name and data. Raises StopAsyncIteration at the end of the stream."""
         name, data = "message", ""

@@ -67,7 +67,7 @@ async def feed(
     authenticate: Authenticate,
     actor: Actor,
     token: str,
-    after: EntryId | None,
+    after: EntryId,
     take: Callable[[Sequence[FeedEntry]], Awaitable[None]],
 ) -> None:
     """Hands the news of `actor` to `take`, an empty sequence every few seconds without any. Raises `Unauthenticated`

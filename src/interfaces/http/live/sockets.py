@@ -52,8 +52,9 @@ async def follow_by_socket(socket: Socket) -> None:
             actor: Actor = await socket.app.state.use_cases.authenticate(token)
             if not actor.user.can_facilitate:
                 raise Forbidden
-            after = last_seen("last_event_id", socket.query_params.get("last_event_id"))
+            seen = last_seen("last_event_id", socket.query_params.get("last_event_id"))
             await stack.enter_async_context(followers.joined(actor.user.id))
+            after: EntryId = await socket.app.state.use_cases.follow_feed.begin(actor.user.id, seen)
         except DomainError as error:
             await _refuse(socket, error)
             return
@@ -61,7 +62,7 @@ async def follow_by_socket(socket: Socket) -> None:
         await _converse(socket, followers, actor, token, after)
 
 
-async def _converse(socket: Socket, followers: Followers, actor: Actor, token: str, after: EntryId | None) -> None:
+async def _converse(socket: Socket, followers: Followers, actor: Actor, token: str, after: EntryId) -> None:
     async def take(entries: Sequence[FeedEntry]) -> None:
         for entry in entries:
             await socket.send_text(as_json(entry).decode())

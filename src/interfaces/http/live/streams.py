@@ -70,7 +70,7 @@ class _EventStream(Response[None]):
         authenticate: Authenticate,
         actor: Actor,
         token: str,
-        after: EntryId | None,
+        seen: EntryId | None,
     ) -> None:
         # Proxies (nginx, for one) would collect what is small and slow until there is more of it.
         super().__init__(None, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
@@ -79,7 +79,7 @@ class _EventStream(Response[None]):
         self.authenticate = authenticate
         self.actor = actor
         self.token = token
-        self.after = after
+        self.seen = seen
 
     def to_asgi_response(self, app: Any, request: Any, **_options: Any) -> ASGIResponse:  # noqa: ARG002
         return _Sending(self)
@@ -96,15 +96,16 @@ class _Sending(ASGIResponse):
         """Raises `TooManyFollowers` and `Unavailable` before anything is sent."""
         stream = self._stream
         async with stream.followers.joined(stream.actor.user.id):
+            after = await stream.follow_feed.begin(stream.actor.user.id, stream.seen)
             await self.start_response(send)
             if not scope.get(ONLY_HEAD):
                 try:
-                    await self._follow(receive, send)
+                    await self._follow(after, receive, send)
                 except TimeoutError:
                     return  # they read nothing, no end either: the server hangs up
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _follow(self, receive: Receive, send: Send) -> None:
+    async def _follow(self, after: EntryId, receive: Receive, send: Send) -> None:
         stream = self._stream
         spoken = 0.0
 
@@ -124,7 +125,7 @@ class _Sending(ASGIResponse):
             await first_of(
                 _left(receive),
                 stream.followers.sent_away(),
-                feed(stream.follow_feed, stream.authenticate, stream.actor, stream.token, stream.after, take),
+                feed(stream.follow_feed, stream.authenticate, stream.actor, stream.token, after, take),
             )
 
 
