@@ -1,0 +1,125 @@
+"""Reminders sent by worker processes, one of which dies with a mail in its hands, and reminders of places held."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from infrastructure import container
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.settings import Settings
+from tests.support.house import open_house
+from tests.support.messages import until
+from tests.support.processes import server_environ
+from tests.support.reminding import DAY, HOUR, Hands, Inbox, Reminding
+from tests.support.till import running_till
+
+
+class DeadlyInbox(Inbox):
+    """Takes the first reminder, and kills who brings it before they hear of that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.victims: list[int] = []
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        reply = await super().handle_DATA(server, session, envelope)
+        if self.victims and self.mails[-1]["Subject"] == "Tomorrow: Yoga":
+            os.kill(self.victims.pop(), signal.SIGKILL)
+        return reply
+
+
+@pytest.fixture
+async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    inbox = DeadlyInbox()
+    server = Controller(inbox, hostname="127.0.0.1", port=port)
+    server.start()
+    parts = container.build(make_settings(), clock=Hands())
+    try:
+        yield Reminding(parts, database, Hands(), inbox, f"smtp://127.0.0.1:{port}?starttls=0")
+    finally:
+        await parts.close()
+        server.stop()
+
+
+@contextlib.asynccontextmanager
+async def a_worker(house: Reminding, tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    settings = house.parts.settings
+    environ = server_environ(settings.database_url, settings.redis_url, tmp_path, smtp_url=house.smtp_url)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "interfaces.cli", "worker"),
+        env=environ,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_two_workers_remind_once_before_each_start(house: Reminding, tmp_path: Path) -> None:
+    tomorrow, _ = await house.place(DAY + timedelta(seconds=2))
+    soon, _ = await house.place(HOUR + timedelta(seconds=2))
+    async with a_worker(house, tmp_path), a_worker(house, tmp_path):
+        sent = "SELECT count(*) = 2 FROM reminders WHERE status = 'sent'"
+        await until(partial(house.records.fetchval, sent), 60)
+    assert house.inbox.subjects(tomorrow).count("Tomorrow: Yoga") == 1
+    assert house.inbox.subjects(soon).count("In an hour: Yoga") == 1
+
+
+async def test_a_worker_killed_between_sending_and_marking_costs_at_most_one_mail_more(
+    house: Reminding, tmp_path: Path
+) -> None:
+    person, _ = await house.place(DAY + timedelta(seconds=2))
+    assert isinstance(house.inbox, DeadlyInbox)
+    async with a_worker(house, tmp_path) as victim:
+        house.inbox.victims.append(victim.pid)
+        await asyncio.wait_for(victim.wait(), 60)
+    assert await house.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 1
+    async with a_worker(house, tmp_path):
+        await until(partial(house.records.fetchval, "SELECT count(*) = 1 FROM reminders WHERE status = 'sent'"), 60)
+    reminders = [mail for mail in house.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
+    assert len(reminders) == 2
+    assert len({mail["Message-ID"] for mail in reminders}) == 1
+    assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 2
+
+
+async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings_it_back(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    units = partial(UnitsOfWork, reminder_offsets=(DAY, HOUR))
+    async with (
+        running_till() as (till, gateway),
+        open_house(make_settings(), database, till, gateway, units=units) as h,
+    ):
+        new = await h.book(await h.person(), await h.event())
+        async with h.worker.open_work() as work:
+            await work.reminders.align_booking(new.placed.id)
+            await work.commit()
+
+        async def statuses() -> list[tuple[str, str | None]]:
+            rows = await database.fetch("SELECT status, reason FROM reminders ORDER BY due_at")
+            return [(row["status"], row["reason"]) for row in rows]
+
+        assert await statuses() == [("planned", None)] * 2
+        await h.minutes_pass(31)
+        await h.worker.expire_holds()
+        assert await statuses() == [("skipped", "booking_cancelled")] * 2
+        await h.settle("till", h.received(new))
+        assert await statuses() == [("planned", None)] * 2
