@@ -8,6 +8,7 @@ import pytest
 
 from infrastructure import container
 from infrastructure.database import migrations
+from infrastructure.database.figures import PostgresFigures
 from infrastructure.settings import Settings
 from tests.support.coaching import books, free_hour, uuid_of
 from tests.support.crowd import a_crowd
@@ -150,3 +151,14 @@ async def test_who_may_see_the_reminders_of_a_session(ada: Person, john: Person,
     assert sorted(each["recipient"] for each in shown if each["offset_minutes"] == 60) == [ada.name, john.name]
     assert (await (await shared_people.user()).get(path)).status_code == 403
     assert (await shared_people._api.get(path)).status_code == 401
+
+
+async def test_late_reminders_are_those_that_nobody_took_up_for_a_minute(house: Reminding) -> None:
+    for seconds, status in ((70, "planned"), (80, "planned"), (50, "planned"), (-3600, "planned"), (80, "sent")):
+        _, booking = await house.place(30 * MINUTE)
+        await house.records.execute(
+            """INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at, status)
+               SELECT id, user_id, '1 h', now(), now() - make_interval(secs => $2), $3 FROM bookings WHERE id = $1""",
+            *(booking, seconds, status),
+        )
+    assert (await PostgresFigures(house.parts.database).read()).reminders_late == 2
