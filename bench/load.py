@@ -117,11 +117,14 @@ async def run(load: Load) -> Result:
 async def _evenly(rate: float, seconds: float, connections: list[Connection]) -> None:
     for connection in connections:
         connection.stopped = True
+    turns = collections.deque(connections)
     started = time.perf_counter()
     for number in range(round(rate * seconds)):
         await asyncio.sleep(max(0, started + number / rate - time.perf_counter()))
-        if not any(connection.send() for connection in connections):
+        if not any(connection.send() for connection in turns):
             raise SystemExit("the answers come too late for this rate")
+        # A server closes a connection that is idle for some seconds: each has its turn.
+        turns.rotate(-1)
 
 
 def _request(token: str, event: int) -> bytes:
