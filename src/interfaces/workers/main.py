@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
+import uvloop
 
 from domain.errors import Unavailable
 from infrastructure import container
@@ -23,7 +24,7 @@ _log = structlog.get_logger(__name__)
 def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts] = container.build_deliveries) -> None:
     """Until SIGTERM or SIGINT. Raises `SettingsError` for what an operator has to mend before it can work at all."""
     configure_logging(settings.log_level)
-    asyncio.run(_work(settings, build))
+    uvloop.run(_work(settings, build))
 
 
 async def _work(settings: Settings, build: Callable[[Settings], container.DeliveryParts]) -> None:
