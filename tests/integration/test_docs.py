@@ -151,7 +151,7 @@ async def test_real_failures_are_documented(
         seen += [await shared_api.request(described.method, path, **options, json=body) for options in asked]
         for options, status in BAD:
             seen.append(await shared_api.request(described.method, path, **options))
-            assert seen[-1].status_code == status
+            assert seen[-1].status_code == (415 if described.takes_files else status)
     seen.append(await shared_api.request(described.method, f"{path}?limit=%ff"))
     assert seen[-1].status_code == 400
     for answer in seen:

@@ -52,13 +52,14 @@ async def test_one_booking_is_found_in_every_log_by_one_id(tmp_path: Path) -> No
         def found(log: str) -> list[dict[str, Any]]:
             return [line for line in lines(logs / f"{log}.log") if line.get("request_id") == REQUEST_ID]
 
-        await until(lambda: len(found("worker-1")) == 2 and len(found("crm")) >= 2)
+        await until(lambda: len(found("worker-1")) == 3 and len(found("crm")) >= 2)
         assert [(line["event"], line["path"], line["status"]) for line in found("api-1")] == [
             ("request", "/bookings", 201)
         ]
         assert {(line["event"], line["destination"]) for line in found("worker-1")} == {
             ("message_delivered", "crm"),
             ("message_delivered", "email"),
+            ("message_delivered", "realtime"),
         }
         assert {line["event"] for line in found("crm")} >= {"request", "notification"}
         for log in logs.glob("*.log"):
@@ -171,7 +172,7 @@ async def test_a_delivery_belongs_to_the_trace_of_its_request(
         (request,) = [span for service, span in of_trace if service == "convene-api"]
         deliveries = {span.name: span for service, span in of_trace if service == "convene-worker"}
         assert (request.name, request.parent_span_id.hex()) == ("POST /bookings", parent)
-        assert set(deliveries) == {"deliver booking_created to crm", "deliver booking_created to email"}
+        assert set(deliveries) == {f"deliver booking_created to {name}" for name in ("crm", "email", "realtime")}
         assert {span.parent_span_id for span in deliveries.values()} == {request.span_id}
         (told,) = [one for one in crm.requests if "booking_created" in one.body.decode()]
         to_crm = deliveries["deliver booking_created to crm"]

@@ -55,6 +55,10 @@ class Described:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def takes_files(self) -> bool:
+        return "multipart/form-data" in self.operation.get("requestBody", {}).get("content", {})
+
     def misfits(self, status: int, content_type: str, body: Any) -> list[str]:
         """Where an answer differs from what the document says of it."""
         response = self.operation["responses"].get(str(status))
