@@ -63,14 +63,6 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
         (Fact.BOOKING_CONFIRMED, COACH, {}, "Confirmed: Coaching with Ada Lovelace", "with Ada Lovelace is confirmed"),
         (Fact.BOOKING_RESCHEDULED, CLIENT, {}, "Moved: Coaching with Mira Sol", "takes place at another time"),
         (Fact.BOOKING_RESCHEDULED, COACH, {}, "Moved: Coaching with Ada Lovelace", "takes place at another time"),
-        (
-            Fact.BOOKING_REMINDER,
-            CLIENT,
-            {},
-            "Reminder: Coaching with Mira Sol",
-            "Your session with Mira Sol begins soon",
-        ),
-        (Fact.BOOKING_REMINDER, COACH, {}, "Reminder: Coaching with Ada Lovelace", "with Ada Lovelace begins soon"),
         (Fact.BOOKING_CANCELLED, CLIENT, {"reason": "by_person"}, "Booking cancelled: Coaching with Mira Sol", "asked"),
         (
             Fact.BOOKING_CANCELLED,
@@ -252,7 +244,7 @@ def test_a_cancelled_session_is_taken_off_the_calendar() -> None:
     assert "Join online" not in " ".join(lines(mail))
 
 
-@pytest.mark.parametrize("fact", [Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER])
+@pytest.mark.parametrize("fact", [Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED])
 def test_money_alone_leaves_the_calendar_as_it_is(fact: Fact) -> None:
     url = "https://pay.example/1"
     mail = composed(fact, CLIENT, money=MONEY, payment=BY_CARD | {"url": url})

@@ -151,13 +151,6 @@ def test_a_cancelled_booking_takes_its_entry_back() -> None:
     assert entry["UID"] == "booking-12@book.example.org"
 
 
-def test_a_reminder_says_when_and_leaves_the_calendar_as_it_is() -> None:
-    mail = composed(Fact.BOOKING_REMINDER, user={"timezone": "Asia/Kolkata"})
-    assert mail["Subject"] == "Reminder: Morning Yoga"
-    assert "When: Tuesday, 1 December 2026, 15:30 to 17:00 Asia/Kolkata (UTC+05:30)" in text_of(mail, "plain")
-    assert not any(part.get_content_type() == "text/calendar" for part in mail.walk())
-
-
 def test_a_cancelled_event_has_its_own_words() -> None:
     mail = composed(Fact.BOOKING_CANCELLED, reason="event_cancelled", event={"version": 6, "status": "cancelled"})
     calendar, entry = calendar_of(mail)

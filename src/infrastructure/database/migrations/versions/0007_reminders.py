@@ -1,4 +1,7 @@
-"""Reminders, as rows that live with their booking. Bookings that are ahead get theirs, a day and an hour before."""
+"""Reminders, as rows that live with their booking.
+
+Bookings that are ahead get theirs, a day and an hour before; what is over is completed without a word to anybody.
+"""
 
 from alembic import op
 
@@ -27,6 +30,10 @@ CREATE TABLE reminders (
 CREATE INDEX ix_reminders_due ON reminders (due_at) WHERE status = 'planned';
 CREATE INDEX ix_reminders_coaching_booking_id ON reminders (coaching_booking_id) WHERE coaching_booking_id IS NOT NULL;
 ALTER TABLE events ADD completed_at timestamptz;
+UPDATE bookings SET status = 'completed' FROM events e
+    WHERE e.id = bookings.event_id AND e.ends_at <= now() AND bookings.status = 'confirmed' AND hold_until IS NULL;
+UPDATE events SET completed_at = now() WHERE ends_at <= now() AND NOT EXISTS (
+    SELECT FROM bookings b WHERE b.event_id = events.id AND b.status = 'confirmed');
 CREATE INDEX ix_events_to_complete ON events (ends_at) WHERE completed_at IS NULL;
 INSERT INTO reminders (booking_id, coaching_booking_id, user_id, "before", starts_at, due_at)
 SELECT a.booking_id, a.coaching_booking_id, a.user_id, o, a.starts_at, a.starts_at - o
