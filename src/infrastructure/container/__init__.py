@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,42 +20,38 @@ from application.accounts import (
     StartLogin,
     UpdateProfile,
 )
-from application.bookings import BookPlace, CancelBooking, CompleteBookings, ShowBooking
+from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.dead_letters import ReplayMessage, ReplayMessages
-from application.deliveries import DeliverDue
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
 from application.feed import FollowFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
-from application.idempotency import AnswerOnce, ForgetKeys
+from application.idempotency import AnswerOnce
 from application.oauth import OAuthAttempts
 from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
 from application.ports.deliveries import DeadLetters
-from application.ports.messaging import Courier
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
 from application.refunds import ShowCancellation
-from application.reminders import MailWithReminders, QueueReminders, ShowBookingReminders
+from application.reminders import ShowBookingReminders
 from application.reviews import ListReviews, WriteReview
-from domain.messages import ALWAYS_SERVED, Destination, Fact, Owed, RetrySchedule, owed_to
+from domain.messages import Fact, owed_to
 from domain.users import PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching
+from infrastructure.container.deliveries import DeliveryParts, build_deliveries
 from infrastructure.container.feeds import CalendarFeeds, build_feeds
-from infrastructure.container.payments import Money, build_gateways, build_money
-from infrastructure.database.circuits import PostgresCircuits
+from infrastructure.container.foundation import served, units_of_work
+from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed
-from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.idempotency import PostgresIdempotencyKeys
-from infrastructure.database.lanes import PostgresLanes
 from infrastructure.database.oauth_attempts import PostgresAttempts
-from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.places import PostgresPlaces, take_statement
 from infrastructure.database.readers import (
     PostgresActorReader,
@@ -66,16 +61,6 @@ from infrastructure.database.readers import (
     PostgresReviewReader,
 )
 from infrastructure.database.reminder_book import PostgresReminderBook
-from infrastructure.database.retention import PostgresRetention
-from infrastructure.database.unit_of_work import UnitsOfWork
-from infrastructure.deliveries.crm import CrmCourier
-from infrastructure.deliveries.email_service import EmailServiceCourier
-from infrastructure.deliveries.http import HttpCourier
-from infrastructure.deliveries.live_feed import LiveFeedCourier
-from infrastructure.deliveries.mail import MailComposer, MailCourier
-from infrastructure.deliveries.mail_files import MailFiles
-from infrastructure.deliveries.notifications import NotificationCourier
-from infrastructure.deliveries.smtp import SmtpPost
 from infrastructure.feed_bell import RedisFeedBell
 from infrastructure.health import ServersHealth
 from infrastructure.metrics import Metrics
@@ -84,12 +69,13 @@ from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.security.passwords import Argon2Passwords
 from infrastructure.security.rate_limits import LocalLimits, NoLimits, RedisLimits
-from infrastructure.security.secret_box import SecretBox
 from infrastructure.security.tokens import JsonWebTokens
 from infrastructure.settings import Settings
 from infrastructure.telemetry import current_request_id
-from infrastructure.tracing import Accompanied, Traces
+from infrastructure.tracing import Traces
 from infrastructure.wake_ups import RedisWakeUps
+
+__all__ = ["Container", "DeliveryParts", "UseCases", "build", "build_deliveries", "served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,38 +161,6 @@ class Container:
         await self.database.close()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryParts:
-    """What hands over what is owed."""
-
-    database: Database
-    deliver_due: DeliverDue
-    http_couriers: Sequence[HttpCourier]
-    money: Money
-    forget_keys: ForgetKeys
-    queue_reminders: QueueReminders
-    complete_bookings: CompleteBookings
-    coaching: Coaching
-    calendars: Calendars
-    wake_ups: RedisWakeUps
-    counts: DeliveryCounts
-    lanes: PostgresLanes
-    retention: PostgresRetention
-    live_feed: LiveFeedCourier
-    feed: PostgresFeed
-    traces: Traces
-
-    async def close(self) -> None:
-        await self.traces.close()
-        await self.wake_ups.close()
-        await self.live_feed.close()
-        await self.money.gateways.close()
-        await self.calendars.services.close()
-        for courier in self.http_couriers:
-            await courier.close()
-        await self.database.close()
-
-
 def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
     clock = clock or SystemClock()
@@ -216,7 +170,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     wake_ups = RedisWakeUps(settings.redis_url)
     feed_bell = RedisFeedBell(settings.redis_url)
     owed = owed_to(served(settings))
-    open_work = _units_of_work(settings, database, owed, clock)
+    open_work = units_of_work(settings, database, owed, clock)
     gateways, sandbox = build_gateways(settings, database)
     to_take, remind_before = owed[Fact.BOOKING_CREATED], settings.reminder_offsets
     places = PostgresPlaces(
@@ -315,90 +269,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
 
 
-def served(settings: Settings) -> frozenset[Destination]:
-    """The destinations of this house. Web and worker must be given the same: one writes for them, one delivers."""
-    return ALWAYS_SERVED | ({Destination.NOTIFICATION} if settings.notification_service_url else frozenset())
-
-
-def build_deliveries(settings: Settings) -> DeliveryParts:
-    """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
-    token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
-    composer = MailComposer(mail_from=settings.mail_from, public_url=settings.public_url)
-    couriers: dict[Destination, Courier] = {
-        Destination.CRM: CrmCourier(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)
-    }
-    if settings.email_service_url:
-        couriers[Destination.EMAIL] = EmailServiceCourier(
-            composer, settings.email_service_url, token, signing_secrets=secrets
-        )
-    else:
-        post = SmtpPost(settings.smtp_url) if settings.smtp_url else MailFiles(settings.convene_data / "mail")
-        couriers[Destination.EMAIL] = MailCourier(composer, post)
-    if settings.notification_service_url:
-        couriers[Destination.NOTIFICATION] = NotificationCourier(
-            settings.notification_service_url, token, signing_secrets=secrets
-        )
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    owed = owed_to(served(settings))
-    clock = SystemClock()
-    wake_ups = RedisWakeUps(settings.redis_url)
-    open_work = _units_of_work(settings, database, owed, clock)
-    gateways, sandbox = build_gateways(settings, database)
-    places = PostgresPlaces(database, gateway=gateways.chosen.name)
-    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
-    couriers[Destination.PAYMENTS] = money.errands
-    calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    couriers[Destination.CALENDAR] = calendars.errands
-    feed = PostgresFeed(database)
-    live_feed = LiveFeedCourier(
-        feed, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
-    )
-    couriers[Destination.REALTIME] = live_feed
-    http_couriers = [courier for courier in couriers.values() if isinstance(courier, HttpCourier)]
-    couriers[Destination.EMAIL] = MailWithReminders(couriers[Destination.EMAIL], PostgresReminderBook(database), clock)
-    outbox = PostgresDueMessages(database)
-    traces = Traces(settings.otel_exporter_otlp_endpoint, "worker")
-    deliver_due = DeliverDue(
-        outbox=outbox,
-        circuits=PostgresCircuits(database),
-        couriers={destination: Accompanied(courier, traces) for destination, courier in couriers.items()},
-        schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
-    )
-    return DeliveryParts(
-        database,
-        deliver_due,
-        http_couriers,
-        money,
-        ForgetKeys(PostgresIdempotencyKeys(database)),
-        QueueReminders(open_work, wake_ups, clock),
-        CompleteBookings(open_work, wake_ups, clock),
-        build_coaching(database, open_work, money, calendars, wake_ups, clock),
-        calendars,
-        wake_ups,
-        outbox.counts,
-        PostgresLanes(database),
-        PostgresRetention(database, days=settings.delivered_retention_days),
-        live_feed,
-        feed,
-        traces,
-    )
-
-
 def _answer_once(settings: Settings, database: Database) -> AnswerOnce:
     secret = hmac.digest(settings.jwt_secret_key.encode(), b"idempotency keys", hashlib.sha256)
     return AnswerOnce(PostgresIdempotencyKeys(database), secret)
-
-
-def _units_of_work(settings: Settings, database: Database, owed: Owed, clock: Clock) -> OpenUnitOfWork:
-    return UnitsOfWork(
-        database,
-        owed,
-        clock,
-        current_request_id,
-        default_currency=settings.default_currency,
-        reminder_offsets=settings.reminder_offsets,
-        box=SecretBox(settings.token_encryption_keys),
-    )
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

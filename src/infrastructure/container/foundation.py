@@ -1,0 +1,27 @@
+"""What every process stands on: which destinations are served, and how units of work are opened."""
+
+from application.ports.persistence import OpenUnitOfWork
+from application.ports.system import Clock
+from domain.messages import ALWAYS_SERVED, Destination, Owed
+from infrastructure.database.engine import Database
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.security.secret_box import SecretBox
+from infrastructure.settings import Settings
+from infrastructure.telemetry import current_request_id
+
+
+def served(settings: Settings) -> frozenset[Destination]:
+    """The destinations of this house. Web and worker must be given the same: one writes for them, one delivers."""
+    return ALWAYS_SERVED | ({Destination.NOTIFICATION} if settings.notification_service_url else frozenset())
+
+
+def units_of_work(settings: Settings, database: Database, owed: Owed, clock: Clock) -> OpenUnitOfWork:
+    return UnitsOfWork(
+        database,
+        owed,
+        clock,
+        current_request_id,
+        default_currency=settings.default_currency,
+        reminder_offsets=settings.reminder_offsets,
+        box=SecretBox(settings.token_encryption_keys),
+    )
