@@ -17,6 +17,10 @@ from domain.messages import Delivered, Destination, Failed, Message, Outcome, Re
 _log = logging.getLogger(__name__)
 
 
+GATHER_SECONDS = 0.01
+"""With every hand full, the first that is free waits so long for others: one claim then serves them all."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeliverDue:
     """Delivers one destination's due messages, up to `at_once` of them at the same time, until none is left.
@@ -54,7 +58,10 @@ class DeliverDue:
                     in_flight[asyncio.create_task(self._see_through(message, attempt))] = attempt
                 if not in_flight:
                     return
+                full = len(in_flight) == self.at_once
                 await _first_of(bell, in_flight)
+                if full:
+                    await asyncio.sleep(GATHER_SECONDS)
                 for over in [task for task in in_flight if task.done()]:
                     del in_flight[over]
                     over.result()
