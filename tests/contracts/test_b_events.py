@@ -438,6 +438,8 @@ async def test_10_deleting_an_event_with_bookings_cancels_them_and_loses_nothing
         ("crm", "event_cancelled"),
         ("crm", "booking_cancelled"),
         ("email", "booking_cancelled"),
+        ("realtime", "event_cancelled"),
+        ("realtime", "booking_cancelled"),
     }
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,16 @@ def normal(endpoint: str) -> str:
     return _PARAMETER.sub("<>", endpoint).rstrip("/")
 
 
+def methods_of(route: Any) -> set[str]:
+    """A WebSocket has none."""
+    return getattr(route, "http_methods", set())
+
+
 @pytest.fixture(scope="module")
 def served() -> dict[str, set[str]]:
     crm = create_crm(settings_for("postgresql://nobody@localhost/none")).routes
     routes = {
-        "booking": [(method, path) for route in ROUTES for method in route.http_methods for path in route.paths],
+        "booking": [(method, path) for route in ROUTES for method in methods_of(route) for path in route.paths],
         "crm": [(method, route.path) for route in crm for method in getattr(route, "methods", ())],
     }
     return {service: {normal(f"{method} {path}") for method, path in routes[service]} for service in routes}

@@ -274,13 +274,8 @@ async def test_a_server_that_was_away_gets_every_webhook_once_and_holds_up_no_ot
         await until(lambda: len(booking_api.requests) == 5)
         await _put_off(dsn)
         port = int(address.rpartition(":")[2])
-        back = Receiver()
-        server = await asyncio.start_server(back.serve, "127.0.0.1", port)
-        try:
+        async with receiving(port) as back:
             await settled(dsn, *["sent"] * 10)
-        finally:
-            server.close()
-            await back.close()
     assert sorted(request.json["booking_id"] for request in back.requests) == [1, 2, 3, 4, 5]
 
 

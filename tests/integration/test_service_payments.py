@@ -20,7 +20,7 @@ def refused(sentence: str, code: str, **more: Any) -> dict[str, Any]:
 
 
 UNAUTHENTICATED = refused("Invalid or expired token", "invalid_token")
-TOLD = [("crm", "completed"), ("email", "completed")]
+TOLD = [("crm", "completed"), ("email", "completed"), ("realtime", "completed")]
 NO_BOOKING = refused("Booking not found", "booking_not_found")
 
 

@@ -13,7 +13,8 @@ _SESSION = """INSERT INTO coaching_bookings (client_id, coach_id, starts_at, end
     SELECT u.id, f.id, now(), now() + interval '1 h', now(), now() + interval '1 h', 'confirmed', 'not_required', 0,
         'INR', '[]', now(), now() FROM users u, users f WHERE u.role = 'user' AND f.role = 'facilitator'"""
 _TOLD = """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
-    SELECT d, 'booking:' || b.id, 'booking_created', '{}', now() FROM bookings b, unnest(ARRAY['crm', 'email']) d"""
+    SELECT d, 'booking:' || b.id, 'booking_created', '{}', now()
+    FROM bookings b, unnest(ARRAY['crm', 'email', 'realtime']) d"""
 _SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_TOLD};"
 
 
