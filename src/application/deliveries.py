@@ -40,7 +40,7 @@ class DeliverDue:
     couriers: Mapping[Destination, Courier]
     schedule: RetrySchedule
     rule: CircuitRule = field(default_factory=CircuitRule)
-    at_once: int = 8
+    at_once: int = 24
     lease: timedelta = timedelta(seconds=10)
     renew_every: timedelta = timedelta(seconds=3)
     luck: Callable[[], float] = random.random

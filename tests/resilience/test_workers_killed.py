@@ -174,11 +174,14 @@ async def test_two_workers_deliver_thousands_once_each_in_order_and_bury_the_one
 async def test_workers_that_know_no_lanes_do_break_the_order(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    async def a_little_slow(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
-        await asyncio.sleep(0.02 if len(crm.requests) % 2 else 0)
-        return answer()
+    seen: set[str] = set()
 
-    crm.behave = a_little_slow
+    async def refuses_some_at_first(request: Request, _writer: asyncio.StreamWriter) -> bytes:
+        is_new = request.message_id not in seen
+        seen.add(request.message_id)
+        return answer(500 if is_new and len(seen) % 7 == 0 else 200)
+
+    crm.behave = refuses_some_at_first
     await owe_many(database, 2, 50)
     async with ended_elsewhere() as running:
         running.enter_context(running_workers(1, environ, tmp_path, odd_worker(unordered=True)))

@@ -74,7 +74,8 @@ class DeliveryParts:
 
 def build_deliveries(settings: Settings) -> DeliveryParts:
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    # A worker serves every destination at the same time.
+    database = Database(settings.database_url, pool_size=3 * settings.database_pool_size)
     owed = owed_to(served(settings))
     clock = SystemClock()
     wake_ups = RedisWakeUps(settings.redis_url)

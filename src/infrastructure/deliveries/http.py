@@ -97,7 +97,7 @@ class HttpCourier:
 
 
 def _session() -> aiohttp.ClientSession:
-    """httpx's own pool looks through all its connections for each request: at eight at once it costs twice the time."""
+    """httpx's own pool looks through all its connections for each request: the more at once, the dearer each."""
     # uvicorn closes idle connections after 5 s: one that is younger is never closed under a request.
     connector = aiohttp.TCPConnector(ssl=httpx.create_ssl_context(), keepalive_timeout=3)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)

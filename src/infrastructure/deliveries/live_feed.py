@@ -1,5 +1,6 @@
 """Records news for facilitators, and rings in the API's processes."""
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -23,13 +24,16 @@ class LiveFeedCourier:
     def __init__(self, feed: PostgresFeed, redis: Redis) -> None:
         self._feed = feed
         self._redis = redis
+        # A facilitator's news are recorded one after the other: more at once would wait in the database for each other.
+        self._turns = asyncio.Semaphore(2)
 
     async def deliver(self, message: Message) -> Outcome:
         """Raises `Unavailable`."""
         # As it goes over the wire to others: amounts are numbers, times are text.
         news: dict[str, Any] = msgspec.json.decode(_to_json(told(message)))
         facilitator_id = UserId(news["facilitator_id"])
-        await self._feed.record(facilitator_id, message, news)
+        async with self._turns:
+            await self._feed.record(facilitator_id, message, news)
         with contextlib.suppress(RedisError, OSError):
             await self._redis.publish(CHANNEL, str(facilitator_id))
         return Delivered()
