@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -16,12 +17,16 @@ import asyncpg
 import httpx
 import pytest
 
+from application.deliveries import DeliverDue
 from infrastructure.embedded import processes
 from tests.support.command import running_up
 from tests.support.messages import owe, until
 from tests.support.people import People
 from tests.support.processes import ApiProcess, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
+
+AT_ONCE: int = next(field.default for field in dataclasses.fields(DeliverDue) if field.name == "at_once")
+"""So many messages of a destination a worker hands over at the same time."""
 
 PROMISED_SECONDS = 10
 Launch = Callable[..., "subprocess.Popen[bytes]"]
@@ -150,9 +155,9 @@ async def test_what_a_stopped_worker_could_not_deliver_is_free_for_the_next_at_o
     signals: int, database: asyncpg.Connection, crm: Receiver, launch: Launch, tmp_path: Path
 ) -> None:
     stuck = Stuck(crm)
-    owed = [await owe(database) for _ in range(20)]
+    owed = [await owe(database) for _ in range(AT_ONCE + 6)]
     worker = launch()
-    await until(lambda: len(crm.requests) == 8)
+    await until(lambda: len(crm.requests) == AT_ONCE)
     began = time.monotonic()
     for _ in range(signals):
         worker.send_signal(signal.SIGTERM)
@@ -175,13 +180,14 @@ async def test_a_killed_worker_does_leave_its_messages_to_the_lease(
 ) -> None:
     """The twin: without a clean end there is something to wait for."""
     Stuck(crm)
-    for _ in range(20):
+    for _ in range(AT_ONCE + 6):
         await owe(database)
     worker = launch()
-    await until(lambda: len(crm.requests) == 8)
+    await until(lambda: len(crm.requests) == AT_ONCE)
     worker.kill()
     await ended(worker)
-    assert await database.fetchval("SELECT count(*) FROM outbox WHERE claimed_by IS NOT NULL AND due_at > now()") == 8
+    held = await database.fetchval("SELECT count(*) FROM outbox WHERE claimed_by IS NOT NULL AND due_at > now()")
+    assert held == AT_ONCE
 
 
 async def _delivered(database: asyncpg.Connection, number: int) -> bool:
