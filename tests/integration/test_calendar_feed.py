@@ -1,5 +1,6 @@
 """A person's bookings as a calendar that programs subscribe to, read back by other people's programs."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,12 @@ import pytest
 import vobject
 from icalendar import Calendar, Component
 
+from infrastructure.settings import Settings
+from infrastructure.telemetry import configure_logging
+from interfaces.http.app import create_app
+from interfaces.http.shown_paths import shown
 from tests.support.calendar_server import CalendarServer, running_calendar_server
+from tests.support.http import serving
 from tests.support.people import People, Person
 
 
@@ -175,16 +181,21 @@ async def test_who_has_it_already_is_told_so(api: httpx.AsyncClient, people: Peo
 
 
 async def test_the_secret_is_in_no_log(
-    api: httpx.AsyncClient, people: People, capfd: pytest.CaptureFixture[str]
+    make_settings: Callable[..., Settings], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from interfaces.http.shown_paths import shown
-
-    path = await opened(await people.user())
-    await api.get(path)
-    await api.get(path + "/more")
-    assert shown(path) == "/calendar/feed/…"
+    try:
+        app = create_app(make_settings(log_level="info"))
+        async with serving(app) as address, httpx.AsyncClient(base_url=address) as api:
+            path = await opened(await People(api).user())
+            await api.get(path)
+            await api.get(path + "/more")
+    finally:
+        configure_logging("warning")
+    said = capfd.readouterr().err
+    paths = [json.loads(line)["path"] for line in said.splitlines() if '"request"' in line]
+    assert paths[-2:] == ["/calendar/feed/…"] * 2
+    assert path.rpartition("/")[2].removesuffix(".ics") not in said
     assert shown("/calendar/feed") == "/calendar/feed"
-    assert path.rpartition("/")[2].removesuffix(".ics") not in "".join(capfd.readouterr())
 
 
 async def test_another_program_reads_it_as_a_calendar_that_is_refreshed(api: httpx.AsyncClient, people: People) -> None:

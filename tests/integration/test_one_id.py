@@ -1,13 +1,14 @@
 """One id from the request to the last delivery: in the API's log, the worker's, the CRM's, and in the trace."""
 
 import asyncio
+import contextlib
+import io
 import json
 import logging
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,19 @@ def test_a_log_line_names_nobody_and_keeps_no_secret(capfd: pytest.CaptureFixtur
     assert third["exception"].endswith("ValueError: ***@example.com")
 
 
+def test_a_line_goes_where_standard_error_is_by_then() -> None:
+    """A logger made while it was redirected does not hold on to what was closed since."""
+    with io.StringIO() as elsewhere, contextlib.redirect_stderr(elsewhere):
+        configure_logging("warning")
+        logger = structlog.get_logger()
+        logger.warning("first")
+        assert json.loads(elsewhere.getvalue())["event"] == "first"
+    with io.StringIO() as later, contextlib.redirect_stderr(later):
+        logger.warning("second")
+        logging.getLogger("a library").warning("third")
+        assert [json.loads(line)["event"] for line in later.getvalue().splitlines()] == ["second", "third"]
+
+
 # Traces
 
 
@@ -120,7 +134,7 @@ def spans(collector: Receiver) -> list[tuple[str, Any]]:
     return found
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def a_house(environ: dict[str, str], directory: Path) -> AsyncIterator[str]:
     """An API and a worker; the API's address."""
     worker = processes.spawn(
