@@ -63,8 +63,8 @@ class QueueReminders:
 @dataclass(frozen=True, slots=True)
 class MailWithReminders:
     """A courier of mails that looks at a reminder once more before it goes: since it was queued, mail may have been
-    away for hours, the booking cancelled, the session begun. The mail is told when it goes: what was tomorrow when the
-    reminder was queued may be in an hour."""
+    away for hours, the booking cancelled, the event renamed, the session begun. The mail is written from what is true
+    when it goes, and told when that is: what was tomorrow when the reminder was queued may be in an hour."""
 
     mail: Courier
     book: ReminderBook
@@ -78,15 +78,13 @@ class MailWithReminders:
         found = await self.book.find(reminder_id, now)
         if found is None:
             return Delivered("was sent before")
-        reason = why_not(*found, now)
+        reason = why_not(found.reminder, found.about, now)
         if reason is not None:
             await self.book.settle(reminder_id, reason, now)
             return Delivered(f"not sent: {reason}")
-        outcome = await self.mail.deliver(replace(message, snapshot=message.snapshot | {"as_of": now.isoformat()}))
+        outcome = await self.mail.deliver(replace(message, snapshot=found.snapshot | {"as_of": now.isoformat()}))
         if isinstance(outcome, Delivered):
             await self.book.settle(reminder_id, None, self.clock.now())
-        elif outcome.permanent:
-            await self.book.settle(reminder_id, WhyNot.UNDELIVERABLE, self.clock.now())
         return outcome
 
 

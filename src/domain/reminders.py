@@ -14,12 +14,14 @@ ReminderId = NewType("ReminderId", UUID)
 
 
 class ReminderStatus(StrEnum):
-    """`planned` until its time; `queued` when it is owed by mail; then `sent`, or `skipped` with the reason."""
+    """`planned` until its time; `queued` when it is owed by mail; then `sent`, `skipped` where it is of no use, or
+    `failed` where the mail could not be delivered, unless an operator has it tried again."""
 
     PLANNED = "planned"
     QUEUED = "queued"
     SENT = "sent"
     SKIPPED = "skipped"
+    FAILED = "failed"
 
 
 class WhyNot(StrEnum):
@@ -32,8 +34,11 @@ class WhyNot(StrEnum):
     SUPERSEDED = "superseded"
     """It is so late that the next one is due, too."""
     TOO_LATE = "too_late"
-    """It has begun."""
+    """It has begun, or is over."""
     UNDELIVERABLE = "undeliverable"
+    """Nobody to write to, or no server took the mail for as long as it was tried."""
+    DISCARDED = "discarded"
+    """It could not be delivered, and an operator decided to leave it at that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Reminded:
     starts_at: datetime
     is_cancelled: bool
     is_confirmed: bool
+    is_over: bool = False
+    """Taken place, whatever the clock says: a coach may complete a session before its time."""
 
 
 def why_not(reminder: Reminder, about: Reminded, now: datetime) -> WhyNot | None:
@@ -65,7 +72,7 @@ def why_not(reminder: Reminder, about: Reminded, now: datetime) -> WhyNot | None
         return WhyNot.BOOKING_CANCELLED
     if about.starts_at != reminder.starts_at:
         return WhyNot.MOVED
-    if about.starts_at <= now:
+    if about.starts_at <= now or about.is_over:
         return WhyNot.TOO_LATE
     if not about.is_confirmed:
         return WhyNot.NOT_CONFIRMED

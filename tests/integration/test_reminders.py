@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import asyncpg
 import pytest
-from aiosmtpd.controller import Controller
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,11 +15,11 @@ from domain.coaching import CoachingStatus
 from domain.messages import Delivered, Destination, Fact, Message, MessageId
 from domain.reminders import Reminded, Reminder
 from infrastructure import container
-from infrastructure.database.reminders import LOOK, PostgresReminders, seen
+from infrastructure.database.reminders import DUE, PostgresReminders, seen
 from infrastructure.settings import Settings
 from tests.support.crowd import a_crowd
-from tests.support.reminding import DAY, HOUR, MINUTE, Hands, Inbox, Reminding
-from tests.support.units import PAUSE, units_with
+from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.units import PAUSE
 
 PLANNED = [(24.0, "planned", None), (1.0, "planned", None)]
 CANCELLED = [(24.0, "skipped", "booking_cancelled"), (1.0, "skipped", "booking_cancelled")]
@@ -29,17 +27,8 @@ CANCELLED = [(24.0, "skipped", "booking_cancelled"), (1.0, "skipped", "booking_c
 
 @pytest.fixture
 async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    inbox, clock = Inbox(), Hands()
-    server = Controller(inbox, hostname="127.0.0.1", port=port)
-    server.start()
-    parts = container.build(make_settings(), clock=clock)
-    try:
-        yield Reminding(parts, database, clock, inbox, f"smtp://127.0.0.1:{port}")
-    finally:
-        await parts.close()
-        server.stop()
+    async with reminding(make_settings(), database) as house:
+        yield house
 
 
 # Rows that live with their booking
@@ -257,7 +246,7 @@ async def test_nobody_to_write_to_is_said(house: Reminding) -> None:
     person, booking = await house.place(DAY + MINUTE)
     await house.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
     await house.pass_(MINUTE)
-    assert (await house.rows(booking))[0] == (24, "skipped", "undeliverable")
+    assert (await house.rows(booking))[0] == (24, "failed", "undeliverable")
 
 
 # Many workers, many reminders
@@ -267,10 +256,7 @@ class UnlockedReminders(PostgresReminders):
     """Looks what is due without keeping it from others."""
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
-        due = (
-            f"{LOOK.format(now=':now')} WHERE r.status = 'planned' AND r.due_at <= :now ORDER BY r.due_at LIMIT :limit"
-        )
-        rows = await self._session.execute(text(due), {"now": now, "limit": limit})
+        rows = await self._session.execute(text(DUE), {"now": now, "limit": limit})
         await asyncio.sleep(PAUSE)
         return [seen(row) for row in rows.mappings()]
 
@@ -286,13 +272,7 @@ async def _queued_by_six_workers(house: Reminding, kind: type[PostgresReminders]
     def reminders(session: AsyncSession) -> PostgresReminders:
         return kind(session, (), now=house.clock.now())
 
-    usual = house.parts.open_work
-    units = units_with(reminders=reminders)(
-        house.parts.database,
-        usual._owed,
-        house.clock,
-        lambda: None,  # type: ignore[attr-defined]
-    )
+    units = house.units(reminders=reminders)
     await asyncio.gather(*(house.queue(units) for _ in range(6)))
     queued = await house.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'")
     return queued, len(await house.reminders_owed())

@@ -1,7 +1,9 @@
 """Everything about reminders, put together around a clock that tests set and a real mail server."""
 
 import asyncio
-from collections.abc import Sequence
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,28 +13,34 @@ from email.policy import default
 from typing import Any
 
 import asyncpg
+from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.bookings import CompleteBookings
 from application.deliveries import DeliverDue
 from application.ports.persistence import OpenUnitOfWork
+from application.ports.reminders import ReminderBook
 from application.reminders import MailWithReminders, QueueReminders
 from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.bookings import BookingId
 from domain.coaching import CoachingId
 from domain.events import EventId
-from domain.messages import Destination, RetrySchedule
+from domain.messages import Destination, MessageId, RetrySchedule
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.times import Interval
 from domain.users import User, UserId
+from infrastructure import container
 from infrastructure.container import Container
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.database.reminder_book import PostgresReminderBook
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.settings import Settings
 from tests.support.crowd import a_crowd
+from tests.support.units import units_with
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
@@ -82,6 +90,8 @@ class Reminding:
     clock: Hands
     inbox: Inbox
     smtp_url: str
+    tries: int = 50
+    """How often a mail is tried before it is dead."""
 
     async def people(self, number: int, role: str = "user") -> list[User]:
         members = await a_crowd(self.records, number, role=role)
@@ -142,10 +152,16 @@ class Reminding:
     async def queue(self, open_work: OpenUnitOfWork | None = None) -> int:
         return await QueueReminders(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
 
-    async def complete(self) -> int:
-        return await CompleteBookings(self.parts.open_work, self.parts.wake_ups, self.clock)()
+    async def complete(self, open_work: OpenUnitOfWork | None = None) -> int:
+        return await CompleteBookings(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
 
-    async def deliver(self) -> None:
+    def units(self, **parts: Callable[[AsyncSession], Any]) -> OpenUnitOfWork:
+        """Those of the house with some of their parts replaced."""
+        usual: Any = self.parts.open_work
+        offsets = self.parts.settings.reminder_offsets
+        return units_with(**parts)(self.parts.database, usual._owed, self.clock, lambda: None, reminder_offsets=offsets)
+
+    async def deliver(self, book: ReminderBook | None = None) -> None:
         """Tries every mail that is owed once."""
         await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
         await self.records.execute("DELETE FROM destinations")
@@ -154,20 +170,40 @@ class Reminding:
         due = DeliverDue(
             PostgresDueMessages(database),
             PostgresCircuits(database),
-            {Destination.EMAIL: self.courier()},
-            RetrySchedule((timedelta(0), *[HOUR] * 50)),
+            {Destination.EMAIL: self.courier(book)},
+            RetrySchedule((timedelta(0), *[HOUR] * (self.tries - 1))),
         )
         await due(Destination.EMAIL, asyncio.Event(), asyncio.Event())
 
-    def courier(self) -> MailWithReminders:
-        book = PostgresReminderBook(self.parts.database)
+    def courier(self, book: ReminderBook | None = None) -> MailWithReminders:
+        book = book or PostgresReminderBook(self.parts.database)
         return MailWithReminders(MailCourier(COMPOSER, SmtpPost(self.smtp_url)), book, self.clock)
 
     async def reminders_owed(self) -> Sequence[Any]:
         return await self.records.fetch("SELECT * FROM outbox WHERE fact = 'booking_reminder' ORDER BY seq")
+
+    async def owed(self) -> MessageId:
+        """The message of the only reminder that was queued."""
+        [row] = await self.reminders_owed()
+        return MessageId(row["id"])
 
     async def pass_(self, time: timedelta) -> None:
         """Time passes, and a worker looks what is due and delivers it."""
         self.clock.moment += time
         await self.queue()
         await self.deliver()
+
+
+@asynccontextmanager
+async def reminding(settings: Settings, records: asyncpg.Connection) -> AsyncIterator[Reminding]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    inbox, clock = Inbox(), Hands()
+    server = Controller(inbox, hostname="127.0.0.1", port=port)
+    server.start()
+    parts = container.build(settings, clock=clock)
+    try:
+        yield Reminding(parts, records, clock, inbox, f"smtp://127.0.0.1:{port}")
+    finally:
+        await parts.close()
+        server.stop()

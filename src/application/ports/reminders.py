@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.bookings import BookingId
 from domain.coaching import CoachingId
@@ -46,10 +46,19 @@ class ReminderView:
     user_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedReminder:
+    """`snapshot` is what its mail is written from: the booking as it is at the same moment as `about`."""
+
+    reminder: Reminder
+    about: Reminded
+    snapshot: dict[str, Any]
+
+
 class ReminderBook(Protocol):
     """Outside of a unit of work."""
 
-    async def find(self, reminder_id: ReminderId, now: datetime) -> tuple[Reminder, Reminded] | None:
+    async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
         """None for one that was sent."""
         ...
 

@@ -3,25 +3,37 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from application.ports.reminders import ReminderView
+from application.ports.reminders import QueuedReminder, ReminderView
 from domain.bookings import BookingId
 from domain.coaching import CoachingId
-from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, WhyNot
+from domain.reminders import ReminderId, ReminderStatus, WhyNot
 from infrastructure.database.engine import Database
 from infrastructure.database.payments import column_of
-from infrastructure.database.reminders import LOOK, seen
+from infrastructure.database.reminders import FIND, seen
+
+# What became of a queued one is known by its message alone: nothing else hears of its last attempt, or of what an
+# operator decides about it. One that is gone was discarded long ago: had it been delivered, the reminder would say so.
+_LIST = """
+SELECT r."before", r.starts_at, r.due_at, r.settled_at, u.name AS user_name,
+       CASE WHEN given_up IS NULL THEN r.status ELSE 'failed' END AS status, coalesce(given_up, r.reason) AS reason
+FROM reminders r JOIN users u ON u.id = r.user_id
+     LEFT JOIN outbox m ON m.id = r.message_id,
+     LATERAL (SELECT CASE
+         WHEN r.status <> 'queued' OR r.message_id IS NULL THEN NULL
+         WHEN m.status = 'dead' THEN 'undeliverable'
+         WHEN m.status = 'discarded' OR m.id IS NULL THEN 'discarded'
+     END AS given_up) AS end_of_message
+WHERE """
 
 
 class PostgresReminderBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, reminder_id: ReminderId, now: datetime) -> tuple[Reminder, Reminded] | None:
+    async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(
-                f"{LOOK.format(now='$2')} WHERE r.id = $1 AND r.status <> 'sent'", reminder_id, now
-            )
-        return seen(row) if row else None
+            row = await connection.fetchrow(FIND, reminder_id, now)
+        return QueuedReminder(*seen(row), row["snapshot"]) if row else None
 
     async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:
         async with self._database.connection() as connection:
@@ -34,8 +46,7 @@ class PostgresReminderBook:
     async def list_of(self, booking_id: BookingId | CoachingId) -> Sequence[ReminderView]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""SELECT r.*, u.name FROM reminders r JOIN users u ON u.id = r.user_id
-                    WHERE r.{column_of(booking_id)} = $1 ORDER BY r.due_at, r.id""",  # noqa: S608
+                f"{_LIST} r.{column_of(booking_id)} = $1 ORDER BY r.due_at, r.id",
                 booking_id,
             )
         return [
@@ -46,7 +57,7 @@ class PostgresReminderBook:
                 status=ReminderStatus(row["status"]),
                 reason=WhyNot(row["reason"]) if row["reason"] else None,
                 settled_at=row["settled_at"],
-                user_name=row["name"],
+                user_name=row["user_name"],
             )
             for row in rows
         ]

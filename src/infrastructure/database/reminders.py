@@ -23,12 +23,14 @@ _SESSIONS = """
 SELECT NULL::bigint AS booking_id, c.id AS coaching_booking_id, p.user_id, c.starts_at, c.status = 'cancelled' AS gone
 FROM coaching_bookings c, unnest(ARRAY[c.client_id, c.coach_id]) AS p(user_id) WHERE """
 
+# The array makes the planner look up the few bookings that are meant, however many reminders are planned.
 _ALIGN = """
 WITH about AS ({about}), dropped AS (
     UPDATE reminders r SET status = 'skipped', settled_at = :now,
         reason = CASE WHEN about.gone THEN 'booking_cancelled' ELSE 'moved' END
     FROM about
-    WHERE r.{column} = about.{column} AND r.user_id = about.user_id AND r.status = 'planned'
+    WHERE r.{column} = ANY(ARRAY(SELECT {column} FROM about)) AND r.{column} = about.{column}
+      AND r.user_id = about.user_id AND r.status = 'planned'
       AND (about.gone OR r.starts_at <> about.starts_at)
 )
 INSERT INTO reminders (booking_id, coaching_booking_id, user_id, "before", starts_at, due_at)
@@ -39,38 +41,51 @@ ON CONFLICT ON CONSTRAINT uq_reminders_once DO UPDATE SET status = 'planned', re
     WHERE reminders.status = 'skipped' AND reminders.reason IN ('booking_cancelled', 'moved')
 """
 
-LOOK = """
+_LOOK = """
 SELECT r.id, r.booking_id, r.coaching_booking_id, r.user_id, r."before", r.starts_at,
        coalesce(e.starts_at, c.starts_at) AS starts_now,
        coalesce(b.status, c.status) = 'cancelled' AS is_cancelled,
-       coalesce(b.status, c.status) IN ('confirmed', 'completed')
-           AND (b.hold_until IS NULL OR b.hold_until > {now}) AS is_confirmed,
+       coalesce(b.status, c.status) = 'completed' AS is_over,
+       coalesce(b.status, c.status) = 'confirmed' AND (b.hold_until IS NULL OR b.hold_until > {now}) AS is_confirmed,
        NOT EXISTS (
            SELECT FROM reminders later
            WHERE (later.booking_id = r.booking_id OR later.coaching_booking_id = r.coaching_booking_id)
              AND later.user_id = r.user_id AND later.starts_at = r.starts_at
              AND later."before" < r."before" AND later.due_at <= {now}
-       ) AS latest
+       ) AS latest{more}
 FROM reminders r
      LEFT JOIN bookings b ON b.id = r.booking_id LEFT JOIN events e ON e.id = b.event_id
      LEFT JOIN coaching_bookings c ON c.id = r.coaching_booking_id
-"""
+WHERE """
 
-_QUEUE_PLACES = f"""
-INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-SELECT '{Destination.EMAIL}', 'reminder:' || r.id, '{Fact.BOOKING_REMINDER}',
-       {snapshots.booking_snapshot()} || jsonb_build_object('reminder_id', r.id), NULL, :now
-FROM reminders r JOIN bookings b ON b.id = r.booking_id JOIN events e ON e.id = b.event_id
-     JOIN users u ON u.id = b.user_id JOIN users f ON f.id = e.facilitator_id
-WHERE r.id = ANY(CAST(:ids AS uuid[]))
-"""  # noqa: S608 (composed of constants)
-_QUEUE_SESSIONS = f"""
-INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-SELECT '{Destination.EMAIL}', 'reminder:' || r.id, '{Fact.BOOKING_REMINDER}',
-       {coaching_messages.snapshot(recipient="CASE WHEN r.user_id = b.coach_id THEN 'coach' ELSE 'client' END")}
-           || jsonb_build_object('reminder_id', r.id), NULL, :now
-FROM reminders r JOIN {coaching_messages.COACHING} ON b.id = r.coaching_booking_id
-WHERE r.id = ANY(CAST(:ids AS uuid[]))
+DUE = _LOOK.format(now=":now", more="") + "r.status = 'planned' AND r.due_at <= :now ORDER BY r.due_at LIMIT :limit"
+
+_RECIPIENT = "CASE WHEN r.user_id = b.coach_id THEN 'coach' ELSE 'client' END"
+# The names of the tables in a snapshot are its own.
+_SNAPSHOT = f""",
+       CASE WHEN r.booking_id IS NOT NULL THEN (
+           SELECT {snapshots.booking_snapshot()}
+           FROM bookings b JOIN events e ON e.id = b.event_id
+                JOIN users u ON u.id = b.user_id JOIN users f ON f.id = e.facilitator_id
+           WHERE b.id = r.booking_id
+       ) ELSE (
+           SELECT {coaching_messages.snapshot(recipient=_RECIPIENT)}
+           FROM {coaching_messages.COACHING} WHERE b.id = r.coaching_booking_id
+       ) END AS snapshot"""  # noqa: S608 (composed of constants)
+
+FIND = _LOOK.format(now="$2", more=_SNAPSHOT) + "r.id = $1 AND r.status <> 'sent'"
+
+# The message only says which reminder: the mail is written when it goes.
+_QUEUE = f"""
+WITH queued AS (
+    INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+    SELECT '{Destination.EMAIL}', 'reminder:' || id, '{Fact.BOOKING_REMINDER}',
+           jsonb_build_object('reminder_id', id), NULL, :now
+    FROM unnest(CAST(:ids AS uuid[])) AS id
+    RETURNING id, snapshot
+)
+UPDATE reminders SET status = 'queued', message_id = queued.id
+FROM queued WHERE reminders.id = CAST(queued.snapshot ->> 'reminder_id' AS uuid)
 """  # noqa: S608 (composed of constants)
 
 
@@ -94,20 +109,13 @@ class PostgresReminders:
         await self._session.execute(text(statement), {**self._when, "id": key, "offsets": self._offsets})
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
-        statement = f"""{LOOK.format(now=":now")} WHERE r.status = 'planned' AND r.due_at <= :now
-            ORDER BY r.due_at LIMIT :limit FOR UPDATE OF r SKIP LOCKED"""
-        rows = await self._session.execute(text(statement), {"now": now, "limit": limit})
+        values = {"now": now, "limit": limit}
+        rows = await self._session.execute(text(f"{DUE} FOR UPDATE OF r SKIP LOCKED"), values)
         return [seen(row) for row in rows.mappings()]
 
     async def queue(self, reminders: Sequence[ReminderId]) -> None:
-        if not reminders:
-            return
-        values = {**self._when, "ids": list(reminders)}
-        await self._session.execute(
-            text("UPDATE reminders SET status = 'queued' WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": values["ids"]}
-        )
-        for statement in (_QUEUE_PLACES, _QUEUE_SESSIONS):
-            await self._session.execute(text(statement), values)
+        if reminders:
+            await self._session.execute(text(_QUEUE), {**self._when, "ids": list(reminders)})
 
     async def skip(self, reminders: Sequence[ReminderId], why: WhyNot, now: datetime) -> None:
         await self._session.execute(
@@ -118,7 +126,7 @@ class PostgresReminders:
 
 
 def seen(row: Any) -> tuple[Reminder, Reminded]:
-    """A row of `LOOK`."""
+    """A row of `DUE` or `FIND`."""
     of = BookingId(row["booking_id"]) if row["booking_id"] is not None else CoachingId(row["coaching_booking_id"])
     reminder = Reminder(
         id=ReminderId(row["id"]),
@@ -128,4 +136,4 @@ def seen(row: Any) -> tuple[Reminder, Reminded]:
         starts_at=row["starts_at"],
         latest=row["latest"],
     )
-    return reminder, Reminded(row["starts_now"], row["is_cancelled"], row["is_confirmed"])
+    return reminder, Reminded(row["starts_now"], row["is_cancelled"], row["is_confirmed"], row["is_over"])

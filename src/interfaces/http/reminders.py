@@ -12,7 +12,7 @@ from interfaces.http.schemas import whole_seconds
 
 class ReminderBody(Struct):
     """`offset_minutes` before `starts_at`, the start as it was planned, which is at `due_at`. `reason` says why one was
-    skipped."""
+    skipped, or failed."""
 
     recipient: str
     offset_minutes: int

@@ -25,6 +25,8 @@ class ReminderRow(DefaultBase):
     status: Mapped[str] = mapped_column(Text, server_default="planned")
     reason: Mapped[str | None] = mapped_column(Text)
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    message_id: Mapped[UUID | None] = mapped_column(Uuid)
+    """Which owes it by mail; forgotten messages leave it behind."""
 
     __table_args__ = (
         CheckConstraint("status IN ('planned', 'queued', 'sent', 'skipped')", name="status"),

@@ -1,0 +1,172 @@
+"""Reminders that several lay hands on at once. Each test has a twin without the guard, which must go wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.ports.reminders import QueuedReminder
+from domain.bookings import BookingId
+from domain.reminders import Reminded, Reminder, ReminderId
+from domain.users import User
+from infrastructure.database import reminders
+from infrastructure.database.reminder_book import PostgresReminderBook
+from infrastructure.database.reminders import PostgresReminders
+from infrastructure.settings import Settings
+from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.units import PAUSE
+
+
+@pytest.fixture
+async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
+    async with reminding(make_settings(), database) as house:
+        yield house
+
+
+def part(house: Reminding, kind: type[PostgresReminders]) -> Callable[[AsyncSession], PostgresReminders]:
+    return lambda session: kind(session, house.parts.settings.reminder_offsets, now=house.clock.now())
+
+
+# Two of one person are due at once, and each is in the hands of another worker
+
+
+class OneEach(PostgresReminders):
+    """A worker with room for a single reminder: the other one is the next worker's."""
+
+    async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
+        due = await super().claim_due(now, limit=1)
+        await asyncio.sleep(PAUSE)
+        return due
+
+
+class KnowingOnlyTheirOwn(OneEach):
+    """Does not see what another worker holds."""
+
+    async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
+        return [(replace(reminder, latest=True), about) for reminder, about in await super().claim_due(now, limit=1)]
+
+
+class TrustingBook(PostgresReminderBook):
+    """Takes a reminder for what it was when it was queued."""
+
+    async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
+        found = await super().find(reminder_id, now)
+        if found is None:
+            return None
+        reminder = replace(found.reminder, latest=True)
+        return replace(found, reminder=reminder, about=replace(found.about, starts_at=reminder.starts_at))
+
+
+async def _mails_after_an_outage(house: Reminding, kind: type[PostgresReminders], *, looked_at: bool) -> list[str]:
+    person, _ = await house.place(2 * DAY)
+    await house.deliver()
+    house.clock.moment += 2 * DAY - MINUTE * 30
+    units = house.units(reminders=part(house, kind))
+    await asyncio.gather(*(house.queue(units) for _ in range(2)))
+    await house.queue(units)
+    await house.deliver(None if looked_at else TrustingBook(house.parts.database))
+    return house.inbox.subjects(person)[1:]
+
+
+async def test_of_two_that_are_due_in_two_hands_the_last_is_sent(house: Reminding) -> None:
+    assert await _mails_after_an_outage(house, OneEach, looked_at=False) == ["In 30 minutes: Yoga"]
+
+
+async def test_one_that_was_queued_before_the_next_was_due_gives_way_to_it(house: Reminding) -> None:
+    assert await _mails_after_an_outage(house, KnowingOnlyTheirOwn, looked_at=True) == ["In 30 minutes: Yoga"]
+
+
+async def test_without_a_look_at_the_others_both_are_sent(house: Reminding) -> None:
+    sent = await _mails_after_an_outage(house, KnowingOnlyTheirOwn, looked_at=False)
+    assert sent == ["In 30 minutes: Yoga"] * 2
+
+
+# The event is moved while a worker has its reminders in hand
+
+
+class Slow(PostgresReminders):
+    """Thinks between looking and queueing."""
+
+    looking: asyncio.Event
+
+    async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
+        due = await super().claim_due(now, limit=limit)
+        self.looking.set()
+        await asyncio.sleep(5 * PAUSE)
+        return due
+
+
+async def _moved_in_the_hands_of_a_worker(house: Reminding, *, looked_at: bool) -> tuple[User, BookingId]:
+    host, person = await house.people(2, "facilitator")
+    event = await house.event(host, DAY + MINUTE)
+    booking = await house.book(person, event)
+    await house.deliver()
+    house.clock.moment += MINUTE
+    Slow.looking = asyncio.Event()
+    queueing = asyncio.create_task(house.queue(house.units(reminders=part(house, Slow))))
+    await Slow.looking.wait()
+    await house.move(host, event, 2 * DAY)
+    assert await queueing == 1
+    await house.deliver(None if looked_at else TrustingBook(house.parts.database))
+    return person, booking
+
+
+async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new_time_only(house: Reminding) -> None:
+    person, booking = await _moved_in_the_hands_of_a_worker(house, looked_at=True)
+    assert [subject for subject in house.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == ["Changed: Yoga"]
+    assert await house.rows(booking) == [
+        *((24, "skipped", "moved"), (1, "skipped", "moved")),
+        *((24, "planned", None), (1, "planned", None)),
+    ]
+    await house.pass_(2 * DAY)
+    await house.pass_(23 * HOUR)
+    assert house.inbox.subjects(person)[2:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
+
+
+async def test_without_a_look_before_it_goes_the_old_time_is_reminded_of(house: Reminding) -> None:
+    person, _ = await _moved_in_the_hands_of_a_worker(house, looked_at=False)
+    assert "In 3 days: Yoga" in house.inbox.subjects(person)
+
+
+# Brought back to life by several at once
+
+
+async def _revived_by_four(house: Reminding) -> list[str]:
+    host, person = await house.people(2, "facilitator")
+    event = await house.event(host, 2 * DAY)
+    booking = await house.book(person, event)
+    await house.deliver()
+    for by in (DAY, -DAY):
+        await house.move(host, event, by)
+    await house.records.execute("UPDATE outbox SET status = 'delivered' WHERE fact = 'booking_moved'")
+    together = asyncio.Barrier(4)
+
+    async def align() -> None:
+        async with house.parts.open_work() as work:
+            await together.wait()
+            await work.reminders.align_booking(booking)
+            await work.commit()
+
+    await house.records.execute("UPDATE reminders SET status = 'skipped', reason = 'booking_cancelled'")
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(align())
+    await house.pass_(DAY)
+    return house.inbox.subjects(person)[1:]
+
+
+async def test_reminders_revived_by_many_at_once_are_sent_once(house: Reminding) -> None:
+    assert await _revived_by_four(house) == ["Tomorrow: Yoga"]
+
+
+async def test_without_the_constraint_they_are_sent_many_times(
+    house: Reminding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.records.execute("ALTER TABLE reminders DROP CONSTRAINT uq_reminders_once")
+    unguarded, _, _ = reminders._ALIGN.partition("ON CONFLICT")
+    monkeypatch.setattr(reminders, "_ALIGN", unguarded)
+    assert len(await _revived_by_four(house)) > 1
