@@ -70,6 +70,7 @@ class UpdateEvent:
             if changed.revision > event.revision:
                 await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
                 await work.messages.owe_for_bookings_of(Fact.BOOKING_MOVED, event_id)
+            if changed.plan.interval.starts_at != event.plan.interval.starts_at:
                 await work.reminders.align_event(event_id)
             await work.commit()
         self.wake_ups.nudge()
