@@ -222,6 +222,14 @@ def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(header: str | 
     assert retry_after(header, NOW) == (None if seconds is None else timedelta(seconds=seconds))
 
 
+async def test_a_date_is_meant_by_the_clock_of_who_names_it(crm: Receiver, courier: CrmCourier) -> None:
+    """Ours is years away from it."""
+    crm.always(answer(503, b"", Date="Thu, 20 Nov 2036 12:00:00 GMT", Retry_After="Thu, 20 Nov 2036 12:10:00 GMT"))
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert outcome.retry_after == timedelta(minutes=10)
+
+
 async def _silence(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
     await asyncio.sleep(3600)
     return b""
@@ -278,6 +286,56 @@ async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, courier: CrmCo
     assert isinstance(outcome, Delivered)
     assert len(outcome.answer) <= len(bomb)
     assert crm.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_reason_in_whatever_letters_changes_nothing(crm: Receiver, courier: CrmCourier, status: int) -> None:
+    crm.always(f"HTTP/1.1 {status} très bien\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
+    outcome = await courier.deliver(a_message())
+    assert outcome.status_code == status
+    assert isinstance(outcome, Delivered) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"HTTP/1.1 abc X\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nabc",
+        b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::bad\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+async def test_what_is_no_answer_is_the_destinations_failure(crm: Receiver, courier: CrmCourier, raw: bytes) -> None:
+    async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(raw)
+        await writer.drain()
+
+    crm.behave = behave
+    outcome = await courier.deliver(a_message())
+    assert isinstance(outcome, Failed)
+    assert (outcome.permanent, outcome.of_destination) == (False, True)
+
+
+async def test_a_cookie_is_not_carried_to_the_next_message(crm: Receiver, courier: CrmCourier) -> None:
+    crm.always(answer(200, b"", Set_Cookie="session=1; Path=/"))
+    await courier.deliver(a_message())
+    await courier.deliver(a_message())
+    assert "cookie" not in crm.requests[1].headers
+
+
+async def test_a_host_that_cannot_be_is_the_destinations_failure() -> None:
+    courier = CrmCourier(f"http://{'a' * 70}.example", "t")
+    outcome = await courier.deliver(a_message())
+    await courier.close()
+    assert isinstance(outcome, Failed)
+    assert outcome.of_destination
 
 
 async def test_a_connection_that_breaks_is_tried_again(crm: Receiver, courier: CrmCourier) -> None:

@@ -1,6 +1,6 @@
 """The outbox for an operator's eyes and hands."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -17,8 +17,8 @@ _DISCARDED = "status = 'discarded', settled_at = now()"
 
 _MOST_AT_ONCE = 5_000
 """Messages that one statement decides about, so that it ends in time."""
-_APART = timedelta(hours=1)
-"""How far the clock that dates what happened may lie from the one that numbers messages."""
+_APART = 3600.0
+"""In seconds: how far the clock that dates what happened may lie from the one that numbers messages."""
 
 
 class PostgresDeadLetters:
@@ -126,7 +126,7 @@ def _letter(row: asyncpg.Record) -> Letter:
 
 def _first_id(since: datetime | None) -> UUID:
     """The smallest id of what happened then: a UUIDv7 begins with the milliseconds since 1970 (RFC 9562, 5.7)."""
-    milliseconds = 0 if since is None else max(0, int((since - _APART).timestamp() * 1000))
+    milliseconds = 0 if since is None else max(0, int((since.timestamp() - _APART) * 1000))
     return UUID(int=milliseconds << 80)
 
 

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 import msgspec
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
 from domain.messages import Delivered, Failed, Message, Outcome
@@ -58,6 +60,8 @@ class HttpCourier:
             follow_redirects=False,
             # Neither a proxy nor a .netrc of the machine may change where the token goes.
             trust_env=False,
+            # What one answer leaves behind must not grow into the head of every later request.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             transport=AiohttpTransport(client=_session),
         )
 
@@ -73,7 +77,7 @@ class HttpCourier:
                 return await self._exchange(body, headers)
         except TimeoutError:
             return Failed(f"no complete answer within {self._seconds:g} s", of_destination=True)
-        except (httpx.HTTPError, aiohttp.ClientError) as error:
+        except (httpx.HTTPError, aiohttp.ClientError, UnicodeError) as error:  # a host's name that is none
             return Failed(f"{type(error).__name__}: {error}", of_destination=True)
 
     async def close(self) -> None:
@@ -89,7 +93,7 @@ class HttpCourier:
             f"{status} {response.reason_phrase}: {answer}".rstrip(": "),
             permanent=response.is_client_error and status not in _RETRIED_CLIENT_ERRORS and status != _GONE,
             status_code=status,
-            retry_after=retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+            retry_after=retry_after(response.headers.get("Retry-After"), _time_there(response)),
             # A 4xx is about this one message, except that it came too soon or that nothing is wanted any more.
             of_destination=not response.is_client_error or status in {408, 429, _GONE},
             halts=status == _GONE,
@@ -100,7 +104,19 @@ def _session() -> aiohttp.ClientSession:
     """httpx's own pool looks through all its connections for each request: the more at once, the dearer each."""
     # uvicorn closes idle connections after 5 s: one that is younger is never closed under a request.
     connector = aiohttp.TCPConnector(ssl=httpx.create_ssl_context(), keepalive_timeout=3)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, response_class=_Response
+    )
+
+
+class _Response(aiohttp.ClientResponse):
+    """Its reason phrase may hold any bytes (RFC 9110, 15.1); the transport stumbles over those that are no UTF-8, and
+    what was taken over would be sent again until it is dead."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        self.reason = (self.reason or "").encode(errors="replace").decode()
+        return self
 
 
 def endpoint(url: str, path: str) -> str:
@@ -117,12 +133,24 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
         # More digits than these are past the cap; Python refuses to read thousands of them.
         wait = timedelta(seconds=int(text[:9])) if len(text) <= 9 else LONGEST_RETRY_AFTER
     else:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
+        moment = _date(text)
+        if moment is None:
             return None
-        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+        wait = moment - now
     return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
+
+
+def _time_there(response: httpx.Response) -> datetime:
+    """A date is meant by the clock of whoever names it, and ours may be another."""
+    return _date(response.headers.get("Date", "")) or datetime.now(UTC)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _beginning(response: httpx.Response) -> str:
