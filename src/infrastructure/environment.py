@@ -176,6 +176,8 @@ class Reader:
             complete = None
         if not complete or parts.scheme not in schemes:
             raise SettingsError(f"{name} is no address we can use: it begins with {' or '.join(schemes)}:// and a host")
+        if parts.scheme in {"http", "https"} and "@" in parts.netloc:
+            raise SettingsError(f"{name} must not hold a user or a password: requests carry a token in their head")
         return value.rstrip("/")
 
     def database_url(self, name: str) -> str:

@@ -49,6 +49,7 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("PASSWORD_POLICY", "lax"),
         ("CRM_SERVICE_URL", "localhost:5001"),
         ("CRM_SERVICE_URL", "http://[::1"),
+        ("CRM_SERVICE_URL", "http://user:password@crm.example"),
         ("CRM_BEARER_TOKEN", ""),
         ("BACKEND_SERVICE_TOKEN", ""),
         ("SMTP_URL", "mail.example.com"),

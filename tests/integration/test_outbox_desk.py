@@ -1,6 +1,7 @@
 """What an operator sees of the outbox and does about it, from the command line."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -162,6 +163,14 @@ async def test_show_tells_everything_kept(dead: UUID, convene: Convene) -> None:
     assert "failed 400" in out
     assert '"reference": "BK2026000012"' in out
     assert "\x1b" not in out
+
+
+async def test_what_a_message_says_steers_no_terminal_either(database: asyncpg.Connection, convene: Convene) -> None:
+    title = "Yoga\u202egnikaerb \U000e0001é"
+    message_id = await owe(database, event={"title": title})
+    _, out, _ = await convene("show", str(message_id))
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out.partition("happened\n")[2])["event"]["title"] == title
 
 
 async def test_replay_and_discard_from_the_command_line(

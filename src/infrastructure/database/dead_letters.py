@@ -29,11 +29,15 @@ class PostgresDeadLetters:
         # The status stands in the statement, where the planner finds the index that holds only such messages; ids
         # (UUIDv7) follow time, so that a page of five million rows is read from its end and no further than `since`.
         status = "" if wanted.status is None else f"status = '{MessageStatus(wanted.status)}' AND"
+        # The dead are few and may be old: from the end, millions that were delivered since would be passed over.
+        fence = "OFFSET 0" if wanted.status is MessageStatus.DEAD else ""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""SELECT {_LETTER} FROM outbox
-                    WHERE {status} ($1::text IS NULL OR destination = $1) AND id >= $2
-                      AND ($3::timestamptz IS NULL OR occurred_at >= $3) AND ($4::uuid IS NULL OR id < $4)
+                f"""SELECT * FROM (
+                        SELECT {_LETTER} FROM outbox
+                        WHERE {status} ($1::text IS NULL OR destination = $1) AND id >= $2
+                          AND ($3::timestamptz IS NULL OR occurred_at >= $3) AND ($4::uuid IS NULL OR id < $4)
+                        {fence}) AS letters
                     ORDER BY id DESC LIMIT $5""",  # noqa: S608
                 wanted.destination,
                 _first_id(wanted.since),
@@ -92,17 +96,17 @@ class PostgresDeadLetters:
             UPDATE outbox SET {change} WHERE id IN (
                 SELECT id FROM outbox
                 WHERE status = 'dead' AND ($1::text IS NULL OR destination = $1)
-                  AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND ($3::uuid IS NULL OR id > $3)
-                ORDER BY id LIMIT {_MOST_AT_ONCE} FOR UPDATE)
-            RETURNING id"""  # noqa: S608
-        last, decided = None, 0
+                  AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND seq > $3
+                ORDER BY seq LIMIT {_MOST_AT_ONCE} FOR UPDATE)
+            RETURNING seq"""  # noqa: S608
+        last, decided = 0, 0
         while True:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(statement, destination, since, last)
             decided += len(rows)
             if len(rows) < _MOST_AT_ONCE:
                 return decided
-            last = max(row["id"] for row in rows)
+            last = max(row["seq"] for row in rows)
 
 
 async def _refuse(connection: Connection, message_id: UUID) -> None:

@@ -114,7 +114,7 @@ def show(message_id: UUID) -> None:
         if made["detail"]:
             click.echo(f"      {one_line(made['detail'], 200)}")
     click.echo("\nas it was when it happened")
-    click.echo(json.dumps(snapshot, indent=2, ensure_ascii=False))
+    click.echo(_harmless(json.dumps(snapshot, indent=2, ensure_ascii=False)))
 
 
 @outbox.command()
@@ -224,6 +224,11 @@ def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else one_line(str(value), 300)
+
+
+def _harmless(document: str) -> str:
+    """JSON that means the same, whose odder characters (a reversed direction of writing) are escaped."""
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)
 
 
 def one_line(text: str, length: int) -> str:
