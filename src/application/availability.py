@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from application.ports.coaching import BusyTimes
+from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
+from application.prices import refuse_unpayable
 from domain.coaching import Coach, search_window
 from domain.times import Interval
 from domain.users import User
@@ -31,16 +33,21 @@ class SetAvailability:
     - What is left out stays as it is. Weekly hours and date overrides are given as a whole: a weekday that is not named
       in them is a day off.
     - Sessions that are booked already stay, with their price and refund policy.
+    - A new price can be paid at the gateway of this house.
     """
 
     open_work: OpenUnitOfWork
+    gateway: PaymentGateway
     clock: Clock
 
     async def __call__(self, user: User, change: Callable[[Coach], Coach]) -> Coach:
         async with self.open_work() as work:
             # Two changes at once would each bring back what the other took away.
             await work.users.get_locked(user.id)
-            coach = change(await work.coaches.get_by_id(user.id))
+            before = await work.coaches.get_by_id(user.id)
+            coach = change(before)
+            if coach.price_per_hour != before.price_per_hour:
+                refuse_unpayable(coach.price_per_hour, self.gateway)
             await work.coaches.save(
                 user.id, coach.availability, coach.price_per_hour, coach.refund_policy, self.clock.now()
             )

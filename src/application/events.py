@@ -7,9 +7,11 @@ from decimal import Decimal
 from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
+from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.readers import BookingReader, BookingView, EventReader, EventView, Page, PageRequest
 from application.ports.system import Clock
+from application.prices import refuse_unpayable
 from application.refunds import Refunds
 from domain.errors import Forbidden
 from domain.events import Event, EventId, EventPlan, EventStatus, NotYourEvent, refuse_past
@@ -25,9 +27,11 @@ class OnlyFacilitatorsCreate(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class CreateEvent:
-    """Creates an event of the asking facilitator. It begins in the future and ends after it begins."""
+    """Creates an event of the asking facilitator. It begins in the future and ends after it begins, and what it costs
+    can be paid at the gateway of this house."""
 
     open_work: OpenUnitOfWork
+    gateway: PaymentGateway
     reader: EventReader
     wake_ups: WakeUps
     clock: Clock
@@ -39,6 +43,7 @@ class CreateEvent:
             return await self.reader.get(EventId(made))
         now = self.clock.now()
         refuse_past(plan.interval, now)
+        refuse_unpayable(plan.price, self.gateway)
         async with self.open_work() as work:
             event = await work.events.add(user.id, plan, now)
             await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
@@ -53,9 +58,11 @@ class UpdateEvent:
 
     - There are never fewer places than bookings.
     - Whoever booked hears of another time or place, and so does the CRM.
+    - A new price can be paid at the gateway of this house.
     """
 
     open_work: OpenUnitOfWork
+    gateway: PaymentGateway
     reader: EventReader
     wake_ups: WakeUps
     clock: Clock
@@ -66,6 +73,8 @@ class UpdateEvent:
             event = await work.events.get(event_id)
             event.require_manager(user)
             changed = event.replanned(change(event.plan), self.clock.now())
+            if changed.plan.price != event.plan.price:
+                refuse_unpayable(changed.plan.price, self.gateway)
             await work.events.save(changed)
             if changed.revision > event.revision:
                 await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)

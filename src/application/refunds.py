@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from application.ports.ledger import Refund
+from application.ports.ledger import REFUNDED_AT_THE_GATEWAY, Refund
 from application.ports.messaging import WakeUps
 from application.ports.payments import Gateways, RefundRequest
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
@@ -67,11 +67,15 @@ class Refunds:
             raise GatewayUnavailable("The gateway has accepted the refund and is still working on it")
 
     async def settle_report(self, gateway: str, report: RefundReport) -> str:
-        """What a gateway says of money given back, by us or by somebody at its own desk."""
+        """What a gateway says of money given back, by us or by somebody at its own desk: the person, the facilitator
+        and the CRM hear of either."""
         async with self.open_work() as work:
             refund = await work.refunds.find(report)
             if refund is None:
                 outcome = await work.refunds.keep_foreign(gateway, report, self.clock.now())
+                kept = await work.refunds.find(report) if outcome == REFUNDED_AT_THE_GATEWAY else None
+                if kept is not None:
+                    await owe_refunded(work, kept.booking_id, reason=kept.reason, money=kept.amount)
             else:
                 await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
                 outcome = "refund_settled"

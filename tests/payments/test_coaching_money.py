@@ -269,6 +269,9 @@ async def test_money_given_back_at_the_gateways_own_desk_is_in_the_books_and_the
     assert await house.booking(new) == ("confirmed", "refunded")
     assert await house.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
     assert await practice.history(new) == ["created", "paid", "refunded"]
+    refunded = ("booking_refunded", "at_the_gateway")
+    assert (await house.told(new))[-1] == refunded
+    assert [(await house.told(new, "email", to))[-1] for to in ("client", "coach")] == [refunded] * 2
     assert await house.wrongs() == []
 
 

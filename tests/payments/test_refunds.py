@@ -1,6 +1,7 @@
 """Money given back: promised with the cancellation, paid by the worker, never twice and never forgotten."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -176,6 +177,16 @@ async def test_money_given_back_at_the_gateways_own_desk_is_on_our_books(house: 
 
     assert await house.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
     assert await house.wrongs() == []
+    for destination in ("crm", "email", "realtime"):
+        assert (await house.told(new, destination))[-2:] == [
+            ("payment_completed", None),
+            ("booking_refunded", "at_the_gateway"),
+        ]
+    snapshot = json.loads(await house.records.fetchval("SELECT snapshot FROM outbox WHERE fact = 'booking_refunded'"))
+    assert (snapshot["money"], snapshot["booking"]["payment_status"]) == (
+        {"amount": "10.00", "currency": "INR"},
+        "refunded",
+    )
 
 
 async def test_more_given_back_than_was_paid_is_kept_for_an_operator(house: House) -> None:
@@ -187,6 +198,7 @@ async def test_more_given_back_than_was_paid_is_kept_for_an_operator(house: Hous
     assert await house.refunds(new) == []
     assert len(await house.differences()) == 1
     assert await house.booking(new) == ("confirmed", "completed")
+    assert (await house.told(new))[-1] == ("payment_completed", None)
 
 
 async def a_sold_out_event(house: House) -> tuple[EventId, list[list[NewBooking]]]:

@@ -275,6 +275,7 @@ async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(shop: Shop) -> Non
     await shop.hears_everything()
     assert await shop.kept() == shop.stripe.kept() == 0
     assert (await shop.state(booked))[1:] == ("refunded", "refunded")
+    assert await shop.told(booked, "booking_refunded") == 2
     assert await shop.differences() == []
 
 

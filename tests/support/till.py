@@ -152,6 +152,8 @@ class TillGateway:
     async def close(self) -> None:
         await self._client.aclose()
 
+    def refuse_price(self, price: Money) -> None: ...
+
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
         asked = {
             "payment_id": str(request.payment_id),

@@ -13,6 +13,9 @@ from domain.money import Money
 from domain.payments import GatewayReport, Payment, PaymentId, PaymentStatus, RefundReport
 from domain.refunds import RefundId
 
+REFUNDED_AT_THE_GATEWAY = "refunded_at_the_gateway"
+"""What `keep_foreign` says of money that is on our books from then on."""
+
 
 @dataclass(frozen=True, slots=True)
 class PaymentPlace:

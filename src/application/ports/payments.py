@@ -1,6 +1,6 @@
 """What the core needs of a payment gateway. Each call may be repeated: ours are idempotent at the gateway by our ids.
 
-Every method but the readings of webhooks raises `GatewayUnavailable` when the gateway is away, slow or overrun, and
+Every method that asks the gateway raises `GatewayUnavailable` when the gateway is away, slow or overrun, and
 `GatewayRefused` when it understood and said no.
 """
 
@@ -92,6 +92,10 @@ class PaymentGateway(Protocol):
     @property
     def holds_places(self) -> bool:
         """Whether an unpaid place is given up after a time; not where people pay on the spot."""
+        ...
+
+    def refuse_price(self, price: Money) -> None:
+        """Raises `Invalid` for a price that nobody could ever pay there."""
         ...
 
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:

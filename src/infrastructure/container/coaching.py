@@ -90,7 +90,7 @@ def build_coaching(
         busy_times=busy_times,
         show_slots=ShowSlots(open_work, busy_times, clock),
         show_own_availability=ShowOwnAvailability(open_work),
-        set_availability=SetAvailability(open_work, clock),
+        set_availability=SetAvailability(open_work, money.gateways.chosen, clock),
         show_coach_figures=ShowCoachFigures(open_work, PostgresCoachFigures(database), clock),
         book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), reader, wake_ups, clock),
         attach=Attach(open_work, attachments, clock),

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.ledger import PaymentPlace, Refund
+from application.ports.ledger import REFUNDED_AT_THE_GATEWAY, PaymentPlace, Refund
 from application.ports.payments import GatewayEvent
 from domain.bookings import BookingId
 from domain.coaching import Change, CoachingId
@@ -233,7 +233,7 @@ class PostgresRefunds:
             after = before.refunded(now)
             await coachings.save(after)
             await coachings.record(after, Change.REFUNDED, by=None, before=before, now=now)
-        return "refunded_at_the_gateway"
+        return REFUNDED_AT_THE_GATEWAY
 
 
 class PostgresGatewayEvents:

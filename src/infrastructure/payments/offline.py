@@ -19,6 +19,8 @@ class OfflineGateway:
     name = "offline"
     holds_places = False
 
+    def refuse_price(self, price: Money) -> None: ...
+
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:  # noqa: ARG002
         return None
 

@@ -106,6 +106,11 @@ class RazorpayGateway:
     async def close(self) -> None:
         await self._client.aclose()
 
+    def refuse_price(self, price: Money) -> None:
+        why = _untaken(price)
+        if why is not None:
+            raise Invalid({"price": why})
+
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
         asked = {"amount": _minor_units(request.price), "currency": request.price.currency}
         notes = {
@@ -258,10 +263,17 @@ def _verify(secret: bytes, signed: bytes, signature: str) -> None:
         raise InvalidSignature
 
 
-def _minor_units(money: Money) -> int:
+def _untaken(money: Money) -> str | None:
     """Razorpay takes three decimals only where the last is 0."""
     if exponent(money.currency) > 2 and money.minor_units % 10 ** (exponent(money.currency) - 2):
-        raise GatewayRefused(f"Razorpay takes {money.currency} with two decimals only, not {money}")
+        return f"Razorpay takes {money.currency} with two decimals only, not {money}"
+    return None
+
+
+def _minor_units(money: Money) -> int:
+    why = _untaken(money)
+    if why is not None:
+        raise GatewayRefused(why)
     return money.minor_units
 
 

@@ -44,6 +44,8 @@ class SandboxGateway:
         self._public_url = public_url
         self._secret = secret
 
+    def refuse_price(self, price: Money) -> None: ...
+
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
         order_id = f"sbx_{request.payment_id.hex}"
         async with self._database.connection() as connection:

@@ -29,6 +29,7 @@ from application.ports.payments import (
     RefundRequest,
 )
 from domain.errors import Invalid
+from domain.money import Money
 from domain.payments import GatewayUnavailable, InvalidSignature, Payment
 from infrastructure.payments.stripe_reports import (
     Event,
@@ -39,6 +40,7 @@ from infrastructure.payments.stripe_reports import (
     read,
     refunded,
     report_of,
+    untaken,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +81,11 @@ class StripeGateway:
 
     async def close(self) -> None:
         await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    def refuse_price(self, price: Money) -> None:
+        wrong = untaken(price)
+        if wrong:
+            raise Invalid(wrong)
 
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
         asked = self._session_for(request)

@@ -93,18 +93,25 @@ class Event(msgspec.Struct, frozen=True):
     data: _Data
 
 
-def minor_units(amount: Money) -> int:
-    """Raises `GatewayRefused` for what Stripe cannot take."""
+def untaken(amount: Money) -> dict[str, str]:
+    """Why Stripe cannot take it, by the field that is wrong. Empty when it can."""
     currency = amount.currency
     if currency in NOT_TAKEN:
-        raise GatewayRefused(f"Stripe does not take {currency}")
+        return {"currency": f"Stripe does not take {currency}"}
     decimals = _decimals(currency)
     units = amount.amount.scaleb(decimals)
     if units != int(units):
-        raise GatewayRefused(f"Stripe takes {currency} without decimals only, not {amount}")
+        return {"price": f"Stripe takes {currency} without decimals only, not {amount}"}
     if decimals == 3 and units % 10:
-        raise GatewayRefused(f"Stripe takes {currency} with two decimals only, not {amount}")
-    return int(units)
+        return {"price": f"Stripe takes {currency} with two decimals only, not {amount}"}
+    return {}
+
+
+def minor_units(amount: Money) -> int:
+    """Raises `GatewayRefused` for what Stripe cannot take."""
+    for why in untaken(amount).values():
+        raise GatewayRefused(why)
+    return int(amount.amount.scaleb(_decimals(amount.currency)))
 
 
 def money(units: int, currency: str) -> Money:

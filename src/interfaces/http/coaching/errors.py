@@ -4,11 +4,14 @@ from domain.errors import Unauthenticated
 from interfaces.http.errors import MISSING_FIELD, Body, Refusal
 
 SENTENCES = {Unauthenticated.code: "Not authenticated"}
+FIELDS = {"price": "price_per_hour"}
+"""The domain's name of a field, where contract E has another."""
 
 
 def shape(refusal: Refusal) -> Body:
     if refusal.details:
-        return {"detail": "; ".join(_why(field, why) for field, why in refusal.details.items())}
+        details = {FIELDS.get(field, field): why for field, why in refusal.details.items()}
+        return {"detail": "; ".join(_why(field, why) for field, why in details.items()), "details": details}
     return {"detail": SENTENCES.get(refusal.code, refusal.sentence)}
 
 

@@ -1,0 +1,90 @@
+"""Prices that the gateway of the house cannot take are refused when they are named, in the words of each contract."""
+
+from collections.abc import AsyncIterator, Callable
+
+import asyncpg
+import httpx
+import pytest
+
+from infrastructure.settings import Settings
+from tests.payments import razorpay_shop, stripe_shop
+from tests.support.people import People, Person, event
+
+KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
+
+
+@pytest.fixture
+async def api(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+    """Of a house that takes payments by Stripe."""
+    async with stripe_shop.open_shop(make_settings, database) as shop:
+        yield shop.api
+
+
+def refusal(answer: httpx.Response) -> object:
+    assert answer.status_code == 400, answer.text
+    body = answer.json()
+    assert body["code"] == "validation_error"
+    return body.get("detail") or body["error"], body["details"]
+
+
+def session(**changes: object) -> dict[str, object]:
+    """A body of contract C."""
+    named = event()
+    times = {"start_time": named["start_datetime"], "end_time": named["end_datetime"]}
+    return {"title": "Yoga", "session_type": "session", "capacity": 10, "price": 30, **times, **changes}
+
+
+async def test_each_contract_refuses_a_price_with_a_third_decimal(api: httpx.AsyncClient) -> None:
+    john = await People(api).facilitator()
+    unpayable = {"price": 1.234, "currency": "KWD"}
+    said = ("Validation error", {"price": KWD})
+    assert refusal(await john.post("/events", event(**unpayable))) == said
+    assert refusal(await john.post("/api/sessions", session(**unpayable))) == said
+    created = await john.creates_event(price=1.23, currency="KWD")
+    assert refusal(await john.put(f"/events/{created['id']}", {"price": 1.234})) == said
+    assert refusal(await john.put(f"/api/sessions/{created['id']}", {"price": 1.234})) == said
+    change = {"price_per_hour": 1.234, "currency": "KWD"}
+    assert refusal(await john.put("/coach/availability", change)) == (KWD, {"price_per_hour": KWD})
+    assert (await john.put("/coach/availability", change | {"price_per_hour": 1.23})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "details"),
+    [
+        (10.5, "JPY", {"price": "JPY has 0 decimal places"}),
+        (10.5, "MGA", {"price": "Stripe takes MGA without decimals only, not 10.50 MGA"}),
+        (1, "IQD", {"currency": "Stripe does not take IQD"}),
+        (0.001, "KWD", {"price": "Stripe takes KWD with two decimals only, not 0.001 KWD"}),
+    ],
+)
+async def test_what_nobody_could_pay_at_stripe(
+    api: httpx.AsyncClient, price: float, currency: str, details: dict[str, str]
+) -> None:
+    john = await People(api).facilitator()
+    assert refusal(await john.post("/events", event(price=price, currency=currency))) == ("Validation error", details)
+    assert refusal(await john.put("/coach/availability", {"price_per_hour": price, "currency": currency}))
+
+
+async def test_what_is_free_or_was_named_before_is_not_asked_about(
+    api: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
+    john = await People(api).facilitator()
+    free = await john.creates_event(price=0, currency="IQD")
+    assert (free["price"], free["currency"]) == (0, "IQD")
+    old = await john.creates_event(price=1, currency="KWD")
+    await database.execute("UPDATE events SET price = 1.234 WHERE id = $1", old["id"])
+    for change in ({"title": "Pilates"}, {"title": "Pilates", "price": 1.234}):
+        assert (await john.put(f"/events/{old['id']}", change)).status_code == 200
+    assert (await john.put("/coach/availability", {"price_per_hour": 0, "currency": "IQD"})).status_code == 200
+
+
+async def test_razorpay_has_rules_of_its_own(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    async with razorpay_shop.open_shop(make_settings, database) as shop:
+        john: Person = await People(shop.api).facilitator()
+        why = "Razorpay takes KWD with two decimals only, not 1.234 KWD"
+        said = ("Validation error", {"price": why})
+        assert refusal(await john.post("/events", event(price=1.234, currency="KWD"))) == said
+        for price, currency in ((1.23, "KWD"), (10.5, "MGA"), (500, "JPY")):
+            assert (await john.creates_event(price=price, currency=currency))["price"] == price
