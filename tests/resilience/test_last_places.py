@@ -178,9 +178,15 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
     some_have_places = asyncio.Event()
     placed = 0
 
-    def booking(person: Member) -> Errand:
+    async def cancel(caller: Caller) -> Answer:
+        await some_have_places.wait()
+        return await caller(site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
+
+    def booking(person: Member, *, late: bool) -> Errand:
         async def book(caller: Caller) -> Answer:
             nonlocal placed
+            if late:
+                await some_have_places.wait()
             answer = await caller(person.asks_for_a_place(event))
             placed += answer.status == 201
             if placed == 30:
@@ -189,11 +195,9 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
 
         return book
 
-    async def cancel(caller: Caller) -> Answer:
-        await some_have_places.wait()
-        return await caller(site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
-
-    *booked, cancelled = await race(site.addresses, [*map(booking, await site.crowd(300)), cancel])
+    people = enumerate(await site.crowd(300))
+    bookings = [booking(person, late=number >= 100) for number, person in people]
+    cancelled, *booked = await race(site.addresses, [cancel, *bookings])
 
     assert cancelled.status == 200
     assert outcomes(booked) == {BOOKED: placed, CANCELLED_EVENT: 300 - placed}
