@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import re
+import sys
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+
+class StandardError(logging.Handler):
+    """Writes to what `sys.stderr` is by then: whoever redirects it later, and ends that, is followed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
 
 
 def configure_logs(level: str) -> None:
@@ -22,6 +35,7 @@ def configure_logs(level: str) -> None:
         "foreign_pre_chain": [structlog.stdlib.add_logger_name, *shared],
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _name_nobody,
             structlog.processors.JSONRenderer(),
         ],
     }
@@ -30,9 +44,7 @@ def configure_logs(level: str) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"json": formatter},
-            "handlers": {
-                "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
-            },
+            "handlers": {"stderr": {"()": StandardError, "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level},
         }
     )
@@ -46,3 +58,29 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+# What others say (a mail server's refusal, a driver's error) may name people or repeat a secret.
+_PRIVATE = re.compile(
+    r"""(?<=://)[^/\s@]*:[^/\s@]*(?=@)  # user and password in an address
+    |(?<![^\s@<>()\[\],:;"'/=])[^\s@<>()\[\],:;"'/=]++(?=@[\w-]+\.\w)  # whose mailbox it is
+    |\beyJ[\w-]+\.[\w-]+\.[\w-]+  # a JSON web token
+    |(?i:(?<=bearer\ )|(?<=whsec_))[^\s"']+""",
+    re.VERBOSE,
+)
+
+
+def _name_nobody(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {key: _private(value) for key, value in event.items()}
+
+
+def _private(value: Any) -> Any:
+    match value:
+        case bool() | int() | float() | None:
+            return value
+        case dict():
+            return {key: _private(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_private(item) for item in value]
+        case _:
+            return _PRIVATE.sub("***", str(value))
