@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from application.ports.idempotency import made_before
 from application.ports.persistence import Credentials, OpenUnitOfWork, UnitOfWork
 from application.ports.readers import ActorReader
 from application.ports.security import AccessClaims, Limit, PasswordHasher, RateLimiter, Tokens
@@ -18,6 +19,7 @@ from domain.users import (
     PasswordPolicy,
     Role,
     User,
+    UserId,
     acceptable_password,
     normalised_password,
 )
@@ -89,10 +91,13 @@ class Register:
     policy: PasswordPolicy
 
     async def __call__(self, registration: Registration, *, address: str) -> User:
+        if (made := made_before()) is not None:
+            async with self.open_work() as work:
+                return await work.users.get(UserId(made))
         registration, password_hash = await self.check(registration, address)
         async with self.open_work() as work:
             user = await self.add(work, registration, password_hash)
-            await work.commit()
+            await work.commit(made=user.id)
         return user
 
     async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
@@ -129,23 +134,6 @@ class StartLogin:
         await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
         access_token = self.tokens.issue_access(AccessClaims(user.id, login_id, user.token_version), now)
         return LoggedIn(user, access_token, refresh_token)
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterAndLogIn:
-    """Registers a new user account as `Register` does and logs it in, in one transaction."""
-
-    open_work: OpenUnitOfWork
-    register: Register
-    start_login: StartLogin
-
-    async def __call__(self, registration: Registration, *, address: str) -> LoggedIn:
-        registration, password_hash = await self.register.check(registration, address)
-        async with self.open_work() as work:
-            user = await self.register.add(work, registration, password_hash)
-            logged_in = await self.start_login(work, user)
-            await work.commit()
-        return logged_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +174,27 @@ class LogIn:
     async def _rehash_when_outdated(self, work: UnitOfWork, credentials: Credentials, password: str) -> None:
         if credentials.password_hash and self.hasher.needs_rehash(credentials.password_hash):
             await work.users.set_password(credentials.user.id, await self.hasher.hash(password))
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAndLogIn:
+    """Registers a new user account as `Register` does and logs it in, in one transaction. Asked again with the same
+    idempotency key it logs in to that account."""
+
+    open_work: OpenUnitOfWork
+    register: Register
+    start_login: StartLogin
+    log_in: LogIn
+
+    async def __call__(self, registration: Registration, *, address: str) -> LoggedIn:
+        if made_before() is not None:
+            return await self.log_in(email=registration.email, password=registration.password, address=address)
+        registration, password_hash = await self.register.check(registration, address)
+        async with self.open_work() as work:
+            user = await self.register.add(work, registration, password_hash)
+            logged_in = await self.start_login(work, user)
+            await work.commit(made=user.id)
+        return logged_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from application.ports.attachments import AttachmentReader, AttachmentView, StoredFile
 from application.ports.coaching import CoachingReader
+from application.ports.idempotency import made_before
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from domain.attachments import MAX_ATTACHMENTS, AttachmentId, NewAttachment, TooManyAttachments
@@ -24,6 +26,8 @@ class Attach:
     clock: Clock
 
     async def __call__(self, user: User, coaching_id: CoachingId, new: NewAttachment) -> AttachmentView:
+        if (made := made_before()) is not None:
+            return await self.reader.get(coaching_id, AttachmentId(UUID(made)))
         async with self.open_work() as work:
             # Locked: two files at once are counted one after the other.
             coaching = await work.coachings.get(coaching_id)
@@ -31,7 +35,7 @@ class Attach:
             if await work.attachments.count(coaching_id) >= MAX_ATTACHMENTS:
                 raise TooManyAttachments
             attachment_id = await work.attachments.add(coaching_id, user.id, new, self.clock.now())
-            await work.commit()
+            await work.commit(made=str(attachment_id))
         return await self.reader.get(coaching_id, attachment_id)
 
 

@@ -1,10 +1,12 @@
 """Bookings: taking a place, giving it back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from application.holds import AskForPayment
+from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayRefused, PaymentGateway, PaymentRequest
@@ -19,6 +21,7 @@ from domain.events import EventFull, EventId, EventNotFound
 from domain.messages import Fact
 from domain.money import Money
 from domain.payments import UNPAID
+from domain.refunds import RefundId
 from domain.texts import prose
 from domain.users import User, UserId
 
@@ -116,6 +119,8 @@ class CancelBooking:
 
     async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
         """What is given back; None where nothing is."""
+        if (made := made_before()) is not None:
+            return await self._promised(made)
         now = self.clock.now()
         refund = None
         async with self.open_work() as work:
@@ -133,9 +138,13 @@ class CancelBooking:
                 await work.bookings.save(cancelled.refunded())
             elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
                 await work.messages.owe_checkout_end(payment)
-            await work.commit()
+            await work.commit(made=[str(refund.id)] if refund else [])
         self.wake_ups.nudge()
         return refund
+
+    async def _promised(self, refunds: Sequence[str]) -> Refund | None:
+        async with self.open_work() as work:
+            return await work.refunds.get(RefundId(UUID(refunds[0]))) if refunds else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from application.ports.calendars import CalendarService, CalendarServices, Connection
+from application.ports.idempotency import beside_the_request
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
@@ -65,7 +66,7 @@ class CalendarAccess:
     async def _renewed(self, connection_id: ConnectionId, *, rejected: str | None) -> str:
         under_way = self._under_way.get(connection_id)
         if under_way is None:
-            under_way = asyncio.create_task(self._renew(connection_id, rejected))
+            under_way = asyncio.create_task(self._renew(connection_id, rejected), context=beside_the_request())
             self._under_way[connection_id] = under_way
             under_way.add_done_callback(lambda task: self._finished(connection_id, task))
         # Whoever waits may be cancelled; a token that the provider has replaced must not be lost with them.

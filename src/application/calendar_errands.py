@@ -6,6 +6,7 @@ from uuid import UUID
 
 from application.calendar_access import CalendarAccess
 from application.ports.calendars import Errand, Placed
+from application.ports.idempotency import SAYS_THE_SAME
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
@@ -52,7 +53,7 @@ class RecordEntry:
                     await work.calendars.keep_entry(connection_id, errand, shown, now)
             if outdated:
                 await work.messages.owe_calendars_of(errand.booking_id)
-            await work.commit()
+            await work.commit(made=SAYS_THE_SAME)
         if outdated:
             self.wake_ups.nudge()
         return booking.meeting_link

@@ -7,6 +7,7 @@ from application.calendar_access import CalendarAccess
 from application.calendar_errands import RecordEntry
 from application.oauth import AttemptUnknown, OAuthAttempts
 from application.ports.calendars import CalendarService, CalendarServices, Grant
+from application.ports.idempotency import made_before
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
@@ -67,6 +68,8 @@ class ConnectCalendar:
 
     async def __call__(self, user: User, provider: Provider, redirect_uri: str, *, code: str, state: str) -> Grant:
         service = self.services.get(provider)
+        if (token_type := made_before()) is not None:
+            return await self._kept(user, provider, token_type)
         try:
             attempt = await self.attempts.take(state=state, browser=_bound_to(user, provider, redirect_uri))
         except AttemptUnknown:
@@ -81,9 +84,17 @@ class ConnectCalendar:
             await work.users.get_locked(user.id)
             await work.calendars.keep(user.id, provider, grant.access_token, grant.refresh_token, expires_at)
             await work.messages.owe_calendars_for(user.id)
-            await work.commit()
+            await work.commit(made=grant.token_type)
         self.wake_ups.nudge()
         return grant
+
+    async def _kept(self, user: User, provider: Provider, token_type: str) -> Grant:
+        async with self.open_work() as work:
+            connection = await work.calendars.find(user.id, provider)
+        if connection is None:
+            raise CalendarNotConnected
+        lifetime = connection.expires_at - self.clock.now()
+        return Grant(connection.access_token, connection.refresh_token, token_type, lifetime)
 
 
 @dataclass(frozen=True, slots=True)

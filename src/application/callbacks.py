@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from application.payments import Settled, SettlePayment
+from application.ports.idempotency import SAYS_THE_SAME
 from application.ports.ledger import PaidFor, PaymentReader
 from application.ports.payments import GatewayRefused, Gateways, SignedCheckouts
 from application.ports.persistence import OpenUnitOfWork
@@ -49,7 +50,7 @@ class ConfirmPayment:
         if settled in {Settled.RECEIVED, Settled.REINSTATED}:
             async with self.open_work() as work:
                 await work.messages.owe_checkout_end(payment)
-                await work.commit()
+                await work.commit(made=SAYS_THE_SAME)
 
 
 @dataclass(frozen=True, slots=True)

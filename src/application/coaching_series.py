@@ -1,12 +1,14 @@
 """Recurring sessions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from application.coaching import ReserveTime, upcoming
 from application.ports.coaching import BusyTimes, CoachingReader, CoachingView, Recurrences
+from application.ports.idempotency import made_before
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
@@ -57,6 +59,8 @@ class BookSeries:
         notes: str | None,
         skip_conflicts: bool,
     ) -> BookedSeries:
+        if (made := made_before()) is not None:
+            return await self._show(made)
         first = upcoming(client, starts_at, length, self.clock.now())
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
@@ -80,6 +84,18 @@ class BookSeries:
                     refused.append((wanted.starts_at, unavailable.sentence))
             if not booked or (refused and not skip_conflicts):
                 raise SeriesRefused(refused)
-            await work.commit()
+            made = {
+                "series": str(series_id),
+                "booked": [str(coaching_id) for coaching_id in booked],
+                "refused": [(moment.isoformat(), why) for moment, why in refused],
+            }
+            await work.commit(made)
         self.wake_ups.nudge()
-        return BookedSeries(series_id, await self.reader.list(booked), refused)
+        return await self._show(made)
+
+    async def _show(self, made: Mapping[str, Any]) -> BookedSeries:
+        return BookedSeries(
+            SeriesId(UUID(made["series"])),
+            await self.reader.list([CoachingId(UUID(each)) for each in made["booked"]]),
+            [(datetime.fromisoformat(moment), why) for moment, why in made["refused"]],
+        )

@@ -112,13 +112,17 @@ class CancelEvent:
     clock: Clock
 
     async def __call__(self, user: User, event_id: EventId) -> CancelledEvent:
+        if (made := made_before()) is not None:
+            refunds, amount, currency = made
+            return CancelledEvent(refunds, Money(Decimal(amount), currency))
         async with self.open_work() as work:
             event = await work.events.get(event_id)
             event.require_manager(user)
-            promised = await _cancel(work, event, self.refunds, self.clock)
-            await work.commit()
+            promised = _cancelled_event(event, await _cancel(work, event, self.refunds, self.clock))
+            total = promised.total
+            await work.commit(made=[promised.refunds, str(total.amount), total.currency])
         self.wake_ups.nudge()
-        return _cancelled_event(event, promised)
+        return promised
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from application.ports.idempotency import SAYS_THE_SAME
 from application.ports.ledger import PaymentPlace
 from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayEvent, Gateways, SandboxDesk, SandboxOrder
@@ -60,7 +61,7 @@ class SettlePayment:
     async def __call__(self, gateway: str, report: GatewayReport) -> Settled:
         async with self.open_work() as work:
             settled = await self._settle(work, gateway, report)
-            await work.commit()
+            await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.nudge()
         return settled
 
@@ -117,7 +118,7 @@ class TakeGatewayEvent:
         async with self.open_work() as work:
             if await work.gateway_events.add(gateway, event, self.clock.now()) and event.report is not None:
                 await work.messages.owe_gateway_event(gateway, event)
-            await work.commit()
+            await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.nudge()
         return event
 
@@ -194,7 +195,7 @@ class RecordOfflinePayment:
                 raise BookingNotFound
             purchase = PlacePurchase(work, event, booking, self.clock.now())
             status = await self._record(work, booking_id, purchase)
-            await work.commit()
+            await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.nudge()
         return status
 
@@ -203,7 +204,7 @@ class RecordOfflinePayment:
             purchase = await lock_purchase(work, booking_id, self.clock.now(), by=user.id)
             purchase.require_manager(user)
             status = await self._record(work, booking_id, purchase)
-            await work.commit()
+            await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.nudge()
         return status
 

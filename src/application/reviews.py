@@ -1,7 +1,9 @@
 """Reviews: who attended may say how it was."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
+from application.ports.idempotency import made_before
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import EventReader, Page, PageRequest, ReviewReader, ReviewView
 from application.ports.system import Clock
@@ -26,13 +28,17 @@ class WriteReview:
         now = self.clock.now()
         event = await self.events.get(event_id)
         review = Review(event_id, user.id, rating, comment, now)
+        if (made := made_before()) is not None:
+            return ReviewView(
+                made["id"], rating, review.comment, user.id, user.name, datetime.fromisoformat(made["at"])
+            )
         async with self.open_work() as work:
             has_place = await work.reviews.has_place(event_id, user.id)
             require_attendance(
                 ended_at=event.ends_at, now=now, has_place=has_place, is_host=event.facilitator_id == user.id
             )
             review_id = await work.reviews.add(review, facilitator_id=event.facilitator_id)
-            await work.commit()
+            await work.commit(made={"id": review_id, "at": now.isoformat()})
         return ReviewView(review_id, rating, review.comment, user.id, user.name, now)
 
 

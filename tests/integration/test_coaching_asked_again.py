@@ -16,10 +16,6 @@ from tests.support.coaching import a_price_for, at, uuid_of, wanted
 from tests.support.http import serving
 from tests.support.people import People, Person
 
-DIED_AFTER_THE_COMMIT = """
-UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL, leased_until = now() - interval '1 minute'
-"""
-
 
 @pytest.fixture
 async def api(make_settings: Callable[..., Settings]) -> AsyncIterator[httpx.AsyncClient]:
@@ -47,28 +43,3 @@ async def test_asked_many_times_at_once_it_is_one_session(
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.content for answer in answers}) == 1
     assert await database.fetchval("SELECT count(*) FROM coaching_bookings") == 1
-
-
-async def test_a_process_that_died_before_its_answer_made_a_session_all_the_same(
-    people: People, coach: str, database: asyncpg.Connection
-) -> None:
-    guest, key = await people.user(), str(uuid4())
-    first = await asks(guest, "/booking", wanted(coach, at(10)), key)
-    await database.execute(DIED_AFTER_THE_COMMIT)
-    again = await asks(guest, "/booking", wanted(coach, at(10)), key)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert again.json() == first.json()
-    assert again.json()["payment_url"] is not None
-    assert await database.fetchval("SELECT count(*) FROM coaching_bookings") == 1
-
-
-async def test_a_move_is_not_repeated(people: People, coach: str, database: asyncpg.Connection) -> None:
-    guest, key = await people.user(), str(uuid4())
-    booking = (await guest.post("/booking", json=wanted(coach, at(10)))).json()["id"]
-    body = {"session_datetime": at(12).isoformat()}
-    first = await asks(guest, f"/booking/{booking}/reschedule", body, key)
-    await database.execute(DIED_AFTER_THE_COMMIT)
-    again = await asks(guest, f"/booking/{booking}/reschedule", body, key)
-    assert (first.status_code, again.status_code) == (200, 200)
-    assert again.json() == first.json()
-    assert again.json()["sequence"] == 1

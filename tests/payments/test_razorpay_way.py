@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from infrastructure.settings import Settings, SettingsError
 from tests.payments.razorpay_shop import Shop, open_shop
+from tests.support.lost_answers import died_after_the_commit
 from tests.support.razorpay_server import QUARTER_OF_AN_HOUR
 
 PENDING = ("confirmed", "pending", "pending")
@@ -80,6 +82,24 @@ async def test_a_paid_order_completes_the_booking_and_its_link_is_closed(shop: S
     assert await shop.state(booked) == PAID
     assert await shop.told(booked) == 1
     assert await shop.differences() == []
+
+
+async def test_a_process_that_died_after_it_took_a_payment_says_so_when_asked_again(shop: Shop) -> None:
+    async def asked_twice(path: str, body: dict[str, str]) -> None:
+        key, answers = str(uuid4()), []
+        for _ in range(2):
+            answers.append(await shop.api.post(path, json=body, headers={"Idempotency-Key": key}))
+            await died_after_the_commit(shop.database, key)
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].json() == answers[1].json()
+
+    booked, order = await shop.a_booking()
+    shop.razorpay.fails(order["id"])
+    await asked_twice("/payment/failure", {"razorpay_order_id": order["id"]})
+    assert await shop.state(booked) == FAILED
+    await asked_twice("/payment/success", shop.razorpay.callback(shop.razorpay.pays(order["id"])))
+    assert await shop.state(booked) == PAID
+    assert await shop.told(booked) == 1
 
 
 async def test_what_is_only_authorized_is_not_paid(shop: Shop) -> None:

@@ -7,10 +7,11 @@ IdempotencyAnswerLost   the first request was carried out and its process died b
 """
 
 import json
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from domain.errors import Conflict, Invalid
@@ -82,8 +83,8 @@ class IdempotencyKeys(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """As if the request had never been made; unless something was committed under the claim, or still may be by a
-        statement on its way: then the lease decides."""
+        """As if the request had never been made. Where it was carried out all the same, whoever asks again presents
+        what was made; where it still may be, by a statement on its way, the lease decides."""
         ...
 
     async def forget(self, *, older_than: timedelta, limit: int) -> int: ...
@@ -94,8 +95,23 @@ CLAIM: ContextVar[Claim | None] = ContextVar("idempotency_claim", default=None)
 refused (`IdempotencyKeyInUse`) when the claim is lost: so what is done under one key is done once."""
 
 
+Made = bool | int | str | Sequence[Any] | Mapping[str, Any]
+"""What a use case names of its work, for itself, as JSON."""
+
+SAYS_THE_SAME: Final = True
+"""For `commit(made)` where whoever does it again finds it done and says the same: nobody has to look for it first."""
+
+
 def made_before() -> Any:
     """What `commit(made)` named when this very request was carried out already, by a process that died before it could
     answer; None where there is nothing like that. Whoever finds something presents it and makes nothing."""
     claim = CLAIM.get()
     return None if claim is None or claim.made is None else json.loads(claim.made)
+
+
+def beside_the_request() -> Context:
+    """For a task that a request sets going and that is not what it asks for: it lives on without the request, and what
+    it commits says nothing of it."""
+    context = copy_context()
+    context.run(CLAIM.set, None)
+    return context

@@ -10,6 +10,7 @@ from typing import Protocol
 from application.ports.attachments import Attachments
 from application.ports.calendars import Connections
 from application.ports.coaching import Coaches, Coachings
+from application.ports.idempotency import Made
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
 from application.ports.reminders import Reminders
@@ -231,7 +232,7 @@ class UnitOfWork(Protocol):
     calendars: Connections
     messages: Messages
 
-    async def commit(self, made: int | str | None = None) -> None:
+    async def commit(self, made: Made | None = None) -> None:
         """`made` names what was made, for whoever asks again with the same idempotency key after this process died:
         see `made_before`. Raises `IdempotencyKeyInUse` when another process carries the request out instead."""
         ...

@@ -193,13 +193,14 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
     register = Register(open_work, hasher, limiter, clock, policy)
     start_login = StartLogin(tokens, clock)
+    log_in = LogIn(open_work, hasher, limiter, start_login)
     google = _google(settings)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
     sign_in_with_google = SignInWithGoogle(open_work, start_login, clock)
     use_cases = UseCases(
         register=register,
-        register_and_log_in=RegisterAndLogIn(open_work, register, start_login),
-        log_in=LogIn(open_work, hasher, limiter, start_login),
+        register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
+        log_in=log_in,
         authenticate=Authenticate(tokens, PostgresActorReader(database)),
         start_google_sign_in=StartGoogleSignIn(google, attempts, limiter),
         finish_google_sign_in=FinishGoogleSignIn(google, attempts, sign_in_with_google),

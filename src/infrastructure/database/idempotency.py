@@ -16,6 +16,7 @@ from application.ports.idempotency import (
     IdempotencyKeyReused,
     KeptAnswer,
     KeyedRequest,
+    Made,
 )
 from infrastructure.database.engine import Connection, Database
 
@@ -47,11 +48,14 @@ RETURNING k.made::text AS made_text
 """
 _RELEASE = """
 WITH held AS (
-    SELECT owner, key FROM idempotency_keys
-    WHERE owner = $1 AND key = $2 AND runner = $3 AND NOT committed AND status IS NULL
+    SELECT owner, key, committed FROM idempotency_keys
+    WHERE owner = $1 AND key = $2 AND runner = $3 AND (made IS NOT NULL OR NOT committed) AND status IS NULL
     FOR UPDATE SKIP LOCKED
+), freed AS (
+    UPDATE idempotency_keys k SET leased_until = now()
+    FROM held WHERE k.owner = held.owner AND k.key = held.key AND held.committed
 )
-DELETE FROM idempotency_keys k USING held WHERE k.owner = held.owner AND k.key = held.key
+DELETE FROM idempotency_keys k USING held WHERE k.owner = held.owner AND k.key = held.key AND NOT held.committed
 """
 _START_ANEW = """
 WITH held AS (
@@ -129,7 +133,7 @@ async def require_claim(connection: Connection, claim: Claim) -> None:
         raise IdempotencyKeyInUse
 
 
-async def commit_under_key(session: AsyncSession, claim: Claim, made: int | str | None) -> None:
+async def commit_under_key(session: AsyncSession, claim: Claim, made: Made | None) -> None:
     """Says in the transaction of the work itself that it is done. Raises `IdempotencyKeyInUse` when somebody took the
     claim over: then this may not be committed."""
     named = None if made is None else json.dumps(made)

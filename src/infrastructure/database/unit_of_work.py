@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.ports.attachments import Attachments
 from application.ports.calendars import Connections
 from application.ports.coaching import Coaches, Coachings
-from application.ports.idempotency import CLAIM
+from application.ports.idempotency import CLAIM, Made
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.persistence import (
     Bookings,
@@ -83,7 +83,7 @@ class PostgresUnitOfWork:
         self.calendars = PostgresConnections(session, box)
         self.messages = messages
 
-    async def commit(self, made: int | str | None = None) -> None:
+    async def commit(self, made: Made | None = None) -> None:
         claim = CLAIM.get()
         if claim is not None:
             await commit_under_key(self._session, claim, made)

@@ -16,6 +16,9 @@ public = {"public": True}
 GIVES_TOKENS = "gives_tokens"
 way_in = {**public, GIVES_TOKENS: True}
 """Such an answer is not kept anywhere, also not for an idempotency key."""
+MAKES = "makes"
+makes_and_lets_in = {**way_in, MAKES: True}
+"""Beside its tokens there is something that it makes: with a key it makes it once, and gives tokens for it again."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 

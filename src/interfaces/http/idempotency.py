@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from application.accounts import Actor
 from application.idempotency import AnswerOnce
 from application.ports.idempotency import CLAIM, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest
-from interfaces.http.actor import GIVES_TOKENS
+from interfaces.http.actor import GIVES_TOKENS, MAKES
 from interfaces.http.addresses import client_address
 from interfaces.http.errors import DECIDED
 
@@ -23,6 +23,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+_BOUNDARY = re.compile(rb';\s*boundary="?([^";,]+)"?', re.IGNORECASE)
 _KEPT_HEADERS = {b"content-type", b"location"}
 """The others are made anew for every answer."""
 
@@ -33,6 +34,7 @@ class _Run:
     def __init__(self, answer_once: AnswerOnce) -> None:
         self.answer_once = answer_once
         self.claim: Claim | None = None
+        self.gives_tokens = False
         self._held_back: list[Message] = []
 
     async def send(self, message: Message) -> None:
@@ -73,8 +75,8 @@ class KeyedRequests:
             await self._app(scope, receive, run.send)
             if run.claim is not None:
                 answer = run.answer()
-                decided = answer.status < 400 or scope["state"].get(DECIDED, False)
-                await self._answer_once.end(run.claim, answer if decided else None)
+                is_kept = scope["state"].get(DECIDED, False) if answer.status >= 400 else not run.gives_tokens
+                await self._answer_once.end(run.claim, answer if is_kept else None)
         finally:
             _RUN.reset(running)
             CLAIM.set(None)
@@ -92,7 +94,9 @@ async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | 
     keys = request.headers.getall(HEADER)
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise IdempotencyKeyInvalid
-    if request.route_handler.opt.get(GIVES_TOKENS):
+    does = request.route_handler.opt
+    run.gives_tokens = bool(does.get(GIVES_TOKENS))
+    if run.gives_tokens and not does.get(MAKES):
         return None
     found = await run.answer_once.begin(await _keyed(request, keys[0], run.answer_once))
     if isinstance(found, KeptAnswer):
@@ -104,12 +108,16 @@ async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | 
 
 async def _keyed(request: Request[Any, Any, Any], key: str, answer_once: AnswerOnce) -> KeyedRequest:
     scope = request.scope
+    content_type, body = request.headers.get("content-type", "").encode("latin-1"), await request.body()
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is not None:  # drawn anew by whoever puts the same form together again
+        content_type, body = content_type[: boundary.start()], body.replace(b"--" + boundary[1], b"--")
     asked = answer_once.fingerprint(
         scope["method"].encode(),
         (scope["path"].rstrip("/") or "/").encode(),
         scope["query_string"],
-        request.headers.get("content-type", "").encode("latin-1"),
-        await request.body(),
+        content_type,
+        body,
     )
     return KeyedRequest(_owner(request, answer_once), key, asked)
 

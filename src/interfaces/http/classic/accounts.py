@@ -10,7 +10,7 @@ from msgspec import Struct
 from application.accounts import LoggedIn, LogIn, RegisterAndLogIn, Registration
 from domain.users import InvalidCredentials
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.actor import way_in
+from interfaces.http.actor import makes_and_lets_in, way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
 from interfaces.http.schemas import self_assigned_role
@@ -43,7 +43,7 @@ class Entrance(Struct):
     user: UserBody
 
 
-@post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=way_in)
+@post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=makes_and_lets_in)
 async def register_user(
     data: JSONBody[NewUser], request: Request[Any, Any, Any], register_and_log_in: Given[RegisterAndLogIn]
 ) -> Entrance:

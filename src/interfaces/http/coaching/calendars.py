@@ -13,7 +13,7 @@ from application.calendars import BeginCalendarConsent, ConnectCalendar, Disconn
 from application.ports.calendars import ConnectionReader
 from domain.calendars import CalendarNotConnected, Provider
 from domain.coaching import CoachingId
-from interfaces.http.actor import GIVES_TOKENS, signed_in
+from interfaces.http.actor import GIVES_TOKENS, MAKES, signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import whole_seconds
 
@@ -77,7 +77,7 @@ async def outlook_auth_url(
     tags=TAGS,
     status_code=200,
     guards=[signed_in],
-    opt={GIVES_TOKENS: True},
+    opt={GIVES_TOKENS: True, MAKES: True},
 )
 async def exchange_google_code(
     redirect_uri: FromQuery[str],
@@ -94,7 +94,7 @@ async def exchange_google_code(
     tags=TAGS,
     status_code=200,
     guards=[signed_in],
-    opt={GIVES_TOKENS: True},
+    opt={GIVES_TOKENS: True, MAKES: True},
 )
 async def exchange_outlook_code(
     redirect_uri: FromQuery[str],

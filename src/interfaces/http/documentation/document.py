@@ -83,7 +83,7 @@ def _finished(
         for parameter in drawn.get("parameters", [])
     ]
     if operation.takes_key:
-        parameters.append(idempotency_key(answers_once=operation.answers_once))
+        parameters.append(idempotency_key(answers_once=operation.answers_once, gives_tokens=operation.gives_tokens))
     body = _request_body(drawn.get("requestBody"), example)
     required = _required(body, schemas)
     details = invalid_details(operation, required, [parameter["name"] for parameter in parameters])

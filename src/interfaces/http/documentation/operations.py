@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 
 from application.accounts import Actor
 from application.ports.system import Clock
-from interfaces.http.actor import GIVES_TOKENS
+from interfaces.http.actor import GIVES_TOKENS, MAKES
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -44,8 +44,13 @@ class Operation:
 
     @property
     def answers_once(self) -> bool:
-        """Whether the key then makes it answer once."""
-        return self.takes_key and not self.handler.opt.get(GIVES_TOKENS)
+        """Whether with the key it does what it does once."""
+        return self.takes_key and (not self.gives_tokens or bool(self.handler.opt.get(MAKES)))
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether its answer is stored nowhere."""
+        return bool(self.handler.opt.get(GIVES_TOKENS))
 
     @property
     def path_ids(self) -> list[str]:

@@ -60,16 +60,18 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 _ONCE = "With the same key and the same request the answer is the same one, for 72 hours; see *Asking again*."
+_MADE_ONCE = "With the same key and the same request it is made once; the tokens are not kept. See *Asking again*."
 _NOT_ONCE = "Changes nothing here: answers with tokens are not kept. See *Asking again*."
 
 
-def idempotency_key(*, answers_once: bool) -> dict[str, Any]:
+def idempotency_key(*, answers_once: bool, gives_tokens: bool) -> dict[str, Any]:
     """The header of every POST."""
+    same = _MADE_ONCE if gives_tokens else _ONCE
     return {
         "name": HEADER,
         "in": "header",
         "required": False,
-        "description": _ONCE if answers_once else _NOT_ONCE,
+        "description": same if answers_once else _NOT_ONCE,
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     }
 

@@ -179,7 +179,7 @@ _ACCOUNT_OF_GOOGLE: Refusals = (
 
 OF_USE_CASES: Mapping[type, Refusals] = {
     Register: (EmailTaken, TooManyRequests),
-    RegisterAndLogIn: (EmailTaken, TooManyRequests),
+    RegisterAndLogIn: (EmailTaken, InvalidCredentials, TooManyRequests),
     LogIn: (InvalidCredentials, TooManyRequests),
     Refresh: (Unauthenticated,),
     LogOut: (),
@@ -260,7 +260,14 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     DeleteAttachment: (CoachingNotFound, NotYoursToChange, AttachmentNotFound, NotYourAttachment),
     BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, SeriesRefused),
     BeginCalendarConsent: (CalendarNotConfigured, RedirectNotAllowed),
-    ConnectCalendar: (CalendarNotConfigured, ConsentUnknown, ConsentRefused, CalendarNotUnderstood, CalendarAway),
+    ConnectCalendar: (
+        CalendarNotConfigured,
+        ConsentUnknown,
+        ConsentRefused,
+        CalendarNotConnected,
+        CalendarNotUnderstood,
+        CalendarAway,
+    ),
     DisconnectCalendar: (CalendarNotConnected, CalendarAway),
     SyncBooking: (
         CalendarNotConfigured,

@@ -1,0 +1,263 @@
+"""A process that dies between its commit and its answer: who asks again with the key hears what they would have heard.
+
+The deaths are written into the database here; `tests/resilience/test_asked_again.py` kills processes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from interfaces.http.app import create_app
+from tests.conftest import a_client
+from tests.support.coaching import a_price_for, at, uuid_of, wanted
+from tests.support.described import operations
+from tests.support.http import serving
+from tests.support.lost_answers import died_after_the_commit
+from tests.support.people import PASSWORD, People, Person, event
+from tests.support.settings import settings_for
+
+
+@pytest.fixture(scope="module")
+async def house(
+    shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """With payments at the sandbox."""
+    settings = settings_for(shared_database_url, redis_url, tmp_path_factory.mktemp("data"), payment_provider="sandbox")
+    async with serving(create_app(settings)) as address, a_client(address) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def guest(house: httpx.AsyncClient) -> Person:
+    return await People(house).user()
+
+
+@pytest.fixture(scope="module")
+async def host(house: httpx.AsyncClient) -> Person:
+    return await People(house).facilitator()
+
+
+@pytest.fixture(scope="module")
+async def coach(host: Person, shared_database_url: str) -> str:
+    uuid = await uuid_of(host)
+    await a_price_for(shared_database_url, uuid)
+    return uuid
+
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def asked_twice(house: httpx.AsyncClient, shared_database: asyncpg.Connection) -> Ask:
+    """Posts, dies before the answer is kept, and posts the same again: both answers."""
+
+    async def twice(person: Person | None, path: str, body: Any = None, **given: Any) -> list[httpx.Response]:
+        key = str(uuid4())
+        headers = (person.headers if person else {}) | given.pop("headers", {}) | {"Idempotency-Key": key}
+        answers = []
+        for _ in range(2):
+            answers.append(await house.post(path, json=body, headers=headers, **given))
+            assert answers[-1].status_code < 300, answers[-1].text
+            await died_after_the_commit(shared_database, key)
+        first, again = answers
+        assert again.status_code == first.status_code
+        return answers
+
+    return twice
+
+
+def same(answers: list[httpx.Response]) -> Any:
+    first, again = answers
+    assert again.json() == first.json()
+    return first.json()
+
+
+async def a_paid_place(host: Person, guest: Person) -> tuple[int, int]:
+    """Event and booking, paid on the spot."""
+    created = await host.creates_event(price=30)
+    booking = await guest.books(created["id"])
+    assert (await host.post(f"/facilitator/bookings/{booking['id']}/payment")).status_code == 200
+    return created["id"], booking["id"]
+
+
+async def test_a_cancelled_booking(host: Person, guest: Person, asked_twice: Ask) -> None:
+    _, booking = await a_paid_place(host, guest)
+    told = same(await asked_twice(guest, f"/bookings/{booking}/cancel"))
+    assert told["refund"]["amount"] == 30
+    free = await guest.books((await host.creates_event(price=0))["id"])
+    assert same(await asked_twice(guest, f"/bookings/{free['id']}/cancel"))["refund"] is None
+
+
+async def test_a_review(host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection) -> None:
+    created = await host.creates_event(price=0)
+    await guest.books(created["id"])
+    await shared_database.execute(
+        "UPDATE events SET starts_at = now() - interval '25 h', ends_at = now() - interval '1 h' WHERE id = $1",
+        created["id"],
+    )
+    body = {"rating": 4, "comment": "  Calm.  "}
+    told = same(await asked_twice(guest, f"/events/{created['id']}/reviews", body))
+    assert (told["review"]["rating"], told["review"]["comment"]) == (4, "Calm.")
+    assert len((await guest.get(f"/events/{created['id']}/reviews")).json()["reviews"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/auth/register", "/api/register", "/api/auth/register"])
+async def test_an_account(house: httpx.AsyncClient, asked_twice: Ask, path: str) -> None:
+    body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Died Young", "role": "facilitator"}
+    first, again = [answer.json() for answer in await asked_twice(None, path, body)]
+    assert again["user"] == first["user"]
+    if "access_token" in first:
+        for token in {first["access_token"], again["access_token"]}:
+            shown = await house.get("/profile", headers={"Authorization": f"Bearer {token}"})
+            assert shown.json()["id"] == first["user"]["id"]
+    else:
+        assert again == first
+
+
+async def test_an_account_whose_password_was_changed_meanwhile_gives_nobody_tokens(
+    house: httpx.AsyncClient,
+) -> None:
+    body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Changed Mind"}
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await house.post("/api/auth/register", json=body, headers=key)
+    token = {"Authorization": f"Bearer {first.json()['access_token']}"}
+    change = {"current_password": PASSWORD, "new_password": "another password 7"}
+    assert (await house.post("/auth/password", json=change, headers=token)).status_code == 200
+
+    again = await house.post("/api/auth/register", json=body, headers=key)
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_credentials")
+
+
+async def test_registering_at_once_with_one_key_is_one_account_and_no_token_is_written_down(
+    house: httpx.AsyncClient, shared_database: asyncpg.Connection
+) -> None:
+    body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Double Click"}
+    key = str(uuid4())
+    answers = await asyncio.gather(
+        *(house.post("/api/register", json=body, headers={"Idempotency-Key": key}) for _ in range(4))
+    )
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+    assert len({answer.json()["user"]["id"] for answer in answers}) == 1
+    kept = await shared_database.fetchval("SELECT k::text FROM idempotency_keys k WHERE key = $1", key)
+    assert not any(answer.json()["access_token"] in kept for answer in answers)
+    other = await house.post("/api/register", json=body | {"name": "Other"}, headers={"Idempotency-Key": key})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    taken = [await house.post("/api/register", json=body, headers={"Idempotency-Key": f"{key}2"}) for _ in range(2)]
+    assert [answer.json()["code"] for answer in taken] == ["email_taken"] * 2
+    assert taken[1].headers["idempotency-replayed"] == "true"
+
+
+async def test_money_on_the_spot(host: Person, guest: Person, asked_twice: Ask, coach: str) -> None:
+    created = await host.creates_event(price=30)
+    booking = await guest.books(created["id"])
+    told = same(await asked_twice(host, f"/facilitator/bookings/{booking['id']}/payment"))
+    assert told["payment_status"] == "completed"
+    session = (await guest.post("/booking", wanted(coach, at(8)))).json()["id"]
+    assert same(await asked_twice(host, f"/booking/{session}/payment"))["payment_status"] == "completed"
+
+
+async def test_money_that_a_service_reports(host: Person, guest: Person, asked_twice: Ask) -> None:
+    created = await host.creates_event(price=30)
+    booking = await guest.books(created["id"])
+    body = {"booking_id": booking["id"], "user_id": guest.id, "event_id": created["id"]}
+    token = {"Authorization": "Bearer a-service-token-of-the-tests"}
+    assert same(await asked_twice(None, "/service/offline-payments", body, headers=token))["payment_status"]
+
+
+@pytest.mark.parametrize("path", ["/facilitator/events/{}/cancel", "/facilitator/cancel/{}", "/api/sessions/{}/cancel"])
+async def test_a_cancelled_event(host: Person, guest: Person, asked_twice: Ask, path: str) -> None:
+    created, _ = await a_paid_place(host, guest)
+    told = same(await asked_twice(host, path.format(created)))
+    if "refunds_processed" in told:
+        assert (told["refunds_processed"], told["total_refund_amount"]) == (1, 30)
+
+
+@pytest.mark.parametrize("path", ["/events", "/api/sessions"])
+async def test_an_event(host: Person, asked_twice: Ask, path: str) -> None:
+    body = event()
+    if path != "/events":
+        body = {
+            "title": "Session",
+            "description": "Of contract C",
+            "start_time": body["start_datetime"],
+            "end_time": body["end_datetime"],
+            "capacity": 5,
+            "price": 10,
+        }
+    same(await asked_twice(host, path, body))
+
+
+@pytest.mark.parametrize(("path", "field"), [("/bookings", "event_id"), ("/api/bookings", "session_id")])
+async def test_a_booking(host: Person, guest: Person, asked_twice: Ask, path: str, field: str) -> None:
+    same(await asked_twice(guest, path, {field: (await host.creates_event())["id"]}))
+
+
+async def test_a_session_and_its_move(guest: Person, coach: str, asked_twice: Ask) -> None:
+    session = same(await asked_twice(guest, "/booking", wanted(coach, at(10))))["id"]
+    body = {"session_datetime": at(12).isoformat()}
+    assert same(await asked_twice(guest, f"/booking/{session}/reschedule", body))["sequence"] == 1
+
+
+async def test_a_series(guest: Person, coach: str, asked_twice: Ask) -> None:
+    first = at(14)
+    assert (await guest.post("/booking", wanted(coach, first + timedelta(days=1)))).status_code == 201
+    body = wanted(coach, first) | {"rrule": "FREQ=DAILY;COUNT=3", "skip_conflicts": True}
+    told = same(await asked_twice(guest, "/booking/recurring", body))
+    assert (len(told["bookings"]), len(told["refused"])) == (2, 1)
+
+
+async def test_an_attachment_whose_form_is_put_together_anew(guest: Person, coach: str, asked_twice: Ask) -> None:
+    """Every client draws a new boundary for it."""
+    session = (await guest.post("/booking", wanted(coach, at(18)))).json()["id"]
+    file = {"file": ("plan.txt", b"Run, rest, run", "text/plain")}
+    same(await asked_twice(guest, f"/booking/{session}/attachments", files=file))
+    assert len((await guest.get(f"/booking/{session}/attachments")).json()["attachments"]) == 1
+
+
+async def test_the_same_form_again_is_the_same_file_and_another_one_is_refused(guest: Person, coach: str) -> None:
+    path = f"/booking/{(await guest.post('/booking', wanted(coach, at(20)))).json()['id']}/attachments"
+    headers = guest.headers | {"Idempotency-Key": str(uuid4())}
+
+    async def sends(content: bytes, name: str = "plan.txt") -> httpx.Response:
+        return await guest.api.post(path, headers=headers, files={"file": (name, content, "text/plain")})
+
+    first, again = await sends(b"Run"), await sends(b"Run")
+    assert first.request.headers["content-type"] != again.request.headers["content-type"]
+    assert (again.status_code, again.content) == (201, first.content)
+    for other in (await sends(b"Rest"), await sends(b"Run", "other.txt")):
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert len((await guest.get(path)).json()["attachments"]) == 1
+
+
+# Every POST
+
+SHOWN_ABOVE = {
+    *("cancelBooking", "createReview", "register", "registerOfA", "registerOfC", "recordPaymentOnTheSpot"),
+    *("recordCoachingPayment", "recordOfflinePayment", "cancelEvent", "cancelEventOfD", "cancelSession"),
+    *("createEvent", "createSession", "createBooking", "createBookingOfAOrC", "bookCoaching", "rescheduleCoaching"),
+    *("bookSeries", "addAttachment"),
+}
+ELSEWHERE = {
+    **dict.fromkeys(("connectGoogleCalendar", "connectOutlook", "syncBooking"), "tests/calendars/"),
+    **dict.fromkeys(("confirmPayment", "reportFailedPayment"), "tests/payments/"),
+}
+SAYS_IT_ANYHOW = {
+    **dict.fromkeys(("stripeWebhook", "razorpayWebhook"), "its inbox knows an event by the gateway's id"),
+    **dict.fromkeys(("payBooking", "payCoaching"), "commits nothing: the gateway knows the payment's id"),
+    **dict.fromkeys(("replayOutbox", "replayOutboxMessage"), "replays what is dead, and that is not dead any more"),
+    **dict.fromkeys(("logIn", "logInOfA", "logInOfC", "signInWithGoogleOfC"), "another login is as good"),
+    **dict.fromkeys(("logOut", "changePassword"), "whoever asks again is logged out: 401"),
+    "refreshToken": "a token that comes twice is one that was copied (docs/decisions/0004)",
+    "openCalendarFeed": "the address is secret and stored nowhere; there is one, the newest",
+}
+
+
+def test_there_is_no_other_post() -> None:
+    posts = {each.operation["operationId"] for each in operations() if each.method == "POST"}
+    assert posts == SHOWN_ABOVE | ELSEWHERE.keys() | SAYS_IT_ANYHOW.keys()
