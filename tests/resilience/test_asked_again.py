@@ -12,6 +12,8 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, Places, Site, open_site
 from tests.support.callers import Address, Answer, Caller
+from tests.support.callers import request as as_bytes
+from tests.support.people import PASSWORD
 from tests.support.people import event as event_body
 from tests.support.processes import ApiProcess, running_apis, server_environ
 
@@ -95,7 +97,7 @@ async def doomed(
 ) -> AsyncIterator[Site]:
     """Processes that die after any commit and before the answer, one for each test."""
     directory = tmp_path_factory.mktemp("doomed")
-    async with open_site(postgres, redis_url, directory, apis=3, module=("tests.support.mortal",)) as opened:
+    async with open_site(postgres, redis_url, directory, apis=2, module=("tests.support.mortal",)) as opened:
         yield opened
 
 
@@ -157,22 +159,74 @@ async def test_killed_after_the_commit_of_an_event_it_is_the_same_event_when_ask
     assert await number_of_events(doomed) == before + 1
 
 
-async def test_killed_after_the_commit_of_what_cannot_be_told_again_it_is_not_done_again(
-    doomed: Site, redis_url: str, tmp_path: Path
+REVIEW = {"rating": 5, "comment": "Calm"}
+
+
+async def test_killed_between_commit_and_answer_everything_else_is_said_again_too(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    event = await doomed.event(capacity=10, price=30)
-    (person,) = await doomed.crowd(1)
-    async with another_process(doomed, redis_url, tmp_path) as process:
-        booked = await ask(process.address, person.asks_for_a_place(event))
-        cancel = person.asks("POST", f"/bookings/{booked.json['booking']['id']}/cancel", key=a_key())
+    mortal = ("tests.support.mortal", "unanswered")
+    async with open_site(postgres, redis_url, tmp_path, apis=5, module=mortal) as site:
+        person, host = (await site.crowd(1))[0], site.facilitator
+        async with another_process(site, redis_url, tmp_path) as process:
+            cancelled, paid, held, attended = [await site.event(capacity=10, price=30) for _ in range(4)]
+            bookings = {
+                event: (await ask(process.address, person.asks_for_a_place(event))).json["booking"]["id"]
+                for event in (cancelled, paid, held, attended)
+            }
+            await site.database.execute(
+                "UPDATE events SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h' WHERE id = $1",
+                attended,
+            )
+            newcomer = {"email": "newcomer@example.com", "password": PASSWORD, "name": "New Comer"}
+            requests = [
+                person.asks("POST", f"/bookings/{bookings[cancelled]}/cancel", key=a_key()),
+                person.asks("POST", f"/events/{attended}/reviews", REVIEW, key=a_key()),
+                as_bytes("POST", "/auth/register", body=newcomer, key=a_key()),
+                host.asks("POST", f"/facilitator/bookings/{bookings[paid]}/payment", key=a_key()),
+                host.asks("POST", f"/facilitator/events/{held}/cancel", key=a_key()),
+            ]
+            for mortal_process, request in zip(site.processes, requests, strict=True):
+                await dies_of(mortal_process, request)
+            await leases_end(site)
 
-        await dies_of(doomed.processes[2], cancel)
+            twice = [
+                await asyncio.gather(*(ask(process.address, request) for request in requests)),
+                [await ask(process.address, request) for request in requests],
+            ]
 
-        for _ in range(2):
-            answer = await ask(process.address, cancel)
-            assert (answer.status, answer.json["code"]) == LOST
-    assert await doomed.places(event) == Places(capacity=10, booked=0, live=0)
-    assert list((await doomed.owed(event)).values()) == [CREATED_AND_CANCELLED]
+        for first, again in zip(*twice, strict=True):
+            assert first.status in (200, 201), first.json
+            assert (again.status, again.body, is_replayed(again)) == (first.status, first.body, True)
+        told = [answer.json for answer in twice[0]]
+        assert told[1]["review"]["rating"] == 5
+        assert told[2]["user"]["email"] == "newcomer@example.com"
+        assert told[3]["payment_status"] == "completed"
+        assert await site.database.fetchval("SELECT count(*) FROM reviews") == 1
+        assert await site.database.fetchval("SELECT count(*) FROM users WHERE email = 'newcomer@example.com'") == 1
+        assert await site.database.fetchval("SELECT count(*) FROM payments WHERE received_at IS NOT NULL") == 1
+        for event in (cancelled, held):
+            assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
+
+
+async def test_in_a_house_that_does_not_say_what_it_made_the_answer_is_lost(
+    postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
+) -> None:
+    async with open_site(postgres, redis_url, tmp_path, apis=1, module=("tests.support.mortal", "unnamed")) as site:
+        event = await site.event(capacity=10, price=30)
+        (person,) = await site.crowd(1)
+        async with another_process(site, redis_url, tmp_path) as process:
+            booked = await ask(process.address, person.asks_for_a_place(event))
+            cancel = person.asks("POST", f"/bookings/{booked.json['booking']['id']}/cancel", key=a_key())
+
+            await dies_of(site.processes[0], cancel)
+            await leases_end(site)
+
+            for _ in range(2):
+                answer = await ask(process.address, cancel)
+                assert (answer.status, answer.json["code"]) == LOST
+        assert await site.places(event) == Places(capacity=10, booked=0, live=0)
+        assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
 
 
 async def test_killed_while_its_statement_waits_it_is_one_booking_when_asked_again(
@@ -234,6 +288,11 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(30):
         while not await holds():  # noqa: ASYNC110 (a database has no event)
             await asyncio.sleep(0.02)
+
+
+async def leases_end(site: Site) -> None:
+    """Ten seconds pass."""
+    await site.database.execute("UPDATE idempotency_keys SET leased_until = leased_until - interval '10 s'")
 
 
 async def number_of_events(site: Site) -> int:

@@ -1,8 +1,10 @@
 """The API, killed at a point of each change: `python -m tests.support.mortal [point] <fd>`. Only tests can start it.
 
-Points: `before` the statement or the COMMIT is sent; `amid`, a few milliseconds at random after it was; `after` it and
-before the answer, when use cases ring for the worker (the usual one: here the bell is SIGKILL); and `naive`, which is
-`after` in a house that books first and would write its messages in a second statement.
+Points: `unanswered`, after whatever was committed for a request with an idempotency key, and `unnamed`, the same in a
+house that does not say what it made. Of places besides: `before` the statement or the COMMIT is sent; `amid`, a few
+milliseconds at random after it was; `after` it and before the answer, when use cases ring for the worker (the usual
+one: here the bell is SIGKILL); and `naive`, which is `after` in a house that books first and would write its messages
+in a second statement.
 """
 
 import asyncio
@@ -13,12 +15,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import uvicorn
 from litestar.types import ASGIApp
 
+from application.ports.idempotency import CLAIM, Made
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from infrastructure import container
 from infrastructure.database.engine import Database
@@ -77,13 +80,46 @@ class DeadlyWork:
         async with self.open_work() as work:
             commit = work.commit
 
-            async def deadly_commit(made: int | str | None = None) -> None:
+            async def deadly_commit(made: Made | None = None) -> None:
                 self.end()
                 await commit(made)
                 await _never()
 
             work.commit = deadly_commit  # type: ignore[method-assign]
             yield work
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredWork:
+    """Units of work after whose commit for a request with a key nobody is there to answer it."""
+
+    open_work: OpenUnitOfWork
+    named: bool
+
+    @contextlib.asynccontextmanager
+    async def __call__(self) -> AsyncIterator[UnitOfWork]:
+        async with self.open_work() as work:
+            commit = work.commit
+
+            async def deadly_commit(made: Made | None = None) -> None:
+                await commit(made if self.named else None)
+                if CLAIM.get() is not None:
+                    die()
+
+            work.commit = deadly_commit  # type: ignore[method-assign]
+            yield work
+
+
+def _unanswered(part: Any, *, named: bool) -> Any:
+    """The same part of the house, all of whose units of work are such."""
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    changes = {
+        field.name: UnansweredWork(value, named) if field.name == "open_work" else _unanswered(value, named=named)
+        for field in fields(part)
+        for value in [getattr(part, field.name)]
+    }
+    return replace(part, **changes)
 
 
 def _deadly(usual: container.UseCases, point: str, database: Database) -> container.UseCases:
@@ -107,6 +143,11 @@ def _deadly(usual: container.UseCases, point: str, database: Database) -> contai
 
 def create_app(point: str) -> ASGIApp:
     parts = container.build(load_settings(os.environ))
+    if point in ("unanswered", "unnamed"):
+        use_cases, coaching = (
+            _unanswered(each, named=point == "unanswered") for each in (parts.use_cases, parts.coaching)
+        )
+        return assemble(replace(parts, use_cases=use_cases, coaching=coaching))
     return assemble(replace(parts, use_cases=_deadly(parts.use_cases, point, parts.database)))
 
 
