@@ -270,3 +270,31 @@ async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothin
     assert not await circuits.resume(Destination.CRM)
     await work(relay())
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'delivered'") == 2
+
+
+GIVEN_BACK = "CASE WHEN $9::boolean THEN attempts - 1 ELSE attempts END"
+
+
+@pytest.mark.parametrize(("guarded", "becomes"), [(True, "delivered"), (False, "dead")])
+async def test_however_often_it_is_gone_no_message_dies_of_it_and_without_the_attempt_given_back_it_does(
+    database: asyncpg.Connection,
+    crm: Receiver,
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    guarded: bool,
+    becomes: str,
+) -> None:
+    assert GIVEN_BACK in outbox._SETTLE, "the settling has another shape now: take its guard out here as well"
+    if not guarded:
+        spent = outbox._SETTLE.replace(GIVEN_BACK, "CASE WHEN $9::boolean THEN attempts ELSE attempts END")
+        monkeypatch.setattr(outbox, "_SETTLE", spent)
+    message_id = await owe(database)
+    worker = relay()
+    assert isinstance(worker.circuits, PostgresCircuits)
+    crm.always(answer(410))
+    for _ in worker.schedule.delays:
+        await work(worker)
+        await worker.circuits.resume(Destination.CRM)
+    crm.behave = None
+    await work(worker)
+    assert await database.fetchval("SELECT status FROM outbox WHERE id = $1", message_id) == becomes

@@ -5,16 +5,19 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
+import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.crm.parts import MailServer
 from tests.support.databases import a_database
 from tests.support.estate import Estate, Visitors, open_estate
-from tests.support.messages import until
+from tests.support.messages import owe, until
 from tests.support.odd_worker import odd_worker
-from tests.support.receivers import Behaviour, Receiver, Request, answer
+from tests.support.processes import ended_elsewhere, running_workers, server_environ
+from tests.support.receivers import Behaviour, Receiver, Request, answer, receiving
 
 BOOKINGS = 8
 TEN_GIGABYTES = 10_000_000_000
@@ -91,8 +94,29 @@ async def test_a_crm_that_fails_is_told_everything_when_it_is_back_and_mail_goes
         await until(lambda: _delivered(estate, "email"))
         await until(lambda: _failed(estate, "crm"))
         assert visitors.turned_away == 0
+        missed, before = await _owed(estate, "crm"), len(estate.crm.requests)
     await estate.recovers()
+    assert missed <= set(estate.crm.message_ids[before:])
     await _all_is_well(estate, visitors)
+
+
+async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_what_it_missed(
+    database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """The twin. Two of each: not enough for the circuit."""
+    async with receiving() as crm, ended_elsewhere() as running:
+        environ = server_environ(database_url, redis_url, tmp_path, crm_service_url=crm.url)
+        running.enter_context(running_workers(1, environ, tmp_path, odd_worker(gives_up=True)))
+        for behaviour in (failing, overrun, reset):
+            async with behaving(behaviour)(crm):
+                await owe(database)
+                await owe(database)
+                await until(lambda: _none_is_pending(database))
+        told = len(crm.requests)
+        after = await owe(database)
+        await until(lambda: _none_is_pending(database))
+    assert crm.message_ids[told:] == [str(after)]
+    assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 6
 
 
 async def test_an_answer_of_ten_gigabytes_is_left_unread(estate: Estate) -> None:
@@ -171,6 +195,16 @@ async def _all_is_well(estate: Estate, visitors: Visitors) -> None:
     await estate.assert_sound(visitors)
     async with estate.records() as records:
         assert await records.fetchval("SELECT count(*) FROM outbox WHERE status <> 'delivered'") == 0
+
+
+async def _none_is_pending(database: asyncpg.Connection) -> bool:
+    return not await database.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE status = 'pending')")
+
+
+async def _owed(estate: Estate, destination: str) -> set[str]:
+    async with estate.records() as records:
+        pending = "SELECT id FROM outbox WHERE destination = $1 AND status = 'pending'"
+        return {str(row["id"]) for row in await records.fetch(pending, destination)}
 
 
 async def _delivered(estate: Estate, destination: str) -> bool:

@@ -1,11 +1,14 @@
 """PostgreSQL and Redis, taken away under people who book: bookings are kept, deliveries go on, nobody is told a lie."""
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
@@ -13,8 +16,11 @@ from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.databases import TEMPLATE
 from tests.support.estate import LONG_RUN, Estate, Visitors, open_estate
-from tests.support.messages import until
-from tests.support.servers import running_postgres, running_redis
+from tests.support.messages import owe, until
+from tests.support.odd_worker import odd_worker
+from tests.support.processes import WORKER, ended_elsewhere, running_workers, server_environ
+from tests.support.receivers import receiving
+from tests.support.servers import free_port, running_postgres, running_redis
 
 BACK_TO_NORMAL_SECONDS = 5
 """Promised, once the server takes connections again."""
@@ -64,6 +70,47 @@ async def test_redis_emptied_stopped_and_restarted_empty_costs_no_booking_and_no
     assert visitors.turned_away == 0
     await estate.owes_nothing()
     await estate.assert_sound(visitors)
+
+
+async def test_while_nothing_rings_a_worker_looks_into_the_table_by_itself(
+    database: asyncpg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    async with _nothing_rings(WORKER, database_url, tmp_path):
+        for _ in range(3):
+            message_id = await owe(database)
+            await until(lambda message_id=message_id: _is_delivered(database, message_id))  # type: ignore[misc]
+
+
+async def test_one_that_only_listens_leaves_what_nobody_rang_for(
+    database: asyncpg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    """The twin."""
+    async with _nothing_rings(odd_worker(deaf=True), database_url, tmp_path):
+        first = await owe(database)
+        await until(lambda: _is_delivered(database, first))  # by the look it takes when it starts
+
+        async def is_left() -> bool:
+            """One that has just delivered looks once more; by the end of this, one that looks has done so twice."""
+            await asyncio.sleep(0.5)
+            message_id = await owe(database)
+            await asyncio.sleep(4.5)
+            return not await _is_delivered(database, message_id)
+
+        await until(is_left)
+
+
+@contextlib.asynccontextmanager
+async def _nothing_rings(worker: Sequence[str], database_url: str, directory: Path) -> AsyncIterator[None]:
+    """A worker whose Redis is not there."""
+    async with receiving() as crm, ended_elsewhere() as running:
+        redis_url = f"redis://127.0.0.1:{free_port()}"
+        environ = server_environ(database_url, redis_url, directory, crm_service_url=crm.url)
+        running.enter_context(running_workers(1, environ, directory, worker))
+        yield
+
+
+async def _is_delivered(database: asyncpg.Connection, message_id: UUID) -> bool:
+    return bool(await database.fetchval("SELECT status = 'delivered' FROM outbox WHERE id = $1", message_id))
 
 
 async def _flush(redis: EmbeddedRedis) -> None:

@@ -1,26 +1,29 @@
 """A worker with one thing changed: `python -m tests.support.odd_worker '{"at_once": 64}'`. Only tests can start it.
 
 `at_once`, `lease` and `seconds` (of an exchange with the CRM) make it greedier, or quicker to watch. `dies` is SIGKILL
-between the CRM's answer and the mark in the outbox. `unordered` takes out the guard of the lanes, for a twin that must
-go wrong.
+between the CRM's answer and the mark in the outbox. For twins that must go wrong: `unordered` takes out the guard of
+the lanes, `deaf` never looks into the table unless it is rung for, `gives_up` takes every failure for final.
 """
 
 import json
+import math
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from application.ports.messaging import Courier
-from domain.messages import Destination, Message, Outcome
+from domain.messages import Destination, Failed, Message, Outcome
 from infrastructure import container
 from infrastructure.database import outbox
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.settings import Settings, load_settings
 from interfaces.workers import main as worker
+from interfaces.workers.deliveries import Deliveries
 
 _LANE_GUARD = """
       AND seq = (
@@ -43,6 +46,15 @@ class _Deadly:
         raise AssertionError("SIGKILL is not survived")
 
 
+@dataclass(frozen=True, slots=True)
+class _GivesUp:
+    courier: Courier
+
+    async def deliver(self, message: Message) -> Outcome:
+        outcome = await self.courier.deliver(message)
+        return replace(outcome, permanent=True) if isinstance(outcome, Failed) else outcome
+
+
 def _build(settings: Settings, changes: Mapping[str, Any]) -> container.DeliveryParts:
     parts = container.build_deliveries(settings)
     usual = parts.deliver_due
@@ -54,6 +66,8 @@ def _build(settings: Settings, changes: Mapping[str, Any]) -> container.Delivery
         )
     if changes.get("dies"):
         couriers[Destination.CRM] = _Deadly(couriers[Destination.CRM])
+    if changes.get("gives_up"):
+        couriers[Destination.CRM] = _GivesUp(couriers[Destination.CRM])
     return replace(
         parts,
         deliver_due=replace(
@@ -75,4 +89,6 @@ if __name__ == "__main__":
     wanted = json.loads(sys.argv[1])
     if wanted.get("unordered"):
         _forget_the_lanes()
+    if wanted.get("deaf"):
+        worker.Deliveries = partial(Deliveries, sweep_every=math.inf)  # type: ignore[assignment, misc]
     worker.run(load_settings(os.environ), lambda settings: _build(settings, wanted))
