@@ -10,7 +10,7 @@ from application.ports.idempotency import made_before
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from domain.attachments import MAX_ATTACHMENTS, AttachmentId, NewAttachment, TooManyAttachments
-from domain.coaching import CoachingId, NotForYourEyes
+from domain.coaching import Change, CoachingId, NotForYourEyes
 from domain.users import User
 
 
@@ -34,7 +34,11 @@ class Attach:
             coaching.require_participant(user)
             if await work.attachments.count(coaching_id) >= MAX_ATTACHMENTS:
                 raise TooManyAttachments
-            attachment_id = await work.attachments.add(coaching_id, user.id, new, self.clock.now())
+            now = self.clock.now()
+            attachment_id = await work.attachments.add(coaching_id, user.id, new, now)
+            await work.coachings.record_file(
+                coaching, Change.ATTACHMENT_ADDED, attachment_id, new.filename, by=user.id, now=now
+            )
             await work.commit(made=str(attachment_id))
         return await self.reader.get(coaching_id, attachment_id)
 
@@ -68,6 +72,7 @@ class DeleteAttachment:
     """Takes a file away: whoever uploaded it, the coach and admins may."""
 
     open_work: OpenUnitOfWork
+    clock: Clock
 
     async def __call__(self, user: User, coaching_id: CoachingId, attachment_id: AttachmentId) -> None:
         async with self.open_work() as work:
@@ -76,4 +81,12 @@ class DeleteAttachment:
             attachment = await work.attachments.get(coaching_id, attachment_id)
             attachment.require_deletable(user, coaching)
             await work.attachments.remove(attachment_id)
+            await work.coachings.record_file(
+                coaching,
+                Change.ATTACHMENT_REMOVED,
+                attachment_id,
+                attachment.filename,
+                by=user.id,
+                now=self.clock.now(),
+            )
             await work.commit()

@@ -18,7 +18,7 @@ from domain.calendars import (
     ConnectionId,
     TokenRejected,
 )
-from domain.coaching import CoachingId, CoachingStatus
+from domain.coaching import Change, CoachingId, CoachingStatus
 from domain.errors import Unavailable
 from domain.messages import Delivered, Failed, Message, Outcome
 
@@ -42,8 +42,10 @@ class RecordEntry:
             booking = await work.coachings.get(errand.booking_id)
             outdated = booking.sequence != errand.sequence
             if placed is not None and placed.link is not None and booking.meeting_link is None and booking.is_live:
-                booking = booking.linked(placed.link, now)
-                await work.coachings.save(booking)
+                linked = booking.linked(placed.link, now)
+                await work.coachings.save(linked)
+                await work.coachings.record(linked, Change.LINKED, by=None, before=booking, now=now)
+                booking = linked
                 outdated = True
             if connection_id is not None and await work.calendars.find_locked(connection_id) is not None:
                 if placed is None:

@@ -163,7 +163,7 @@ class TimePurchase:
 
     async def fail(self, money: Money) -> None:
         if self.coaching.is_live and self.coaching.payment_status in UNPAID:
-            await self.work.coachings.save(self.coaching.unpaid(self.now))
+            await self._became(self.coaching.unpaid(self.now), Change.PAYMENT_FAILED)
             await self.work.messages.owe_for_coaching(Fact.PAYMENT_FAILED, self.coaching.id, money=money)
 
     async def give_back(self) -> None:

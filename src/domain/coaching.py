@@ -56,10 +56,14 @@ class Change(StrEnum):
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     RESCHEDULED = "rescheduled"
+    PAYMENT_FAILED = "payment_failed"
     PAID = "paid"
     REINSTATED = "reinstated"
     REFUNDED = "refunded"
     NOTES_CHANGED = "notes_changed"
+    LINKED = "linked"
+    ATTACHMENT_ADDED = "attachment_added"
+    ATTACHMENT_REMOVED = "attachment_removed"
 
 
 class CoachingNotFound(NotFound):

@@ -87,6 +87,8 @@ async def test_both_calendars_are_connected_and_a_booking_is_synced_into_each(
     # "The meeting link is automatically added to the booking record", and one is enough.
     shown = await client.get(f"/booking/{booked.json()['id']}")
     assert {shown.json()["meeting_link"]} == set(links)
+    last = (await client.get(f"/booking/{booked.json()['id']}/history")).json()["history"][-1]
+    assert (last["change"], last["changed_by"], last["after"]) == ("linked", None, {"meeting_link": links[0]})
     stranger = await (await people.user()).post(
         "/calendar/sync-booking", {"booking_id": booked.json()["id"], "calendar_type": "google"}
     )

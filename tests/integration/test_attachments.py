@@ -110,6 +110,21 @@ async def test_who_uploaded_it_and_the_coach_can_delete_a_file(path: str, ada: P
     assert (await ada.get(f"{path}/{of_ada['id']}")).status_code == 404
 
 
+async def test_the_history_names_the_files_that_came_and_went(ada: Person, jane: Person) -> None:
+    booking = (await books(ada, await uuid_of(jane), at(14)))["id"]
+    path = f"/booking/{booking}/attachments"
+    files = [await added(ada, path, b"x", "goals.txt"), await added(jane, path, b"x", "plan.pdf")]
+    assert (await jane.delete(f"{path}/{files[0]['id']}")).status_code == 204
+    assert (await ada.delete(f"{path}/{files[1]['id']}")).status_code == 403
+    goals, plan = ({"attachment": {"id": each["id"], "filename": each["filename"]}} for each in files)
+    history = (await ada.get(f"/booking/{booking}/history")).json()["history"][1:]
+    assert [(each["change"], each["changed_by_name"], each["before"], each["after"]) for each in history] == [
+        ("attachment_added", ada.name, {}, goals),
+        ("attachment_added", jane.name, {}, plan),
+        ("attachment_removed", jane.name, goals, {}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "stored"),
     [

@@ -117,6 +117,9 @@ async def test_a_declined_payment_can_be_tried_again(practice: Practice) -> None
     answer = await practice.guest.post(f"/booking/{booking['id']}/pay")
     await practice.pays(answer.json()["payment_url"])
     assert (await practice.shows(booking))["status"] == "confirmed"
+    history = await practice.history(booking)
+    assert changes(history)[1:] == [("payment_failed", None), ("paid", None)]
+    assert (history[1]["before"], history[1]["after"]) == ({"payment_status": "pending"}, {"payment_status": "failed"})
 
 
 async def test_time_that_is_not_paid_for_is_given_up(practice: Practice, database: asyncpg.Connection) -> None:

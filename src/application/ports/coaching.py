@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from domain.attachments import AttachmentId
 from domain.availability import Availability
 from domain.coaching import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
 from domain.errors import Forbidden
@@ -62,6 +63,12 @@ class Coachings(Protocol):
         """Writes the history. `by` None: the system itself, or a gateway."""
         ...
 
+    async def record_file(
+        self, coaching: Coaching, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
+    ) -> None:
+        """As `record`, of a file that was added or removed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CoachingView:
@@ -102,7 +109,8 @@ class CoachingPage:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """`before` and `after` hold what changed: status, payment_status, starts_at, ends_at, notes, meeting_link."""
+    """`before` and `after` hold what changed: status, payment_status, starts_at, ends_at, notes, meeting_link,
+    cancel_reason; of a file that was added or removed `attachment`, its id and its name."""
 
     change: Change
     changed_at: datetime

@@ -96,6 +96,6 @@ def build_coaching(
         attach=Attach(open_work, attachments, clock),
         list_attachments=ListAttachments(attachments, reader),
         download_attachment=DownloadAttachment(attachments, reader),
-        delete_attachment=DeleteAttachment(open_work),
+        delete_attachment=DeleteAttachment(open_work, clock),
         expire_coaching_holds=ExpireCoachingHolds(open_work, reader, wake_ups, clock),
     )

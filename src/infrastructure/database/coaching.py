@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.attachments import AttachmentId
 from domain.availability import SlotUnavailable
 from domain.coaching import (
     Change,
@@ -128,9 +129,28 @@ class PostgresCoachings:
         if earlier is not None:
             changed = {name for name in after if after[name] != earlier[name]}
             after, earlier = ({name: said[name] for name in sorted(changed)} for said in (after, earlier))
+        await self._remember(coaching, change, earlier, after, by=by, now=now)
+
+    async def record_file(
+        self, coaching: Coaching, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
+    ) -> None:
+        there = {"attachment": {"id": str(file), "filename": filename}}
+        before, after = (there, {}) if change is Change.ATTACHMENT_REMOVED else ({}, there)
+        await self._remember(coaching, change, before, after, by=by, now=now)
+
+    async def _remember(
+        self,
+        coaching: Coaching,
+        change: Change,
+        before: dict[str, Any] | None,
+        after: dict[str, Any],
+        *,
+        by: UserId | None,
+        now: datetime,
+    ) -> None:
         self._session.add(
             CoachingChangeRow(
-                booking_id=coaching.id, change=change, actor_id=by, changed_at=now, before=earlier, after=after
+                booking_id=coaching.id, change=change, actor_id=by, changed_at=now, before=before, after=after
             )
         )
         await self._session.flush()

@@ -87,8 +87,14 @@ class CoachingPaymentLink(Struct):
     payment_url: str | None
 
 
+class RememberedFile(Struct):
+    id: UUID
+    filename: str
+
+
 class RememberedFields(Struct):
-    """Of a booking's fields those that changed; all of them when it was made."""
+    """Of a booking's fields those that changed; all of them when it was made. `attachment` is there when a file was
+    added or removed."""
 
     status: str | UnsetType = UNSET
     payment_status: str | UnsetType = UNSET
@@ -97,10 +103,13 @@ class RememberedFields(Struct):
     notes: str | UnsetType | None = UNSET
     meeting_link: str | UnsetType | None = UNSET
     cancel_reason: str | UnsetType | None = UNSET
+    attachment: RememberedFile | UnsetType = UNSET
 
 
 class HistoryEntryBody(Struct):
-    """`changed_by` is `null` where it was a gateway or the passing of time."""
+    """`change` is what happened: `created`, `confirmed`, `completed`, `cancelled`, `rescheduled`, `payment_failed`,
+    `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting), `attachment_added` or
+    `attachment_removed`. `changed_by` is `null` where it was a gateway, a calendar or the passing of time."""
 
     change: str
     changed_at: datetime
