@@ -133,7 +133,8 @@ class BookCoaching:
 
     async def _show(self, coaching_id: CoachingId) -> BookedCoaching:
         coaching = await self.reader.get(coaching_id)
-        return BookedCoaching(coaching, await self.payment.open(coaching))
+        [payment_url] = await self.payment.open([coaching])
+        return BookedCoaching(coaching, payment_url)
 
 
 def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime) -> Interval:

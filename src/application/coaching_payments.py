@@ -1,8 +1,11 @@
 """Paying for a coach's time: online, or on the spot."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from application.holds import AskForPayment
+from application.holds import ASKED_AT_ONCE, AskForPayment
 from application.payments import RecordOfflinePayment
 from application.ports.coaching import CoachingReader, CoachingView
 from application.ports.payments import GatewayRefused
@@ -19,6 +22,7 @@ class CoachingPayment:
 
     ask_for_payment: AskForPayment
     reader: CoachingReader
+    patience: timedelta = timedelta(seconds=5)
 
     async def __call__(self, user: User, coaching_id: CoachingId) -> str | None:
         view = await self.reader.get(coaching_id)
@@ -27,15 +31,31 @@ class CoachingPayment:
             raise OnlyClientPays
         return await self.ask_for_payment.of_booking(coaching_id)
 
-    async def open(self, coaching: CoachingView) -> str | None:
-        """For a session that was just booked. None where nothing is to be paid online, and while the gateway is away:
-        the booking stands."""
-        if coaching.payment_status not in UNPAID:
-            return None
+    async def open(self, coachings: Sequence[CoachingView]) -> Sequence[str | None]:
+        """For each of the sessions that were just booked. None where nothing is to be paid online, and while the
+        gateway is away: the bookings stand. A few are asked for at once, and none any more of a gateway that is away or
+        that has taken `patience` for those before: whoever waits for their sessions is answered in time."""
+        hands, away = asyncio.Semaphore(ASKED_AT_ONCE), asyncio.Event()
+        patience = asyncio.get_running_loop().call_later(self.patience.total_seconds(), away.set)
+
+        async def ask(coaching: CoachingView) -> str | None:
+            if coaching.payment_status not in UNPAID:
+                return None
+            async with hands:
+                if away.is_set():
+                    return None
+                try:
+                    return await self.ask_for_payment.of_booking(coaching.id)
+                except Unavailable:
+                    away.set()
+                except (GatewayRefused, NothingToPay):
+                    pass
+                return None
+
         try:
-            return await self.ask_for_payment.of_booking(coaching.id)
-        except (Unavailable, GatewayRefused, NothingToPay):
-            return None
+            return await asyncio.gather(*map(ask, coachings))
+        finally:
+            patience.cancel()
 
 
 @dataclass(frozen=True, slots=True)

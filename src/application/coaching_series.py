@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from application.coaching import ReserveTime, upcoming
-from application.ports.coaching import BusyTimes, CoachingReader, CoachingView, Recurrences
+from application.coaching import BookedCoaching, ReserveTime, upcoming
+from application.coaching_payments import CoachingPayment
+from application.ports.coaching import BusyTimes, CoachingReader, Recurrences
 from application.ports.idempotency import made_before
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
@@ -25,7 +26,7 @@ class BookedSeries:
     """`refused`: the sessions that could not be booked, each with why."""
 
     series_id: SeriesId
-    coachings: Sequence[CoachingView]
+    coachings: Sequence[BookedCoaching]
     refused: Sequence[tuple[datetime, str]]
 
 
@@ -36,13 +37,16 @@ class BookSeries:
     - Every session begins at the same time on the wall of a time zone, the coach's unless another is named: also when
       clocks are put forward or back. The rule has an end, and at most 52 occurrences within five years.
     - All of them are booked or none; or, if the client so wishes, those that can be had.
-    - Each is a booking of its own, with its own payment: it is paid, moved and cancelled by itself.
+    - Each is a booking of its own, with its own payment: it is paid, moved and cancelled by itself. The answer says of
+      each that costs something where it is paid; where it does not, since the gateway was away or slow, the link can be
+      asked for.
     """
 
     open_work: OpenUnitOfWork
     reserve: ReserveTime
     busy_times: BusyTimes
     recurrences: Recurrences
+    payment: CoachingPayment
     reader: CoachingReader
     wake_ups: WakeUps
     clock: Clock
@@ -94,8 +98,10 @@ class BookSeries:
         return await self._show(made)
 
     async def _show(self, made: Mapping[str, Any]) -> BookedSeries:
+        coachings = await self.reader.list([CoachingId(UUID(each)) for each in made["booked"]])
+        payment_urls = await self.payment.open(coachings)
         return BookedSeries(
             SeriesId(UUID(made["series"])),
-            await self.reader.list([CoachingId(UUID(each)) for each in made["booked"]]),
+            list(map(BookedCoaching, coachings, payment_urls)),
             [(datetime.fromisoformat(moment), why) for moment, why in made["refused"]],
         )

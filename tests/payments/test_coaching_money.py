@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
+from application.coaching_payments import CoachingPayment
+from application.holds import ASKED_AT_ONCE
 from application.payments import Settled
 from domain.availability import SlotUnavailable
 from domain.coaching import CoachingStatus, OnlyCoachRecords, PaymentConfirms
 from domain.money import Money
 from domain.payments import NothingToPay, Report
 from domain.users import User
+from infrastructure.database.coaching_reader import PostgresCoachingReader
 from tests.support.house import House, order_of
 from tests.support.practice import Practice, at
 
@@ -256,6 +260,20 @@ async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(hous
     assert await house.booking(new) == PAID
     assert await house.refunds(new) == [(PRICE, "processed", "paid_twice")]
     assert house.till.kept("INR") == 0
+
+
+async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_links(practice: Practice) -> None:
+    client, coach = await practice.house.person(), await practice.coach()
+    reader = PostgresCoachingReader(practice.house.worker.database)
+    practice.house.till.away = True
+    views = [
+        await reader.get((await practice.book(client, coach, hour)).placed.id) for hour in range(ASKED_AT_ONCE + 3)
+    ]
+    practice.house.till.away = False
+    hasty = CoachingPayment(practice.house.worker.ask_for_payment, reader, patience=timedelta(0))
+    assert list(await hasty.open(views))[ASKED_AT_ONCE:] == [None] * 3
+    patient = await CoachingPayment(practice.house.worker.ask_for_payment, reader).open(views)
+    assert len({link for link in patient if link}) == ASKED_AT_ONCE + 3
 
 
 async def test_money_given_back_at_the_gateways_own_desk_is_in_the_books_and_the_history(

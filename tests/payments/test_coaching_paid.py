@@ -15,7 +15,7 @@ from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.support.coaching import a_price_for, at, books, uuid_of
+from tests.support.coaching import a_price_for, at, books, uuid_of, wanted
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.shapes import Instant, Uuid, misfits
@@ -120,6 +120,18 @@ async def test_a_declined_payment_can_be_tried_again(practice: Practice) -> None
     history = await practice.history(booking)
     assert changes(history)[1:] == [("payment_failed", None), ("paid", None)]
     assert (history[1]["before"], history[1]["after"]) == ({"payment_status": "pending"}, {"payment_status": "failed"})
+
+
+async def test_each_session_of_a_series_names_where_it_is_paid(practice: Practice) -> None:
+    body = wanted(practice.coach, at(10)) | {"rrule": "FREQ=DAILY;COUNT=3"}
+    answer = await practice.guest.post("/booking/recurring", json=body)
+    sessions = answer.json()["bookings"]
+    links = [each["payment_url"] for each in sessions]
+    assert len({link for link in links if link}) == 3
+    for each, link in zip(sessions, links, strict=True):
+        assert (await practice.guest.post(f"/booking/{each['id']}/pay")).json() == {"payment_url": link}
+    await practice.pays(links[1])
+    assert [(await practice.shows(each))["status"] for each in sessions] == ["pending", "confirmed", "pending"]
 
 
 async def test_time_that_is_not_paid_for_is_given_up(practice: Practice, database: asyncpg.Connection) -> None:

@@ -92,7 +92,7 @@ def build_coaching(
         show_own_availability=ShowOwnAvailability(open_work),
         set_availability=SetAvailability(open_work, money.gateways.chosen, clock),
         show_coach_figures=ShowCoachFigures(open_work, PostgresCoachFigures(database), clock),
-        book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), reader, wake_ups, clock),
+        book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), payment, reader, wake_ups, clock),
         attach=Attach(open_work, attachments, clock),
         list_attachments=ListAttachments(attachments, reader),
         download_attachment=DownloadAttachment(attachments, reader),

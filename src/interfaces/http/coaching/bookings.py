@@ -11,7 +11,14 @@ from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
 
 from application.accounts import Actor
-from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.coaching import (
+    BookCoaching,
+    BookedCoaching,
+    CancelCoaching,
+    ChangeCoachingStatus,
+    MoveCoaching,
+    NoteCoaching,
+)
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
 from application.coaching_views import ListCoachings, ShowCoaching
 from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
@@ -60,6 +67,8 @@ class CoachingBody(Struct):
 
 
 class CoachingCreated(CoachingBody):
+    """`payment_url` is where it is paid; `null` where nothing is to be paid online, and while the gateway is away."""
+
     payment_url: str | None
 
 
@@ -136,7 +145,7 @@ async def book_session(
     booked = await book_coaching(
         actor.user, data.coach_id, data.session_datetime, length_of(data.duration_minutes), data.notes
     )
-    return CoachingCreated(**asdict(coaching_body(booked.coaching)), payment_url=booked.payment_url)
+    return created_body(booked)
 
 
 @get("/booking/{booking_id:str}", operation_id="getCoaching", tags=TAGS, guards=[signed_in])
@@ -312,6 +321,10 @@ def _remembered(fields: Mapping[str, Any]) -> RememberedFields:
 
 def coaching_id(text: str) -> CoachingId:
     return CoachingId(path_uuid(text, CoachingNotFound))
+
+
+def created_body(booked: BookedCoaching) -> CoachingCreated:
+    return CoachingCreated(**asdict(coaching_body(booked.coaching)), payment_url=booked.payment_url)
 
 
 def coaching_body(view: CoachingView) -> CoachingBody:

@@ -11,7 +11,7 @@ from application.accounts import Actor
 from application.coaching_series import BookSeries
 from domain.coaching import length_of
 from interfaces.http.actor import signed_in
-from interfaces.http.coaching.bookings import CoachingBody, coaching_body
+from interfaces.http.coaching.bookings import CoachingCreated, created_body
 from interfaces.http.injection import Given
 from interfaces.http.schemas import whole_seconds
 
@@ -37,7 +37,7 @@ class RefusedSession(Struct):
 
 class SeriesBody(Struct):
     series_id: UUID
-    bookings: list[CoachingBody]
+    bookings: list[CoachingCreated]
     refused: list[RefusedSession]
 
 
@@ -57,7 +57,7 @@ async def book_recurring(
     )
     return SeriesBody(
         booked.series_id,
-        [coaching_body(view) for view in booked.coachings],
+        [created_body(each) for each in booked.coachings],
         [RefusedSession(whole_seconds(moment), reason) for moment, reason in booked.refused],
     )
 
