@@ -125,6 +125,7 @@ class BookCoaching:
         async with self.open_work() as work:
             coach = await work.coaches.get(coach_uuid)
             coach.require_bookable()
+            await work.coaches.keep_events_out(coach.user.id)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
             coaching = await self.reserve(work, coach, client, wanted, busy, notes)
             await work.commit(made=str(coaching.id))
@@ -179,6 +180,7 @@ class MoveCoaching:
             coach = await work.coaches.get_by_id(before.coach_id)
             blocked = coach.availability.with_buffers(wanted)
             moved = before.moved(wanted, blocked, now)
+            await work.coaches.keep_events_out(before.coach_id)
             busy = await work.coaches.busy(before.coach_id, blocked, apart_from=coaching_id)
             if not before.is_run_by(user):
                 coach.require_bookable()

@@ -78,6 +78,7 @@ class BookSeries:
             moments = self.recurrences.occurrences(rule, first.starts_at, zone, at_most=MAX_OCCURRENCES)
             # In the order of time: two series that want the same coach then never wait for each other.
             sessions = [session(moment, length) for moment in moments]
+            await work.coaches.keep_events_out(coach.user.id)
             whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(whole))
             for wanted in sessions:

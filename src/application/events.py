@@ -27,8 +27,12 @@ class OnlyFacilitatorsCreate(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class CreateEvent:
-    """Creates an event of the asking facilitator. It begins in the future and ends after it begins, and what it costs
-    can be paid at the gateway of this house."""
+    """Creates an event of the asking facilitator.
+
+    - It begins in the future and ends after it begins, and what it costs can be paid at the gateway of this house.
+    - From then on nobody books them as a coach in that time; a session that was booked before stays, and what becomes
+      of it is theirs to say.
+    """
 
     open_work: OpenUnitOfWork
     gateway: PaymentGateway
@@ -45,6 +49,7 @@ class CreateEvent:
         refuse_past(plan.interval, now)
         refuse_unpayable(plan.price, self.gateway)
         async with self.open_work() as work:
+            await work.coaches.let_event_in(user.id)
             event = await work.events.add(user.id, plan, now)
             await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
             await work.commit(made=event.id)
@@ -75,6 +80,8 @@ class UpdateEvent:
             changed = event.replanned(change(event.plan), self.clock.now())
             if changed.plan.price != event.plan.price:
                 refuse_unpayable(changed.plan.price, self.gateway)
+            if changed.plan.interval != event.plan.interval:
+                await work.coaches.let_event_in(event.facilitator_id)
             await work.events.save(changed)
             if changed.revision > event.revision:
                 await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)

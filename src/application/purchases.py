@@ -149,7 +149,10 @@ class TimePurchase:
         coaching = self.coaching
         if coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED or coaching.session.starts_at <= self.now:
             return False
-        if not await self._coach_is_there() or await self.work.coaches.busy(coaching.coach_id, coaching.busy):
+        if not await self._coach_is_there():
+            return False
+        await self.work.coaches.keep_events_out(coaching.coach_id)
+        if await self.work.coaches.busy(coaching.coach_id, coaching.busy):
             return False
         again = coaching.reinstated(self.now)
         try:

@@ -37,6 +37,16 @@ class Coaches(Protocol):
         and what their connected calendars say."""
         ...
 
+    async def keep_events_out(self, user_id: UserId) -> None:
+        """Before one looks what the coach does, to take their time: waits for an event of theirs that is being made or
+        moved, and lets none be made or moved until the unit of work ends. Sessions do not wait for each other."""
+        ...
+
+    async def let_event_in(self, user_id: UserId) -> None:
+        """Before an event is made or moved: waits for those who keep events out, and lets no other look until the unit
+        of work ends."""
+        ...
+
 
 class Coachings(Protocol):
     """`get` locks until the unit of work ends, and raises `CoachingNotFound`."""

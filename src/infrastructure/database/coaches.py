@@ -37,6 +37,8 @@ SELECT b.starts_at, b.ends_at FROM calendar_busy b JOIN calendar_connections c O
 WHERE c.user_id = :coach AND b.starts_at < :until AND b.ends_at > :since
 """
 
+_EVENTS_OF = "hashtextextended('events of coach ' || :id, 0)"
+
 
 class PostgresCoaches:
     """`default_currency` is that of a coach who has named no price."""
@@ -97,6 +99,12 @@ class PostgresCoaches:
             .values(user_id=user_id, **said)
             .on_conflict_do_update(index_elements=["user_id"], set_=said)
         )
+
+    async def keep_events_out(self, user_id: UserId) -> None:
+        await self._session.execute(text(f"SELECT pg_advisory_xact_lock_shared({_EVENTS_OF})"), {"id": str(user_id)})
+
+    async def let_event_in(self, user_id: UserId) -> None:
+        await self._session.execute(text(f"SELECT pg_advisory_xact_lock({_EVENTS_OF})"), {"id": str(user_id)})
 
     async def busy(self, user_id: UserId, window: Interval, *, apart_from: CoachingId | None = None) -> list[Interval]:
         values = {"coach": user_id, "since": window.starts_at, "until": window.ends_at, "apart_from": apart_from}

@@ -109,11 +109,7 @@ class PostgresCoachings:
         )
 
     async def save_time(self, coaching: Coaching) -> None:
-        # One after the other: of two that take the same time at once, the constraint would let each wait for the other.
-        await self._session.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended('time of coach ' || :coach, 0))"),
-            {"coach": str(coaching.coach_id)},
-        )
+        await self._take_turns(coaching.coach_id)
         try:
             async with self._session.begin_nested():
                 await self.save(coaching)
@@ -121,6 +117,14 @@ class PostgresCoachings:
             if violated_constraint(error) == ONE_AT_A_TIME:
                 raise SlotUnavailable from None
             raise
+
+    async def _take_turns(self, coach_id: UserId) -> None:
+        """Two that wait together for a third to give up the time they want would then wait for each other: both are
+        written already, and the constraint lets neither overlook the other."""
+        await self._session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended('time of coach ' || :coach, 0))"),
+            {"coach": str(coach_id)},
+        )
 
     async def record(
         self, coaching: Coaching, change: Change, *, by: UserId | None, before: Coaching | None, now: datetime

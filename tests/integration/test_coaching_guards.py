@@ -1,0 +1,270 @@
+"""What keeps a coach's time whole when things happen at the same moment. Each guard has a twin without it, which must
+go wrong."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from application.attachments import Attach
+from application.events import CreateEvent, UpdateEvent
+from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
+from domain.availability import SlotUnavailable
+from domain.coaching import CoachingId
+from domain.errors import Unavailable
+from domain.events import Event, EventId, EventPlan
+from domain.money import Money
+from domain.times import Interval
+from domain.users import User, UserId
+from infrastructure.clock import SystemClock
+from infrastructure.database.attachments import PostgresAttachmentReader
+from infrastructure.database.coaches import PostgresCoaches
+from infrastructure.database.coaching import PostgresCoachings
+from infrastructure.database.events import PostgresEvents
+from infrastructure.database.readers import PostgresEventReader
+from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.settings import Settings
+from tests.support.house import House, NewSession, open_house
+from tests.support.practice import HOUR, Practice, at
+from tests.support.till import running_till
+from tests.support.units import units_with, unlocked
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A coach who takes nothing, and a client."""
+
+    practice: Practice
+    coach: User
+    client: User
+
+    @property
+    def house(self) -> House:
+        return self.practice.house
+
+    async def books(self, hour: float) -> NewSession:
+        return await self.practice.book(self.client, self.coach, hour)
+
+    async def makes_event(self, hour: float) -> EventId:
+        worker = self.house.worker
+        create = CreateEvent(worker.open_work, PostgresEventReader(worker.database), self.house.wake_ups, SystemClock())
+        return (await create(self.coach, a_plan(hour))).id
+
+    async def moves_event(self, event: EventId, hour: float) -> None:
+        worker = self.house.worker
+        update = UpdateEvent(worker.open_work, PostgresEventReader(worker.database), self.house.wake_ups, SystemClock())
+        await update(self.coach, event, lambda plan: replace(plan, interval=a_plan(hour).interval))
+
+    async def somebody_waits(self, *, people: int = 1) -> None:
+        """For a lock."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        for _ in range(1000):
+            if await self.house.records.fetchval(waiting) >= people:
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail("nobody waits")
+
+    async def through_or_waiting(self, task: asyncio.Task[Any]) -> None:
+        waits = asyncio.create_task(self.somebody_waits())
+        await asyncio.wait([task, waits], return_when=asyncio.FIRST_COMPLETED)
+        waits.cancel()
+        await asyncio.wait([waits])
+
+
+@asynccontextmanager
+async def a_scene(
+    settings: Settings, database: asyncpg.Connection, units: type[UnitsOfWork] = UnitsOfWork
+) -> AsyncIterator[Scene]:
+    async with running_till() as till, open_house(settings, database, *till, units=units) as house:
+        practice = Practice(house)
+        yield Scene(practice, await practice.coach(price="0"), await house.person())
+
+
+def a_plan(hour: float) -> EventPlan:
+    return EventPlan("Yoga", Interval(at(hour), at(hour) + HOUR), 5, Money.from_minor_units(0, "INR"))
+
+
+@dataclass
+class Pause:
+    """Holds a unit of work up, in the middle of it, until the test says so."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await self.go_on.wait()
+
+
+# A session and an event of its coach at the same moment
+
+
+class SlowEvents(PostgresEvents):
+    """Written, and not committed for a while."""
+
+    pause = Pause()
+
+    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event:
+        event = await super().add(facilitator_id, plan, now)
+        await self.pause()
+        return event
+
+    async def save(self, event: Event) -> None:
+        await super().save(event)
+        await self.pause()
+
+
+class SlowLook(PostgresCoaches):
+    """What the coach does was looked at, and nothing is done about it for a while."""
+
+    pause = Pause()
+
+    async def busy(self, user_id: UserId, window: Interval, **which: Any) -> list[Interval]:
+        found = await super().busy(user_id, window, **which)
+        await self.pause()
+        return found
+
+
+class Heedless(PostgresCoaches):
+    async def keep_events_out(self, user_id: UserId) -> None:
+        pass
+
+
+class SlowAndHeedless(SlowLook, Heedless):
+    pass
+
+
+def coaches(kind: type[PostgresCoaches]) -> Callable[..., PostgresCoaches]:
+    return lambda session: kind(session, "INR")
+
+
+async def amid(
+    scene: Scene, pause: Pause, held_up: Coroutine[Any, Any, Any], other: Coroutine[Any, Any, Any]
+) -> tuple[bool, Any]:
+    """Starts the one and, while it is held up, the other: whether that had to wait, and what came of it."""
+    first = asyncio.create_task(held_up)
+    await pause.reached.wait()
+    second = asyncio.create_task(other)
+    await scene.through_or_waiting(second)
+    waited = not second.done()
+    pause.go_on.set()
+    await first
+    [result] = await asyncio.gather(second, return_exceptions=True)
+    return waited, result
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("how", ["made", "moved"])
+async def test_a_time_is_taken_as_soon_as_an_event_is_being_put_into_it(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool, how: str
+) -> None:
+    pause = Pause()
+    pause.go_on.set()
+    SlowEvents.pause = pause
+    units = units_with(events=SlowEvents, coaches=coaches(PostgresCoaches if guarded else Heedless))
+    async with a_scene(make_settings(), database, units) as scene:
+        event = await scene.makes_event(2)
+        SlowEvents.pause = pause = Pause()
+        putting = scene.makes_event(10) if how == "made" else scene.moves_event(event, 10)
+        waited, booked = await amid(scene, pause, putting, scene.books(10.5))
+    # The twin has not seen the event, and the session is booked over it.
+    assert (waited, isinstance(booked, SlotUnavailable)) == (guarded, guarded), booked
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_coach_who_has_made_an_event_is_not_booked_in_it_any_more(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
+) -> None:
+    """Who has looked already is booked first: the event waits, and is put over a session that is there."""
+    SlowLook.pause = pause = Pause()
+    units = units_with(coaches=coaches(SlowLook if guarded else SlowAndHeedless))
+    async with a_scene(make_settings(), database, units) as scene:
+        waited, event = await amid(scene, pause, scene.books(10), scene.makes_event(10))
+    assert isinstance(event, int), event
+    assert waited is guarded
+
+
+async def test_sessions_of_one_coach_do_not_wait_for_each_other(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    SlowLook.pause = pause = Pause()
+    async with a_scene(make_settings(), database, units_with(coaches=coaches(SlowLook))) as scene:
+        first = asyncio.create_task(scene.books(10))
+        await pause.reached.wait()
+        SlowLook.pause = Pause()
+        SlowLook.pause.go_on.set()
+        await scene.books(11)
+        pause.go_on.set()
+        await first
+
+
+# Two sessions that are moved to one time, which a third is about to take
+
+
+class OutOfTurn(PostgresCoachings):
+    async def _take_turns(self, coach_id: UserId) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("units", "loser"),
+    [(UnitsOfWork, SlotUnavailable), (units_with(coachings=OutOfTurn), Unavailable)],
+    ids=["", "twin"],
+)
+async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that_it_is_taken(
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    database_url: str,
+    units: type[UnitsOfWork],
+    loser: type[Exception],
+) -> None:
+    """The twin is caught in a deadlock, and somebody hears that the house is out of order."""
+    async with a_scene(make_settings(), database, units) as scene:
+        two = [await scene.books(hour) for hour in (1, 2)]
+        third = await asyncpg.connect(database_url)
+        taking = third.transaction()
+        await taking.start()
+        await third.execute(
+            """INSERT INTO coaching_bookings (client_id, coach_id, starts_at, ends_at, busy_from, busy_until, status,
+                   payment_status, price, currency, refund_policy, created_at, updated_at)
+               SELECT client_id, coach_id, $2, $3, $2, $3, status, payment_status, price, currency, refund_policy,
+                   created_at, updated_at FROM coaching_bookings WHERE id = $1""",
+            *(two[0].placed.id, at(10), at(11)),
+        )
+        moves = [asyncio.create_task(scene.practice.move(scene.coach, new, 10)) for new in two]
+        await scene.somebody_waits(people=2)
+        await taking.rollback()
+        outcomes = await asyncio.gather(*moves, return_exceptions=True)
+        await third.close()
+    assert Counter(map(type, outcomes)) == {type(None): 1, loser: 1}
+
+
+# The last file
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_the_last_place_for_a_file_is_given_once(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
+) -> None:
+    units = UnitsOfWork if guarded else units_with(coachings=unlocked(PostgresCoachings))
+    async with a_scene(make_settings(), database, units) as scene:
+        booking = CoachingId((await scene.books(10)).placed.id)  # type: ignore[arg-type]
+        worker = scene.house.worker
+        attach = Attach(worker.open_work, PostgresAttachmentReader(worker.database), SystemClock())
+        file = NewAttachment("goals.txt", "text/plain", b"x")
+        for _ in range(MAX_ATTACHMENTS - 1):
+            await attach(scene.client, booking, file)
+        outcomes = await asyncio.gather(
+            *(attach(scene.client, booking, file) for _ in range(4)), return_exceptions=True
+        )
+        kept = await database.fetchval("SELECT count(*) FROM coaching_attachments WHERE booking_id = $1", booking)
+    assert {type(each) for each in outcomes if isinstance(each, Exception)} <= {TooManyAttachments}
+    assert (kept == MAX_ATTACHMENTS) is guarded
