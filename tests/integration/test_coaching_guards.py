@@ -53,12 +53,24 @@ class Scene:
 
     async def makes_event(self, hour: float) -> EventId:
         worker = self.house.worker
-        create = CreateEvent(worker.open_work, PostgresEventReader(worker.database), self.house.wake_ups, SystemClock())
+        create = CreateEvent(
+            worker.open_work,
+            worker.gateways.chosen,
+            PostgresEventReader(worker.database),
+            self.house.wake_ups,
+            SystemClock(),
+        )
         return (await create(self.coach, a_plan(hour))).id
 
     async def moves_event(self, event: EventId, hour: float) -> None:
         worker = self.house.worker
-        update = UpdateEvent(worker.open_work, PostgresEventReader(worker.database), self.house.wake_ups, SystemClock())
+        update = UpdateEvent(
+            worker.open_work,
+            worker.gateways.chosen,
+            PostgresEventReader(worker.database),
+            self.house.wake_ups,
+            SystemClock(),
+        )
         await update(self.coach, event, lambda plan: replace(plan, interval=a_plan(hour).interval))
 
     async def somebody_waits(self, *, people: int = 1) -> None:
