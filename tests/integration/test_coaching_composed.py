@@ -144,6 +144,15 @@ def test_each_is_told_in_their_own_words(
     assert "{" not in " ".join(lines(mail))
 
 
+@pytest.mark.parametrize("url", ["https://pay.example/1?a=b&c=d", None])
+def test_who_is_to_pay_is_told_where(url: str | None) -> None:
+    mail = composed(Fact.BOOKING_CREATED, CLIENT, coaching=HELD, payment_url=url)
+    assert (f"Pay now: {url}" in lines(mail)) is (url is not None)
+    assert ("The link to pay is where you booked." in " ".join(lines(mail))) is (url is None)
+    if url is not None:
+        assert f'href="{url.replace("&", "&amp;")}"' in " ".join(lines(mail, "html"))
+
+
 def test_each_reads_times_on_their_own_clock() -> None:
     coaching = HELD | {"meeting_link": "https://meet.example/1"}
     client, coach = (composed(Fact.BOOKING_CREATED, who, coaching=coaching) for who in (CLIENT, COACH))

@@ -114,6 +114,8 @@ async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_rec
     assert held["Subject"] == "Please pay: New Yoga Session"
     assert f"Pay by: {until:%A}, {until.day} {until:%B %Y, %H:%M} UTC" in lines(held)
     assert "Price: 19.99 EUR, to be paid" in lines(held)
+    assert f"Pay now: {house.settings.public_url}{page}" in lines(held)
+    assert "where you booked" not in words(held)
 
     await house.presses(page, "paid")
     receipt = house.mails(ada)[1]

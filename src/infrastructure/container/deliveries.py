@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from application.bookings import CompleteBookings
 from application.deliveries import DeliverDue
 from application.idempotency import ForgetKeys
+from application.payment_links import MailWithPaymentLinks
 from application.ports.messaging import Courier
 from application.reminders import MailWithReminders, QueueReminders
 from domain.messages import Destination, RetrySchedule, owed_to
@@ -24,6 +25,7 @@ from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.idempotency import PostgresIdempotencyKeys
 from infrastructure.database.lanes import PostgresLanes
 from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.database.payment_reader import PostgresPaymentReader
 from infrastructure.database.places import PostgresPlaces
 from infrastructure.database.reminder_book import PostgresReminderBook
 from infrastructure.database.retention import PostgresRetention
@@ -90,7 +92,16 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     )
     outside = _couriers(settings)
     couriers = outside | {
-        Destination.EMAIL: MailWithReminders(outside[Destination.EMAIL], PostgresReminderBook(database), clock),
+        Destination.EMAIL: MailWithReminders(
+            MailWithPaymentLinks(
+                outside[Destination.EMAIL],
+                PostgresPaymentReader(database),
+                clock,
+                tries=len(settings.delivery_retry_schedule),
+            ),
+            PostgresReminderBook(database),
+            clock,
+        ),
         Destination.PAYMENTS: money.errands,
         Destination.CALENDAR: calendars.errands,
         Destination.REALTIME: live_feed,

@@ -1,6 +1,7 @@
 """What a mail about a place in an event says: its subject, its sentence, and the facts below, for each thing that can
 happen to a booking."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from application.payments import PAID_TWICE
@@ -8,7 +9,7 @@ from application.purchases import PLACE_GONE
 from domain.bookings import CancelReason
 from domain.messages import Fact
 from infrastructure.deliveries.letters import Button, Wording, said
-from infrastructure.deliveries.money_words import BY_GATEWAY, is_by_hand, money_facts, price
+from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
 from infrastructure.deliveries.wall_times import ahead, instant, reading_zone, when
 
@@ -49,8 +50,8 @@ _WORDING = {
 _HELD = Wording(
     "Please pay: {title}",
     "Your place is held for you",
-    "We keep a place in {title} for you until the time below. Please pay by then, with the link you were given when "
-    "you booked; where you booked you can ask for it again. Without a payment the place goes to somebody else.",
+    "We keep a place in {title} for you until the time below. Please pay by then; without a payment the place goes to "
+    "somebody else.",
 )
 _REMINDER_OF_HELD = (
     "{{title}} begins {ahead}, and your place is held for you until the time below. Please pay by then; without a "
@@ -93,7 +94,7 @@ def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
     wording = _WORDING[fact]
     by_hand = is_by_hand(then.payment)
     if fact is Fact.BOOKING_CREATED and awaits_payment(booking):
-        wording = _HELD
+        wording = _HELD if then.payment_url else replace(_HELD, sentence=_HELD.sentence + WHERE_TO_ASK)
     elif fact is Fact.BOOKING_CANCELLED:
         wording = _CANCELLED.get(then.reason or "", wording)
     elif fact is Fact.BOOKING_REFUNDED:
@@ -137,6 +138,8 @@ def facts(fact: Fact, then: Snapshot, booking: BookingThen, reader: Person, *, o
 
 def button(fact: Fact, then: Snapshot) -> Button | None:
     """The one thing to do next, if there is one."""
+    if then.payment_url is not None:
+        return Button("Pay now", then.payment_url)
     if fact is Fact.PAYMENT_FAILED:
         return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
     if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.event.virtual_link:

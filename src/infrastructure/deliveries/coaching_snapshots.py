@@ -73,6 +73,8 @@ class CoachingSnapshot(msgspec.Struct, frozen=True):
     payment: PaymentThen | None
     as_of: datetime | None = None
     """When a reminder goes out."""
+    payment_url: str | None = None
+    """Where it can be paid, as far as that is known when the mail goes."""
 
 
 def is_about_coaching(message: Message) -> bool:

@@ -1,6 +1,7 @@
 """What mails about coaching say, to the client and to the coach: subject, sentence, and the facts below."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,7 @@ from domain.coaching import CoachingCancelReason, CoachingStatus
 from domain.messages import Fact
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, SessionThen
 from infrastructure.deliveries.letters import Button, Wording, said
-from infrastructure.deliveries.money_words import BY_GATEWAY, is_by_hand, money_facts, price
+from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
 from infrastructure.deliveries.wall_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{client}`, `{coach}` and `{money}` are filled in.
@@ -80,8 +81,8 @@ _TO_COACH = {
 _HELD_FOR_CLIENT = Wording(
     "Please pay: {title}",
     "Your time is held for you",
-    "We keep the time of {coach} for you until the time below. Please pay by then, with the link you were given when "
-    "you booked. Without a payment the time goes to somebody else.",
+    "We keep the time of {coach} for you until the time below. Please pay by then; without a payment the time goes to "
+    "somebody else.",
 )
 _HELD_OF_COACH = Wording(
     "New booking: {title}",
@@ -156,7 +157,8 @@ def _to_client(fact: Fact, then: CoachingSnapshot) -> Wording | None:
         return None
     match fact:
         case Fact.BOOKING_CREATED if then.coaching.awaits_payment:
-            return _HELD_FOR_CLIENT
+            held = _HELD_FOR_CLIENT
+            return held if then.payment_url else replace(held, sentence=held.sentence + WHERE_TO_ASK)
         case Fact.BOOKING_CANCELLED:
             return _CANCELLED_FOR_CLIENT.get(then.reason or "", wording)
         case Fact.BOOKING_REFUNDED:
@@ -206,6 +208,8 @@ def facts(fact: Fact, then: CoachingSnapshot, title: str, zone: ZoneInfo, occurr
 
 def button(fact: Fact, then: CoachingSnapshot) -> Button | None:
     """The one thing to do next, if there is one."""
+    if then.payment_url is not None:
+        return Button("Pay now", then.payment_url)
     if fact is Fact.PAYMENT_FAILED:
         return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
     if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.coaching.meeting_link:

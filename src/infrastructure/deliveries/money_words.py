@@ -19,6 +19,9 @@ _PRICE = {
 }
 BY_GATEWAY = " It can take some days until your bank shows it."
 
+WHERE_TO_ASK = " The link to pay is where you booked."
+"""Said where the mail itself has none."""
+
 
 def price(status: str, amount: Decimal, currency: str) -> str:
     return _PRICE[status].format(price=f"{amount:,f} {currency}")

@@ -83,6 +83,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     payment: PaymentThen | None = None
     as_of: datetime | None = None
     """When a reminder goes out."""
+    payment_url: str | None = None
+    """Where it can be paid, as far as that is known when the mail goes."""
 
 
 def read_snapshot(message: Message) -> Snapshot:
