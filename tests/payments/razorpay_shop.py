@@ -1,52 +1,29 @@
-"""A house that takes payments by Razorpay: its API over HTTP, a worker, and Razorpay beside them."""
+"""A house that takes payments by Razorpay."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
-import httpx
 
-from domain.messages import Destination
-from infrastructure import container
 from infrastructure.settings import Settings
-from interfaces.http.app import create_app
-from tests.support.crowd import Member, a_crowd, some_events
-from tests.support.http import serving
-from tests.support.processes import JWT_SECRET_KEY
-from tests.support.razorpay_server import Entity, FakeRazorpay, Webhook, fake_razorpay
+from tests.payments.shop import Booked, GatewayShop, opened
+from tests.support.gateway_server import Entity
+from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 
 
-@dataclass
-class Shop:
-    api: httpx.AsyncClient
-    parts: container.DeliveryParts
-    razorpay: FakeRazorpay
-    database: asyncpg.Connection
-    facilitator: Member
+class Shop(GatewayShop):
+    gateway: FakeRazorpay
 
-    async def event(self, *, capacity: int = 10, price: int = 30) -> int:
-        [event_id] = await some_events(self.database, self.facilitator.id, 1, capacity=capacity, price=price)
-        return event_id
+    @property
+    def razorpay(self) -> FakeRazorpay:
+        return self.gateway
 
-    async def person(self) -> Member:
-        return (await a_crowd(self.database, 1))[0]
-
-    async def books(self, person: Member, event_id: int) -> dict[str, Any]:
-        """The answer to a new booking."""
-        answer = await self.post("/bookings", {"event_id": event_id}, by=person)
-        assert answer.status_code == 201, answer.text
-        booked: dict[str, Any] = answer.json()
-        return booked
-
-    async def a_booking(self) -> tuple[dict[str, Any], Entity]:
+    async def a_booking(self) -> tuple[Booked, Entity]:
         """Somebody's new booking, unpaid, and its order at Razorpay."""
         booked = await self.books(await self.person(), await self.event())
         return booked, self.order_of(booked)
 
-    def order_of(self, booked: dict[str, Any]) -> Entity:
+    def order_of(self, booked: Booked) -> Entity:
         """The order that we made, not the one behind the link."""
         [order] = [
             each
@@ -55,74 +32,10 @@ class Shop:
         ]
         return order
 
-    async def post(self, path: str, body: Any = None, *, by: Member | None = None) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {by.token}"} if by else {}
-        return await self.api.post(path, json=body, headers=headers)
-
-    async def tells(self, webhooks: Sequence[Webhook]) -> None:
-        for webhook in webhooks:
-            answer = await webhook.send(self.api)
-            assert answer.status_code == 200, answer.text
-
-    async def works(self) -> None:
-        """The worker does every errand that is due."""
-        await self.parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
-
-    async def hears_everything(self) -> None:
-        """All webhooks come in their order, and the worker applies them."""
-        while self.razorpay.webhooks:
-            webhooks, self.razorpay.webhooks = self.razorpay.webhooks, []
-            await self.tells(webhooks)
-            await self.works()
-
-    async def time_passes(self) -> None:
-        """Two minutes for the payments, and all delays of errands."""
-        await self.database.execute(
-            "UPDATE payments SET created_at = created_at - '3 minutes'::interval, looked_up_at = NULL"
-        )
-        await self.database.execute("UPDATE outbox SET due_at = now() WHERE destination = 'payments'")
-
-    async def state(self, booked: dict[str, Any]) -> tuple[str, str, str]:
-        """What the booking shows, and what the payment is."""
-        row = await self.database.fetchrow(
-            """SELECT b.status, b.payment_status, p.status AS payment FROM bookings b
-               JOIN payments p ON p.booking_id = b.id WHERE b.id = $1""",
-            booked["booking"]["id"],
-        )
-        assert row
-        return tuple(row)
-
-    async def told(self, booked: dict[str, Any], fact: str = "payment_completed") -> int:
-        """How often the CRM is told."""
-        count: int = await self.database.fetchval(
-            "SELECT count(*) FROM outbox WHERE destination = 'crm' AND fact = $2 AND lane = 'booking:' || $1::text",
-            str(booked["booking"]["id"]),
-            fact,
-        )
-        return count
-
-    async def differences(self) -> list[str]:
-        return [row["why"] for row in await self.database.fetch("SELECT why FROM payment_differences ORDER BY id")]
-
-    async def kept(self) -> int:
-        """What our books say that we have, in minor units."""
-        kept: int = await self.database.fetchval(
-            """SELECT coalesce(sum(amount) FILTER (WHERE status IN ('completed', 'refunded')), 0) * 100
-                      - (SELECT coalesce(sum(amount), 0) * 100 FROM refunds WHERE status <> 'failed') FROM payments"""
-        )
-        return int(kept)
-
 
 @contextlib.asynccontextmanager
 async def open_shop(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, **changes: str
 ) -> AsyncIterator[Shop]:
-    async with fake_razorpay() as razorpay:
-        settings = make_settings(**razorpay.settings, jwt_secret_key=JWT_SECRET_KEY, **changes)
-        parts = container.build_deliveries(settings)
-        [facilitator] = await a_crowd(database, 1, role="facilitator")
-        async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
-            try:
-                yield Shop(api, parts, razorpay, database, facilitator)
-            finally:
-                await parts.close()
+    async with fake_razorpay() as razorpay, opened(Shop, razorpay, make_settings, database, **changes) as shop:
+        yield shop

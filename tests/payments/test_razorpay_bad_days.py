@@ -25,7 +25,8 @@ from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.settings import Settings
 from tests.payments.razorpay_shop import Shop, open_shop
 from tests.payments.test_razorpay_way import FAILED, PAID, PENDING, REFUNDED
-from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, Kind, fake_razorpay
+from tests.support.gateway_server import Kind
+from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request
 
 PRICE = Money(Decimal(30), "INR")
@@ -206,7 +207,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(shop: Sho
     booked = await shop.books(person, await shop.event())
     assert booked["payment_url"] is None
     assert await shop.state(booked) == PENDING
-    shop.razorpay.troubles.clear()
+    shop.razorpay.mend()
     answer = await shop.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
     [link] = shop.razorpay.links.values()
     assert answer.json() == {"payment_url": link["short_url"]}

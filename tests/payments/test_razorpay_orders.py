@@ -21,7 +21,7 @@ from infrastructure.clock import SystemClock
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.payments.razorpay_shop import Shop, open_shop
-from tests.payments.test_razorpay_way import PAID
+from tests.payments.shop import PAID
 from tests.support.crowd import a_crowd
 from tests.support.razorpay_server import Entity, FakeRazorpay, Webhook
 

@@ -9,13 +9,9 @@ import pytest
 
 from infrastructure.settings import Settings, SettingsError
 from tests.payments.razorpay_shop import Shop, open_shop
+from tests.payments.shop import FAILED, PAID, PENDING, REFUNDED
 from tests.support.lost_answers import died_after_the_commit
 from tests.support.razorpay_server import QUARTER_OF_AN_HOUR
-
-PENDING = ("confirmed", "pending", "pending")
-FAILED = ("confirmed", "failed", "failed")
-PAID = ("confirmed", "completed", "completed")
-REFUNDED = ("cancelled", "refunded", "refunded")
 
 
 @pytest.fixture
@@ -26,7 +22,7 @@ async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connect
 
 async def test_a_booking_asks_for_an_order_and_a_link_that_name_it(shop: Shop) -> None:
     person = await shop.person()
-    booked = await shop.books(person, event_id := await shop.event(price=1250))
+    booked = await shop.books(person, event_id := await shop.event(price="1250"))
     booking_id = booked["booking"]["id"]
     [order], [link] = shop.razorpay.orders.values(), shop.razorpay.links.values()
     [payment] = await shop.database.fetch("SELECT * FROM payments")

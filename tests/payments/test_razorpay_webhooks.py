@@ -65,8 +65,9 @@ async def test_the_same_webhook_two_hundred_times_has_one_effect(shop: Shop) -> 
     booked, order = await shop.a_booking()
     shop.razorpay.pays(order["id"])
     [captured] = shop.razorpay.told("payment.captured")
-    answers = await asyncio.gather(*(captured.send(shop.api) for _ in range(200)), shop.works())
-    assert {answer.status_code for answer in answers[:200] if answer is not None} == {200}
+    for _ in range(10):
+        answers = await asyncio.gather(*(captured.send(shop.api) for _ in range(20)), shop.works())
+        assert {answer.status_code for answer in answers if answer is not None} == {200}
     await shop.works()
     assert await shop.state(booked) == PAID
     assert await shop.told(booked) == 1
@@ -170,7 +171,7 @@ async def test_a_signed_success_counts_while_razorpay_is_away(shop: Shop) -> Non
     shop.razorpay.trouble("500")
     answer = await shop.post("/payment/success", shop.razorpay.callback(payment))
     assert answer.json()["booking"]["payment_status"] == "completed"
-    shop.razorpay.troubles.clear()
+    shop.razorpay.mend()
     await shop.hears_everything()
     assert await shop.state(booked) == PAID
     assert await shop.told(booked) == 1
@@ -203,7 +204,7 @@ async def test_a_failure_is_what_razorpay_says_of_it(shop: Shop) -> None:
     shop.razorpay.trouble("500")
     answer = await shop.post("/payment/failure", body)
     assert (answer.status_code, answer.json()["booking"]["payment_status"]) == (200, "pending"), "it is away"
-    shop.razorpay.troubles.clear()
+    shop.razorpay.mend()
     answer = await shop.post("/payment/failure", body)
     assert answer.json()["booking"]["payment_status"] == "failed"
     assert await shop.state(booked) == FAILED

@@ -17,8 +17,10 @@ from domain.refunds import RefundId
 from domain.users import UserId
 from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings
-from tests.payments.stripe_shop import PAID, PENDING, REFUNDED, Shop, open_shop
-from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, Kind, fake_stripe
+from tests.payments.shop import PAID, PENDING, REFUNDED
+from tests.payments.stripe_shop import Shop, open_shop
+from tests.support.gateway_server import Kind
+from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 
 SESSIONS, REFUNDS = "POST /v1/checkout/sessions", "POST /v1/refunds"
 THIRTY = Money(Decimal(30), "INR")

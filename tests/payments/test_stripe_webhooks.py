@@ -15,7 +15,8 @@ from domain.payments import InvalidSignature
 from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.payments.stripe_shop import FAILED, PAID, PENDING, Shop, open_shop
+from tests.payments.shop import FAILED, PAID, PENDING
+from tests.payments.stripe_shop import Shop, open_shop
 from tests.support.http import serving
 from tests.support.stripe_server import (
     SECRET_KEY,

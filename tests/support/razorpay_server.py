@@ -2,41 +2,28 @@
 books of its own. It misbehaves when it is told to.
 """
 
-import asyncio
 import base64
 import contextlib
 import hashlib
 import hmac
-import itertools
 import json
 import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from tests.support.receivers import Receiver, Request, answer, receiving
+from tests.support.gateway_server import Entity, FakeGateway
+from tests.support.receivers import Request, answer, receiving
 
 KEY_ID = "rzp_test_1234567890"
 KEY_SECRET = "the secret of the tests' key"
 WEBHOOK_SECRET = "the secret of the tests' webhook"
 WEBHOOK_PATH = "/payment/razorpay/webhook"
 QUARTER_OF_AN_HOUR = 15 * 60
-
-Kind = Literal["500", "429", "hang", "reset", "lost answer"]
-Entity = dict[str, Any]
-
-
-@dataclass
-class Trouble:
-    """`lost answer` does what is asked and hangs up; the others do nothing."""
-
-    kind: Kind
-    call: re.Pattern[str]
-    times: int
 
 
 @dataclass(frozen=True)
@@ -60,21 +47,13 @@ class Webhook:
 
 
 @dataclass
-class FakeRazorpay:
-    """Amounts are minor units. `webhooks` holds what it wants to tell; nothing is sent by itself. `slow_refunds` are
-    accepted and settled later."""
-
-    receiver: Receiver
+class FakeRazorpay(FakeGateway[Webhook]):
     orders: dict[str, Entity] = field(default_factory=dict)
     links: dict[str, Entity] = field(default_factory=dict)
     payments: dict[str, Entity] = field(default_factory=dict)
-    refunds: dict[str, Entity] = field(default_factory=dict)
-    webhooks: list[Webhook] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-    slow_refunds: bool = False
 
     def __post_init__(self) -> None:
-        self._numbers = itertools.count(1)
+        super().__post_init__()
         self._refund_keys: dict[str, tuple[bytes, Entity]] = {}
 
     @property
@@ -87,18 +66,10 @@ class FakeRazorpay:
             "razorpay_api_base": self.receiver.url,
         }
 
-    def trouble(self, kind: Kind, call: str = ".*", *, times: int = 10**9) -> None:
-        """For calls like `POST /v1/orders` that match the whole of `call`."""
-        self.troubles.append(Trouble(kind, re.compile(call), times))
-
     def kept(self) -> int:
         """The books: what was captured and not given back."""
         captured = sum(each["amount"] for each in self.payments.values() if each["captured"])
-        return captured - sum(each["amount"] for each in self.refunds.values() if each["status"] != "failed")
-
-    def asked(self, call: str) -> list[Request]:
-        """The calls like `POST /v1/orders`, without their query."""
-        return [each for each in self.receiver.requests if _call(each) == call]
+        return captured - self._given_back()
 
     # What people do
 
@@ -175,23 +146,10 @@ class FakeRazorpay:
 
     # What it answers
 
-    async def behave(self, request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
-        trouble = next((each for each in self.troubles if each.times and each.call.fullmatch(_call(request))), None)
-        if trouble is not None:
-            trouble.times -= 1
-            match trouble.kind:
-                case "500" | "429" as status:
-                    return _refused(int(status), "The server encountered an error")
-                case "hang":
-                    await asyncio.Event().wait()
-                case "reset":
-                    return None
-                case "lost answer":
-                    self._do(request)
-                    return None
-        return self._do(request)
+    def refuses(self, status: int) -> bytes:
+        return _refused(status, "The server encountered an error")
 
-    def _do(self, request: Request) -> bytes:
+    def answers(self, request: Request) -> bytes:
         expected = base64.b64encode(f"{KEY_ID}:{KEY_SECRET}".encode()).decode()
         if request.headers.get("authorization") != f"Basic {expected}":
             return _refused(401, "Authentication failed")
@@ -290,9 +248,6 @@ class FakeRazorpay:
         """The payload is a snapshot of the moment."""
         self.webhooks.append(self.webhook(event, **json.loads(json.dumps(entities))))
 
-    def _id(self, prefix: str) -> str:
-        return f"{prefix}_{next(self._numbers):014d}"
-
 
 def sign(secret: str, body: bytes) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
@@ -304,10 +259,6 @@ async def fake_razorpay() -> AsyncIterator[FakeRazorpay]:
         razorpay = FakeRazorpay(receiver)
         receiver.behave = razorpay.behave
         yield razorpay
-
-
-def _call(request: Request) -> str:
-    return f"{request.method} {urlsplit(request.path).path}"
 
 
 def _collection(items: list[Entity]) -> Entity:

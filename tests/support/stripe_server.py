@@ -2,39 +2,25 @@
 keys, signed webhooks, and books of its own. It misbehaves when it is told to.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import hmac
-import itertools
 import json
 import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from tests.support.receivers import Receiver, Request, answer, receiving
+from tests.support.gateway_server import Entity, FakeGateway
+from tests.support.receivers import Request, answer, receiving
 
 SECRET_KEY = "sk_test_51TheKeyOfTheTests"
 WEBHOOK_SECRET = "whsec_the_secret_of_the_tests"
 WEBHOOK_PATH = "/payment/stripe/webhook"
 HALF_AN_HOUR, A_DAY = 30 * 60, 24 * 3600
-
-Kind = Literal["500", "429", "409", "hang", "drip", "reset", "garbage", "lost answer"]
-Entity = dict[str, Any]
-
-
-@dataclass
-class Trouble:
-    """`lost answer` does what is asked and hangs up; the others do nothing. `drip` never ends to answer."""
-
-    kind: Kind
-    call: re.Pattern[str]
-    times: int
 
 
 @dataclass(frozen=True)
@@ -55,21 +41,13 @@ class Refused(Exception):
 
 
 @dataclass
-class FakeStripe:
-    """Amounts are minor units. `webhooks` holds what it wants to tell; nothing is sent by itself. `slow_refunds` are
-    accepted and settled later."""
-
-    receiver: Receiver
+class FakeStripe(FakeGateway[Webhook]):
     sessions: dict[str, Entity] = field(default_factory=dict)
     intents: dict[str, Entity] = field(default_factory=dict)
     charges: dict[str, Entity] = field(default_factory=dict)
-    refunds: dict[str, Entity] = field(default_factory=dict)
-    webhooks: list[Webhook] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-    slow_refunds: bool = False
 
     def __post_init__(self) -> None:
-        self._numbers = itertools.count(1)
+        super().__post_init__()
         self._answers: dict[str, tuple[str, bytes, bytes]] = {}
 
     @property
@@ -81,13 +59,6 @@ class FakeStripe:
             "stripe_api_base": self.receiver.url,
         }
 
-    def trouble(self, kind: Kind, call: str = ".*", *, times: int = 10**9) -> None:
-        """For calls like `POST /v1/refunds` that match the whole of `call`."""
-        self.troubles.append(Trouble(kind, re.compile(call), times))
-
-    def mend(self) -> None:
-        self.troubles.clear()
-
     def forget_keys(self) -> None:
         """A day has passed."""
         self._answers.clear()
@@ -95,11 +66,7 @@ class FakeStripe:
     def kept(self) -> int:
         """The books: what was captured and not given back."""
         captured = sum(each["amount_received"] for each in self.intents.values())
-        return captured - sum(each["amount"] for each in self.refunds.values() if each["status"] != "failed")
-
-    def asked(self, call: str) -> list[Request]:
-        """The calls like `POST /v1/refunds`, without their query."""
-        return [each for each in self.receiver.requests if _call(each) == call]
+        return captured - self._given_back()
 
     def events(self, *kinds: str) -> list[Webhook]:
         """Those webhooks, in the order of the names."""
@@ -157,31 +124,10 @@ class FakeStripe:
 
     # What it answers
 
-    async def behave(self, request: Request, writer: asyncio.StreamWriter) -> bytes | None:
-        trouble = next((each for each in self.troubles if each.times and each.call.fullmatch(_call(request))), None)
-        if trouble is not None:
-            trouble.times -= 1
-            match trouble.kind:
-                case "500" | "429" | "409" as status:
-                    return Refused(int(status), "Something went wrong", "api_error").answer
-                case "garbage":
-                    return answer(200, b"<html>a proxy's page</html>")
-                case "hang":
-                    await asyncio.Event().wait()
-                case "drip":
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
-                    while True:
-                        writer.write(b" ")
-                        await writer.drain()
-                        await asyncio.sleep(0.05)
-                case "reset":
-                    return None
-                case "lost answer":
-                    self._answer(request)
-                    return None
-        return self._answer(request)
+    def refuses(self, status: int) -> bytes:
+        return Refused(status, "Something went wrong", "api_error").answer
 
-    def _answer(self, request: Request) -> bytes:
+    def answers(self, request: Request) -> bytes:
         """A known key is answered as before. Nothing is kept of what was refused before it was begun."""
         key = request.headers.get("idempotency-key")
         asked = f"{request.method} {request.path}", request.body
@@ -292,9 +238,6 @@ class FakeStripe:
         told = {name: value for name, value in about.items() if name != "asked"}
         self.webhooks.append(self.webhook(kind, told))
 
-    def _id(self, prefix: str) -> str:
-        return f"{prefix}_{next(self._numbers):014d}"
-
 
 def signature_of(body: bytes, *, secret: str = WEBHOOK_SECRET, at: int | None = None) -> str:
     at = int(time.time()) if at is None else at
@@ -325,10 +268,6 @@ def _form(text: str) -> Entity:
             inner = inner.setdefault(key, {})
         inner[keys[-1]] = value
     return found
-
-
-def _call(request: Request) -> str:
-    return f"{request.method} {urlsplit(request.path).path}"
 
 
 def _json(body: Entity, status: int = 200) -> bytes:

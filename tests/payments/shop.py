@@ -1,0 +1,141 @@
+"""A house that takes payments: its API over HTTP, a worker, and the gateway beside them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+import httpx
+
+from domain.messages import Destination
+from infrastructure import container
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.crowd import Member, a_crowd, some_events
+from tests.support.http import serving
+from tests.support.processes import JWT_SECRET_KEY
+
+PENDING = ("confirmed", "pending", "pending")
+FAILED = ("confirmed", "failed", "failed")
+PAID = ("confirmed", "completed", "completed")
+REFUNDED = ("cancelled", "refunded", "refunded")
+
+Booked = dict[str, Any]
+"""The answer to a new booking."""
+
+
+class Webhook(Protocol):
+    async def send(self, api: httpx.AsyncClient) -> httpx.Response: ...
+
+
+class Gateway(Protocol):
+    webhooks: list[Any]
+
+    @property
+    def settings(self) -> dict[str, str]: ...
+
+
+@dataclass
+class GatewayShop:
+    api: httpx.AsyncClient
+    parts: container.DeliveryParts
+    gateway: Gateway
+    database: asyncpg.Connection
+    facilitator: Member
+
+    async def event(self, *, capacity: int = 10, price: str = "30", currency: str = "INR") -> int:
+        [event_id] = await some_events(self.database, self.facilitator.id, 1, capacity=capacity)
+        await self.database.execute(
+            "UPDATE events SET price = $2, currency = $3 WHERE id = $1", event_id, Decimal(price), currency
+        )
+        return event_id
+
+    async def person(self) -> Member:
+        return (await a_crowd(self.database, 1))[0]
+
+    async def books(self, person: Member, event_id: int) -> Booked:
+        answer = await self.post("/bookings", {"event_id": event_id}, by=person)
+        assert answer.status_code == 201, answer.text
+        booked: Booked = answer.json()
+        return booked
+
+    async def post(self, path: str, body: Any = None, *, by: Member | None = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {by.token}"} if by else {}
+        return await self.api.post(path, json=body, headers=headers)
+
+    async def tells(self, webhooks: Sequence[Webhook]) -> None:
+        for webhook in webhooks:
+            answer = await webhook.send(self.api)
+            assert answer.status_code == 200, answer.text
+
+    async def works(self) -> None:
+        """The worker does every errand that is due."""
+        await self.parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+
+    async def hears_everything(self) -> None:
+        """All webhooks come in their order, and the worker applies them."""
+        while self.gateway.webhooks:
+            webhooks, self.gateway.webhooks = self.gateway.webhooks, []
+            await self.tells(webhooks)
+            await self.works()
+
+    async def time_passes(self) -> None:
+        """Three minutes for the payments, and all delays of errands."""
+        await self.database.execute(
+            "UPDATE payments SET created_at = created_at - '3 minutes'::interval, looked_up_at = NULL"
+        )
+        await self.database.execute("UPDATE outbox SET due_at = now() WHERE destination = 'payments'")
+
+    async def state(self, booked: Booked) -> tuple[str, str, str]:
+        """What the booking shows, and what the payment is."""
+        row = await self.database.fetchrow(
+            """SELECT b.status, b.payment_status, p.status AS payment FROM bookings b
+               JOIN payments p ON p.booking_id = b.id WHERE b.id = $1""",
+            booked["booking"]["id"],
+        )
+        assert row
+        return tuple(row)
+
+    async def told(self, booked: Booked, fact: str = "payment_completed") -> int:
+        """How often the CRM is told."""
+        count: int = await self.database.fetchval(
+            "SELECT count(*) FROM outbox WHERE destination = 'crm' AND fact = $2 AND lane = 'booking:' || $1::text",
+            str(booked["booking"]["id"]),
+            fact,
+        )
+        return count
+
+    async def differences(self) -> list[str]:
+        return [row["why"] for row in await self.database.fetch("SELECT why FROM payment_differences ORDER BY id")]
+
+    async def kept(self, decimals: int = 2) -> int:
+        """What our books say that we have, in minor units."""
+        kept: Decimal = await self.database.fetchval(
+            """SELECT coalesce(sum(amount) FILTER (WHERE status IN ('completed', 'refunded')), 0)
+                      - (SELECT coalesce(sum(amount), 0) FROM refunds WHERE status <> 'failed') FROM payments"""
+        )
+        return int(kept.scaleb(decimals))
+
+
+S = TypeVar("S", bound=GatewayShop)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    shop: Callable[..., S],
+    gateway: Gateway,
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    **changes: str,
+) -> AsyncIterator[S]:
+    settings = make_settings(**gateway.settings, jwt_secret_key=JWT_SECRET_KEY, **changes)
+    parts = container.build_deliveries(settings)
+    [facilitator] = await a_crowd(database, 1, role="facilitator")
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
+        try:
+            yield shop(api, parts, gateway, database, facilitator)
+        finally:
+            await parts.close()
