@@ -152,9 +152,10 @@ def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime
 class MoveCoaching:
     """Moves a session to another time, keeping its status and its payment.
 
-    - The client moves it into hours that the coach offers; the coach and admins anywhere that is free.
+    - The client moves it, before it has begun, into hours that the coach offers; the coach and admins anywhere that is
+      free.
     - The length of a session that costs something stays.
-    - Both people, the CRM and connected calendars hear of it.
+    - Both people, the CRM and connected calendars hear of it. Moved to where it is, nothing happens.
     """
 
     open_work: OpenUnitOfWork
@@ -177,6 +178,10 @@ class MoveCoaching:
             wanted = session(starts_at, length or before.session.ends_at - before.session.starts_at)
             if wanted.starts_at <= now:
                 raise Invalid({"session_datetime": "Session must be scheduled in the future"})
+            if not before.is_run_by(user):
+                before.require_ahead(now)
+            if before.is_live and wanted == before.session:
+                return await self.reader.get(coaching_id)
             coach = await work.coaches.get_by_id(before.coach_id)
             blocked = coach.availability.with_buffers(wanted)
             moved = before.moved(wanted, blocked, now)

@@ -131,6 +131,11 @@ class NotReschedulable(Conflict):
     message = "Only bookings with status pending or confirmed can be rescheduled"
 
 
+class HasBegun(Conflict):
+    code = "coaching_has_begun"
+    message = "A session that has begun can only be rescheduled by the coach or an admin"
+
+
 class PaymentConfirms(Conflict):
     code = "payment_confirms"
     message = "This booking is confirmed by its payment"
@@ -268,6 +273,11 @@ class Coaching:
     def require_transition(self, status: CoachingStatus) -> None:
         if status not in TRANSITIONS[self.status]:
             raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
+
+    def require_ahead(self, now: datetime) -> None:
+        """For whoever could otherwise have a session twice, by moving the one that they had."""
+        if self.is_live and self.session.starts_at <= now:
+            raise HasBegun
 
     def confirmed(self, now: datetime) -> "Coaching":
         """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no

@@ -45,6 +45,31 @@ async def test_a_move_keeps_the_status_and_frees_the_old_time(
     assert (await moves(ada, booking, freed)).json()["detail"] == "Time slot is not available"
 
 
+async def test_a_move_to_where_it_is_changes_nothing_and_tells_nobody(
+    ada: Person, john: Person, coach: str, shared_database: asyncpg.Connection
+) -> None:
+    booking = await in_status("confirmed", ada, john, coach)
+    old = (await ada.get(f"/booking/{booking}")).json()
+    owed = await shared_database.fetchval("SELECT count(*) FROM outbox")
+    for person in (ada, john):
+        answer = await moves(person, booking, datetime.fromisoformat(old["session_datetime"]), duration_minutes=60)
+        assert (answer.status_code, answer.json()) == (200, old)
+    assert len((await ada.get(f"/booking/{booking}/history")).json()["history"]) == 2
+    assert await shared_database.fetchval("SELECT count(*) FROM outbox") == owed
+
+
+async def test_nobody_has_a_session_twice_by_moving_the_one_they_had(
+    ada: Person, john: Person, coach: str, shared_database: asyncpg.Connection
+) -> None:
+    booking = await in_status("confirmed", ada, john, coach)
+    past = {name: f"{name} - interval '400 days'" for name in ("starts_at", "ends_at", "busy_from", "busy_until")}
+    moved = ", ".join(f"{name} = {value}" for name, value in past.items())
+    await shared_database.execute(f"UPDATE coaching_bookings SET {moved} WHERE id = $1::text::uuid", booking)
+    answer = await moves(ada, booking, free_hour())
+    assert (answer.status_code, answer.json()["code"]) == (400, "coaching_has_begun")
+    assert (await moves(john, booking, free_hour())).status_code == 200
+
+
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
 async def test_what_is_over_is_not_moved(ada: Person, john: Person, coach: str, status: str) -> None:
     booking = await in_status(status, ada, john, coach)

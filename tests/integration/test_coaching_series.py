@@ -83,6 +83,31 @@ async def test_each_session_of_a_priced_coach_is_paid_by_itself(
     assert [row["amount"] for row in paid] == [1500] * 3
 
 
+async def test_a_series_in_another_zone_skips_the_weeks_in_which_the_clocks_are_closer(
+    ada: Person, shared_people: People
+) -> None:
+    """Eleven in New York is five in Berlin, when its coach goes home; between the changes of the clocks it is four."""
+    host = await shared_people.facilitator()
+    assert (await host.put("/coach/availability", json={"timezone": "Europe/Berlin"})).status_code == 200
+    new_york = ZoneInfo("America/New_York")
+    begins = datetime(datetime.now(UTC).year + 1, 2, 1, 11, tzinfo=new_york)
+    days = [begins + timedelta(weeks=number) for number in range(12)]  # the same time on the wall
+    closer = [day for day in days if day.astimezone(BERLIN).hour == 16]
+    assert 0 < len(closer) < 4
+    answer = await recurs(
+        ada,
+        await uuid_of(host),
+        "FREQ=WEEKLY;COUNT=12",
+        begins=begins.astimezone(UTC),
+        timezone="America/New_York",
+        skip_conflicts=True,
+    )
+    assert answer.status_code == 201, answer.text
+    assert starts(answer.json()["bookings"]) == closer
+    refused = [datetime.fromisoformat(each["session_datetime"]) for each in answer.json()["refused"]]
+    assert refused == [day for day in days if day not in closer]
+
+
 async def test_fifty_two_sessions_are_booked_and_fifty_three_are_not(ada: Person, coach: str) -> None:
     assert (await recurs(ada, coach, "FREQ=DAILY;COUNT=53")).status_code == 400
     answer = await recurs(ada, coach, "FREQ=DAILY;COUNT=52")

@@ -1,5 +1,6 @@
 """Contract E: bookings of a coach's time."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -283,7 +284,9 @@ def _window(skip: str | None, limit: str | None) -> tuple[int, int]:
     size = query_id("limit", limit) if limit is not None else 20
     if size is None or size > _MOST:
         raise Invalid({"limit": f"Must be between 1 and {_MOST}"})
-    return (0 if skip in {None, "0"} else query_id("skip", skip) or 0), size
+    if skip is not None and not re.fullmatch("0|[1-9][0-9]{0,17}", skip, re.ASCII):
+        raise Invalid({"skip": "Must be a whole number, 0 or more"})
+    return int(skip or 0), size
 
 
 def _status_filter(text: str | None) -> CoachingStatus | None:
