@@ -110,41 +110,33 @@ class PostgresBookingReader:
         return _booking(rows[0])
 
     async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
-        rows = await _fetch(
-            self._database,
-            f"""{_BOOKINGS}
-            WHERE b.user_id = $1 AND ($2::text IS NULL OR b.status = $2)
-              AND ($3::text IS NULL OR b.payment_status = $3) AND ($4::bigint IS NULL OR b.id < $4)
-            ORDER BY b.id DESC LIMIT $5""",
+        return await self._newest_first(
+            page,
+            """b.user_id = $3 AND ($4::text IS NULL OR b.status = $4)
+               AND ($5::text IS NULL OR b.payment_status = $5)""",
             user_id,
             filters.status,
             filters.payment_status,
-            _id(page.after),
-            page.limit + 1,
         )
-        return _bookings_page(rows, page)
 
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
-        rows = await _fetch(
-            self._database,
-            f"""{_BOOKINGS} WHERE b.event_id = $1 AND ($2::bigint IS NULL OR b.id < $2)
-            ORDER BY b.id DESC LIMIT $3""",
-            event_id,
-            _id(page.after),
-            page.limit + 1,
-        )
-        return _bookings_page(rows, page)
+        return await self._newest_first(page, "b.event_id = $3", event_id)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
+        return await self._newest_first(page, "e.facilitator_id = $3", facilitator_id)
+
+    async def _newest_first(self, page: PageRequest, condition: str, *values: Any) -> Page[BookingView]:
+        """`condition` names its `values` from $3 on."""
         rows = await _fetch(
             self._database,
-            f"""{_BOOKINGS} WHERE e.facilitator_id = $1 AND ($2::bigint IS NULL OR b.id < $2)
-            ORDER BY b.id DESC LIMIT $3""",
-            facilitator_id,
+            f"""{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {condition}
+            ORDER BY b.id DESC LIMIT $2""",
             _id(page.after),
             page.limit + 1,
+            *values,
         )
-        return _bookings_page(rows, page)
+        bookings = [_booking(row) for row in rows[: page.limit]]
+        return Page(bookings, _cursor(str(bookings[-1].id)) if len(rows) > page.limit else None)
 
 
 class PostgresReviewReader:
@@ -280,11 +272,6 @@ def _events_page(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[Ev
     events = [_event(row) for row in rows[: page.limit]]
     more = len(rows) > page.limit
     return Page(events, _cursor(f"{events[-1].starts_at.isoformat()} {events[-1].id}") if more else None)
-
-
-def _bookings_page(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[BookingView]:
-    bookings = [_booking(row) for row in rows[: page.limit]]
-    return Page(bookings, _cursor(str(bookings[-1].id)) if len(rows) > page.limit else None)
 
 
 def _cursor(position: str) -> str:
