@@ -49,7 +49,7 @@ class ReserveTime:
     """Takes a coach's time inside a unit of work, as pending.
 
     - Whether the time is in the coach's hours is asked of the domain; whether it is free is decided by the database.
-    - What costs something is held for its payment, where it is paid at a gateway.
+    - What costs something is held for its payment, where it is paid at a gateway, and never beyond its start.
     - The booking, its payment, its history and what it owes are written together.
     """
 
@@ -81,7 +81,7 @@ class ReserveTime:
             price=price,
             refund_policy=coach.refund_policy,
             notes=notes,
-            hold_until=now + self.hold_for if held else None,
+            hold_until=min(now + self.hold_for, wanted.starts_at) if held else None,
             series_id=series_id,
         )
         coaching = await work.coachings.add(new, now)

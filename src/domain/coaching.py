@@ -304,7 +304,8 @@ class Coaching:
         longer = session.ends_at - session.starts_at != self.session.ends_at - self.session.starts_at
         if longer and not self.price.is_zero:
             raise PricedLengthFixed
-        return self._changed(now, session=session, busy=busy)
+        hold_until = min(self.hold_until, session.starts_at) if self.hold_until else None
+        return self._changed(now, session=session, busy=busy, hold_until=hold_until)
 
     def noted(self, notes: str | None, now: datetime) -> "Coaching":
         return replace(self, notes=notes, updated_at=now)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -148,6 +149,19 @@ async def test_time_that_is_not_paid_for_is_given_up(practice: Practice, databas
     assert entry["before"] == {"status": "pending", "cancel_reason": None}
     assert entry["after"] == {"status": "cancelled", "cancel_reason": "payment_expired"}
     await practice.books()
+
+
+async def test_no_time_is_held_for_a_payment_beyond_its_start(practice: Practice) -> None:
+    soon = (datetime.now(UTC) + timedelta(minutes=10)).replace(microsecond=0)
+    booking = await books(practice.guest, practice.coach, soon)
+    assert booking["hold_until"] == booking["session_datetime"]
+    later = await practice.books()
+    move = f"/booking/{later['id']}/reschedule"
+    moved = await practice.guest.post(move, json={"session_datetime": (soon + timedelta(hours=2)).isoformat()})
+    assert moved.json()["hold_until"] == later["hold_until"]
+    assert (await practice.guest.delete(f"/booking/{booking['id']}")).status_code == 204
+    moved = await practice.guest.post(move, json={"session_datetime": soon.isoformat()})
+    assert moved.json()["hold_until"] == booking["hold_until"]
 
 
 @pytest.mark.parametrize(("by_coach", "given_back"), [(True, 1500), (False, 0)])
