@@ -52,14 +52,15 @@ class MailWithPaymentLinks:
 
     async def _link(self, booking_id: BookingId | CoachingId, patience: timedelta) -> tuple[bool, str | None]:
         """Whether there is something to pay, and where."""
-        until = self.clock.now() + patience
+        until, pause = self.clock.now() + patience, 0.02
         while True:
             found = await self.payments.open_request(booking_id)
             if found is None:
                 return False, None
             if found.url is not None or self.clock.now() >= until:
                 return True, found.url
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
 
 
 def _held(snapshot: dict[str, Any]) -> tuple[BookingId | CoachingId, datetime] | None:
