@@ -87,7 +87,7 @@ class Refunds:
         self, work: UnitOfWork, refund_id: RefundId, gateway_refund_id: str | None, *, succeeded: bool | None
     ) -> None:
         refund = await work.refunds.get(refund_id)
-        if not refund.is_open:
+        if not refund.can_become(succeeded):
             return
         await work.refunds.settle(refund, gateway_refund_id, succeeded=succeeded, now=self.clock.now())
         if succeeded:

@@ -1,5 +1,6 @@
 """The settings: parsed once, wrong ones named in one line, secrets never shown."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,43 @@ def test_where_calendars_can_be_connected_their_tokens_can_be_sealed(provider: s
 def test_an_address_nobody_could_be_sent_back_to_is_named(address: str) -> None:
     with pytest.raises(SettingsError, match=r"^OAUTH_REDIRECT_ALLOWLIST: .* is no address"):
         load_settings(GOOD | {"OAUTH_REDIRECT_ALLOWLIST": f"https://a.example/done,{address}"})
+
+
+@pytest.mark.parametrize(
+    ("value", "hours"),
+    [
+        ("", [24, 1]),
+        ("  ", [24, 1]),
+        ("24h,1h", [24, 1]),
+        ("1h , 24h", [24, 1]),
+        ("90m", [1.5]),
+        ("2d,48h,60m,1h", [48, 1]),
+        ("366d", [366 * 24]),
+        ("none", []),
+        ("NONE", []),
+    ],
+)
+def test_reminders_go_out_the_longest_before_first_and_each_once(value: str, hours: list[float]) -> None:
+    offsets = load_settings(GOOD | {"REMINDER_OFFSETS": value}).reminder_offsets
+    assert [offset / timedelta(hours=1) for offset in offsets] == hours
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("24", "h", "24 h", "1.5h", "-1h", "+1h", "0h", "01h", "24H", "1w", "30s", "1h,", ",", "1h,,2h", "1h;2h"),
+        *(
+            "none,1h",
+            "367d",
+            "9999d",
+            "99999m",
+            "1e3h",
+            "²h",
+            "1h\u00a02h",
+            ",".join(f"{each}h" for each in range(1, 12)),
+        ),
+    ],
+)
+def test_nonsense_for_reminders_is_named(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^REMINDER_OFFSETS is .*: give up to 10 times such as 7d,24h,30m"):
+        load_settings(GOOD | {"REMINDER_OFFSETS": value})

@@ -267,6 +267,24 @@ async def test_a_refund_that_fails_is_shown_as_failed(shop: Shop) -> None:
     assert await shop.kept() == shop.stripe.kept() == 3_000
 
 
+async def test_a_refund_that_the_bank_sends_back_after_it_succeeded_is_shown_as_failed(shop: Shop) -> None:
+    person = await shop.person()
+    booked, _ = await shop.a_paid_booking(person, await shop.event())
+    await shop.cancels(person, booked)
+    await shop.works()
+    await shop.hears_everything()
+    assert await shop.refunds() == [("processed", Decimal(30), "booking_cancelled")]
+    [refund] = shop.stripe.refunds.values()
+    late = shop.stripe.webhook("refund.updated", dict(refund))
+    shop.stripe.settles(refund, "failed")
+    await shop.hears_everything()
+    await shop.tells([late])
+    await shop.works()
+    assert await shop.refunds() == [("failed", Decimal(30), "booking_cancelled")]
+    assert await shop.kept() == shop.stripe.kept() == 3_000
+    assert await shop.told(booked, "booking_refunded") == 1
+
+
 async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(shop: Shop) -> None:
     booked, intent = await shop.a_paid_booking(await shop.person(), await shop.event())
     shop.stripe.gives_back(intent, 1_000)

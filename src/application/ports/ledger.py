@@ -54,7 +54,7 @@ class Payments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money promised back. Open until the gateway has given it back, or has refused for good."""
+    """Money promised back. `succeeded` is None until the gateway has given it back, or has failed for good."""
 
     id: RefundId
     payment_id: PaymentId
@@ -62,7 +62,15 @@ class Refund:
     gateway: str
     amount: Money
     reason: str
-    is_open: bool
+    succeeded: bool | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.succeeded is None
+
+    def can_become(self, succeeded: bool | None) -> bool:
+        """A bank may send back, weeks later, what a gateway had given to it; what has failed stays so."""
+        return self.is_open or (self.succeeded is True and succeeded is False)
 
 
 class RefundRecords(Protocol):

@@ -123,7 +123,7 @@ class PostgresRefunds:
             now=now,
         )
         assert row is not None
-        return Refund(RefundId(row["id"]), payment.id, payment.booking_id, payment.gateway, amount, reason, True)
+        return Refund(RefundId(row["id"]), payment.id, payment.booking_id, payment.gateway, amount, reason, None)
 
     async def add_for_event(self, event_id: EventId, *, reason: str, now: datetime) -> Sequence[Refund]:
         rows = await self._session.execute(
@@ -324,7 +324,7 @@ def _refund(row: RowMapping) -> Refund:
         gateway=row["gateway"],
         amount=Money(row["amount"], row["currency"]),
         reason=row["reason"],
-        is_open=row["status"] == "pending",
+        succeeded={"pending": None, "processed": True, "failed": False}[row["status"]],
     )
 
 
