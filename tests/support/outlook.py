@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ def refusal(status: int, code: str, **headers: str) -> bytes:
 
 @dataclass
 class FakeOutlook:
-    """One calendar. `foreign` are entries of its owner, as `calendarView` shows them."""
+    """One calendar. `foreign` are entries of its owner, as `calendarView` shows them; `repeats`: a `transactionId` that
+    was used is answered with what it made, instead of 409 (both have been seen)."""
 
     receiver: Receiver
     grants: Grants = field(default_factory=lambda: Grants(rotates=True, scope="Calendars.ReadWrite", prefix="EwBwA8l6"))
@@ -34,6 +36,7 @@ class FakeOutlook:
     foreign: list[dict[str, Any]] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     next_page: str | None = None
+    repeats: bool = False
 
     @property
     def settings(self) -> dict[str, str]:
@@ -76,8 +79,11 @@ class FakeOutlook:
             return refusal(401, "InvalidAuthenticationToken")
         if (request.method, path) == ("GET", "/me/calendarView"):
             return self._view(request)
+        assert 'IdType="ImmutableId"' in request.headers["prefer"]
         if (request.method, path) == ("POST", "/me/events"):
             return self._create(request.json)
+        if (request.method, path) == ("GET", "/me/events"):
+            return self._find(request)
         event = self.events.get(unquote(path.removeprefix("/me/events/")))
         if event is None:
             return refusal(404, "ErrorItemNotFound")
@@ -88,6 +94,9 @@ class FakeOutlook:
         return as_json(event)
 
     def _create(self, body: dict[str, Any]) -> bytes:
+        made = self.events.get(self.transactions.get(body["transactionId"], ""))
+        if made is not None and self.repeats:
+            return as_json(made, 201)
         if body["transactionId"] in self.transactions:
             return refusal(409, "ErrorDuplicateTransactionId")
         event = {"id": f"AAMkAGI/1+{next(_numbers)}=", "transactionId": body["transactionId"]}
@@ -99,13 +108,33 @@ class FakeOutlook:
     def _put(self, event: dict[str, Any], body: dict[str, Any]) -> None:
         assert body["start"]["timeZone"] == body["end"]["timeZone"] == "UTC"
         event.update({name: value for name, value in body.items() if name != "transactionId"})
+        if "body" in body and event.get("onlineMeeting"):
+            # The way into the meeting stood in the text (https://learn.microsoft.com/graph/api/event-update).
+            event.update(onlineMeeting=None, isOnlineMeeting=False)
         if body.get("isOnlineMeeting") and not event.get("onlineMeeting"):
             link = f"https://teams.microsoft.com/l/meetup-join/{event['id'][-4:-1]}"
             event["onlineMeeting"] = {"joinUrl": link}
             event["onlineMeetingProvider"] = "teamsForBusiness"
 
+    def _find(self, request: Request) -> bytes:
+        """https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get"""
+        query = {name: values[0] for name, values in parse_qs(urlsplit(request.path).query).items()}
+        wanted = re.fullmatch(
+            r"singleValueExtendedProperties/Any\(ep: ep/id eq '(.+)' and ep/value eq '(.+)'\)", query["$filter"]
+        )
+        assert wanted is not None
+        name, value = wanted.groups()
+        assert query["$expand"] == f"singleValueExtendedProperties($filter=id eq '{name}')"
+        kept = {"id": name, "value": value}
+        found = [
+            {"id": event["id"], "singleValueExtendedProperties": [kept]}
+            for event in self.events.values()
+            if kept in event["singleValueExtendedProperties"]
+        ]
+        return as_json({"value": found})
+
     def _view(self, request: Request) -> bytes:
-        assert request.headers["prefer"] == 'outlook.timezone="UTC"'
+        assert 'outlook.timezone="UTC"' in request.headers["prefer"]
         query = {name: values[0] for name, values in parse_qs(urlsplit(request.path).query).items()}
         window = tuple(datetime.fromisoformat(query[name]) for name in ("startDateTime", "endDateTime"))
         own = [

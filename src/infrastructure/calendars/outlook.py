@@ -1,12 +1,12 @@
 """Outlook through Microsoft Graph v1.0 (https://learn.microsoft.com/graph/api/resources/event), in a person's default
 calendar.
 
-Graph chooses an entry's id and tells it once. Where that answer was lost the entry is found again by our
-`transactionId`, which Graph also uses to refuse a second one.
+Graph chooses an entry's id and tells it once. Our `transactionId` keeps it from making a second one when that answer
+was lost; a property of our own finds the entry again, wherever it stands by now.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -18,34 +18,56 @@ from domain.calendars import CalendarNotUnderstood, Entry, Provider
 from domain.errors import Invalid
 from domain.times import Interval
 from infrastructure.calendars.grants import ConsentServer
-from infrastructure.calendars.requests import CalendarApi
+from infrastructure.calendars.requests import CalendarApi, reasons
+from infrastructure.security.oauth import Answer
 
 SCOPE = "offline_access Calendars.ReadWrite"
 ALL_SECONDS = 20
 _GONE = frozenset({404, 410})
+# What Graph says of an id from another account: somebody may connect again as another person.
+_NOT_OF_THIS_MAILBOX = frozenset({"ErrorInvalidMailboxItemId", "ErrorInvalidIdMalformed"})
 _FREE = frozenset({"free", "workingElsewhere"})
-_AROUND = timedelta(days=31)
 _PAGE, _MOST_PAGES = 100, 30
-_IN_UTC = {"Prefer": 'outlook.timezone="UTC"'}
+# Without the second an entry has another id once its owner has moved it to another calendar of theirs.
+_PREFER = {"Prefer": 'outlook.timezone="UTC", IdType="ImmutableId"'}
+_OURS = "String {a1b53b3f-39ff-4a4e-9b9c-1a7b5c4f2f0d} Name ConveneEntry"
+"""Under which name an entry of ours keeps its key (a singleValueLegacyExtendedProperty)."""
 
 
 class _Meeting(msgspec.Struct, frozen=True):
     joinUrl: str | None = None  # noqa: N815 (Graph's name)
 
 
+class _Moment(msgspec.Struct, frozen=True):
+    dateTime: str  # noqa: N815
+    timeZone: str = "UTC"  # noqa: N815
+
+
+class _Property(msgspec.Struct, frozen=True):
+    value: str = ""
+
+
 class _Event(msgspec.Struct, frozen=True):
     id: str
+    start: _Moment | None = None
+    end: _Moment | None = None
     onlineMeeting: _Meeting | None = None  # noqa: N815
+    singleValueExtendedProperties: list[_Property] = []  # noqa: N815
 
     @property
     def link(self) -> str | None:
         found = self.onlineMeeting.joinUrl if self.onlineMeeting else None
         return found if found is not None and found.startswith("https://") and len(found) <= 2_048 else None
 
+    def stands_elsewhere(self, session: Interval) -> bool:
+        """As far as it says when it is in UTC."""
+        if self.start is None or self.end is None or {self.start.timeZone, self.end.timeZone} != {"UTC"}:
+            return False
+        return _interval(self.start, self.end) != session
 
-class _Moment(msgspec.Struct, frozen=True):
-    dateTime: str  # noqa: N815
-    timeZone: str = "UTC"  # noqa: N815
+
+class _Events(msgspec.Struct, frozen=True):
+    value: list[_Event]
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -102,8 +124,10 @@ class OutlookCalendar:
         return Placed(event.id, event.link, "confirmed")
 
     async def _make(self, access_token: str, entry: Entry) -> _Event:
-        body = {"transactionId": str(entry.key), **_body(entry)}
-        answer = await self._api.ask("POST", "/me/events", access_token, json=body)
+        name = {"id": _OURS, "value": str(entry.key)}
+        body = {"transactionId": str(entry.key), "singleValueExtendedProperties": [name]}
+        body |= _body(entry) | _text(entry)
+        answer = await self._ask("POST", "/me/events", access_token, json=body)
         if answer.status == 409:  # it was made, and we never heard
             made = await self._find(access_token, entry)
             changed = await self._change(access_token, entry, made) if made else None
@@ -111,33 +135,60 @@ class OutlookCalendar:
                 return changed
             # It was made and is gone: a name that Graph has seen makes nothing any more.
             body["transactionId"] = str(uuid4())
-            answer = await self._api.ask("POST", "/me/events", access_token, json=body)
-        return self._api.read(answer, _Event)
+            answer = await self._ask("POST", "/me/events", access_token, json=body)
+        event = self._api.read(answer, _Event)
+        if event.stands_elsewhere(entry.session):
+            # Graph also answers a name that it has seen with what it made then; the booking has been moved since.
+            event = await self._change(access_token, entry, event.id) or event
+        return event
 
     async def _change(self, access_token: str, entry: Entry, event_id: str) -> _Event | None:
-        """None where it is gone."""
-        answer = await self._api.ask("PATCH", _at(event_id), access_token, json=_body(entry))
-        return None if answer.status in _GONE else self._api.read(answer, _Event)
+        """None where it is gone. The text of an entry with an online meeting has the way into the meeting: writing over
+        it would end the meeting (Graph, "Update event")."""
+        answer = await self._ask("PATCH", _at(event_id), access_token, json=_body(entry))
+        if self._is_gone(answer):
+            return None
+        event = self._api.read(answer, _Event)
+        if event.onlineMeeting is None:
+            answer = await self._ask("PATCH", _at(event_id), access_token, json=_text(entry))
+            event = self._api.read(answer, _Event)
+        return event
 
     async def remove(self, access_token: str, entry: Entry, entry_id: str | None) -> None:
         async with self._api.within(ALL_SECONDS):
             there = entry_id or await self._find(access_token, entry)
             if there is None:
                 return
-            answer = await self._api.ask("DELETE", _at(there), access_token)
-        if answer.status not in _GONE and not 200 <= answer.status < 300:
+            answer = await self._ask("DELETE", _at(there), access_token)
+        if not self._is_gone(answer) and not 200 <= answer.status < 300:
             raise self._api.refusal(answer)
 
     async def _find(self, access_token: str, entry: Entry) -> str | None:
-        around = Interval(entry.session.starts_at - _AROUND, entry.session.ends_at + _AROUND)
-        seen = [each async for each in self._seen(access_token, around)]
-        return next((each.id for each in seen if each.transactionId == str(entry.key)), None)
+        query = {
+            "$filter": f"singleValueExtendedProperties/Any(ep: ep/id eq '{_OURS}' and ep/value eq '{entry.key}')",
+            "$expand": f"singleValueExtendedProperties($filter=id eq '{_OURS}')",
+            "$select": "id",
+        }
+        answer = await self._ask("GET", f"/me/events?{urlencode(query, quote_via=quote)}", access_token)
+        named = [
+            event.id
+            for event in self._api.read(answer, _Events).value
+            if any(each.value == str(entry.key) for each in event.singleValueExtendedProperties)
+        ]
+        return named[0] if named else None
+
+    async def _ask(self, method: str, url: str, token: str, *, json: object | None = None) -> Answer:
+        return await self._api.ask(method, url, token, json=json, headers=_PREFER)
+
+    @staticmethod
+    def _is_gone(answer: Answer) -> bool:
+        return answer.status in _GONE or (answer.status == 400 and not _NOT_OF_THIS_MAILBOX.isdisjoint(reasons(answer)))
 
     async def busy(self, access_token: str, window: Interval, own: OwnEntries) -> Sequence[Interval]:
         async with self._api.within(ALL_SECONDS):
             seen = [each async for each in self._seen(access_token, window)]
         return [
-            _interval(each)
+            _interval(each.start, each.end)
             for each in seen
             if not each.isCancelled
             and each.showAs not in _FREE
@@ -156,7 +207,7 @@ class OutlookCalendar:
         }
         url: str | None = f"/me/calendarView?{urlencode(query)}"
         for _ in range(_MOST_PAGES):
-            page = self._api.read(await self._api.ask("GET", str(url), access_token, headers=_IN_UTC), _Page)
+            page = self._api.read(await self._ask("GET", str(url), access_token), _Page)
             for each in page.value:
                 yield each
             url = page.next
@@ -172,9 +223,9 @@ def _at(event_id: str) -> str:
     return f"/me/events/{quote(event_id, safe='')}"
 
 
-def _interval(seen: _Seen) -> Interval:
+def _interval(starts: _Moment, ends: _Moment) -> Interval:
     try:
-        return Interval(_instant(seen.start), _instant(seen.end))
+        return Interval(_instant(starts), _instant(ends))
     except (ValueError, Invalid):
         raise CalendarNotUnderstood("Outlook tells times that are none") from None
 
@@ -189,7 +240,6 @@ def _instant(moment: _Moment) -> datetime:
 def _body(entry: Entry) -> dict[str, Any]:
     body: dict[str, Any] = {
         "subject": entry.title,
-        "body": {"contentType": "text", "content": "\n\n".join(part for part in (entry.text, entry.link) if part)},
         "location": {"displayName": entry.link or ""},
         "start": {"dateTime": _written(entry.session.starts_at), "timeZone": "UTC"},
         "end": {"dateTime": _written(entry.session.ends_at), "timeZone": "UTC"},
@@ -198,6 +248,11 @@ def _body(entry: Entry) -> dict[str, Any]:
     if entry.wants_meeting:
         body["isOnlineMeeting"] = True
     return body
+
+
+def _text(entry: Entry) -> dict[str, Any]:
+    text = "\n\n".join(part for part in (entry.text, entry.link) if part)
+    return {"body": {"contentType": "text", "content": text}}
 
 
 def _written(moment: datetime) -> str:

@@ -83,12 +83,12 @@ class CalendarApi:
 
     def refusal(self, answer: Answer) -> DomainError:
         """Only the provider's code goes on: its sentences may repeat what is private."""
-        reasons = _reasons(answer.body)
-        said = f"{self._provider.label} answered {answer.status} {' '.join(reasons)[:100]}".rstrip()
-        _log.warning("calendar.refused", provider=self._provider, status=answer.status, reasons=reasons[:3])
+        said_why = reasons(answer)
+        said = f"{self._provider.label} answered {answer.status} {' '.join(said_why)[:100]}".rstrip()
+        _log.warning("calendar.refused", provider=self._provider, status=answer.status, reasons=said_why[:3])
         if answer.status == 401:
             return TokenRejected(f"{self._provider.label} does not accept this access token")
-        too_often = answer.status == 403 and not _ASKED_TOO_OFTEN.isdisjoint(reasons)
+        too_often = answer.status == 403 and not _ASKED_TOO_OFTEN.isdisjoint(said_why)
         if too_often or answer.status in _PASSING or answer.status >= 500:
             wait = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
             return CalendarAway(said, retry_after=int(wait.total_seconds()) if wait else 5)
@@ -110,9 +110,10 @@ class CalendarApi:
         return CalendarNotUnderstood(f"{self._provider.label} answered something that cannot be understood")
 
 
-def _reasons(body: bytes) -> list[str]:
+def reasons(answer: Answer) -> list[str]:
+    """The codes of a refusal."""
     try:
-        error = msgspec.json.decode(body, type=_ErrorBody).error
+        error = msgspec.json.decode(answer.body, type=_ErrorBody).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     found = [each.reason for each in error.errors] + ([error.code] if isinstance(error.code, str) else [])
