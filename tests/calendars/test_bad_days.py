@@ -133,7 +133,7 @@ async def test_a_calendar_that_may_not_be_read_says_so(
 ) -> None:
     tokens = calendar.grants.hand_out()
     said = {"error": {"code": "ErrorAccessDenied", "errors": [{"reason": "insufficientPermissions"}]}}
-    calendar.faults.next.append(faults.saying(faults.as_json(said, 403)))
+    calendar.faults.always = faults.saying(faults.as_json(said, 403))
     with pytest.raises(CalendarRefused, match="403"):
         await call(service, "busy", tokens)
     await service.close()

@@ -12,6 +12,7 @@ from tests.support.calendar_faults import Faults, Serve, as_json, form_of
 from tests.support.calendar_grants import BACK, CLIENT_ID, CLIENT_SECRET, Grants
 from tests.support.receivers import Receiver, Request, answer, receiving
 
+PAGE = 2
 _ID = set("0123456789abcdefghijklmnopqrstuv")
 SCOPE = "https://www.googleapis.com/auth/calendar.events https://www.googleapis.com/auth/calendar.freebusy"
 
@@ -25,14 +26,17 @@ def refusal(status: int, reason: str, message: str = "No") -> bytes:
 
 @dataclass
 class FakeGoogleCalendar:
-    """One calendar. `foreign` are its owner's own busy times; `slow_meetings`: so many looks until a link is there."""
+    """One calendar. `foreign` are its owner's own busy times, `more` entries that `freeBusy` does not tell of;
+    `slow_meetings`: so many looks until a link is there; `has_meet`: whether it may make any."""
 
     receiver: Receiver
     grants: Grants = field(default_factory=lambda: Grants(rotates=False, scope=SCOPE, prefix="ya29"))
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     foreign: list[tuple[str, str]] = field(default_factory=list)
+    more: list[dict[str, Any]] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     slow_meetings: int = 0
+    has_meet: bool = True
     revoked: list[str] = field(default_factory=list)
 
     @property
@@ -71,8 +75,12 @@ class FakeGoogleCalendar:
         query = {name: values[0] for name, values in parse_qs(urlsplit(request.path).query).items()}
         if (request.method, path) == ("POST", "/freeBusy"):
             return self._free_busy(request.json)
+        if "conferenceData" in (request.json if request.body else {}) and not self.has_meet:
+            return refusal(400, "invalid", "Invalid conference type value.")
         if (request.method, path) == ("POST", "/calendars/primary/events"):
             return self._insert(request.json, query)
+        if (request.method, path) == ("GET", "/calendars/primary/events"):
+            return self._list(query)
         event_id = unquote(path.removeprefix("/calendars/primary/events/"))
         event = self.events.get(event_id)
         if event is None:
@@ -139,6 +147,28 @@ class FakeGoogleCalendar:
                 "calendars": {"primary": {"busy": busy}},
             }
         )
+
+    def _list(self, query: dict[str, str]) -> bytes:
+        assert (query["singleEvents"], query["maxAttendees"]) == ("true", "1")
+        assert "summary" not in query["fields"]
+        window = tuple(datetime.fromisoformat(query[name]) for name in ("timeMin", "timeMax"))
+        foreign = [
+            {"id": f"foreign{number}", "status": "confirmed", "start": {"dateTime": starts}, "end": {"dateTime": ends}}
+            for number, (starts, ends) in enumerate(self.foreign)
+        ]
+        found = [
+            event
+            for event in [*foreign, *self.more, *self.live.values()]
+            if "dateTime" not in event["start"]
+            or (_moment(event["start"]) < window[1] and _moment(event["end"]) > window[0])
+        ]
+        skip = int(query.get("pageToken", "0"))
+        page = {"kind": "calendar#events", "timeZone": "Europe/Berlin", "items": found[skip : skip + PAGE]}
+        return as_json(page | ({"nextPageToken": str(skip + PAGE)} if skip + PAGE < len(found) else {}))
+
+
+def _moment(when: dict[str, str]) -> datetime:
+    return datetime.fromisoformat(when["dateTime"])
 
 
 @contextlib.asynccontextmanager

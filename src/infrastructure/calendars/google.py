@@ -5,10 +5,13 @@ to life.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -18,7 +21,7 @@ from domain.errors import Invalid
 from domain.times import Interval
 from infrastructure.calendars.grants import ConsentServer
 from infrastructure.calendars.requests import CalendarApi
-from infrastructure.security.oauth import ProviderAway
+from infrastructure.security.oauth import Answer, ProviderAway
 
 EVENTS = "https://www.googleapis.com/auth/calendar.events"
 SCOPE = f"{EVENTS} https://www.googleapis.com/auth/calendar.freebusy"
@@ -27,6 +30,9 @@ ALL_SECONDS = 15
 _MEETING_LOOKS, _LOOK_EVERY_SECONDS = 3, 0.3
 _GONE = frozenset({404, 410})
 _PRIMARY = "/calendars/primary/events"
+_PAGE, _MOST_PAGES = 1_000, 5
+# Of other people's words nothing is asked for.
+_SEEN_FIELDS = "timeZone,nextPageToken,items(id,status,transparency,start,end,attendees(self,responseStatus))"
 
 
 class _EntryPoint(msgspec.Struct, frozen=True):
@@ -80,6 +86,39 @@ class _Calendar(msgspec.Struct, frozen=True):
 
 class _FreeBusy(msgspec.Struct, frozen=True):
     calendars: dict[str, _Calendar]
+
+
+class _When(msgspec.Struct, frozen=True):
+    """A moment, or a day of the calendar's zone."""
+
+    dateTime: datetime | None = None  # noqa: N815
+    date: str | None = None
+
+
+class _Attendee(msgspec.Struct, frozen=True):
+    self: bool = False
+    responseStatus: str = ""  # noqa: N815
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    id: str
+    status: str = "confirmed"
+    transparency: str = "opaque"
+    start: _When = _When()
+    end: _When = _When()
+    attendees: list[_Attendee] = []
+
+    @property
+    def is_busy(self) -> bool:
+        """As `freeBusy` takes it."""
+        declined = any(each.self and each.responseStatus == "declined" for each in self.attendees)
+        return not declined and self.status != "cancelled" and self.transparency != "transparent"
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: list[_Seen] = []
+    timeZone: str = "UTC"  # noqa: N815
+    nextPageToken: str | None = None  # noqa: N815
 
 
 class GoogleCalendar:
@@ -144,8 +183,7 @@ class GoogleCalendar:
 
     async def _make(self, access_token: str, entry: Entry) -> _Event:
         event_id = entry.key.hex
-        url = f"{_PRIMARY}?conferenceDataVersion=1&sendUpdates=none"
-        answer = await self._api.ask("POST", url, access_token, json={"id": event_id, **_body(entry)})
+        answer = await self._write("POST", _PRIMARY, access_token, entry, id=event_id)
         if answer.status == 409:  # it was made and we never heard, or it was taken out
             changed = await self._change(access_token, entry, event_id)
             if changed is None:
@@ -155,9 +193,16 @@ class GoogleCalendar:
 
     async def _change(self, access_token: str, entry: Entry, event_id: str) -> _Event | None:
         """None where it is gone for good."""
-        url = f"{_at(event_id)}?conferenceDataVersion=1&sendUpdates=none"
-        answer = await self._api.ask("PATCH", url, access_token, json=_body(entry))
+        answer = await self._write("PATCH", _at(event_id), access_token, entry)
         return None if answer.status in _GONE else self._api.read(answer, _Event)
+
+    async def _write(self, method: str, path: str, access_token: str, entry: Entry, **more: str) -> Answer:
+        url = f"{path}?conferenceDataVersion=1&sendUpdates=none"
+        answer = await self._api.ask(method, url, access_token, json=more | _body(entry))
+        if answer.status == 400 and entry.wants_meeting:
+            # "Invalid conference type value": many a company has Meet turned off. Better an entry without it than none.
+            answer = await self._api.ask(method, url, access_token, json=more | _body(replace(entry, hosts=False)))
+        return answer
 
     async def remove(self, access_token: str, entry: Entry, entry_id: str | None) -> None:
         async with self._api.within(ALL_SECONDS):
@@ -172,23 +217,71 @@ class GoogleCalendar:
             "timeMax": window.ends_at.isoformat(),
             "items": [{"id": "primary"}],
         }
+        ours = {*own.entry_ids, *(UUID(key).hex for key in own.keys)}
         async with self._api.within(ALL_SECONDS):
-            found = self._api.read(await self._api.ask("POST", "/freeBusy", access_token, json=asked), _FreeBusy)
+            try:
+                found = self._api.read(await self._api.ask("POST", "/freeBusy", access_token, json=asked), _FreeBusy)
+            except CalendarRefused:
+                # People tick permissions off one by one; the one that we cannot do without shows entries.
+                return await self._entries(access_token, window, ours)
+            beside: list[Interval] = []
+            if own.times:
+                hull = Interval(min(each.starts_at for each in own.times), max(each.ends_at for each in own.times))
+                beside = await self._entries(access_token, hull, ours)
         calendar = found.calendars.get("primary")
         if calendar is None:
             raise CalendarNotUnderstood("Google Calendar says nothing of the calendar it was asked for")
         if calendar.errors:
             raise CalendarRefused(f"Google Calendar does not tell busy times ({calendar.errors[0].reason[:80]})")
         try:
-            # Google tells times, not entries, so ours go by their times.
             times = [Interval(each.start, each.end) for each in calendar.busy if each.start < each.end]
         except (Invalid, TypeError):
             raise CalendarNotUnderstood("Google Calendar tells busy times that are none") from None
-        return [rest for each in times for rest in without(each, list(own.times))]
+        # It tells times, not entries: ours go by their times, and what else stands there with them was looked up.
+        return [rest for each in times for rest in without(each, list(own.times))] + beside
+
+    async def _entries(self, access_token: str, window: Interval, ours: Collection[str]) -> list[Interval]:
+        """When other entries than ours take their owner's time."""
+        query = {
+            "timeMin": window.starts_at.isoformat(),
+            "timeMax": window.ends_at.isoformat(),
+            "singleEvents": "true",
+            "maxAttendees": "1",
+            "maxResults": str(_PAGE),
+            "fields": _SEEN_FIELDS,
+        }
+        found: list[Interval] = []
+        for _ in range(_MOST_PAGES):
+            answer = await self._api.ask("GET", f"{_PRIMARY}?{urlencode(query)}", access_token)
+            page = self._api.read(answer, _Page)
+            found += [
+                taken
+                for seen in page.items
+                if seen.is_busy and seen.id not in ours and (taken := _time(seen, page.timeZone)) is not None
+            ]
+            if page.nextPageToken is None:
+                return found
+            query["pageToken"] = page.nextPageToken
+        raise CalendarNotUnderstood("Google Calendar's pages have no end")
 
 
 def _at(event_id: str) -> str:
     return f"{_PRIMARY}/{quote(event_id, safe='')}"
+
+
+def _time(seen: _Seen, zone: str) -> Interval | None:
+    """None for an entry that takes no time."""
+    try:
+        starts_at, ends_at = (_instant(each, zone) for each in (seen.start, seen.end))
+        return Interval(starts_at, ends_at) if starts_at < ends_at else None
+    except (Invalid, TypeError, ValueError, KeyError):
+        raise CalendarNotUnderstood("Google Calendar tells times that are none") from None
+
+
+def _instant(when: _When, zone: str) -> datetime:
+    if when.dateTime is not None:
+        return when.dateTime
+    return datetime.combine(date.fromisoformat(when.date or ""), time(), ZoneInfo(zone)).astimezone(UTC)
 
 
 def _body(entry: Entry) -> dict[str, Any]:
