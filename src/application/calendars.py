@@ -57,7 +57,8 @@ class ConnectCalendar:
     """Exchanges what the provider sent the person back with for tokens, and keeps the calendar connected.
 
     - The state is used up, whatever comes of it.
-    - The tokens are stored sealed; the person's bookings that are still ahead are put into the calendar.
+    - The tokens are stored sealed; the person's bookings that are still ahead are put into the calendar, and those that
+      were cancelled meanwhile are taken out of it.
     """
 
     open_work: OpenUnitOfWork
@@ -107,13 +108,14 @@ class DisconnectCalendar:
 
     async def __call__(self, user: User, provider: Provider) -> None:
         async with self.open_work() as work:
-            connection = await work.calendars.find(user.id, provider)
-            if connection is None:
+            forgotten = await work.calendars.forget(user.id, provider)
+            if forgotten is None:
                 raise CalendarNotConnected
-            await work.calendars.forget(connection.id)
             await work.commit()
+        if forgotten.refresh_token is None:
+            return
         try:
-            await self.services.get(provider).revoke(connection.refresh_token)
+            await self.services.get(provider).revoke(forgotten.refresh_token)
         except DomainError:
             return  # it is forgotten here; a consent that is not used ends by itself
 

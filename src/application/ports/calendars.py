@@ -106,8 +106,18 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """`refresh_token` None: it could not be opened."""
+
+    refresh_token: str | None
+
+    def __repr__(self) -> str:
+        return "Forgotten(***)"
+
+
+@dataclass(frozen=True, slots=True)
 class Errand:
-    """A booking as it is now, and how one person's calendar stands to it."""
+    """A booking as it is now, and how one person's calendar stands to it, if it is one that was `connected_at`."""
 
     booking_id: CoachingId
     status: CoachingStatus
@@ -116,6 +126,7 @@ class Errand:
     entry_id: str | None
     put_sequence: int | None
     put_link: str | None
+    connected_at: datetime | None
 
     @property
     def is_done(self) -> bool:
@@ -149,13 +160,17 @@ class Connections(Protocol):
         """It has to be connected again."""
         ...
 
-    async def forget(self, connection_id: ConnectionId) -> None: ...
+    async def forget(self, user_id: UserId, provider: Provider) -> Forgotten | None:
+        """With all that is known of it. None where there is none."""
+        ...
 
     async def find_errand(
         self, booking_id: CoachingId, user_id: UserId, connection_id: ConnectionId | None
     ) -> Errand | None: ...
 
-    async def keep_entry(self, connection_id: ConnectionId, errand: Errand, placed: Placed, now: datetime) -> None: ...
+    async def keep_entry(self, connection_id: ConnectionId, errand: Errand, placed: Placed, now: datetime) -> None:
+        """Unless it was connected again meanwhile: the entry may be in another account."""
+        ...
 
     async def forget_entry(self, connection_id: ConnectionId, booking_id: CoachingId) -> None: ...
 

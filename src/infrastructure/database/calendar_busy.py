@@ -36,7 +36,7 @@ WHERE e.connection_id = $4 AND e.starts_at < $3 AND e.ends_at > $2
 """
 _KEEP = """
 UPDATE calendar_connections SET busy_read_at = $2, busy_due_at = now() + $3::interval, last_error = NULL
-WHERE id = $1 AND status = 'active' AND (busy_read_at IS NULL OR busy_read_at < $2)
+WHERE id = $1 AND status = 'active' AND connected_at <= $2 AND (busy_read_at IS NULL OR busy_read_at < $2)
 RETURNING id
 """
 _PUT_OFF = """

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.calendars import Connection, ConnectionView, Errand, Placed
+from application.ports.calendars import Connection, ConnectionView, Errand, Forgotten, Placed
 from domain.calendars import CalendarAway, ConnectionId, ConnectionStatus, Entry, Provider, entry_key
 from domain.coaching import CoachingId, CoachingStatus
 from domain.times import Interval
@@ -20,11 +20,15 @@ _log = structlog.get_logger()
 
 _ERRAND = """
 SELECT b.id, b.status, b.sequence, b.starts_at, b.ends_at, b.notes, b.meeting_link, b.coach_id = :user_id AS is_coach,
+       b.coach_id = :user_id AND NOT EXISTS (
+           SELECT FROM calendar_connections other
+           WHERE other.user_id = :user_id AND other.status = 'active' AND other.id < :connection_id) AS hosts,
        client.name AS client_name, coach.name AS coach_name, coalesce(own.timezone, 'UTC') AS timezone,
-       e.entry_id, e.sequence AS put_sequence, e.meeting_link AS put_link
+       e.entry_id, e.sequence AS put_sequence, e.meeting_link AS put_link, c.connected_at
 FROM coaching_bookings b JOIN users client ON client.id = b.client_id JOIN users coach ON coach.id = b.coach_id
      JOIN users own ON own.id = :user_id
-     LEFT JOIN calendar_entries e ON e.booking_id = b.id AND e.connection_id = :connection_id
+     LEFT JOIN calendar_connections c ON c.id = :connection_id
+     LEFT JOIN calendar_entries e ON e.booking_id = b.id AND e.connection_id = c.id
 WHERE b.id = :booking_id AND :user_id IN (b.client_id, b.coach_id)
 """
 _LONGEST_ERROR = 500
@@ -62,8 +66,8 @@ class PostgresConnections:
                 VALUES (:id, :user_id, :provider, 'active', :tokens, :expires_at, now())
                 ON CONFLICT (user_id, provider) DO UPDATE SET
                     status = 'active', tokens = excluded.tokens, expires_at = excluded.expires_at,
-                    connected_at = excluded.connected_at, busy_due_at = now(), refreshing_until = NULL,
-                    last_error = NULL"""),
+                    connected_at = excluded.connected_at, busy_read_at = NULL, busy_due_at = now(),
+                    refreshing_until = NULL, last_error = NULL"""),
             {
                 "id": connection_id,
                 "user_id": user_id,
@@ -71,6 +75,10 @@ class PostgresConnections:
                 "tokens": self._sealed(connection_id, access_token, refresh_token),
                 "expires_at": expires_at,
             },
+        )
+        # It may be another account's, or its owner may have tidied up: every entry is put in anew.
+        await self._session.execute(
+            text("UPDATE calendar_entries SET sequence = -1 WHERE connection_id = :id"), {"id": connection_id}
         )
         return connection_id
 
@@ -111,8 +119,15 @@ class PostgresConnections:
             {"id": connection_id, "why": why[:_LONGEST_ERROR]},
         )
 
-    async def forget(self, connection_id: ConnectionId) -> None:
-        await self._session.execute(text("DELETE FROM calendar_connections WHERE id = :id"), {"id": connection_id})
+    async def forget(self, user_id: UserId, provider: Provider) -> Forgotten | None:
+        statement = text("DELETE FROM calendar_connections WHERE user_id = :u AND provider = :p RETURNING *")
+        row = (await self._session.execute(statement, {"u": user_id, "p": provider})).mappings().first()
+        if row is None:
+            return None
+        try:
+            return Forgotten(self._connection(row).refresh_token)
+        except CalendarAway:
+            return Forgotten(None)
 
     async def find_errand(
         self, booking_id: CoachingId, user_id: UserId, connection_id: ConnectionId | None
@@ -126,7 +141,9 @@ class PostgresConnections:
             text("""
                 INSERT INTO calendar_entries
                     (connection_id, booking_id, entry_id, starts_at, ends_at, meeting_link, sequence, put_at)
-                VALUES (:connection_id, :booking_id, :entry_id, :starts_at, :ends_at, :link, :sequence, :now)
+                SELECT id, :booking_id, :entry_id, CAST(:starts_at AS timestamptz), CAST(:ends_at AS timestamptz),
+                       :link, :sequence, CAST(:now AS timestamptz)
+                FROM calendar_connections WHERE id = :connection_id AND connected_at = :connected_at
                 ON CONFLICT (connection_id, booking_id) DO UPDATE SET
                     entry_id = excluded.entry_id, starts_at = excluded.starts_at, ends_at = excluded.ends_at,
                     meeting_link = excluded.meeting_link, sequence = excluded.sequence, put_at = excluded.put_at"""),
@@ -139,6 +156,7 @@ class PostgresConnections:
                 "link": placed.link,
                 "sequence": errand.sequence,
                 "now": now,
+                "connected_at": errand.connected_at,
             },
         )
 
@@ -204,9 +222,10 @@ def _errand(row: RowMapping, user_id: UserId) -> Errand:
             session=Interval(row["starts_at"], row["ends_at"]),
             timezone=row["timezone"],
             link=row["meeting_link"],
-            hosts=row["is_coach"],
+            hosts=row["hosts"],
         ),
         entry_id=row["entry_id"],
         put_sequence=row["put_sequence"],
         put_link=row["put_link"],
+        connected_at=row["connected_at"],
     )

@@ -105,8 +105,9 @@ async def owe_calendars_of(session: AsyncSession, when: dict[str, Any], coaching
 
 
 async def owe_calendars_for(session: AsyncSession, when: dict[str, Any], user_id: UserId) -> None:
-    """For a calendar that was just connected: every booking that is still ahead."""
-    ahead = "b.ends_at > :now AND b.status IN ('pending', 'confirmed') AND c.user_id = :user_id"
+    """For a calendar that was just connected: every booking that is still ahead. One that was cancelled may stand in it
+    since it was connected before."""
+    ahead = "b.ends_at > :now AND b.status <> 'completed' AND c.user_id = :user_id"
     await session.execute(text(f"{_OWE_CALENDARS} {ahead}"), {**when, "user_id": user_id})
 
 

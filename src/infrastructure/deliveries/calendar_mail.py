@@ -27,6 +27,6 @@ def revoked_letter(message: Message) -> Letter:
         headline=f"Your {calendar} is not connected any more",
         sentence=(
             f"Your {calendar} does not let us in any more. Until you connect it again, where you connected it first, "
-            "your bookings do not appear in it, and its appointments do not keep your time free here."
+            "your bookings do not change in it, and new appointments in it do not keep your time free here."
         ),
     )
