@@ -96,6 +96,23 @@ async def test_both_calendars_are_connected_and_a_booking_is_synced_into_each(
     assert isinstance(stranger.json()["detail"], str)
 
 
+async def test_a_state_of_one_provider_opens_nothing_at_the_other(
+    api: httpx.AsyncClient, google: FakeGoogleCalendar, outlook: FakeOutlook
+) -> None:
+    """Also where both would redeem the code: a mix-up is noticed before anybody is asked (RFC 9700, 4.4)."""
+    client = await People(api).user()
+    asked = await client.get("/calendar/google/auth-url", params={"redirect_uri": BACK})
+    code, state = google.grants.consent(asked.json()["auth_url"])
+    outlook.grants.codes[code] = google.grants.codes[code]
+    before = len(outlook.receiver.requests)
+    paths = {name: f"/calendar/{name}/exchange-token?redirect_uri={BACK}" for name in ("outlook", "google")}
+    mixed = await client.post(paths["outlook"], {"code": code, "state": state})
+    assert mixed.status_code == 400
+    assert mixed.json()["detail"].startswith("This state was not given to you for this calendar")
+    assert len(outlook.receiver.requests) == before
+    assert (await client.post(paths["google"], {"code": code, "state": state})).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

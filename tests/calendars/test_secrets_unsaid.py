@@ -1,0 +1,57 @@
+"""What opens a calendar is told to its owner and its provider, and to no log."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from infrastructure.telemetry import configure_logging
+from tests.calendars.desk import Desk
+from tests.support import calendar_faults as faults
+from tests.support.calendar_grants import BACK
+
+FAULTS = ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere", "lost_answer"]
+
+
+async def test_no_token_code_state_or_verifier_is_in_any_log(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("debug")
+    try:
+        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+        verifier = await desk.records.fetchval("SELECT verifier FROM oauth_attempts")
+        code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+        assert (await desk.exchange(desk.coach, code, state)).status_code == 200
+        assert (await desk.exchange(desk.coach, code, state)).status_code == 400
+        given = desk.calendar.grants.hand_out()["access_token"]
+        booking_id = await desk.book()
+        for name in FAULTS:
+            desk.calendar.faults.next.append(getattr(faults, name))
+            await desk.sync(desk.coach, booking_id, access_token=given)
+            desk.calendar.faults.next.append(getattr(faults, name))
+            await desk.later()
+        for name in FAULTS:
+            await desk.records.execute("UPDATE calendar_connections SET expires_at = now()")
+            desk.calendar.grants.faults.next.append(getattr(faults, name))
+            await desk.sync(desk.coach, booking_id)
+        desk.calendar.grants.revoke()
+        await desk.sync(desk.coach, booking_id)
+        await desk.sync(desk.coach, booking_id, access_token=given)
+    finally:
+        configure_logging("warning")
+    said = capfd.readouterr().err
+    assert "calendar.refused" in said
+    assert "calendar.tokens_away" in said
+    challenge = parse_qs(urlsplit(asked.json()["auth_url"]).query)["code_challenge"][0]
+    for secret in ("canary", code, state, verifier, challenge, desk.calendar.grants.client[1]):
+        assert secret not in said
+
+
+async def test_the_verifier_leaves_the_house_with_its_code_only(desk: Desk) -> None:
+    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+    verifier = await desk.records.fetchval("SELECT verifier FROM oauth_attempts")
+    assert verifier not in asked.text
+    assert asked.headers["cache-control"] == "no-store"
+    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+    answer = await desk.exchange(desk.coach, code, state)
+    assert verifier not in answer.text
+    assert [verifier.encode() in each.body for each in desk.calendar.receiver.requests] == [True]
+    assert all(verifier not in each.path for each in desk.calendar.receiver.requests)
+    assert await desk.records.fetchval("SELECT count(*) FROM oauth_attempts") == 0
