@@ -57,52 +57,36 @@ class ConnectionBody(Struct):
     busy_times_read_at: datetime | None
 
 
-@get("/calendar/google/auth-url", operation_id="getGoogleCalendarConsent", tags=TAGS, guards=[signed_in])
-async def google_auth_url(
-    redirect_uri: FromQuery[str], actor: Given[Actor], begin_calendar_consent: Given[BeginCalendarConsent]
-) -> ConsentUrl:
-    return ConsentUrl(*await begin_calendar_consent(actor.user, Provider.GOOGLE, redirect_uri))
+def _consent(provider: Provider, name: str) -> list[Any]:
+    """The two steps of connecting a calendar of this provider."""
 
+    @get(f"/calendar/{provider}/auth-url", operation_id=f"get{name}Consent", tags=TAGS, guards=[signed_in])
+    async def auth_url(
+        redirect_uri: FromQuery[str], actor: Given[Actor], begin_calendar_consent: Given[BeginCalendarConsent]
+    ) -> ConsentUrl:
+        return ConsentUrl(*await begin_calendar_consent(actor.user, provider, redirect_uri))
 
-@get("/calendar/outlook/auth-url", operation_id="getOutlookConsent", tags=TAGS, guards=[signed_in])
-async def outlook_auth_url(
-    redirect_uri: FromQuery[str], actor: Given[Actor], begin_calendar_consent: Given[BeginCalendarConsent]
-) -> ConsentUrl:
-    return ConsentUrl(*await begin_calendar_consent(actor.user, Provider.OUTLOOK, redirect_uri))
+    @post(
+        f"/calendar/{provider}/exchange-token",
+        operation_id=f"connect{name}",
+        tags=TAGS,
+        status_code=200,
+        guards=[signed_in],
+        opt={GIVES_TOKENS: True, MAKES: True},
+    )
+    async def exchange_token(
+        redirect_uri: FromQuery[str],
+        data: JSONBody[ConsentCode],
+        actor: Given[Actor],
+        connect_calendar: Given[ConnectCalendar],
+    ) -> Response[CalendarTokens]:
+        grant = await connect_calendar(actor.user, provider, redirect_uri, code=data.code, state=data.state)
+        tokens = CalendarTokens(
+            grant.access_token, grant.refresh_token or "", int(grant.lifetime.total_seconds()), grant.token_type
+        )
+        return Response(tokens, headers={"Cache-Control": "no-store"})
 
-
-@post(
-    "/calendar/google/exchange-token",
-    operation_id="connectGoogleCalendar",
-    tags=TAGS,
-    status_code=200,
-    guards=[signed_in],
-    opt={GIVES_TOKENS: True, MAKES: True},
-)
-async def exchange_google_code(
-    redirect_uri: FromQuery[str],
-    data: JSONBody[ConsentCode],
-    actor: Given[Actor],
-    connect_calendar: Given[ConnectCalendar],
-) -> Response[CalendarTokens]:
-    return await _connected(connect_calendar, actor, Provider.GOOGLE, redirect_uri, data)
-
-
-@post(
-    "/calendar/outlook/exchange-token",
-    operation_id="connectOutlook",
-    tags=TAGS,
-    status_code=200,
-    guards=[signed_in],
-    opt={GIVES_TOKENS: True, MAKES: True},
-)
-async def exchange_outlook_code(
-    redirect_uri: FromQuery[str],
-    data: JSONBody[ConsentCode],
-    actor: Given[Actor],
-    connect_calendar: Given[ConnectCalendar],
-) -> Response[CalendarTokens]:
-    return await _connected(connect_calendar, actor, Provider.OUTLOOK, redirect_uri, data)
+    return [auth_url, exchange_token]
 
 
 @post("/calendar/sync-booking", operation_id="syncBooking", tags=TAGS, status_code=200, guards=[signed_in])
@@ -141,21 +125,9 @@ async def disconnect(
 
 
 ROUTES: list[Any] = [
-    google_auth_url,
-    outlook_auth_url,
-    exchange_google_code,
-    exchange_outlook_code,
+    *_consent(Provider.GOOGLE, "GoogleCalendar"),
+    *_consent(Provider.OUTLOOK, "Outlook"),
     sync,
     list_connections,
     disconnect,
 ]
-
-
-async def _connected(
-    connect_calendar: ConnectCalendar, actor: Actor, provider: Provider, redirect_uri: str, data: ConsentCode
-) -> Response[CalendarTokens]:
-    grant = await connect_calendar(actor.user, provider, redirect_uri, code=data.code, state=data.state)
-    tokens = CalendarTokens(
-        grant.access_token, grant.refresh_token or "", int(grant.lifetime.total_seconds()), grant.token_type
-    )
-    return Response(tokens, headers={"Cache-Control": "no-store"})
