@@ -35,11 +35,23 @@ async def calendar(provider: str) -> AsyncIterator[FakeCalendar]:
 
 
 @pytest.fixture
+def other_calendar() -> dict[str, str]:
+    """Settings of the other provider, where a test uses both."""
+    return {}
+
+
+@pytest.fixture
 async def desk(
-    provider: str, calendar: FakeCalendar, make_settings: Callable[..., Settings], database: asyncpg.Connection
+    provider: str,
+    calendar: FakeCalendar,
+    other_calendar: dict[str, str],
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
 ) -> AsyncIterator[Desk]:
     settings = make_settings(
-        **calendar.settings, delivery_retry_schedule="0" + ",3600" * 9, jwt_secret_key=JWT_SECRET_KEY
+        **(other_calendar | calendar.settings),
+        delivery_retry_schedule="0" + ",3600" * 9,
+        jwt_secret_key=JWT_SECRET_KEY,
     )
     parts = build_deliveries(settings)
     async with serving(create_app(settings)) as address, a_client(address) as api:
