@@ -14,7 +14,7 @@ from domain.calendars import ConnectionId
 from domain.errors import DomainError
 from domain.times import Interval
 
-AHEAD = timedelta(days=60)
+AHEAD = timedelta(days=366)
 EVERY = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=1)
 FRESH = timedelta(seconds=30)
@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class ReadBusyTimes:
-    """Reads what coaches' connected calendars say of the next 60 days.
+    """Reads what coaches' connected calendars say of the year ahead.
 
     - Each is read every five minutes, by one worker; one that cannot be read is left alone for longer and longer.
     - What was read last counts until something newer is known.

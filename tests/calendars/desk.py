@@ -86,6 +86,13 @@ class Desk:
         rows = await self.records.fetch("SELECT starts_at, ends_at FROM calendar_busy ORDER BY starts_at")
         return [(row["starts_at"], row["ends_at"]) for row in rows]
 
+    def readings(self) -> int:
+        """How often somebody has begun to read the calendar's busy times."""
+        soon = datetime.now(UTC) + timedelta(days=1)
+        parts = [each.json["timeMin"] for each in self.calendar.asked("POST", "freeBusy")]
+        begun = [part for part in parts if datetime.fromisoformat(part) < soon]
+        return len(begun) + len(self.calendar.asked("GET", "calendarView"))
+
     async def forget_freshness(self) -> None:
         """What was read of calendars was read a while ago."""
         await self.records.execute(

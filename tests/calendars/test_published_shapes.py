@@ -134,6 +134,20 @@ async def test_of_googles_entries_only_those_count_that_take_their_owners_time(d
     assert await desk.busy() == [(berlin, berlin + DAY), (at(3, 10), at(3, 11))]
 
 
+async def test_a_calendar_that_google_cannot_read_just_now_forgets_nothing(desk: Desk) -> None:
+    if not isinstance(desk.calendar, FakeGoogleCalendar):
+        return
+    await desk.connect(desk.coach)
+    desk.is_busy(at(3, 10), at(3, 11))
+    assert await desk.parts.calendars.read_busy_times() == 1
+    await desk.forget_freshness()
+    error = {"domain": "global", "reason": "internalError"}
+    odd = {"kind": "calendar#freeBusy", "calendars": {"primary": {"errors": [error], "busy": []}}}
+    desk.calendar.faults.next.append(faults.saying(faults.as_json(odd)))
+    assert await desk.parts.calendars.read_busy_times() == 0
+    assert await desk.busy() == [(at(3, 10), at(3, 11))]
+
+
 async def test_without_googles_permission_for_busy_times_its_entries_say_them(desk: Desk) -> None:
     """People tick permissions off one by one."""
     if not isinstance(desk.calendar, FakeGoogleCalendar):

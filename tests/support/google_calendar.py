@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -128,6 +128,8 @@ class FakeGoogleCalendar:
     def _free_busy(self, body: dict[str, Any]) -> bytes:
         assert body["items"] == [{"id": "primary"}]
         window = tuple(datetime.fromisoformat(body[name]) for name in ("timeMin", "timeMax"))
+        if window[1] - window[0] > timedelta(days=90):
+            return refusal(400, "timeRangeTooLong", "The requested time range is too long.")
         own = [(event["start"]["dateTime"], event["end"]["dateTime"]) for event in self.live.values()]
         times = sorted((datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in [*self.foreign, *own])
         merged: list[tuple[datetime, datetime]] = []

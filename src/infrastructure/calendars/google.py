@@ -5,9 +5,9 @@ to life.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -30,7 +30,8 @@ ALL_SECONDS = 15
 _MEETING_LOOKS, _LOOK_EVERY_SECONDS = 3, 0.3
 _GONE = frozenset({404, 410})
 _PRIMARY = "/calendars/primary/events"
-_PAGE, _MOST_PAGES = 1_000, 5
+_LONGEST_QUESTION = timedelta(days=90)  # freeBusy refuses longer ones
+_PAGE, _MOST_PAGES = 500, 10
 # Of other people's words nothing is asked for.
 _SEEN_FIELDS = "timeZone,nextPageToken,items(id,status,transparency,start,end,attendees(self,responseStatus))"
 
@@ -212,15 +213,10 @@ class GoogleCalendar:
             raise self._api.refusal(answer)
 
     async def busy(self, access_token: str, window: Interval, own: OwnEntries) -> Sequence[Interval]:
-        asked = {
-            "timeMin": window.starts_at.isoformat(),
-            "timeMax": window.ends_at.isoformat(),
-            "items": [{"id": "primary"}],
-        }
         ours = {*own.entry_ids, *(UUID(key).hex for key in own.keys)}
         async with self._api.within(ALL_SECONDS):
             try:
-                found = self._api.read(await self._api.ask("POST", "/freeBusy", access_token, json=asked), _FreeBusy)
+                times = [each for part in _parts(window) for each in await self._free_busy(access_token, part)]
             except CalendarRefused:
                 # People tick permissions off one by one; the one that we cannot do without shows entries.
                 return await self._entries(access_token, window, ours)
@@ -228,17 +224,25 @@ class GoogleCalendar:
             if own.times:
                 hull = Interval(min(each.starts_at for each in own.times), max(each.ends_at for each in own.times))
                 beside = await self._entries(access_token, hull, ours)
-        calendar = found.calendars.get("primary")
+        # freeBusy tells times, not entries: ours go by their times, and what else stands there with them was looked up.
+        return [rest for each in times for rest in without(each, list(own.times))] + beside
+
+    async def _free_busy(self, access_token: str, window: Interval) -> list[Interval]:
+        asked = {
+            "timeMin": window.starts_at.isoformat(),
+            "timeMax": window.ends_at.isoformat(),
+            "items": [{"id": "primary"}],
+        }
+        answer = await self._api.ask("POST", "/freeBusy", access_token, json=asked)
+        calendar = self._api.read(answer, _FreeBusy).calendars.get("primary")
         if calendar is None:
             raise CalendarNotUnderstood("Google Calendar says nothing of the calendar it was asked for")
         if calendar.errors:
-            raise CalendarRefused(f"Google Calendar does not tell busy times ({calendar.errors[0].reason[:80]})")
+            raise CalendarAway(f"Google Calendar does not tell busy times ({calendar.errors[0].reason[:80]})")
         try:
-            times = [Interval(each.start, each.end) for each in calendar.busy if each.start < each.end]
+            return [Interval(each.start, each.end) for each in calendar.busy if each.start < each.end]
         except (Invalid, TypeError):
             raise CalendarNotUnderstood("Google Calendar tells busy times that are none") from None
-        # It tells times, not entries: ours go by their times, and what else stands there with them was looked up.
-        return [rest for each in times for rest in without(each, list(own.times))] + beside
 
     async def _entries(self, access_token: str, window: Interval, ours: Collection[str]) -> list[Interval]:
         """When other entries than ours take their owner's time."""
@@ -267,6 +271,14 @@ class GoogleCalendar:
 
 def _at(event_id: str) -> str:
     return f"{_PRIMARY}/{quote(event_id, safe='')}"
+
+
+def _parts(window: Interval) -> Iterator[Interval]:
+    since = window.starts_at
+    while since < window.ends_at:
+        until = min(since + _LONGEST_QUESTION, window.ends_at)
+        yield Interval(since, until)
+        since = until
 
 
 def _time(seen: _Seen, zone: str) -> Interval | None:

@@ -27,7 +27,7 @@ _GONE = frozenset({404, 410})
 # What Graph says of an id from another account: somebody may connect again as another person.
 _NOT_OF_THIS_MAILBOX = frozenset({"ErrorInvalidMailboxItemId", "ErrorInvalidIdMalformed"})
 _FREE = frozenset({"free", "workingElsewhere"})
-_PAGE, _MOST_PAGES = 100, 30
+_PAGE, _MOST_PAGES = 500, 10
 # Without the second an entry has another id once its owner has moved it to another calendar of theirs.
 _PREFER = {"Prefer": 'outlook.timezone="UTC", IdType="ImmutableId"'}
 _OURS = "String {a1b53b3f-39ff-4a4e-9b9c-1a7b5c4f2f0d} Name ConveneEntry"

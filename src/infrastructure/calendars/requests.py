@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 T = TypeVar("T")
 
 MOST_OF_AN_ANSWER = 1024 * 1024
-"""Bytes. A page of a hundred entries, or a calendar's busy times of 60 days, has a tenth of it."""
+"""Bytes. The longest page we ask for, of five hundred entries, has a third of it."""
 CALL_SECONDS = 6
 
 # 403 is also what Google says to whoever asks too often or too much (Calendar API, "Handle API errors").
