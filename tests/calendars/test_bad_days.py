@@ -117,6 +117,45 @@ async def test_a_consent_that_is_over_is_told_from_everything_else(
     await service.close()
 
 
+@pytest.mark.parametrize("entry_id", ["", "a\x00b", "a\r\nb", "a b", "x" * 3_000])
+async def test_an_entry_under_a_name_that_is_none_is_not_believed(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, entry_id: str
+) -> None:
+    tokens = calendar.grants.hand_out()
+    calendar.faults.next.append(faults.saying(faults.as_json({"id": entry_id}, 201)))
+    with pytest.raises(CalendarNotUnderstood):
+        await call(service, "put", tokens)
+    await service.close()
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "https://a.example/\r\nBcc: x", "https://a.example/\x00", "x"])
+async def test_a_link_that_is_none_is_not_passed_on(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, link: str
+) -> None:
+    tokens = calendar.grants.hand_out()
+    said = {"id": "abcdef", "hangoutLink": link, "onlineMeeting": {"joinUrl": link}}
+    calendar.faults.next.append(faults.saying(faults.as_json(said, 201)))
+    placed = await service.put(tokens["access_token"], ENTRY, None)
+    assert (placed.entry_id, placed.link) == ("abcdef", None)
+    await service.close()
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+async def test_busy_times_at_the_calendars_ends_are_not_believed(
+    service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, year: str
+) -> None:
+    tokens = calendar.grants.hand_out()
+    starts, ends = f"{year}-01-01T00:00:00", f"{year}-12-31T23:59:59"
+    busy = [{"start": f"{starts}+14:00", "end": f"{ends}-12:00"}]
+    entry = {"id": "e", "start": {"dateTime": starts}, "end": {"dateTime": ends}}
+    calendar.faults.always = faults.saying(
+        faults.as_json({"calendars": {"primary": {"busy": busy}}, "value": [entry, entry | {"end": {"dateTime": "0"}}]})
+    )
+    with pytest.raises(CalendarNotUnderstood):
+        await call(service, "busy", tokens)
+    await service.close()
+
+
 @pytest.mark.parametrize("token", ["", "two words", "l\u00edne", "a\nb", "x" * 20_000])
 async def test_a_token_that_could_be_none_is_not_taken(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, token: str

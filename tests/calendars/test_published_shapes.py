@@ -134,6 +134,25 @@ async def test_of_googles_entries_only_those_count_that_take_their_owners_time(d
     assert await desk.busy() == [(berlin, berlin + DAY), (at(3, 10), at(3, 11))]
 
 
+@pytest.mark.parametrize("odd", [{"date": "0001-01-01"}, {"date": "yesterday"}, {}])
+async def test_a_day_that_is_none_in_googles_list_breaks_no_booking(desk: Desk, odd: dict[str, str]) -> None:
+    if not isinstance(desk.calendar, FakeGoogleCalendar):
+        return
+    await desk.connect(desk.coach)
+    await desk.book()
+    await desk.forget_freshness()
+
+    async def unasked(serve: faults.Serve, _writer: Any) -> bytes:
+        return serve()
+
+    said = {"timeZone": "Asia/Kolkata", "items": [{"id": "f1", "start": odd, "end": {"date": "0001-01-02"}}]}
+    desk.calendar.faults.next += [unasked] * 5 + [faults.saying(faults.as_json(said))]
+    assert (await desk.ask_for(at(3, 14))).status_code == 201
+    assert await desk.records.fetchval("SELECT last_error FROM calendar_connections") == (
+        "Google Calendar tells times that are none"
+    )
+
+
 async def test_a_calendar_that_google_cannot_read_just_now_forgets_nothing(desk: Desk) -> None:
     if not isinstance(desk.calendar, FakeGoogleCalendar):
         return

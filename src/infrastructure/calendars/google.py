@@ -20,7 +20,7 @@ from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarRefuse
 from domain.errors import Invalid
 from domain.times import Interval
 from infrastructure.calendars.grants import ConsentServer
-from infrastructure.calendars.requests import CalendarApi
+from infrastructure.calendars.requests import CalendarApi, is_one_word, joinable
 from infrastructure.security.oauth import Answer, ProviderAway
 
 EVENTS = "https://www.googleapis.com/auth/calendar.events"
@@ -60,11 +60,14 @@ class _Event(msgspec.Struct, frozen=True):
     hangoutLink: str | None = None  # noqa: N815
     conferenceData: _Conference = _Conference()  # noqa: N815
 
+    def __post_init__(self) -> None:
+        if not is_one_word(self.id):
+            raise ValueError("its id is none")
+
     @property
     def link(self) -> str | None:
         points = self.conferenceData.entryPoints
-        found = next((point.uri for point in points if point.entryPointType == "video"), self.hangoutLink)
-        return found if found is not None and found.startswith("https://") and len(found) <= 2_048 else None
+        return joinable(next((point.uri for point in points if point.entryPointType == "video"), self.hangoutLink))
 
     @property
     def meeting_is_coming(self) -> bool:
@@ -286,7 +289,7 @@ def _time(seen: _Seen, zone: str) -> Interval | None:
     try:
         starts_at, ends_at = (_instant(each, zone) for each in (seen.start, seen.end))
         return Interval(starts_at, ends_at) if starts_at < ends_at else None
-    except (Invalid, TypeError, ValueError, KeyError):
+    except (Invalid, TypeError, ValueError, KeyError, OverflowError):
         raise CalendarNotUnderstood("Google Calendar tells times that are none") from None
 
 

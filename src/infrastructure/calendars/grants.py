@@ -8,6 +8,7 @@ import structlog
 
 from application.ports.calendars import Grant
 from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, ConsentRefused, Provider
+from infrastructure.calendars.requests import is_one_word
 from infrastructure.security.oauth import AnswerTooLong, NotTheProtocol, ProviderAway, ProviderConnection, decoded, s256
 
 _log = structlog.get_logger()
@@ -106,11 +107,8 @@ class ConsentServer:
         raise CalendarAway(f"{self._provider.label} does not accept our client ({error[:80]})", retry_after=60)
 
     def _grant(self, tokens: _Tokens) -> Grant:
-        sound = _sound(tokens.access_token) and (tokens.refresh_token is None or _sound(tokens.refresh_token))
+        given = [token for token in (tokens.access_token, tokens.refresh_token) if token is not None]
+        sound = all(is_one_word(token, at_most=MAX_TOKEN) for token in given)
         if not sound or not 0 < tokens.expires_in <= LONGEST_LIFETIME or tokens.token_type.lower() != "bearer":
             raise CalendarNotUnderstood(f"{self._provider.label} gave tokens that cannot be used")
         return Grant(tokens.access_token, tokens.refresh_token, "Bearer", timedelta(seconds=tokens.expires_in))
-
-
-def _sound(token: str) -> bool:
-    return 0 < len(token) <= MAX_TOKEN and token.isascii() and token.isprintable() and " " not in token

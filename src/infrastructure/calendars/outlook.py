@@ -18,7 +18,7 @@ from domain.calendars import CalendarNotUnderstood, Entry, Provider
 from domain.errors import Invalid
 from domain.times import Interval
 from infrastructure.calendars.grants import ConsentServer
-from infrastructure.calendars.requests import CalendarApi, reasons
+from infrastructure.calendars.requests import CalendarApi, is_one_word, joinable, reasons
 from infrastructure.security.oauth import Answer
 
 SCOPE = "offline_access Calendars.ReadWrite"
@@ -54,10 +54,13 @@ class _Event(msgspec.Struct, frozen=True):
     onlineMeeting: _Meeting | None = None  # noqa: N815
     singleValueExtendedProperties: list[_Property] = []  # noqa: N815
 
+    def __post_init__(self) -> None:
+        if not is_one_word(self.id):
+            raise ValueError("its id is none")
+
     @property
     def link(self) -> str | None:
-        found = self.onlineMeeting.joinUrl if self.onlineMeeting else None
-        return found if found is not None and found.startswith("https://") and len(found) <= 2_048 else None
+        return joinable(self.onlineMeeting.joinUrl if self.onlineMeeting else None)
 
     def stands_elsewhere(self, session: Interval) -> bool:
         """As far as it says when it is in UTC."""

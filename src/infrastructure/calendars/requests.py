@@ -34,6 +34,16 @@ _ASKED_TOO_OFTEN = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quo
 _PASSING = frozenset({408, 409, 412, 423, 425, 429})
 
 
+def is_one_word(text: str, *, at_most: int = 2_048) -> bool:
+    """As tokens, ids and addresses are: visible ASCII. Nothing else goes into a header, a table or a mail."""
+    return 0 < len(text) <= at_most and text.isascii() and text.isprintable() and " " not in text
+
+
+def joinable(link: str | None) -> str | None:
+    """The address of an online meeting, if it is one."""
+    return link if link is not None and link.startswith("https://") and is_one_word(link) else None
+
+
 class _Reason(msgspec.Struct, frozen=True):
     reason: str = ""
 
