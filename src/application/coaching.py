@@ -154,7 +154,8 @@ class MoveCoaching:
 
     - The client moves it, before it has begun, into hours that the coach offers; the coach and admins anywhere that is
       free.
-    - The length of a session that costs something stays.
+    - The length of a session that costs something stays, and a client's move brings back nothing that a cancellation
+      would not give back any more.
     - Both people, the CRM and connected calendars hear of it. Moved to where it is, nothing happens.
     """
 
@@ -178,13 +179,12 @@ class MoveCoaching:
             wanted = session(starts_at, length or before.session.ends_at - before.session.starts_at)
             if wanted.starts_at <= now:
                 raise Invalid({"session_datetime": "Session must be scheduled in the future"})
-            if not before.is_run_by(user):
-                before.require_ahead(now)
             if before.is_live and wanted == before.session:
                 return await self.reader.get(coaching_id)
             coach = await work.coaches.get_by_id(before.coach_id)
             blocked = coach.availability.with_buffers(wanted)
-            moved = before.moved(wanted, blocked, now)
+            move = before.moved if before.is_run_by(user) else before.moved_by_client
+            moved = move(wanted, blocked, now)
             await work.coaches.keep_events_out(before.coach_id)
             busy = await work.coaches.busy(before.coach_id, blocked, apart_from=coaching_id)
             if not before.is_run_by(user):

@@ -274,11 +274,6 @@ class Coaching:
         if status not in TRANSITIONS[self.status]:
             raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
 
-    def require_ahead(self, now: datetime) -> None:
-        """For whoever could otherwise have a session twice, by moving the one that they had."""
-        if self.is_live and self.session.starts_at <= now:
-            raise HasBegun
-
     def confirmed(self, now: datetime) -> "Coaching":
         """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no
         time is held for a payment, by the coach."""
@@ -306,6 +301,17 @@ class Coaching:
             raise PricedLengthFixed
         hold_until = min(self.hold_until, session.starts_at) if self.hold_until else None
         return self._changed(now, session=session, busy=busy, hold_until=hold_until)
+
+    def moved_by_client(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
+        """Before it has begun: nobody has a session twice by moving the one that they had. Nor does a move bring back
+        what a cancellation would not give back any more."""
+        if self.is_live and self.session.starts_at <= now:
+            raise HasBegun
+        moved = self.moved(session, busy, now)
+        if self.payment_status is not PaymentStatus.COMPLETED:
+            return moved
+        percent = self.refund_policy.percent(now=now, starts_at=self.session.starts_at)
+        return replace(moved, refund_policy=self.refund_policy.at_most(percent))
 
     def noted(self, notes: str | None, now: datetime) -> "Coaching":
         return replace(self, notes=notes, updated_at=now)

@@ -57,6 +57,10 @@ class RefundPolicy:
         shares = [tier.percent for tier in self.tiers if left >= timedelta(hours=tier.hours_before)]
         return max(shares, default=0)
 
+    def at_most(self, percent: int) -> "RefundPolicy":
+        """The same tiers, none of which gives back more than that."""
+        return RefundPolicy(tuple(RefundTier(tier.hours_before, min(tier.percent, percent)) for tier in self.tiers))
+
     def refund_of(self, paid: Money, *, now: datetime, starts_at: datetime) -> Money:
         """A share is rounded half up to what can be given back, and is never more than was paid."""
         percent = self.percent(now=now, starts_at=starts_at)

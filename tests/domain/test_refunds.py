@@ -116,3 +116,9 @@ def test_never_more_than_paid_nor_more_the_later(
     exact = Decimal(units) * policy.percent(now=NOW, starts_at=NOW + left) / 100
     half_a_step = Decimal("0.5") * (10 if currency == "KWD" else 1)
     assert -half_a_step < early.minor_units - exact <= half_a_step
+
+
+def test_what_is_forfeit_stays_so() -> None:
+    assert USUAL.at_most(100) == USUAL
+    assert USUAL.at_most(60) == RefundPolicy.of([(168, 60), (24, 50)])
+    assert USUAL.at_most(0).percent(now=NOW, starts_at=NOW + 1000 * HOUR) == 0

@@ -233,6 +233,18 @@ async def test_who_cancels_decides_how_much_is_given_back(
     assert await house.wrongs() == []
 
 
+@pytest.mark.parametrize(("by_coach", "back"), [(False, "9.00"), (True, "30.00")])
+async def test_a_client_who_moves_a_session_does_not_get_back_what_was_forfeit(
+    house: House, practice: Practice, by_coach: bool, back: str
+) -> None:
+    client, coach = await house.person(), await practice.coach(policy=[(48, 100), (0, 30)])
+    new = await practice.paid(client, coach, hour=-9 * 24 + 12)  # tomorrow
+    await practice.move(coach if by_coach else client, new, 0)
+    await practice.cancel(client, new)
+    await house.until_dry()
+    assert await house.refunds(new) == [(Decimal(back), "processed", "booking_cancelled")]
+
+
 async def test_an_unpaid_session_that_is_cancelled_can_be_paid_no_more(house: House, practice: Practice) -> None:
     client = await house.person()
     new = await practice.book(client, await practice.coach())

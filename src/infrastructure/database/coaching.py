@@ -52,7 +52,7 @@ class PostgresCoachings:
                 payment_status=new.payment_status,
                 price=new.price.amount,
                 currency=new.price.currency,
-                refund_policy=[[tier.hours_before, tier.percent] for tier in new.refund_policy.tiers],
+                refund_policy=_stored(new.refund_policy),
                 notes=new.notes,
                 series_id=new.series_id,
                 hold_until=new.hold_until,
@@ -98,6 +98,7 @@ class PostgresCoachings:
                 busy_until=coaching.busy.ends_at,
                 status=coaching.status,
                 payment_status=coaching.payment_status,
+                refund_policy=_stored(coaching.refund_policy),
                 notes=coaching.notes,
                 meeting_link=coaching.meeting_link,
                 sequence=coaching.sequence,
@@ -170,6 +171,10 @@ def _remembered(coaching: Coaching) -> dict[str, Any]:
         "meeting_link": coaching.meeting_link,
         "cancel_reason": coaching.cancel_reason,
     }
+
+
+def _stored(policy: RefundPolicy) -> list[list[int]]:
+    return [[tier.hours_before, tier.percent] for tier in policy.tiers]
 
 
 def _coaching(row: RowMapping) -> Coaching:
