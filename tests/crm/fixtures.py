@@ -40,7 +40,9 @@ def _template(server: EmbeddedPostgres) -> str:
 async def _a_database(server: EmbeddedPostgres) -> str:
     name = f"crm_{next(_numbers)}"
     template = _template(server)
-    await asyncio.to_thread(server.execute, f"CREATE DATABASE {name} TEMPLATE {template} OWNER convene")
+    await asyncio.to_thread(
+        server.execute, f"CREATE DATABASE {name} TEMPLATE {template} OWNER convene STRATEGY file_copy"
+    )
     return server.dsn(name)
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from infrastructure.security.passwords import NOBODYS_HASH, Argon2Passwords
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
@@ -26,6 +27,10 @@ async def register(api: httpx.AsyncClient, password: str, email: str | None = No
 
 async def log_in(api: httpx.AsyncClient, email: str, password: str) -> httpx.Response:
     return await api.post("/auth/login", json={"email": email, "password": password})
+
+
+def test_who_does_not_exist_is_refused_as_slowly_as_who_does() -> None:
+    assert not Argon2Passwords().needs_rehash(NOBODYS_HASH)
 
 
 # Which are taken

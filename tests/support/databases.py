@@ -14,6 +14,7 @@ async def a_database(postgres: EmbeddedPostgres, *, template: str = TEMPLATE) ->
     """The address of a new database; `template` is `template1` for one without any table."""
     name = f"test_{next(_numbers)}"
     connection = await asyncpg.connect(postgres.superuser_dsn())
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER convene")
+    # Copying files takes half as long as writing a log of them, where nothing waits for the disk.
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER convene STRATEGY file_copy")
     await connection.close()
     return postgres.dsn(name)

