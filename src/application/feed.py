@@ -48,5 +48,14 @@ class FollowFeed:
                 if news:
                     seen = news[-1].id
                 yield news
-                if not news:
-                    await listener.wait(self.look_every)
+                if len(news) == AT_ONCE:
+                    continue
+                # That was all; a ring since then is heard at once.
+                while not await listener.wait(self.look_every) and not await self._has_news(facilitator_id, seen):
+                    yield ()
+
+    async def _has_news(self, facilitator_id: UserId, seen: EntryId) -> bool:
+        try:
+            return await self.reader.has_news(facilitator_id, seen)
+        except Unavailable:
+            return False

@@ -20,10 +20,13 @@ class _Follower:
     def __init__(self) -> None:
         self.rung = asyncio.Event()
 
-    async def wait(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
+    async def wait(self, seconds: float) -> bool:
+        try:
             await asyncio.wait_for(self.rung.wait(), seconds)
+        except TimeoutError:
+            return False
         self.rung.clear()
+        return True
 
 
 class RedisFeedBell:

@@ -30,10 +30,15 @@ class FeedReader(Protocol):
         """The next ones, the oldest first."""
         ...
 
+    async def has_news(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
+        """Whether there are any after it. May take a moment: what many ask at about the same time is looked up
+        once."""
+        ...
+
 
 class Listener(Protocol):
-    async def wait(self, seconds: float) -> None:
-        """Until there may be something new, or so long."""
+    async def wait(self, seconds: float) -> bool:
+        """Until there may be something new (True), or so long."""
         ...
 
 

@@ -54,6 +54,7 @@ from infrastructure.database.idempotency import PostgresIdempotencyKeys
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.places import PostgresPlaces, take_statement
 from infrastructure.database.readers import (
+    ActorsTogether,
     PostgresActorReader,
     PostgresBookingReader,
     PostgresEventReader,
@@ -86,6 +87,7 @@ class UseCases:
     register_and_log_in: RegisterAndLogIn
     log_in: LogIn
     authenticate: Authenticate
+    authenticate_follower: Authenticate
     start_google_sign_in: StartGoogleSignIn
     finish_google_sign_in: FinishGoogleSignIn
     sign_in_with_google_token: SignInWithGoogleToken
@@ -192,6 +194,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         refresh_for=timedelta(days=settings.refresh_token_days),
     )
     register = Register(open_work, hasher, limiter, clock, policy)
+    actors = PostgresActorReader(database)
     start_login = StartLogin(tokens, clock)
     log_in = LogIn(open_work, hasher, limiter, start_login)
     google = _google(settings)
@@ -201,7 +204,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
-        authenticate=Authenticate(tokens, PostgresActorReader(database)),
+        authenticate=Authenticate(tokens, actors),
+        authenticate_follower=Authenticate(tokens, ActorsTogether(actors)),
         start_google_sign_in=StartGoogleSignIn(google, attempts, limiter),
         finish_google_sign_in=FinishGoogleSignIn(google, attempts, sign_in_with_google),
         sign_in_with_google_token=SignInWithGoogleToken(google, sign_in_with_google, limiter),

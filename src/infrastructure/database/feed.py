@@ -1,11 +1,13 @@
 """The feed in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 
 from application.ports.feed import EntryId, FeedEntry
 from domain.messages import Message
 from domain.users import UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.together import Together
 
 # One at a time for each facilitator: an id that is given out earlier must not become visible later, or whoever has
 # seen the later one misses it.
@@ -25,11 +27,15 @@ DELETE FROM feed_entries WHERE id IN (
 """
 _STEP, _MOST_STEPS = 500, 20
 KEPT_DAYS = 30
+LOOKED_FOR_SECONDS = 0.25
 
 
 class PostgresFeed:
     def __init__(self, database: Database) -> None:
         self._database = database
+        # All connections of a facilitator hear the same ring, and have seen the same.
+        self._after = Together(self._after_each, window=0)
+        self._has_news = Together(self._with_news, window=LOOKED_FOR_SECONDS)
 
     async def record(self, facilitator_id: UserId, message: Message, told: Mapping[str, object]) -> None:
         """The same message is recorded once. `told` is JSON as the codec of the connection takes it."""
@@ -44,6 +50,17 @@ class PostgresFeed:
         return EntryId(newest or 0)
 
     async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[FeedEntry]:
+        return await self._after((facilitator_id, entry_id, limit)) or ()
+
+    async def has_news(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
+        return bool(await self._has_news((facilitator_id, entry_id)))
+
+    async def _after_each(
+        self, asked: Collection[tuple[UserId, EntryId, int]]
+    ) -> Mapping[tuple[UserId, EntryId, int], Sequence[FeedEntry]]:
+        return dict(zip(asked, await asyncio.gather(*(self._read(*each) for each in asked)), strict=True))
+
+    async def _read(self, facilitator_id: UserId, entry_id: EntryId, limit: int) -> Sequence[FeedEntry]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 """SELECT id, fact, told, occurred_at FROM feed_entries
@@ -51,6 +68,16 @@ class PostgresFeed:
                 *(facilitator_id, entry_id, limit),
             )
         return [FeedEntry(EntryId(row["id"]), row["fact"], row["told"], row["occurred_at"]) for row in rows]
+
+    async def _with_news(self, asked: Collection[tuple[UserId, EntryId]]) -> Mapping[tuple[UserId, EntryId], bool]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """SELECT facilitator_id, seen FROM unnest($1::bigint[], $2::bigint[]) AS asked(facilitator_id, seen)
+                   WHERE EXISTS (SELECT FROM feed_entries e
+                                 WHERE e.facilitator_id = asked.facilitator_id AND e.id > asked.seen)""",
+                *([each[place] for each in asked] for place in (0, 1)),
+            )
+        return {(UserId(row["facilitator_id"]), EntryId(row["seen"])): True for row in rows}
 
     async def forget(self) -> int:
         """What is older than `KEPT_DAYS`, up to 10,000 entries at a time; answers how many."""

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,7 @@ from domain.reviews import ReviewId
 from domain.times import as_utc
 from domain.users import LoginId, User, UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.together import Together
 from infrastructure.database.users import user_of_record
 
 _EVENT = """
@@ -217,6 +218,28 @@ class PostgresActorReader:
                 login_id,
             )
         return user_of_record(row) if row else None
+
+    async def find_all(self, asked: Collection[tuple[UserId, LoginId]]) -> Mapping[tuple[UserId, LoginId], User]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
+                          u.created_at, u.google_id, u.profile_picture, u.timezone, l.id AS login_id
+                   FROM unnest($1::bigint[], $2::uuid[]) AS asked(user_id, login_id)
+                   JOIN users u ON u.id = asked.user_id
+                   JOIN logins l ON l.user_id = u.id AND l.id = asked.login_id AND l.ended_at IS NULL""",
+                *([each[place] for each in asked] for place in (0, 1)),
+            )
+        return {(UserId(row["id"]), LoginId(row["login_id"])): user_of_record(row) for row in rows}
+
+
+class ActorsTogether:
+    """Actors who are looked up again and again, for as long as they stay: many at a time, a moment later."""
+
+    def __init__(self, reader: PostgresActorReader) -> None:
+        self._find = Together(reader.find_all, window=0.25)
+
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        return await self._find((user_id, login_id))
 
 
 async def _fetch(database: Database, query: str, *values: Any) -> "Sequence[asyncpg.Record]":

@@ -72,7 +72,7 @@ async def _converse(socket: Socket, followers: Followers, actor: Actor, token: s
         await first_of(
             _hear(socket),
             followers.sent_away(),
-            feed(use_cases.follow_feed, use_cases.authenticate, actor, token, after, take),
+            feed(use_cases.follow_feed, use_cases.authenticate_follower, actor, token, after, take),
         )
     except Unauthenticated:
         await _close(socket, POLICY_VIOLATION, "The token has ended")

@@ -41,7 +41,7 @@ _HEARTBEAT = b": still here\n\n"
 async def follow_by_stream(
     request: Request[Any, Any, Any],
     actor: Given[Actor],
-    authenticate: Given[Authenticate],
+    authenticate_follower: Given[Authenticate],
     follow_feed: Given[FollowFeed],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
 ) -> Response[None]:
@@ -55,7 +55,7 @@ async def follow_by_stream(
     return _EventStream(
         request.app.state.followers,
         follow_feed,
-        authenticate,
+        authenticate_follower,
         actor,
         bearer_token(request),
         last_seen(LAST_SEEN, last_event_id),

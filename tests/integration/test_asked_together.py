@@ -1,0 +1,68 @@
+"""Questions of many that are put to the database as one."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+import pytest
+
+from domain.errors import Unavailable
+from infrastructure.database.together import Together
+from tests.support.messages import until
+
+
+class Oracle:
+    """Answers a number with how often anything was asked, and takes its time for it."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[int]] = []
+        self.answer = asyncio.Event()
+        self.is_away = False
+
+    async def __call__(self, asked: Collection[int]) -> Mapping[int, int]:
+        self.asked.append(set(asked))
+        known = dict.fromkeys((each for each in asked if each > 0), len(self.asked))
+        await self.answer.wait()
+        if self.is_away:
+            raise Unavailable
+        return known
+
+
+@pytest.fixture
+def oracle() -> Oracle:
+    return Oracle()
+
+
+async def test_what_many_ask_at_once_is_asked_once(oracle: Oracle) -> None:
+    together = Together(oracle, window=0.01)
+    oracle.answer.set()
+    assert await asyncio.gather(*(together(number) for number in [1, 2, 1, -1] * 50)) == [1, 1, 1, None] * 50
+    assert oracle.asked == [{1, 2, -1}]
+
+
+async def test_nobody_is_told_what_was_looked_up_before_they_asked(oracle: Oracle) -> None:
+    together = Together(oracle, window=0)
+    early = asyncio.create_task(together(1))
+    await until(lambda: len(oracle.asked) == 1)
+    late = asyncio.create_task(together(1))
+    await until(lambda: len(oracle.asked) == 2)
+    oracle.answer.set()
+    assert (await early, await late) == (1, 2)
+
+
+async def test_whoever_leaves_takes_the_answer_from_nobody(oracle: Oracle) -> None:
+    together = Together(oracle, window=0)
+    first, second = asyncio.create_task(together(1)), asyncio.create_task(together(1))
+    await until(lambda: len(oracle.asked) == 1)
+    first.cancel()
+    oracle.answer.set()
+    assert await second == 1
+
+
+async def test_an_error_is_everybodys_and_the_next_ask_anew(oracle: Oracle) -> None:
+    together = Together(oracle, window=0)
+    oracle.is_away = True
+    oracle.answer.set()
+    said = await asyncio.gather(together(1), together(2), return_exceptions=True)
+    assert [type(each) for each in said] == [Unavailable, Unavailable]
+    oracle.is_away = False
+    assert await together(1) == 2
