@@ -1,6 +1,7 @@
 """Files of a booking: for its people alone, stored by a browser and never shown, no larger and no more than said."""
 
 import asyncio
+import json
 from typing import Any
 
 import asyncpg
@@ -82,6 +83,27 @@ async def test_nobody_else_sees_adds_or_takes_a_file(path: str, ada: Person, str
     answer = await ada.api.post(path, files={"file": ("x", b"x", OCTETS)})
     assert (answer.status_code, answer.json()["detail"]) == (401, "Not authenticated")
     assert len((await ada.get(path)).json()["attachments"]) == 1
+
+
+@pytest.mark.parametrize("token", [None, "Bearer x", "Basic eDp4", "Bearer \xff"])
+async def test_nobody_waits_for_the_file_of_somebody_unknown(path: str, ada: Person, token: str | None) -> None:
+    """They hear 401 before they have sent any of it."""
+    url = ada.api.base_url
+    lines = [f"POST {path} HTTP/1.1", f"Host: {url.host}", f"Content-Length: {MAX_BYTES}"]
+    lines.append("Content-Type: multipart/form-data; boundary=b")
+    if token:
+        lines.append(f"Authorization: {token}")
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readuntil(b"}")
+    finally:
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 401 ")
+    assert b"www-authenticate: bearer" in head.lower()
+    assert json.loads(body)["detail"] == "Not authenticated"
 
 
 async def test_a_file_is_found_through_its_own_booking_only(

@@ -25,7 +25,12 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 def bearer_token(connection: Connection) -> str:
     """The token of the Authorization header. Raises `Unauthenticated`."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token_in(connection.headers.get("authorization", ""))
+
+
+def token_in(authorization: str) -> str:
+    """The token of this header's value. Raises `Unauthenticated`."""
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
     return token.strip()

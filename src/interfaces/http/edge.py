@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
@@ -18,7 +18,9 @@ import structlog
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
-from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal
+from domain.errors import DomainError
+from interfaces.http.actor import token_in
+from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal, refusal_of
 from interfaces.http.shown_paths import shown
 
 _log = structlog.get_logger()
@@ -60,7 +62,7 @@ class Count(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Where a POST may bring a file, as a form, in a body of at most so many bytes."""
+    """Where a POST of somebody who is logged in may bring a file, as a form, in a body of at most so many bytes."""
 
     path: re.Pattern[str]
     largest: int
@@ -69,16 +71,34 @@ class Upload:
 class Edge:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, shapes: Shapes, count: Count, *, uploads: Sequence[Upload] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        shapes: Shapes,
+        count: Count,
+        *,
+        uploads: Sequence[Upload] = (),
+        authenticate: Callable[[str], Awaitable[object]] | None = None,
+    ) -> None:
+        """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count."""
         self._app = app
         self._shapes = shapes
         self._count = count
         self._uploads = uploads
+        self._authenticate = authenticate
 
     def _upload(self, scope: HTTPScope) -> Upload | None:
         if scope["method"] != "POST":
             return None
         return next((upload for upload in self._uploads if upload.path.fullmatch(scope["path"])), None)
+
+    async def _require_uploader(self, headers: dict[bytes, bytes]) -> None:
+        """The guards ask again; before that, nobody's megabytes are waited for."""
+        assert self._authenticate is not None, "there are uploads"
+        try:
+            await self._authenticate(token_in(headers.get(b"authorization", b"").decode("latin-1")))
+        except DomainError as error:
+            raise _Refused(refusal_of(error)) from None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -98,7 +118,10 @@ class Edge:
         # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
         asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
         try:
-            receive = await _sound_request(scope, headers, receive, self._upload(scope))
+            upload = self._upload(scope)
+            if upload is not None:
+                await self._require_uploader(headers)
+            receive = await _sound_request(scope, headers, receive, upload)
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
