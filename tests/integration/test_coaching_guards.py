@@ -23,7 +23,7 @@ from domain.money import Money
 from domain.times import Interval
 from domain.users import User, UserId
 from infrastructure.clock import SystemClock
-from infrastructure.database.attachments import PostgresAttachmentReader
+from infrastructure.database.attachments import PostgresAttachmentReader, PostgresAttachments
 from infrastructure.database.coaches import PostgresCoaches
 from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.events import PostgresEvents
@@ -106,14 +106,15 @@ def a_plan(hour: float) -> EventPlan:
 
 @dataclass
 class Pause:
-    """Holds a unit of work up, in the middle of it, until the test says so."""
+    """Holds the first unit of work up that comes here, in the middle of it, until the test says so."""
 
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self) -> None:
-        self.reached.set()
-        await self.go_on.wait()
+        if not self.reached.is_set():
+            self.reached.set()
+            await self.go_on.wait()
 
 
 # A session and an event of its coach at the same moment
@@ -211,8 +212,6 @@ async def test_sessions_of_one_coach_do_not_wait_for_each_other(
     async with a_scene(make_settings(), database, units_with(coaches=coaches(SlowLook))) as scene:
         first = asyncio.create_task(scene.books(10))
         await pause.reached.wait()
-        SlowLook.pause = Pause()
-        SlowLook.pause.go_on.set()
         await scene.books(11)
         pause.go_on.set()
         await first
@@ -262,21 +261,31 @@ async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that
 # The last file
 
 
+class SlowCount(PostgresAttachments):
+    pause = Pause()
+
+    async def count(self, booking: CoachingId) -> int:
+        number = await super().count(booking)
+        await self.pause()
+        return number
+
+
 @pytest.mark.parametrize("guarded", [True, False])
 async def test_the_last_place_for_a_file_is_given_once(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
-    units = UnitsOfWork if guarded else units_with(coachings=unlocked(PostgresCoachings))
-    async with a_scene(make_settings(), database, units) as scene:
+    kind = PostgresCoachings if guarded else unlocked(PostgresCoachings)
+    async with a_scene(make_settings(), database, units_with(coachings=kind, attachments=SlowCount)) as scene:
         booking = CoachingId((await scene.books(10)).placed.id)  # type: ignore[arg-type]
         worker = scene.house.worker
         attach = Attach(worker.open_work, PostgresAttachmentReader(worker.database), SystemClock())
         file = NewAttachment("goals.txt", "text/plain", b"x")
+        SlowCount.pause.reached.set()
         for _ in range(MAX_ATTACHMENTS - 1):
             await attach(scene.client, booking, file)
-        outcomes = await asyncio.gather(
-            *(attach(scene.client, booking, file) for _ in range(4)), return_exceptions=True
-        )
+        SlowCount.pause = pause = Pause()
+        two = (attach(scene.client, booking, file) for _ in range(2))
+        waited, second = await amid(scene, pause, *two)
         kept = await database.fetchval("SELECT count(*) FROM coaching_attachments WHERE booking_id = $1", booking)
-    assert {type(each) for each in outcomes if isinstance(each, Exception)} <= {TooManyAttachments}
-    assert (kept == MAX_ATTACHMENTS) is guarded
+    assert (waited, isinstance(second, TooManyAttachments)) == (guarded, guarded), second
+    assert kept == MAX_ATTACHMENTS + (not guarded)
