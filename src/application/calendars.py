@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from application.calendar_access import CalendarAccess
 from application.calendar_errands import RecordEntry
@@ -94,7 +95,7 @@ class ConnectCalendar:
             connection = await work.calendars.find(user.id, provider)
         if connection is None:
             raise CalendarNotConnected
-        lifetime = connection.expires_at - self.clock.now()
+        lifetime = max(connection.expires_at - self.clock.now(), timedelta())
         return Grant(connection.access_token, connection.refresh_token, token_type, lifetime)
 
 
@@ -134,7 +135,8 @@ class SyncBooking:
     """Puts a booking into a calendar of whoever asks, or brings its entry up to date.
 
     - Only its client and its coach do so, each into a calendar of their own.
-    - A given access token is used; without one, the calendar that is connected.
+    - A given access token is used; without one, the calendar that is connected. Another token may open another
+      account's calendar: what was put in there does not count for the connected one.
     - A booking without a link to an online meeting gets one.
     """
 
@@ -157,6 +159,7 @@ class SyncBooking:
                 raise NotYoursToSync
             connection = await work.calendars.find(user.id, provider)
             connection_id = connection.id if connection else None
+            is_connected = connection is not None and access_token in {None, connection.access_token}
             errand = await work.calendars.find_errand(booking_id, user.id, connection_id)
         if errand is None:
             raise CoachingNotFound
@@ -167,7 +170,7 @@ class SyncBooking:
 
         async def put(at: CalendarService, token: str) -> Synced:
             placed = await at.put(token, entry, errand.entry_id)
-            link = await self.record(errand, placed, connection_id)
+            link = await self.record(errand, placed, connection_id if is_connected else None)
             return Synced(placed.entry_id, link, placed.status)
 
         if access_token is not None:

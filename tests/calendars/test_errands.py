@@ -9,6 +9,7 @@ from tests.calendars.desk import Desk, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.google_calendar import refusal as google_refusal
+from tests.support.outlook import FakeOutlook
 from tests.support.outlook import refusal as graph_refusal
 
 HOUR = timedelta(hours=1)
@@ -226,6 +227,18 @@ async def test_a_token_alone_is_enough_to_sync(desk: Desk) -> None:
     assert first.json()["event_id"] == second.json()["event_id"]
     assert len(desk.entries()) == 1
     assert await desk.link(booking_id) == first.json()["meeting_link"]
+
+
+async def test_what_was_synced_into_another_account_is_put_into_the_connected_one_all_the_same(desk: Desk) -> None:
+    await desk.connect(desk.coach)
+    booking_id = await desk.book()
+    elsewhere = desk.calendar.grants.hand_out()["access_token"]
+    assert (await desk.sync(desk.coach, booking_id, access_token=elsewhere)).status_code == 200
+    desk.calendar.events.clear()  # it was another account's
+    if isinstance(desk.calendar, FakeOutlook):
+        desk.calendar.transactions.clear()
+    await desk.run()
+    assert desk.entries() == [(at(3, 10), at(3, 11))]
 
 
 async def test_only_client_and_coach_sync_and_only_what_takes_place(desk: Desk) -> None:

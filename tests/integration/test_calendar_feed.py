@@ -133,6 +133,7 @@ async def test_a_new_address_ends_the_old_one_and_a_revoked_one_is_gone(
     answer = await ada.delete("/calendar/feed")
     assert (answer.status_code, answer.content) == (204, b"")
     assert refused(await api.get(second)) == NOT_FOUND
+    assert (await api.head(second)).status_code == 404
     assert (await ada.delete("/calendar/feed")).status_code == 204
     third = await opened(ada)
     token = third.rpartition("/")[2].removesuffix(".ics")
