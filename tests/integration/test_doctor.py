@@ -1,6 +1,7 @@
 """`convene doctor`: every condition it knows, made true, with what it says and how it ends."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 
 from infrastructure.database import migrations
+from infrastructure.embedded import EmbeddedPostgres
 from tests.support.command import convene
+from tests.support.databases import a_database
 from tests.support.messages import owe
 from tests.support.processes import server_environ
 from tests.support.receivers import Receiver, answer, receiving
@@ -188,8 +191,37 @@ async def test_a_mail_server_is_greeted(examine: Examine) -> None:
     assert "correct SMTP_URL" in found.of("mail")[0]
 
 
-async def test_without_a_database_everything_else_is_still_looked_at(examine: Examine) -> None:
-    found = await examine(database_url=f"postgresql://convene@127.0.0.1:{free_port()}/convene")
+UNTOLD = "fail  cannot be told without the database: see what is said of it"
+
+
+async def test_without_a_database_everything_else_is_still_looked_at(examine: Examine, database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        nowhere = f"postgresql://convene@127.0.0.1:{free_port()}/convene"
+        unmade = database_url.replace("/test_", "/none_")
+        hanging = f"postgresql://convene@127.0.0.1:{deaf.getsockname()[1]}/convene"
+        for url, said in ((nowhere, "start it"), (hanging, "Timeout"), (unmade, "`convene migrate`")):
+            found = await examine(database_url=url)
+            assert found.status == 1
+            assert said in found.of("database")[0]
+            for name in ("migrations", "clock", "deliveries"):
+                assert found.of(name) == [UNTOLD]
+            assert found.of("redis") == ["ok    answers"]
+
+
+async def test_a_database_without_any_table(examine: Examine, postgres: EmbeddedPostgres) -> None:
+    found = await examine(database_url=await a_database(postgres, template="template1"))
     assert found.status == 1
-    assert found.of("deliveries") == ["fail  cannot be told without the database: see what is said of it"]
-    assert found.of("redis") == ["ok    answers"]
+    assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
+    assert found.of("deliveries") == ["fail  cannot be told before `convene migrate`"]
+
+
+async def test_servers_that_take_a_connection_and_say_nothing(examine: Examine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        found = await examine(
+            redis_url=f"redis://{address}/0", crm_service_url=f"http://{address}", smtp_url=f"smtp://{address}"
+        )
+    assert found.status == 1
+    for name, setting in (("redis", "REDIS_URL"), ("crm", "CRM_SERVICE_URL"), ("mail", "SMTP_URL")):
+        (said,) = found.of(name)
+        assert said.startswith("fail ") and f"correct {setting}" in said

@@ -190,7 +190,9 @@ def _answers(url: str, setting: str) -> Finding:
     return _ok(f"{url} answers")
 
 
-CHECKS: dict[str, Callable[[Settings], Findings]] = {
+Check = Callable[[Settings], Findings]
+RESTS_ON = {"migrations": {"database"}, "clock": {"database"}, "deliveries": {"database", "migrations"}}
+CHECKS: dict[str, Check] = {
     "settings": settings_check,
     "database": database,
     "migrations": migrations,

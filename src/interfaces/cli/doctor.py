@@ -1,13 +1,14 @@
 """`convene doctor`: what works, what does not, what to do."""
 
 import sys
+from collections.abc import Set
 
 import click
 
 from domain.errors import Unavailable
 from infrastructure.embedded.data_directory import running_environ
-from infrastructure.settings import SettingsError, load_settings
-from interfaces.cli.checks import CHECKS, Finding, Level
+from infrastructure.settings import Settings, SettingsError, load_settings
+from interfaces.cli.checks import CHECKS, RESTS_ON, Check, Finding, Level
 from interfaces.cli.environment import command_environ, data_directory
 from interfaces.cli.problems import sentence
 
@@ -28,20 +29,31 @@ def doctor(skip: tuple[str, ...]) -> None:
         if not running_environ(data_directory()):
             click.echo(f"      no system runs in {data_directory()}: `convene up` starts one, or set CONVENE_DATA")
         sys.exit(1)
-    failed = False
+    failed = set[str]()
     for name, check in CHECKS.items():
         if name in skip:
             continue
-        try:
-            findings = list(check(settings))
-        except Unavailable:
-            findings = [Finding(Level.FAIL, "cannot be told without the database: see what is said of it")]
-        except Exception as error:  # every check is tried, whatever the one before met
-            findings = [Finding(Level.FAIL, sentence(error) or repr(error))]
-        for finding in findings:
+        for finding in _findings(check, settings, failed.intersection(RESTS_ON.get(name, ()))):
             _say(name, finding)
-        failed |= any(finding.level is Level.FAIL for finding in findings)
+            if finding.level is Level.FAIL:
+                failed.add(name)
     sys.exit(1 if failed else 0)
+
+
+def _findings(check: Check, settings: Settings, missing: Set[str]) -> list[Finding]:
+    """Every check is tried, whatever the one before met, but for what it rests on: that would only wait and guess."""
+    if missing:
+        return [_UNTOLD if "database" in missing else _UNTOLD_BEHIND]
+    try:
+        return list(check(settings))
+    except Unavailable:
+        return [_UNTOLD]
+    except Exception as error:
+        return [Finding(Level.FAIL, sentence(error) or repr(error))]
+
+
+_UNTOLD = Finding(Level.FAIL, "cannot be told without the database: see what is said of it")
+_UNTOLD_BEHIND = Finding(Level.FAIL, "cannot be told before `convene migrate`")
 
 
 def _say(name: str, finding: Finding) -> None:
