@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ import pytest
 
 from application.deliveries import DeliverDue
 from infrastructure.embedded import processes
+from tests.support.callers import Address, Caller
 from tests.support.command import running_up
+from tests.support.crowd import a_crowd, some_events
 from tests.support.messages import owe, until
 from tests.support.people import People
-from tests.support.processes import ApiProcess, server_environ
+from tests.support.processes import API, ApiProcess, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
 
 AT_ONCE: int = next(field.default for field in dataclasses.fields(DeliverDue) if field.name == "at_once")
@@ -42,8 +44,8 @@ async def crm() -> AsyncIterator[Receiver]:
 
 
 @contextlib.contextmanager
-def an_api(environ: dict[str, str], directory: Path) -> Iterator[ApiProcess]:
-    process = ApiProcess(environ, directory / "api.log")
+def an_api(environ: dict[str, str], directory: Path, module: Sequence[str] = API) -> Iterator[ApiProcess]:
+    process = ApiProcess(environ, directory / "api.log", module)
     try:
         yield process
     finally:
@@ -81,6 +83,41 @@ async def test_an_api_that_is_asked_to_end_is_not_ready_first_and_finishes_what_
                 assert not booking.done()
             assert (await booking).status_code == 201
         assert await ended(api.process) == 0
+
+
+@pytest.mark.parametrize("module", [API, ("tests.support.abrupt",)], ids=["told", "untold"])
+async def test_who_keeps_a_connection_loses_no_request_to_a_process_that_ends(
+    database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path, module: tuple[str, ...]
+) -> None:
+    """They are told with an answer to go elsewhere, and the process waits until everybody was. Its twin tells nobody:
+    they ask on, and hear nothing."""
+    (host,) = await a_crowd(database, 1, role="facilitator")
+    (event,) = await some_events(database, host.id, 1, capacity=100_000)
+    people = iter(await a_crowd(database, 4_000))
+    booked: list[int] = []
+
+    async def books_until_sent_away(address: Address) -> None:
+        caller = await Caller.connect(address)
+        told = None
+        while told != "close":
+            answer = await caller(next(people).asks_for_a_place(event))
+            booked.append(answer.json["booking"]["id"])
+            told = answer.header("Connection")
+        caller.close()
+
+    with an_api(server_environ(database_url, redis_url, tmp_path, drain_seconds="2"), tmp_path, module) as api:
+        await api.ready()
+        busy = [asyncio.create_task(books_until_sent_away(api.address)) for _ in range(8)]
+        await until(lambda: len(booked) > 50)
+        assert not any(task.done() for task in busy)
+        os.kill(api.pid, signal.SIGTERM)
+        ends = await asyncio.gather(*busy, return_exceptions=True)
+        if module is not API:
+            assert any(isinstance(end, ConnectionError) for end in ends)
+            return
+        assert ends == [None] * len(busy)
+        assert await ended(api.process) == 0
+    assert sorted(booked) == [row["id"] for row in await database.fetch("SELECT id FROM bookings ORDER BY id")]
 
 
 async def test_an_api_that_is_asked_twice_ends_at_once(

@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None, draining: Callable[[], bool] = 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
     app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     authenticate = parts.use_cases.authenticate
-    return Edge(app, SHAPES, parts.answered, uploads=coaching.UPLOADS, authenticate=authenticate)
+    return Edge(app, SHAPES, parts.answered, uploads=coaching.UPLOADS, authenticate=authenticate, draining=draining)
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:

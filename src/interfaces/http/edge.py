@@ -79,13 +79,16 @@ class Edge:
         *,
         uploads: Sequence[Upload] = (),
         authenticate: Callable[[str], Awaitable[object]] | None = None,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count."""
+        """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count. Who is
+        answered while the process is `draining` is told to take another connection next time."""
         self._app = app
         self._shapes = shapes
         self._count = count
         self._uploads = uploads
         self._authenticate = authenticate
+        self._draining = draining
 
     def _upload(self, scope: HTTPScope) -> Upload | None:
         if scope["method"] != "POST":
@@ -113,7 +116,7 @@ class Edge:
         request_id = _request_id(headers)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, self._draining)
         started = time.perf_counter()
         # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
         asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
@@ -190,9 +193,10 @@ class _Socket:
 class _Answer:
     """Adds to every answer what every answer must carry."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, draining: Callable[[], bool]) -> None:
         self._send = send
         self._request_id = request_id
+        self._draining = draining
         self.status = 0
         self.streaming_since: float | None = None
 
@@ -205,6 +209,8 @@ class _Answer:
                 self.streaming_since = time.perf_counter()
             headers += [header for header in SECURITY_HEADERS if header[0] not in present]
             headers.append((b"x-request-id", self._request_id.encode()))
+            if self._draining():
+                headers.append((b"connection", b"close"))
             message["headers"] = headers
         await self._send(message)
 
