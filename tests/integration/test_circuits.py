@@ -185,6 +185,37 @@ async def test_two_that_look_at_the_same_moment_try_once_and_without_the_guard_t
     assert await probes_of_two_workers(database, crm, relay) == probes
 
 
+TAKES_TURN = "SET probe_at = now() + $6::interval"
+
+
+@pytest.mark.usefixtures("tripped")
+@pytest.mark.parametrize(("guarded", "delivered"), [(True, 5), (False, 0)])
+async def test_one_that_dies_over_its_probe_costs_a_turn_and_where_a_turn_has_no_end_everything(
+    database: asyncpg.Connection,
+    crm: Receiver,
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    guarded: bool,
+    delivered: int,
+) -> None:
+    assert TAKES_TURN in outbox._CLAIM, "the claim has another shape now: take its guard out here as well"
+    if not guarded:  # as with a mark that somebody is probing
+        endless = "SET probe_at = greatest('infinity', now() + $6::interval)"
+        monkeypatch.setattr(outbox, "_CLAIM", outbox._CLAIM.replace(TAKES_TURN, endless))
+    await pass_by(database, 31)
+    doomed, other = relay(), relay()
+    every = doomed.rule.probe_every
+    [held] = await doomed.outbox.claim(Destination.CRM, limit=8, lease=doomed.lease, probe_every=every)
+    assert held.probe
+    await database.execute("UPDATE outbox SET due_at = due_at - $1::interval", doomed.lease)
+    await work(other)
+    assert crm.requests == []
+    await pass_by(database, 31)
+    await work(other)
+    assert len(crm.requests) == delivered
+    assert await is_open(database) is not guarded
+
+
 @pytest.mark.usefixtures("tripped")
 async def test_a_probe_that_arrives_ends_it(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
     await pass_by(database, 31)

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from application.deliveries import DeliverDue
-from domain.messages import Destination, MessageNotDead, MessageNotFound, RetrySchedule
+from domain.messages import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
@@ -100,6 +100,33 @@ async def test_a_replayed_message_is_delivered_with_the_same_id_and_a_fresh_sche
     kept = await desk.show(dead)
     assert (kept.letter.status, kept.letter.attempts, kept.letter.last_error) == ("delivered", 1, None)
     assert [made.status_code for made in kept.attempts_made] == [400, 200]
+
+
+async def replayed_by_ten_at_once(replay: Callable[[UUID], Awaitable[None]], message_id: UUID) -> int:
+    """How many of them were told that it will be sent again."""
+    outcomes = await asyncio.gather(*(replay(message_id) for _ in range(10)), return_exceptions=True)
+    assert all(outcome is None or isinstance(outcome, MessageNotDead) for outcome in outcomes), outcomes
+    return outcomes.count(None)
+
+
+async def test_of_ten_who_replay_a_message_at_once_one_does(own: Database, dead: UUID) -> None:
+    assert await replayed_by_ten_at_once(PostgresDeadLetters(own).replay, dead) == 1
+
+
+async def test_of_ten_who_look_first_and_replay_then_several_do(own: Database, dead: UUID) -> None:
+    """The twin."""
+    desk, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
+
+    async def look_then_replay(message_id: UUID) -> None:
+        async with asyncio.timeout(20):
+            status = (await desk.show(message_id)).letter.status
+            await looked.wait()
+        if status is not MessageStatus.DEAD:
+            raise MessageNotDead
+        async with own.connection() as connection:
+            await connection.execute("UPDATE outbox SET status = 'pending', attempts = 0 WHERE id = $1", message_id)
+
+    assert await replayed_by_ten_at_once(look_then_replay, dead) == 10
 
 
 async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
