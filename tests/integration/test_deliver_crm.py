@@ -7,12 +7,14 @@ import hmac
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from domain.messages import Delivered, Fact, Failed
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.http import MOST_OF_AN_ANSWER, retry_after
+from tests.support.certificates import a_server
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving
 
@@ -367,3 +369,34 @@ async def test_a_proxy_of_the_machine_never_sees_the_token(crm: Receiver, monkey
         assert isinstance(await courier.deliver(a_message()), Delivered)
         await courier.close()
     assert (len(crm.requests), len(proxy.requests)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "days", "known", "delivers"),
+    [
+        ("127.0.0.1", 2, True, True),
+        ("127.0.0.1", 2, False, False),
+        ("127.0.0.1", 1, True, False),
+        ("127.0.0.2", 2, True, False),
+    ],
+    ids=["sound", "of nobody known", "expired", "of another"],
+)
+async def test_only_a_server_that_shows_who_it_is_is_told_anything(
+    crm: Receiver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    days: int,
+    known: bool,
+    delivers: bool,
+) -> None:
+    context, trusted = a_server(tmp_path, address=address, days=days)
+    if known:
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    server = await asyncio.start_server(crm.serve, "127.0.0.1", ssl=context)
+    courier = CrmCourier(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "t")
+    outcome = await courier.deliver(a_message())
+    await courier.close()
+    server.close()
+    assert isinstance(outcome, Delivered) == delivers == bool(crm.requests), outcome
+    assert delivers or (isinstance(outcome, Failed) and outcome.of_destination and not outcome.permanent)
