@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.01
 """With every hand full, the first that is free waits so long for others: one claim then serves them all."""
 
+SOON = timedelta(seconds=5)
+"""After our own database was away."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeliverDue:
@@ -32,7 +35,9 @@ class DeliverDue:
     - A wait that the destination asked for is kept by everything that is owed to it; one that wants nothing more is
       halted until an operator resumes it, and the message that met this waits as it is.
     - A destination that keeps failing is left alone but for one probe at a time. What is not tried loses no attempt.
-    - Whatever a courier raises is a failed attempt of that one message; so is a worker that dies over it.
+    - What our own database kept from being done is tried again soon and loses no attempt: else two restarts within a
+      minute would cost a message five.
+    - Whatever else a courier raises is a failed attempt of that one message; so is a worker that dies over it.
     """
 
     outbox: DueMessages
@@ -80,6 +85,8 @@ class DeliverDue:
             return Failed("no attempt came to its end: each took its worker down with it", permanent=True)
         try:
             return await self.couriers[message.destination].deliver(message)
+        except Unavailable as error:
+            return Failed(f"{type(error).__name__}: {error}", untried=True)
         except Exception as error:
             _log.exception("courier_broke on message %s", message.id)
             return Failed(f"{type(error).__name__}: {error}")
@@ -133,6 +140,8 @@ class DeliverDue:
             return None
         if outcome.halts:
             return timedelta(0)
+        if outcome.untried:
+            return SOON
         delay = self.schedule.next_delay(message.attempt, self.luck())
         return None if delay is None else max(delay, outcome.retry_after or timedelta(0))
 

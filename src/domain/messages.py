@@ -137,7 +137,8 @@ class Failed:
 
     `permanent`: sending the same again cannot help. `retry_after`: the wait that was asked for. `of_destination`: not
     this message but the destination is what fails, so it counts for its circuit, and `retry_after` is for everything
-    owed to it. `halts`: the destination wants nothing more, until an operator has looked.
+    owed to it. `halts`: the destination wants nothing more, until an operator has looked. `untried`: what stood in the
+    way was ours alone, and the attempt does not count.
     """
 
     reason: str
@@ -146,6 +147,7 @@ class Failed:
     retry_after: timedelta | None = None
     of_destination: bool = False
     halts: bool = False
+    untried: bool = False
 
 
 Outcome = Delivered | Failed

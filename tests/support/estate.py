@@ -58,7 +58,11 @@ class Estate:
     async def owes_nothing(self, *, seconds: float = 60) -> None:
         """Waits until the workers have delivered everything."""
         async with self.records() as records:
-            await until(lambda: _is_dry(records), seconds)
+            try:
+                await until(lambda: _is_dry(records), seconds)
+            except TimeoutError:
+                left = "SELECT destination, attempts, due_at - now(), last_error FROM outbox WHERE status = 'pending'"
+                raise AssertionError([tuple(row) for row in await records.fetch(f"{left} LIMIT 5")]) from None
 
     async def recovers(self) -> None:
         """As `owes_nothing`, and nobody waits for the next look at a destination that is left alone."""

@@ -33,7 +33,8 @@ _SHARDS = 16
 # An earlier pending message of the lane blocks the later ones, due or not; a dead one does not. Two workers cannot take
 # the same row: the second skips it while it is locked and, once the claim is committed, finds it no longer due. A fact
 # that a newer version wrote is left for its workers. Of a destination whose circuit is open a single message may go,
-# and who takes it moves `probe_at` ahead: the second who comes waits for that row and finds the turn taken.
+# and who takes it moves `probe_at` ahead: the second who comes waits for that row and finds the turn taken. An attempt
+# that nobody settled is recorded by who takes its message over.
 _CLAIM = """
 WITH state AS MATERIALIZED (
     SELECT tripped_at IS NOT NULL AS tripped,
@@ -58,6 +59,10 @@ WITH state AS MATERIALIZED (
     UPDATE outbox SET due_at = now() + $3::interval, claimed_by = $4, attempts = attempts + 1
     FROM due WHERE outbox.id = due.id AND ((SELECT tripped FROM state) IS NOT TRUE OR EXISTS (SELECT FROM turn))
     RETURNING outbox.*, due.rescued
+), lost AS (
+    INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, detail)
+    SELECT id, attempts - 1, now(), 0, 'failed', 'taken over: its worker was not heard of any more'
+    FROM claimed WHERE rescued
 )
 SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued,
        EXISTS (SELECT FROM turn) AS probe
@@ -147,7 +152,7 @@ class PostgresDueMessages:
             status, detail, given_back = MessageStatus.DELIVERED, outcome.answer, False
         else:
             status = MessageStatus.DEAD if retry_in is None else MessageStatus.PENDING
-            detail, given_back = outcome.reason, outcome.halts
+            detail, given_back = outcome.reason, outcome.halts or outcome.untried
         detail, well = storable(detail, _LONGEST_DETAIL), shows_destination_well(outcome)
         about = (status, retry_in, took, outcome.status_code, detail, given_back, message.probe, message.destination)
         kept = await self._change(message, "settle", _SETTLE, *about, None if well is None else int(not well))

@@ -1,0 +1,57 @@
+"""Messages whose delivery needs our own database, while that is away."""
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from application.deliveries import DeliverDue
+from domain.messages import Destination, RetrySchedule
+from infrastructure.database import outbox
+from infrastructure.database.circuits import PostgresCircuits
+from infrastructure.database.engine import Database
+from infrastructure.database.feed import PostgresFeed
+from infrastructure.database.outbox import PostgresDueMessages
+from infrastructure.deliveries.live_feed import LiveFeedCourier
+from tests.support.crowd import a_crowd
+from tests.support.messages import owe
+
+GIVEN_BACK = "CASE WHEN $9::boolean THEN attempts - 1 ELSE attempts END"
+TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
+
+
+async def try_to_deliver(here: Database, feed_dsn: str, redis_url: str) -> None:
+    feed = Database(feed_dsn)
+    courier = LiveFeedCourier(PostgresFeed(feed), Redis.from_url(redis_url))
+    parts = PostgresDueMessages(here), PostgresCircuits(here), {Destination.REALTIME: courier}
+    await DeliverDue(*parts, TWO_TRIES)(Destination.REALTIME, asyncio.Event(), asyncio.Event())
+    await courier.close()
+    await feed.close()
+
+
+@pytest.mark.parametrize(("guarded", "becomes"), [(True, "delivered"), (False, "dead")])
+async def test_what_our_own_database_kept_from_being_done_costs_no_attempt_and_without_the_guard_a_life(
+    database: asyncpg.Connection,
+    database_url: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    guarded: bool,
+    becomes: str,
+) -> None:
+    assert GIVEN_BACK in outbox._SETTLE, "the settling has another shape now: take its guard out here as well"
+    if not guarded:
+        spent = outbox._SETTLE.replace(GIVEN_BACK, "CASE WHEN $9::boolean THEN attempts ELSE attempts END")
+        monkeypatch.setattr(outbox, "_SETTLE", spent)
+    (facilitator,) = await a_crowd(database, 1, role="facilitator")
+    await owe(database, destination="realtime", facilitator={"id": facilitator.id})
+    here = Database(database_url)
+    for _ in TWO_TRIES.delays:
+        await try_to_deliver(here, "postgresql://nobody@127.0.0.1:1/none", redis_url)
+        due_in = await database.fetchval("SELECT due_at - now() FROM outbox")
+        assert due_in < timedelta(minutes=1), "soon, and not when the schedule says"
+        await database.execute("UPDATE outbox SET due_at = now()")
+    await try_to_deliver(here, database_url, redis_url)
+    await here.close()
+    assert await database.fetchval("SELECT status FROM outbox") == becomes
