@@ -28,6 +28,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
         lifespan="on",
         proxy_headers=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=60,  # httpx reuses a connection for 5 s: not one that is closed at the same moment
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve())
