@@ -11,6 +11,8 @@ from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from domain.calendars import (
+    CalendarAway,
+    CalendarNotConfigured,
     CalendarNotConnected,
     CalendarNotUnderstood,
     CalendarReconnect,
@@ -19,7 +21,6 @@ from domain.calendars import (
     TokenRejected,
 )
 from domain.coaching import Change, CoachingId, CoachingStatus
-from domain.errors import Unavailable
 from domain.messages import Delivered, Failed, Message, Outcome
 
 
@@ -82,7 +83,7 @@ class CalendarErrands:
             )
         except (CalendarNotConnected, CalendarReconnect):
             return Delivered("not connected")
-        except Unavailable as error:
+        except (CalendarAway, CalendarNotConfigured) as error:
             wait = timedelta(seconds=error.retry_after) if error.retry_after else None
             return Failed(error.sentence, retry_after=wait)
         except CalendarRefused as error:

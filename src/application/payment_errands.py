@@ -7,9 +7,9 @@ from application.holds import AbandonCheckout
 from application.payments import ApplyGatewayEvent
 from application.ports.payments import GatewayRefused
 from application.refunds import Refunds
-from domain.errors import NotFound, Unavailable
+from domain.errors import NotFound
 from domain.messages import Delivered, Fact, Failed, Message, Outcome
-from domain.payments import PaymentId
+from domain.payments import GatewayUnavailable, PaymentId
 from domain.refunds import RefundId
 
 
@@ -25,7 +25,7 @@ class PaymentErrands:
     async def deliver(self, message: Message) -> Outcome:
         try:
             return Delivered(await self._run(message))
-        except Unavailable as error:
+        except GatewayUnavailable as error:
             return Failed(error.sentence)
         except (GatewayRefused, NotFound) as error:
             return Failed(error.sentence, permanent=True)
