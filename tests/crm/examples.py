@@ -15,7 +15,7 @@ from crm.app import create_app
 from crm.migrations import upgrade
 from crm.settings import CrmSettings
 from tests.crm.parts import LOGIN, TOKEN, MailServer, a_message, running_crm, settings_for
-from tests.support.examples import Recorder, as_text
+from tests.support.recorder import Recorder, as_text
 from tests.support.servers import running_postgres, temporary_directory
 
 FILE = Path(documentation.__file__).with_name("examples.json")

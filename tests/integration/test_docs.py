@@ -11,8 +11,9 @@ import pytest
 
 from tests.support.command import bare_environ, convene
 from tests.support.described import Described, as_described, document, endpoints, find, operations, the
-from tests.support.examples import FILE, as_text, record
+from tests.support.examples import FILE, record
 from tests.support.people import PASSWORD, Person
+from tests.support.recorder import as_text
 
 
 class Links(HTMLParser):
