@@ -17,7 +17,6 @@ from tests.support.google_calendar import fake_google_calendar
 from tests.support.http import serving
 from tests.support.outlook import fake_outlook
 from tests.support.people import Person
-from tests.support.processes import JWT_SECRET_KEY
 
 PROVIDERS = ["google", "outlook"]
 
@@ -51,7 +50,6 @@ async def desk(
     settings = make_settings(
         **(other_calendar | calendar.settings),
         delivery_retry_schedule="0" + ",3600" * 9,
-        jwt_secret_key=JWT_SECRET_KEY,
     )
     parts = build_deliveries(settings)
     async with serving(create_app(settings)) as address, a_client(address) as api:

@@ -14,7 +14,6 @@ from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import BACK
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.http import serving
-from tests.support.processes import JWT_SECRET_KEY
 
 pytestmark = pytest.mark.usefixtures("desk")
 
@@ -185,7 +184,7 @@ async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
     provider: str, make_settings: Callable[..., Settings], desk: Desk
 ) -> None:
     async with (
-        serving(create_app(make_settings(oauth_redirect_allowlist=BACK, jwt_secret_key=JWT_SECRET_KEY))) as address,
+        serving(create_app(make_settings(oauth_redirect_allowlist=BACK))) as address,
         httpx.AsyncClient(base_url=address, headers=desk.coach.headers) as api,
     ):
         for answer in (

@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
 from tests.support.command import bare_environ, convene
+from tests.support.crowd import a_crowd
 from tests.support.described import Described, as_described, document, endpoints, find, operations, the
 from tests.support.examples import FILE, record
 from tests.support.people import PASSWORD, Person
@@ -141,21 +143,25 @@ def described(request: pytest.FixtureRequest) -> Described:
 
 @pytest.mark.parametrize("described", endpoints(), indirect=True)
 async def test_real_failures_are_documented(
-    shared_api: httpx.AsyncClient, ada: Person, john: Person, described: Described
+    shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, ada: Person, described: Described
 ) -> None:
     path = re.sub(r"{\w+}", "999999", described.path)
+    # New ones for each operation: one logs them out.
+    [user], [facilitator] = await a_crowd(shared_database, 1), await a_crowd(shared_database, 1, role="facilitator")
     # The live feed refuses this id; without it its answer would have no end.
-    asked = [{}, {"headers": ada.headers}, {"headers": john.headers | {"Last-Event-ID": "none"}}]
+    asked = [{}, {"headers": user.headers}, {"headers": facilitator.headers | {"Last-Event-ID": "none"}}]
+    # A form with a file is read from nobody else.
+    known = user.headers if described.takes_files else {}
     seen = [await shared_api.request(described.method, path, **options) for options in asked]
     if described.method in {"POST", "PUT", "PATCH"}:
         body = {"title": 1, "email": ada.email, "password": PASSWORD, "name": "", "event_id": 999999, "rating": 1}
         seen += [await shared_api.request(described.method, path, **options, json=body) for options in asked]
         for options, status in BAD:
-            # A form with a file is only read from somebody who is logged in.
-            headers = options["headers"] | (ada.headers if described.takes_files else {})
-            seen.append(await shared_api.request(described.method, path, **options | {"headers": headers}))
+            seen.append(
+                await shared_api.request(described.method, path, **options | {"headers": known | options["headers"]})
+            )
             assert seen[-1].status_code == (415 if described.takes_files else status)
-    seen.append(await shared_api.request(described.method, f"{path}?limit=%ff"))
+    seen.append(await shared_api.request(described.method, f"{path}?limit=%ff", headers=known))
     assert seen[-1].status_code == 400
     for answer in seen:
         await as_described(answer)

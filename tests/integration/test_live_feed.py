@@ -17,7 +17,8 @@ from infrastructure.security.tokens import JsonWebTokens
 from tests.support.callers import Address
 from tests.support.crowd import Member, a_crowd
 from tests.support.followers import Newsroom, a_newsroom, a_socket, a_stream, closed_with, news
-from tests.support.processes import JWT_SECRET_KEY, ApiProcess, running_apis, server_environ
+from tests.support.processes import ApiProcess, running_apis, server_environ
+from tests.support.settings import JWT_SECRET_KEY
 
 PAGE = "https://studio.example.com"
 PROMISED_SECONDS = 5

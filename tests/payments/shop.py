@@ -16,7 +16,6 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.http import serving
-from tests.support.processes import JWT_SECRET_KEY
 
 PENDING = ("confirmed", "pending", "pending")
 FAILED = ("confirmed", "failed", "failed")
@@ -63,8 +62,7 @@ class GatewayShop:
         return booked
 
     async def post(self, path: str, body: Any = None, *, by: Member | None = None) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {by.token}"} if by else {}
-        return await self.api.post(path, json=body, headers=headers)
+        return await self.api.post(path, json=body, headers=by.headers if by else {})
 
     async def tells(self, webhooks: Sequence[Webhook]) -> None:
         for webhook in webhooks:
@@ -131,7 +129,7 @@ async def opened(
     database: asyncpg.Connection,
     **changes: str,
 ) -> AsyncIterator[S]:
-    settings = make_settings(**gateway.settings, jwt_secret_key=JWT_SECRET_KEY, **changes)
+    settings = make_settings(**gateway.settings, **changes)
     parts = container.build_deliveries(settings)
     [facilitator] = await a_crowd(database, 1, role="facilitator")
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:

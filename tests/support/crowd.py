@@ -10,7 +10,7 @@ from application.ports.security import AccessClaims
 from domain.users import LoginId, UserId
 from infrastructure.security.tokens import JsonWebTokens
 from tests.support.callers import request
-from tests.support.processes import JWT_SECRET_KEY
+from tests.support.settings import JWT_SECRET_KEY
 
 _TOKENS = JsonWebTokens(JWT_SECRET_KEY, access_for=timedelta(hours=1), refresh_for=timedelta(days=1))
 
@@ -21,6 +21,10 @@ class Member:
 
     id: int
     token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
 
     def asks(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> bytes:
         """The bytes of their request."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller, request
 from tests.support.command import bare_environ
+from tests.support.settings import JWT_SECRET_KEY
 
-JWT_SECRET_KEY = "a key of the tests, 32 bytes long."
 API = ("interfaces.cli", "api", "--fd")
 CRM = ("crm", "serve", "--fd")
 WORKER = ("interfaces.cli", "worker")

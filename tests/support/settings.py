@@ -4,7 +4,7 @@ from pathlib import Path
 
 from infrastructure.settings import Settings, load_settings
 
-JWT_SECRET_KEY = "k" * 32
+JWT_SECRET_KEY = "a key of the tests, 32 bytes long."
 TOKEN_KEY = "t" * 32
 
 
