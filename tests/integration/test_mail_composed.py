@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
-from email.policy import SMTP, default
+from email.policy import default
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,6 @@ from domain.messages import Destination, Fact, Failed, Message
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
-from infrastructure.deliveries.mail_headers import RememberingHeaders
 from infrastructure.deliveries.wall_times import when
 from tests.support.messages import a_message
 
@@ -224,30 +223,3 @@ async def test_what_cannot_be_mailed_is_a_permanent_failure(fact: Fact, snapshot
     assert isinstance(outcome, Failed)
     assert outcome.permanent
     assert list(tmp_path.iterdir()) == []
-
-
-# Headers
-
-
-@pytest.mark.parametrize("text", ["plain", "Grüße", "x" * 1_200])
-def test_remembered_headers_are_those_of_the_standard_library(text: str) -> None:
-    remembering = SMTP.clone(header_factory=RememberingHeaders())
-
-    def written(mail: EmailMessage) -> bytes:
-        mail["Subject"] = text[:40]
-        mail.set_content(text)
-        mail.add_alternative(f"<p>{text}</p>", subtype="html")
-        mail.add_attachment(text.encode(), maintype="text", subtype="calendar", filename="invite.ics")
-        for part, boundary in ((mail, "outer"), (mail.get_payload(0), "inner")):
-            cast(EmailMessage, part).set_boundary(boundary)
-        return bytes(mail)
-
-    for _ in range(2):
-        assert written(EmailMessage(policy=remembering)) == written(EmailMessage(policy=SMTP))
-
-
-def test_a_header_with_a_line_break_is_refused_however_often_it_comes() -> None:
-    remembering = SMTP.clone(header_factory=RememberingHeaders())
-    for _ in range(2):
-        with pytest.raises(ValueError, match="linefeed"):
-            EmailMessage(policy=remembering)["Content-Type"] = "text/plain\r\nBcc: all@example.com"
