@@ -20,14 +20,14 @@ from uuid import uuid4
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from crm.mail_headers import RememberingHeaders
 from crm.notifications import Event, Notification
 from crm.store import MailClaim
+from servicekit.mail_headers import CachingHeaderRegistry
 
 TITLE_LENGTH = 80
 NOTE_LENGTH = 2000
 # 7 bit for servers without 8BITMIME.
-MAIL_POLICY = SMTP.clone(cte_type="7bit", header_factory=RememberingHeaders())
+MAIL_POLICY = SMTP.clone(cte_type="7bit", header_factory=CachingHeaderRegistry())
 
 
 AMOUNTS: Mapping[str, str] = {

@@ -20,12 +20,12 @@ from infrastructure.deliveries.calendar_mail import revoked_letter
 from infrastructure.deliveries.coaching_mail import coaching_letter
 from infrastructure.deliveries.coaching_snapshots import is_about_coaching
 from infrastructure.deliveries.letters import Addressee, House, Invitation, Letter, Unmailable
-from infrastructure.deliveries.mail_headers import RememberingHeaders
+from servicekit.mail_headers import CachingHeaderRegistry
 
 INVITE_NAME = "invite.ics"
 
 # 7 bit, so that a relay without 8BITMIME need not rewrite it.
-_POLICY = SMTP.clone(cte_type="7bit", header_factory=RememberingHeaders())
+_POLICY = SMTP.clone(cte_type="7bit", header_factory=CachingHeaderRegistry())
 
 
 class Post(Protocol):

@@ -1,4 +1,4 @@
-"""Remembered mail headers, the backend's and the CRM's, held against the standard library's."""
+"""Cached mail headers are identical to those of the standard library."""
 
 from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
@@ -7,19 +7,17 @@ from typing import cast
 
 import pytest
 
-import crm.mail_headers
-import infrastructure.deliveries.mail_headers
+from servicekit.mail_headers import CachingHeaderRegistry
 
 
-@pytest.fixture(params=[crm.mail_headers, infrastructure.deliveries.mail_headers])
-def headers(request: pytest.FixtureRequest) -> HeaderRegistry:
-    remembering: HeaderRegistry = request.param.RememberingHeaders()
-    return remembering
+@pytest.fixture
+def headers() -> HeaderRegistry:
+    return CachingHeaderRegistry()
 
 
 @pytest.mark.parametrize("text", ["plain", "Grüße", "x" * 1_200])
-def test_remembered_headers_are_those_of_the_standard_library(headers: HeaderRegistry, text: str) -> None:
-    remembering = SMTP.clone(header_factory=headers)
+def test_cached_headers_are_those_of_the_standard_library(headers: HeaderRegistry, text: str) -> None:
+    cached = SMTP.clone(header_factory=headers)
 
     def written(mail: EmailMessage) -> bytes:
         mail["Subject"] = text[:40]
@@ -31,11 +29,11 @@ def test_remembered_headers_are_those_of_the_standard_library(headers: HeaderReg
         return bytes(mail)
 
     for _ in range(2):
-        assert written(EmailMessage(policy=remembering)) == written(EmailMessage(policy=SMTP))
+        assert written(EmailMessage(policy=cached)) == written(EmailMessage(policy=SMTP))
 
 
 def test_a_header_with_a_line_break_is_refused_however_often_it_comes(headers: HeaderRegistry) -> None:
-    remembering = SMTP.clone(header_factory=headers)
+    cached = SMTP.clone(header_factory=headers)
     for _ in range(2):
         with pytest.raises(ValueError, match="linefeed"):
-            EmailMessage(policy=remembering)["Content-Type"] = "text/plain\r\nBcc: all@example.com"
+            EmailMessage(policy=cached)["Content-Type"] = "text/plain\r\nBcc: all@example.com"

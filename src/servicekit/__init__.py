@@ -1,0 +1,1 @@
+"""Technical code that both services use: the booking backend (`src/`) and the CRM (`crm/`). Imports neither."""
