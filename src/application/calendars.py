@@ -148,7 +148,6 @@ class SyncBooking:
     async def __call__(
         self, user: User, booking_id: CoachingId, provider: Provider, *, access_token: str | None, timezone: str | None
     ) -> Synced:
-        service = self.services.get(provider)
         if timezone is not None:
             zone_of(timezone)
         if access_token is not None and not _could_be(access_token):
@@ -157,6 +156,7 @@ class SyncBooking:
             booking = await work.coachings.get(booking_id)
             if user.id not in {booking.client_id, booking.coach_id}:
                 raise NotYoursToSync
+            service = self.services.get(provider)
             connection = await work.calendars.find(user.id, provider)
             connection_id = connection.id if connection else None
             is_connected = connection is not None and access_token in {None, connection.access_token}

@@ -12,6 +12,7 @@ from interfaces.http.app import create_app
 from tests.calendars.desk import Desk
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import BACK
+from tests.support.crowd import a_crowd
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.http import serving
 
@@ -183,6 +184,7 @@ async def test_tokens_that_make_no_sense_connect_nothing(desk: Desk, fault: str)
 async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
     provider: str, make_settings: Callable[..., Settings], desk: Desk
 ) -> None:
+    booking_id = await desk.book()
     async with (
         serving(create_app(make_settings(oauth_redirect_allowlist=BACK))) as address,
         httpx.AsyncClient(base_url=address, headers=desk.coach.headers) as api,
@@ -196,13 +198,28 @@ async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
             ),
             await api.post(
                 "/calendar/sync-booking",
-                json={"booking_id": "019bb1c6-5a00-7000-8000-000000000001", "calendar_type": provider},
+                json={"booking_id": booking_id, "calendar_type": provider},
             ),
         ):
             assert answer.status_code == 503
             assert answer.json()["detail"].endswith("is not set up here")
             assert answer.json()["code"] == "calendar_not_configured"
             assert "retry-after" not in answer.headers
+
+
+async def test_without_a_client_the_booking_of_other_people_is_still_forbidden_and_an_unknown_one_not_found(
+    provider: str, make_settings: Callable[..., Settings], desk: Desk, database: asyncpg.Connection
+) -> None:
+    booking_id = await desk.book()
+    (stranger,) = await a_crowd(database, 1)
+    async with (
+        serving(create_app(make_settings(oauth_redirect_allowlist=BACK))) as address,
+        httpx.AsyncClient(base_url=address, headers=stranger.headers) as api,
+    ):
+        for wanted, status in ((booking_id, 403), ("019bb1c6-5a00-7000-8000-000000000001", 404)):
+            answer = await api.post("/calendar/sync-booking", json={"booking_id": wanted, "calendar_type": provider})
+            assert answer.status_code == status, answer.text
+            assert answer.json()["detail"]
 
 
 async def test_only_who_is_logged_in_is_heard(desk: Desk) -> None:
