@@ -71,13 +71,13 @@ async def send_test_email(
 async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccepted:
     """Log in to the mail server of `SMTP_URL`, Gmail's or another, and leave again.
 
-    400 when there is no login to check, 502 when the server refuses it, 503 when it cannot be reached.
+    503 when `SMTP_URL` names no login to check or the server cannot be reached, 502 when the server refuses the login.
     """
     server = settings.smtp
     if server is None or server.username is None:
         what = "SMTP_URL is not set" if server is None else "SMTP_URL names no user"
         message = f"{what}: give smtp://user:password@host:587?starttls=1"
-        raise check_failed(400, "smtp_not_configured", message, authenticated=False)
+        raise check_failed(503, "smtp_not_configured", message, authenticated=False)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await SmtpCarrier(server).log_in()

@@ -130,8 +130,8 @@ OPERATIONS = {
         MAIL,
         "Check the mail server's login",
         (
-            check_failed(400, "smtp_not_configured", "SMTP_URL is not set", authenticated=False),
             check_failed(502, "smtp_login_refused", "The mail server refused the login: 535 no", **LOGIN),
+            check_failed(503, "smtp_not_configured", "SMTP_URL is not set", authenticated=False),
             check_failed(503, "smtp_unavailable", "The mail server cannot be used: no answer in time", **LOGIN),
         ),
     ),

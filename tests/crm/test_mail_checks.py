@@ -112,8 +112,8 @@ async def test_a_login_at_a_server_that_is_away_is_a_503(dsn: str, mail_server: 
 
 
 @pytest.mark.parametrize("smtp_url", ["", "smtp://127.0.0.1:25"])
-async def test_without_a_login_to_check_it_is_a_400_that_says_so(dsn: str, tmp_path: Path, smtp_url: str) -> None:
+async def test_without_a_login_to_check_it_is_a_503_that_says_so(dsn: str, tmp_path: Path, smtp_url: str) -> None:
     answer = await _login(dsn, tmp_path, smtp_url)
     told = answer.json()
-    assert (answer.status_code, told["code"]) == (400, "smtp_not_configured")
+    assert (answer.status_code, told["code"]) == (503, "smtp_not_configured")
     assert "SMTP_URL" in told["error"]
