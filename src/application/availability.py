@@ -33,7 +33,7 @@ class SetAvailability:
     - What is left out stays as it is. Weekly hours and date overrides are given as a whole: a weekday that is not named
       in them is a day off.
     - Sessions that are booked already stay, with their price and refund policy.
-    - A new price can be paid at the gateway of this house.
+    - A new price can be paid at the gateway of this house, and does not round to zero for the shortest session.
     """
 
     open_work: OpenUnitOfWork
@@ -48,6 +48,7 @@ class SetAvailability:
             coach = change(before)
             if coach.price_per_hour != before.price_per_hour:
                 refuse_unpayable(coach.price_per_hour, self.gateway)
+                coach.require_payable_rate()
             await work.coaches.save(
                 user.id, coach.availability, coach.price_per_hour, coach.refund_policy, self.clock.now()
             )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from domain.availability import LONGEST, LONGEST_RANGE, SHORTEST, Availability
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.money import Money
+from domain.money import Money, smallest_step
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
 from domain.times import Interval, as_utc
@@ -210,6 +210,15 @@ class Coach:
         """Rounded half up to what can be paid."""
         minutes = length // _MINUTE
         return Money.computed(self.price_per_hour.amount * minutes / 60, self.price_per_hour.currency)
+
+    def require_payable_rate(self) -> None:
+        """Raises `Invalid` for a rate above zero at which the shortest session rounds to zero, and would be free."""
+        if self.price_per_hour.is_zero or not self.price_of(SHORTEST).is_zero:
+            return
+        # Half a step rounds up to a whole one.
+        least = smallest_step(self.price_per_hour.currency) / 2 * (timedelta(hours=1) // SHORTEST)
+        free = f"A session of {SHORTEST // _MINUTE} minutes would be free"
+        raise Invalid({"price_per_hour": f"{free}: give 0, or at least {least.normalize():f}"})
 
     def require_bookable(self) -> None:
         if not self.user.is_active:

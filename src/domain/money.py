@@ -33,13 +33,17 @@ class Money:
     """A finite, non-negative amount with at most the currency's own number of decimals.
 
     Raises `Invalid` (fields `price` and `currency`) for anything else: NaN, infinity, a negative amount, an unknown
-    currency, a fraction smaller than the currency's minor unit, or more than 10^10.
+    currency, a fraction smaller than the currency's minor unit, or more than 10^10. A currency in lower case is kept in
+    upper case.
     """
 
     amount: Decimal
     currency: str
 
     def __post_init__(self) -> None:
+        # Only ASCII: other letters, such as a dotless i, become Latin capitals too.
+        if self.currency.isascii():
+            object.__setattr__(self, "currency", self.currency.upper())
         if self.currency not in CURRENCIES:
             raise Invalid({"currency": "Must be an ISO 4217 code such as INR"})
         if not self.amount.is_finite():
@@ -68,8 +72,7 @@ class Money:
     @classmethod
     def computed(cls, amount: Decimal, currency: str) -> "Money":
         """A share of a price: rounded half up to the smallest step in which gateways move the currency."""
-        decimals = _DECIMALS_MOVED.get(currency, min(exponent(currency), MOST_DECIMALS_MOVED))
-        return cls(amount.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP), currency)
+        return cls(amount.quantize(smallest_step(currency), ROUND_HALF_UP), currency)
 
     def __str__(self) -> str:
         return f"{self.amount:,.{exponent(self.currency)}f} {self.currency}"
@@ -78,3 +81,9 @@ class Money:
 def exponent(currency: str) -> int:
     """How many decimals the currency has: 2 for INR, 0 for JPY, 3 for KWD."""
     return EXPONENTS.get(currency, 2)
+
+
+def smallest_step(currency: str) -> Decimal:
+    """The smallest amount that gateways move: 0.01 for INR and KWD, 1 for JPY and MGA."""
+    decimals = _DECIMALS_MOVED.get(currency, min(exponent(currency), MOST_DECIMALS_MOVED))
+    return Decimal(1).scaleb(-decimals)

@@ -40,11 +40,18 @@ def test_what_is_no_price_in_rupees_is_refused(amount: str) -> None:
     assert refused.value.details.keys() == {"price"}
 
 
-@pytest.mark.parametrize("currency", ["", "inr", "RUPEES", "XXX", "XTS", "₹", "INR "])
+@pytest.mark.parametrize("currency", ["", "RUPEES", "XXX", "XTS", "₹", "INR ", "\u0131nr", "u\u017fd"])
 def test_only_iso_4217_currencies_are_known(currency: str) -> None:
     with pytest.raises(Invalid) as refused:
         Money(Decimal(1), currency)
     assert refused.value.details.keys() == {"currency"}
+
+
+@given(CURRENCY, st.lists(st.booleans(), min_size=3, max_size=3))
+def test_a_currency_is_known_in_any_case_and_kept_in_capitals(currency: str, lower: list[bool]) -> None:
+    entered = "".join(letter.lower() if small else letter for letter, small in zip(currency, lower, strict=True))
+    assert Money(Decimal(1), entered) == Money(Decimal(1), currency)
+    assert Money(Decimal(1), entered).currency == currency
 
 
 @pytest.mark.parametrize(

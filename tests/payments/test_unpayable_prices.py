@@ -78,6 +78,32 @@ async def test_what_is_free_or_was_named_before_is_not_asked_about(
     assert (await john.put("/coach/availability", {"price_per_hour": 0, "currency": "IQD"})).status_code == 200
 
 
+async def test_a_rate_at_which_the_shortest_session_would_be_free_is_refused(api: httpx.AsyncClient) -> None:
+    john = await People(api).facilitator()
+    for price, currency, least in (
+        (0.01, "EUR", "0.02"),
+        (0.01, "inr", "0.02"),
+        (1, "JPY", "2"),
+        (0.01, "KWD", "0.02"),
+    ):
+        change = {"price_per_hour": price, "currency": currency}
+        why = f"A session of 15 minutes would be free: give 0, or at least {least}"
+        assert refusal(await john.put("/coach/availability", change)) == (why, {"price_per_hour": why})
+        assert (await john.put("/coach/availability", change | {"price_per_hour": float(least)})).status_code == 200
+    assert (await john.put("/coach/availability", {"price_per_hour": 0})).status_code == 200
+
+
+async def test_a_currency_may_be_entered_in_lower_case(api: httpx.AsyncClient) -> None:
+    john = await People(api).facilitator()
+    created = await john.creates_event(currency="eur")
+    assert created["currency"] == "EUR"
+    changed = await john.put(f"/events/{created['id']}", {"currency": "usd"})
+    assert changed.json()["event"]["currency"] == "USD"
+    made = await john.post("/api/sessions", session(currency="Eur"))
+    assert made.status_code == 201, made.text
+    assert (await john.put("/coach/availability", {"currency": "gbp"})).json()["currency"] == "GBP"
+
+
 async def test_razorpay_has_rules_of_its_own(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
