@@ -30,6 +30,7 @@ from crm.api.documentation import document
 from crm.app import create_app
 from crm.logs import configure_logs
 from crm.settings import CrmSettings, SettingsError, load_settings
+from servicekit.time_zones import use_newest_time_zones
 
 OLDEST_POSTGRES = 18
 GRACE_SECONDS = 10
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     dotenv.load_dotenv(Path(".env"))
+    use_newest_time_zones()
     try:
         if options.command == "openapi":
             _openapi(options.output)

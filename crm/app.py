@@ -38,6 +38,7 @@ from crm.outgoing import HttpCourier
 from crm.settings import CrmSettings, load_settings
 from crm.store import NotificationStore, mail_queue
 from crm.webhook_store import Destination, WebhookStore, parcel_queue
+from servicekit.time_zones import use_newest_time_zones
 
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
 CONTRACT_B = [delete_notification, clear_notifications, send_test_email, test_gmail_auth]
@@ -46,6 +47,7 @@ CONTRACT_D = [webhook]
 
 def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) -> Litestar:
     """The application for `settings`, by default those of the environment; raises SettingsError."""
+    use_newest_time_zones()
     settings = settings or load_settings(os.environ)
     pace = pace or Pace()
     database = Database(settings.database_url)

@@ -11,12 +11,16 @@ from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
+from servicekit.time_zones import use_newest_time_zones
 from tests.support.databases import TEMPLATE, a_database
 from tests.support.described import as_described
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
 from tests.support.settings import settings_for
+
+# Expected local times are those of the services, which read the newest database.
+use_newest_time_zones()
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: 
     assert found.status == 0
     assert [line.split()[:2] for line in found.lines] == [
         ["ok", f"{name}:"]
-        for name in ("settings", "database", "migrations", "clock", "deliveries", "redis", "crm", "mail")
+        for name in ("settings", "database", "migrations", "clock", "time-zones", "deliveries", "redis", "crm", "mail")
     ]
     assert found.of("deliveries") == ["ok    1 messages on their way, none late; 0 places held"]
 

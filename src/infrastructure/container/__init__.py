@@ -75,6 +75,7 @@ from infrastructure.settings import Settings
 from infrastructure.telemetry import current_request_id
 from infrastructure.tracing import Traces
 from infrastructure.wake_ups import RedisWakeUps
+from servicekit.time_zones import use_newest_time_zones
 
 __all__ = ["Container", "DeliveryParts", "UseCases", "build", "build_deliveries", "served"]
 
@@ -165,6 +166,7 @@ class Container:
 
 def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
+    use_newest_time_zones()
     clock = clock or SystemClock()
     metrics = Metrics()
     database = Database(settings.database_url, pool_size=settings.database_pool_size, watch=metrics)

@@ -40,6 +40,7 @@ from infrastructure.deliveries.smtp import SmtpPost
 from infrastructure.settings import Settings
 from infrastructure.tracing import Accompanied, Traces
 from infrastructure.wake_ups import RedisWakeUps
+from servicekit.time_zones import use_newest_time_zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class DeliveryParts:
 
 def build_deliveries(settings: Settings) -> DeliveryParts:
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
+    use_newest_time_zones()
     # A worker serves every destination at the same time.
     database = Database(settings.database_url, pool_size=3 * settings.database_pool_size)
     owed = owed_to(served(settings))

@@ -13,6 +13,7 @@ import click
 from dotenv import load_dotenv
 
 from interfaces.cli.problems import sentence
+from servicekit.time_zones import use_newest_time_zones
 
 COMMANDS = {
     "up": "interfaces.cli.up:up",
@@ -58,6 +59,7 @@ def convene() -> None:
 def main() -> None:
     """Entry point. What a person can cause ends as one line on stderr: status 2 for a wrong call, else 1."""
     load_dotenv(Path(".env"), override=False)
+    use_newest_time_zones()
     try:
         convene.main(prog_name="convene", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as shown:

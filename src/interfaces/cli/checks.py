@@ -84,6 +84,14 @@ def clock(settings: Settings) -> Findings:
         yield _fail(f"this machine is {abs(seconds):.0f} s {way} PostgreSQL: let both follow a time server (NTP)")
 
 
+def time_zones(_settings: Settings) -> Findings:
+    """An old database shows wrong local times where the rules have changed since."""
+    from servicekit.time_zones import unused_system_database, use_newest_time_zones
+
+    used, unused = use_newest_time_zones(), unused_system_database()
+    yield _ok(f"{used}; not used, because not newer: {unused}" if unused else str(used))
+
+
 def deliveries(settings: Settings) -> Findings:
     from infrastructure.container import served
     from infrastructure.database.engine import Database
@@ -197,6 +205,7 @@ CHECKS: dict[str, Check] = {
     "database": database,
     "migrations": migrations,
     "clock": clock,
+    "time-zones": time_zones,
     "deliveries": deliveries,
     "redis": redis,
     "crm": crm,

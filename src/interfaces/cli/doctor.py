@@ -18,7 +18,7 @@ from interfaces.cli.problems import sentence
     "--skip", multiple=True, type=click.Choice([name for name in CHECKS if name != "settings"]), help="Leave out."
 )
 def doctor(skip: tuple[str, ...]) -> None:
-    """Check settings, servers, clock and what is owed; each line says ok, warn or fail, and what to do.
+    """Check settings, servers, clock, time zones and what is owed; each line says ok, warn or fail, and what to do.
 
     Status 1 when a line says fail.
     """
