@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from uuid import uuid4
@@ -22,12 +21,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from crm.notifications import Event, Notification
 from crm.store import MailClaim
-from servicekit.mail_headers import CachingHeaderRegistry
+from servicekit.mail_headers import MAIL_POLICY
 
 TITLE_LENGTH = 80
 NOTE_LENGTH = 2000
-# 7 bit for servers without 8BITMIME.
-MAIL_POLICY = SMTP.clone(cte_type="7bit", header_factory=CachingHeaderRegistry())
 
 
 AMOUNTS: Mapping[str, str] = {

@@ -5,7 +5,6 @@ import time
 from datetime import UTC
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from typing import Protocol
@@ -20,12 +19,9 @@ from infrastructure.deliveries.calendar_mail import revoked_letter
 from infrastructure.deliveries.coaching_mail import coaching_letter
 from infrastructure.deliveries.coaching_snapshots import is_about_coaching
 from infrastructure.deliveries.letters import Addressee, House, Invitation, Letter, Unmailable
-from servicekit.mail_headers import CachingHeaderRegistry
+from servicekit.mail_headers import MAIL_POLICY
 
 INVITE_NAME = "invite.ics"
-
-# 7 bit, so that a relay without 8BITMIME need not rewrite it.
-_POLICY = SMTP.clone(cte_type="7bit", header_factory=CachingHeaderRegistry())
 
 
 class Post(Protocol):
@@ -79,7 +75,7 @@ class MailComposer:
         """Raises `Unmailable`."""
         letter = self._letter(message)
         sender = self._house.sender
-        mail = EmailMessage(policy=_POLICY)
+        mail = EmailMessage(policy=MAIL_POLICY)
         mail["From"] = sender
         mail["To"] = _address(letter.recipient)
         if letter.reply_to is not None:
