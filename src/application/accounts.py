@@ -10,7 +10,7 @@ from application.ports.security import AccessClaims, Limit, PasswordHasher, Rate
 from application.ports.system import Clock
 from domain.availability import zone_of
 from domain.errors import Unauthenticated
-from domain.texts import line, prose
+from domain.texts import line, optional_line, prose
 from domain.users import (
     MAX_BIO,
     MAX_NAME,
@@ -61,15 +61,12 @@ class Registration:
     def tidied(self, policy: PasswordPolicy) -> "Registration":
         """Raises `Invalid` naming the field."""
         name = line("name", self.name, at_most=MAX_NAME)
-        bio, specialization = self.bio, self.specialization
         return replace(
             self,
             name=name,
             password=acceptable_password(self.password, policy, context=(name, self.email)),
-            bio=prose("bio", bio, at_most=MAX_BIO) if bio is not None else None,
-            specialization=line("specialization", specialization, at_most=MAX_NAME, at_least=0)
-            if specialization is not None
-            else None,
+            bio=prose("bio", self.bio, at_most=MAX_BIO) if self.bio is not None else None,
+            specialization=optional_line("specialization", self.specialization, at_most=MAX_NAME),
         )
 
 
@@ -310,10 +307,10 @@ class UpdateProfile:
     async def __call__(self, actor: Actor, *, name: str | None, phone: str | None, timezone: str | None = None) -> User:
         async with self.open_work() as work:
             user = await work.users.get_locked(actor.user.id)
-            if name is not None:
+            if name is not None and name != user.name:
                 user = replace(user, name=line("name", name, at_most=MAX_NAME))
-            if phone is not None:
-                user = replace(user, phone=line("phone", phone, at_most=40, at_least=0) or None)
+            if phone is not None and phone != user.phone:
+                user = replace(user, phone=optional_line("phone", phone, at_most=40))
             if timezone is not None:
                 user = replace(user, timezone=zone_of(timezone).key if timezone else None)
             await work.users.save(user)

@@ -305,13 +305,12 @@ class NoteCoaching:
     clock: Clock
 
     async def __call__(self, user: User, coaching_id: CoachingId, notes: str | None) -> CoachingView:
-        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         now = self.clock.now()
         async with self.open_work() as work:
             before = await work.coachings.get(coaching_id)
             before.require_participant(user)
             if notes != before.notes:
-                noted = before.noted(notes, now)
+                noted = before.noted(None if notes is None else prose("notes", notes, at_most=MAX_NOTES), now)
                 await work.coachings.save(noted)
                 await work.coachings.record(noted, Change.NOTES_CHANGED, by=user.id, before=before, now=now)
             await work.commit()

@@ -45,7 +45,7 @@ class CreateEvent:
             raise OnlyFacilitatorsCreate
         if (made := made_before()) is not None:
             return await self.reader.get(EventId(made))
-        now = self.clock.now()
+        now, plan = self.clock.now(), plan.entered()
         refuse_past(plan.interval, now)
         refuse_unpayable(plan.price, self.gateway)
         async with self.open_work() as work:

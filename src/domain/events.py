@@ -1,14 +1,16 @@
 """Gatherings a facilitator offers, and who may have a place in them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from functools import partial
+from typing import Any, NewType
 
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
-from domain.texts import line, prose
+from domain.texts import line, link, optional_line, prose
 from domain.times import Interval
 from domain.users import User, UserId
 
@@ -75,7 +77,7 @@ class CurrencyOfBookings(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """What a facilitator says about an event; refuses nonsense whoever made it."""
+    """What a facilitator says about an event. Its text is checked where it is entered: see `entered`."""
 
     title: str
     interval: Interval
@@ -89,14 +91,16 @@ class EventPlan:
     refund_policy: RefundPolicy = field(default_factory=RefundPolicy)
 
     def __post_init__(self) -> None:
-        tidy = object.__setattr__
-        tidy(self, "title", line("title", self.title, at_most=200))
-        tidy(self, "description", prose("description", self.description, at_most=10_000))
-        tidy(self, "category", _optional_line("category", self.category, 80))
-        tidy(self, "location", _optional_line("location", self.location, 300))
-        tidy(self, "virtual_link", _link(self.virtual_link))
         if not 1 <= self.capacity <= MAX_CAPACITY:
             raise Invalid({"max_participants": f"Must be between 1 and {MAX_CAPACITY}"})
+
+    def entered(self, earlier: "EventPlan | None" = None) -> "EventPlan":
+        """The plan with its text checked and trimmed. Text as in the `earlier` plan is stored already and stays, also
+        where today's rules refuse it. Raises `Invalid`, naming the field."""
+        texts = {name: getattr(self, name) for name in _TEXT_RULES}
+        changed = [name for name, text in texts.items() if not earlier or text != getattr(earlier, name)]
+        checked: dict[str, Any] = {name: _TEXT_RULES[name](texts[name]) for name in changed}
+        return replace(self, **checked)
 
     def moved_from(self, earlier: "EventPlan") -> bool:
         """Whether people who booked must hear of it: the time or the place is another."""
@@ -105,6 +109,15 @@ class EventPlan:
             earlier.location,
             earlier.virtual_link,
         )
+
+
+_TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
+    "title": partial(line, "title", at_most=200),
+    "description": partial(prose, "description", at_most=10_000),
+    "category": partial(optional_line, "category", at_most=80),
+    "location": partial(optional_line, "location", at_most=300),
+    "virtual_link": partial(link, "virtual_link"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +156,10 @@ class Event:
             raise NotYourEvent
 
     def replanned(self, plan: EventPlan, now: datetime) -> "Event":
-        """The event with another plan. Raises when it is cancelled, has more bookings than places, would be moved after
-        it began or into the past, or would change the price's currency while people hold bookings."""
+        """The event with another plan, its changed text checked. Raises when it is cancelled, has more bookings than
+        places, would be moved after it began or into the past, or would change the price's currency while people hold
+        bookings."""
+        plan = plan.entered(self.plan)
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
         if plan.capacity < self.booked:
@@ -172,14 +187,3 @@ class Event:
 def refuse_past(interval: Interval, now: datetime) -> None:
     if interval.starts_at <= now:
         raise Invalid({"start_datetime": "Must be in the future"})
-
-
-def _optional_line(field: str, text: str | None, at_most: int) -> str | None:
-    return (line(field, text, at_most=at_most, at_least=0) or None) if text is not None else None
-
-
-def _link(text: str | None) -> str | None:
-    link = _optional_line("virtual_link", text, 2_000)
-    if link is not None and not link.startswith(("https://", "http://")):
-        raise Invalid({"virtual_link": "Must be an http or https address"})
-    return link

@@ -1,13 +1,10 @@
 """Who somebody is according to Google, and when that makes them the owner of an account here."""
 
-import unicodedata
 from dataclasses import dataclass, replace
 
 from domain.errors import Conflict, Forbidden, Unauthenticated, Unavailable
 from domain.users import MAX_NAME, User
-
-UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories: control characters, lone surrogates, line and paragraph separators."""
+from servicekit.text import clean_line, has_visible
 
 
 class GoogleNotConfigured(Unavailable):
@@ -118,9 +115,9 @@ def returning(user: User, identity: GoogleIdentity) -> User:
 
 
 def display_name(*claimed: str | None) -> str:
-    """The first of the names that can be shown on one line, shortened to what an account's name may have."""
+    """The first of the names that a reader can see, on one line and as long as an account's name may be."""
     for name in claimed:
-        printable = "".join(" " if unicodedata.category(char) in UNPRINTABLE else char for char in name or "")
-        if shown := " ".join(printable.split())[:MAX_NAME].strip():
+        shown = clean_line(name or "", at_most=MAX_NAME, end="")
+        if has_visible(shown):
             return shown
     return "Google user"

@@ -1,30 +1,45 @@
-"""What people may write: length limits and the characters that are refused everywhere."""
+"""What people may write: first the length, then the characters that are refused everywhere (`servicekit.text`).
 
-import unicodedata
+These rules are for what is entered or changed. Stored text is never checked again.
+"""
 
 from domain.errors import Invalid
+from servicekit.links import MAX_LINK, is_web_address
+from servicekit.text import has_visible, problem
 
 
 def line(field: str, text: str, *, at_most: int, at_least: int = 1) -> str:
-    """One line of text, trimmed; refuses control characters, so that it can stand in a mail header."""
-    text = text.strip()
-    if any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in text):
-        raise Invalid({field: "Must be one line without control characters"})
-    return _measured(field, text, at_least, at_most)
+    """One line of text, trimmed, so that it can stand in a mail header. `at_least` 1: a reader sees something."""
+    text = _of_length(field, text.strip(), at_most)
+    if why := problem(text):
+        raise Invalid({field: why})
+    if at_least and not has_visible(text):
+        raise Invalid({field: "Must not be empty"})
+    return text
+
+
+def optional_line(field: str, text: str | None, *, at_most: int) -> str | None:
+    """As `line`; None where a reader sees nothing."""
+    text = line(field, text, at_most=at_most, at_least=0) if text is not None else ""
+    return text if has_visible(text) else None
 
 
 def prose(field: str, text: str, *, at_most: int) -> str:
-    """Text that may have line breaks and tabs; other control characters are refused."""
-    if any(unicodedata.category(char) == "Cc" and char not in "\n\r\t" for char in text):
-        raise Invalid({field: "Must not contain control characters"})
-    return _measured(field, text, 0, at_most)
+    """Text that may have line breaks and tabs."""
+    if why := problem(_of_length(field, text, at_most), lines=True):
+        raise Invalid({field: why})
+    return text
 
 
-def _measured(field: str, text: str, at_least: int, at_most: int) -> str:
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise Invalid({field: "Is not valid Unicode"})
-    if len(text) < at_least:
-        raise Invalid({field: "Must not be empty"})
+def link(field: str, text: str | None) -> str | None:
+    """An http or https address, trimmed; None where there is none."""
+    address = _of_length(field, text.strip(), MAX_LINK) if text is not None else ""
+    if address and not is_web_address(address):
+        raise Invalid({field: "Must be an http or https address with a host and without a user name"})
+    return address or None
+
+
+def _of_length(field: str, text: str, at_most: int) -> str:
     if len(text) > at_most:
         raise Invalid({field: f"Must be at most {at_most} characters"})
     return text

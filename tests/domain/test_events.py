@@ -88,12 +88,32 @@ def test_an_event_is_managed_by_its_facilitator_and_by_admins() -> None:
 )
 def test_a_plan_refuses_nonsense(change: dict[str, object], field: str) -> None:
     with pytest.raises(Invalid) as refused:
-        a_plan(**change)
+        a_plan(**change).entered()
+    assert refused.value.details.keys() == {field}
+
+
+STORED = {
+    "title": "Yo\u202ega",
+    "description": "\u200b",
+    "category": "\u0301",
+    "location": "\ue000",
+    "virtual_link": "https://u@example.com",
+}
+
+
+@pytest.mark.parametrize("field", STORED)
+def test_stored_text_that_would_be_refused_today_stays_until_it_is_changed(field: str) -> None:
+    event = an_event(**STORED)
+    assert event.replanned(a_plan(**STORED, capacity=20), NOW).plan == a_plan(**STORED, capacity=20)
+    changed = event.replanned(a_plan(**STORED | {field: "https://example.com"}), NOW).plan
+    assert changed == a_plan(**STORED | {field: "https://example.com"})
+    with pytest.raises(Invalid) as refused:
+        event.replanned(a_plan(**STORED | {field: STORED[field] + "\u202e"}), NOW)
     assert refused.value.details.keys() == {field}
 
 
 def test_a_plan_is_tidy() -> None:
-    plan = a_plan(title="  Yoga ", category="", location="  ", virtual_link="")
+    plan = a_plan(title="  Yoga ", category="", location="  ", virtual_link="").entered()
     assert (plan.title, plan.category, plan.location, plan.virtual_link) == ("Yoga", None, None, None)
 
 

@@ -1,0 +1,61 @@
+"""One rule for web addresses that people enter and that become links and buttons. Standard library only."""
+
+import ipaddress
+import re
+import unicodedata
+from urllib.parse import urlsplit
+
+from servicekit.text import has_invisible
+
+MAX_LINK = 2_000
+
+# RFC 3986 has none of these in an address, and browsers read a backslash as a slash.
+_NOT_IN_AN_ADDRESS = re.compile(r'[\s\x00-\x20\x7f-\x9f\\<>"]')
+_ASCII_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
+
+
+def is_web_address(text: str) -> bool:
+    """Whether text is an absolute http or https address with a host and without user information, of at most 2,000
+    characters, all of them visible (RFC 3986; the host RFC 1123, with letters of any script as in IDNA)."""
+    if len(text) > MAX_LINK or _NOT_IN_AN_ADDRESS.search(text) or has_invisible(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in {"http", "https"} or "@" in parts.netloc or port == 0:
+        return False
+    return _is_ipv6(parts.netloc) or _is_host(parts.hostname or "")
+
+
+def usable_link(text: str | None) -> str | None:
+    """A stored or received link where it may be shown as one, else None."""
+    return text if text is not None and is_web_address(text) else None
+
+
+def _is_ipv6(netloc: str) -> bool:
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?", netloc)
+    try:
+        return found is not None and ipaddress.ip_address(found[1]).version == 6
+    except ValueError:
+        return False
+
+
+def _is_host(host: str) -> bool:
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(_is_label(label) for label in labels):
+        return False
+    if labels[-1].isdecimal():  # browsers read it as an IPv4 address or refuse it
+        try:
+            ipaddress.IPv4Address(".".join(labels))
+        except ValueError:
+            return False
+    return True
+
+
+def _is_label(label: str) -> bool:
+    if label.isascii():
+        return _ASCII_LABEL.fullmatch(label) is not None
+    letters = all(char == "-" or unicodedata.category(char)[0] in "LMN" for char in label)
+    return letters and len(label) <= 63 and "-" not in (label[0], label[-1])
