@@ -6,11 +6,14 @@ message about an event as such (`event_…`) only the event and its facilitator.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+
+from servicekit.date_range import OUT_OF_RANGE, in_zone, is_enterable
 
 LARGEST_ID = 2**63 - 1
 
@@ -153,12 +156,27 @@ def read_notification(body: dict[str, Any]) -> Notification:
         raise MissingFields(missing)
     try:
         notification = msgspec.convert(body, Notification)
-        _ = (notification.event.starts_at, notification.event.ends_at, notification.happened_at)
     except msgspec.ValidationError as error:
         raise InvalidFields(one_reason(error)) from None
-    except OverflowError:
-        raise InvalidFields({"event": "A date is out of range"}) from None
+    outside = {
+        field: OUT_OF_RANGE
+        for field, moment in _moments(notification)
+        if moment is not None and not is_enterable(moment)
+    }
+    if outside:
+        raise InvalidFields(outside)
     return notification
+
+
+def _moments(notification: Notification) -> Iterator[tuple[str, datetime | None]]:
+    """Every date and time of a notification, with its path."""
+    event, previous = notification.event, notification.previous or Times()
+    yield "occurred_at", notification.occurred_at
+    yield "event.date_time", event.date_time
+    yield "event.start_datetime", event.start_datetime
+    yield "event.end_datetime", event.end_datetime
+    yield "previous.start_datetime", previous.start_datetime
+    yield "previous.end_datetime", previous.end_datetime
 
 
 def one_reason(error: msgspec.ValidationError) -> dict[str, str]:
@@ -183,4 +201,4 @@ def _utc(moment: datetime | None) -> datetime | None:
     """As a UTC instant; a time without an offset is UTC already."""
     if moment is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else in_zone(moment, UTC)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
@@ -12,7 +12,7 @@ from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money, smallest_step
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
-from domain.times import Interval, as_utc
+from domain.times import Interval, entered_instant
 from domain.users import Role, User, UserId
 
 CoachingId = NewType("CoachingId", UUID)
@@ -21,8 +21,6 @@ SeriesId = NewType("SeriesId", UUID)
 MAX_OCCURRENCES = 52
 LONGEST_REPORT = timedelta(days=371)
 _MINUTE = timedelta(minutes=1)
-# A day of the calendar's ends is more than any zone or buffer needs.
-_FIRST, _LAST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
 
 
 class CoachingStatus(StrEnum):
@@ -165,9 +163,10 @@ def length_of(minutes: int) -> timedelta:
 
 
 def session(starts_at: datetime, length: timedelta) -> Interval:
-    """To the second. Raises `Invalid` for a time at the calendar's ends."""
-    starts_at = in_the_calendar("session_datetime", starts_at).replace(microsecond=0)
-    return Interval(starts_at, starts_at + length_of(length // _MINUTE))
+    """To the second. Raises `Invalid` for one that begins or ends outside of 1970-01-01 to 2099-12-31."""
+    starts_at = entered_instant(starts_at, "session_datetime").replace(microsecond=0)
+    ends_at = starts_at + length_of(length // _MINUTE)
+    return Interval(starts_at, entered_instant(ends_at, "session_datetime"))
 
 
 def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
@@ -181,20 +180,12 @@ def figures_window(starts_at: datetime, ends_at: datetime) -> Interval:
 
 
 def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Interval:
-    starts_at, ends_at = in_the_calendar("start_date", starts_at), in_the_calendar("end_date", ends_at)
+    starts_at, ends_at = entered_instant(starts_at, "start_date"), entered_instant(ends_at, "end_date")
     if ends_at <= starts_at:
         raise Invalid({"end_date": "End date must be after start date"})
     if ends_at - starts_at > longest:
         raise Invalid({"end_date": f"Date range cannot exceed {longest.days} days"})
     return Interval(starts_at, ends_at)
-
-
-def in_the_calendar(field: str, moment: datetime) -> datetime:
-    """In UTC. Raises `Invalid`, naming the field, within a day of the calendar's ends."""
-    moment = as_utc(moment, field)
-    if not _FIRST <= moment <= _LAST:
-        raise Invalid({field: "Is outside the calendar"})
-    return moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.texts import line, link, optional_line, prose
-from domain.times import Interval
+from domain.times import Interval, entered_interval
 from domain.users import User, UserId
 
 EventId = NewType("EventId", int)
@@ -77,7 +77,7 @@ class CurrencyOfBookings(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """What a facilitator says about an event. Its text is checked where it is entered: see `entered`."""
+    """What a facilitator says about an event. Its text and dates are checked where they are entered: see `entered`."""
 
     title: str
     interval: Interval
@@ -95,8 +95,9 @@ class EventPlan:
             raise Invalid({"max_participants": f"Must be between 1 and {MAX_CAPACITY}"})
 
     def entered(self, earlier: "EventPlan | None" = None) -> "EventPlan":
-        """The plan with its text checked and trimmed. Text as in the `earlier` plan is stored already and stays, also
-        where today's rules refuse it. Raises `Invalid`, naming the field."""
+        """The plan with its text checked and trimmed, and its dates checked. What is as in the `earlier` plan is stored
+        already and stays, also where today's rules refuse it. Raises `Invalid`, naming the field."""
+        entered_interval(self.interval, earlier.interval if earlier else None)
         texts = {name: getattr(self, name) for name in _TEXT_RULES}
         changed = [name for name, text in texts.items() if not earlier or text != getattr(earlier, name)]
         checked: dict[str, Any] = {name: _TEXT_RULES[name](texts[name]) for name in changed}
@@ -156,9 +157,9 @@ class Event:
             raise NotYourEvent
 
     def replanned(self, plan: EventPlan, now: datetime) -> "Event":
-        """The event with another plan, its changed text checked. Raises when it is cancelled, has more bookings than
-        places, would be moved after it began or into the past, or would change the price's currency while people hold
-        bookings."""
+        """The event with another plan, its changed text and dates checked. Raises when it is cancelled, has more
+        bookings than places, would be moved after it began or into the past, or would change the price's currency while
+        people hold bookings."""
         plan = plan.entered(self.plan)
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled

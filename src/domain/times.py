@@ -1,9 +1,14 @@
-"""Instants and intervals. Inside everything is UTC; a value without an offset is taken to be UTC."""
+"""Instants and intervals. Inside everything is UTC; a value without an offset is taken to be UTC.
+
+What clients enter lies between 1970-01-01 and 2099-12-31 (`entered_…`). A stored value outside of it, from before this
+rule, stays readable: an `Interval` does not check it.
+"""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from domain.errors import Invalid
+from servicekit.date_range import FIRST_DAY, LAST_DAY, OUT_OF_RANGE, is_enterable
 
 
 def as_utc(moment: datetime, field: str = "datetime") -> datetime:
@@ -13,7 +18,21 @@ def as_utc(moment: datetime, field: str = "datetime") -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise Invalid({field: "Is outside the calendar"}) from None
+        raise Invalid({field: OUT_OF_RANGE}) from None
+
+
+def entered_instant(moment: datetime, field: str) -> datetime:
+    """In UTC. Raises `Invalid`, naming the field, outside of 1970-01-01 to 2099-12-31."""
+    if not is_enterable(moment):
+        raise Invalid({field: OUT_OF_RANGE})
+    return as_utc(moment, field)
+
+
+def entered_day(day: date, field: str) -> date:
+    """Raises `Invalid`, naming the field, outside of 1970-01-01 to 2099-12-31."""
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise Invalid({field: OUT_OF_RANGE})
+    return day
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +47,12 @@ class Interval:
         object.__setattr__(self, "ends_at", as_utc(self.ends_at, "end_datetime"))
         if self.ends_at <= self.starts_at:
             raise Invalid({"end_datetime": "Must be after the start"})
+
+
+def entered_interval(interval: Interval, earlier: Interval | None = None) -> Interval:
+    """Raises `Invalid` for an end outside of 1970-01-01 to 2099-12-31 that is not that of the `earlier` interval."""
+    if earlier is None or interval.starts_at != earlier.starts_at:
+        entered_instant(interval.starts_at, "start_datetime")
+    if earlier is None or interval.ends_at != earlier.ends_at:
+        entered_instant(interval.ends_at, "end_datetime")
+    return interval

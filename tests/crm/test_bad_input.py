@@ -14,6 +14,7 @@ from crm.store import MailClaim
 from tests.crm.parts import a_message
 
 JSON = {"Content-Type": "application/json"}
+OUT_OF_RANGE = ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "2100-01-01T00:00:00", "9999-12-31T23:59:59-14:00"]
 
 
 def _beside(fragment: bytes) -> bytes:
@@ -76,8 +77,23 @@ async def test_a_malformed_body_is_a_400_that_says_why(refusing_crm: httpx.Async
         ({"action": "x" * 65}, "action"),
         ({"facilitator_id": "2"}, "facilitator_id"),
         ({"event": {"date_time": "tomorrow"}}, "event.date_time"),
-        ({"event": {"date_time": "0001-01-01T00:00:00+14:00"}}, "event"),
-        ({"event": {"end_datetime": "9999-12-31T23:59:59-14:00"}}, "event"),
+        *[
+            (told, field)
+            for moment in (
+                "0001-01-01T00:00:00+14:00",
+                "1969-12-31T23:59:59Z",
+                "2100-01-01T00:00:00",
+                "9999-12-31T23:59:59-14:00",
+            )
+            for told, field in (
+                ({"event": {"date_time": moment}}, "event.date_time"),
+                ({"event": {"start_datetime": moment}}, "event.start_datetime"),
+                ({"event": {"end_datetime": moment}}, "event.end_datetime"),
+                ({"occurred_at": moment}, "occurred_at"),
+                ({"previous": {"start_datetime": moment}}, "previous.start_datetime"),
+                ({"previous": {"end_datetime": moment}}, "previous.end_datetime"),
+            )
+        ],
         ({"event": {"max_participants": -1}}, "event.max_participants"),
     ],
 )

@@ -1,13 +1,14 @@
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.times import Interval, as_utc
+from domain.times import Interval, as_utc, entered_day, entered_instant, entered_interval
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def test_a_value_without_an_offset_is_utc() -> None:
@@ -48,3 +49,79 @@ def test_an_interval_ends_after_it_begins(seconds: int) -> None:
     with pytest.raises(Invalid) as refused:
         Interval(NOON, NOON + timedelta(seconds=seconds))
     assert refused.value.details.keys() == {"end_datetime"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1970-01-01T00:00:00Z", "2099-12-31T23:59:59.999999Z", "2100-01-01T13:59:59+14:00", "1969-12-31T10:00:00-14:00"],
+)
+def test_dates_from_1970_to_2099_can_be_entered(text: str) -> None:
+    moment = datetime.fromisoformat(text)
+    assert entered_instant(moment, "at") == moment
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1969-12-31T23:59:59.999999Z",
+        "1970-01-01T00:00:00+00:01",
+        "2100-01-01T00:00:00Z",
+        "2099-12-31T23:59:59-00:01",
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-14:00",
+        "0001-01-01T00:00:00+14:00",
+        "0001-01-01T00:00:00",
+    ],
+)
+def test_a_date_outside_of_1970_to_2099_is_refused_with_its_field(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        entered_instant(datetime.fromisoformat(text), "at")
+    assert refused.value.details == {"at": "Must be between 1970-01-01 and 2099-12-31"}
+
+
+@given(st.datetimes(), st.integers(-23 * 60 - 59, 23 * 60 + 59))
+def test_the_range_of_dates_is_that_of_utc_for_every_offset(local: datetime, minutes: int) -> None:
+    moment = local.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    try:
+        kept: datetime | None = entered_instant(moment, "at")
+    except Invalid:
+        kept = None
+    expected = datetime(1970, 1, 1, tzinfo=UTC) <= moment < datetime(2100, 1, 1, tzinfo=UTC)
+    assert (kept is not None) == expected
+    assert kept is None or (kept == moment and kept.tzinfo is UTC)
+
+
+@pytest.mark.parametrize(
+    ("day", "is_kept"),
+    [
+        (date(1969, 12, 31), False),
+        (date(1970, 1, 1), True),
+        (date(2099, 12, 31), True),
+        (date(2100, 1, 1), False),
+        (date.max, False),
+        (date.min, False),
+    ],
+)
+def test_days_have_the_same_range(day: date, is_kept: bool) -> None:
+    if is_kept:
+        assert entered_day(day, "on") == day
+    else:
+        with pytest.raises(Invalid) as refused:
+            entered_day(day, "on")
+        assert refused.value.details.keys() == {"on"}
+
+
+def test_an_interval_that_is_stored_may_be_outside_of_it() -> None:
+    assert Interval(NOON, LAST).ends_at == LAST
+
+
+def test_only_what_changes_is_asked_about() -> None:
+    stored = Interval(NOON, LAST)
+    sooner = Interval(NOON - timedelta(hours=1), LAST)
+    assert entered_interval(stored, stored) == stored
+    assert entered_interval(sooner, stored) == sooner
+    with pytest.raises(Invalid) as refused:
+        entered_interval(stored)
+    assert refused.value.details.keys() == {"end_datetime"}
+    with pytest.raises(Invalid):
+        entered_interval(Interval(NOON, LAST - timedelta(days=1)), stored)

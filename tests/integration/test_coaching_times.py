@@ -111,4 +111,4 @@ async def test_the_ends_of_the_calendar_are_no_times_to_meet(
     ]
     for answer in answers:
         assert answer.status_code == 400
-        assert answer.json()["detail"] == "session_datetime: Is outside the calendar"
+        assert answer.json()["detail"] == "session_datetime: Must be between 1970-01-01 and 2099-12-31"

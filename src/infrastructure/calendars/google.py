@@ -22,6 +22,7 @@ from domain.times import Interval
 from infrastructure.calendars.grants import ConsentServer
 from infrastructure.calendars.requests import CalendarApi, is_one_word, joinable
 from infrastructure.security.oauth import Answer, ProviderAway
+from servicekit.date_range import in_zone
 
 EVENTS = "https://www.googleapis.com/auth/calendar.events"
 SCOPE = f"{EVENTS} https://www.googleapis.com/auth/calendar.freebusy"
@@ -295,7 +296,9 @@ def _time(seen: _Seen, zone: str) -> Interval | None:
 
 def _instant(when: _When, zone: str) -> datetime:
     if when.dateTime is not None:
-        return when.dateTime
+        if when.dateTime.tzinfo is None:
+            raise ValueError
+        return in_zone(when.dateTime, UTC)
     return datetime.combine(date.fromisoformat(when.date or ""), time(), ZoneInfo(zone)).astimezone(UTC)
 
 

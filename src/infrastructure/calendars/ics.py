@@ -11,6 +11,8 @@ from uuid import UUID
 
 from icalendar import Calendar, Event, vCalAddress, vDuration, vText, vUri
 
+from servicekit.date_range import in_zone
+
 Method = Literal["REQUEST", "CANCEL"]
 Status = Literal["TENTATIVE", "CONFIRMED", "CANCELLED"]
 REFRESH_EVERY = timedelta(hours=1)
@@ -100,9 +102,9 @@ def _event(entry: Entry) -> Event:
     event = Event()
     event.add("UID", entry.uid)
     event.add("SEQUENCE", entry.sequence)
-    event.add("DTSTAMP", entry.stamp.astimezone(UTC))
-    event.add("DTSTART", entry.starts_at.astimezone(UTC))
-    event.add("DTEND", entry.ends_at.astimezone(UTC))
+    event.add("DTSTAMP", in_zone(entry.stamp, UTC))
+    event.add("DTSTART", in_zone(entry.starts_at, UTC))
+    event.add("DTEND", in_zone(entry.ends_at, UTC))
     event.add("SUMMARY", entry.summary)
     event.add("DESCRIPTION", entry.description)
     if place := entry.location or entry.url:

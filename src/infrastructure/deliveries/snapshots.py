@@ -10,6 +10,7 @@ import msgspec
 
 from domain.messages import Message
 from domain.money import exponent
+from servicekit.date_range import in_zone
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -93,4 +94,4 @@ def read_snapshot(message: Message) -> Snapshot:
 
 def zulu(moment: datetime) -> str:
     """RFC 3339 in UTC, with a Z."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return in_zone(moment, UTC).isoformat().replace("+00:00", "Z")

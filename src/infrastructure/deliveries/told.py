@@ -1,5 +1,6 @@
 """A fact as other services are told it: the fields of both published CRM documents at the top level."""
 
+from datetime import datetime
 from typing import Any
 
 from domain.coaching import LIVE
@@ -11,6 +12,7 @@ from infrastructure.deliveries.coaching_snapshots import (
     read_coaching,
 )
 from infrastructure.deliveries.snapshots import Person, Snapshot, read_snapshot, zulu
+from servicekit.date_range import is_enterable
 
 
 def told(message: Message) -> dict[str, Any]:
@@ -93,9 +95,9 @@ def _event(then: Snapshot) -> dict[str, Any]:
     return {
         "id": event.id,
         "title": event.title,
-        "date_time": zulu(event.starts_at),
-        "start_datetime": zulu(event.starts_at),
-        "end_datetime": zulu(event.ends_at),
+        "date_time": _date(event.starts_at),
+        "start_datetime": _date(event.starts_at),
+        "end_datetime": _date(event.ends_at),
         "location": event.location,
         "virtual_link": event.virtual_link,
         "facilitator_id": then.facilitator.id,
@@ -106,3 +108,8 @@ def _event(then: Snapshot) -> dict[str, Any]:
         "currency": event.currency,
         "version": event.version,
     }
+
+
+def _date(moment: datetime) -> str | None:
+    """None outside of the dates that receivers accept: such an event was stored before dates had a range."""
+    return zulu(moment) if is_enterable(moment) else None

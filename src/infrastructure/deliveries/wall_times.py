@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from domain.availability import zone_of
 from domain.errors import Invalid
+from servicekit.date_range import in_zone
 
 
 def reading_zone(name: str | None) -> ZoneInfo:
@@ -17,7 +18,7 @@ def reading_zone(name: str | None) -> ZoneInfo:
 
 def when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
     """Both offsets where the clocks change in between: `01:30 (UTC+02:00) to 02:30 (UTC+01:00) Europe/Berlin`."""
-    start, end = starts_at.astimezone(zone), ends_at.astimezone(zone)
+    start, end = in_zone(starts_at, zone), in_zone(ends_at, zone)
     until = "" if start.date() == end.date() else f"{_day(end)}, "
     if start.utcoffset() == end.utcoffset():
         return f"{_day(start)}, {start:%H:%M} to {until}{end:%H:%M} {_zone(end, zone)}"
@@ -25,7 +26,7 @@ def when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
 
 
 def instant(moment: datetime, zone: ZoneInfo) -> str:
-    moment = moment.astimezone(zone)
+    moment = in_zone(moment, zone)
     return f"{_day(moment)}, {moment:%H:%M} {_zone(moment, zone)}"
 
 
@@ -40,7 +41,7 @@ def ahead(starts_at: datetime, now: datetime, zone: ZoneInfo) -> str:
         return "in an hour" if minutes <= 65 else f"in {minutes} minutes"
     if left < timedelta(hours=20):
         return f"in {round(left / timedelta(hours=1))} hours"
-    days = (starts_at.astimezone(zone).date() - now.astimezone(zone).date()).days
+    days = (in_zone(starts_at, zone).date() - in_zone(now, zone).date()).days
     return ("today", "tomorrow")[days] if days < 2 else f"in {days} days"
 
 

@@ -16,7 +16,7 @@ from application.ports.readers import MAX_PAGE, Page, PageRequest
 from domain.errors import Invalid, NotFound
 from domain.events import EventType
 from domain.money import exponent
-from domain.times import as_utc
+from domain.times import as_utc, entered_day, entered_instant
 from domain.users import SELF_ASSIGNABLE_ROLES, Role
 
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -66,8 +66,8 @@ def query_instant(field: str, text: str) -> datetime:
     text = text.replace(" ", "+")
     try:
         if _DATE.fullmatch(text):
-            return datetime.combine(date.fromisoformat(text), time.min, UTC)
-        return as_utc(msgspec.convert(text, datetime), field)
+            return datetime.combine(entered_day(date.fromisoformat(text), field), time.min, UTC)
+        return entered_instant(msgspec.convert(text, datetime), field)
     except (ValueError, msgspec.ValidationError):
         raise Invalid({field: "Must be a date or an RFC 3339 date and time"}) from None
 

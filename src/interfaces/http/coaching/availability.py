@@ -19,6 +19,7 @@ from domain.coaching import Coach, CoachNotFound, length_of
 from domain.errors import Invalid
 from domain.money import Money
 from domain.refunds import RefundPolicy
+from domain.times import entered_day
 from interfaces.http.actor import facilitators, public
 from interfaces.http.core.events import RefundTierBody
 from interfaces.http.injection import Given
@@ -137,7 +138,9 @@ def _changed(coach: Coach, change: AvailabilityChange) -> Coach:
     availability = Availability(
         timezone=kept(change.timezone, said.timezone),
         weekly=said.weekly if change.weekly_hours is UNSET else _weekly(change.weekly_hours),
-        overrides=said.overrides if change.date_overrides is UNSET else _overrides(change.date_overrides),
+        overrides=said.overrides
+        if change.date_overrides is UNSET
+        else _overrides(change.date_overrides, said.overrides),
         buffer_before=_minutes(change.buffer_before_minutes, said.buffer_before),
         buffer_after=_minutes(change.buffer_after_minutes, said.buffer_after),
         minimum_notice=_minutes(change.minimum_notice_minutes, said.minimum_notice),
@@ -171,8 +174,16 @@ def _weekly(given: Mapping[str, list[HoursBody]]) -> dict[int, WorkingDay]:
     return {WEEKDAYS.index(name): _hours("weekly_hours", hours) for name, hours in given.items()}
 
 
-def _overrides(given: Mapping[date, list[HoursBody]]) -> dict[date, WorkingDay]:
-    return {day: _hours("date_overrides", hours) for day, hours in given.items()}
+def _overrides(
+    given: Mapping[date, list[HoursBody]] | UnsetType, present: Mapping[date, WorkingDay]
+) -> Mapping[date, WorkingDay]:
+    """Overrides are given as a whole, so that a day outside of the range of dates stays if it is stored already."""
+    if given is UNSET:
+        return present
+    return {
+        day if day in present else entered_day(day, "date_overrides"): _hours("date_overrides", hours)
+        for day, hours in given.items()
+    }
 
 
 def _hours(field: str, given: list[HoursBody]) -> WorkingDay:

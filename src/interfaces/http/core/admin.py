@@ -12,7 +12,7 @@ from application.dead_letters import ReplayMessage, ReplayMessages
 from application.ports.deliveries import DeadLetters, Letter, LetterFilter
 from domain.errors import Invalid
 from domain.messages import Destination, MessageNotFound, MessageStatus
-from domain.times import as_utc
+from domain.times import entered_instant
 from interfaces.http.actor import admins
 from interfaces.http.injection import Given
 from interfaces.http.schemas import page_request
@@ -160,6 +160,6 @@ def _destination(text: str | None) -> Destination | None:
 
 def _since(text: str | None) -> datetime | None:
     try:
-        return None if text is None else as_utc(datetime.fromisoformat(text), "since")
+        return None if text is None else entered_instant(datetime.fromisoformat(text), "since")
     except ValueError:
         raise Invalid({"since": "Must be a time such as 2026-11-20T10:00:00Z"}) from None

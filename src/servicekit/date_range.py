@@ -1,0 +1,29 @@
+"""The dates that clients can enter: from 1970-01-01 to 2099-12-31 in UTC.
+
+An instant within this range can be shown in every time zone and moved by any buffer or notice without leaving the
+years 1 to 9999 that Python knows.
+"""
+
+import contextlib
+from datetime import MINYEAR, UTC, date, datetime, tzinfo
+
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2099, 12, 31)
+OUT_OF_RANGE = f"Must be between {FIRST_DAY} and {LAST_DAY}"
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(2100, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def is_enterable(moment: datetime) -> bool:
+    """Whether an instant is in the range. One without an offset is UTC."""
+    return _EARLIEST <= (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment) < _END
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """An instant as the clocks of a zone show it. Where they would show a year that Python does not know: in UTC, or
+    the first or last instant in UTC."""
+    for each in (zone, UTC):
+        with contextlib.suppress(OverflowError):
+            return moment.astimezone(each)
+    return _FIRST if moment.year == MINYEAR else _LAST
