@@ -2,6 +2,10 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], version_table="crm_schema_version")
+from servicekit.uuidv7 import ENSURE_UUIDV7
+
+connection = context.config.attributes["connection"]
+connection.exec_driver_sql(ENSURE_UUIDV7)
+context.configure(connection=connection, version_table="crm_schema_version")
 with context.begin_transaction():
     context.run_migrations()

@@ -11,8 +11,8 @@ from infrastructure.embedded.errors import Unusable
 
 _PATIENCE = 5.0
 """Seconds for one connection."""
-_OLDEST = 18
-"""The schema uses uuidv7(), which PostgreSQL has since version 18."""
+_OLDEST = 16
+"""The oldest version of PostgreSQL that the tests run on."""
 
 
 def sibling_database(dsn: str, suffix: str) -> str:

@@ -12,6 +12,9 @@ from pathlib import Path
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.embedded.processes import unprivileged_account
 
+POSTGRES_VERSION = int(os.environ.get("TEST_POSTGRES_VERSION", "18"))
+"""The version of PostgreSQL that the tests run on, 18 or 16."""
+
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
@@ -27,7 +30,9 @@ def temporary_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running_postgres(*databases: str, durable: bool = False) -> Iterator[EmbeddedPostgres]:
+def running_postgres(
+    *databases: str, durable: bool = False, version: int = POSTGRES_VERSION
+) -> Iterator[EmbeddedPostgres]:
     """A fresh PostgreSQL; `databases` default to `convene` and `convene_crm`, both empty. Unless it is `durable` it
     answers before the disk has what it was given.
 
@@ -35,7 +40,11 @@ def running_postgres(*databases: str, durable: bool = False) -> Iterator[Embedde
     """
     with temporary_directory() as directory:
         server = EmbeddedPostgres(
-            directory, directory, databases=databases or ("convene", "convene_crm"), durable=durable
+            directory,
+            directory,
+            databases=databases or ("convene", "convene_crm"),
+            durable=durable,
+            version=version,
         )
         try:
             server.start()

