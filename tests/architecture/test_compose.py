@@ -1,7 +1,13 @@
-"""docker-compose.yml and the Dockerfile use only commands, options and settings that exist."""
+"""Docker Compose takes docker-compose.yml; it and the Dockerfile use only commands, options and settings that exist."""
 
 import json
+import os
+import platform
 import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +20,35 @@ from interfaces.cli import COMMANDS, convene
 from tests.architecture.test_settings_listed import crm_names
 
 ROOT = Path(__file__).parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "API_DATABASE_PASSWORD",
+    "CRM_DATABASE_PASSWORD",
+    "JWT_SECRET_KEY",
+    "CRM_BEARER_TOKEN",
+    "BACKEND_SERVICE_TOKEN",
+)
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, as Docker Compose does; PyYAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.value != "<<"]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"given twice: {sorted(twice)}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+COMPOSE: dict[str, Any] = yaml.load((ROOT / "docker-compose.yml").read_text(), UniqueKeyLoader)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "convene"}
-OF_OTHERS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS"}
-"""Names the image postgres reads."""
+OF_OTHERS = {
+    *("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS"),
+    *("API_DATABASE_PASSWORD", "CRM_DATABASE_PASSWORD"),
+}
+"""Names that the image postgres and docker/create-databases.sh read."""
 SETTINGS = {name.upper() for name in Settings.__struct_fields__} | crm_names()
 
 
@@ -28,6 +58,73 @@ def command_lines() -> list[list[str]]:
     for service in OURS.values():
         lines += [service["command"], service.get("healthcheck", {}).get("test", ["CMD"])[1:]]
     return [line for line in lines if line and line[0] == "convene"]
+
+
+def parsed_by_compose(text: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """The result of `docker compose config`: of the program that script/tools fetched, else of the installed Docker."""
+    fetched = Path(sys.prefix) / "tools" / "docker-compose"
+    program = [str(fetched)] if fetched.exists() else ["docker", "compose"]
+    (directory / "docker-compose.yml").write_text(text)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), **dict.fromkeys(SECRETS, "secret")}
+    return subprocess.run(
+        [*program, "--project-directory", str(ROOT), "-f", str(directory / "docker-compose.yml"), "config"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_docker_compose_takes_the_file_and_refuses_a_repeated_key(tmp_path: Path) -> None:
+    has_parser = (platform.system(), platform.machine()) == ("Linux", "x86_64") or shutil.which("docker")
+    text = (ROOT / "docker-compose.yml").read_text()
+    repeated = text.replace("    LOG_LEVEL:", "    LOG_LEVEL: info\n    LOG_LEVEL:", 1)
+    assert repeated != text
+    with pytest.raises(yaml.constructor.ConstructorError, match="LOG_LEVEL"):
+        yaml.load(repeated, UniqueKeyLoader)
+    if has_parser:  # elsewhere only the loader above reads it
+        taken = parsed_by_compose(text, tmp_path)
+        assert (taken.returncode, taken.stderr) == (0, "")
+        assert yaml.safe_load(taken.stdout)["services"].keys() == SERVICES.keys()
+        assert parsed_by_compose(repeated, tmp_path).returncode != 0
+
+
+def test_images_are_pinned_to_a_version() -> None:
+    images = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    images += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert all(re.search(r":v?\d+\.\d+", image) for image in images), images
+
+
+def test_services_start_with_the_packages_of_the_image_alone() -> None:
+    required = set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    assert not required & {"faker", "polyfactory", "hatchling", "editables", "pytest"}
+    others = sorted(
+        module
+        for module, names in packages_distributions().items()
+        if not {re.sub(r"[-_.]+", "-", name).lower() for name in names} & (required | {"convene"})
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", _START_WITHOUT, json.dumps(others)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_START_WITHOUT = """
+import json, sys
+from importlib.machinery import PathFinder
+
+absent = frozenset(json.loads(sys.argv[1]))
+
+class InstalledInTheImage(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in absent else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = InstalledInTheImage
+import crm.app, interfaces.http.app, interfaces.workers.main
+from interfaces.cli import convene
+convene(["openapi", "--output", "/dev/null"], standalone_mode=False)
+"""
 
 
 def test_the_services_of_the_design_are_there() -> None:
@@ -57,13 +154,16 @@ def test_every_environment_name_is_a_setting() -> None:
 
 
 def test_every_setting_of_a_service_can_be_given() -> None:
-    given = set(OURS["api"]["environment"])
+    given = set(OURS["migrate"]["environment"])
     assert SETTINGS - given == {"CONVENE_DATA", "CONVENE_EMBEDDED"}
+    assert given - set(OURS["api"]["environment"]) == {"CRM_DATABASE_URL"}
+    assert given - set(OURS["worker"]["environment"]) == {"CRM_DATABASE_URL"}
+    assert given - set(OURS["crm"]["environment"]) == {"DATABASE_URL"}
 
 
 def test_secrets_are_asked_for_and_have_no_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "BACKEND_SERVICE_TOKEN"):
+    for name in SECRETS:
         uses = re.findall(r"\$\{" + name + r"([^}]*)\}", text)
         assert uses
         assert all(use.startswith(":?") for use in uses)
