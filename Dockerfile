@@ -5,7 +5,7 @@ RUN python -m venv /venv && python -m venv /build
 COPY requirements.txt requirements-build.txt ./
 RUN /venv/bin/pip install --no-cache-dir --compile --no-deps --require-hashes -r requirements.txt \
     && /build/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-build.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY crm crm
 # Built with packages that the image does not need when it runs.
