@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from crm.notifications import Event, Notification
 from crm.store import MailClaim
 from servicekit.mail_headers import MAIL_POLICY
+from servicekit.numbers import amount_of
 
 TITLE_LENGTH = 80
 NOTE_LENGTH = 2000
@@ -193,14 +194,11 @@ def _payment(notification: Notification) -> str | None:
 
 
 def _price(price: float | str | None, currency: str | None) -> str | None:
-    """With its currency: whole amounts bare, others with at least two decimals."""
-    if price is None:
+    """With its currency: whole amounts bare, others with at least two decimals. None for what is no amount."""
+    amount = amount_of(price)
+    if amount is None:
         return None
-    try:
-        amount = Decimal(str(price))
-        shown = f"{amount:,.0f}" if amount == amount.to_integral_value() else _decimals(amount)
-    except (InvalidOperation, ValueError, OverflowError):
-        return None
+    shown = f"{amount:,.0f}" if amount == amount.to_integral_value() else _decimals(amount)
     return f"{_line(currency, 8)} {shown}".strip()
 
 

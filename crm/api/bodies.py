@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from crm.api.errors import Refusal
+from crm.api.errors import Refusal, invalid
+from servicekit.numbers import has_unbounded_number
 
 BODY_LIMIT = 64 * 1024
 DEPTH_LIMIT = 32
@@ -35,6 +36,8 @@ async def read_json_object(request: Request[Any, Any, Any]) -> tuple[dict[str, A
             raise malformed("The body has a NUL character in a string")
         if isinstance(value, int) and not -LARGEST_INTEGER - 1 <= value <= LARGEST_INTEGER:
             raise malformed("The body has an integer beyond 64 bits")
+    if has_unbounded_number(raw):
+        raise invalid({"body": "A number is out of range"})
     return body, text
 
 

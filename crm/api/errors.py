@@ -10,7 +10,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from crm.api.frame import request_id
+from crm.api.frame import ClientLeft, request_id
 from crm.database import DatabaseAway
 from crm.notifications import InvalidFields, MissingFields
 from crm.store import MessageIdReused, NotificationNotFound
@@ -141,6 +141,11 @@ def _database_away(request: Request[Any, Any, Any], error: DatabaseAway) -> Resp
     return _answer(request, database_away())
 
 
+def _client_left(request: Request[Any, Any, Any], _: ClientLeft) -> Response[dict[str, Any]]:
+    """Is not sent: the frame sends nothing to a client that has left."""
+    return _answer(request, refused_by_framework(400))
+
+
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     if error.status_code >= 500:
         log.error("unexpected error", exc_info=error)
@@ -159,6 +164,7 @@ HANDLERS: dict[int | type[Exception], Handler] = {
     MessageIdReused: _message_id_reused,
     NotificationNotFound: _not_found,
     DatabaseAway: _database_away,
+    ClientLeft: _client_left,
     HTTPException: _http,
     Exception: _unexpected,
 }

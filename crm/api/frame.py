@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -19,6 +20,11 @@ SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
 }
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before its request was complete. No answer can be sent."""
+
 
 log = structlog.stdlib.get_logger("crm.http")
 
@@ -42,21 +48,33 @@ class RequestFrame:
         given = Headers.from_scope(scope).get("x-request-id", "")
         identity = given if SANE_REQUEST_ID.fullmatch(given) else uuid4().hex
         began = time.perf_counter()
+        is_complete = has_left = False
+
+        def log_request(status: int) -> None:
+            milliseconds = round((time.perf_counter() - began) * 1000, 1)
+            log.info("request", method=scope["method"], path=scope["path"], status=status, milliseconds=milliseconds)
+
+        async def receive_framed() -> Any:
+            nonlocal is_complete, has_left
+            message: Any = await receive()
+            if message["type"] == "http.disconnect" and not is_complete:
+                has_left = True
+                raise ClientLeft
+            is_complete = is_complete or not message.get("more_body", False)
+            return message
 
         async def send_framed(message: Message) -> None:
+            if has_left:
+                return
             if message["type"] == "http.response.start":
                 headers = MutableScopeHeaders.from_message(message)
                 headers["x-request-id"] = identity
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                log.info(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=message["status"],
-                    milliseconds=round((time.perf_counter() - began) * 1000, 1),
-                )
+                log_request(message["status"])
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=identity):
-            await self._app(scope, receive, send_framed)
+            await self._app(scope, receive_framed, send_framed)
+            if has_left:
+                log_request(0)

@@ -74,3 +74,14 @@ def test_each_currency_has_its_own_precision(amount: str, currency: str, units: 
 def test_a_fraction_of_a_yen_is_refused() -> None:
     with pytest.raises(Invalid):
         Money(Decimal("0.5"), "JPY")
+
+
+@given(st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,17})?", fullmatch=True))
+def test_no_number_that_can_be_written_costs_more_than_another(written: str) -> None:
+    # 1E+99999999 has a hundred million digits once it is written out or scaled.
+    try:
+        money = Money(Decimal(written), "INR")
+    except Invalid:
+        return
+    assert 0 <= money.amount <= MAX_AMOUNT
+    assert len(str(money)) < 25

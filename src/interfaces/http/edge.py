@@ -22,6 +22,7 @@ from domain.errors import DomainError
 from interfaces.http.actor import token_in
 from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal, refusal_of
 from interfaces.http.shown_paths import shown
+from servicekit.numbers import has_unbounded_number
 
 _log = structlog.get_logger()
 
@@ -45,6 +46,10 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+
+
+class _ClientLeft(Exception):
+    """The client closed the connection before its request was complete. No answer can be sent."""
 
 
 class _Refused(Exception):
@@ -128,6 +133,8 @@ class Edge:
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
             await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
+        except _ClientLeft:
+            pass  # counted and logged with status 0
         finally:
             # A stream lasts as long as somebody follows it; what was waited for is its beginning.
             seconds = (answer.streaming_since or time.perf_counter()) - started
@@ -255,7 +262,7 @@ async def _sound_request(
 
 async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: int) -> bytes:
     declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit():
+    if not declared.isdigit() or len(declared) > 18:
         raise _Refused(framework_refusal(400))
     if int(declared) > largest:
         raise _Refused(_too_large(largest))
@@ -265,7 +272,7 @@ async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: in
             while True:
                 message: Any = await receive()
                 if message["type"] == "http.disconnect":
-                    break
+                    raise _ClientLeft
                 body += message.get("body", b"")
                 if len(body) > largest:
                     raise _Refused(_too_large(largest))
@@ -295,6 +302,8 @@ def _refuse_unsound_json(body: bytes) -> None:
         raise refuse(f"Is nested more than {MAX_DEPTH} deep")
     if b"\\u0000" in body and _ESCAPED_NUL.search(body):
         raise refuse("Must not contain NUL characters")
+    if has_unbounded_number(body):
+        raise refuse("Has a number that is out of range")
 
 
 def _depth(body: bytes) -> int:

@@ -1,0 +1,44 @@
+"""Bounds for numbers that others write: their cost must not depend on an exponent. Standard library only."""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+MAX_DIGITS = 400
+MAX_EXPONENT = 400
+"""Of a number in JSON. A double has an exponent of at most 324; PostgreSQL writes `1e-16000` as 16,000 digits."""
+
+_AMOUNT_LENGTH = 40
+_AMOUNT_EXPONENT = 20
+
+# The first finds candidates at the speed of a search; the second tells numbers from digits inside strings.
+_CANDIDATE = re.compile(rb"[0-9.]{%d}|[eE][+-]?[0-9]{3}" % MAX_DIGITS)
+_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?([0-9][0-9.]*)(?:[eE]([+-]?[0-9]+))?', re.DOTALL)
+
+
+def has_unbounded_number(json: bytes) -> bool:
+    """Whether a JSON text has a number of more than 400 digits or with an exponent beyond ±400."""
+    if not _CANDIDATE.search(json):
+        return False
+    return any(
+        digits and (len(digits) > MAX_DIGITS or (exponent and _is_beyond(exponent)))
+        for digits, exponent in _STRING_OR_NUMBER.findall(json)
+    )
+
+
+def amount_of(number: float | str | None) -> Decimal | None:
+    """An amount as another system writes it; None for what is none: not finite, more than 40 characters, or an exponent
+    beyond ±20."""
+    text = str(number) if number is not None else ""
+    try:
+        amount = Decimal(text) if len(text) <= _AMOUNT_LENGTH else None
+    except InvalidOperation:
+        return None
+    if amount is None or not amount.is_finite():
+        return None
+    exponent = amount.as_tuple().exponent
+    return amount if isinstance(exponent, int) and abs(exponent) <= _AMOUNT_EXPONENT else None
+
+
+def _is_beyond(exponent: bytes) -> bool:
+    digits = exponent.lstrip(b"+-").lstrip(b"0")
+    return len(digits) > 3 or int(digits or b"0") > MAX_EXPONENT
