@@ -62,7 +62,8 @@ class UpdateEvent:
     """Changes an event of the asking facilitator; what is not given stays.
 
     - There are never fewer places than bookings.
-    - Whoever booked hears of another time or place, and so does the CRM.
+    - A new title, time, place or link is sent to the CRM, and to every participant with an update of their calendar
+      entry, unless the event is over. No other change is mailed.
     - A new price can be paid at the gateway of this house.
     """
 
@@ -77,7 +78,8 @@ class UpdateEvent:
         async with self.open_work() as work:
             event = await work.events.get(event_id)
             event.require_manager(user)
-            changed = event.replanned(change(event.plan), self.clock.now())
+            now = self.clock.now()
+            changed = event.replanned(change(event.plan), now)
             if changed.plan.price != event.plan.price:
                 refuse_unpayable(changed.plan.price, self.gateway)
             if changed.plan.interval != event.plan.interval:
@@ -85,7 +87,8 @@ class UpdateEvent:
             await work.events.save(changed)
             if changed.revision > event.revision:
                 await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
-                await work.messages.owe_for_bookings_of(Fact.BOOKING_MOVED, event_id)
+                if not changed.is_over(now):
+                    await work.messages.owe_for_bookings_of(Fact.BOOKING_MOVED, event_id, before=event.plan)
             if changed.plan.interval.starts_at != event.plan.interval.starts_at:
                 await work.reminders.align_event(event_id)
             await work.commit()

@@ -83,6 +83,8 @@ class PlacePurchase:
 
     async def pay(self, money: Money) -> None:
         await self.work.bookings.save(self.booking.paid())
+        # The calendar entry becomes firm, and a new STATUS needs a new SEQUENCE (RFC 5546, 2.1.4).
+        await self.work.events.count_change(self.event.id)
         await self.work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, self.booking.id, money=money)
 
     async def reinstate(self, money: Money) -> bool:

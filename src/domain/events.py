@@ -103,15 +103,12 @@ class EventPlan:
         checked: dict[str, Any] = {name: _TEXT_RULES[name](texts[name]) for name in changed}
         return replace(self, **checked)
 
-    def moved_from(self, earlier: "EventPlan") -> bool:
-        """Whether people who booked must hear of it: the time or the place is another."""
-        return (self.interval, self.location, self.virtual_link) != (
-            earlier.interval,
-            earlier.location,
-            earlier.virtual_link,
-        )
+    def is_visibly_changed_from(self, earlier: "EventPlan") -> bool:
+        """Whether title, time, place or link differ. Participants get an update of their calendar entry then."""
+        return any(getattr(self, name) != getattr(earlier, name) for name in _VISIBLE)
 
 
+_VISIBLE = ("title", "interval", "location", "virtual_link")
 _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
     "title": partial(line, "title", at_most=200),
     "description": partial(prose, "description", at_most=10_000),
@@ -123,8 +120,9 @@ _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`booked` counts live bookings. `revision` grows with every change people must hear of; `version` grows with every
-    change at all, so that a late message is known, and is the SEQUENCE of calendar entries (RFC 5546)."""
+    """`booked` counts live bookings. `revision` grows with every change that participants see; `version` grows with
+    every change at all, so that a late message is known, and is the SEQUENCE of calendar entries (RFC 5546).
+    `updated_at` is when its facilitator changed or cancelled it last, None before the first time."""
 
     id: EventId
     facilitator_id: UserId
@@ -134,6 +132,7 @@ class Event:
     revision: int
     version: int
     created_at: datetime
+    updated_at: datetime | None = None
 
     def refuse_booking(self, now: datetime, *, already_booked: bool) -> None:
         """Raises why this person cannot have a place now; returns when they can.
@@ -171,8 +170,10 @@ class Event:
             refuse_past(plan.interval, now)
             if self.plan.interval.starts_at <= now:
                 raise EventStarted
-        moved = plan.moved_from(self.plan)
-        return replace(self, plan=plan, version=self.version + 1, revision=self.revision + moved)
+        if plan == self.plan:
+            return self
+        visibly = plan.is_visibly_changed_from(self.plan)
+        return replace(self, plan=plan, version=self.version + 1, revision=self.revision + visibly, updated_at=now)
 
     def cancelled(self, now: datetime) -> "Event":
         """Raises when it is cancelled already, or over: what people had is not given back."""
@@ -181,7 +182,12 @@ class Event:
         if self.is_over(now):
             raise EventOver
         return replace(
-            self, status=EventStatus.CANCELLED, booked=0, version=self.version + 1, revision=self.revision + 1
+            self,
+            status=EventStatus.CANCELLED,
+            booked=0,
+            version=self.version + 1,
+            revision=self.revision + 1,
+            updated_at=now,
         )
 
 

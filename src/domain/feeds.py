@@ -25,8 +25,9 @@ class EntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """`id` is that of its kind; `reference` says in words which one it is; `sequence` grows with every change;
-    `is_tentative` until it is confirmed."""
+    """`id` is that of its kind; `reference` says in words which one it is; `sequence` grows with every change, and
+    `written_at` is when the last one was; `is_tentative` until it is confirmed or paid. `uid` is that of invitations,
+    None while the deployment has stored no domain for them."""
 
     kind: EntryKind
     id: str
@@ -40,3 +41,4 @@ class FeedEntry:
     is_tentative: bool
     sequence: int
     written_at: datetime
+    uid: str | None = None

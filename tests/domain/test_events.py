@@ -118,9 +118,10 @@ def test_a_plan_is_tidy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "moved"),
+    ("change", "visible"),
     [
-        ({"title": "Other"}, False),
+        ({}, False),
+        ({"title": "Other"}, True),
         ({"price": Money(Decimal(30), "INR")}, False),
         ({"capacity": 20}, False),
         ({"description": "Other"}, False),
@@ -130,11 +131,14 @@ def test_a_plan_is_tidy() -> None:
         ({"interval": an_interval(lasts=timedelta(hours=2))}, True),
     ],
 )
-def test_people_hear_of_another_time_or_place_alone(change: dict[str, object], moved: bool) -> None:
+def test_participants_get_an_update_of_title_time_place_and_link_alone(
+    change: dict[str, object], visible: bool
+) -> None:
     event = an_event()
     replanned = event.replanned(a_plan(**change), NOW)
-    assert replanned.version == event.version + 1
-    assert replanned.revision == event.revision + moved
+    assert replanned.version == event.version + bool(change)
+    assert replanned.updated_at == (NOW if change else None)
+    assert replanned.revision == event.revision + visible
 
 
 def test_capacity_does_not_fall_below_the_bookings() -> None:

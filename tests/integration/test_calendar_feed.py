@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ import pytest
 import vobject
 from icalendar import Calendar, Component
 
+from infrastructure import container
 from infrastructure.settings import Settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http.app import create_app
@@ -32,10 +33,16 @@ async def opened(person: Person) -> str:
 
 
 async def entries(api: httpx.AsyncClient, path: str) -> dict[str, Component]:
-    """By UID."""
+    """By what stands in their UID before the deployment's own domain."""
     answer = await api.get(path)
     assert answer.status_code == 200, answer.text
-    return {str(entry["UID"]): entry for entry in Calendar.from_ical(answer.text).walk("VEVENT")}
+    found = [(*str(entry["UID"]).split("@"), entry) for entry in Calendar.from_ical(answer.text).walk("VEVENT")]
+    assert len({domain for _, domain, _ in found}) <= 1
+    return {name: entry for name, _, entry in found}
+
+
+def named(found: Mapping[str, Component]) -> dict[str, Component]:
+    return {uid.partition("@")[0]: entry for uid, entry in found.items()}
 
 
 async def session_of(client: Person, coach: Person, *, in_days: int = 3, notes: str | None = None) -> dict[str, Any]:
@@ -64,8 +71,8 @@ async def test_everything_of_a_person_is_in_it_under_the_uids_of_the_invitations
     session = await session_of(ada, john, notes="Career; questions, and <b>more</b>")
 
     hers = await entries(api, await opened(ada))
-    assert hers.keys() == {f"booking-{booking['id']}@127.0.0.1", f"coaching-{session['id']}@127.0.0.1"}
-    place, coaching = hers[f"booking-{booking['id']}@127.0.0.1"], hers[f"coaching-{session['id']}@127.0.0.1"]
+    assert hers.keys() == {f"booking-{booking['id']}", f"coaching-{session['id']}"}
+    place, coaching = hers[f"booking-{booking['id']}"], hers[f"coaching-{session['id']}"]
     assert (place["SUMMARY"], place["STATUS"], place["LOCATION"]) == ("Morning Yoga", "CONFIRMED", "Studio B")
     assert (coaching["SUMMARY"], coaching["STATUS"]) == ("Coaching with Mira Sol", "TENTATIVE")
     assert coaching["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
@@ -74,8 +81,8 @@ async def test_everything_of_a_person_is_in_it_under_the_uids_of_the_invitations
     assert "ORGANIZER" not in coaching
 
     his = await entries(api, await opened(john))
-    assert his.keys() == {f"event-{event['id']}@127.0.0.1", f"coaching-{session['id']}@127.0.0.1"}
-    assert his[f"coaching-{session['id']}@127.0.0.1"]["SUMMARY"] == "Coaching with Ada Lovelace"
+    assert his.keys() == {f"event-{event['id']}", f"coaching-{session['id']}"}
+    assert his[f"coaching-{session['id']}"]["SUMMARY"] == "Coaching with Ada Lovelace"
 
 
 async def test_what_is_cancelled_disappears(api: httpx.AsyncClient, people: People) -> None:
@@ -85,7 +92,7 @@ async def test_what_is_cancelled_disappears(api: httpx.AsyncClient, people: Peop
     hers, his = await opened(ada), await opened(john)
     before = await entries(api, hers)
     assert (await ada.post(f"/bookings/{booking['id']}/cancel")).is_success
-    assert (await entries(api, hers)).keys() == before.keys() - {f"booking-{booking['id']}@127.0.0.1"}
+    assert (await entries(api, hers)).keys() == before.keys() - {f"booking-{booking['id']}"}
     assert len(await entries(api, his)) == 1
     assert (await john.post(f"/facilitator/events/{event['id']}/cancel")).is_success
     assert await entries(api, his) == {}
@@ -104,6 +111,86 @@ async def test_a_change_grows_the_sequence_of_the_same_entry(
     assert same == uid
     assert after["SEQUENCE"] > before["SEQUENCE"]
     assert after["LOCATION"] == "Garden"
+    assert before["LAST-MODIFIED"].dt == before["DTSTAMP"].dt
+    assert after["LAST-MODIFIED"].dt == after["DTSTAMP"].dt
+    updated_at = await database.fetchval("SELECT updated_at FROM events WHERE id = $1", event["id"])
+    assert after["DTSTAMP"].dt == updated_at.replace(microsecond=0)
+    [(_, own)] = (await entries(api, await opened(john))).items()
+    assert own["LAST-MODIFIED"].dt == own["DTSTAMP"].dt == updated_at.replace(microsecond=0)
+
+
+async def test_an_entry_keeps_its_uid_when_the_address_of_the_deployment_changes(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    paths: list[str] = []
+
+    async def uids(public_url: str) -> set[str]:
+        app = create_app(make_settings(public_url=public_url))
+        async with serving(app) as address, httpx.AsyncClient(base_url=address) as api:
+            if not paths:
+                people = People(api)
+                john, ada = await people.facilitator(), await people.user()
+                await session_of(ada, john)
+                await ada.books((await john.creates_event())["id"])
+                paths.extend([await opened(ada), await opened(john)])
+            feeds = [Calendar.from_ical((await api.get(path)).text) for path in paths]
+            return {str(entry["UID"]) for feed in feeds for entry in feed.walk("VEVENT")}
+
+    first = await uids("https://book.example.org")
+    assert {uid.partition("-")[0] for uid in first} == {"booking", "coaching", "event"}
+    assert not any("example" in uid for uid in first)
+    assert await uids("https://events.example.com") == first
+    mailed = await database.fetch(
+        """SELECT coalesce(snapshot -> 'booking' ->> 'uid', snapshot -> 'coaching' ->> 'uid') AS uid FROM outbox
+           WHERE destination = 'email'"""
+    )
+    assert {row["uid"] for row in mailed} == {uid for uid in first if not uid.startswith("event")}
+
+
+async def test_a_deployment_from_before_keeps_the_host_that_its_entries_were_sent_with(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    await database.execute("TRUNCATE calendar_identity")
+    old = make_settings(public_url="https://book.example.org")
+    async with serving(create_app(old)) as address, httpx.AsyncClient(base_url=address) as api:
+        people = People(api)
+        john, ada = await people.facilitator(), await people.user()
+        booking = await ada.books((await john.creates_event())["id"])
+        path = await opened(ada)
+        before = [str(entry["UID"]) for entry in (await entries(api, path)).values()]
+    assert before == [f"booking-{booking['id']}@book.example.org"]
+    for settings in (old, make_settings(public_url="https://events.example.com")):
+        parts = container.build_deliveries(settings)
+        await parts.calendar_identity.keep()
+        await parts.close()
+    new = make_settings(public_url="https://events.example.com")
+    async with serving(create_app(new)) as address, httpx.AsyncClient(base_url=address) as api:
+        assert [str(entry["UID"]) for entry in (await entries(api, path)).values()] == before
+    [message] = await database.fetch("SELECT snapshot FROM outbox WHERE destination = 'email'")
+    assert json.loads(message["snapshot"])["booking"]["uid"] is None
+
+
+async def test_an_unpaid_place_is_tentative_until_it_is_paid(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    app = create_app(make_settings(payment_provider="sandbox"))
+    async with serving(app) as address, httpx.AsyncClient(base_url=address) as api:
+        people = People(api)
+        john, ada = await people.facilitator(), await people.user()
+        booking = await ada.books((await john.creates_event())["id"])
+        free = await ada.books((await john.creates_event(price=0))["id"])
+        path = await opened(ada)
+        name = f"booking-{booking['id']}"
+        before = await entries(api, path)
+        assert before[name]["STATUS"] == "TENTATIVE"
+        assert before[f"booking-{free['id']}"]["STATUS"] == "CONFIRMED"
+        answer = await john.post(f"/facilitator/bookings/{booking['id']}/payment", {"payment_status": "completed"})
+        assert answer.is_success, answer.text
+        after = (await entries(api, path))[name]
+        assert after["STATUS"] == "CONFIRMED"
+        assert after["SEQUENCE"] > before[name]["SEQUENCE"]
+        received_at = await database.fetchval("SELECT max(received_at) FROM payments")
+        assert after["DTSTAMP"].dt == received_at.replace(microsecond=0)
 
 
 async def test_it_reaches_ninety_days_back(
@@ -227,13 +314,13 @@ async def test_a_calendar_server_takes_every_entry_and_finds_it_by_its_time(
     booking = await ada.books(event["id"])
     session = await session_of(ada, john, in_days=5)
     path = await opened(ada)
-    for uid, entry in (await entries(api, path)).items():
-        await calendar_server.put(uid, entry)
+    for entry in (await entries(api, path)).values():
+        await calendar_server.put(str(entry["UID"]), entry)
 
     now = datetime.now(UTC)
-    found = await calendar_server.between(now, now + timedelta(days=30))
-    assert found.keys() == {f"booking-{booking['id']}@127.0.0.1", f"coaching-{session['id']}@127.0.0.1"}
-    coaching = found[f"coaching-{session['id']}@127.0.0.1"]
+    found = named(await calendar_server.between(now, now + timedelta(days=30)))
+    assert found.keys() == {f"booking-{booking['id']}", f"coaching-{session['id']}"}
+    coaching = found[f"coaching-{session['id']}"]
     assert (coaching["SUMMARY"], coaching["STATUS"]) == ("Coaching with John Facilitator", "TENTATIVE")
     assert coaching["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
 
@@ -241,8 +328,9 @@ async def test_a_calendar_server_takes_every_entry_and_finds_it_by_its_time(
     starts = now.replace(microsecond=0) + timedelta(days=20)
     moved = {"start_datetime": starts.isoformat(), "end_datetime": (starts + timedelta(hours=1)).isoformat()}
     assert (await john.put(f"/events/{event['id']}", moved)).is_success
-    uid = f"booking-{booking['id']}@127.0.0.1"
-    await calendar_server.put(uid, (await entries(api, path))[uid])
-    assert uid not in await calendar_server.between(now, now + timedelta(days=10))
-    found = await calendar_server.between(now + timedelta(days=10), now + timedelta(days=30))
+    uid = f"booking-{booking['id']}"
+    entry = (await entries(api, path))[uid]
+    await calendar_server.put(str(entry["UID"]), entry)
+    assert uid not in named(await calendar_server.between(now, now + timedelta(days=10)))
+    found = named(await calendar_server.between(now + timedelta(days=10), now + timedelta(days=30)))
     assert [cast(Any, entry["DTSTART"]).dt for entry in found.values()] == [starts]

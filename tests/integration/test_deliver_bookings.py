@@ -54,8 +54,8 @@ async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_o
     assert about_ada[0]["facilitator"]["email"] == facilitator.email
     about_event = [request.json["action"] for request in crm.requests if request.json["booking_id"] is None]
     assert about_event[-2:] == ["event_updated", "event_cancelled"]
-    assert _subjects(tmp_path, ada.email) == {"You are booked: Yoga", "Changed: Yoga", "Booking cancelled: Yoga"}
-    assert _subjects(tmp_path, bob.email) == {"You are booked: Yoga", "Changed: Yoga", "Cancelled: Yoga"}
+    assert _subjects(tmp_path, ada.email) == {"You are booked: Yoga", "New place: Yoga", "Booking cancelled: Yoga"}
+    assert _subjects(tmp_path, bob.email) == {"You are booked: Yoga", "New place: Yoga", "Cancelled: Yoga"}
 
 
 def _subjects(directory: Path, recipient: str) -> set[str]:

@@ -117,7 +117,7 @@ async def _moved_in_the_hands_of_a_worker(house: Reminding, *, looked_at: bool) 
 
 async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new_time_only(house: Reminding) -> None:
     person, booking = await _moved_in_the_hands_of_a_worker(house, looked_at=True)
-    assert [subject for subject in house.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == ["Changed: Yoga"]
+    assert [subject for subject in house.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == ["New time: Yoga"]
     assert await house.rows(booking) == [
         *((24, "skipped", "moved"), (1, "skipped", "moved")),
         *((24, "planned", None), (1, "planned", None)),

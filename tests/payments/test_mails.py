@@ -101,6 +101,12 @@ def entry(mail: EmailMessage) -> tuple[str, str, int]:
     return str(calendar["METHOD"]), str(event["UID"]), int(event["SEQUENCE"])
 
 
+def entry_status(mail: EmailMessage) -> str:
+    [part] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
+    [event] = Calendar.from_ical(part.get_content()).walk("VEVENT")
+    return str(event["STATUS"])
+
+
 def has_calendar(mail: EmailMessage) -> bool:
     return any(part.get_content_type() == "text/calendar" for part in mail.walk())
 
@@ -133,6 +139,10 @@ async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_rec
         assert line in lines(receipt)
         assert line.split(": ", 1)[1] in "\n".join(lines(receipt, "html"))
     assert not any(line.startswith("Pay by") for line in lines(receipt))
+    # Tentative until it is paid; the change of STATUS has a new SEQUENCE (RFC 5546, 2.1.4).
+    assert [entry_status(mail) for mail in (held, receipt)] == ["TENTATIVE", "CONFIRMED"]
+    (_, uid, sequence), (_, same, later) = entry(held), entry(receipt)
+    assert (same, later) == (uid, sequence + 1)
 
 
 async def test_a_declined_payment_leads_back_to_the_same_page(house: House) -> None:

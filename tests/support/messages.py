@@ -51,6 +51,7 @@ def a_snapshot(**changes: Any) -> dict[str, Any]:
         "reason": None,
         "money": None,
         "payment": None,
+        "before": None,
     }
     for part, change in changes.items():
         snapshot[part] = (snapshot[part] or {}) | change if isinstance(change, dict) else change

@@ -106,6 +106,10 @@ class Events(Protocol):
 
     async def save(self, event: Event) -> None: ...
 
+    async def count_change(self, event_id: EventId) -> None:
+        """Grows the version of an event whose bookings' calendar entries change, without any other change of it."""
+        ...
+
     async def hide(self, event_id: EventId, now: datetime) -> None: ...
 
 
@@ -168,8 +172,10 @@ class Messages(Protocol):
         status: BookingStatus = BookingStatus.CONFIRMED,
         cancelled_at: datetime | None = None,
         reason: str | None = None,
+        before: EventPlan | None = None,
     ) -> None:
-        """For every booking of the event with that status, or for every one that was cancelled at that very moment."""
+        """For every booking of the event with that status, or for every one that was cancelled at that very moment.
+        `before` is the event's plan before it changed, where the message is about that."""
         ...
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...

@@ -1,7 +1,6 @@
 """A feed's entries as iCalendar."""
 
 from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from domain.feeds import EntryKind, FeedEntry
@@ -15,10 +14,10 @@ _UIDS: Mapping[EntryKind, Callable[[str, str], str]] = {
 
 
 class IcsWriter:
-    """`public_url` is the address of the house; its host names the entries, as in invitations."""
+    """`public_url` is the address of the deployment; its host names entries that have no UID, as in invitations."""
 
     def __init__(self, public_url: str) -> None:
-        self._host = urlsplit(public_url).hostname or "localhost"
+        self._host = ics.uid_host(public_url)
 
     def write(self, entries: Sequence[FeedEntry]) -> str:
         return ics.feed("Convene bookings", [self._entry(entry) for entry in entries])
@@ -26,7 +25,7 @@ class IcsWriter:
     def _entry(self, entry: FeedEntry) -> ics.Entry:
         """Nobody organises or attends it: a program that takes it in must not write to anybody."""
         return ics.Entry(
-            uid=_UIDS[entry.kind](entry.id, self._host),
+            uid=entry.uid or _UIDS[entry.kind](entry.id, self._host),
             sequence=entry.sequence,
             stamp=entry.written_at,
             starts_at=entry.starts_at,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from icalendar import Calendar, Event, vCalAddress, vDuration, vText, vUri
@@ -36,7 +37,8 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`sequence` grows with every change; `stamp` is when it was written."""
+    """`sequence` grows with every change; `stamp` is when the entry changed last. In a calendar without a METHOD, such
+    as a feed, DTSTAMP means that too (RFC 5545, 3.8.7.2)."""
 
     uid: str
     sequence: int
@@ -50,6 +52,11 @@ class Entry:
     url: str | None
     organizer: Organizer | None = None
     attendees: Sequence[Attendee] = ()
+
+
+def uid_host(public_url: str) -> str:
+    """What names entries while the deployment has no stored domain for them: the host of its address."""
+    return urlsplit(public_url).hostname or "localhost"
 
 
 def place_uid(booking_id: int, host: str) -> str:
@@ -103,6 +110,7 @@ def _event(entry: Entry) -> Event:
     event.add("UID", entry.uid)
     event.add("SEQUENCE", entry.sequence)
     event.add("DTSTAMP", in_zone(entry.stamp, UTC))
+    event.add("LAST-MODIFIED", in_zone(entry.stamp, UTC))
     event.add("DTSTART", in_zone(entry.starts_at, UTC))
     event.add("DTEND", in_zone(entry.ends_at, UTC))
     event.add("SUMMARY", entry.summary)

@@ -13,11 +13,13 @@ from application.payment_links import MailWithPaymentLinks
 from application.ports.messaging import Courier
 from application.reminders import MailWithReminders, QueueReminders
 from domain.messages import Destination, RetrySchedule, owed_to
+from infrastructure.calendars.ics import uid_host
 from infrastructure.clock import SystemClock
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching
 from infrastructure.container.foundation import served, units_of_work
 from infrastructure.container.payments import Money, build_gateways, build_money
+from infrastructure.database.calendar_identity import PostgresCalendarIdentity
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed
@@ -62,6 +64,7 @@ class DeliveryParts:
     retention: PostgresRetention
     live_feed: LiveFeedCourier
     feed: PostgresFeed
+    calendar_identity: PostgresCalendarIdentity
     traces: Traces
 
     async def close(self) -> None:
@@ -132,6 +135,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         retention=PostgresRetention(database, days=settings.delivered_retention_days),
         live_feed=live_feed,
         feed=feed,
+        calendar_identity=PostgresCalendarIdentity(database, uid_host(settings.public_url)),
         traces=traces,
     )
 

@@ -18,15 +18,17 @@ from domain.money import Money
 from domain.times import Interval
 from domain.users import UserId
 from infrastructure.database import snapshots
+from infrastructure.database.calendar_identity import uid
 
 # A coach is told in the zone of their hours, everybody else in their own.
 _CLIENT = """jsonb_build_object('id', u.id, 'uuid', u.uuid, 'name', u.name, 'email', u.email,
     'timezone', coalesce(u.timezone, 'UTC'))"""
 _COACH = """jsonb_build_object('id', f.id, 'uuid', f.uuid, 'name', f.name, 'email', f.email,
     'timezone', coalesce(h.timezone, f.timezone, 'UTC'))"""
-_COACHING = """jsonb_build_object(
+_COACHING = f"""jsonb_build_object(
     'id', b.id, 'status', b.status, 'payment_status', b.payment_status, 'starts_at', b.starts_at, 'ends_at', b.ends_at,
     'price', b.price::text, 'currency', b.currency, 'notes', b.notes, 'meeting_link', b.meeting_link,
+    'uid', {uid("coaching", "b.id")},
     'series_id', b.series_id, 'sequence', b.sequence, 'hold_until', b.hold_until, 'created_at', b.created_at)"""
 
 _PAYMENT = snapshots.payment_of("coaching_booking_id")

@@ -47,8 +47,14 @@ class PostgresEvents:
                 status=event.status,
                 revision=event.revision,
                 version=event.version,
+                updated_at=event.updated_at,
                 **_columns(event.plan),
             )
+        )
+
+    async def count_change(self, event_id: EventId) -> None:
+        await self._session.execute(
+            update(EventRow).where(EventRow.id == event_id).values(version=EventRow.version + 1)
         )
 
     async def hide(self, event_id: EventId, now: datetime) -> None:
@@ -111,4 +117,5 @@ def _event(row: _EventColumns | EventRow) -> Event:
         revision=row.revision,
         version=row.version,
         created_at=row.created_at,
+        updated_at=row.updated_at,
     )

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from domain.feeds import EntryKind, FeedEntry
 from domain.users import UserId
+from infrastructure.database.calendar_identity import uid
 from infrastructure.database.engine import Database
 
 OPEN = """
@@ -17,17 +18,22 @@ SELECT f.user_id FROM calendar_feeds f JOIN users u ON u.id = f.user_id WHERE f.
 ENTRIES = f"""
 SELECT '{EntryKind.PLACE}' AS kind, b.id::text AS id, e.title, e.description AS text,
        'Booking ' || b.reference || ', with ' || f.name AS reference, e.starts_at, e.ends_at, e.location,
-       e.virtual_link AS link, false AS is_tentative, e.version AS sequence, b.created_at AS written_at
+       e.virtual_link AS link,
+       b.hold_until IS NOT NULL AND b.payment_status IN ('pending', 'failed') AS is_tentative, e.version AS sequence,
+       greatest(e.updated_at, b.created_at,
+                (SELECT max(p.received_at) FROM payments p WHERE p.booking_id = b.id)) AS written_at,
+       {uid("booking", "b.id")} AS uid
 FROM bookings b JOIN events e ON e.id = b.event_id JOIN users f ON f.id = e.facilitator_id
 WHERE b.user_id = $1 AND b.status <> 'cancelled' AND e.ends_at > $2
 UNION ALL
 SELECT '{EntryKind.EVENT}', e.id::text, e.title, e.description, 'Your event', e.starts_at, e.ends_at, e.location,
-       e.virtual_link, false, e.version, e.created_at
+       e.virtual_link, false, e.version, coalesce(e.updated_at, e.created_at), {uid("event", "e.id")}
 FROM events e
 WHERE e.facilitator_id = $1 AND e.status = 'active' AND e.hidden_at IS NULL AND e.ends_at > $2
 UNION ALL
 SELECT '{EntryKind.SESSION}', s.id::text, 'Coaching with ' || other.name, s.notes, 'Booking ' || s.id, s.starts_at,
-       s.ends_at, NULL, s.meeting_link, s.status = 'pending', s.sequence, s.updated_at
+       s.ends_at, NULL, s.meeting_link, s.status = 'pending', s.sequence, s.updated_at,
+       {uid("coaching", "s.id")}
 FROM coaching_bookings s
      JOIN users other ON other.id = CASE WHEN s.coach_id = $1 THEN s.client_id ELSE s.coach_id END
 WHERE (s.client_id = $1 OR s.coach_id = $1) AND s.status <> 'cancelled' AND s.ends_at > $2

@@ -12,7 +12,7 @@ from application.ports.payments import GatewayEvent
 from domain.bookings import BookingId, BookingStatus
 from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
-from domain.events import EventId
+from domain.events import EventId, EventPlan
 from domain.messages import Destination, Fact, Owed
 from domain.money import Money
 from domain.payments import Payment
@@ -41,10 +41,12 @@ class PostgresMessages:
         status: BookingStatus = BookingStatus.CONFIRMED,
         cancelled_at: datetime | None = None,
         reason: str | None = None,
+        before: EventPlan | None = None,
     ) -> None:
         which = "b.status = :status" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
         extra: dict[str, Any] = {"status": status} if cancelled_at is None else {"cancelled_at": cancelled_at}
-        await self._owe_bookings(fact, f"b.event_id = :event_id AND {which}", reason=reason, event_id=event_id, **extra)
+        which = f"b.event_id = :event_id AND {which}"
+        await self._owe_bookings(fact, which, reason=reason, before=before, event_id=event_id, **extra)
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None:
         statement = f"""
@@ -123,16 +125,23 @@ class PostgresMessages:
         await self._session.flush()
 
     async def _owe_bookings(
-        self, fact: Fact, which: str, *, reason: str | None, money: Money | None = None, **values: Any
+        self,
+        fact: Fact,
+        which: str,
+        *,
+        reason: str | None,
+        money: Money | None = None,
+        before: EventPlan | None = None,
+        **values: Any,
     ) -> None:
         snapshot = snapshots.booking_snapshot(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {snapshots.BOOKING_LANE}, '{fact}', {snapshot}, :request_id, :now
+            SELECT d.name, {snapshots.BOOKING_LANE}, '{fact}',
+                   {snapshot} || jsonb_build_object('before', CAST(:before AS jsonb)), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
                  JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
-        await self._session.execute(
-            text(statement), {**self._when, "reason": reason, "money": snapshots.money_json(money), **values}
-        )
+        about = {"reason": reason, "money": snapshots.money_json(money), "before": snapshots.plan_json(before)}
+        await self._session.execute(text(statement), {**self._when, **about, **values})

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterable
 
+from domain.events import EventPlan
 from domain.messages import Destination
 from domain.money import Money
+from infrastructure.database.calendar_identity import uid
 
 _EVENT = """jsonb_build_object(
     'id', e.id, 'title', e.title, 'description', e.description, 'event_type', e.event_type, 'category', e.category,
@@ -12,8 +14,9 @@ _EVENT = """jsonb_build_object(
     'capacity', e.capacity, 'booked', e.booked, 'price', e.price::text, 'currency', e.currency,
     'status', e.status, 'revision', e.revision, 'version', e.version)"""
 
-_BOOKING = """jsonb_build_object(
+_BOOKING = f"""jsonb_build_object(
     'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
+    'uid', {uid("booking", "b.id")},
     'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until)"""
 
 
@@ -68,3 +71,12 @@ def destinations(owed: Iterable[Destination]) -> str:
 def money_json(money: Money | None) -> str | None:
     """The parameter for `money`."""
     return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
+
+
+def plan_json(plan: EventPlan | None) -> str | None:
+    """The parameter for `before`: what participants see of an event's plan."""
+    if plan is None:
+        return None
+    seen = {"title": plan.title, "location": plan.location, "virtual_link": plan.virtual_link}
+    times = {"starts_at": plan.interval.starts_at.isoformat(), "ends_at": plan.interval.ends_at.isoformat()}
+    return json.dumps(seen | times)

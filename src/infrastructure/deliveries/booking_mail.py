@@ -1,7 +1,7 @@
 """The letter to the person who booked a place in an event."""
 
 from domain.messages import Fact, Message
-from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, described, place_uid
+from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, Status, described, place_uid
 from infrastructure.deliveries.booking_words import button, facts, words
 from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot, read_snapshot
@@ -27,17 +27,18 @@ def booking_letter(message: Message, house: House) -> Letter:
 
 
 def _invitation(message: Message, then: Snapshot, booking: BookingThen, attendee: Person, house: House) -> Invitation:
-    """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken or
-    given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
+    """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken, paid
+    or given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
     event = then.event
     method: Method = "CANCEL" if message.fact is Fact.BOOKING_CANCELLED else "REQUEST"
+    status: Status = "CANCELLED" if method == "CANCEL" else "TENTATIVE" if booking.awaits_payment else "CONFIRMED"
     entry = Entry(
-        uid=place_uid(booking.id, house.host),
+        uid=booking.uid or place_uid(booking.id, house.host),
         sequence=event.version,
         stamp=message.occurred_at,
         starts_at=event.starts_at,
         ends_at=event.ends_at,
-        status="CANCELLED" if method == "CANCEL" else "CONFIRMED",
+        status=status,
         summary=event.title,
         description=described(
             event.description, event.virtual_link, f"Booking {booking.reference}, with {then.facilitator.name}"

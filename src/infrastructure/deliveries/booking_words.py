@@ -8,6 +8,7 @@ from application.payments import PAID_TWICE
 from application.purchases import PLACE_GONE
 from domain.bookings import CancelReason
 from domain.messages import Fact
+from infrastructure.deliveries.booking_changes import change_wording, place_of, previous_facts
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
@@ -19,11 +20,6 @@ _WORDING = {
         "You are booked: {title}",
         "You are booked",
         "Your place in {title} is confirmed. We look forward to seeing you.",
-    ),
-    Fact.BOOKING_MOVED: Wording(
-        "Changed: {title}",
-        "The plan has changed",
-        "The time or the place of {title} has changed. Your place is kept; this is how it stands now.",
     ),
     Fact.BOOKING_REMINDER: Wording(
         "Reminder: {title}", "It begins soon", "{title} begins soon. We look forward to seeing you."
@@ -89,11 +85,13 @@ def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
     """None for what no mail is written about."""
     if fact is Fact.BOOKING_REMINDER:
         return _reminder(then, booking)
+    if fact is Fact.BOOKING_MOVED:
+        return change_wording(then.before, then.event)
     if fact not in _WORDING:
         return None
     wording = _WORDING[fact]
     by_hand = is_by_hand(then.payment)
-    if fact is Fact.BOOKING_CREATED and awaits_payment(booking):
+    if fact is Fact.BOOKING_CREATED and booking.awaits_payment:
         wording = _HELD if then.payment_url else replace(_HELD, sentence=_HELD.sentence + WHERE_TO_ASK)
     elif fact is Fact.BOOKING_CANCELLED:
         wording = _CANCELLED.get(then.reason or "", wording)
@@ -109,14 +107,9 @@ def _reminder(then: Snapshot, booking: BookingThen) -> Wording | None:
         return None
     soon = ahead(then.event.starts_at, then.as_of, reading_zone(then.user.timezone))
     sentence = f"{{title}} begins {soon}. We look forward to seeing you."
-    if awaits_payment(booking):
+    if booking.awaits_payment:
         sentence = _REMINDER_OF_HELD.format(ahead=soon)
     return Wording(f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", sentence)
-
-
-def awaits_payment(booking: BookingThen) -> bool:
-    """Whether its place is held for a payment."""
-    return booking.hold_until is not None and booking.payment_status in {"pending", "failed"}
 
 
 def facts(fact: Fact, then: Snapshot, booking: BookingThen, reader: Person, *, occurred_at: datetime) -> dict[str, str]:
@@ -126,11 +119,12 @@ def facts(fact: Fact, then: Snapshot, booking: BookingThen, reader: Person, *, o
         {
             "What": event.title,
             "When": when(event.starts_at, event.ends_at, zone),
-            "Where": event.location or ("Online" if event.virtual_link else None),
+            "Where": place_of(event),
+            **previous_facts(then.before, event, zone),
             "With": then.facilitator.name,
             "Booking": booking.reference,
             **(money_facts(fact, then.money, then.payment, occurred_at, zone) if then.money else paid),
-            "Pay by": instant(booking.hold_until, zone) if booking.hold_until and awaits_payment(booking) else None,
+            "Pay by": instant(booking.hold_until, zone) if booking.hold_until and booking.awaits_payment else None,
             "Your notes": booking.notes,
         }
     )

@@ -42,7 +42,7 @@ def _invitation(message: Message, then: CoachingSnapshot, title: str, house: Hou
     session, status = then.coaching, STATUS[then.coaching.status]
     sender = house.sender
     entry = Entry(
-        uid=coaching_uid(session.id, house.host),
+        uid=session.uid or coaching_uid(session.id, house.host),
         sequence=session.sequence,
         stamp=message.occurred_at,
         starts_at=session.starts_at,

@@ -38,6 +38,8 @@ class SessionThen(msgspec.Struct, frozen=True):
     meeting_link: str | None
     sequence: int
     hold_until: datetime | None
+    uid: str | None = None
+    """Of its calendar entry. Messages from before it was stored have none."""
 
     @property
     def exact_price(self) -> Decimal:

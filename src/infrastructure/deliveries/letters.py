@@ -26,7 +26,7 @@ class Addressee(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Who writes. `host` names our calendar entries."""
+    """Who writes. `host` names calendar entries whose message has no UID."""
 
     sender: Address
     host: str

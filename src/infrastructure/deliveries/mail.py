@@ -8,7 +8,6 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -57,12 +56,12 @@ class MailComposer:
     """Writes the mail for a message. The same message gives the same Message-ID and the same invitation, so that a
     mail that had to be sent twice is recognised as one.
 
-    `public_url` is the address of the house; its host names calendar entries.
+    `public_url` is the address of the house; its host names calendar entries whose message has no UID.
     """
 
     def __init__(self, *, mail_from: str, public_url: str) -> None:
         name, address = parseaddr(mail_from)
-        self._house = House(Address(name, addr_spec=address), urlsplit(public_url).hostname or "localhost")
+        self._house = House(Address(name, addr_spec=address), ics.uid_host(public_url))
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=select_autoescape(["html"]),

@@ -29,6 +29,13 @@ class BookingThen(msgspec.Struct, frozen=True):
     notes: str | None
     hold_until: datetime | None = None
     """Until when an unpaid place is held."""
+    uid: str | None = None
+    """Of its calendar entry. Messages from before it was stored have none."""
+
+    @property
+    def awaits_payment(self) -> bool:
+        """Whether its place is held for a payment."""
+        return self.hold_until is not None and self.payment_status in {"pending", "failed"}
 
 
 class EventThen(msgspec.Struct, frozen=True):
@@ -51,6 +58,16 @@ class EventThen(msgspec.Struct, frozen=True):
     def exact_price(self) -> Decimal:
         """With the currency's own number of decimals: the column has four for every currency."""
         return round(self.price, exponent(self.currency))
+
+
+class PlanThen(msgspec.Struct, frozen=True):
+    """What participants saw of an event before it changed."""
+
+    title: str
+    starts_at: datetime
+    ends_at: datetime
+    location: str | None
+    virtual_link: str | None
 
 
 class MoneyThen(msgspec.Struct, frozen=True):
@@ -82,6 +99,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     reason: str | None
     money: MoneyThen | None = None
     payment: PaymentThen | None = None
+    before: PlanThen | None = None
     as_of: datetime | None = None
     """When a reminder goes out."""
     payment_url: str | None = None

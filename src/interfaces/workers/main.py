@@ -44,6 +44,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         Round("read_busy_times", parts.calendars.read_busy_times, every=5),
         Round("forget_feed", parts.feed.forget, every=60),
         Round("keep_counts", parts.counts.keep, every=2),
+        Round("keep_calendar_identity", parts.calendar_identity.keep, every=30),
         Round("forget_keys", parts.forget_keys, every=60),
     ]
     background = [asyncio.create_task(task) for task in (doorbell.listen(), *(each.walk() for each in rounds))]

@@ -33,7 +33,7 @@ from infrastructure.database.tables.core import (
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
 from infrastructure.database.tables.feed import FeedEntryRow
 from infrastructure.database.tables.idempotency import IdempotencyKeyRow
-from infrastructure.database.tables.operations import DeliveryCountRow
+from infrastructure.database.tables.operations import CalendarIdentityRow, DeliveryCountRow
 from infrastructure.database.tables.reminders import ReminderRow
 
 metadata = DefaultBase.metadata
@@ -44,6 +44,7 @@ __all__ = [
     "CalendarConnectionRow",
     "CalendarEntryRow",
     "CalendarFeedRow",
+    "CalendarIdentityRow",
     "CoachRow",
     "CoachingAttachmentRow",
     "CoachingBookingRow",

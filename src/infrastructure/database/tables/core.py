@@ -117,6 +117,7 @@ class EventRow(DefaultBase):
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
     hidden_at: Mapped[datetime | None] = mapped_column(INSTANT)
     completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    updated_at: Mapped[datetime | None] = mapped_column(INSTANT)
 
     __table_args__ = (
         CheckConstraint("booked BETWEEN 0 AND capacity", name="never_oversold"),
