@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import ipaddress
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -103,7 +104,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         state=State(
             {
                 "use_cases": parts.use_cases,
-                "trusted_proxies": settings.trusted_proxies,
+                "trusted_proxies": [ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies],
                 "public_url": settings.public_url,
                 "shapes": SHAPES,
                 "service_token": settings.backend_service_token,
