@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 import msgspec
+from advanced_alchemy.exceptions import RepositoryError
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -70,6 +71,10 @@ def database_away() -> Iterator[None]:
         raise Unavailable from error
     except _AWAY as error:
         raise Unavailable from error
+    except RepositoryError as error:  # which advanced-alchemy makes of any of these
+        if isinstance(error.__cause__, PoolTimeout) or isinstance(driver_error(error), _AWAY):
+            raise Unavailable from error
+        raise
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(driver_error(error), _AWAY):
             raise Unavailable from error
