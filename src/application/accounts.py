@@ -3,13 +3,17 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from application.access import end_access
+from application.password_guesses import KnownNetworks, PasswordGuesses
 from application.ports.idempotency import made_before
 from application.ports.persistence import Credentials, OpenUnitOfWork, UnitOfWork
 from application.ports.readers import ActorReader
 from application.ports.security import AccessClaims, Limit, PasswordHasher, RateLimiter, Tokens
 from application.ports.system import Clock
+from domain.access import AccessEnd
 from domain.availability import zone_of
 from domain.errors import Unauthenticated
+from domain.networks import network_of
 from domain.texts import line, optional_line, prose
 from domain.users import (
     MAX_BIO,
@@ -24,8 +28,6 @@ from domain.users import (
     normalised_password,
 )
 
-GUESSES_PER_ACCOUNT = Limit("login-account", times=10, per=timedelta(hours=1))
-GUESSES_PER_ADDRESS = Limit("login-address", times=300, per=timedelta(hours=1))
 REGISTRATIONS_PER_ACCOUNT = Limit("register-account", times=10, per=timedelta(hours=1))
 REGISTRATIONS_PER_ADDRESS = Limit("register-address", times=200, per=timedelta(hours=1))
 
@@ -100,7 +102,7 @@ class Register:
     async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
         """The registration as it will be kept, and the password's hash."""
         registration = registration.tidied(self.policy)
-        await self.limiter.take(REGISTRATIONS_PER_ADDRESS, address)
+        await self.limiter.take(REGISTRATIONS_PER_ADDRESS, network_of(address))
         await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, registration.email)
         return registration, await self.hasher.hash(registration.password)
 
@@ -122,10 +124,14 @@ class StartLogin:
     """Gives out the first pair of tokens of a new login, inside the caller's unit of work."""
 
     tokens: Tokens
+    known_networks: KnownNetworks
     clock: Clock
 
-    async def __call__(self, work: UnitOfWork, user: User) -> LoggedIn:
+    async def __call__(self, work: UnitOfWork, user: User, *, address: str | None) -> LoggedIn:
+        """`address` is the client's; None where it is not known."""
         now = self.clock.now()
+        if address is not None:
+            await self.known_networks.remember(work, user, address)
         login_id = await work.logins.start(user.id, now)
         refresh_token, expires_at = self.tokens.issue_refresh(login_id, now)
         await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
@@ -138,20 +144,18 @@ class LogIn:
     """Checks e-mail and password and starts a login.
 
     - A wrong password, an unknown e-mail and a deactivated account get the same answer after the same time.
-    - Failed attempts are limited per account and per network address; a successful one does not count.
+    - Failed attempts are limited per account and per network, with a limit of its own for a network that has logged in
+      before; a successful one does not count.
     """
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
-    limiter: RateLimiter
+    guesses: PasswordGuesses
     start_login: StartLogin
 
     async def __call__(self, *, email: str, password: str, address: str) -> LoggedIn:
-        await self.limiter.take(GUESSES_PER_ADDRESS, address)
-        await self.limiter.take(GUESSES_PER_ACCOUNT, email)
-        password = normalised_password(password)
-        async with self.open_work() as work:
-            credentials = await work.users.find_credentials(email)
+        guess = await self.guesses.begin(email, address)
+        password, credentials = normalised_password(password), guess.credentials
         if not await self.hasher.verify(password, credentials.password_hash if credentials else None):
             raise InvalidCredentials
         if credentials is None or not credentials.user.is_active:
@@ -162,10 +166,9 @@ class LogIn:
             if present is None or present.password_hash != credentials.password_hash or not user.is_active:
                 raise InvalidCredentials  # the password was changed, or the account deactivated, while we hashed
             await self._rehash_when_outdated(work, credentials, password)
-            logged_in = await self.start_login(work, user)
+            logged_in = await self.start_login(work, user, address=address)
             await work.commit()
-        await self.limiter.give_back(GUESSES_PER_ADDRESS, address)
-        await self.limiter.give_back(GUESSES_PER_ACCOUNT, email)
+        await self.guesses.was_right(guess)
         return logged_in
 
     async def _rehash_when_outdated(self, work: UnitOfWork, credentials: Credentials, password: str) -> None:
@@ -189,7 +192,7 @@ class RegisterAndLogIn:
         registration, password_hash = await self.register.check(registration, address)
         async with self.open_work() as work:
             user = await self.register.add(work, registration, password_hash)
-            logged_in = await self.start_login(work, user)
+            logged_in = await self.start_login(work, user, address=address)
             await work.commit(made=user.id)
         return logged_in
 
@@ -250,7 +253,8 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class LogOut:
-    """Ends this login; its access and refresh tokens stop working at once. `everywhere` ends all logins of the user."""
+    """Ends this login; its access and refresh tokens stop working at once. `everywhere` ends all logins of the user and
+    revokes the secret address of their calendar."""
 
     open_work: OpenUnitOfWork
     clock: Clock
@@ -259,8 +263,8 @@ class LogOut:
         now = self.clock.now()
         async with self.open_work() as work:
             if everywhere:
-                await _outdate_tokens(work, actor.user)
-                await work.logins.end_all(actor.user.id, now, reason="logged out everywhere")
+                user = await work.users.get_locked(actor.user.id)
+                await end_access(work, user, AccessEnd.LOGGED_OUT_EVERYWHERE, now)
             else:
                 await work.logins.end(actor.login_id, now, reason="logged out")
             await work.commit()
@@ -268,32 +272,31 @@ class LogOut:
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Sets another password after checking the present one; every login ends, this one included."""
+    """Sets another password after checking the present one; every login ends, this one included, and the secret address
+    of the calendar. Wrong passwords count as when logging in."""
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
-    limiter: RateLimiter
+    guesses: PasswordGuesses
     clock: Clock
     policy: PasswordPolicy
 
-    async def __call__(self, actor: Actor, *, current: str, new: str) -> None:
+    async def __call__(self, actor: Actor, *, current: str, new: str, address: str) -> None:
         user = actor.user
         new = acceptable_password(new, self.policy, context=(user.name, user.email))
-        await self.limiter.take(GUESSES_PER_ACCOUNT, user.email)
-        async with self.open_work() as work:
-            credentials = await work.users.find_credentials(user.email)
-        present = credentials.password_hash if credentials else None
+        guess = await self.guesses.begin(user.email, address)
+        present = guess.credentials.password_hash if guess.credentials else None
         if not await self.hasher.verify(normalised_password(current), present):
             raise InvalidCredentials
-        await self.limiter.give_back(GUESSES_PER_ACCOUNT, user.email)
+        await self.guesses.was_right(guess)
         password_hash = await self.hasher.hash(new)
         async with self.open_work() as work:
-            await _outdate_tokens(work, user)
+            locked = await work.users.get_locked(user.id)
             credentials = await work.users.find_credentials(user.email)
             if credentials is None or credentials.password_hash != present:
                 raise InvalidCredentials  # it was changed, or taken away, while we hashed
             await work.users.set_password(user.id, password_hash)
-            await work.logins.end_all(user.id, self.clock.now(), reason="password changed")
+            await end_access(work, locked, AccessEnd.PASSWORD_CHANGED, self.clock.now())
             await work.commit()
 
 
@@ -320,45 +323,42 @@ class UpdateProfile:
 
 @dataclass(frozen=True, slots=True)
 class GrantRole:
-    """An operator gives a user another role; every token given out so far stops working."""
+    """An operator gives a user another role; every login ends."""
 
     open_work: OpenUnitOfWork
+    clock: Clock
 
     async def __call__(self, *, email: str, role: Role) -> User | None:
-        return await _change_account(self.open_work, email, role=role)
+        async with self.open_work() as work:
+            user = await _locked(work, email)
+            if user is None:
+                return None
+            changed = await end_access(work, replace(user, role=role), AccessEnd.ROLE_CHANGED, self.clock.now())
+            if role is Role.FACILITATOR:
+                await work.profiles.add(user.id, bio=None, specialization=None)
+            await work.commit()
+        return changed
 
 
 @dataclass(frozen=True, slots=True)
 class SetAccountActive:
-    """An operator deactivates an account, or lets it in again; every token given out so far stops working."""
+    """An operator deactivates an account, or lets it in again; every login ends, and the secret address of the
+    calendar."""
 
     open_work: OpenUnitOfWork
+    clock: Clock
 
     async def __call__(self, *, email: str, active: bool) -> User | None:
-        return await _change_account(self.open_work, email, is_active=active)
+        async with self.open_work() as work:
+            user = await _locked(work, email)
+            if user is None:
+                return None
+            why = AccessEnd.ACTIVATED if active else AccessEnd.DEACTIVATED
+            changed = await end_access(work, replace(user, is_active=active), why, self.clock.now())
+            await work.commit()
+        return changed
 
 
-async def _change_account(
-    open_work: OpenUnitOfWork, email: str, *, role: Role | None = None, is_active: bool | None = None
-) -> User | None:
-    async with open_work() as work:
-        credentials = await work.users.find_credentials(email)
-        if credentials is None:
-            return None
-        user = await work.users.get_locked(credentials.user.id)
-        changed = replace(
-            user,
-            role=user.role if role is None else role,
-            is_active=user.is_active if is_active is None else is_active,
-            token_version=user.token_version + 1,
-        )
-        await work.users.save(changed)
-        if changed.role is Role.FACILITATOR:
-            await work.profiles.add(changed.id, bio=None, specialization=None)
-        await work.commit()
-    return changed
-
-
-async def _outdate_tokens(work: UnitOfWork, user: User) -> None:
-    current = await work.users.get_locked(user.id)
-    await work.users.save(replace(current, token_version=current.token_version + 1))
+async def _locked(work: UnitOfWork, email: str) -> User | None:
+    credentials = await work.users.find_credentials(email)
+    return await work.users.get_locked(credentials.user.id) if credentials else None

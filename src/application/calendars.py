@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from application.access import require_access
 from application.calendar_access import CalendarAccess
 from application.calendar_errands import RecordEntry
 from application.oauth import AttemptUnknown, OAuthAttempts
@@ -83,7 +84,7 @@ class ConnectCalendar:
             raise ConsentRefused(f"{provider.label} gave no lasting access. Please start again and allow it")
         expires_at = self.clock.now() + grant.lifetime
         async with self.open_work() as work:
-            await work.users.get_locked(user.id)
+            await require_access(work, user)
             await work.calendars.keep(user.id, provider, grant.access_token, grant.refresh_token, expires_at)
             await work.messages.owe_calendars_for(user.id)
             await work.commit(made=grant.token_type)
@@ -181,8 +182,9 @@ class SyncBooking:
 
 
 def _bound_to(user: User, provider: Provider, redirect_uri: str) -> str:
-    """Stands where a sign-in has its browser's secret: what only the very same request can name."""
-    return f"calendar\n{user.id}\n{provider}\n{redirect_uri}"
+    """Stands where a sign-in has its browser's secret: what only the very same request can name. A consent that was
+    begun before the account's access ended cannot be finished after it."""
+    return f"calendar\n{user.id}\n{user.token_version}\n{provider}\n{redirect_uri}"
 
 
 def _could_be(token: str) -> bool:

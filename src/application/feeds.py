@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from application.ports.feeds import CalendarWriter, Feeds
 from application.ports.system import Clock
+from domain.errors import Unauthenticated
 from domain.feeds import LOOKS_BACK, FeedNotFound
 from domain.users import User
 
@@ -15,7 +16,7 @@ class OpenFeed:
     """Makes the secret address of the calendar of whoever asks.
 
     - Whoever has the address can read the calendar, without logging in: calendar programs cannot.
-    - There is one address for a person; the one before stops working.
+    - There is one address for a person; the one before stops working. It ends with all logins of the person.
     - We keep its fingerprint only, so it is shown this once.
     """
 
@@ -25,7 +26,8 @@ class OpenFeed:
 
     async def __call__(self, user: User) -> str:
         token = secrets.token_urlsafe(32)
-        await self.feeds.open(user.id, _fingerprint(token), self.clock.now())
+        if not await self.feeds.open(user.id, user.token_version, _fingerprint(token), self.clock.now()):
+            raise Unauthenticated
         return f"{self.public_url}/calendar/feed/{token}.ics"
 
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from application.access import end_access
 from application.accounts import LoggedIn, StartLogin
 from application.oauth import OAuthAttempts, Started
 from application.ports.identity import GoogleAccounts
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.security import Limit, RateLimiter
 from application.ports.system import Clock
+from domain.access import AccessEnd
 from domain.errors import Invalid, Unavailable
 from domain.identities import (
     AccountDeactivated,
@@ -24,6 +26,7 @@ from domain.identities import (
     proves_owner,
     returning,
 )
+from domain.networks import network_of
 from domain.users import EmailTaken, User
 
 STARTS_PER_ADDRESS = Limit("google-start-address", times=300, per=timedelta(hours=1))
@@ -37,8 +40,8 @@ class SignInWithGoogle:
     """Logs in whoever a verified identity is about.
 
     - The account is found by Google's `sub`, which never changes.
-    - Else the account of the e-mail address is linked, if Google has verified the address. Where nobody had proven it
-      here, the password that was set and every login die with the link.
+    - Else the account of the e-mail address is linked, if Google has verified the address. Where the address had not
+      been proven here, all access that was had before ends: password, logins, calendar feed, connected calendars.
     - Else a new account of role `user`, without a password.
     - A deactivated account stays closed.
     """
@@ -47,13 +50,15 @@ class SignInWithGoogle:
     start_login: StartLogin
     clock: Clock
 
-    async def __call__(self, identity: GoogleIdentity, *, name: str | None = None) -> LoggedIn:
-        """`name` is for a new account, where Google does not tell one."""
+    async def __call__(
+        self, identity: GoogleIdentity, *, name: str | None = None, address: str | None = None
+    ) -> LoggedIn:
+        """`name` is for a new account, where Google does not tell one. `address` is the client's."""
         for _ in range(TRIES):
             try:
                 async with self.open_work() as work:
                     user = await self._account(work, identity, name)
-                    logged_in = await self.start_login(work, user)
+                    logged_in = await self.start_login(work, user, address=address)
                     await work.commit()
                     return logged_in
             except (EmailTaken, GoogleAccountTaken):
@@ -79,8 +84,7 @@ class SignInWithGoogle:
         if not user.is_active:
             raise AccountDeactivated
         if take_over:
-            await work.users.set_password(user.id, None)
-            await work.logins.end_all(user.id, self.clock.now(), reason="address proven by its owner with Google")
+            return await end_access(work, changed, AccessEnd.ADDRESS_PROVEN, self.clock.now())
         if changed != user:
             await work.users.save(changed)
         return changed
@@ -97,7 +101,7 @@ class StartGoogleSignIn:
     async def __call__(self, *, address: str) -> tuple[str, Started]:
         if self.google is None:
             raise GoogleNotConfigured
-        await self.limiter.take(STARTS_PER_ADDRESS, address)
+        await self.limiter.take(STARTS_PER_ADDRESS, network_of(address))
         started = self.attempts.new()
         url = await self.google.consent_url(state=started.state, nonce=started.nonce, verifier=started.verifier)
         await self.attempts.keep(started)
@@ -113,7 +117,7 @@ class FinishGoogleSignIn:
     sign_in: SignInWithGoogle
 
     async def __call__(
-        self, *, state: str | None, browser: str | None, code: str | None, error: str | None
+        self, *, state: str | None, browser: str | None, code: str | None, error: str | None, address: str
     ) -> LoggedIn:
         if self.google is None:
             raise GoogleNotConfigured
@@ -126,7 +130,8 @@ class FinishGoogleSignIn:
             raise GoogleAway
         if error or not code or len(code) > MAX_CODE:
             raise SignInRefused
-        return await self.sign_in(await self.google.redeem(code, nonce=attempt.nonce, verifier=attempt.verifier))
+        identity = await self.google.redeem(code, nonce=attempt.nonce, verifier=attempt.verifier)
+        return await self.sign_in(identity, address=address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +145,12 @@ class SignInWithGoogleToken:
     async def __call__(self, *, id_token: str, google_id: str, email: str, name: str, address: str) -> LoggedIn:
         if self.google is None:
             raise GoogleNotConfigured
-        await self.limiter.take(TOKENS_PER_ADDRESS, address)
+        await self.limiter.take(TOKENS_PER_ADDRESS, network_of(address))
         identity = await self.google.verify(id_token)
         if identity.subject != google_id:
             raise Invalid({"google_id": "Is not the one of the id_token"})
         if identity.email != email:
             raise Invalid({"email": "Is not the one of the id_token"})
-        logged_in = await self.sign_in(identity, name=name)
-        await self.limiter.give_back(TOKENS_PER_ADDRESS, address)
+        logged_in = await self.sign_in(identity, name=name, address=address)
+        await self.limiter.give_back(TOKENS_PER_ADDRESS, network_of(address))
         return logged_in

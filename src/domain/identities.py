@@ -83,8 +83,8 @@ def linked(user: User, identity: GoogleIdentity) -> User:
 
     Raises when Google does not vouch for the address, or when the account's proven owner uses another Google account.
     Whoever made an account with an address they never proved loses it to the one who does: a Google account linked
-    by them is replaced, and `token_version` grows; `proves_owner` tells that their password and logins die too
-    (Sudhodanan and Paverd, "Pre-hijacked accounts", 2022).
+    by them is replaced; where `proves_owner`, all other access ends, too (Sudhodanan and Paverd, "Pre-hijacked
+    accounts", 2022).
     """
     if not identity.email_verified:
         raise EmailNotVerified
@@ -95,7 +95,6 @@ def linked(user: User, identity: GoogleIdentity) -> User:
         google_id=identity.subject,
         profile_picture=identity.picture or user.profile_picture,
         is_verified=True,
-        token_version=user.token_version if user.is_verified else user.token_version + 1,
     )
 
 

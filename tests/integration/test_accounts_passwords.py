@@ -2,14 +2,21 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from redis.asyncio import Redis
 
+from domain.errors import TooManyRequests
+from domain.users import InvalidCredentials
+from infrastructure import container
 from infrastructure.security.passwords import NOBODYS_HASH, Argon2Passwords
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
@@ -126,6 +133,31 @@ def is_throttled(answer: httpx.Response) -> bool:
     return True
 
 
+def is_throttled_at_all(answer: httpx.Response) -> bool:
+    """In whichever shape its path words errors."""
+    return (
+        answer.status_code == 429 and answer.json()["code"] == "too_many_requests" and "retry-after" in answer.headers
+    )
+
+
+@dataclass
+class CountingHasher:
+    real: Any
+    verified: int = 0
+
+    async def hash(self, password: str) -> str:
+        hashed: str = await self.real.hash(password)
+        return hashed
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        self.verified += 1
+        matches: bool = await self.real.verify(password, password_hash)
+        return matches
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        return False
+
+
 async def test_ten_wrong_passwords_an_hour_are_listened_to(throttled: httpx.AsyncClient) -> None:
     person, other = await People(throttled).user(), await People(throttled).user()
     for _ in range(10):
@@ -167,11 +199,13 @@ async def test_registrations_of_one_e_mail_are_limited(throttled: httpx.AsyncCli
     assert is_throttled((await register(throttled, PASSWORD, email))[0])
 
 
-async def addresses_counted(redis_url: str, api: httpx.AsyncClient, *forwarded: str) -> int:
-    """How many network addresses the limiter has seen after an attempt with each of these headers."""
+async def addresses_counted(redis_url: str, api: httpx.AsyncClient, *forwarded: str | Sequence[str]) -> int:
+    """How many network addresses the limiter has seen after an attempt with each of these headers; several lines of
+    one are given as a sequence."""
     for header in forwarded:
         credentials = {"email": "nobody@example.com", "password": WRONG}
-        await api.post("/auth/login", json=credentials, headers={"X-Forwarded-For": header})
+        lines = [header] if isinstance(header, str) else header
+        await api.post("/auth/login", json=credentials, headers=[("X-Forwarded-For", line) for line in lines])
     async with Redis.from_url(redis_url) as redis:
         return len([key async for key in redis.scan_iter(match="limit:login-address:*")])
 
@@ -188,6 +222,126 @@ async def test_behind_a_trusted_proxy_the_address_it_saw_counts(
         spoofed = ("203.0.113.1, 198.51.100.1", "203.0.113.2, 198.51.100.1, 10.0.0.7", "x, 198.51.100.1")
         assert await addresses_counted(redis_url, api, *spoofed) == 1
         assert await addresses_counted(redis_url, api, "198.51.100.2", "2001:db8::1") == 3
+        assert await addresses_counted(redis_url, api, ("203.0.113.3", "198.51.100.1"), ("x", "198.51.100.2")) == 3
+        assert await addresses_counted(redis_url, api, ("203.0.113.4, 198.51.100.1", "10.0.0.7, 10.0.0.8")) == 3
+        assert await addresses_counted(redis_url, api, "2001:db8::2", "2001:db8:0:0:ffff::1") == 3
+        assert await addresses_counted(redis_url, api, "::ffff:198.51.100.1", "2001:db8:0:1::1") == 4
+
+
+HOME, CAFE, ABROAD = "198.51.100.10", "198.51.100.20", "2001:db8:a::1"
+
+
+@pytest.fixture
+async def proxied(
+    empty_redis: None, make_settings: Callable[..., Settings]
+) -> AsyncIterator[Callable[[str], httpx.AsyncClient]]:
+    """A throttled API behind a trusted proxy: clients of it, each at an address of its own."""
+    async with AsyncExitStack() as stack:
+        app = create_app(make_settings(rate_limit_enabled="true", trusted_proxies="127.0.0.0/8"))
+        base = await stack.enter_async_context(serving(app))
+        clients: dict[str, httpx.AsyncClient] = {}
+
+        def at(address: str) -> httpx.AsyncClient:
+            if address not in clients:
+                clients[address] = httpx.AsyncClient(base_url=base, headers={"X-Forwarded-For": address})
+                stack.push_async_callback(clients[address].aclose)
+            return clients[address]
+
+        yield at
+
+
+Proxied = Callable[[str], httpx.AsyncClient]
+
+
+async def guesses(api: httpx.AsyncClient, email: str, number: int) -> list[int]:
+    return [(await log_in(api, email, WRONG)).status_code for _ in range(number)]
+
+
+async def test_strangers_do_not_lock_the_owner_out_where_they_log_in(proxied: Proxied) -> None:
+    person = await People(proxied(HOME)).user()
+    strange = [f"203.0.113.{number}" for number in range(1, 13)]
+    answers = [(await guesses(proxied(address), person.email, 1))[0] for address in strange]
+    assert answers == [401] * 10 + [429] * 2, "ten over all networks that never logged in"
+    assert is_throttled(await log_in(proxied(CAFE), person.email, PASSWORD))
+    assert (await log_in(proxied(HOME), person.email, PASSWORD)).status_code == 200
+    assert (await guesses(proxied(HOME), person.email, 11)) == [401] * 10 + [429], "ten of its own"
+    other = await People(proxied(HOME)).user()
+    assert (await log_in(proxied(HOME), other.email, PASSWORD)).status_code == 200
+
+
+async def test_each_known_network_has_ten_of_its_own(proxied: Proxied) -> None:
+    person = await People(proxied(HOME)).user()
+    assert (await log_in(proxied(ABROAD), person.email, PASSWORD)).status_code == 200
+    assert await guesses(proxied(ABROAD), person.email, 11) == [401] * 10 + [429]
+    assert await guesses(proxied("2001:db8:a::2"), person.email, 1) == [429], "of the same /64"
+    assert await guesses(proxied(CAFE), person.email, 11) == [401] * 10 + [429]
+    assert (await log_in(proxied(HOME), person.email, PASSWORD)).status_code == 200
+
+
+async def test_a_network_is_known_for_ninety_days(proxied: Proxied, database: asyncpg.Connection) -> None:
+    person = await People(proxied(HOME)).user()
+    await guesses(proxied(CAFE), person.email, 10)
+    await database.execute("UPDATE login_networks SET last_login_at = last_login_at - interval '89 days 23 hours'")
+    assert (await log_in(proxied(HOME), person.email, WRONG)).status_code == 401
+    await database.execute("UPDATE login_networks SET last_login_at = last_login_at - interval '2 hours'")
+    assert is_throttled(await log_in(proxied(HOME), person.email, PASSWORD))
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/api/login", "/api/auth/login"])
+async def test_every_log_in_counts_alike(proxied: Proxied, path: str) -> None:
+    person = await People(proxied(HOME)).user()
+    await guesses(proxied(CAFE), person.email, 10)
+    credentials = {"email": person.email, "password": PASSWORD}
+    assert is_throttled_at_all(await proxied(CAFE).post(path, json=credentials))
+    assert (await proxied(HOME).post(path, json=credentials)).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/register", 200), ("/api/auth/register", 201)])
+async def test_who_is_logged_in_by_registering_has_logged_in(proxied: Proxied, path: str, status: int) -> None:
+    email = f"{uuid4().hex}@example.com"
+    body = {"email": email, "password": PASSWORD, "name": "Ada Lovelace"}
+    assert (await proxied(HOME).post(path, json=body)).status_code == status
+    await guesses(proxied(CAFE), email, 10)
+    assert (await log_in(proxied(HOME), email, PASSWORD)).status_code == 200
+
+
+async def test_a_password_is_changed_while_strangers_guess(proxied: Proxied) -> None:
+    person = await People(proxied(HOME)).user()
+    await guesses(proxied(CAFE), person.email, 10)
+    change = {"current_password": PASSWORD, "new_password": "another password"}
+    elsewhere = replace(person, api=proxied(ABROAD))
+    assert is_throttled(await elsewhere.post("/auth/password", change))
+    assert (await person.post("/auth/password", change)).status_code == 200
+
+
+async def test_a_refused_guess_costs_no_hash(empty_redis: None, make_settings: Callable[..., Settings]) -> None:
+    parts = container.build(make_settings(rate_limit_enabled="true"))
+    hasher = CountingHasher(parts.use_cases.log_in.hasher)
+    log_in = replace(parts.use_cases.log_in, hasher=hasher)
+    for number in range(15):
+        with pytest.raises(InvalidCredentials if number < 10 else TooManyRequests):
+            await log_in(email="nobody@example.com", password=WRONG, address="203.0.113.1")
+    assert hasher.verified == 10
+    await parts.close()
+
+
+async def test_known_networks_are_few_and_stored_without_their_address(
+    proxied: Proxied, database: asyncpg.Connection
+) -> None:
+    person, other = await People(proxied(HOME)).user(), await People(proxied(HOME)).user()
+    rows = await database.fetch("SELECT network FROM login_networks")
+    assert len({bytes(row["network"]) for row in rows}) == 2, "the same network of two accounts"
+    assert not any(HOME.encode() in row["network"] for row in rows)
+    await database.execute(
+        """INSERT INTO login_networks (user_id, network, last_login_at)
+           SELECT $1, sha256(n::text::bytea), now() - n * interval '1 minute' FROM generate_series(1, 60) n""",
+        person.id,
+    )
+    assert (await log_in(proxied(CAFE), person.email, PASSWORD)).status_code == 200
+    kept = await database.fetch("SELECT last_login_at FROM login_networks WHERE user_id = $1", person.id)
+    assert len(kept) == 50
+    assert min(row["last_login_at"] for row in kept) > datetime.now(UTC) - timedelta(minutes=50)
+    assert await database.fetchval("SELECT count(*) FROM login_networks WHERE user_id = $1", other.id) == 1
 
 
 async def test_sixty_guesses_at_once_over_two_processes_let_ten_through(

@@ -211,10 +211,41 @@ async def test_another_role_holds_from_the_next_request(
     person = await shared_people.facilitator()
     assert await use_cases.grant_role(email=person.email, role=Role.USER)
     assert (await person.get("/facilitator/events")).status_code == 401
-    tokens = (await refresh(shared_api, person.refresh_token)).json()
+    tokens = (await log_in(shared_api, person.email)).json()
     assert tokens["user"]["role"] == "user"
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     assert (await shared_api.get("/facilitator/events", headers=headers)).status_code == 403
+
+
+async def test_no_refresh_token_survives_another_role(
+    shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
+) -> None:
+    """Whoever copied one must not become an admin with it."""
+    person = await shared_people.user()
+    copied = (await log_in(shared_api, person.email)).json()
+    assert await use_cases.grant_role(email=person.email, role=Role.ADMIN)
+    assert await is_out(shared_api, copied)
+
+
+async def test_no_refresh_token_survives_a_deactivation(
+    shared_api: httpx.AsyncClient,
+    shared_people: People,
+    use_cases: container.UseCases,
+    shared_database: asyncpg.Connection,
+) -> None:
+    person = await shared_people.user()
+    copied = (await log_in(shared_api, person.email)).json()
+    await use_cases.set_account_active(email=person.email, active=False)
+    await use_cases.set_account_active(email=person.email, active=True)
+    assert await is_out(shared_api, copied)
+
+    # One that was deactivated by a version that let its logins be.
+    copied = (await log_in(shared_api, person.email)).json()
+    await shared_database.execute(
+        "UPDATE users SET is_active = false, token_version = token_version + 1 WHERE id = $1", person.id
+    )
+    await use_cases.set_account_active(email=person.email, active=True)
+    assert await is_out(shared_api, copied)
 
 
 async def test_an_admin_manages_everybodys_events_and_bookings(

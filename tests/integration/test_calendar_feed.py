@@ -20,7 +20,7 @@ from interfaces.http.app import create_app
 from interfaces.http.shown_paths import shown
 from tests.support.calendar_server import CalendarServer, running_calendar_server
 from tests.support.http import serving
-from tests.support.people import People, Person
+from tests.support.people import PASSWORD, People, Person
 
 
 async def opened(person: Person) -> str:
@@ -229,6 +229,20 @@ async def test_a_new_address_ends_the_old_one_and_a_revoked_one_is_gone(
     assert len(rows[0]["fingerprint"]) == 32
     await database.execute("UPDATE users SET is_active = false WHERE id = $1", ada.id)
     assert refused(await api.get(third)) == NOT_FOUND
+
+
+async def test_the_address_ends_with_all_logins(api: httpx.AsyncClient, people: People) -> None:
+    ada, bob = await people.user(), await people.user()
+    hers, his = await opened(ada), await opened(bob)
+    assert (await ada.post("/auth/logout")).status_code == 200
+    assert (await api.get(hers)).status_code == 200, "another log-out is of one login"
+    changed = {"current_password": PASSWORD, "new_password": "another password"}
+    assert (await bob.post("/auth/password", changed)).status_code == 200
+    assert refused(await api.get(his)) == NOT_FOUND
+    eve = await people.user()
+    theirs = await opened(eve)
+    assert (await eve.post("/auth/logout", {"everywhere": True})).status_code == 200
+    assert refused(await api.get(theirs)) == NOT_FOUND
 
 
 @pytest.mark.parametrize(

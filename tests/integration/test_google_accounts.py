@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from application.accounts import Actor
+from domain.calendars import ConsentUnknown, Provider
 from domain.identities import GoogleIdentity, display_name
 from domain.users import InvalidCredentials
 from infrastructure import container
@@ -122,6 +123,48 @@ async def test_unexpired_session_the_logins_of_who_never_proved_the_address_end(
     assert not await is_still_in(attacker)
     headers = {"Authorization": f"Bearer {owner.json()['access_token']}"}
     assert (await attacker.api.get("/profile", headers=headers)).status_code == 200
+
+
+async def test_nothing_of_who_never_proved_the_address_reads_what_its_owner_books(
+    people: People, at_google: AtGoogle, api: httpx.AsyncClient, shared_database: asyncpg.Connection
+) -> None:
+    attacker, john = await people.user(), await people.facilitator()
+    feed = httpx.URL((await attacker.post("/calendar/feed")).json()["url"]).path
+    assert (await api.get(feed)).status_code == 200
+    await shared_database.execute(
+        """INSERT INTO calendar_connections (user_id, provider, status, tokens, expires_at, connected_at)
+           VALUES ($1, 'google', 'active', 'sealed', now(), now())""",
+        attacker.id,
+    )
+    planted = {"event_id": (await john.creates_event())["id"]}
+    assert (await attacker.post("/bookings", planted, key="order-1")).status_code == 201
+
+    owner = (await at_google(attacker.email).signs_in()).json()
+
+    assert (await api.get(feed)).status_code == 404
+    assert await shared_database.fetchval("SELECT count(*) FROM calendar_connections") == 0
+    headers = {"Authorization": f"Bearer {owner['access_token']}", "Idempotency-Key": "order-1"}
+    answer = await api.post("/bookings", json={"event_id": (await john.creates_event())["id"]}, headers=headers)
+    assert answer.status_code == 201, "a key that somebody else used before the owner came"
+
+
+async def test_a_calendar_that_was_to_be_connected_is_not_connected_by_the_owner(
+    make_settings: Callable[..., Settings], google: FakeGoogle
+) -> None:
+    """The attacker consents at Google and sends the owner's browser back with the code and the state."""
+    back = "https://app.example.com/calendar"
+    settings = make_settings(**google.settings, oauth_redirect_allowlist=back)
+    parts = container.build(settings)
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as client:
+        attacker = await People(client).user()
+        before = (await parts.use_cases.authenticate(attacker.access_token)).user
+        _, state = await parts.calendars.begin_calendar_consent(before, Provider.GOOGLE, back)
+        identity = GoogleIdentity("owner-of-the-state", attacker.email, True, "Ada", None)
+        owner = (await parts.use_cases.sign_in_with_google_token.sign_in(identity)).user
+        assert owner.id == attacker.id
+        with pytest.raises(ConsentUnknown):
+            await parts.calendars.connect_calendar(owner, Provider.GOOGLE, back, code="of-eve", state=state)
+    await parts.close()
 
 
 async def test_trojan_identifier_the_google_account_of_who_never_proved_the_address_is_replaced(
@@ -347,7 +390,7 @@ async def test_whoever_is_changing_the_password_or_logging_in_while_the_owner_co
             actor = await use_cases.authenticate(attacker.access_token)
             assert isinstance(actor, Actor)
             change = replace(use_cases.change_password, hasher=hasher)
-            await change(actor, current=PASSWORD, new="another password")
+            await change(actor, current=PASSWORD, new="another password", address="local")
     assert await database.fetchval("SELECT password_hash FROM users WHERE id = $1", attacker.id) is None
     alive = await database.fetch("SELECT user_id FROM logins WHERE ended_at IS NULL")
     assert len(alive) == 1

@@ -9,8 +9,9 @@ from domain.users import UserId
 
 
 class Feeds(Protocol):
-    async def open(self, user_id: UserId, fingerprint: bytes, now: datetime) -> None:
-        """In place of the one before, if there is one."""
+    async def open(self, user_id: UserId, token_version: int, fingerprint: bytes, now: datetime) -> bool:
+        """In place of the one before, if there is one. False, and nothing is done, when the account has another token
+        version: the access with which this was asked for has ended."""
         ...
 
     async def close(self, user_id: UserId) -> None: ...

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from domain.errors import Conflict, Invalid
+from domain.users import UserId
 
 
 class IdempotencyKeyInvalid(Invalid):
@@ -39,6 +40,11 @@ class IdempotencyKeyInUse(Conflict):
 class IdempotencyAnswerLost(Conflict):
     code = "idempotency_answer_lost"
     message = "The request with this Idempotency-Key was carried out, but its answer was lost. It is not repeated"
+
+
+def owner_of(user_id: UserId) -> str:
+    """The `owner` of a user's keys."""
+    return f"user:{user_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What the core remembers. One unit of work is one transaction; what is not committed never happened."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from application.ports.idempotency import Made
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
 from application.ports.reminders import Reminders
+from domain.access import Credential
 from domain.bookings import Booking, BookingId, BookingStatus
 from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
@@ -82,8 +83,6 @@ class Logins(Protocol):
 
     async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None: ...
 
-    async def end_all(self, user_id: UserId, now: datetime, *, reason: str) -> None: ...
-
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None: ...
 
     async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
@@ -91,6 +90,22 @@ class Logins(Protocol):
         ...
 
     async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None: ...
+
+
+class Access(Protocol):
+    """All credentials of an account, whichever tables hold them."""
+
+    async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
+        """Ends those of these kinds. The account is locked, and those who create one lock it, too."""
+        ...
+
+
+class LoginNetworks(Protocol):
+    """Networks from which accounts have logged in, each as a fingerprint."""
+
+    async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
+        """Forgets the account's others that are older than `since` or more than `at_most` in all, the oldest first."""
+        ...
 
 
 class Events(Protocol):
@@ -224,6 +239,8 @@ class UnitOfWork(Protocol):
 
     users: Users
     logins: Logins
+    access: Access
+    login_networks: LoginNetworks
     events: Events
     bookings: Bookings
     profiles: Profiles

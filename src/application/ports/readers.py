@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Generic, Protocol, TypeVar
 
+from application.ports.persistence import Credentials
 from domain.bookings import BookingId, BookingStatus
 from domain.events import EventId, EventStatus, EventType
 from domain.payments import PaymentStatus
@@ -164,6 +165,13 @@ class FacilitatorReader(Protocol):
 class ActorReader(Protocol):
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
         """The user, while that login lasts."""
+        ...
+
+
+class GuessedAccounts(Protocol):
+    async def find(self, email: str, network: bytes, *, since: datetime) -> tuple[Credentials | None, bool]:
+        """The account that somebody tries to log in to, and whether this network has logged in to it since then. One
+        query, whether there is such an account or not: time must not tell."""
         ...
 
 

@@ -29,6 +29,7 @@ from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithG
 from application.holds import AskForPayment
 from application.idempotency import AnswerOnce
 from application.oauth import OAuthAttempts
+from application.password_guesses import KnownNetworks, PasswordGuesses
 from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
 from application.ports.deliveries import DeadLetters
 from application.ports.persistence import OpenUnitOfWork
@@ -51,6 +52,7 @@ from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed
 from infrastructure.database.idempotency import PostgresIdempotencyKeys
+from infrastructure.database.login_networks import PostgresGuessedAccounts
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.places import PostgresPlaces, take_statement
 from infrastructure.database.readers import (
@@ -197,8 +199,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
     register = Register(open_work, hasher, limiter, clock, policy)
     actors = PostgresActorReader(database)
-    start_login = StartLogin(tokens, clock)
-    log_in = LogIn(open_work, hasher, limiter, start_login)
+    known_networks = KnownNetworks(_derived_key(settings, b"login networks"), clock)
+    guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
+    start_login = StartLogin(tokens, known_networks, clock)
+    log_in = LogIn(open_work, hasher, guesses, start_login)
     google = _google(settings)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
     sign_in_with_google = SignInWithGoogle(open_work, start_login, clock)
@@ -213,10 +217,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         sign_in_with_google_token=SignInWithGoogleToken(google, sign_in_with_google, limiter),
         refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
-        change_password=ChangePassword(open_work, hasher, limiter, clock, policy),
+        change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
         update_profile=UpdateProfile(open_work),
-        grant_role=GrantRole(open_work),
-        set_account_active=SetAccountActive(open_work),
+        grant_role=GrantRole(open_work, clock),
+        set_account_active=SetAccountActive(open_work, clock),
         create_event=CreateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),
         update_event=UpdateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),
         cancel_event=CancelEvent(open_work, money.refunds, wake_ups, clock),
@@ -277,8 +281,11 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
 
 
 def _answer_once(settings: Settings, database: Database) -> AnswerOnce:
-    secret = hmac.digest(settings.jwt_secret_key.encode(), b"idempotency keys", hashlib.sha256)
-    return AnswerOnce(PostgresIdempotencyKeys(database), secret)
+    return AnswerOnce(PostgresIdempotencyKeys(database), _derived_key(settings, b"idempotency keys"))
+
+
+def _derived_key(settings: Settings, purpose: bytes) -> bytes:
+    return hmac.digest(settings.jwt_secret_key.encode(), purpose, hashlib.sha256)
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

@@ -9,8 +9,10 @@ from infrastructure.database.calendar_identity import uid
 from infrastructure.database.engine import Database
 
 OPEN = """
-INSERT INTO calendar_feeds (user_id, fingerprint, created_at) VALUES ($1, $2, $3)
+WITH entitled AS (SELECT id FROM users WHERE id = $1 AND token_version = $4 AND is_active FOR NO KEY UPDATE)
+INSERT INTO calendar_feeds (user_id, fingerprint, created_at) SELECT id, $2, $3 FROM entitled
 ON CONFLICT (user_id) DO UPDATE SET fingerprint = excluded.fingerprint, created_at = excluded.created_at
+RETURNING true
 """
 FIND = """
 SELECT f.user_id FROM calendar_feeds f JOIN users u ON u.id = f.user_id WHERE f.fingerprint = $1 AND u.is_active
@@ -45,9 +47,9 @@ class PostgresFeeds:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, user_id: UserId, fingerprint: bytes, now: datetime) -> None:
+    async def open(self, user_id: UserId, token_version: int, fingerprint: bytes, now: datetime) -> bool:
         async with self._database.connection() as connection:
-            await connection.execute(OPEN, user_id, fingerprint, now)
+            return bool(await connection.fetchval(OPEN, user_id, fingerprint, now, token_version))
 
     async def close(self, user_id: UserId) -> None:
         async with self._database.connection() as connection:

@@ -1,5 +1,7 @@
-"""Forgets what was delivered once nobody asks about it any more. What is dead is kept until an operator decides."""
+"""Forgets what was delivered once nobody asks about it any more, and networks that have not logged in for long. What is
+dead is kept until an operator decides."""
 
+from application.password_guesses import KNOWN_FOR
 from infrastructure.database.engine import Database
 
 # In small steps, each short enough to hold nobody up. The attempts go with their messages.
@@ -8,6 +10,13 @@ DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox
     WHERE status IN ('delivered', 'discarded') AND settled_at < now() - make_interval(days => $1)
     ORDER BY settled_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
+_FORGET_NETWORKS = """
+DELETE FROM login_networks WHERE (user_id, network) IN (
+    SELECT user_id, network FROM login_networks WHERE last_login_at < now() - make_interval(secs => $1)
+    ORDER BY last_login_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
@@ -34,6 +43,7 @@ class PostgresRetention:
                 break
         async with self._database.connection() as connection:
             await connection.execute(_FORGET_MINUTES)
+            await connection.execute(_FORGET_NETWORKS, KNOWN_FOR.total_seconds(), self._step)
         return pruned
 
 

@@ -12,8 +12,10 @@ from application.ports.coaching import Coaches, Coachings
 from application.ports.idempotency import CLAIM, Made
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.persistence import (
+    Access,
     Bookings,
     Events,
+    LoginNetworks,
     Logins,
     Messages,
     Profiles,
@@ -24,6 +26,7 @@ from application.ports.persistence import (
 from application.ports.reminders import Reminders
 from application.ports.system import Clock
 from domain.messages import Owed
+from infrastructure.database.access import PostgresAccess
 from infrastructure.database.attachments import PostgresAttachments
 from infrastructure.database.bookings import PostgresBookings
 from infrastructure.database.calendars import PostgresConnections
@@ -32,6 +35,7 @@ from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
 from infrastructure.database.idempotency import commit_under_key
+from infrastructure.database.login_networks import PostgresLoginNetworks
 from infrastructure.database.messages import PostgresMessages
 from infrastructure.database.payments import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
 from infrastructure.database.reminders import PostgresReminders
@@ -43,6 +47,8 @@ from infrastructure.security.secret_box import SecretBox
 class PostgresUnitOfWork:
     users: Users
     logins: Logins
+    access: Access
+    login_networks: LoginNetworks
     events: Events
     bookings: Bookings
     profiles: Profiles
@@ -69,6 +75,8 @@ class PostgresUnitOfWork:
         self._session = session
         self.users = PostgresUsers(session)
         self.logins = PostgresLogins(session)
+        self.access = PostgresAccess(session)
+        self.login_networks = PostgresLoginNetworks(session)
         self.events = PostgresEvents(session)
         self.bookings = PostgresBookings(session)
         self.profiles = PostgresProfiles(session)

@@ -114,13 +114,6 @@ class PostgresLogins:
             .values(ended_at=now, end_reason=reason)
         )
 
-    async def end_all(self, user_id: UserId, now: datetime, *, reason: str) -> None:
-        await self._session.execute(
-            update(LoginRow)
-            .where(LoginRow.user_id == user_id, LoginRow.ended_at.is_(None))
-            .values(ended_at=now, end_reason=reason)
-        )
-
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
         self._session.add(RefreshTokenRow(fingerprint=fingerprint, login_id=login_id, expires_at=expires_at))
         await self._session.flush()

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from application.accounts import Actor
 from application.idempotency import AnswerOnce
-from application.ports.idempotency import CLAIM, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest
+from application.ports.idempotency import CLAIM, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
 from interfaces.http.actor import GIVES_TOKENS, MAKES
 from interfaces.http.addresses import client_address
 from interfaces.http.errors import DECIDED
@@ -126,7 +126,7 @@ def _owner(request: Request[Any, Any, Any], answer_once: AnswerOnce) -> str:
     """The user; on routes that know none whoever shows the same credential, or else comes from the same address."""
     actor = request.scope.get("user")
     if isinstance(actor, Actor):
-        return f"user:{actor.user.id}"
+        return owner_of(actor.user.id)
     known_by = request.headers.get("authorization") or client_address(request)
     return f"other:{answer_once.fingerprint(known_by.encode()).hex()}"
 

@@ -3,6 +3,7 @@
 
 from advanced_alchemy.base import DefaultBase
 
+from infrastructure.database.tables.accounts import LoginNetworkRow
 from infrastructure.database.tables.coaching import (
     CalendarBusyRow,
     CalendarConnectionRow,
@@ -58,6 +59,7 @@ __all__ = [
     "FeedEntryRow",
     "GatewayEventRow",
     "IdempotencyKeyRow",
+    "LoginNetworkRow",
     "LoginRow",
     "OAuthAttemptRow",
     "OutboxRow",

@@ -141,9 +141,12 @@ async def log_out_user(
 
 @post("/auth/password", operation_id="changePassword", tags=TAGS, status_code=200, guards=[signed_in])
 async def change_own_password(
-    data: JSONBody[PasswordChange], actor: Given[Actor], change_password: Given[ChangePassword]
+    data: JSONBody[PasswordChange],
+    request: Request[Any, Any, Any],
+    actor: Given[Actor],
+    change_password: Given[ChangePassword],
 ) -> Done:
-    await change_password(actor, current=data.current_password, new=data.new_password)
+    await change_password(actor, current=data.current_password, new=data.new_password, address=client_address(request))
     return Done("Password changed successfully. Please log in again")
 
 

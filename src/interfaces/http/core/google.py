@@ -66,7 +66,11 @@ async def finish_sign_in(
     over_https: bool = request.app.state.public_url.startswith("https:")
     cookie = _cookie_name(sign_in_state or "", over_https=over_https)
     logged_in = await finish_google_sign_in(
-        state=sign_in_state, browser=request.cookies.get(cookie), code=code, error=error
+        state=sign_in_state,
+        browser=request.cookies.get(cookie),
+        code=code,
+        error=error,
+        address=client_address(request),
     )
     return Response(_tokens(logged_in), cookies=[_cookie(cookie, "", over_https=over_https, seconds=0)])
 
