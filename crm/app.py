@@ -52,7 +52,10 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     pace = pace or Pace()
     database = Database(settings.database_url)
     lease = uuid4()
-    letters, carrier = LetterWriter(settings.mail_from), carrier_for(settings.smtp, settings.data)
+    letters, carrier = (
+        LetterWriter(settings.mail_from, smtputf8=settings.mail_smtputf8),
+        carrier_for(settings.smtp, settings.data),
+    )
     mailroom = Dispatcher(mail_queue(database, lease, LEASE), MailCourier(letters, carrier), pace)
     http = _http_couriers(settings)
     couriers = {

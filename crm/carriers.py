@@ -14,8 +14,9 @@ from typing import Protocol, runtime_checkable
 
 import aiosmtplib
 
-from crm.outcomes import Deferred, DeliveryError, DestinationAway, Refused
+from crm.outcomes import Deferred, DeliveryError, DestinationAway, Refused, Unsendable
 from crm.settings import SmtpServer
+from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 
 COMMAND_SECONDS = 10.0
 SLUG_LENGTH = 60
@@ -38,10 +39,10 @@ class SmtpCarrier:
         self._server = server
 
     async def send(self, message: EmailMessage) -> None:
-        server = self._server
+        server, ready = self._server, _verified(message)
         try:
             async with self._connected() as connection:
-                await connection.send_message(message)
+                await _hand_over(connection, ready)
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refusal(max(refused.code for refused in error.recipients), str(error)) from error
         except aiosmtplib.SMTPDataError as error:
@@ -89,17 +90,32 @@ class FileCarrier:
             raise DestinationAway(f"{self._directory}: {error.strerror or error}") from error
 
     def _write(self, message: EmailMessage) -> None:
+        octets = _verified(message).octets
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / file_name(message)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(bytes(message))
+                file.write(octets)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _verified(message: EmailMessage) -> VerifiedMail:
+    try:
+        return verified(message)
+    except UnsafeMail as error:
+        raise Unsendable(str(error)) from None
+
+
+async def _hand_over(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> None:
+    if mail.smtputf8 and not connection.supports_extension("smtputf8"):
+        raise Refused("The mail server does not offer SMTPUTF8, which the address needs")
+    options = ["SMTPUTF8"] if mail.smtputf8 else []
+    await connection.sendmail(mail.sender, mail.recipients, mail.octets, mail_options=options)
 
 
 def carrier_for(smtp: SmtpServer | None, data: Path) -> Carrier:

@@ -6,13 +6,14 @@ recognised as the same one. Times are shown in UTC, which the mail says.
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from crm.notifications import Event, Notification
 from crm.store import MailClaim
 from servicekit.mail_headers import MAIL_POLICY
+from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 from servicekit.numbers import amount_of
 
 TITLE_LENGTH = 80
@@ -36,10 +38,6 @@ AMOUNTS: Mapping[str, str] = {
 """What the amount of a message is."""
 HOLD_ENDED = "payment_expired"
 """Why a booking was cancelled that nobody gave up: its place was held for a payment that did not come."""
-
-
-class UnusableAddress(Exception):
-    """The recipient's address cannot be written into a mail."""
 
 
 class Wording(msgspec.Struct, frozen=True):
@@ -64,11 +62,12 @@ WORDINGS: Mapping[str, Wording] = {
 
 
 class LetterWriter:
-    """Composes mails from `mail_from`, a name and an address."""
+    """Composes mails from `mail_from`, a name and an address. `smtputf8`: the transport takes addresses with letters
+    beyond ASCII before the @."""
 
-    def __init__(self, mail_from: str) -> None:
-        name, address = parseaddr(mail_from)
-        self._sender = Address(display_name=name, addr_spec=address)
+    def __init__(self, mail_from: str, *, smtputf8: bool = False) -> None:
+        self._sender = sender_mailbox(mail_from)
+        self._smtputf8 = smtputf8
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=select_autoescape(["html"]),
@@ -82,12 +81,10 @@ class LetterWriter:
         notification = claim.notification
         message = EmailMessage(policy=MAIL_POLICY)
         message["From"] = self._sender
-        message["To"] = _address(claim.recipient_name, claim.recipient_email)
+        message["To"] = self._mailbox(claim.recipient_name, claim.recipient_email)
         if (user := notification.user) and user.email and not notification.about_event:
-            try:
-                message["Reply-To"] = _address(user.name, user.email)
-            except UnusableAddress:
-                del message["Reply-To"]
+            with contextlib.suppress(UnusableAddress):
+                message["Reply-To"] = self._mailbox(user.name, user.email)
         message["Subject"] = subject(notification)
         message["Date"] = format_datetime(claim.received_at)
         message["Message-ID"] = f"<{claim.mail_id}@{self._sender.domain}>"
@@ -101,12 +98,15 @@ class LetterWriter:
         """A mail somebody asked for to see one arrive: `html` as it is."""
         message = EmailMessage(policy=MAIL_POLICY)
         message["From"] = self._sender
-        message["To"] = Address(addr_spec=to_email)
+        message["To"] = self._mailbox(None, to_email)
         message["Subject"] = subject_line
         message["Date"] = format_datetime(datetime.now(UTC))
         message["Message-ID"] = f"<{uuid4()}@{self._sender.domain}>"
         message.set_content(html, subtype="html")
         return message
+
+    def _mailbox(self, name: str | None, email: str) -> Address:
+        return mailbox(_line(name), email, smtputf8=self._smtputf8)
 
 
 def subject(notification: Notification) -> str:
@@ -210,16 +210,6 @@ def _decimals(amount: Decimal) -> str:
 def _person(name: str | None, email: str | None) -> str | None:
     name, email = _line(name), _line(email)
     return f"{name} <{email}>" if name and email else name or email
-
-
-def _address(name: str | None, email: str) -> Address:
-    try:
-        address = Address(display_name=_line(name), addr_spec=email.strip())
-    except (ValueError, IndexError) as error:
-        raise UnusableAddress(str(error)) from None
-    if not address.username or not address.domain or len(email) > 254:
-        raise UnusableAddress("not an e-mail address")
-    return address
 
 
 def _line(text: str | None, length: int = 300) -> str:

@@ -6,9 +6,11 @@ A mail that had to be sent again has the Message-ID it had.
 from __future__ import annotations
 
 from crm.carriers import Carrier
-from crm.letters import LetterWriter, UnusableAddress
+from crm.letters import LetterWriter
 from crm.outcomes import Unsendable
 from crm.store import MailClaim
+from servicekit.mail_headers import UnsafeHeader
+from servicekit.mailboxes import UnusableAddress
 
 
 class MailCourier:
@@ -23,5 +25,7 @@ class MailCourier:
             message = self._letters.compose(claim)
         except UnusableAddress as error:
             raise Unsendable(f"no usable address: {error}") from None
+        except UnsafeHeader as error:
+            raise Unsendable(str(error)) from None
         await self._carrier.send(message)
         return f"Email sent successfully to {claim.recipient_email}"

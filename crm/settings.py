@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from email.headerregistry import Address
-from email.utils import parseaddr
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 import msgspec
+
+from servicekit.mailboxes import UnusableAddress, sender_mailbox
 
 EXAMPLE_TOKENS = frozenset(
     {
@@ -76,6 +76,7 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     payments: Receiver | None = None
     smtp: SmtpServer | None = None
     mail_from: str = "Convene <convene@localhost>"
+    mail_smtputf8: bool = False
     data: Path = Path("var")
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
@@ -108,6 +109,7 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
         database_url=_database_url(given.get("CRM_DATABASE_URL", "")),
         smtp=_smtp(given.get("SMTP_URL", "")),
         mail_from=_mail_from(given.get("MAIL_FROM") or "Convene <convene@localhost>"),
+        mail_smtputf8=_flag("MAIL_SMTPUTF8", given.get("MAIL_SMTPUTF8", "")),
         data=Path(given.get("CONVENE_DATA") or "var"),
         notifications_shape=_shape(given.get("CRM_NOTIFICATIONS_SHAPE") or "list"),
         signing_secrets=_signing_secrets(given.get("CRM_SIGNING_SECRETS", "")),
@@ -201,13 +203,10 @@ def _smtp(url: str) -> SmtpServer | None:
 
 
 def _mail_from(text: str) -> str:
-    name, address = parseaddr(text)
     try:
-        domain = Address(display_name=name, addr_spec=address).domain
-    except (ValueError, IndexError):
-        domain = ""
-    if not domain:
-        raise SettingsError("MAIL_FROM must be an address, for example Convene <bookings@example.com>")
+        sender_mailbox(text)
+    except UnusableAddress:
+        raise SettingsError("MAIL_FROM must be an address, for example Convene <bookings@example.com>") from None
     return text
 
 

@@ -7,7 +7,6 @@ import unicodedata
 from typing import Annotated, Any, Literal
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
 from litestar import Request, get, post
 from litestar.di import NamedDependency
 
@@ -18,6 +17,7 @@ from crm.letters import LetterWriter
 from crm.notifications import InvalidFields, MissingFields, one_reason
 from crm.outcomes import DeliveryError, DestinationAway, Refused
 from crm.settings import CrmSettings
+from servicekit.mailboxes import UnusableAddress, mailbox, new_address
 
 CHECK_SECONDS = 20.0
 
@@ -45,14 +45,17 @@ class LoginAccepted(msgspec.Struct):
 
 @post("/test-email", operation_id="sendTestEmail", status_code=200)
 async def send_test_email(
-    request: Request[Any, Any, Any], letters: NamedDependency[LetterWriter], carrier: NamedDependency[Carrier]
+    request: Request[Any, Any, Any],
+    letters: NamedDependency[LetterWriter],
+    carrier: NamedDependency[Carrier],
+    settings: NamedDependency[CrmSettings],
 ) -> TestMailSent:
     """Send one mail now, the way every mail goes; without `SMTP_URL` it is written as a file, as they all are.
 
     502 when the mail server refuses it, 503 when it cannot be reached or asks to try later.
     """
     body, _ = await read_json_object(request)
-    mail = _read(body)
+    mail = _read(body, smtputf8=settings.mail_smtputf8)
     message = letters.test(mail.to_email, mail.subject, mail.html_content)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -92,7 +95,7 @@ async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccept
     return LoginAccepted(gmail_user=server.username)
 
 
-def _read(body: dict[str, Any]) -> TestMail:
+def _read(body: dict[str, Any], *, smtputf8: bool) -> TestMail:
     if body.get("to_email") is None:
         raise MissingFields(["to_email"])
     try:
@@ -102,9 +105,9 @@ def _read(body: dict[str, Any]) -> TestMail:
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in mail.subject):
         raise invalid({"subject": "Line breaks and control characters are not allowed"})
     try:
-        # The address as SMTP can carry it, so that what is written is who it goes to.
-        mail.to_email = validate_email(mail.to_email, check_deliverability=False, test_environment=True).normalized
-    except EmailNotValidError as error:
+        mail.to_email = new_address(mail.to_email)
+        mailbox("", mail.to_email, smtputf8=smtputf8)
+    except UnusableAddress as error:
         raise invalid({"to_email": str(error)}) from None
     return mail
 

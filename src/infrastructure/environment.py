@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from servicekit.mailboxes import UnusableAddress, sender_mailbox
+
 PUBLISHED_SECRETS = frozenset(
     {
         "your-secret-key-change-in-production",
@@ -261,8 +263,10 @@ class Reader:
 
     def mailbox(self, name: str, default: str) -> str:
         value = self.text(name, default)
-        if value.count("@") != 1 or value.strip("<> ").startswith("@") or value.rstrip("> ").endswith("@"):
-            raise SettingsError(f"{name} is {value!r}: give an address like Convene <bookings@example.com>")
+        try:
+            sender_mailbox(value)
+        except UnusableAddress:
+            raise SettingsError(f"{name} is {value!r}: give an address like Convene <bookings@example.com>") from None
         return value
 
 

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     email_service_url: str | None
     smtp_url: str | None
     mail_from: str
+    mail_smtputf8: bool
     public_url: str
     cors_allowed_origins: tuple[str, ...]
     default_currency: str
@@ -161,6 +162,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         email_service_url=read.url("EMAIL_SERVICE_URL", "", schemes=("http", "https")) or None,
         smtp_url=read.url("SMTP_URL", "", schemes=("smtp", "smtps")) or None,
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
+        mail_smtputf8=read.switch("MAIL_SMTPUTF8", "false"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),

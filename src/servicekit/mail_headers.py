@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from email.headerregistry import Address, HeaderRegistry
 from email.policy import EmailPolicy, Policy
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Self
 
 _LINE = 78
@@ -81,51 +82,54 @@ class MailPolicy(EmailPolicy):
         return name, self.header_factory(name, value)
 
 
-MAIL_POLICY = MailPolicy(linesep="\r\n", cte_type="7bit", header_factory=HeaderWriter())
-"""Of every mail. 7 bit, so that a server without 8BITMIME need not rewrite it."""
+MAIL_POLICY = MailPolicy(linesep="\r\n", cte_type="7bit", utf8=True, header_factory=HeaderWriter())
+"""Of every mail. 7 bit, so that a server without 8BITMIME need not rewrite it. Beyond ASCII is only an address that
+asks for SMTPUTF8."""
 
 
 def _address_header(name: str, addresses: tuple[Address, ...]) -> WrittenHeader:
-    pieces: list[str] = []
-    for number, address in enumerate(addresses, 1):
-        if not isinstance(address, Address):
-            raise UnsafeHeader(f"{name} takes addresses, not text")
-        spec = _sound(name, address.addr_spec)
-        if not _ADDR_SPEC.fullmatch(spec):
-            raise UnsafeHeader(f"{name} has no usable address")
-        phrase = _phrase(_sound(name, address.display_name))
-        mailbox = [*phrase, f" <{spec}>"] if phrase else [f" {spec}"]
-        if number < len(addresses):
-            mailbox[-1] += ","
-        pieces += mailbox
-    shown = ", ".join(str(address) for address in addresses)
-    return WrittenHeader.of(name, shown, _wrapped(pieces, len(name) + 1), addresses)
+    if not addresses or not all(isinstance(address, Address) for address in addresses):
+        raise UnsafeHeader(f"{name} takes addresses, not text")
+    written = tuple(_one_line(name, address) for address in addresses)
+    mailboxes = [_mailbox(address) for address in written]
+    for mailbox in mailboxes[:-1]:
+        mailbox[-1] += ","
+    shown = ", ".join(str(address) for address in written)
+    return WrittenHeader.of(name, shown, _wrapped(chain.from_iterable(mailboxes), len(name) + 1), written)
+
+
+def _one_line(header: str, address: Address) -> Address:
+    """White space in a name is one space, as every parser reads it. Raises `UnsafeHeader`."""
+    if not _ADDR_SPEC.fullmatch(_sound(header, address.addr_spec)):
+        raise UnsafeHeader(f"{header} has no usable address")
+    name = " ".join(_sound(header, address.display_name).split())
+    while (length := len(_encoded_word(name, _scheme(name)))) > _LONGEST_NAME:
+        name = f"{name[: len(name) * _LONGEST_NAME // length - 2].rstrip()}…"
+    return Address(name, address.username, address.domain)
+
+
+def _mailbox(address: Address) -> list[str]:
+    """In pieces that begin with the space at which a line may break."""
+    if not address.display_name:
+        return [f" {address.addr_spec}"]
+    return [*(f" {word}" for word in _phrase(address.display_name)), f" <{address.addr_spec}>"]
 
 
 def _phrase(name: str) -> list[str]:
-    """A display name in pieces that begin with the space at which a line may break. White space is one space, as
-    every parser reads it.
+    """A display name in words.
 
-    One encoded word however long the name is: Python 3.11 to 3.13.1 read the space between two in a display name as
-    a part of it, later versions drop it.
+    It is one encoded word however long it is: Python 3.11 to 3.13.1 read the space between two encoded words of a
+    name as a part of the name, later versions do not.
     """
-    name = " ".join(name.split())
-    if not name or ("=?" not in name and _ATOMS.fullmatch(name)):
+    words = [""]
+    if "=?" not in name and _ATOMS.fullmatch(name):
         words = name.split()
     elif "=?" not in name and _PLAIN.fullmatch(name):
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         words = f'"{escaped}"'.split(" ")
-    else:
-        words = [""]
     if any(not word or len(word) >= _LINE - len("Reply-To: ") for word in words):
-        words = [_encoded_name(name)]
-    return [f" {word}" for word in words]
-
-
-def _encoded_name(name: str) -> str:
-    while len(word := _encoded_word(name, _scheme(name))) > _LONGEST_NAME:
-        name = f"{name[: len(name) * _LONGEST_NAME // len(word) - 2].rstrip()}…"
-    return word
+        return [_encoded_word(name, _scheme(name))]
+    return words
 
 
 def _text_lines(text: str, indent: int) -> list[str]:

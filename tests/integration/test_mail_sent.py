@@ -98,6 +98,87 @@ async def test_a_mail_arrives_whole(mailbox: Mailbox, server: str) -> None:
     assert received["To"].addresses[0].display_name == "Łukasz"
 
 
+ENCODED = "=?utf-8?b?SGkNCkJjYzogeEBleGFtcGxlLmNvbQ0KDQo8aDE+T3ducw==?="
+"""`Hi`, a Bcc header and a body."""
+SECOND_MAILBOX = "=?utf-8?q?=22X=22_=3Cevil=40example=2Ecom=3E=2C_?="
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ENCODED,
+        f"Yoga {ENCODED} and tea",
+        SECOND_MAILBOX,
+        '"X" <evil@example.com>, ',
+        *(
+            "Ada for Sunrise Yoga in the Garden, and then some tea, for everyone there"[:n]
+            for n in (51, 55, 59, 62, 70)
+        ),
+    ],
+)
+async def test_what_people_wrote_arrives_as_they_wrote_it(mailbox: Mailbox, server: str, text: str) -> None:
+    text = text.strip()
+    mail = a_mail(
+        event={"title": text}, user={"name": text}, facilitator={"name": text}, booking={"notes": ".\r.\n..\n"}
+    )
+    assert isinstance(await SmtpPost(f"smtp://{server}").send(mail), Delivered)
+    [envelope] = mailbox.envelopes
+    assert isinstance(envelope.content, bytes)
+    received = message_from_bytes(envelope.content, policy=default)
+    assert received["Subject"] == f"You are booked: {text}"
+    for header, address in (("To", "ada@example.com"), ("Reply-To", "john@example.com")):
+        [person] = received[header].addresses
+        assert (person.display_name, person.addr_spec) == (" ".join(text.split()), address)
+    assert received.keys() == mail.keys()
+    body = received.get_body(("plain",))
+    assert body is not None
+    assert ".\r\n.\r\n..\r\n" in body.get_content()
+
+
+async def test_an_international_domain_is_that_of_idna_2008(mailbox: Mailbox, server: str) -> None:
+    mail = a_mail(user={"email": "ada@faß.de"}, facilitator={"email": "john@straße.example"})
+    assert isinstance(await SmtpPost(f"smtp://{server}").send(mail), Delivered)
+    [envelope] = mailbox.envelopes
+    assert envelope.rcpt_tos == ["ada@xn--fa-hia.de"]
+    assert isinstance(envelope.content, bytes)
+    received = message_from_bytes(envelope.content, policy=default)
+    assert received["Reply-To"].addresses[0].addr_spec == "john@xn--strae-oqa.example"
+
+
+async def test_letters_before_the_at_sign_go_out_where_the_server_takes_them(mailbox: Mailbox) -> None:
+    composer = MailComposer(mail_from="c@convene.example", public_url="https://book.example.org", smtputf8=True)
+    mail = composer.compose(a_message(destination=Destination.EMAIL, user={"email": "jörg@faß.de"}))
+    for offered in (True, False):
+        with serving(mailbox, enable_SMTPUTF8=offered) as server:
+            outcome = await SmtpPost(f"smtp://{server}").send(mail)
+        assert isinstance(outcome, Delivered) is offered
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    [envelope] = mailbox.envelopes
+    assert envelope.rcpt_tos == ["jörg@xn--fa-hia.de"]
+    assert isinstance(envelope.content, bytes)
+    assert "To: Ada Lovelace <jörg@xn--fa-hia.de>\r\n".encode() in envelope.content
+
+
+async def test_without_smtputf8_such_an_account_gets_no_mail_and_others_are_not_asked_to_reply(tmp_path: Path) -> None:
+    courier = MailCourier(COMPOSER, MailFiles(tmp_path))
+    outcome = await courier.deliver(a_message(destination=Destination.EMAIL, user={"email": "jörg@example.com"}))
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    outcome = await courier.deliver(a_message(destination=Destination.EMAIL, facilitator={"email": "jörg@example.com"}))
+    assert isinstance(outcome, Delivered)
+
+
+async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(tmp_path: Path) -> None:
+    mail = a_mail()
+    mail._headers[1] = ("To", "ada@example.com, eve@example.com")  # type: ignore[attr-defined]
+    for post in (MailFiles(tmp_path), SmtpPost("smtp://127.0.0.1:9")):
+        outcome = await post.send(mail)
+        assert isinstance(outcome, Failed)
+        assert outcome.permanent
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize(("reply", "permanent"), [("550 no such user", True), ("451 greylisted", False)])
 async def test_a_refused_recipient(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
     mailbox.to_recipient = reply
@@ -196,7 +277,7 @@ async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> N
 
 async def test_no_name_leads_out_of_the_directory(tmp_path: Path) -> None:
     directory = tmp_path / "mail"
-    mail = a_mail(event={"title": "../../etc/passwd " + "x" * 150}, user={"email": "'../../x'@example.com"})
+    mail = a_mail(event={"title": "../../etc/passwd " + "x" * 150}, user={"email": "'/./x'@example.com"})
     assert isinstance(await MailFiles(directory).send(mail), Delivered)
     assert names(tmp_path) == ["mail"]
     [name] = names(directory)

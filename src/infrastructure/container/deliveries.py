@@ -143,7 +143,9 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
 def _couriers(settings: Settings) -> dict[Destination, Courier]:
     """Those who talk to services outside of this house."""
     token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
-    composer = MailComposer(mail_from=settings.mail_from, public_url=settings.public_url)
+    composer = MailComposer(
+        mail_from=settings.mail_from, public_url=settings.public_url, smtputf8=settings.mail_smtputf8
+    )
     couriers: dict[Destination, Courier] = {
         Destination.CRM: CrmCourier(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)
     }

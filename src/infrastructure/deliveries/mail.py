@@ -1,11 +1,12 @@
 """Mail to people about what happened to their bookings: plain text, HTML and an entry for their calendar."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,8 @@ from infrastructure.deliveries.calendar_mail import revoked_letter
 from infrastructure.deliveries.coaching_mail import coaching_letter
 from infrastructure.deliveries.coaching_snapshots import is_about_coaching
 from infrastructure.deliveries.letters import Addressee, House, Invitation, Letter, Unmailable
-from servicekit.mail_headers import MAIL_POLICY
+from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
+from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 
 INVITE_NAME = "invite.ics"
 
@@ -56,12 +58,13 @@ class MailComposer:
     """Writes the mail for a message. The same message gives the same Message-ID and the same invitation, so that a
     mail that had to be sent twice is recognised as one.
 
-    `public_url` is the address of the house; its host names calendar entries whose message has no UID.
+    `public_url` is the address of the house; its host names calendar entries whose message has no UID. `smtputf8`: the
+    transport takes addresses with letters beyond ASCII before the @.
     """
 
-    def __init__(self, *, mail_from: str, public_url: str) -> None:
-        name, address = parseaddr(mail_from)
-        self._house = House(Address(name, addr_spec=address), ics.uid_host(public_url))
+    def __init__(self, *, mail_from: str, public_url: str, smtputf8: bool = False) -> None:
+        self._house = House(sender_mailbox(mail_from), ics.uid_host(public_url))
+        self._smtputf8 = smtputf8
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=select_autoescape(["html"]),
@@ -72,13 +75,21 @@ class MailComposer:
 
     def compose(self, message: Message) -> EmailMessage:
         """Raises `Unmailable`."""
+        try:
+            return self._compose(message)
+        except (UnusableAddress, UnsafeHeader) as error:
+            raise Unmailable(str(error)) from None
+
+    def _compose(self, message: Message) -> EmailMessage:
         letter = self._letter(message)
         sender = self._house.sender
         mail = EmailMessage(policy=MAIL_POLICY)
         mail["From"] = sender
-        mail["To"] = _address(letter.recipient)
+        mail["To"] = self._mailbox(letter.recipient)
         if letter.reply_to is not None:
-            mail["Reply-To"] = _address(letter.reply_to)
+            # An account older than the rule for addresses may have one that nothing can be sent to.
+            with contextlib.suppress(UnusableAddress):
+                mail["Reply-To"] = self._mailbox(letter.reply_to)
         mail["Subject"] = letter.subject
         mail["Date"] = format_datetime(message.occurred_at.astimezone(UTC))
         mail["Message-ID"] = f"<{message.id}@{sender.domain}>"
@@ -89,6 +100,9 @@ class MailComposer:
         if letter.invitation is not None:
             _add_invitation(mail, letter.invitation)
         return mail
+
+    def _mailbox(self, person: Addressee) -> Address:
+        return mailbox(person.name, person.email, smtputf8=self._smtputf8)
 
     def _letter(self, message: Message) -> Letter:
         if is_about_coaching(message):
@@ -103,13 +117,3 @@ def _add_invitation(mail: EmailMessage, invitation: Invitation) -> None:
     text = ics.invitation(invitation.entry, invitation.method)
     mail.add_alternative(text, subtype="calendar", params={"method": invitation.method})
     mail.add_attachment(text.encode(), maintype="application", subtype="ics", filename=INVITE_NAME)
-
-
-def _address(person: Addressee) -> Address:
-    local, _, domain = person.email.rpartition("@")
-    if not local or not domain or " " in domain:
-        raise Unmailable(f"{person.email} is no e-mail address")
-    try:
-        return Address(person.name, local, domain.encode("idna").decode())
-    except (ValueError, IndexError) as error:
-        raise Unmailable(f"{person.email} cannot be written to: {error}") from None

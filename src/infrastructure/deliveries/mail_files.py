@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from domain.messages import Delivered, Failed, Outcome
+from servicekit.mail_verification import UnsafeMail, verified
 
 
 class MailFiles:
@@ -20,17 +21,20 @@ class MailFiles:
     async def send(self, mail: EmailMessage) -> Outcome:
         try:
             path = await asyncio.to_thread(self._write, mail)
+        except UnsafeMail as error:
+            return Failed(str(error), permanent=True)
         except OSError as error:
             return Failed(f"{self._directory}: {error.strerror or error}", of_destination=True)
         return Delivered(path.name)
 
     def _write(self, mail: EmailMessage) -> Path:
+        octets = verified(mail).octets
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / file_name(mail)
         unfinished = path.with_name(f".{path.name[-40:]}.{os.getpid()}")
         try:
             unfinished.touch(mode=0o600)
-            unfinished.write_bytes(bytes(mail))
+            unfinished.write_bytes(octets)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import aiosmtplib
 
 from domain.messages import Delivered, Failed, Outcome
 from infrastructure.settings import SettingsError
+from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 
 _SERVICE_NOT_AVAILABLE = 421
 """Whatever it is said to: the server closes (RFC 5321, 3.8)."""
@@ -41,8 +42,12 @@ class SmtpPost:
     async def send(self, mail: EmailMessage) -> Outcome:
         answer: str | None = None
         try:
+            ready = verified(mail)
+        except UnsafeMail as error:
+            return Failed(str(error), permanent=True)
+        try:
             async with asyncio.timeout(self._seconds), self._server() as server:
-                _, answer = await server.send_message(mail)
+                _, answer = await _handed_over(server, ready)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             # Once the server has taken the mail, trouble over saying goodbye must not send it again.
             if answer is None:
@@ -67,6 +72,13 @@ class SmtpPost:
             start_tls=self._starttls,
             timeout=self._seconds,
         )
+
+
+async def _handed_over(server: aiosmtplib.SMTP, mail: VerifiedMail) -> tuple[object, str]:
+    if mail.smtputf8 and not server.supports_extension("smtputf8"):
+        raise aiosmtplib.SMTPNotSupported("the server does not offer SMTPUTF8, which the address needs")
+    options = ["SMTPUTF8"] if mail.smtputf8 else []
+    return await server.sendmail(mail.sender, mail.recipients, mail.octets, mail_options=options)
 
 
 def _failed(error: Exception, server: str, seconds: float) -> Failed:

@@ -1,0 +1,111 @@
+"""E-mail addresses: which are accepted, which are the same, and how they are written in a mail.
+
+Every function looks at the length first: normalising text takes a time that grows with the square of the length.
+"""
+
+import re
+import unicodedata
+from email.headerregistry import Address
+from functools import lru_cache
+
+import idna
+from email_validator import EmailNotValidError, validate_email
+
+LONGEST_INPUT = 320
+"""Characters that are looked at: 64 before the @ and 255 after it (RFC 5321, 4.5.3.1)."""
+LONGEST_ADDRESS = 254
+"""Octets of an address in a mail, its domain in ASCII (RFC 3696, erratum 1690)."""
+LONGEST_LOCAL_PART = 64
+"""Octets (RFC 5321, 4.5.3.1.1)."""
+
+_ASCII_DOMAIN = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+_MAILBOX = re.compile(r"\s*(?P<name>[^<>]*)<\s*(?P<address>[^<>\s]+)\s*>\s*")
+
+
+class UnusableAddress(ValueError):
+    """No address, or one that a mail cannot be sent to. The message says why."""
+
+
+def same_spelling(text: str) -> str:
+    """The spelling under which an account is kept and found: NFC, lower case, the domain in Unicode (IDNA 2008).
+
+    Accepts what older versions accepted, so that their accounts are found. Raises `UnusableAddress`.
+    """
+    text = text.strip()
+    if len(text) > LONGEST_INPUT:
+        raise UnusableAddress(f"The email address is too long: at most {LONGEST_ADDRESS} characters.")
+    try:
+        return validate_email(text, check_deliverability=False, test_environment=True).normalized.lower()
+    except (EmailNotValidError, ValueError) as error:
+        raise UnusableAddress(str(error)) from None
+
+
+def new_address(text: str) -> str:
+    """As `same_spelling`, for an address that is entered: at most 64 octets before the @, and no characters that are
+    another spelling of others (`ﬁ`, `ｋ`; UTS 39, 3.3)."""
+    address = same_spelling(text)
+    local, _, domain = address.rpartition("@")
+    if len(local.encode()) > LONGEST_LOCAL_PART:
+        raise UnusableAddress(f"The email address is too long before the @-sign: at most {LONGEST_LOCAL_PART} bytes.")
+    if unicodedata.normalize("NFKC", local) != local:
+        raise UnusableAddress("The email address has a compatibility character before the @-sign: use a plain letter.")
+    if len(local.encode()) + 1 + len(ascii_domain(domain)) > LONGEST_ADDRESS:
+        raise UnusableAddress(f"The email address is too long: at most {LONGEST_ADDRESS} bytes.")
+    return address
+
+
+def is_mailable(address: str, *, smtputf8: bool) -> bool:
+    """Whether mail can be sent to an address of this form: beyond ASCII before the @ only with SMTPUTF8 (RFC 6531)."""
+    return smtputf8 or address.rpartition("@")[0].isascii()
+
+
+def look_alike(address: str) -> str:
+    """Equal for addresses that look the same or differ only in case: NFKC and case folding before the @."""
+    local, _, domain = address.rpartition("@")
+    return f"{unicodedata.normalize('NFKC', unicodedata.normalize('NFKC', local).casefold())}@{domain}"
+
+
+@lru_cache(maxsize=1024)
+def ascii_domain(domain: str) -> str:
+    """The domain as it is sent: IDNA 2008, mapped by UTS 46 (nontransitional: `ß` and `ς` are letters of their own).
+
+    Raises `UnusableAddress`.
+    """
+    if len(domain) > LONGEST_INPUT:
+        raise UnusableAddress("the domain is too long")
+    if _ASCII_DOMAIN.fullmatch(domain):
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError) as error:
+        raise UnusableAddress(f"{domain} is no domain: {error}") from None
+
+
+def mailbox(name: str, address: str, *, smtputf8: bool = False) -> Address:
+    """A name and an address as a mail header takes them. No text is parsed. Raises `UnusableAddress`."""
+    if len(address) > LONGEST_INPUT:
+        raise UnusableAddress("the address is too long")
+    local, _, domain = address.strip().rpartition("@")
+    if not _LOCAL_PART.fullmatch(local) or any(unicodedata.category(char)[0] in "CZ" for char in local):
+        raise UnusableAddress(f"{address!r} is no e-mail address")
+    if not is_mailable(address, smtputf8=smtputf8):
+        raise UnusableAddress(
+            f"{address} has letters beyond ASCII before the @, and the mail transport has no SMTPUTF8"
+        )
+    try:
+        return Address(name, local, ascii_domain(domain))
+    except ValueError as error:
+        raise UnusableAddress(str(error)) from None
+
+
+def sender_mailbox(text: str) -> Address:
+    """`bookings@example.com` or `Convene <bookings@example.com>`, as a setting gives it. Raises `UnusableAddress`."""
+    match = _MAILBOX.fullmatch(text)
+    if match is None:
+        return mailbox("", text)
+    name = match["name"].strip()
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    return mailbox(name, match["address"])

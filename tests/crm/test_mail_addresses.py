@@ -1,0 +1,73 @@
+"""Facilitators' mails: what a client wrote arrives as they wrote it, to the address that was meant."""
+
+from email.headerregistry import Address
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.crm.parts import MailServer, a_message
+
+ENCODED = "=?utf-8?b?SGkNCkJjYzogeEBleGFtcGxlLmNvbQ0KDQo8aDE+T3ducw==?="
+SECOND_MAILBOX = "=?utf-8?q?=22X=22_=3Cevil=40example=2Ecom=3E=2C_?="
+
+
+async def mailed(crm: httpx.AsyncClient, mail_server: MailServer, **changes: Any) -> Any:
+    message = a_message()
+    for part, change in changes.items():
+        message[part] = message[part] | change
+    answer = await crm.post("/notify", json=message)
+    assert answer.status_code == 200
+    assert answer.json()["email_sent"] is True
+    return mail_server.mails[-1]
+
+
+@pytest.mark.parametrize("text", [ENCODED, SECOND_MAILBOX, '"X" <evil@example.com>,', "Ада Лавлейс " * 5 + "и чай"])
+async def test_encoded_words_stay_words(crm: httpx.AsyncClient, mail_server: MailServer, text: str) -> None:
+    mail = await mailed(
+        crm, mail_server, user={"name": text}, event={"title": text}, facilitator={"name": text, "email": "j@faß.de"}
+    )
+    assert mail["Subject"] == f"New booking: {text} for {text} (1 Dec 2026, 09:00 UTC)"
+    assert mail["To"].addresses == (Address(text, "j", "xn--fa-hia.de"),)
+    assert mail["Reply-To"].addresses == (Address(text, "ada", "example.com"),)
+    assert "Bcc" not in mail
+
+
+async def test_a_facilitator_and_a_client_at_an_international_domain_reach_each_other(
+    crm: httpx.AsyncClient, mail_server: MailServer
+) -> None:
+    mail = await mailed(
+        crm, mail_server, user={"email": "ada@straße.example"}, facilitator={"email": "mira@bücher.example"}
+    )
+    assert mail["To"].addresses[0].addr_spec == "mira@xn--bcher-kva.example"
+    assert mail["Reply-To"].addresses[0].addr_spec == "ada@xn--strae-oqa.example"
+
+
+async def test_an_address_that_needs_smtputf8_is_a_dead_letter(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+    message = a_message(facilitator={"id": 2, "name": "Jörg", "email": "jörg@example.com"})
+    answer = await crm.post("/notify", json=message)
+    assert answer.json()["email_sent"] is False
+    [item] = (await crm.get("/notifications")).json()
+    assert "SMTPUTF8" in item["response"]
+    assert mail_server.mails == []
+
+
+async def test_a_test_mail_has_the_subject_that_was_asked_for(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+    text = "New booking: Ada Lovelace for Sunrise Yoga in the Garden (7 Dec 2026)"
+    for subject in (ENCODED, *(text[:length].strip() for length in range(60, 70))):
+        body = {"to_email": "Ada@faß.de", "subject": subject}
+        assert (await crm.post("/test-email", json=body)).status_code == 200
+        mail = mail_server.mails[-1]
+        assert mail["Subject"] == subject
+        assert mail["To"] == "ada@xn--fa-hia.de"
+
+
+@pytest.mark.parametrize(
+    "address", ["jörg@example.com", "ﬁx@example.com", "a" * 65 + "@example.com", "a" * 250 + "@x.com"]
+)
+async def test_a_test_mail_to_an_address_that_no_account_may_have_is_refused(
+    crm: httpx.AsyncClient, address: str
+) -> None:
+    answer = await crm.post("/test-email", json={"to_email": address})
+    assert answer.status_code == 400
+    assert "to_email" in str(answer.json())
