@@ -18,6 +18,7 @@ from application.refunds import Refunds, cancellation_terms
 from domain.bookings import MAX_NOTES, BookingId, BookingStatus, NotYourBooking
 from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
+from domain.holds import DEFAULT_LIMITS, HoldLimits
 from domain.messages import Fact
 from domain.money import Money
 from domain.payments import UNPAID
@@ -45,6 +46,7 @@ class BookPlace:
     - Events that were cancelled or have begun cannot be booked.
     - The booking, its payment and what it owes to the CRM and by mail are written together or not at all.
     - A free place needs no payment; for any other the answer says where to pay, unless that happens elsewhere.
+    - One person holds only so many unpaid bookings at a time; paying or cancelling one makes room for another.
     - A place that is to be paid at a gateway is held for a time; a gateway that is away costs the link, not the place.
     """
 
@@ -55,6 +57,7 @@ class BookPlace:
     wake_ups: WakeUps
     clock: Clock
     request_id: Callable[[], str | None]
+    hold_limits: HoldLimits = DEFAULT_LIMITS
 
     async def __call__(self, user_id: UserId, event_id: EventId, notes: str | None) -> NewBooking:
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
@@ -72,6 +75,7 @@ class BookPlace:
                 now=now,
                 hold_until=now + self.hold_for if self.gateway.holds_places else None,
                 request_id=self.request_id(),
+                unpaid_at_most=self.hold_limits.per_account if self.gateway.holds_places else None,
             )
             if placed is not None:
                 return placed
@@ -80,6 +84,8 @@ class BookPlace:
                 raise EventNotFound
             event, already_booked = found
             event.refuse_booking(now, already_booked=already_booked)
+            if self.gateway.holds_places and not event.plan.price.is_zero:
+                self.hold_limits.require_another(await self.places.count_unpaid_holds(user_id))
         raise EventFull
 
     async def _payment_url(self, placed: PlacedBooking) -> str | None:

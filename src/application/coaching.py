@@ -31,6 +31,7 @@ from domain.coaching import (
     session,
 )
 from domain.errors import Invalid
+from domain.holds import DEFAULT_LIMITS, HoldLimits
 from domain.messages import Fact
 from domain.payments import UNPAID
 from domain.texts import prose
@@ -56,6 +57,15 @@ class ReserveTime:
     gateway: PaymentGateway
     hold_for: timedelta
     clock: Clock
+    hold_limits: HoldLimits = DEFAULT_LIMITS
+
+    async def require_hold(
+        self, work: UnitOfWork, coach: Coach, client: User, length: timedelta, *, series: bool = False
+    ) -> None:
+        """Before sessions of that length are reserved, once for all of a series. Raises `TooManyUnpaidHolds`."""
+        if self.gateway.holds_places and not coach.price_of(length).is_zero:
+            in_all, with_coach = await work.coachings.count_unpaid_holds(client.id, coach.user.id)
+            self.hold_limits.require_another(in_all, with_coach, series=series)
 
     async def __call__(
         self,
@@ -103,6 +113,7 @@ class BookCoaching:
     - The session begins in the future, takes 15 to 480 minutes, and lies in hours the coach offers.
     - A coach is never booked twice, however requests race; their events and connected calendars keep them busy, too.
     - A free session waits for the coach to confirm it, any other for its payment; unpaid time is held for a while.
+    - One client holds only so many unpaid bookings at a time, and fewer with one coach.
     - The booking and what it owes to the CRM, by mail and to calendars are written together or not at all.
     """
 
@@ -127,6 +138,7 @@ class BookCoaching:
             coach.require_bookable()
             await work.coaches.keep_events_out(coach.user.id)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
+            await self.reserve.require_hold(work, coach, client, length)
             coaching = await self.reserve(work, coach, client, wanted, busy, notes)
             await work.commit(made=str(coaching.id))
         self.wake_ups.nudge()

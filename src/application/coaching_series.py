@@ -37,6 +37,7 @@ class BookSeries:
     - Every session begins at the same time on the wall of a time zone, the coach's unless another is named: also when
       clocks are put forward or back. The rule has an end, and at most 52 occurrences within five years.
     - All of them are booked or none; or, if the client so wishes, those that can be had.
+    - A series counts as one unpaid booking until all of it is paid; a second one with the same coach waits for that.
     - Each is a booking of its own, with its own payment: it is paid, moved and cancelled by itself. The answer says of
       each that costs something where it is paid; where it does not, since the gateway was away or slow, the link can be
       asked for.
@@ -81,6 +82,7 @@ class BookSeries:
             await work.coaches.keep_events_out(coach.user.id)
             whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(whole))
+            await self.reserve.require_hold(work, coach, client, length, series=True)
             for wanted in sessions:
                 try:
                     coaching = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)

@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payment_provider: PaymentProvider
     sandbox_payments_allowed: bool
     payment_hold_minutes: int
+    unpaid_holds_per_account: int
+    unpaid_holds_per_coach: int
     stripe_secret_key: str | None
     stripe_webhook_secret: str | None
     stripe_api_base: str
@@ -169,6 +171,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         payment_provider=read.payment_provider(),
         sandbox_payments_allowed=read.switch("SANDBOX_PAYMENTS_ALLOWED", "false"),
         payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, _LONGEST_HOLD),
+        unpaid_holds_per_account=read.whole("UNPAID_HOLDS_PER_ACCOUNT", "5", 1, 1000),
+        unpaid_holds_per_coach=read.whole("UNPAID_HOLDS_PER_COACH", "2", 1, 1000),
         stripe_secret_key=stripe_secret_key,
         stripe_webhook_secret=stripe_webhook_secret,
         stripe_api_base=read.url("STRIPE_API_BASE", "https://api.stripe.com", schemes=("http", "https")),

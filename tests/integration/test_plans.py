@@ -5,8 +5,8 @@ import pytest
 from infrastructure.database.engine import Database
 from infrastructure.database.places import TAKE, TAKE_UNDER_KEY
 
-_PLAIN = "bigint, bigint, text, timestamptz, text, text, timestamptz"
-_GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL"
+_PLAIN = "bigint, bigint, text, timestamptz, text, text, timestamptz, int"
+_GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL, 5"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from application.ports.persistence import OpenUnitOfWork
 from application.refunds import Refunds
 from domain.coaching import CoachingId
 from domain.events import EventId
+from domain.holds import HoldLimits
 from domain.messages import Destination, RetrySchedule, owed_to
 from domain.money import Money
 from domain.payments import GatewayReport, PaymentId, Report
@@ -45,6 +46,8 @@ from infrastructure.wake_ups import RedisWakeUps
 from tests.support.crowd import a_crowd
 from tests.support.invariants import broken_invariants
 from tests.support.till import Till, TillGateway, Webhook
+
+UNBOUNDED = HoldLimits(per_account=10_000, per_coach=10_000)
 
 # One try at once, the next when the test says so.
 SCHEDULE = RetrySchedule((timedelta(0), *[timedelta(hours=1)] * 20))
@@ -138,7 +141,9 @@ class House:
         )
         return EventId(event_id)
 
-    async def book(self, person: User, event_id: EventId, *, gateway: str = "till") -> NewBooking:
+    async def book(
+        self, person: User, event_id: EventId, *, gateway: str = "till", limits: HoldLimits = UNBOUNDED
+    ) -> NewBooking:
         worker = self.worker
         book = BookPlace(
             places=PostgresPlaces(self.worker.database, gateway=gateway),
@@ -148,6 +153,7 @@ class House:
             wake_ups=self.wake_ups,
             clock=SystemClock(),
             request_id=current_request_id,
+            hold_limits=limits,
         )
         return await book(person.id, event_id, None)
 

@@ -26,7 +26,7 @@ from domain.users import User, UserId
 from infrastructure.clock import SystemClock
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from tests.support.crowd import a_crowd
-from tests.support.house import House, NewSession, Reserved, Worker
+from tests.support.house import UNBOUNDED, House, NewSession, Reserved, Worker
 
 ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
 HOUR = timedelta(hours=1)
@@ -57,7 +57,7 @@ class Practice:
         """A session that begins so many hours into a day in ten days."""
         worker = self.house.worker
         reader = PostgresCoachingReader(worker.database)
-        reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock())
+        reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock(), UNBOUNDED)
         link = CoachingPayment(worker.ask_for_payment, reader)
         book = BookCoaching(worker.open_work, reserve, _NoCalendars(), link, reader, self.house.wake_ups, SystemClock())
         booked = await book(client, coach.uuid, at(hour), timedelta(minutes=minutes), None)

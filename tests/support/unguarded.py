@@ -38,6 +38,7 @@ class NaivePlaces(PostgresPlaces):
         now: datetime,
         hold_until: datetime | None,
         request_id: str | None,
+        unpaid_at_most: int | None = None,
     ) -> PlacedBooking | None:
         async with self._database.connection() as connection:
             free = await connection.fetchrow(_LOOK, event_id, user_id, now)
@@ -46,7 +47,13 @@ class NaivePlaces(PostgresPlaces):
         # Long enough for everybody to have looked, however the processes are scheduled.
         await asyncio.sleep(0.1)
         return await super().take(
-            event_id=event_id, user_id=user_id, notes=notes, now=now, hold_until=hold_until, request_id=request_id
+            event_id=event_id,
+            user_id=user_id,
+            notes=notes,
+            now=now,
+            hold_until=hold_until,
+            request_id=request_id,
+            unpaid_at_most=unpaid_at_most,
         )
 
 

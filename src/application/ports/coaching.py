@@ -12,6 +12,7 @@ from domain.attachments import AttachmentId
 from domain.availability import Availability
 from domain.coaching import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
 from domain.errors import Forbidden
+from domain.holds import HoldsWithCoach
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
@@ -53,6 +54,11 @@ class Coachings(Protocol):
 
     async def add(self, new: NewCoaching, now: datetime) -> Coaching | None:
         """Reserves the time, as pending; None when somebody else has it, however close the race."""
+        ...
+
+    async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
+        """The client's unpaid holds in all, and those with this coach. Until the unit of work ends no other request of
+        the client can add one."""
         ...
 
     async def ask_payment(self, coaching: Coaching, gateway: str, now: datetime) -> PaymentId:

@@ -298,8 +298,10 @@ class Places(Protocol):
         now: datetime,
         hold_until: datetime | None,
         request_id: str | None,
+        unpaid_at_most: int | None = None,
     ) -> PlacedBooking | None:
-        """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take.
+        """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take, or
+        when the person has `unpaid_at_most` unpaid holds already and this would be another.
 
         Raises `AlreadyBooked` when the person's own booking of the same event won the race.
         """
@@ -307,6 +309,10 @@ class Places(Protocol):
 
     async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
         """The event as it is now, and whether this person has a live booking of it; for saying why not."""
+        ...
+
+    async def count_unpaid_holds(self, user_id: UserId) -> int:
+        """The seats and appointments that are held for this person until they pay; a recurring booking counts once."""
         ...
 
     async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...

@@ -234,6 +234,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             wake_ups,
             clock,
             current_request_id,
+            money.hold_limits,
         ),
         cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
         show_booking=ShowBooking(booking_reader),

@@ -72,7 +72,7 @@ def build_coaching(
     reader = PostgresCoachingReader(database)
     attachments = PostgresAttachmentReader(database)
     busy_times: BusyTimes = calendars.busy_times
-    reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock)
+    reserve = ReserveTime(money.gateways.chosen, money.hold_for, clock, money.hold_limits)
     payment = CoachingPayment(money.ask_for_payment, reader)
     cancel = CancelCoaching(open_work, money.refunds, wake_ups, clock)
     return Coaching(

@@ -14,6 +14,7 @@ from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, Places
 from application.ports.system import Clock
 from application.refunds import Refunds, ShowCancellation
+from domain.holds import HoldLimits
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
 from infrastructure.payments.offline import OfflineGateway
@@ -30,6 +31,7 @@ class Money:
 
     gateways: GatewayRegistry
     hold_for: timedelta
+    hold_limits: HoldLimits
     refunds: Refunds
     ask_for_payment: AskForPayment
     settle_payment: SettlePayment
@@ -88,6 +90,9 @@ def build_money(
     return Money(
         gateways=gateways,
         hold_for=timedelta(minutes=settings.payment_hold_minutes),
+        hold_limits=HoldLimits(
+            per_account=settings.unpaid_holds_per_account, per_coach=settings.unpaid_holds_per_coach
+        ),
         refunds=refunds,
         ask_for_payment=ask_for_payment,
         settle_payment=settle_payment,

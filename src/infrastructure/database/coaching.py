@@ -20,6 +20,7 @@ from domain.coaching import (
     NewCoaching,
     SeriesId,
 )
+from domain.holds import HoldsWithCoach
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
@@ -31,6 +32,12 @@ from infrastructure.database.tables import CoachingBookingRow, CoachingChangeRow
 ONE_AT_A_TIME = "ex_coaching_bookings_one_at_a_time"
 
 _TABLE = CoachingBookingRow.__table__
+
+_HOLDS_WITH_COACH = text("""
+SELECT count(DISTINCT coalesce(series_id, id)), count(DISTINCT series_id) FROM coaching_bookings
+WHERE client_id = :client AND coach_id = :coach AND hold_until IS NOT NULL AND status = 'pending'
+  AND payment_status IN ('pending', 'failed')
+""")
 
 
 class PostgresCoachings:
@@ -64,6 +71,12 @@ class PostgresCoachings:
         )
         row = (await self._session.execute(statement)).mappings().first()
         return _coaching(row) if row else None
+
+    async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
+        in_all = await self._session.scalar(text("SELECT unpaid_holds(:client)"), {"client": client})
+        # A statement of its own, begun under the lock that the first one took.
+        of_coach = (await self._session.execute(_HOLDS_WITH_COACH, {"client": client, "coach": coach})).one()
+        return in_all, HoldsWithCoach(*of_coach)
 
     async def ask_payment(self, coaching: Coaching, gateway: str, now: datetime) -> PaymentId:
         payment_id = await self._session.scalar(

@@ -29,8 +29,10 @@ GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked
       AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
 
 
+UNDER_LIMIT = "unpaid_holds($2) < $8"
+
 _UNDER_KEY = """claim AS (
-    SELECT true FROM idempotency_keys WHERE owner = $8 AND key = $9 AND runner = $10 FOR UPDATE
+    SELECT true FROM idempotency_keys WHERE owner = $9 AND key = $10 AND runner = $11 FOR UPDATE
 ), """
 
 _PLACED = """
@@ -43,7 +45,7 @@ FROM b, e, users u WHERE u.id = $2
 _SAID = """
 , placed AS ({}), said AS (
     UPDATE idempotency_keys SET committed = true, made = to_jsonb(placed) || jsonb_build_object('user_id', $2)
-    FROM placed WHERE owner = $8 AND key = $9
+    FROM placed WHERE owner = $9 AND key = $10
 )
 SELECT * FROM placed
 """
@@ -53,15 +55,25 @@ def take_statement(
     owed: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
 ) -> str:
     """The statement, where a new booking is owed to these destinations and people are reminded of it that long before
-    it starts. Its parameters: event, user, notes, now, request id, gateway, and until when an unpaid place is held.
+    it starts. Its parameters: event, user, notes, now, request id, gateway, until when an unpaid place is held, and how
+    many unpaid holds the user may have with this one (null: any number).
 
     `under_key` is for requests with an idempotency key. It takes owner, key and runner besides, and a place only while
     the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
+
+    `account` is read before the event's row is locked. For a booking that will be an unpaid hold, `unpaid_holds` waits
+    for other such bookings of the same account and then counts with a snapshot of its own (migration 0011). Whether the
+    event is free was read before the wait: an event that became free or priced meanwhile gives no seat, and the caller
+    looks again.
     """
     statement = f"""
-WITH {_UNDER_KEY if under_key else ""}e AS (
-    UPDATE events SET booked = booked + 1, version = version + 1 {"FROM claim" if under_key else ""}
+WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
+    SELECT price = 0 AS is_free, CASE WHEN price = 0 OR $8::int IS NULL THEN true ELSE {UNDER_LIMIT} END AS may_hold
+    FROM events {", claim" if under_key else ""}
     WHERE id = $1 AND {GUARD}
+), e AS (
+    UPDATE events SET booked = booked + 1, version = version + 1 FROM account
+    WHERE id = $1 AND {GUARD} AND may_hold AND (price = 0) = is_free
     RETURNING events.*
 ), b AS (
     INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until)
@@ -120,11 +132,12 @@ class PostgresPlaces:
         now: datetime,
         hold_until: datetime | None,
         request_id: str | None,
+        unpaid_at_most: int | None = None,
     ) -> PlacedBooking | None:
         claim = CLAIM.get()
         if claim is not None and claim.made is not None:
             return msgspec.json.decode(claim.made, type=PlacedBooking)
-        given = (event_id, user_id, notes, now, request_id, self._gateway, hold_until)
+        given = (event_id, user_id, notes, now, request_id, self._gateway, hold_until, unpaid_at_most)
         async with self._database.connection() as connection:
             try:
                 if claim is None:
@@ -149,6 +162,11 @@ class PostgresPlaces:
                 user_id,
             )
         return (event_of_record(row), row["mine"]) if row else None
+
+    async def count_unpaid_holds(self, user_id: UserId) -> int:
+        async with self._database.connection() as connection:
+            count: int = await connection.fetchval("SELECT unpaid_holds($1)", user_id)
+        return count
 
     async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None:
         async with self._database.connection() as connection:

@@ -94,6 +94,7 @@ class CoachingBookingRow(DefaultBase):
         Index("ix_coaching_bookings_client_id", "client_id", "starts_at", "id"),
         Index("ix_coaching_bookings_coach_id", "coach_id", "starts_at", "id"),
         Index("ix_coaching_bookings_hold_until", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
+        Index("ix_coaching_bookings_held_by", "client_id", "coach_id", postgresql_where=text("hold_until IS NOT NULL")),
     )
 
 

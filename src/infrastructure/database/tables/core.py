@@ -157,6 +157,7 @@ class BookingRow(DefaultBase):
     __table_args__ = (
         CheckConstraint("cancel_reason IN ('by_person', 'event_cancelled', 'payment_expired')", name="cancel_reason"),
         Index("ix_bookings_hold_until", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
+        Index("ix_bookings_held_by", "user_id", postgresql_where=text("hold_until IS NOT NULL")),
         CheckConstraint("status IN ('confirmed', 'cancelled', 'completed')", name="status"),
         CheckConstraint(
             "payment_status IN ('pending', 'completed', 'failed', 'refunded', 'not_required')", name="payment_status"

@@ -106,6 +106,7 @@ from domain.events import (
     NotYourEvent,
 )
 from domain.feeds import FeedNotFound
+from domain.holds import TooManyUnpaidHolds
 from domain.identities import (
     AccountDeactivated,
     EmailNotShared,
@@ -201,7 +202,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     CancelEvent: (EventNotFound, NotYourEvent, EventCancelled, EventOver),
     DeleteEvent: (EventNotFound, NotYourEvent),
     EventBookings: (EventNotFound, NotYourEvent),
-    BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked),
+    BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
     CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
     ShowBooking: (BookingNotFound, NotYourBooking),
     ShowBookingReminders: (BookingNotFound, NotYourBooking),
@@ -217,7 +218,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     CloseFeed: (),
     ReadFeed: (FeedNotFound,),
     HearOfFailure: (PaymentNotFound,),
-    BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, SlotUnavailable),
+    BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SlotUnavailable),
     ShowCoaching: (CoachingNotFound, NotForYourEyes),
     ShowCoachingReminders: (CoachingNotFound, NotForYourEyes),
     ReplayMessage: (MessageNotFound, MessageNotDead),
@@ -260,7 +261,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ListAttachments: (CoachingNotFound, NotForYourEyes),
     DownloadAttachment: (CoachingNotFound, NotForYourEyes, AttachmentNotFound),
     DeleteAttachment: (CoachingNotFound, NotYoursToChange, AttachmentNotFound, NotYourAttachment),
-    BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, SeriesRefused),
+    BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SeriesRefused),
     BeginCalendarConsent: (CalendarNotConfigured, RedirectNotAllowed),
     ConnectCalendar: (
         CalendarNotConfigured,

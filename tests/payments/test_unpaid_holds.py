@@ -1,0 +1,196 @@
+"""One account holds only so many unpaid seats and sessions at a time: refused in each contract's shape, over HTTP."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.conftest import a_client
+from tests.support.coaching import a_price_for, at, wanted
+from tests.support.crowd import Member, a_crowd, some_events
+from tests.support.http import serving
+
+CODE = "too_many_unpaid_holds"
+IN_ALL = "You have 5 unpaid bookings. Please pay or cancel one of them before you book another"
+WITH_COACH = (
+    "You have 2 unpaid bookings with this coach. Please pay or cancel one of them before you book another with them"
+)
+ONE_SERIES = (
+    "You have an unpaid recurring booking with this coach. "
+    "Please pay or cancel its sessions before you book another series with them"
+)
+
+
+@dataclass
+class Studio:
+    """An API that takes payments in its sandbox."""
+
+    api: httpx.AsyncClient
+    database: asyncpg.Connection
+    database_url: str
+
+    async def events(self, number: int, *, price: int = 30) -> list[int]:
+        [facilitator] = await a_crowd(self.database, 1, role="facilitator")
+        return await some_events(self.database, facilitator.id, number, capacity=10, price=price)
+
+    async def client(self) -> Member:
+        return (await a_crowd(self.database, 1))[0]
+
+    async def coach(self, price: int = 1500) -> str:
+        [coach] = await a_crowd(self.database, 1, role="facilitator")
+        uuid = str(await self.database.fetchval("SELECT uuid FROM users WHERE id = $1", coach.id))
+        await a_price_for(self.database_url, uuid, price)
+        return uuid
+
+    async def post(self, by: Member, path: str, body: Any = None) -> httpx.Response:
+        return await self.api.post(path, json=body, headers=by.headers)
+
+    async def book(self, by: Member, event_id: int) -> httpx.Response:
+        return await self.post(by, "/bookings", {"event_id": event_id})
+
+    async def books(self, by: Member, events: list[int]) -> list[httpx.Response]:
+        answers = [await self.book(by, event_id) for event_id in events]
+        assert [answer.status_code for answer in answers] == [201] * len(events)
+        return answers
+
+    async def session(self, by: Member, coach: str, hour: int) -> httpx.Response:
+        return await self.post(by, "/booking", wanted(coach, at(hour)))
+
+    async def series(self, by: Member, coach: str, hour: int, sessions: int = 52) -> httpx.Response:
+        body = wanted(coach, at(hour), minutes=20) | {"rrule": f"FREQ=DAILY;COUNT={sessions}"}
+        return await self.post(by, "/booking/recurring", body)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, database: asyncpg.Connection) -> AsyncIterator[Studio]:
+    async with serving(create_app(settings)) as address, a_client(address) as client:
+        yield Studio(client, database, settings.database_url)
+
+
+@pytest.fixture
+async def studio(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Studio]:
+    async with opened(make_settings(payment_provider="sandbox"), database) as studio:
+        yield studio
+
+
+async def test_the_sixth_unpaid_seat_is_refused_in_each_shape_until_one_is_given_back(studio: Studio) -> None:
+    client, events = await studio.client(), await studio.events(7)
+    [first, *_] = await studio.books(client, events[:5])
+
+    refused = await studio.book(client, events[5])
+    assert (refused.status_code, refused.json()["error"], refused.json()["code"]) == (400, IN_ALL, CODE)
+    of_a = (await studio.post(client, "/api/bookings", {"event_id": events[5]})).json()
+    assert (of_a["error"], of_a["message"], of_a["code"]) == ("Bad Request", IN_ALL, CODE)
+    of_c = await studio.post(client, "/api/bookings", {"session_id": events[5]})
+    assert (of_c.status_code, of_c.json()["error"], of_c.json()["code"]) == (400, IN_ALL, CODE)
+    coach = await studio.coach()
+    of_e = await studio.session(client, coach, 9)
+    assert (of_e.status_code, of_e.json()["detail"], of_e.json()["code"]) == (400, IN_ALL, CODE)
+    assert await studio.database.fetchval("SELECT sum(booked) FROM events") == 5
+
+    await studio.post(client, f"/bookings/{first.json()['booking']['id']}/cancel")
+    await studio.books(client, [events[5]])
+    assert (await studio.book(client, events[6])).json()["code"] == CODE
+
+
+async def test_what_is_not_held_is_not_counted_and_not_refused(studio: Studio) -> None:
+    client, events = await studio.client(), await studio.events(6)
+    await studio.books(client, await studio.events(7, price=0))
+    held = await studio.books(client, events[:5])
+    await studio.books(client, await studio.events(2, price=0))
+    assert (await studio.session(client, await studio.coach(price=0), 9)).status_code == 201
+    assert (await studio.book(client, events[5])).json()["code"] == CODE
+    # A reason of the event comes first, and another account has holds of its own.
+    assert (await studio.book(client, events[0])).json()["code"] == "already_booked"
+    await studio.books(await studio.client(), [events[5]])
+
+    booking = held[0].json()["booking"]["id"]
+    await studio.database.execute(
+        "UPDATE bookings SET payment_status = 'completed', hold_until = NULL WHERE id = $1", booking
+    )
+    await studio.books(client, [events[5]])
+
+
+async def test_seats_are_not_bounded_where_people_pay_on_site(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
+    async with opened(make_settings(payment_provider="offline"), database) as studio:
+        client, coach = await studio.client(), await studio.coach()
+        await studio.books(client, await studio.events(8))
+        assert [(await studio.session(client, coach, hour)).status_code for hour in range(9, 13)] == [201] * 4
+
+
+async def test_a_coach_is_held_twice_and_by_one_series_at_most(studio: Studio) -> None:
+    client, coach = await studio.client(), await studio.coach()
+    series = await studio.series(client, coach, 9)
+    assert (series.status_code, len(series.json()["bookings"])) == (201, 52)
+    again = await studio.series(client, coach, 12, sessions=2)
+    assert (again.status_code, again.json()["detail"], again.json()["code"]) == (400, ONE_SERIES, CODE)
+
+    assert (await studio.session(client, coach, 14)).status_code == 201
+    refused = await studio.session(client, coach, 15)
+    assert (refused.status_code, refused.json()["detail"], refused.json()["code"]) == (400, WITH_COACH, CODE)
+    assert (await studio.series(client, coach, 16)).json()["detail"] == WITH_COACH
+
+    # With the series and the session two of five: another coach, and two more seats.
+    assert (await studio.series(client, await studio.coach(), 9)).status_code == 201
+    events = await studio.events(3)
+    await studio.books(client, events[:2])
+    assert (await studio.book(client, events[2])).json()["error"] == IN_ALL
+
+
+async def test_the_bounds_are_settings(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
+    settings = make_settings(payment_provider="sandbox", unpaid_holds_per_account="3", unpaid_holds_per_coach="1")
+    async with opened(settings, database) as studio:
+        client, coach, events = await studio.client(), await studio.coach(), await studio.events(3)
+        assert (await studio.session(client, coach, 9)).status_code == 201
+        assert (await studio.session(client, coach, 10)).json()["code"] == CODE
+        await studio.books(client, events[:2])
+        assert (await studio.book(client, events[2])).json()["code"] == CODE
+
+
+async def test_holds_end_with_their_time(studio: Studio) -> None:
+    """What the worker has given up makes room; an unpaid hold counts for as long as it keeps its seat."""
+    client, events = await studio.client(), await studio.events(6)
+    await studio.books(client, events[:5])
+    ago = timedelta(minutes=31)
+    await studio.database.execute("UPDATE bookings SET hold_until = hold_until - $1::interval", ago)
+    assert (await studio.book(client, events[5])).json()["code"] == CODE
+    await studio.database.execute(
+        """UPDATE bookings SET status = 'cancelled', cancelled_at = now(), cancel_reason = 'payment_expired',
+               hold_until = NULL WHERE event_id = $1""",
+        events[0],
+    )
+    await studio.books(client, [events[5]])
+
+
+async def test_of_many_seats_asked_for_at_the_same_time_five_are_held(studio: Studio) -> None:
+    client, events = await studio.client(), await studio.events(20)
+    answers = await asyncio.gather(*(studio.book(client, event_id) for event_id in events))
+    assert Counter((answer.status_code, answer.json().get("code")) for answer in answers) == {
+        (201, None): 5,
+        (400, CODE): 15,
+    }
+
+
+async def test_seats_and_sessions_that_race_are_counted_together(studio: Studio) -> None:
+    client, events = await studio.client(), await studio.events(8)
+    coaches = [await studio.coach() for _ in range(4)]
+    asked = [studio.book(client, event_id) for event_id in events]
+    asked += [studio.session(client, coach, hour) for coach in coaches for hour in (9, 10, 11)]
+    answers = await asyncio.gather(*asked)
+    assert Counter(answer.status_code for answer in answers) == {201: 5, 400: 15}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 400} == {CODE}
+    most = await studio.database.fetchval(
+        "SELECT max(n) FROM (SELECT count(*) n FROM coaching_bookings GROUP BY coach_id)"
+    )
+    assert (most or 0) <= 2

@@ -1,0 +1,127 @@
+"""Many requests of one account at the same time hold no more than the limits. Each race has a negative control with
+its guard removed, which must go wrong."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from application.bookings import NewBooking
+from application.coaching import BookCoaching, ReserveTime
+from application.coaching_payments import CoachingPayment
+from domain.events import EventId
+from domain.holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
+from domain.users import UserId
+from infrastructure.clock import SystemClock
+from infrastructure.database.coaching import PostgresCoachings
+from infrastructure.database.coaching_reader import PostgresCoachingReader
+from infrastructure.database.places import TAKE, UNDER_LIMIT, PostgresPlaces
+from infrastructure.settings import Settings
+from tests.support.house import House, open_house
+from tests.support.practice import Practice, at
+from tests.support.till import running_till
+from tests.support.units import PAUSE, units_with
+
+# Counts in the snapshot of the whole statement, without waiting for the account's other requests.
+_COUNTED_BEFORE = (
+    f"(SELECT count(*) FROM bookings WHERE user_id = $2 AND hold_until IS NOT NULL AND pg_sleep({PAUSE}) IS NOT NULL) "
+    "< $8"
+)
+_UNGUARDED = TAKE.replace(UNDER_LIMIT, _COUNTED_BEFORE)
+assert _UNGUARDED != TAKE, "the booking statement has another shape now: take its guard out here as well"
+
+
+async def seats_held(house: House, take: str) -> int:
+    """Of 16 seats in 16 events that one person asks for at the same time, over the connections of two workers."""
+    person, events = await house.person(), [await house.event() for _ in range(16)]
+
+    async def hold(number: int, event_id: EventId) -> bool:
+        places = PostgresPlaces(house.workers[number % 2].database, gateway="till", take=take)
+        placed = await places.take(
+            event_id=event_id,
+            user_id=person.id,
+            notes=None,
+            now=SystemClock().now(),
+            hold_until=SystemClock().now(),
+            request_id=None,
+            unpaid_at_most=5,
+        )
+        return placed is not None
+
+    return sum(await asyncio.gather(*(hold(number, event_id) for number, event_id in enumerate(events))))
+
+
+async def test_five_seats_are_held_however_many_are_asked_for_at_the_same_time(house: House) -> None:
+    for _ in range(5):
+        assert await seats_held(house, TAKE) == 5
+
+
+async def test_without_the_guard_more_seats_are_held(house: House) -> None:
+    assert await seats_held(house, _UNGUARDED) > 5
+
+
+class CountsWithoutWaiting(PostgresCoachings):
+    """Counts the client's holds without keeping other requests of theirs from adding one."""
+
+    async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
+        counted = await super().count_unpaid_holds(client, coach)
+        await self._session.rollback()
+        await asyncio.sleep(PAUSE)
+        return counted
+
+
+class _NoCalendars:
+    async def refresh(self, coach: UUID) -> None:
+        pass
+
+
+async def sessions_held(house: House) -> int:
+    """Of eight sessions with one coach that one client asks for at the same time, at two workers."""
+    client, coach = await house.person(), await Practice(house).coach()
+
+    async def hold(number: int) -> bool:
+        worker = house.workers[number % 2]
+        reader = PostgresCoachingReader(worker.database)
+        book = BookCoaching(
+            worker.open_work,
+            ReserveTime(worker.gateways.named("till"), timedelta(minutes=30), SystemClock()),
+            _NoCalendars(),
+            CoachingPayment(worker.ask_for_payment, reader),
+            reader,
+            house.wake_ups,
+            SystemClock(),
+        )
+        try:
+            await book(client, coach.uuid, at(number), timedelta(hours=1), None)
+        except TooManyUnpaidHolds:
+            return False
+        return True
+
+    return sum(await asyncio.gather(*map(hold, range(8))))
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_two_sessions_of_a_coach_are_held_however_many_are_asked_for_at_the_same_time(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
+) -> None:
+    units = units_with(coachings=PostgresCoachings if guarded else CountsWithoutWaiting)
+    async with (
+        running_till() as till,
+        open_house(make_settings(), database, *till, workers=2, units=units) as house,
+    ):
+        held = await sessions_held(house)
+        assert held == 2 if guarded else held > 2
+
+
+async def test_paying_makes_room(house: House) -> None:
+    person = await house.person()
+    new: list[NewBooking] = [await house.book(person, await house.event(), limits=DEFAULT_LIMITS) for _ in range(5)]
+    event = await house.event()
+    with pytest.raises(TooManyUnpaidHolds):
+        await house.book(person, event, limits=DEFAULT_LIMITS)
+    house.till.pay(f"till_{new[0].placed.payment_id}")
+    await house.settle("till", house.received(new[0]))
+    assert (await house.book(person, event, limits=DEFAULT_LIMITS)).placed.hold_until is not None
