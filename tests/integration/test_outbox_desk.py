@@ -179,7 +179,12 @@ async def test_list_chooses_by_status_destination_and_time(
     _, out, _ = await convene("list", "--status", "all", "--destination", "email")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [str(pending)]
     _, out, _ = await convene("list", "--status", "all", "--limit", "1")
-    assert out.splitlines()[2:] == ["... and more: --limit 2 shows further ones"]
+    [more] = out.splitlines()[2:]
+    assert more.startswith("... and more: --cursor ")
+    _, rest, _ = await convene("list", "--status", "all", "--limit", "1", "--cursor", more.split()[4])
+    assert rest.splitlines()[1].split()[0] != out.splitlines()[1].split()[0]
+    status, _, error = await convene("list", "--cursor", "nonsense!")
+    assert (status, error.strip()) == (1, "Error: cursor: Is not a cursor of this list")
     assert await convene("list", "--since", "2099-01-01") == (0, "no dead messages\n", "")
 
 

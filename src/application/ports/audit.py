@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from application.ports.readers import Page, PageRequest
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId
@@ -70,7 +71,9 @@ class PaymentAudit(Protocol):
 
     async def get(self, payment_id: PaymentId) -> BookedPayment: ...
 
-    async def newest(self, *, status: PaymentStatus | None, limit: int) -> Sequence[BookedPayment]: ...
+    async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
+        """The newest first. Raises `Invalid` for a cursor it did not make."""
+        ...
 
     async def differences(self, *, since: datetime | None) -> Sequence[KeptDifference]: ...
 

@@ -16,6 +16,8 @@ from domain.users import LoginId, User, UserId
 T = TypeVar("T")
 
 MAX_PAGE = 500
+DEFAULT_PAGE = 50
+"""Entries of a page. Lists that contracts A to D document show `MAX_PAGE` by default, all others `DEFAULT_PAGE`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,43 @@ import asyncpg
 
 from application.ports.deliveries import AttemptMade, Letter, LetterFilter, OpenedLetter
 from application.ports.readers import Page, PageRequest
-from domain.errors import Invalid
 from domain.messages import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
 from infrastructure.database.engine import Connection, Database
+from infrastructure.database.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
 
 _LETTER = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
+# Ids (UUIDv7) follow time, so a page is read from its end, no further than `since`. Parameters: the first id, since,
+# the id that the page comes before, how many.
+_SINCE = "($2::timestamptz IS NULL OR occurred_at >= $2)"
+_NEWEST = f"""
+SELECT {_LETTER} FROM outbox WHERE id >= $1 AND id < $3 AND {_SINCE} ORDER BY id DESC LIMIT $4
+"""  # noqa: S608
+
+# The newest of every destination and status that was asked for, each from the end of its part of `ix_outbox_listed`,
+# merged. Rows are compared and ordered as that index has them: for `destination = ... ORDER BY id` the planner may walk
+# the primary key through the whole table to find a status that is rare.
+# `names` steps from one destination in the index to the next: a newer version may have more than this one knows.
+_NEWEST_OF_EACH = f"""
+WITH RECURSIVE names AS (
+    SELECT CASE WHEN $5::text IS NULL THEN (SELECT min(destination) FROM outbox) ELSE $5 END AS name
+    UNION ALL
+    SELECT (SELECT min(destination) FROM outbox WHERE destination > names.name) FROM names
+    WHERE $5::text IS NULL AND names.name IS NOT NULL
+)
+SELECT letters.* FROM names CROSS JOIN unnest($6::text[]) AS wanted (status) CROSS JOIN LATERAL (
+    SELECT {_LETTER} FROM outbox
+    WHERE (destination, status, id) >= (names.name, wanted.status, $1)
+      AND (destination, status, id) < (names.name, wanted.status, $3) AND {_SINCE}
+    ORDER BY destination DESC, status DESC, id DESC LIMIT $4
+) AS letters
+ORDER BY letters.id DESC LIMIT $4
+"""  # noqa: S608
+
 _REPLAYED = "status = 'pending', attempts = 0, due_at = now(), settled_at = NULL"
 _DISCARDED = "status = 'discarded', settled_at = now()"
 
 _MOST_AT_ONCE = 5_000
 """Messages that one statement decides about, so that it ends in time."""
-_APART = 3600.0
-"""In seconds: how far the clock that dates what happened may lie from the one that numbers messages."""
 
 
 class PostgresDeadLetters:
@@ -26,27 +51,19 @@ class PostgresDeadLetters:
         self._database = database
 
     async def list(self, wanted: LetterFilter, page: PageRequest) -> Page[Letter]:
-        # The status stands in the statement, where the planner finds the index that holds only such messages; ids
-        # (UUIDv7) follow time, so that a page of five million rows is read from its end and no further than `since`.
-        status = "" if wanted.status is None else f"status = '{MessageStatus(wanted.status)}' AND"
-        # The dead are few and may be old: from the end, millions that were delivered since would be passed over.
-        fence = "OFFSET 0" if wanted.status is MessageStatus.DEAD else ""
+        query = _NEWEST if wanted.status is None and wanted.destination is None else _NEWEST_OF_EACH
+        chosen = () if query is _NEWEST else (wanted.destination, _statuses(wanted.status))
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""SELECT * FROM (
-                        SELECT {_LETTER} FROM outbox
-                        WHERE {status} ($1::text IS NULL OR destination = $1) AND id >= $2
-                          AND ($3::timestamptz IS NULL OR occurred_at >= $3) AND ($4::uuid IS NULL OR id < $4)
-                        {fence}) AS letters
-                    ORDER BY id DESC LIMIT $5""",  # noqa: S608
-                wanted.destination,
-                _first_id(wanted.since),
+                query,
+                first_uuid(wanted.since),
                 wanted.since,
-                _cursor(page.after),
+                uuid_after(page.after) or LAST_UUID,
                 page.limit + 1,
+                *chosen,
             )
         letters = [_letter(row) for row in rows[: page.limit]]
-        return Page(letters, str(letters[-1].id) if len(rows) > page.limit else None)
+        return Page(letters, cursor_of(letters[-1].id) if len(rows) > page.limit else None)
 
     async def show(self, message_id: UUID) -> OpenedLetter:
         async with self._database.connection() as connection:
@@ -128,14 +145,5 @@ def _letter(row: asyncpg.Record) -> Letter:
     )
 
 
-def _first_id(since: datetime | None) -> UUID:
-    """The smallest id of what happened then: a UUIDv7 begins with the milliseconds since 1970 (RFC 9562, 5.7)."""
-    milliseconds = 0 if since is None else max(0, int((since.timestamp() - _APART) * 1000))
-    return UUID(int=milliseconds << 80)
-
-
-def _cursor(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(text)
-    except ValueError:
-        raise Invalid({"cursor": "Is not a cursor of this list"}) from None
+def _statuses(wanted: MessageStatus | None) -> list[str]:
+    return [*MessageStatus] if wanted is None else [wanted]

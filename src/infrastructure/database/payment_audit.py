@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from application.ports.audit import BookedPayment, DeadErrand, KeptDifference, StuckRefund
+from application.ports.readers import Page, PageRequest
 from domain.messages import Destination
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentNotFound, PaymentStatus
 from domain.refunds import RefundId
 from infrastructure.database.engine import Database
+from infrastructure.database.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
 from infrastructure.database.payments import booking_of
 
 _BOOKED = """
@@ -20,7 +22,7 @@ SELECT p.*, coalesce(b.reference, p.coaching_booking_id::text) AS reference, (
 FROM payments p LEFT JOIN bookings b ON b.id = p.booking_id
 """
 _PAGE = f"""{_BOOKED}
-WHERE ($1::timestamptz IS NULL OR p.created_at >= $1) AND ($2::uuid IS NULL OR p.id > $2)
+WHERE ($1::timestamptz IS NULL OR p.created_at >= $1) AND p.id > $2
   AND (NOT $4 OR (p.gateway_reference IS NOT NULL AND p.gateway <> 'offline'))
 ORDER BY p.id LIMIT $3
 """
@@ -40,16 +42,21 @@ class PostgresPaymentAudit:
     async def payments(
         self, *, since: datetime | None, after: PaymentId | None, limit: int, at_gateways: bool
     ) -> Sequence[BookedPayment]:
-        return [_booked(row) for row in await self._rows(_PAGE, since, after, limit, at_gateways)]
+        return [_booked(row) for row in await self._rows(_PAGE, since, after or first_uuid(since), limit, at_gateways)]
 
     async def get(self, payment_id: PaymentId) -> BookedPayment:
         for row in await self._rows(f"{_BOOKED} WHERE p.id = $1", payment_id):
             return _booked(row)
         raise PaymentNotFound
 
-    async def newest(self, *, status: PaymentStatus | None, limit: int) -> Sequence[BookedPayment]:
-        query = f"{_BOOKED} WHERE $1::text IS NULL OR p.status = $1 ORDER BY p.id DESC LIMIT $2"
-        return [_booked(row) for row in await self._rows(query, status, limit)]
+    async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
+        before = uuid_after(page.after) or LAST_UUID
+        # Two statements: one whose condition may be absent is planned without the index of the statuses.
+        which, chosen = ("", ()) if status is None else ("p.status = $3 AND", (status,))
+        query = f"{_BOOKED} WHERE {which} p.id < $1 ORDER BY p.id DESC LIMIT $2"
+        rows = await self._rows(query, before, page.limit + 1, *chosen)
+        booked = [_booked(row) for row in rows[: page.limit]]
+        return Page(booked, cursor_of(booked[-1].payment.id) if len(rows) > page.limit else None)
 
     async def differences(self, *, since: datetime | None) -> Sequence[KeptDifference]:
         rows = await self._rows(

@@ -1,7 +1,5 @@
 """What is only looked at, each page from one query."""
 
-import base64
-import binascii
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -20,13 +18,12 @@ from application.ports.readers import (
     ReviewView,
 )
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
-from domain.errors import Invalid
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
-from domain.times import as_utc
 from domain.users import LoginId, User, UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.pages import cursor_of, id_after, moment_and_id_after
 from infrastructure.database.together import Together
 from infrastructure.database.users import user_of_record
 
@@ -61,7 +58,7 @@ class PostgresEventReader:
         return _event(rows[0])
 
     async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
-        starts_at, event_id = _moment_and_id(page.after)
+        starts_at, event_id = moment_and_id_after(page.after)
         rows = await _fetch(
             self._database,
             f"""{_EVENTS}
@@ -85,7 +82,7 @@ class PostgresEventReader:
         return _events_page(rows, page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
-        starts_at, event_id = _moment_and_id(page.after)
+        starts_at, event_id = moment_and_id_after(page.after)
         rows = await _fetch(
             self._database,
             f"""{_EVENTS}
@@ -132,12 +129,12 @@ class PostgresBookingReader:
             self._database,
             f"""{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {condition}
             ORDER BY b.id DESC LIMIT $2""",
-            _id(page.after),
+            id_after(page.after),
             page.limit + 1,
             *values,
         )
         bookings = [_booking(row) for row in rows[: page.limit]]
-        return Page(bookings, _cursor(str(bookings[-1].id)) if len(rows) > page.limit else None)
+        return Page(bookings, cursor_of(bookings[-1].id) if len(rows) > page.limit else None)
 
 
 class PostgresReviewReader:
@@ -151,7 +148,7 @@ class PostgresReviewReader:
             FROM reviews r JOIN users u ON u.id = r.user_id
             WHERE r.event_id = $1 AND ($2::bigint IS NULL OR r.id < $2) ORDER BY r.id DESC LIMIT $3""",
             event_id,
-            _id(page.after),
+            id_after(page.after),
             page.limit + 1,
         )
         reviews = [
@@ -165,7 +162,7 @@ class PostgresReviewReader:
             )
             for row in rows[: page.limit]
         ]
-        return Page(reviews, _cursor(str(reviews[-1].id)) if len(rows) > page.limit else None)
+        return Page(reviews, cursor_of(reviews[-1].id) if len(rows) > page.limit else None)
 
 
 class PostgresFacilitatorReader:
@@ -294,38 +291,4 @@ def _booking(row: asyncpg.Record) -> BookingView:
 def _events_page(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
     events = [_event(row) for row in rows[: page.limit]]
     more = len(rows) > page.limit
-    return Page(events, _cursor(f"{events[-1].starts_at.isoformat()} {events[-1].id}") if more else None)
-
-
-def _cursor(position: str) -> str:
-    return base64.urlsafe_b64encode(position.encode()).decode()
-
-
-def _position(cursor: str) -> str:
-    return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-
-
-def _id(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        return _bigint(_position(cursor))
-    except (binascii.Error, ValueError):
-        raise Invalid({"cursor": "Is not a cursor of this list"}) from None
-
-
-def _moment_and_id(cursor: str | None) -> tuple[datetime | None, int | None]:
-    if cursor is None:
-        return None, None
-    try:
-        moment, _, number = _position(cursor).partition(" ")
-        return as_utc(datetime.fromisoformat(moment)), _bigint(number)
-    except (binascii.Error, ValueError, Invalid):
-        raise Invalid({"cursor": "Is not a cursor of this list"}) from None
-
-
-def _bigint(digits: str) -> int:
-    number = int(digits)
-    if not 0 <= number < 2**63:
-        raise ValueError(digits)
-    return number
+    return Page(events, cursor_of(events[-1].starts_at, events[-1].id) if more else None)

@@ -16,6 +16,7 @@ from domain.messages import Destination, MessageStatus
 from domain.times import as_utc
 from infrastructure.settings import load_database_url
 from interfaces.cli.environment import command_environ
+from interfaces.cli.pages import next_page, page_options
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -77,20 +78,20 @@ def outbox() -> None:
 )
 @_DESTINATION
 @_SINCE
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-def list_(status: str, destination: str | None, since: datetime | None, limit: int) -> None:
+@page_options
+def list_(status: str, destination: str | None, since: datetime | None, limit: int, cursor: str | None) -> None:
     """Messages, the newest first; the dead ones unless told otherwise."""
     wanted = None if status == "all" else MessageStatus(status)
 
     filter_ = LetterFilter(wanted, _destination(destination), since)
 
     async def look(desk: Desk) -> tuple[Page[Letter], Sequence[DestinationFigures]]:
-        return await desk.letters.list(filter_, PageRequest(limit)), await desk.reader.figures()
+        return await desk.letters.list(filter_, PageRequest(limit, cursor)), await desk.reader.figures()
 
     letters, figures = _ask(look)
     click.echo(_table(letters.items) if letters.items else f"no {'' if wanted is None else wanted + ' '}messages")
     if letters.next is not None:
-        click.echo(f"... and more: --limit {limit * 2} shows further ones")
+        click.echo(next_page(letters.next))
     for line in filter(None, map(why_not_served, figures)):
         click.echo(line)
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from application.ports.readers import PageRequest
 from domain.payments import PaymentStatus
 from domain.times import as_utc
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
 from interfaces.cli.outbox import Since, one_line
+from interfaces.cli.pages import next_page, page_options
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -41,19 +43,21 @@ def check(since: datetime | None) -> None:
 
 @payments.command("list")
 @click.option("--status", type=click.Choice([*map(str, PaymentStatus), "all"]), default="all", show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-def list_(status: str, limit: int) -> None:
+@page_options
+def list_(status: str, limit: int, cursor: str | None) -> None:
     """Payments, the newest first."""
     wanted = None if status == "all" else PaymentStatus(status)
-    found = _ask(lambda parts: parts.books.newest(status=wanted, limit=limit))
-    for booked in found:
+    found = _ask(lambda parts: parts.books.newest(status=wanted, page=PageRequest(limit, cursor)))
+    for booked in found.items:
         payment = booked.payment
         back = "" if payment.refunded.is_zero else f", {payment.refunded} promised back"
         where = f"{payment.gateway} {payment.order_id}" if payment.order_id else payment.gateway
         line = f"{_moment(booked.created_at)} {booked.reference} {payment.status} {payment.price}{back} ({where})"
         click.echo(one_line(line, 500))
-    if not found:
+    if not found.items:
         click.echo("no payments")
+    if found.next is not None:
+        click.echo(next_page(found.next))
 
 
 @payments.command("settle-difference")

@@ -2,7 +2,7 @@
 
 import click
 
-from domain.errors import DomainError, Unavailable
+from domain.errors import DomainError, Invalid, Unavailable
 from infrastructure.embedded.errors import Unusable
 from infrastructure.settings import SettingsError
 
@@ -21,6 +21,8 @@ def sentence(error: Exception) -> str | None:
         return error.format_message()
     if isinstance(error, Unavailable):
         return f"{error.sentence}; `convene doctor` says what is missing"
+    if isinstance(error, Invalid):
+        return "; ".join(f"{field}: {why}" for field, why in error.details.items())
     if isinstance(error, DomainError):
         return error.sentence
     return _outage(error)

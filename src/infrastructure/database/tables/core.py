@@ -219,6 +219,7 @@ class PaymentRow(DefaultBase):
         ),
         CheckConstraint("refunded BETWEEN 0 AND amount", name="refunded"),
         UniqueConstraint("gateway", "gateway_reference", name="uq_payments_order"),
+        Index("ix_payments_status", "status", "id"),
         Index("ix_payments_open", "created_at", postgresql_where=text("status IN ('pending', 'failed')")),
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("status IN ('pending', 'completed', 'failed', 'refunded')", name="status"),
@@ -243,6 +244,7 @@ class RefundRow(DefaultBase):
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("status IN ('pending', 'processed', 'failed')", name="status"),
+        Index("ix_refunds_open", "requested_at", postgresql_where=text("status IN ('pending', 'failed')")),
     )
 
 
@@ -276,7 +278,10 @@ class PaymentDifferenceRow(DefaultBase):
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     settled_note: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (UniqueConstraint("gateway", "order_id", "why", name="uq_payment_differences_why"),)
+    __table_args__ = (
+        UniqueConstraint("gateway", "order_id", "why", name="uq_payment_differences_why"),
+        Index("ix_payment_differences_open", "id", postgresql_where=text("settled_at IS NULL")),
+    )
 
 
 class SandboxOrderRow(DefaultBase):
@@ -321,6 +326,7 @@ class OutboxRow(DefaultBase):
         Index("ix_outbox_due", "destination", "due_at", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
         Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
+        Index("ix_outbox_listed", "destination", "status", "id"),
         Index("ix_outbox_settled", "settled_at", postgresql_where=text("status IN ('delivered', 'discarded')")),
     )
 
