@@ -62,7 +62,7 @@ def take_statement(
     the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
 
     `account` is read before the event's row is locked. For a booking that will be an unpaid hold, `unpaid_holds` waits
-    for other such bookings of the same account and then counts with a snapshot of its own (migration 0011). Whether the
+    for other such bookings of the same account and then counts with a snapshot of its own (migration 0013). Whether the
     event is free was read before the wait: an event that became free or priced meanwhile gives no seat, and the caller
     looks again.
     """

@@ -7,8 +7,8 @@ with CONCURRENTLY before the upgrade: an index that is there already is left as 
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
