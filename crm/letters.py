@@ -7,7 +7,6 @@ recognised as the same one. Times are shown in UTC, which the mail says.
 from __future__ import annotations
 
 import contextlib
-import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,12 +21,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from crm.notifications import Event, Notification
 from crm.store import MailClaim
+from servicekit.links import usable_link
 from servicekit.mail_headers import MAIL_POLICY
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 from servicekit.numbers import amount_of
+from servicekit.text import clean_line, isolated
 
 TITLE_LENGTH = 80
 NOTE_LENGTH = 2000
+"""Of a line of the notes."""
+NOTES_LENGTH = 10_000
 
 
 AMOUNTS: Mapping[str, str] = {
@@ -75,6 +78,7 @@ class LetterWriter:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["isolated"] = isolated
 
     def compose(self, claim: MailClaim) -> EmailMessage:
         """The mail for a claim; raises UnusableAddress when nobody could receive it."""
@@ -123,7 +127,7 @@ def _told(claim: MailClaim) -> dict[str, object]:
     facts = {
         "When": _when(event),
         "Where": _line(event.location),
-        "Online": _line(event.virtual_link),
+        "Online": usable_link((event.virtual_link or "").strip()),
         "Booked by": _person(user.name, user.email) if user else None,
         "Reference": _line(notification.booking_reference)
         or (str(notification.booking_id) if notification.booking_id else None),
@@ -135,7 +139,7 @@ def _told(claim: MailClaim) -> dict[str, object]:
         "greeting": _line(claim.recipient_name),
         "headline": _wording(notification).headline.format(who=_who(notification), title=_title(notification.event)),
         "facts": {label: fact for label, fact in facts.items() if fact},
-        "notes": [_line(line, NOTE_LENGTH) for line in (notification.notes or "").strip().splitlines()],
+        "notes": _notes(notification.notes or ""),
         "can_reply": bool(user and user.email),
         "number": claim.id,
     }
@@ -154,11 +158,11 @@ def _wording(notification: Notification) -> Wording:
 
 def _who(notification: Notification) -> str:
     user = notification.user
-    return _line((user.name or user.email) if user else None, TITLE_LENGTH) or "Somebody"
+    return isolated(_line((user.name or user.email) if user else None, TITLE_LENGTH)) or "Somebody"
 
 
 def _title(event: Event) -> str:
-    return _line(event.title, TITLE_LENGTH) or "your event"
+    return isolated(_line(event.title, TITLE_LENGTH)) or "your event"
 
 
 def _when(event: Event) -> str | None:
@@ -208,12 +212,16 @@ def _decimals(amount: Decimal) -> str:
 
 
 def _person(name: str | None, email: str | None) -> str | None:
-    name, email = _line(name), _line(email)
+    name, email = isolated(_line(name)), _line(email)
     return f"{name} <{email}>" if name and email else name or email
+
+
+def _notes(text: str) -> list[str]:
+    text = text.strip()
+    lines = [_line(line, NOTE_LENGTH) for line in text[:NOTES_LENGTH].splitlines()]
+    return [*lines, "…"] if len(text) > NOTES_LENGTH else lines
 
 
 def _line(text: str | None, length: int = 300) -> str:
     """Other people's words on one line, without control or invisible formatting characters, at most `length` long."""
-    visible = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text or "")
-    line = " ".join(visible.split())
-    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
+    return clean_line(text or "", at_most=length)

@@ -114,10 +114,17 @@ def clean_line(text: str, *, at_most: int, end: str = "…") -> str:
 
 def isolated(text: str) -> str:
     """Text of others for the middle of a sentence: where it has right-to-left characters they order nothing around it
-    (U+2068 and U+2069, UAX #9, 2.4). All other text stays as it is, so that mails in English are the same bytes."""
-    if text.isascii() or not any(unicodedata.bidirectional(char) in {"R", "AL", "AN"} for char in text):
+    (U+2068 and U+2069, UAX #9, 2.4). All other text stays as it is, so that mails in English are the same bytes.
+    An isolate ends with its line: each line has its own."""
+    if text.isascii():
         return text
-    return f"{_FIRST_STRONG_ISOLATE}{text}{_POP_ISOLATE}"
+    return "\n".join(_isolated_line(line) for line in text.split("\n"))
+
+
+def _isolated_line(line: str) -> str:
+    if not any(unicodedata.bidirectional(char) in {"R", "AL", "AN"} for char in line):
+        return line
+    return f"{_FIRST_STRONG_ISOLATE}{line}{_POP_ISOLATE}"
 
 
 def _without_refused(text: str) -> str:

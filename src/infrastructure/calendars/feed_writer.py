@@ -5,6 +5,7 @@ from uuid import UUID
 
 from domain.feeds import EntryKind, FeedEntry
 from infrastructure.calendars import ics
+from servicekit.text import without_invisible
 
 _UIDS: Mapping[EntryKind, Callable[[str, str], str]] = {
     EntryKind.PLACE: lambda number, host: ics.place_uid(int(number), host),
@@ -31,8 +32,10 @@ class IcsWriter:
             starts_at=entry.starts_at,
             ends_at=entry.ends_at,
             status="TENTATIVE" if entry.is_tentative else "CONFIRMED",
-            summary=entry.title,
-            description=ics.described(entry.text, entry.link, entry.reference),
-            location=entry.location,
+            summary=without_invisible(entry.title),
+            description=ics.described(
+                without_invisible(entry.text or ""), entry.link, without_invisible(entry.reference)
+            ),
+            location=without_invisible(entry.location or "") or None,
             url=entry.link,
         )

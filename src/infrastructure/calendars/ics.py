@@ -13,6 +13,7 @@ from uuid import UUID
 from icalendar import Calendar, Event, vCalAddress, vDuration, vText, vUri
 
 from servicekit.date_range import in_zone
+from servicekit.links import usable_link
 
 Method = Literal["REQUEST", "CANCEL"]
 Status = Literal["TENTATIVE", "CONFIRMED", "CANCELLED"]
@@ -74,7 +75,7 @@ def event_uid(event_id: int, host: str) -> str:
 
 def described(text: str | None, link: str | None, last: str) -> str:
     """An entry's description: what there is to say, where to join, and which booking it is."""
-    return "\n\n".join(part for part in (text, f"Join online: {link}" if link else "", last) if part)
+    return "\n\n".join(part for part in (text, f"Join online: {link}" if usable_link(link) else "", last) if part)
 
 
 def invitation(entry: Entry, method: Method) -> str:
@@ -113,12 +114,13 @@ def _event(entry: Entry) -> Event:
     event.add("LAST-MODIFIED", in_zone(entry.stamp, UTC))
     event.add("DTSTART", in_zone(entry.starts_at, UTC))
     event.add("DTEND", in_zone(entry.ends_at, UTC))
+    url = usable_link(entry.url)
     event.add("SUMMARY", entry.summary)
     event.add("DESCRIPTION", entry.description)
-    if place := entry.location or entry.url:
+    if place := entry.location or url:
         event.add("LOCATION", place)
-    if entry.url:
-        event.add("URL", vUri(entry.url))
+    if url:
+        event.add("URL", vUri(url))
     event.add("STATUS", entry.status)
     event.add("TRANSP", "TRANSPARENT" if entry.status == "CANCELLED" else "OPAQUE")
     if organizer := entry.organizer:

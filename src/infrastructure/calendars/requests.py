@@ -20,6 +20,7 @@ from infrastructure.security.oauth import (
     ProviderConnection,
     decoded,
 )
+from servicekit.links import is_web_address
 
 _log = structlog.get_logger()
 
@@ -41,7 +42,8 @@ def is_one_word(text: str, *, at_most: int = 2_048) -> bool:
 
 def joinable(link: str | None) -> str | None:
     """The address of an online meeting, if it is one."""
-    return link if link is not None and link.startswith("https://") and is_one_word(link) else None
+    is_one = link is not None and link.startswith("https://") and is_one_word(link) and is_web_address(link)
+    return link if is_one else None
 
 
 class _Reason(msgspec.Struct, frozen=True):

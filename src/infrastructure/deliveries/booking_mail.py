@@ -5,6 +5,7 @@ from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, Sta
 from infrastructure.deliveries.booking_words import button, facts, words
 from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot, read_snapshot
+from servicekit.text import isolated
 
 
 def booking_letter(message: Message, house: House) -> Letter:
@@ -19,7 +20,9 @@ def booking_letter(message: Message, house: House) -> Letter:
         reply_to=then.facilitator,
         subject=wording.subject.format(title=shortened(then.event.title)),
         headline=wording.headline,
-        sentence=wording.sentence.format(title=then.event.title, money=then.money, facilitator=then.facilitator.name),
+        sentence=wording.sentence.format(
+            title=isolated(then.event.title), money=then.money, facilitator=isolated(then.facilitator.name)
+        ),
         facts=facts(message.fact, then, then.booking, then.user, occurred_at=message.occurred_at),
         button=button(message.fact, then),
         invitation=_invitation(message, then, then.booking, then.user, house) if invited else None,
@@ -41,7 +44,9 @@ def _invitation(message: Message, then: Snapshot, booking: BookingThen, attendee
         status=status,
         summary=event.title,
         description=described(
-            event.description, event.virtual_link, f"Booking {booking.reference}, with {then.facilitator.name}"
+            event.description,
+            event.virtual_link,
+            f"Booking {booking.reference}, with {isolated(then.facilitator.name)}",
         ),
         location=event.location,
         url=event.virtual_link,

@@ -7,6 +7,7 @@ from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, read_
 from infrastructure.deliveries.coaching_words import button, facts, words
 from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
 from infrastructure.deliveries.wall_times import reading_zone
+from servicekit.text import isolated
 
 STATUS: dict[CoachingStatus, Status] = {
     CoachingStatus.PENDING: "TENTATIVE",
@@ -23,12 +24,13 @@ def coaching_letter(message: Message, house: House) -> Letter:
     if wording is None or then.recipient is None:
         raise Unmailable(f"no mail is written about {message.fact} to {then.recipient}")
     recipient, other = (then.coach, then.client) if then.recipient == "coach" else (then.client, then.coach)
-    title = f"Coaching with {other.name}"
-    named = {"client": then.client.name, "coach": then.coach.name, "money": then.money}
+    coaching_with = "Coaching with "
+    title = coaching_with + isolated(other.name)
+    named = {"client": isolated(then.client.name), "coach": isolated(then.coach.name), "money": then.money}
     return Letter(
         recipient=recipient,
         reply_to=other,
-        subject=wording.subject.format(title=shortened(title)),
+        subject=wording.subject.format(title=shortened(other.name, coaching_with)),
         headline=wording.headline,
         sentence=wording.sentence.format(**named),
         facts=facts(message.fact, then, title, reading_zone(recipient.timezone), message.occurred_at),

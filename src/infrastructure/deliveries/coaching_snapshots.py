@@ -13,7 +13,7 @@ import msgspec
 from domain.coaching import CoachingStatus
 from domain.messages import Message
 from domain.money import exponent
-from infrastructure.deliveries.snapshots import MoneyThen, PaymentThen
+from infrastructure.deliveries.snapshots import MoneyThen, PaymentThen, make_readable
 
 
 class Participant(msgspec.Struct, frozen=True):
@@ -24,6 +24,9 @@ class Participant(msgspec.Struct, frozen=True):
     name: str
     email: str
     timezone: str
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["name"])
 
 
 class SessionThen(msgspec.Struct, frozen=True):
@@ -40,6 +43,9 @@ class SessionThen(msgspec.Struct, frozen=True):
     hold_until: datetime | None
     uid: str | None = None
     """Of its calendar entry. Messages from before it was stored have none."""
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["notes"], "meeting_link")
 
     @property
     def exact_price(self) -> Decimal:

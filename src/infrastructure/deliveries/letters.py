@@ -6,6 +6,8 @@ from typing import Protocol
 
 from domain.messages import Fact
 from infrastructure.calendars.ics import Entry, Method
+from servicekit.links import is_web_address
+from servicekit.text import isolated
 
 LEAVES_CALENDARS = frozenset({Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER})
 """What changes nothing in a calendar."""
@@ -66,15 +68,19 @@ class Letter:
     button: Button | None = None
     invitation: Invitation | None = None
 
+    def __post_init__(self) -> None:
+        if self.button is not None and not is_web_address(self.button.url):
+            object.__setattr__(self, "button", None)
+
     @property
     def takes_back(self) -> bool:
         return self.invitation is not None and self.invitation.method == "CANCEL"
 
 
-def shortened(title: str) -> str:
-    """On one line of a subject."""
-    title = " ".join(title.split())
-    return title if len(title) <= _LONGEST_TITLE_IN_A_SUBJECT else f"{title[: _LONGEST_TITLE_IN_A_SUBJECT - 1]}…"
+def shortened(title: str, before: str = "") -> str:
+    """On one line of a subject, where `before` stands before it."""
+    title, at_most = " ".join(title.split()), _LONGEST_TITLE_IN_A_SUBJECT - len(before)
+    return before + isolated(title if len(title) <= at_most else f"{title[: at_most - 1]}…")
 
 
 def said(facts: dict[str, str | None]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from infrastructure.deliveries.coaching_snapshots import is_about_coaching
 from infrastructure.deliveries.letters import Addressee, House, Invitation, Letter, Unmailable
 from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
+from servicekit.text import isolated
 
 INVITE_NAME = "invite.ics"
 
@@ -72,6 +73,7 @@ class MailComposer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["isolated"] = isolated
 
     def compose(self, message: Message) -> EmailMessage:
         """Raises `Unmailable`."""

@@ -3,6 +3,7 @@
 Raises `msgspec.ValidationError` for a snapshot of another shape: no courier can send such a message.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -11,6 +12,18 @@ import msgspec
 from domain.messages import Message
 from domain.money import exponent
 from servicekit.date_range import in_zone
+from servicekit.links import usable_link
+from servicekit.text import without_invisible
+
+
+def make_readable(record: msgspec.Struct, texts: Sequence[str], link: str | None = None) -> None:
+    """Leaves out of the named texts what no reader sees, and a link that is no web address: what was stored before
+    these rules has both."""
+    for name in texts:
+        if (text := getattr(record, name)) is not None:
+            msgspec.structs.force_setattr(record, name, without_invisible(text))
+    if link is not None:
+        msgspec.structs.force_setattr(record, link, usable_link(getattr(record, link)))
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -19,6 +32,9 @@ class Person(msgspec.Struct, frozen=True):
     email: str
     timezone: str | None = None
     """The IANA name of the zone in which they are told of times; UTC where they have not said."""
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["name"])
 
 
 class BookingThen(msgspec.Struct, frozen=True):
@@ -37,6 +53,9 @@ class BookingThen(msgspec.Struct, frozen=True):
         """Whether its place is held for a payment."""
         return self.hold_until is not None and self.payment_status in {"pending", "failed"}
 
+    def __post_init__(self) -> None:
+        make_readable(self, ["notes"])
+
 
 class EventThen(msgspec.Struct, frozen=True):
     id: int
@@ -53,6 +72,9 @@ class EventThen(msgspec.Struct, frozen=True):
     status: str
     revision: int
     version: int
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["title", "description", "location"], "virtual_link")
 
     @property
     def exact_price(self) -> Decimal:
