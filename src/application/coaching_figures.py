@@ -9,7 +9,6 @@ from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from domain.availability import zone_of
 from domain.coaching import NotTheirsToList, figures_window
-from domain.times import entered_instant
 from domain.users import Role, User
 from domain.weeks import Week
 
@@ -39,6 +38,6 @@ class ShowCoachFigures:
         async with self.open_work() as work:
             coach = await work.coaches.get(coach_uuid)
         zone = zone_of(coach.availability.timezone)
-        until = entered_instant(ends_at, "end_date") if ends_at else Week.of(self.clock.now(), zone).later(1).starts_at
+        until = ends_at if ends_at else Week.of(self.clock.now(), zone).later(1).starts_at
         window = figures_window(starts_at or Week.of(until - _INSTANT, zone).later(1 - WEEKS).starts_at, until)
         return await self.reader.figures(coach.user.id, window, zone)

@@ -18,6 +18,7 @@ from domain.times import Interval
 
 DAY = timedelta(days=1)
 MINUTES_A_DAY = 24 * 60
+LAST_MINUTE = MINUTES_A_DAY - 1
 SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
 LONGEST_RANGE = timedelta(days=30)
 # How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
@@ -43,7 +44,8 @@ def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
 @dataclass(frozen=True, slots=True, order=True)
 class Hours:
     """A stretch of a day on the wall clock: minutes after midnight, from `opens` to just before `closes` (at most
-    1440, which is midnight)."""
+    1440, which is midnight). The last hours of a day that close at 23:59 last to midnight: many a program has no other
+    way to write the end of a day."""
 
     opens: int
     closes: int
@@ -93,7 +95,11 @@ class Availability:
             _within("bookable_days_ahead", self.bookable_ahead, DAY, 3660 * DAY)
 
     def hours_of(self, day: date) -> WorkingDay:
-        return self.overrides.get(day, self.weekly[day.weekday()])
+        """With an end at 23:59 taken as midnight."""
+        hours = self.overrides.get(day, self.weekly[day.weekday()])
+        if not hours or hours[-1].closes != LAST_MINUTE:
+            return hours
+        return (*hours[:-1], Hours(hours[-1].opens, MINUTES_A_DAY))
 
     def with_buffers(self, session: Interval) -> Interval:
         """What a session keeps its coach from doing anything else in."""

@@ -12,7 +12,7 @@ from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money, smallest_step
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
-from domain.times import Interval, entered_instant
+from domain.times import Interval, end_of_day, entered_instant
 from domain.users import Role, User, UserId
 
 CoachingId = NewType("CoachingId", UUID)
@@ -170,7 +170,8 @@ def session(starts_at: datetime, length: timedelta) -> Interval:
 
 
 def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
-    """Raises `Invalid` for an end that is not after the start, and for more than 30 days."""
+    """Raises `Invalid` for an end that is not after the start, and for more than 30 days. An end in the last minute of
+    a day, by its own offset, is the end of that day."""
     return _window(starts_at, ends_at, LONGEST_RANGE)
 
 
@@ -180,12 +181,13 @@ def figures_window(starts_at: datetime, ends_at: datetime) -> Interval:
 
 
 def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Interval:
+    last = end_of_day(ends_at)
     starts_at, ends_at = entered_instant(starts_at, "start_date"), entered_instant(ends_at, "end_date")
     if ends_at <= starts_at:
         raise Invalid({"end_date": "End date must be after start date"})
     if ends_at - starts_at > longest:
         raise Invalid({"end_date": f"Date range cannot exceed {longest.days} days"})
-    return Interval(starts_at, ends_at)
+    return Interval(starts_at, last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ rule, stays readable: an `Interval` does not check it.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from domain.errors import Invalid
 from servicekit.date_range import FIRST_DAY, LAST_DAY, OUT_OF_RANGE, is_enterable
@@ -33,6 +33,14 @@ def entered_day(day: date, field: str) -> date:
     if not FIRST_DAY <= day <= LAST_DAY:
         raise Invalid({field: OUT_OF_RANGE})
     return day
+
+
+def end_of_day(moment: datetime) -> datetime:
+    """The midnight that follows the last minute of a day, by the moment's own offset: 23:59 and 23:59:59 are how many
+    programs write the end of a day. Any other moment stays."""
+    if (moment.hour, moment.minute) != (23, 59) or moment.date() == date.max:
+        return moment
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

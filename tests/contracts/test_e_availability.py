@@ -73,6 +73,29 @@ async def test_slots_are_those_of_the_document_and_nobody_has_to_log_in(api: htt
     assert await starts(api, coach, duration_minutes=480) == ["09:00"]
 
 
+@pytest.mark.parametrize("end", ["23:59", "24:00", "00:00"])
+async def test_the_last_slot_of_a_day_is_offered(api: httpx.AsyncClient, coach: str, jane: Person, end: str) -> None:
+    said = await says(jane, weekly_hours=every_day(("21:00", end)), slot_step_minutes=60)
+    assert said["weekly_hours"]["monday"] == [{"start": "21:00", "end": "23:59" if end == "23:59" else "24:00"}]
+    assert await starts(api, coach, end_date=stamp(at(0, in_days=4))) == ["21:00", "22:00", "23:00"]
+    override = {at(0).date().isoformat(): [{"start": "22:30", "end": end}]}
+    assert (await says(jane, date_overrides=override))["date_overrides"].keys() == override.keys()
+    assert await starts(api, coach) == ["22:30"]
+
+
+@pytest.mark.parametrize("last", ["23:59:59", "23:59:00", "23:59:59.999"])
+async def test_a_range_to_the_last_minute_of_a_day_has_its_last_slot(
+    api: httpx.AsyncClient, coach: str, jane: Person, last: str
+) -> None:
+    await says(jane, weekly_hours=every_day(("21:00", "24:00")), slot_step_minutes=60)
+    day = at(0).date().isoformat()
+    assert await starts(api, coach, end_date=f"{day}T{last}Z") == ["21:00", "22:00", "23:00"]
+    # The end of a day is that of the offset it is given in.
+    assert await starts(api, coach, end_date=f"{day}T{last}+01:00") == ["21:00", "22:00"]
+    thirty_days = {"start_date": stamp(at(0)), "end_date": stamp(at(23, 59, in_days=32))}
+    assert len(await starts(api, coach, **thirty_days)) == 90
+
+
 async def test_a_date_is_its_first_instant_and_a_plus_need_not_be_encoded(api: httpx.AsyncClient, coach: str) -> None:
     day, following = at(0).date().isoformat(), at(0, in_days=4).date().isoformat()
     whole = await starts(api, coach)

@@ -52,7 +52,8 @@ class Model:
         clock = instant.astimezone(ZoneInfo(self.availability.timezone))
         since_midnight = clock.hour * 3600 + clock.minute * 60 + clock.second
         for hours in self.availability.overrides.get(clock.date(), self.availability.weekly[clock.weekday()]):
-            if hours.opens * 60 <= since_midnight < hours.closes * 60:
+            closes = 24 * 3600 if (hours.closes // 60, hours.closes % 60) == (23, 59) else hours.closes * 60
+            if hours.opens * 60 <= since_midnight < closes:
                 return since_midnight - hours.opens * 60
         return None
 

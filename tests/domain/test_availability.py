@@ -53,6 +53,28 @@ def test_hours_over_midnight_are_one_stretch() -> None:
     assert [slot.starts_at for slot in found] == [at(22), at(22.5), at(23), at(23.5), at(24)]
 
 
+def test_an_end_at_23_59_is_the_end_of_the_day() -> None:
+    until_midnight, last_minute = (Availability(weekly={0: (Hours(22 * 60, closes),)}) for closes in (1440, 1439))
+    assert starts(until_midnight) == starts(last_minute) == [22, 22.5, 23]
+    last_minute.refuse(between(23, 24), [], BEFORE)
+    assert last_minute.weekly[0] == (Hours(22 * 60, 1439),), "it is shown as it was entered"
+    night = dict.fromkeys(range(7), (Hours(0, 120), Hours(22 * 60, 1439)))
+    found = Availability(weekly=night).slots(Interval(at(20), at(30)), minutes(120), [], BEFORE)
+    assert [slot.starts_at for slot in found] == [at(22), at(22.5), at(23), at(23.5), at(24)]
+    overridden = Availability(overrides={MONDAY.date(): (Hours(23 * 60, 1439),)})
+    assert starts(overridden) == [23]
+
+
+def test_an_end_at_23_59_may_be_followed_by_the_last_minute() -> None:
+    hours = (Hours(23 * 60, 1439), Hours(1439, 1440))
+    assert starts(Availability(weekly={0: hours})) == [23]
+
+
+@pytest.mark.parametrize("closes", [1438, 1425])
+def test_an_earlier_end_is_what_it_says(closes: int) -> None:
+    assert starts(Availability(weekly={0: (Hours(22 * 60, closes),)})) == [22, 22.5]
+
+
 def test_a_buffer_keeps_its_time_free_on_either_side() -> None:
     meeting = between(12, 13)
     assert starts(Availability(), meeting) == [9, 9.5, 10, 10.5, 11, 13, 13.5, 14, 14.5, 15, 15.5, 16]
@@ -142,6 +164,8 @@ quarters = st.integers(0, 96).map(lambda number: number * 15)
 @st.composite
 def working_days(draw: st.DrawFn) -> tuple[Hours, ...]:
     edges = sorted(draw(st.sets(quarters, max_size=4)))
+    if len(edges) % 2 == 0 and edges and draw(st.booleans()):
+        edges[-1] = 24 * 60 - 1  # 23:59, which means the end of the day
     return tuple(Hours(opens, closes) for opens, closes in zip(edges[::2], edges[1::2], strict=False))
 
 

@@ -35,6 +35,7 @@ HOURS = (
     every_day((2, 3), (23, 24)),
     every_day((22, 24), (0, 2)),
     every_day((0.5, 2.25), (2.5, 9)),
+    every_day((22, 24 - 1 / 60), (0, 2)),
 )
 STEPS = (timedelta(minutes=30), timedelta(minutes=45))
 

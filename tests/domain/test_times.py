@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.times import Interval, as_utc, entered_day, entered_instant, entered_interval
+from domain.times import Interval, as_utc, end_of_day, entered_day, entered_instant, entered_interval
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -109,6 +109,24 @@ def test_days_have_the_same_range(day: date, is_kept: bool) -> None:
         with pytest.raises(Invalid) as refused:
             entered_day(day, "on")
         assert refused.value.details.keys() == {"on"}
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        ("2026-12-01T23:59:59Z", "2026-12-02T00:00:00Z"),
+        ("2026-12-01T23:59:00Z", "2026-12-02T00:00:00Z"),
+        ("2026-12-01T23:59:59.999999Z", "2026-12-02T00:00:00Z"),
+        ("2026-12-31T23:59:59-08:00", "2027-01-01T00:00:00-08:00"),
+        ("2099-12-31T23:59:59Z", "2100-01-01T00:00:00Z"),
+        ("2026-12-01T23:58:59Z", "2026-12-01T23:58:59Z"),
+        ("2026-12-02T00:00:00Z", "2026-12-02T00:00:00Z"),
+        ("2026-12-02T04:59:59Z", "2026-12-02T04:59:59Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_the_last_minute_of_a_day_is_its_end(given: str, end: str) -> None:
+    assert end_of_day(datetime.fromisoformat(given)) == datetime.fromisoformat(end)
 
 
 def test_an_interval_that_is_stored_may_be_outside_of_it() -> None:

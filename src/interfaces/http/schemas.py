@@ -61,15 +61,17 @@ def query_flag(field: str, text: str | None) -> bool | None:
 
 
 def query_instant(field: str, text: str) -> datetime:
-    """RFC 3339, or a date, which is its first instant in UTC."""
+    """RFC 3339, or a date, which is its first instant in UTC. It keeps the offset it was given in."""
     # A `+` that nobody encoded arrives as a space.
     text = text.replace(" ", "+")
     try:
         if _DATE.fullmatch(text):
             return datetime.combine(entered_day(date.fromisoformat(text), field), time.min, UTC)
-        return entered_instant(msgspec.convert(text, datetime), field)
+        moment = msgspec.convert(text, datetime)
     except (ValueError, msgspec.ValidationError):
         raise Invalid({field: "Must be a date or an RFC 3339 date and time"}) from None
+    entered_instant(moment, field)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def page_request(limit: str | None, cursor: str | None) -> PageRequest:

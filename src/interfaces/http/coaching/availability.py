@@ -46,7 +46,7 @@ class SlotList(Struct):
 
 
 class HoursBody(Struct):
-    """On the wall clock, as `09:00`; an end of `24:00` or `00:00` is midnight."""
+    """On the wall clock, as `09:00`; an end of `24:00`, `00:00` or `23:59` is midnight, the end of the day."""
 
     start: str
     end: str

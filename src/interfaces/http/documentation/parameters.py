@@ -93,7 +93,11 @@ PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "status": ("Only bookings with this status.", {"type": "string", "enum": [*CoachingStatus]}),
     "attachment_id": ("The attachment's id.", _UUID),
     "start_date": ("Where the range begins: a date (its first instant in UTC) or a date and time.", _DATE),
-    "end_date": ("Where the range ends, after `start_date`: a date (its first instant) or a date and time.", _DATE),
+    "end_date": (
+        "Where the range ends, after `start_date`: a date (its first instant) or a date and time. 23:59, with or "
+        "without seconds, is the end of its day.",
+        _DATE,
+    ),
     "duration_minutes": (
         "How long the session is to be.",
         {"type": "integer", "minimum": 15, "maximum": 480, "default": 60},
