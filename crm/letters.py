@@ -1,7 +1,7 @@
 """The mail a facilitator gets about a notification: a subject that says it all, plain text and HTML.
 
 Composing the same claim twice gives the same Message-ID and Date, so a mail that had to be sent again can be
-recognised as the same one. Times are shown in UTC, which the mail says.
+recognised as the same one. Times are shown in the facilitator's time zone, which the mail names.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from crm.notifications import Event, Notification
 from crm.store import MailClaim
+from servicekit.date_range import in_zone
 from servicekit.links import usable_link
+from servicekit.local_times import instant, when
 from servicekit.mail_headers import MAIL_POLICY
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 from servicekit.numbers import amount_of
@@ -117,15 +120,17 @@ def subject(notification: Notification) -> str:
     """One line: what happened, to whom, in what, when."""
     wording = _wording(notification)
     line = wording.subject.format(who=_who(notification), title=_title(notification.event))
-    starts_at = notification.event.starts_at
-    return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} UTC)" if starts_at else line
+    if notification.event.starts_at is None:
+        return line
+    starts_at, zone = in_zone(notification.event.starts_at, notification.timezone), notification.timezone.key
+    return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} {zone})"
 
 
 def _told(claim: MailClaim) -> dict[str, object]:
     notification, event = claim.notification, claim.notification.event
     user = notification.user if not notification.about_event else None
     facts = {
-        "When": _when(event),
+        "When": _when(event, notification.timezone),
         "Where": _line(event.location),
         "Online": usable_link((event.virtual_link or "").strip()),
         "Booked by": _person(user.name, user.email) if user else None,
@@ -165,19 +170,12 @@ def _title(event: Event) -> str:
     return isolated(_line(event.title, TITLE_LENGTH)) or "your event"
 
 
-def _when(event: Event) -> str | None:
-    starts_at, ends_at = event.starts_at, event.ends_at
-    if starts_at is None:
+def _when(event: Event, zone: ZoneInfo) -> str | None:
+    if event.starts_at is None:
         return None
-    if ends_at is None:
-        return f"{_day(starts_at)}, {starts_at:%H:%M} UTC"
-    if ends_at.date() == starts_at.date():
-        return f"{_day(starts_at)}, {starts_at:%H:%M} to {ends_at:%H:%M} UTC"
-    return f"{_day(starts_at)}, {starts_at:%H:%M} to {_day(ends_at)}, {ends_at:%H:%M} UTC"
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment:%A}, {moment.day} {moment:%B %Y}"
+    if event.ends_at is None:
+        return instant(event.starts_at, zone)
+    return when(event.starts_at, event.ends_at, zone)
 
 
 def _places(event: Event) -> str | None:

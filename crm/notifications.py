@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from servicekit.date_range import OUT_OF_RANGE, in_zone, is_enterable
+from servicekit.local_times import reading_zone
 
 LARGEST_ID = 2**63 - 1
 
@@ -31,9 +33,12 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Facilitator(msgspec.Struct, frozen=True):
+    """`timezone` is an IANA name, in which their mails show times."""
+
     id: Id | None = None
     name: str | None = None
     email: str | None = None
+    timezone: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -90,6 +95,11 @@ class Notification(msgspec.Struct, frozen=True):
     currency: str | None = None
     email_facilitator: bool = True
     """False where the sender writes to the facilitator itself."""
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        """In which the facilitator reads times: UTC where the message names no zone, or one that is unknown here."""
+        return reading_zone(self.facilitator.timezone if self.facilitator else None)
 
     @property
     def about_event(self) -> bool:

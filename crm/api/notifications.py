@@ -73,9 +73,9 @@ async def notify(
     one notification_id, with another body it is refused (422). `email_sent` says whether the mail is out already;
     where it is not, it follows as soon as the mail server takes it. A message that carries an event's state
     (`event.version`) also brings the facilitator's list of events up to date; one that was overtaken changes nothing
-    there. What a facilitator did to an event (`event_created`, `event_updated`) is stored and not mailed, and neither
-    is a message whose sender writes to the facilitator itself (`email_facilitator` false), as the booking system does
-    about coaching sessions.
+    there. Mails show times in `facilitator.timezone` (an IANA name), or in UTC. What a facilitator did to an event
+    (`event_created`, `event_updated`) is stored and not mailed, and neither is a message whose sender writes to the
+    facilitator itself (`email_facilitator` false), as the booking system does about coaching sessions.
     """
     body, text = await read_json_object(request)
     verify_signature(request, await request.body(), settings.signing_secrets)

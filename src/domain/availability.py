@@ -5,7 +5,6 @@ hours**. All else about daylight saving follows: a wall time that is skipped is 
 that comes twice is two instants, and both are open. A slot is offered when all of it is open and nothing is in its way.
 """
 
-import contextlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from domain.errors import Conflict, Invalid
 from domain.times import Interval
+from servicekit.local_times import iana_zone
 
 DAY = timedelta(days=1)
 MINUTES_A_DAY = 24 * 60
@@ -23,8 +23,6 @@ SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
 LONGEST_RANGE = timedelta(days=30)
 # How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
 _GLANCE = timedelta(hours=3)
-# What lies beside the zones on a disk and opens as one: clocks with leap seconds, doublets, the machine's own zone.
-_NOT_IANA = ("right/", "posix/", "posixrules", "localtime", "Factory")
 
 
 class SlotUnavailable(Conflict):
@@ -34,11 +32,10 @@ class SlotUnavailable(Conflict):
 
 def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
     """The IANA zone of that name. Raises `Invalid` naming the field."""
-    # "../etc/passwd" is a ValueError, an unknown name a KeyError, "America" a directory.
-    with contextlib.suppress(ValueError, KeyError, OSError):
-        if not name.startswith(_NOT_IANA):
-            return ZoneInfo(name)
-    raise Invalid({field: "Must be an IANA time zone such as Europe/Berlin"})
+    zone = iana_zone(name)
+    if zone is None:
+        raise Invalid({field: "Must be an IANA time zone such as Europe/Berlin"})
+    return zone
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,7 +15,7 @@ from crm.store import MailClaim
 from domain.messages import Destination, Fact
 from infrastructure.deliveries.mail import MailComposer
 from infrastructure.deliveries.told import told
-from infrastructure.deliveries.wall_times import ahead, instant, when
+from servicekit.local_times import ahead, instant, when
 from tests.support.messages import a_message
 
 COMPOSER = MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example.org")

@@ -14,7 +14,7 @@ from domain.messages import Destination, Fact, Failed, Message
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
-from infrastructure.deliveries.wall_times import when
+from servicekit.local_times import when
 from tests.support.messages import a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")

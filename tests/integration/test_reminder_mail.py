@@ -11,7 +11,7 @@ from domain.messages import Delivered, Destination, Fact, Message
 from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer
-from infrastructure.deliveries.wall_times import ahead
+from servicekit.local_times import ahead
 from tests.support.messages import a_coaching_message, a_message
 from tests.support.receivers import receiving
 

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 from infrastructure.deliveries.letters import Wording
 from infrastructure.deliveries.snapshots import EventThen, PlanThen
-from infrastructure.deliveries.wall_times import when
+from servicekit.local_times import when
 
 _STAYS = "Your booking stays valid. These are the details now."
 # Messages from before they named what changed.

@@ -12,7 +12,7 @@ from infrastructure.deliveries.booking_changes import change_wording, place_of, 
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
-from infrastructure.deliveries.wall_times import ahead, instant, reading_zone, when
+from servicekit.local_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{money}` and `{facilitator}` are filled in.
 _WORDING = {

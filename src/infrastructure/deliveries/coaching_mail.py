@@ -6,7 +6,7 @@ from infrastructure.calendars.ics import Attendee, Entry, Organizer, Status, coa
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, read_coaching
 from infrastructure.deliveries.coaching_words import button, facts, words
 from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
-from infrastructure.deliveries.wall_times import reading_zone
+from servicekit.local_times import reading_zone
 from servicekit.text import isolated
 
 STATUS: dict[CoachingStatus, Status] = {

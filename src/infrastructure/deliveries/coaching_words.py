@@ -12,7 +12,7 @@ from domain.messages import Fact
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, SessionThen
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
-from infrastructure.deliveries.wall_times import ahead, instant, reading_zone, when
+from servicekit.local_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{client}`, `{coach}` and `{money}` are filled in.
 _TO_CLIENT = {

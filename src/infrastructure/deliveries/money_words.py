@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from application.refunds import OFFLINE
 from domain.messages import Fact
 from infrastructure.deliveries.snapshots import MoneyThen, PaymentThen
-from infrastructure.deliveries.wall_times import instant
+from servicekit.local_times import instant
 
 _GATEWAYS = {"stripe": "Stripe", "razorpay": "Razorpay", "sandbox": "the sandbox, where no money moves"}
 _PRICE = {

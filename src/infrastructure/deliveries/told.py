@@ -30,7 +30,7 @@ def _told_of_event(message: Message) -> dict[str, Any]:
         "user": then.user and _person(then.user),
         "event": _event(then),
         "facilitator_id": then.facilitator.id,
-        "facilitator": _person(then.facilitator),
+        "facilitator": _facilitator(then.facilitator),
         "status": booking and booking.status,
         "payment_status": booking and booking.payment_status,
         "notes": booking and booking.notes,
@@ -54,7 +54,7 @@ def _told_of_coaching(message: Message) -> dict[str, Any]:
         "previous": then.before
         and {"start_datetime": zulu(then.before.starts_at), "end_datetime": zulu(then.before.ends_at)},
         "facilitator_id": then.coach.id,
-        "facilitator": _person(then.coach),
+        "facilitator": _facilitator(then.coach),
         "email_facilitator": False,
         "status": session.status,
         "payment_status": session.payment_status,
@@ -88,6 +88,11 @@ def _session(then: CoachingSnapshot) -> dict[str, Any]:
 
 def _person(person: Person | Participant) -> dict[str, Any]:
     return {"id": person.id, "name": person.name, "email": person.email}
+
+
+def _facilitator(person: Person | Participant) -> dict[str, Any]:
+    """With the IANA name of the time zone of their mails, where they have one."""
+    return _person(person) | ({"timezone": person.timezone} if person.timezone else {})
 
 
 def _event(then: Snapshot) -> dict[str, Any]:

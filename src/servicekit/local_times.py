@@ -1,19 +1,27 @@
 """Instants as people read them: on the clock of their own zone, which is named, with its distance from UTC then."""
 
+import contextlib
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from domain.availability import zone_of
-from domain.errors import Invalid
 from servicekit.date_range import in_zone
+
+# What lies beside the zones on a disk and opens as one: clocks with leap seconds, doublets, the machine's own zone.
+_NOT_IANA = ("right/", "posix/", "posixrules", "localtime", "Factory")
+
+
+def iana_zone(name: str) -> ZoneInfo | None:
+    """The IANA time zone of that name; None where there is none."""
+    # "../etc/passwd" is a ValueError, an unknown name a KeyError, "America" a directory.
+    with contextlib.suppress(ValueError, KeyError, OSError):
+        if not name.startswith(_NOT_IANA):
+            return ZoneInfo(name)
+    return None
 
 
 def reading_zone(name: str | None) -> ZoneInfo:
-    """UTC for nobody's zone, and for one that this machine does not know any more."""
-    try:
-        return zone_of(name or "UTC")
-    except Invalid:
-        return ZoneInfo("UTC")
+    """The zone in which a person reads times: UTC without a name, and for one that this machine does not know."""
+    return iana_zone(name or "UTC") or ZoneInfo("UTC")
 
 
 def when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
