@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from application.ports.idempotency import Claim, IdempotencyKeyInUse, IdempotencyKeys, KeptAnswer, KeyedRequest
+from application.ports.security import Limit, RateLimiter
 from domain.errors import Unavailable
 
 KEPT_FOR = timedelta(hours=72)
@@ -19,6 +20,8 @@ PATIENCE = LEASE.total_seconds()
 """How long a request waits for the first one with its key. No shorter than the lease: it outwaits a dead runner."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
 AT_ONCE = 1000
+ANONYMOUS_KEYS_PER_NETWORK = Limit("anonymous-keys", times=300, per=timedelta(hours=1))
+"""Above the limit of registrations, which are what such keys are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,17 @@ class AnswerOnce:
 
     keys: IdempotencyKeys
     secret: bytes
+    limiter: RateLimiter
     patience: float = PATIENCE
 
     def fingerprint(self, *parts: bytes) -> bytes:
         """Keyed, since a request may hold what could be guessed from a plain hash: a password, an address."""
         framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return hmac.digest(self.secret, framed, hashlib.sha256)
+
+    async def allow_anonymous(self, network: str) -> None:
+        """Before a key of a request without an account is claimed. Raises `TooManyRequests`."""
+        await self.limiter.take(ANONYMOUS_KEYS_PER_NETWORK, network)
 
     async def begin(self, request: KeyedRequest) -> Claim | KeptAnswer:
         """Raises `IdempotencyKeyReused`, `IdempotencyKeyInUse`, `IdempotencyAnswerLost`."""

@@ -20,6 +20,7 @@ from application.ports.idempotency import (
     KeptAnswer,
     KeyedRequest,
 )
+from application.ports.security import Limit
 from domain.events import EventId
 from domain.messages import ALWAYS_SERVED, owed_to
 from domain.users import UserId
@@ -30,7 +31,7 @@ from infrastructure.database.idempotency import PostgresIdempotencyKeys
 from infrastructure.database.places import PostgresPlaces
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from interfaces.http.app import assemble
+from interfaces.http.app import assemble, create_app
 from tests.support.crowd import a_crowd, some_events
 from tests.support.described import as_described
 from tests.support.http import serving
@@ -80,7 +81,6 @@ async def test_every_way_to_act_answers_the_same_again(john: Person, ada: Person
         (john, "/events", event()),
         (ada, f"/bookings/{booking['id']}/cancel", None),
         (john, f"/facilitator/events/{created['id']}/cancel", None),
-        (ada, "/payment/failure", {"razorpay_order_id": "order_nobody_made"}),
     ):
         key = a_key()
         first = await person.post(path, body, key=key)
@@ -129,6 +129,63 @@ async def test_who_may_not_call_leaves_nothing(ada: Person, shared_database: asy
     assert (await ada.post("/events", event(), key=key)).status_code == 403
     assert (await ada.post("/nowhere", {}, key=key)).status_code == 404
     assert await shared_database.fetchval("SELECT count(*) FROM idempotency_keys WHERE key = $1", key) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/auth/register", {"email": "taken@example.com", "password": PASSWORD, "name": "Taken"}, 400),
+        ("/auth/register", {"email": "nobody"}, 400),
+        ("/api/register", {"email": "taken@example.com", "password": PASSWORD, "name": "Taken"}, 400),
+        ("/payment/failure", {"razorpay_order_id": "order_nobody_made"}, 404),
+        ("/payment/sandbox/webhook", {}, 400),
+    ],
+)
+async def test_of_a_refused_request_without_an_account_nothing_is_kept(
+    shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, path: str, body: dict[str, str], status: int
+) -> None:
+    await shared_database.execute(
+        "INSERT INTO users (email, name, role) VALUES ('taken@example.com', 'Taken', 'user') ON CONFLICT DO NOTHING"
+    )
+    key = {"Idempotency-Key": a_key()}
+    for _ in range(2):
+        answer = await shared_api.post(path, json=body, headers=key)
+        assert answer.status_code == status
+        assert "idempotency-replayed" not in answer.headers
+    kept = "SELECT count(*) FROM idempotency_keys WHERE key = $1"
+    assert await shared_database.fetchval(kept, key["Idempotency-Key"]) == 0
+
+
+async def test_keys_without_an_account_are_limited_per_network(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("application.idempotency.ANONYMOUS_KEYS_PER_NETWORK", Limit("test", 2, timedelta(hours=1)))
+    settings = make_settings(rate_limit_enabled="true", trusted_proxies="127.0.0.1/32")
+    async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
+
+        async def register(network: str, **headers: str) -> tuple[int, str | None]:
+            body = {"email": f"{a_key()}@example.com", "password": PASSWORD, "name": "One of many"}
+            answer = await api.post("/auth/register", json=body, headers={"X-Forwarded-For": network} | headers)
+            return answer.status_code, answer.json().get("code")
+
+        keyed = [await register("198.51.100.7", **{"Idempotency-Key": a_key()}) for _ in range(3)]
+        assert keyed == [(201, None), (201, None), (429, "too_many_requests")]
+        # Without a key, and from another network.
+        assert await register("198.51.100.7") == (201, None)
+        assert await register("203.0.113.9", **{"Idempotency-Key": a_key()}) == (201, None)
+    assert await database.fetchval("SELECT count(*) FROM idempotency_keys") == 3
+
+
+async def test_refusals_are_kept_while_an_account_has_few_keys(
+    keys: PostgresIdempotencyKeys, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infrastructure.database.idempotency.REFUSALS_UP_TO", 3)
+    for number in range(6):
+        await keys.keep(await begin(keys, f"refused {number}"), KeptAnswer(404, (), b""))
+    assert await database.fetchval("SELECT count(*) FROM idempotency_keys") == 3
+    # What was done is kept however many there are.
+    await keys.keep(await begin(keys, "made"), KeptAnswer(201, (), b""))
+    assert await database.fetchval("SELECT count(*) FROM idempotency_keys WHERE status = 201") == 1
 
 
 async def test_answers_with_tokens_are_never_kept(ada: Person, shared_database: asyncpg.Connection) -> None:
@@ -285,13 +342,10 @@ async def test_who_waits_too_long_hears_409_and_holds_no_connection_meanwhile(
 ) -> None:
     async with served(make_settings(database_pool_size="1"), patience=1.5) as api:
         ada, key = await People(api).user(), a_key()
-        await ada.post("/payment/failure", {"razorpay_order_id": "order_x"}, key=key)
+        await ada.post("/bookings", {"event_id": 4242}, key=key)
         await in_progress(database, key, seconds=600)
 
-        waiting = [
-            asyncio.create_task(ada.post("/payment/failure", {"razorpay_order_id": "order_x"}, key=key))
-            for _ in range(20)
-        ]
+        waiting = [asyncio.create_task(ada.post("/bookings", {"event_id": 4242}, key=key)) for _ in range(20)]
         while not all(task.done() for task in waiting):
             assert (await ada.get("/profile")).status_code == 200
         for task in waiting:

@@ -85,7 +85,8 @@ class IdempotencyKeys(Protocol):
         ...
 
     async def keep(self, claim: Claim, answer: KeptAnswer) -> None:
-        """Changes nothing when the claim was lost meanwhile."""
+        """Changes nothing when the claim was lost meanwhile. A refusal is released instead when its owner has many
+        keys: then the request may be made anew."""
         ...
 
     async def release(self, claim: Claim) -> None:

@@ -248,7 +248,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         hear_of_failure=money.hear_of_failure,
         show_cancellation=money.show_cancellation,
         pay_at_sandbox=money.pay_at_sandbox,
-        answer_once=_answer_once(settings, database),
+        answer_once=_answer_once(settings, database, limiter),
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,
         booking_reader=booking_reader,
@@ -281,8 +281,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
 
 
-def _answer_once(settings: Settings, database: Database) -> AnswerOnce:
-    return AnswerOnce(PostgresIdempotencyKeys(database), _derived_key(settings, b"idempotency keys"))
+def _answer_once(settings: Settings, database: Database, limiter: RateLimiter) -> AnswerOnce:
+    return AnswerOnce(PostgresIdempotencyKeys(database), _derived_key(settings, b"idempotency keys"), limiter)
 
 
 def _derived_key(settings: Settings, purpose: bytes) -> bytes:

@@ -77,6 +77,9 @@ SELECT count(*) FROM forgotten
 _KEEP = """
 UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE owner = $1 AND key = $2 AND runner = $3
 """
+_HAS_FEW = "SELECT count(*) <= $2 FROM (SELECT FROM idempotency_keys WHERE owner = $1 LIMIT $2 + 1) AS keys"
+REFUSALS_UP_TO = 1_000
+"""Keys of one owner with which a refusal is still kept. Bounds what refused requests can fill the table with."""
 _COMMIT = text("""
 UPDATE idempotency_keys SET committed = true, made = coalesce(CAST(:made AS jsonb), made)
 WHERE owner = :owner AND key = :key AND runner = :runner
@@ -113,6 +116,9 @@ class PostgresIdempotencyKeys:
 
     async def keep(self, claim: Claim, answer: KeptAnswer) -> None:
         async with self._database.connection() as connection:
+            if answer.status >= 400 and not await connection.fetchval(_HAS_FEW, claim.owner, REFUSALS_UP_TO):
+                await connection.execute(_RELEASE, claim.owner, claim.key, claim.runner)
+                return
             await connection.execute(
                 _KEEP, claim.owner, claim.key, claim.runner, answer.status, answer.headers, answer.body
             )

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from application.accounts import Actor
 from application.idempotency import AnswerOnce
 from application.ports.idempotency import CLAIM, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
+from domain.networks import network_of
 from interfaces.http.actor import GIVES_TOKENS, MAKES
 from interfaces.http.addresses import client_address
 from interfaces.http.errors import DECIDED
@@ -35,6 +36,7 @@ class _Run:
         self.answer_once = answer_once
         self.claim: Claim | None = None
         self.gives_tokens = False
+        self.is_anonymous = False
         self._held_back: list[Message] = []
 
     async def send(self, message: Message) -> None:
@@ -75,7 +77,10 @@ class KeyedRequests:
             await self._app(scope, receive, run.send)
             if run.claim is not None:
                 answer = run.answer()
-                is_kept = scope["state"].get(DECIDED, False) if answer.status >= 400 else not run.gives_tokens
+                if answer.status >= 400:
+                    is_kept = scope["state"].get(DECIDED, False) and not run.is_anonymous
+                else:
+                    is_kept = not run.gives_tokens
                 await self._answer_once.end(run.claim, answer if is_kept else None)
         finally:
             _RUN.reset(running)
@@ -86,7 +91,8 @@ class KeyedRequests:
 async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | None:
     """Litestar's hook before a handler is called: the answer that was kept, or None where there is none yet.
 
-    Raises `IdempotencyKeyInvalid`, `IdempotencyKeyReused`, `IdempotencyKeyInUse`, `IdempotencyAnswerLost`.
+    Raises `IdempotencyKeyInvalid`, `IdempotencyKeyReused`, `IdempotencyKeyInUse`, `IdempotencyAnswerLost`, and without
+    an account `TooManyRequests`.
     """
     run = _RUN.get()
     if run is None:
@@ -98,6 +104,9 @@ async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | 
     run.gives_tokens = bool(does.get(GIVES_TOKENS))
     if run.gives_tokens and not does.get(MAKES):
         return None
+    run.is_anonymous = not request.route_handler.resolve_guards()
+    if run.is_anonymous:
+        await run.answer_once.allow_anonymous(network_of(client_address(request)))
     found = await run.answer_once.begin(await _keyed(request, keys[0], run.answer_once))
     if isinstance(found, KeptAnswer):
         return Response(found.body, status_code=found.status, headers={**dict(found.headers), REPLAYED: "true"})

@@ -314,6 +314,8 @@ def refusals(operation: Operation) -> list[type[DomainError]]:
         found += _line(OF_GUARDS, guard).refusals
     if operation.takes_key:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
+        if operation.answers_once and not operation.guards:
+            found.append(TooManyRequests)
     of_ids = OF_COACHING_IDS if is_of_coaching(operation.path) else OF_PATH_IDS
     found += [_line(of_ids, name) for name in operation.path_ids]
     for use_case in operation.use_cases:
