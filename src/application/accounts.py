@@ -25,6 +25,7 @@ from domain.users import (
     User,
     UserId,
     acceptable_password,
+    check_mailable,
     normalised_password,
 )
 
@@ -76,7 +77,8 @@ class Registration:
 class Register:
     """Registers a new user account.
 
-    - The e-mail is unique, ignoring case; a second account with it is refused.
+    - The e-mail is unique in its one spelling (NFC, lower case, IDNA 2008); a second account with it is refused.
+    - Letters beyond ASCII before the @ are refused unless the mail server takes them (`smtputf8`).
     - The role is `user` or `facilitator`; nobody becomes an admin this way.
     - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.
     - A facilitator gets a profile, with what they say about themselves.
@@ -88,6 +90,7 @@ class Register:
     limiter: RateLimiter
     clock: Clock
     policy: PasswordPolicy
+    smtputf8: bool = False
 
     async def __call__(self, registration: Registration, *, address: str) -> User:
         if (made := made_before()) is not None:
@@ -101,6 +104,7 @@ class Register:
 
     async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
         """The registration as it will be kept, and the password's hash."""
+        check_mailable(registration.email, smtputf8=self.smtputf8)
         registration = registration.tidied(self.policy)
         await self.limiter.take(REGISTRATIONS_PER_ADDRESS, network_of(address))
         await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, registration.email)

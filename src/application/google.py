@@ -27,7 +27,7 @@ from domain.identities import (
     returning,
 )
 from domain.networks import network_of
-from domain.users import EmailTaken, User
+from domain.users import EmailTaken, User, check_mailable
 
 STARTS_PER_ADDRESS = Limit("google-start-address", times=300, per=timedelta(hours=1))
 TOKENS_PER_ADDRESS = Limit("google-token-address", times=300, per=timedelta(hours=1))
@@ -42,13 +42,14 @@ class SignInWithGoogle:
     - The account is found by Google's `sub`, which never changes.
     - Else the account of the e-mail address is linked, if Google has verified the address. Where the address had not
       been proven here, all access that was had before ends: password, logins, calendar feed, connected calendars.
-    - Else a new account of role `user`, without a password.
+    - Else a new account of role `user`, without a password, if mail can be sent to the address.
     - A deactivated account stays closed.
     """
 
     open_work: OpenUnitOfWork
     start_login: StartLogin
     clock: Clock
+    smtputf8: bool = False
 
     async def __call__(
         self, identity: GoogleIdentity, *, name: str | None = None, address: str | None = None
@@ -77,6 +78,7 @@ class SignInWithGoogle:
             if user.google_id == identity.subject:  # another first sign-in was faster, just now
                 return await self._let_in(work, user, returning(user, identity))
             return await self._let_in(work, user, linked(user, identity), take_over=proves_owner(user, identity))
+        check_mailable(identity.email, smtputf8=self.smtputf8)
         shown = display_name(identity.name, name, identity.email.partition("@")[0])
         return await work.users.add_from_google(identity, email=identity.email, name=shown, now=self.clock.now())
 

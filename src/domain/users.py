@@ -83,8 +83,24 @@ MAX_PASSWORD = 128
 MIN_PASSWORD = {PasswordPolicy.CONTRACT: 8, PasswordPolicy.STRICT: 15}
 
 
+_LONGEST_PASSWORD_INPUT = 4 * MAX_PASSWORD
+"""Characters that are looked at: normalising takes a time that grows with the square of the length."""
+
+
+def check_mailable(email: str, *, smtputf8: bool) -> None:
+    """Refuses an address that mail cannot be sent to: one with letters beyond ASCII before the @ needs a mail server
+    with SMTPUTF8 (RFC 6531). Raises `Invalid` naming the field `email`."""
+    if not smtputf8 and not email.rpartition("@")[0].isascii():
+        raise Invalid({"email": "Letters beyond ASCII before the @-sign are not supported"})
+
+
 def normalised_password(password: str) -> str:
-    """NFKC, so that one password typed on two keyboards is one password (NIST SP 800-63B, 3.1.1.2)."""
+    """NFKC, so that one password typed on two keyboards is one password (NIST SP 800-63B, 3.1.1.2).
+
+    Of a text that is too long for a password only the beginning is kept, which is still too long.
+    """
+    if len(password) > _LONGEST_PASSWORD_INPUT:
+        return password[: _LONGEST_PASSWORD_INPUT + 1]
     return unicodedata.normalize("NFKC", password)
 
 
@@ -93,7 +109,7 @@ def acceptable_password(password: str, policy: PasswordPolicy, *, context: tuple
 
     Raises `Invalid` naming the field `password`.
     """
-    if len(password) > 4 * MAX_PASSWORD:
+    if len(password) > _LONGEST_PASSWORD_INPUT:
         raise Invalid({"password": f"Must be at most {MAX_PASSWORD} characters"})
     password = normalised_password(password)
     least = MIN_PASSWORD[policy]

@@ -1,22 +1,28 @@
-"""Addresses as people type them."""
-
-from email_validator import EmailNotValidError, validate_email
+"""Addresses as people type them. The rules are those of `servicekit.mailboxes`, which the CRM has, too."""
 
 from domain.errors import Invalid
+from servicekit.mailboxes import UnusableAddress, new_address, same_spelling
 
 
 def email_address(text: str) -> str:
-    """The address in its one spelling: normalised and lower case. Raises `Invalid` naming the field `email`."""
+    """The address of a new account in its one spelling. Raises `Invalid` naming the field `email`."""
     try:
-        checked = validate_email(text.strip(), check_deliverability=False, test_environment=True)
-    except EmailNotValidError as error:
+        return new_address(text)
+    except UnusableAddress as error:
         raise Invalid({"email": str(error)}) from None
-    return checked.normalized.lower()
+
+
+def account_address(text: str) -> str:
+    """The address of an account that may be older than the rules for new ones. Raises `Invalid` as `email_address`."""
+    try:
+        return same_spelling(text)
+    except UnusableAddress as error:
+        raise Invalid({"email": str(error)}) from None
 
 
 def plausible_email_address(text: str) -> str | None:
-    """As `email_address`, for somebody who claims to have an account: nonsense is nobody's, not an error."""
+    """As `account_address`, for a login: nonsense is the address of no account, not an error."""
     try:
-        return email_address(text)
+        return account_address(text)
     except Invalid:
         return None

@@ -1,9 +1,18 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.users import SELF_ASSIGNABLE_ROLES, PasswordPolicy, Role, acceptable_password, normalised_password
+from domain.users import (
+    SELF_ASSIGNABLE_ROLES,
+    PasswordPolicy,
+    Role,
+    acceptable_password,
+    check_mailable,
+    normalised_password,
+)
 
 CONTRACT, STRICT = PasswordPolicy.CONTRACT, PasswordPolicy.STRICT
 
@@ -62,3 +71,21 @@ def test_the_strict_policy_refuses_what_is_tried_first(password: str) -> None:
 )
 def test_the_strict_policy_takes_what_is_not(password: str) -> None:
     assert acceptable_password(password, STRICT, context=("Ada Lovelace", "ada@example.com")) == password
+
+
+MARKS = "a" + "\u0301" * 15_800 + "\u0316" * 15_800
+
+
+def test_a_password_that_is_too_long_is_not_normalised() -> None:
+    began = time.process_time()
+    with pytest.raises(Invalid):
+        acceptable_password(MARKS, CONTRACT)
+    assert len(normalised_password(MARKS)) > 128
+    assert time.process_time() - began < 0.1  # 1.6 s and more when it is
+
+
+def test_letters_before_the_at_sign_need_smtputf8() -> None:
+    with pytest.raises(Invalid):
+        check_mailable("jörg@example.com", smtputf8=False)
+    check_mailable("jörg@example.com", smtputf8=True)
+    check_mailable("jorg@faß.de", smtputf8=False)

@@ -58,7 +58,18 @@ async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: 
     assert found.status == 0
     assert [line.split()[:2] for line in found.lines] == [
         ["ok", f"{name}:"]
-        for name in ("settings", "database", "migrations", "clock", "time-zones", "deliveries", "redis", "crm", "mail")
+        for name in (
+            "settings",
+            "database",
+            "migrations",
+            "clock",
+            "time-zones",
+            "addresses",
+            "deliveries",
+            "redis",
+            "crm",
+            "mail",
+        )
     ]
     assert found.of("deliveries") == ["ok    1 messages on their way, none late; 0 places held"]
 
@@ -68,6 +79,22 @@ async def test_a_schema_behind_the_code(examine: Examine, database_url: str) -> 
     found = await examine()
     assert found.status == 1
     assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
+
+
+async def test_addresses_older_than_the_rules(examine: Examine, database: asyncpg.Connection) -> None:
+    for email in ("jörg@example.com", "kissa@example.com", "ｋissa@example.com", "ada@faß.de", "ada@fass.de"):
+        await database.execute(
+            "INSERT INTO users (email, name, role, created_at) VALUES ($1, 'Ada', 'user', now())", email
+        )
+    found = await examine()
+    assert found.status == 0
+    assert found.of("addresses") == [
+        "warn  2 accounts get no mail, their addresses need a mail server with SMTPUTF8: jörg@example.com (id 1),"
+        " ｋissa@example.com (id 3): set MAIL_SMTPUTF8=true if yours has it",
+        "warn  accounts with addresses that look alike: ｋissa@example.com (id 3), kissa@example.com (id 2): ask which"
+        " one is used, and `convene users deactivate` the other",
+    ]
+    assert (await examine(mail_smtputf8="true")).of("addresses")[0].startswith("warn  accounts with addresses that")
 
 
 @pytest.mark.parametrize(("skew", "status"), [("1.5 s", 0), ("-3 s", 1), ("3 min", 1)])
@@ -203,7 +230,7 @@ async def test_without_a_database_everything_else_is_still_looked_at(examine: Ex
             found = await examine(database_url=url)
             assert found.status == 1
             assert said in found.of("database")[0]
-            for name in ("migrations", "clock", "deliveries"):
+            for name in ("migrations", "clock", "addresses", "deliveries"):
                 assert found.of(name) == [UNTOLD]
             assert found.of("redis") == ["ok    answers"]
 

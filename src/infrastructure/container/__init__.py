@@ -197,7 +197,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         access_for=timedelta(hours=settings.jwt_expires_hours),
         refresh_for=timedelta(days=settings.refresh_token_days),
     )
-    register = Register(open_work, hasher, limiter, clock, policy)
+    register = Register(open_work, hasher, limiter, clock, policy, smtputf8=settings.mail_smtputf8)
     actors = PostgresActorReader(database)
     known_networks = KnownNetworks(_derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
@@ -205,7 +205,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     log_in = LogIn(open_work, hasher, guesses, start_login)
     google = _google(settings)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
-    sign_in_with_google = SignInWithGoogle(open_work, start_login, clock)
+    sign_in_with_google = SignInWithGoogle(open_work, start_login, clock, smtputf8=settings.mail_smtputf8)
     use_cases = UseCases(
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),

@@ -9,7 +9,6 @@ from typing import Any
 import jwt
 import msgspec
 import structlog
-from email_validator import EmailNotValidError, validate_email
 
 from domain.identities import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
 from infrastructure.security.oauth import (
@@ -19,6 +18,7 @@ from infrastructure.security.oauth import (
     ProviderConnection,
     Remembered,
 )
+from servicekit.mailboxes import UnusableAddress, same_spelling
 
 _log = structlog.get_logger()
 
@@ -166,10 +166,9 @@ def _email(claim: object) -> tuple[str | None, bool]:
     if not isinstance(claim, str):
         return None, False
     try:
-        checked = validate_email(claim, check_deliverability=False, test_environment=True)
-    except (EmailNotValidError, ValueError):
+        return same_spelling(claim), claim.rpartition("@")[0].isascii()
+    except UnusableAddress:
         return None, False
-    return checked.normalized.lower(), claim.rpartition("@")[0].isascii()
 
 
 def _text(claim: object) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ from interfaces.cli.problems import Problem
 
 LATE_SECONDS = 60
 SKEW_SECONDS = 2
+MOST_LISTED = 20
 
 
 class Level(StrEnum):
@@ -149,6 +150,39 @@ def _of_destination(figure: DestinationFigures, *, served: bool) -> Findings:
         )
 
 
+def addresses(settings: Settings) -> Findings:
+    """Accounts older than the rules for addresses: they stay, and people can log in to them."""
+    from infrastructure.database.account_addresses import OldAddresses, old_addresses
+    from infrastructure.database.engine import Database
+
+    async def read() -> OldAddresses:
+        database = Database(settings.database_url, pool_size=1)
+        try:
+            return await old_addresses(database, smtputf8=settings.mail_smtputf8)
+        finally:
+            await database.close()
+
+    found = asyncio.run(read())
+    if found.unmailable:
+        yield _warn(
+            f"{len(found.unmailable)} accounts get no mail, their addresses need a mail server with SMTPUTF8:"
+            f" {_listed(found.unmailable)}: set MAIL_SMTPUTF8=true if yours has it"
+        )
+    for group in found.look_alikes:
+        yield _warn(
+            f"accounts with addresses that look alike: {_listed(group)}: ask which one is used, and"
+            " `convene users deactivate` the other"
+        )
+    if not found.unmailable and not found.look_alikes:
+        yield _ok("every account's address can be mailed, and none looks like another")
+
+
+def _listed(accounts: Sequence[object]) -> str:
+    more = len(accounts) - MOST_LISTED
+    shown = ", ".join(map(str, accounts[:MOST_LISTED]))
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def redis(settings: Settings) -> Findings:
     from infrastructure.provisioning import check_redis
 
@@ -199,13 +233,19 @@ def _answers(url: str, setting: str) -> Finding:
 
 
 Check = Callable[[Settings], Findings]
-RESTS_ON = {"migrations": {"database"}, "clock": {"database"}, "deliveries": {"database", "migrations"}}
+RESTS_ON = {
+    "migrations": {"database"},
+    "clock": {"database"},
+    "addresses": {"database", "migrations"},
+    "deliveries": {"database", "migrations"},
+}
 CHECKS: dict[str, Check] = {
     "settings": settings_check,
     "database": database,
     "migrations": migrations,
     "clock": clock,
     "time-zones": time_zones,
+    "addresses": addresses,
     "deliveries": deliveries,
     "redis": redis,
     "crm": crm,

@@ -11,7 +11,7 @@ from domain.users import Role, User
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
-from interfaces.emails import email_address
+from interfaces.emails import account_address, email_address
 
 if TYPE_CHECKING:
     from infrastructure.container import UseCases
@@ -45,7 +45,7 @@ def create(email: str, name: str, role: str, password: str) -> None:
 @click.argument("role", type=click.Choice([str(role) for role in Role]))
 def promote(email: str, role: str) -> None:
     """Give EMAIL another ROLE. Whoever is logged in with it logs in again."""
-    user = _known(email, _run(lambda cases: cases.grant_role(email=email_address(email), role=Role(role))))
+    user = _known(email, _run(lambda cases: cases.grant_role(email=account_address(email), role=Role(role))))
     click.echo(f"{user.email} is {user.role}")
 
 
@@ -53,7 +53,7 @@ def promote(email: str, role: str) -> None:
 @click.argument("email")
 def deactivate(email: str) -> None:
     """Lock EMAIL out at once. Bookings stay."""
-    user = _known(email, _run(lambda cases: cases.set_account_active(email=email_address(email), active=False)))
+    user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=False)))
     click.echo(f"{user.email} is deactivated")
 
 
@@ -61,7 +61,7 @@ def deactivate(email: str) -> None:
 @click.argument("email")
 def activate(email: str) -> None:
     """Let EMAIL in again."""
-    user = _known(email, _run(lambda cases: cases.set_account_active(email=email_address(email), active=True)))
+    user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=True)))
     click.echo(f"{user.email} is active")
 
 

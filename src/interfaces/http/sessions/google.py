@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from application.google import SignInWithGoogleToken
-from interfaces.emails import email_address
+from interfaces.emails import account_address
 from interfaces.http.actor import way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
@@ -35,7 +35,7 @@ async def sign_in_with_token(
     logged_in = await sign_in_with_google_token(
         id_token=data.id_token,
         google_id=data.google_id,
-        email=email_address(data.email),
+        email=account_address(data.email),
         name=data.name,
         address=client_address(request),
     )
