@@ -1,0 +1,16 @@
+"""60 KiB of combining marks in any text of a request cost next to nothing: the length is looked at first."""
+
+from pathlib import Path
+
+from crm.app import create_app
+from tests.crm.described import document
+from tests.crm.parts import TOKEN, settings_for
+from tests.support.cost import places, too_dear
+from tests.support.http import serving
+
+
+async def test_no_text_of_the_crm_is_dear(dsn: str, tmp_path: Path) -> None:
+    app = create_app(settings_for(dsn, CONVENE_DATA=str(tmp_path)))
+    async with serving(app):
+        assert len(list(places(document()))) > 40
+        assert await too_dear(app, document(), {"Authorization": f"Bearer {TOKEN}"}) == []

@@ -1,0 +1,20 @@
+"""60 KiB of combining marks in any text of a request cost next to nothing: the length is looked at first."""
+
+from collections.abc import Callable
+
+import httpx
+
+from infrastructure.settings import Settings
+from interfaces.http.app import create_app
+from tests.support.cost import places, too_dear
+from tests.support.described import document
+from tests.support.http import serving
+from tests.support.people import People
+
+
+async def test_no_text_of_the_booking_api_is_dear(make_settings: Callable[..., Settings]) -> None:
+    app = create_app(make_settings())
+    async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
+        john = await People(client).facilitator()
+        assert len(list(places(document()))) > 150
+        assert await too_dear(app, document(), john.headers) == []
