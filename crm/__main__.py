@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import multiprocessing
 import os
 import signal
@@ -27,13 +28,17 @@ from uvicorn.supervisors import Multiprocess
 
 from crm import migrations
 from crm.api.documentation import document
+from crm.api.errors import connection_error
+from crm.api.frame import SECURITY_HEADERS
 from crm.app import create_app
 from crm.logs import configure_logs
 from crm.settings import CrmSettings, SettingsError, load_settings
+from servicekit.http_server import prepare, server_options
 from servicekit.time_zones import use_newest_time_zones
 
 OLDEST_POSTGRES = 18
 GRACE_SECONDS = 10
+CONNECTION_HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 DRAWING = {
     "CRM_DATABASE_URL": "postgresql://nobody@localhost/none",
     "CRM_BEARER_TOKEN": "none",
@@ -81,6 +86,16 @@ def served_app() -> Litestar:
 
         threading.Thread(target=end_with_parent, daemon=True).start()
     return create_app(settings)
+
+
+def http_protocol(**arguments: Any) -> Any:
+    """One connection of this serving process."""
+    return _protocol()(**arguments)
+
+
+@functools.cache
+def _protocol() -> Any:
+    return server_options(load_settings(os.environ).http, connection_error, headers=CONNECTION_HEADERS)["http"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,6 +153,7 @@ def _openapi(output: Path | None) -> None:
 def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
     asyncio.run(_check_server(settings.database_url, schema=migrations.head()))
     listener = _listener(options)
+    prepare(listener, settings.http)
     config = uvicorn.Config(
         "crm.__main__:served_app",
         factory=True,
@@ -146,6 +162,9 @@ def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        # Names, not objects: each serving process imports what they stand for while it already answers its parent.
+        http="crm.__main__:http_protocol",
+        ws="none",
     )
     with listener:
         if options.workers > 1:

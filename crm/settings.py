@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import httpx
 import msgspec
 
+from servicekit.http_limits import HttpLimits
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
 
 EXAMPLE_TOKENS = frozenset(
@@ -80,6 +81,7 @@ class CrmSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path = Path("var")
     notifications_shape: Literal["list", "envelope"] = "list"
     signing_secrets: tuple[bytes, ...] = ()
+    http: HttpLimits = HttpLimits(operator_paths=frozenset({"/"}))
     log_level: str = "INFO"
 
     def __repr__(self) -> str:
@@ -113,6 +115,17 @@ def load_settings(environ: Mapping[str, str]) -> CrmSettings:
         data=Path(given.get("CONVENE_DATA") or "var"),
         notifications_shape=_shape(given.get("CRM_NOTIFICATIONS_SHAPE") or "list"),
         signing_secrets=_signing_secrets(given.get("CRM_SIGNING_SECRETS", "")),
+        http=HttpLimits(
+            max_connections=_whole("HTTP_MAX_CONNECTIONS", given.get("HTTP_MAX_CONNECTIONS") or "1000", 1, 100_000),
+            max_idle_connections=_whole(
+                "HTTP_MAX_IDLE_CONNECTIONS", given.get("HTTP_MAX_IDLE_CONNECTIONS") or "500", 0, 100_000
+            ),
+            head_bytes=_whole("HTTP_HEAD_BYTES", given.get("HTTP_HEAD_BYTES") or "32768", 4096, 1024 * 1024),
+            head_seconds=_whole("HTTP_HEAD_SECONDS", given.get("HTTP_HEAD_SECONDS") or "10", 1, 300),
+            body_seconds=_whole("HTTP_BODY_SECONDS", given.get("HTTP_BODY_SECONDS") or "20", 1, 3600),
+            idle_seconds=_whole("HTTP_IDLE_SECONDS", given.get("HTTP_IDLE_SECONDS") or "5", 1, 3600),
+            operator_paths=frozenset({"/"}),
+        ),
         log_level=_log_level(given.get("LOG_LEVEL") or "INFO"),
     )
 
@@ -230,6 +243,12 @@ def _key(secret: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError:
         return text.encode()
+
+
+def _whole(name: str, text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or not low <= int(text) <= high:
+        raise SettingsError(f"{name} is {text!r}: give a whole number from {low} to {high}")
+    return int(text)
 
 
 def _log_level(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
@@ -108,6 +109,13 @@ def body_of(refusal: Refusal, *, sentences: bool) -> dict[str, Any]:
     if refusal.phrased and sentences:
         return refusal.body | {"error": SENTENCES.get(refusal.status, refusal.body["message"])}
     return refusal.body
+
+
+def connection_error(path: str | None, method: str, status: int, code: str, message: str, request_id: str) -> bytes:
+    """The body of a refusal that the server makes before the application sees the request."""
+    sentences = path is not None and (method == "DELETE" or path.startswith(("/webhook", "/test-")))
+    error = message if sentences else HTTPStatus(status).phrase
+    return msgspec.json.encode({"error": error, "message": message, "code": code, "request_id": request_id})
 
 
 def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:

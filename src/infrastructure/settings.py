@@ -82,6 +82,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...]
     metrics_token: str | None
     drain_seconds: int
+    http_max_connections: int
+    http_max_idle_connections: int
+    http_max_streams: int
+    http_head_bytes: int
+    http_head_seconds: int
+    http_body_seconds: int
+    http_idle_seconds: int
     otel_exporter_otlp_endpoint: str | None
     database_pool_size: int
     log_level: Literal["debug", "info", "warning", "error"]
@@ -187,6 +194,13 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         trusted_proxies=read.networks("TRUSTED_PROXIES"),
         metrics_token=read.optional_secret("METRICS_TOKEN"),
         drain_seconds=read.whole("DRAIN_SECONDS", "1", 0, 5),
+        http_max_connections=read.whole("HTTP_MAX_CONNECTIONS", "1000", 1, 100_000),
+        http_max_idle_connections=read.whole("HTTP_MAX_IDLE_CONNECTIONS", "500", 0, 100_000),
+        http_max_streams=read.whole("HTTP_MAX_STREAMS", "1000", 0, 100_000),
+        http_head_bytes=read.whole("HTTP_HEAD_BYTES", "32768", 4096, 1024 * 1024),
+        http_head_seconds=read.whole("HTTP_HEAD_SECONDS", "10", 1, 300),
+        http_body_seconds=read.whole("HTTP_BODY_SECONDS", "20", 1, 3600),
+        http_idle_seconds=read.whole("HTTP_IDLE_SECONDS", "5", 1, 3600),
         otel_exporter_otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT", "", schemes=("http", "https")) or None,
         database_pool_size=read.whole("DATABASE_POOL_SIZE", "4", 1, 100),
         log_level=cast(

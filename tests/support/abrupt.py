@@ -8,6 +8,13 @@ import sys
 
 from interfaces.cli.server import serve
 from interfaces.http.app import create_app
+from servicekit.http_limits import HttpLimits
 
 if __name__ == "__main__":
-    serve(lambda _draining: create_app(), socket.socket(fileno=int(sys.argv[1])), drain=0.2, log_level="warning")
+    serve(
+        lambda _draining: create_app(),
+        socket.socket(fileno=int(sys.argv[1])),
+        drain=0.2,
+        limits=HttpLimits(),
+        log_level="warning",
+    )

@@ -18,8 +18,8 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serves an ASGI application; yields its base address."""
+async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
+    """Serves an ASGI application; yields its base address. `options` are those of `uvicorn.Config`."""
     config = uvicorn.Config(
         recorded(app),
         host="127.0.0.1",
@@ -29,6 +29,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
         proxy_headers=False,
         timeout_graceful_shutdown=5,
         timeout_keep_alive=60,  # httpx reuses a connection for 5 s: not one that is closed at the same moment
+        **options,
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve())

@@ -33,13 +33,14 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
     os.environ.update(environ)
     _exit_cleanly_on_sigterm()
 
-    from interfaces.cli.server import serve
+    from interfaces.cli.server import http_limits, serve
     from interfaces.http.app import create_app
 
     served = serve(
         lambda draining: create_app(settings, draining),
         listener,
         drain=settings.drain_seconds,
+        limits=http_limits(settings),
         log_level=settings.log_level,
     )
     if not served:

@@ -8,23 +8,46 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import msgspec
 import uvicorn
+
+from infrastructure.settings import Settings
+from interfaces.http.app import SHAPES
+from interfaces.http.edge import SECURITY_HEADERS
+from interfaces.http.errors import Refusal, body_of
+from servicekit.http_limits import HttpLimits
+from servicekit.http_server import prepare, server_options
 
 END_SECONDS = 8
 """From the signal to the end of the last request. Who started the process kills it a little later."""
 
 
 SOCKETS: dict[str, Any] = {
-    "ws": "websockets-sansio",
     "ws_max_size": 64 * 1024,
     # Compressing costs each connection some memory for as long as it lasts, and the news are short.
     "ws_per_message_deflate": False,
     "ws_ping_interval": 20,
     "ws_ping_timeout": 20,
 }
-UNREAD_SECONDS = 20
-"""Who takes nothing of what was sent to them for so long is cut off by the kernel (where there is Linux under it):
-a server cannot say goodbye to who does not read."""
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    return HttpLimits(
+        max_connections=settings.http_max_connections,
+        max_idle_connections=settings.http_max_idle_connections,
+        max_streams=settings.http_max_streams,
+        head_bytes=settings.http_head_bytes,
+        head_seconds=settings.http_head_seconds,
+        body_seconds=settings.http_body_seconds,
+        idle_seconds=settings.http_idle_seconds,
+        operator_paths=frozenset({"/health", "/health/live", "/health/ready", "/metrics"}),
+        stream_paths=frozenset({"/facilitator/feed"}),
+    )
+
+
+def error_body(path: str | None, _method: str, status: int, code: str, message: str, request_id: str) -> bytes:
+    """In the format of the contract whose path it is; where that is not known yet, in that of B and D."""
+    return msgspec.json.encode(body_of(Refusal(status, code, message), SHAPES.of(path or "/"), request_id))
 
 
 class DrainingServer(uvicorn.Server):
@@ -54,17 +77,20 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(
-    make_app: Callable[[Callable[[], bool]], object], listener: socket.socket, *, drain: float, log_level: str
+    make_app: Callable[[Callable[[], bool]], object],
+    listener: socket.socket,
+    *,
+    drain: float,
+    limits: HttpLimits,
+    log_level: str,
 ) -> bool:
     """Until it is stopped; whether it ever served. `make_app` is given whether the process is about to end."""
-    if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family in {socket.AF_INET, socket.AF_INET6}:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+    prepare(listener, limits)
     logging.getLogger("uvicorn.error").addFilter(_not_about_a_socket)
     config = uvicorn.Config(
         lambda: make_app(lambda: server.draining),
         factory=True,
         loop="uvloop",
-        http="httptools",
         access_log=False,
         lifespan="on",
         server_header=False,
@@ -73,6 +99,7 @@ def serve(
         log_config=None,
         log_level=log_level,
         **SOCKETS,
+        **server_options(limits, error_body, headers=SECURITY_HEADERS, sockets=True),
     )
     server = DrainingServer(config, drain)
     server.run(sockets=[listener])

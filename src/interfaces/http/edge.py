@@ -4,7 +4,6 @@ The same for WebSockets, as far as they have these.
 It stands outside Litestar because Litestar's own middleware does not see what no route matches.
 """
 
-import asyncio
 import re
 import time
 import uuid
@@ -28,7 +27,6 @@ _log = structlog.get_logger()
 
 MAX_BODY = 64 * 1024
 MAX_DEPTH = 32
-BODY_SECONDS = 20
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
@@ -267,20 +265,15 @@ async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: in
     if int(declared) > largest:
         raise _Refused(_too_large(largest))
     body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message: Any = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _ClientLeft
-                body += message.get("body", b"")
-                if len(body) > largest:
-                    raise _Refused(_too_large(largest))
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        raise _Refused(Refusal(408, "request_timeout", "The request body took too long to arrive")) from None
-    return bytes(body)
+    while True:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeft
+        body += message.get("body", b"")
+        if len(body) > largest:
+            raise _Refused(_too_large(largest))
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 def _too_large(largest: int) -> Refusal:
