@@ -1,14 +1,19 @@
 """Feeds: a person's bookings in any calendar program, by a secret address."""
 
+import asyncio
 import hashlib
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from application.ports.feeds import CalendarWriter, Feeds
 from application.ports.system import Clock
 from domain.errors import Unauthenticated
-from domain.feeds import LOOKS_BACK, FeedNotFound
+from domain.feeds import FeedNotFound, FeedRange
 from domain.users import User
+
+BUILT_AT_ONCE = 2
+"""Calendars in each process. Each may be several megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,21 @@ class CloseFeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Calendar:
+    """`version` changes with the content; `text` is iCalendar, None for a version that the reader has."""
+
+    version: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFeed:
     """The calendar at a secret address.
 
     - It has the places and sessions somebody booked, the sessions they coach and the events they facilitate.
-    - It reaches back 90 days, and as far ahead as there is anything.
+    - It reaches back 90 days and has at most 500 entries: those to come first, the next one before later ones, then
+      those that are over, the last one before earlier ones.
+    - What it has is known by its version, which takes one query and no text.
     - What is cancelled is not in it, so it disappears from every program that shows the calendar.
     - An entry is the one that invitations by mail are about: it has their UID and their SEQUENCE.
     """
@@ -55,12 +70,20 @@ class ReadFeed:
     writer: CalendarWriter
     clock: Clock
 
-    async def __call__(self, token: str) -> str:
-        """As iCalendar. Raises `FeedNotFound`."""
+    building: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BUILT_AT_ONCE))
+
+    async def __call__(self, token: str, has: Callable[[str], bool]) -> Calendar:
+        """`has` says whether the reader has a version. Raises `FeedNotFound`."""
         user_id = await self.feeds.find(_fingerprint(token))
         if user_id is None:
             raise FeedNotFound
-        return self.writer.write(await self.feeds.entries(user_id, self.clock.now() - LOOKS_BACK))
+        wanted = FeedRange.at(self.clock.now())
+        digest = await self.feeds.digest(user_id, wanted)
+        version = hashlib.sha256(f"{self.writer.format} {digest}".encode()).hexdigest()[:32]
+        if has(version):
+            return Calendar(version, None)
+        async with self.building:
+            return Calendar(version, await self.writer.write(await self.feeds.entries(user_id, wanted)))
 
 
 def _fingerprint(token: str) -> bytes:

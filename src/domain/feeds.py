@@ -7,6 +7,20 @@ from enum import StrEnum
 from domain.errors import NotFound
 
 LOOKS_BACK = timedelta(days=90)
+MOST_ENTRIES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRange:
+    """What ends after `since`: at most `limit` entries, those that end after `now` first and the nearest first."""
+
+    since: datetime
+    now: datetime
+    limit: int = MOST_ENTRIES
+
+    @classmethod
+    def at(cls, now: datetime) -> "FeedRange":
+        return cls(now - LOOKS_BACK, now)
 
 
 class FeedNotFound(NotFound):

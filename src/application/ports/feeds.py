@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from domain.feeds import FeedEntry
+from domain.feeds import FeedEntry, FeedRange
 from domain.users import UserId
 
 
@@ -20,12 +20,19 @@ class Feeds(Protocol):
         """Whose it is; None also for those who may not log in any more."""
         ...
 
-    async def entries(self, user_id: UserId, since: datetime) -> Sequence[FeedEntry]:
-        """What ends after `since` and is not cancelled, in the order of time; in the same order every time."""
+    async def entries(self, user_id: UserId, wanted: FeedRange) -> Sequence[FeedEntry]:
+        """What is not cancelled, in the order of time; in the same order every time."""
+        ...
+
+    async def digest(self, user_id: UserId, wanted: FeedRange) -> str:
+        """Another one for other entries."""
         ...
 
 
 class CalendarWriter(Protocol):
-    def write(self, entries: Sequence[FeedEntry]) -> str:
-        """The same entries give the same text."""
+    format: str
+    """Another one where the same entries would give another text."""
+
+    async def write(self, entries: Sequence[FeedEntry]) -> str:
+        """The same entries give the same text. Does not hold the event loop."""
         ...

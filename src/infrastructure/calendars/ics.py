@@ -18,6 +18,7 @@ from servicekit.links import usable_link
 Method = Literal["REQUEST", "CANCEL"]
 Status = Literal["TENTATIVE", "CONFIRMED", "CANCELLED"]
 REFRESH_EVERY = timedelta(hours=1)
+_LINE_OCTETS = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +146,21 @@ def _address(person: Organizer | Attendee) -> vCalAddress:
 
 
 def _written(calendar: Calendar) -> str:
-    ics: bytes = calendar.to_ical()
-    return ics.decode()
+    """As `calendar.to_ical()`, which takes 5 microseconds for each character of a long line."""
+    return "".join(folded(line) for line in calendar.content_lines() if line)
+
+
+def folded(line: str) -> str:
+    """A content line with its end, folded so that no line has more than 75 octets (RFC 5545, 3.1)."""
+    octets = line.encode()
+    if len(octets) <= _LINE_OCTETS:
+        return line + "\r\n"
+    parts, start, room = [], 0, _LINE_OCTETS
+    while len(octets) - start > room:
+        end = start + room
+        while octets[end] & 0xC0 == 0x80:  # within a character
+            end -= 1
+        parts.append(octets[start:end])
+        start, room = end, _LINE_OCTETS - 1
+    parts.append(octets[start:])
+    return b"\r\n ".join(parts).decode() + "\r\n"

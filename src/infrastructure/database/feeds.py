@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from domain.feeds import EntryKind, FeedEntry
+from domain.feeds import EntryKind, FeedEntry, FeedRange
 from domain.users import UserId
 from infrastructure.database.calendar_identity import uid
 from infrastructure.database.engine import Database
@@ -39,7 +39,16 @@ SELECT '{EntryKind.SESSION}', s.id::text, 'Coaching with ' || other.name, s.note
 FROM coaching_bookings s
      JOIN users other ON other.id = CASE WHEN s.coach_id = $1 THEN s.client_id ELSE s.coach_id END
 WHERE (s.client_id = $1 OR s.coach_id = $1) AND s.status <> 'cancelled' AND s.ends_at > $2
-ORDER BY starts_at, kind, id
+"""  # noqa: S608 (composed of constants)
+CHOSEN = f"""
+SELECT * FROM ({ENTRIES}) AS entries
+ORDER BY ends_at <= $3, abs(extract(epoch FROM ends_at - $3)), starts_at, kind, id LIMIT $4
+"""  # noqa: S608 (composed of constants)
+CHOSEN_IN_ORDER = f"SELECT * FROM ({CHOSEN}) AS chosen ORDER BY starts_at, kind, id"  # noqa: S608
+DIGEST = f"""
+SELECT encode(sha256(coalesce(string_agg(sha256(convert_to(chosen::text, 'UTF8')), '' ORDER BY starts_at, kind, id),
+                              '')), 'hex')
+FROM ({CHOSEN}) AS chosen
 """  # noqa: S608 (composed of constants)
 
 
@@ -60,7 +69,12 @@ class PostgresFeeds:
             user_id = await connection.fetchval(FIND, fingerprint)
         return None if user_id is None else UserId(user_id)
 
-    async def entries(self, user_id: UserId, since: datetime) -> Sequence[FeedEntry]:
+    async def entries(self, user_id: UserId, wanted: FeedRange) -> Sequence[FeedEntry]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(ENTRIES, user_id, since)
+            rows = await connection.fetch(CHOSEN_IN_ORDER, user_id, wanted.since, wanted.now, wanted.limit)
         return [FeedEntry(**{**row, "kind": EntryKind(row["kind"])}) for row in rows]
+
+    async def digest(self, user_id: UserId, wanted: FeedRange) -> str:
+        async with self._database.connection() as connection:
+            digest: str = await connection.fetchval(DIGEST, user_id, wanted.since, wanted.now, wanted.limit)
+        return digest

@@ -1,6 +1,5 @@
 """A person's bookings as a calendar that programs subscribe to."""
 
-import hashlib
 from typing import Any
 
 from litestar import Request, Response, delete, get, post
@@ -50,18 +49,18 @@ async def show_feed(feed: FromPath[str], request: Request[Any, Any, Any], read_f
     token, _, extension = feed.rpartition(".")
     if extension != "ics":
         raise FeedNotFound
-    text = await read_feed(token)
-    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if _has(request, etag):
+    known = _known(request)
+    calendar = await read_feed(token, lambda version: not known.isdisjoint({f'"{version}"', "*"}))
+    headers = {"ETag": f'"{calendar.version}"', "Cache-Control": "private, no-cache"}
+    if calendar.text is None:
         return Response("", status_code=304, headers=headers)
-    return Response(text, headers=headers)
+    return Response(calendar.text, headers=headers)
 
 
 ROUTES = [open_own_feed, close_own_feed, show_feed]
 
 
-def _has(request: Request[Any, Any, Any], etag: str) -> bool:
-    """Whether the caller has it already (RFC 9110, 13.1.2)."""
-    known = [tag.strip() for tag in ",".join(request.headers.getall("If-None-Match", [])).split(",")]
-    return any(tag.removeprefix("W/") in {etag, "*"} for tag in known)
+def _known(request: Request[Any, Any, Any]) -> frozenset[str]:
+    """The entity tags that the reader has (RFC 9110, 13.1.2)."""
+    tags = ",".join(request.headers.getall("If-None-Match", [])).split(",")
+    return frozenset(tag.strip().removeprefix("W/") for tag in tags)
