@@ -16,6 +16,7 @@ import msgspec
 
 from servicekit.date_range import OUT_OF_RANGE, in_zone, is_enterable
 from servicekit.local_times import reading_zone
+from servicekit.text import without_invisible
 
 LARGEST_ID = 2**63 - 1
 
@@ -24,12 +25,17 @@ BookingId = Id | UUID
 """A place in an event has a number, a coaching session a UUID."""
 Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+LONGEST_NAME = 1_000
+"""Of a person or an event, in lists and mails. The body is stored whole."""
 
 
 class Person(msgspec.Struct, frozen=True):
     id: int | str | None = None
     name: str | None = None
     email: str | None = None
+
+    def __post_init__(self) -> None:
+        _make_readable(self, "name")
 
 
 class Facilitator(msgspec.Struct, frozen=True):
@@ -39,6 +45,9 @@ class Facilitator(msgspec.Struct, frozen=True):
     name: str | None = None
     email: str | None = None
     timezone: str | None = None
+
+    def __post_init__(self) -> None:
+        _make_readable(self, "name")
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -57,6 +66,9 @@ class Event(msgspec.Struct, frozen=True):
     currency: str | None = None
     is_active: bool | None = None
     version: Count | None = None
+
+    def __post_init__(self) -> None:
+        _make_readable(self, "title")
 
     @property
     def starts_at(self) -> datetime | None:
@@ -205,6 +217,12 @@ def _names_facilitator(body: dict[str, Any]) -> bool:
         or holds(body.get("facilitator"), "id")
         or holds(body.get("facilitator"), "email")
     )
+
+
+def _make_readable(record: msgspec.Struct, field: str) -> None:
+    """Text of others is cleaned and not refused."""
+    if text := getattr(record, field):
+        msgspec.structs.force_setattr(record, field, without_invisible(text[:LONGEST_NAME]))
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -5,6 +5,7 @@ from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from crm.letters import LetterWriter
@@ -54,6 +55,17 @@ def test_text_that_turns_around_is_cleaned() -> None:
     shown = f"{mail['Subject']}{mail['To']}{text_of(mail, 'plain')}{text_of(mail, 'html')}"
     assert not {"\u202e", "\u2067", "\u200b", "\ufeff"} & set(shown)
     assert "New booking: Yoga by night for Yoga by night" in str(mail["Subject"])
+
+
+async def test_names_and_titles_are_cleaned_in_lists(crm: httpx.AsyncClient) -> None:
+    message = a_message()
+    message["user"] |= {"name": "A\u202eda\u200b"}
+    message["event"] |= {"title": "\u2067Yoga \U0001f9d8", "version": 1}
+    assert (await crm.post("/notify", json=message)).status_code == 200
+    [item] = (await crm.get("/notifications")).json()
+    assert (item["user_name"], item["event_title"]) == ("Ada", "Yoga \U0001f9d8")
+    [event] = (await crm.get(f"/api/facilitator/events/{message['facilitator_id']}")).json()
+    assert event["title"] == "Yoga \U0001f9d8"
 
 
 def test_emoji_stay_whole() -> None:
