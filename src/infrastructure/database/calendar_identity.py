@@ -14,7 +14,8 @@ ON CONFLICT DO NOTHING
 
 def uid(kind: str, id_column: str) -> str:
     """SQL for the UID of an entry; NULL while no domain is stored."""
-    return f"('{kind}-' || {id_column} || '@' || (SELECT uid_domain FROM calendar_identity))"  # noqa: S608 (composed of constants)
+    domain = "(SELECT uid_domain FROM calendar_identity WHERE only_row)"
+    return f"('{kind}-' || {id_column} || '@' || {domain})"
 
 
 class PostgresCalendarIdentity:
