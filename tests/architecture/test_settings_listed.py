@@ -20,12 +20,12 @@ NEEDED = {
 
 def listed() -> dict[str, str]:
     lines = (ROOT / ".env.example").read_text().splitlines()
-    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", "\n".join(lines), re.MULTILINE))
+    return dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", "\n".join(lines), re.MULTILINE))
 
 
 def crm_names() -> set[str]:
     """The variables the CRM reads; its settings group some of them, so the fields' names do not tell."""
-    return set(re.findall(r"given\.get\(\"([A-Z_]+)\"", (ROOT / "crm" / "settings.py").read_text()))
+    return set(re.findall(r"given\.get\(\"([A-Z0-9_]+)\"", (ROOT / "crm" / "settings.py").read_text()))
 
 
 def test_every_setting_of_both_services_is_listed_and_nothing_else() -> None:
@@ -42,5 +42,5 @@ def test_the_values_listed_are_the_defaults() -> None:
 def test_every_setting_has_its_line_of_explanation() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     for before, line in itertools.pairwise(lines):
-        if re.match(r"#[A-Z_]+=", line):
+        if re.match(r"#[A-Z0-9_]+=", line):
             assert before.startswith("# "), line
