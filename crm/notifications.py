@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from servicekit import json_values
 from servicekit.date_range import OUT_OF_RANGE, in_zone, is_enterable
 from servicekit.local_times import reading_zone
 from servicekit.text import without_invisible
@@ -177,7 +178,7 @@ def read_notification(body: dict[str, Any]) -> Notification:
     if missing:
         raise MissingFields(missing)
     try:
-        notification = msgspec.convert(body, Notification)
+        notification = json_values.convert(body, Notification)
     except msgspec.ValidationError as error:
         raise InvalidFields(one_reason(error)) from None
     outside = {
@@ -204,7 +205,7 @@ def _moments(notification: Notification) -> Iterator[tuple[str, datetime | None]
 def one_reason(error: msgspec.ValidationError) -> dict[str, str]:
     """The field that does not fit, as a path with dots, and why."""
     reason, _, path = str(error).partition(" - at `$")
-    return {path.rstrip("`").lstrip(".") or "body": reason}
+    return {path.rstrip("`").lstrip(".") or "body": json_values.plain_words(reason)}
 
 
 def _names_facilitator(body: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from crm.notifications import LARGEST_ID, Id, InvalidFields, MissingFields, Person, one_reason
+from servicekit import json_values
 
 
 class EventReference(msgspec.Struct, frozen=True):
@@ -70,6 +71,6 @@ def read_webhook(body: dict[str, Any]) -> Webhook:
     if missing:
         raise MissingFields(missing)
     try:
-        return msgspec.convert(body, Webhook)
+        return json_values.convert(body, Webhook)
     except msgspec.ValidationError as error:
         raise InvalidFields(one_reason(error)) from None

@@ -18,6 +18,7 @@ from crm.notifications import InvalidFields, MissingFields, one_reason
 from crm.outcomes import DeliveryError, DestinationAway, Refused
 from crm.settings import CrmSettings
 from servicekit.mailboxes import UnusableAddress, mailbox, new_address
+from servicekit import json_values
 
 CHECK_SECONDS = 20.0
 
@@ -99,7 +100,7 @@ def _read(body: dict[str, Any], *, smtputf8: bool) -> TestMail:
     if body.get("to_email") is None:
         raise MissingFields(["to_email"])
     try:
-        mail = msgspec.convert({name: value for name, value in body.items() if value is not None}, TestMail)
+        mail = json_values.convert({name: value for name, value in body.items() if value is not None}, TestMail)
     except msgspec.ValidationError as error:
         raise InvalidFields(one_reason(error)) from None
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in mail.subject):

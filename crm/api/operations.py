@@ -77,8 +77,8 @@ def _refused_bodies(field: str, reason: str) -> tuple[Refusal, ...]:
 
 
 WRONG_LIMIT = invalid({"limit": "Expected a whole number from 1"})
-WRONG_ID = "Expected `int | null`, got `str`"
-WRONG_BOOKING = "Invalid UUID"
+WRONG_ID = "Must be a whole number or null"
+WRONG_BOOKING = "Must be a UUID with its hyphens"
 STORED = (database_away(),)
 LOGIN: dict[str, Any] = {"authenticated": False, "gmail_user": "studio@example.com"}
 

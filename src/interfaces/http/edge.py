@@ -243,8 +243,10 @@ async def _sound_request(
     if "\x00" in scope["path"]:
         raise _Refused(framework_refusal(404))
     query: bytes = scope["query_string"]
-    if b"%00" in query or not _is_utf8_query(query):
-        raise _Refused(Refusal(400, "validation_error", "Validation error", {"query": "Is not sound UTF-8 text"}))
+    if b"%00" in query:
+        raise _Refused(_unsound_query("Must not contain NUL characters"))
+    if not _is_utf8_query(query):
+        raise _Refused(_unsound_query("Is not sound UTF-8 text"))
     if scope["method"] not in {"POST", "PUT", "PATCH"}:
         return receive
     body = await _whole_body(headers, receive, upload.largest if upload else MAX_BODY)
@@ -256,6 +258,10 @@ async def _sound_request(
             raise _Refused(framework_refusal(415))
         _refuse_unsound_json(body)
     return _replay(body, receive)
+
+
+def _unsound_query(why: str) -> Refusal:
+    return Refusal(400, "validation_error", "Validation error", {"query": why})
 
 
 async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: int) -> bytes:

@@ -27,6 +27,7 @@ from domain.errors import (
     Unavailable,
 )
 from interfaces.http.shown_paths import shown
+from servicekit.json_values import plain_words
 
 _log = structlog.get_logger()
 
@@ -162,6 +163,11 @@ _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECAS
 _MISSING_QUERY = re.compile(r"Missing required query parameter '(?P<field>[^']+)'")
 _NO_BODY = "'data'"
 """Litestar's words for a body that is not there: the name of the parameter that waits for it."""
+_IN_FORMS = {
+    "Unsupported type: <class 'list'>": "Must be given once",
+    "Unsupported type: <class 'str'>": "Must be a file, with its name",
+}
+"""Litestar's words for the parts of a form, in ours."""
 
 
 def _validation_details(error: ValidationException) -> dict[str, str]:
@@ -179,5 +185,5 @@ def _validation_details(error: ValidationException) -> dict[str, str]:
         elif message == _NO_BODY:
             details["body"] = "Is missing"
         else:
-            details["body" if key == "data" else key] = message
+            details["body" if key == "data" else key] = _IN_FORMS.get(message) or plain_words(message)
     return details or {"body": "Is not what this operation takes"}
