@@ -9,7 +9,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from crm.api.requests import next_page, path_id, query, query_id, query_limit
+from crm.api.requests import list_query, next_page, path_id, query_id, query_limit
 from crm.facilitator_events import FacilitatorEvent, FacilitatorEvents
 
 
@@ -18,7 +18,7 @@ async def list_facilitator_events(
     request: Request[Any, Any, Any], facilitator_id: FromPath[str], events: NamedDependency[FacilitatorEvents]
 ) -> Response[Sequence[FacilitatorEvent]]:
     """A facilitator's events as the newest message about each told; a `Link` header names the next page."""
-    given = query(request, "limit", "cursor")
+    given = list_query(request, "limit", "cursor")
     limit = query_limit(given)
     facilitator = path_id(facilitator_id)
     found = await events.of(facilitator, limit=limit + 1, after=query_id(given, "cursor") or 0)

@@ -13,6 +13,7 @@ from litestar.params import FromPath
 
 from crm.api.bodies import read_json_object
 from crm.api.requests import (
+    list_query,
     message_id,
     next_page,
     path_id,
@@ -103,7 +104,7 @@ async def list_notifications(
 
     Those about an event as such name no booking: `include=events` shows them, too.
     """
-    given = query(request, "limit", "cursor", "message_id", "booking_id", "include")
+    given = list_query(request, "limit", "cursor", "message_id", "booking_id", "include")
     limit = query_limit(given)
     found = await store.items(
         limit=limit + 1,

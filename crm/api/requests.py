@@ -13,6 +13,7 @@ from litestar import Request
 from crm.api.errors import invalid, not_found
 from crm.api.frame import request_id
 from crm.notifications import LARGEST_ID, BookingId
+from servicekit.query_parameters import unknown_parameters
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 100, 500
 SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -54,6 +55,14 @@ def query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
         if any("\0" in value for value in values):
             raise invalid({name: "NUL is not allowed"})
     return {name: given[name][0] for name in names if name in given}
+
+
+def list_query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
+    """As `query`, and raises Refusal (400) for a parameter of another name."""
+    wrong = unknown_parameters(request.query_params, names)
+    if wrong:
+        raise invalid(wrong)
+    return query(request, *names)
 
 
 def query_id(given: Mapping[str, str], name: str) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Litestar
+from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -36,6 +36,8 @@ from interfaces.http.documentation import DecimalAsNumber, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
+from interfaces.http.json_bodies import StrictRequest
+from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.methods import tell_methods
 
@@ -98,7 +100,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         route_handlers=ROUTES,
         dependencies=_dependencies(parts),
         exception_handlers={Exception: handle},
-        before_request=answer_from_key,
+        before_request=_before_handler,
         before_send=[tell_methods],
         lifespan=[closing],
         state=State(
@@ -120,12 +122,18 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
             allow_origins=list(settings.cors_allowed_origins),
             expose_headers=["Idempotency-Replayed", "Link", "Retry-After", "X-Request-ID"],
         ),
+        request_class=StrictRequest,
         request_max_body_size=MAX_BODY,
         openapi_config=openapi_config(),
         plugins=[DecimalAsNumber()],
         logging_config=None,
         debug=False,
     )
+
+
+async def _before_handler(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+    refuse_unknown_parameters(request)
+    return await answer_from_key(request)
 
 
 def _dependencies(parts: container.Container) -> dict[str, Provide]:

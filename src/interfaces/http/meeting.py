@@ -17,7 +17,7 @@ from domain.events import EventId
 from interfaces.http.actor import signed_in
 from interfaces.http.errors import MISSING_FIELD, answer_errors_in
 from interfaces.http.injection import Given
-from interfaces.http.schemas import BodyId
+from interfaces.http.schemas import BodyId, require_one_seat
 from interfaces.http.sessions.errors import booking_shape
 
 
@@ -27,6 +27,7 @@ class BookingRequest(Struct):
     event_id: BodyId | None = None
     session_id: BodyId | None = None
     notes: str | None = None
+    quantity: int | None = None
 
 
 class Booked(Struct):
@@ -56,6 +57,7 @@ async def book(
             raise Invalid({"event_id": MISSING_FIELD})
         case _:
             raise Invalid({"event_id": "Must not be given together with session_id"})
+    require_one_seat(data.quantity)
     new = await book_place(actor.user.id, EventId(event_id), data.notes)
     return Response(Booked(message, new.placed.id), status_code=status)
 

@@ -91,6 +91,12 @@ def array_page(request: Request[Any, Any, Any], page: Page[View], present: Calla
     return Response([present(item) for item in page.items], headers=headers)
 
 
+def require_one_seat(quantity: int | None) -> None:
+    """Raises `Invalid` for a booking of more seats than one, or of none."""
+    if quantity not in {None, 1}:
+        raise Invalid({"quantity": "Must be 1: a booking is one seat, for the person who makes it"})
+
+
 def kept(given: T | UnsetType, present: T) -> T:
     """A field of a partial update: what was not given stays."""
     return present if given is UNSET else given

@@ -19,6 +19,7 @@ from application.accounts import (
     Registration,
     UpdateProfile,
 )
+from domain.errors import Invalid
 from domain.users import InvalidCredentials, User
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import bearer_token, public, signed_in, way_in
@@ -74,6 +75,9 @@ class Profile(Struct):
 
 
 class ProfileChange(Struct):
+    """`email` may be the account's own; another is refused."""
+
+    email: str | None = None
     name: str | None = None
     phone: str | None = None
     timezone: str | None = None
@@ -172,6 +176,8 @@ async def show_profile(actor: Given[Actor]) -> Profile:
 async def change_profile(
     data: JSONBody[ProfileChange], actor: Given[Actor], update_profile: Given[UpdateProfile]
 ) -> ProfileChanged:
+    if data.email not in {None, actor.user.email} and plausible_email_address(data.email or "") != actor.user.email:
+        raise Invalid({"email": "Cannot be changed: leave it out, or send the address of the account"})
     user = await update_profile(actor, name=data.name, phone=data.phone, timezone=data.timezone)
     changed = UserWithPhone(
         id=user.id,

@@ -1,0 +1,43 @@
+"""Lists refuse query parameters that they do not know. What a list knows is what its handler's signature names."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
+
+from domain.errors import Invalid
+from servicekit.query_parameters import unknown_parameters
+
+_VERBS = ("list", "filter")
+"""How the operation ids of JSON lists begin. Calendar feeds, live feeds, pages and the callbacks of Google and of
+payment gateways are none: other programs add parameters of their own there."""
+
+
+def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
+    """Raises `Invalid` naming the parameter and the nearest known one. HEAD is answered as GET."""
+    if not request.scope["query_string"]:
+        return
+    handler: Any = request.route_handler
+    if is_list(handler):
+        wrong = unknown_parameters(request.query_params, known_parameters(handler))
+        if wrong:
+            raise Invalid(wrong)
+
+
+def is_list(handler: HTTPRouteHandler) -> bool:
+    operation = handler.operation_id
+    return "GET" in handler.http_methods and isinstance(operation, str) and operation.startswith(_VERBS)
+
+
+@cache
+def known_parameters(handler: HTTPRouteHandler) -> Mapping[str, None]:
+    """By the name in the query, in the order of the signature."""
+    fields = handler.parsed_fn_signature.parameters.items()
+    return {
+        field.kwarg_definition.name or name: None
+        for name, field in fields
+        if isinstance(field.kwarg_definition, QueryParameter)
+    }
