@@ -21,16 +21,16 @@ from tests.support.settings import settings_for
 
 PAGES = {"limit", "cursor"}
 DOCUMENTED = {
-    "/events": {"type", "facilitator_id", "active", *PAGES},
-    "/events/filter": {"type", "rating", *PAGES},
-    "/api/events": PAGES,
-    "/api/sessions": PAGES,
+    "/events": {"type", "facilitator_id", "active", "q", *PAGES},
+    "/events/filter": {"type", "rating", "q", *PAGES},
+    "/api/events": {"q", *PAGES},
+    "/api/sessions": {"q", *PAGES},
     "/bookings": {"status", "payment_status", *PAGES},
     "/booking/client/{client_id:str}": {"skip", "limit", "status"},
     "/booking/coach/{coach_id:str}": {"skip", "limit", "status"},
     "/booking/coach/{coach_id:str}/availability": {"start_date", "end_date", "duration_minutes"},
 }
-"""The parameters that the contracts name, and the pages."""
+"""The parameters that the contracts name, the pages and the search."""
 
 
 def lists() -> dict[str, HTTPRouteHandler]:

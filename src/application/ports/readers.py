@@ -85,12 +85,14 @@ class BookingView:
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """`kind` matches the event's type or its category, ignoring case. `active` None means what can be had: active and
-    not yet over. `facilitator_id` narrows to one person's events, `least_rating` to those rated that well."""
+    not yet over. `facilitator_id` narrows to one person's events, `least_rating` to those rated that well,
+    `text` to those with all of its words in title, description, category or facilitator's name."""
 
     kind: str | None = None
     facilitator_id: UserId | None = None
     active: bool | None = None
     least_rating: Decimal | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

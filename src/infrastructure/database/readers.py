@@ -23,6 +23,7 @@ from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from domain.users import LoginId, User, UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.event_search import search_for
 from infrastructure.database.pages import cursor_of, id_after, moment_and_id_after
 from infrastructure.database.together import Together
 from infrastructure.database.users import user_of_record
@@ -59,10 +60,11 @@ class PostgresEventReader:
 
     async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
         starts_at, event_id = moment_and_id_after(page.after)
+        search = await search_for(self._database, filters.text, first=9)
         rows = await _fetch(
             self._database,
             f"""{_EVENTS}
-            WHERE e.hidden_at IS NULL
+            WHERE e.hidden_at IS NULL AND {search.condition}
               AND ($1::text IS NULL OR lower(e.event_type) = lower($1) OR lower(e.category) = lower($1))
               AND ($2::bigint IS NULL OR e.facilitator_id = $2)
               AND CASE WHEN $3::bool IS NULL THEN e.status = 'active' AND e.ends_at > $4
@@ -78,6 +80,7 @@ class PostgresEventReader:
             starts_at,
             event_id,
             page.limit + 1,
+            *search.values,
         )
         return _events_page(rows, page)
 

@@ -22,6 +22,8 @@ from domain.users import SELF_ASSIGNABLE_ROLES, Role
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""
 
+LONGEST_SEARCH = 100
+
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -50,6 +52,15 @@ def query_id(field: str, text: str | None) -> int | None:
     if not _ID.fullmatch(text) or int(text) >= 2**63:
         raise Invalid({field: "Must be a positive whole number"})
     return int(text)
+
+
+def query_search(field: str, text: str | None) -> str | None:
+    """Words to search for, at most 100 characters; None where there is nothing but blanks."""
+    if text is None or not text.strip():
+        return None
+    if len(text) > LONGEST_SEARCH:
+        raise Invalid({field: f"Must be at most {LONGEST_SEARCH} characters"})
+    return text
 
 
 def query_flag(field: str, text: str | None) -> bool | None:

@@ -44,7 +44,15 @@ class UserRow(DefaultBase):
     google_id: Mapped[str | None] = mapped_column(Text, unique=True)
     profile_picture: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),
+        Index(
+            "ix_users_search",
+            text("search_vector(name)"),
+            postgresql_using="gin",
+            postgresql_where=text("role <> 'user'"),
+        ),
+    )
 
 
 class FacilitatorProfileRow(DefaultBase):
@@ -127,6 +135,11 @@ class EventRow(DefaultBase):
         CheckConstraint("event_type IN ('session', 'workshop', 'retreat')", name="event_type"),
         CheckConstraint("status IN ('active', 'cancelled')", name="status"),
         Index("ix_events_to_complete", "ends_at", postgresql_where=text("completed_at IS NULL")),
+        Index(
+            "ix_events_search",
+            text("search_vector((((title || ' '::text) || description) || ' '::text) || COALESCE(category, ''::text))"),
+            postgresql_using="gin",
+        ),
         Index("ix_events_upcoming", "starts_at", "id", postgresql_where=text("hidden_at IS NULL")),
     )
 

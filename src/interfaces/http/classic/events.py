@@ -12,7 +12,7 @@ from application.ports.system import Clock
 from domain.events import EventId, EventNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
-from interfaces.http.schemas import array_page, number, page_request, path_id, whole_seconds
+from interfaces.http.schemas import array_page, number, page_request, path_id, query_search, whole_seconds
 
 TAGS = ["Contract A: events"]
 
@@ -39,11 +39,12 @@ async def list_events(
     request: Request[Any, Any, Any],
     event_reader: Given[EventReader],
     clock: Given[Clock],
+    q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[EventBody]]:
     """Events that can be had, the next to begin first."""
-    page = await event_reader.list(EventFilter(), page_request(limit, cursor), clock.now())
+    page = await event_reader.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _event)
 
 

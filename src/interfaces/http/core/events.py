@@ -22,7 +22,17 @@ from domain.times import Interval
 from domain.users import UserId
 from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
-from interfaces.http.schemas import event_type, kept, number, page_request, path_id, query_flag, query_id, whole_seconds
+from interfaces.http.schemas import (
+    event_type,
+    kept,
+    number,
+    page_request,
+    path_id,
+    query_flag,
+    query_id,
+    query_search,
+    whole_seconds,
+)
 
 TAGS = ["Contract B: events"]
 
@@ -115,6 +125,7 @@ async def list_events(
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     facilitator_id: FromQuery[str | None] = None,
     active: FromQuery[str | None] = None,
+    q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> EventList:
@@ -124,6 +135,7 @@ async def list_events(
         kind=type_,
         facilitator_id=UserId(facilitator) if facilitator is not None else None,
         active=query_flag("active", active),
+        text=query_search("q", q),
     )
     page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
     return EventList([event_body(event) for event in page.items], page.next)
@@ -135,12 +147,13 @@ async def filter_events(
     clock: Given[Clock],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     rating: FromQuery[str | None] = None,
+    q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> EventList:
     """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
     Without reviews there is no rating, and then a filter by rating leaves an event out."""
-    filters = EventFilter(kind=type_, least_rating=_least_rating(rating))
+    filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
     page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
     return EventList([event_body(event) for event in page.items], page.next)
 

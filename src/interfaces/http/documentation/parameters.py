@@ -12,6 +12,7 @@ from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
 from interfaces.http.documentation.operations import is_of_coaching
 from interfaces.http.idempotency import HEADER
+from interfaces.http.schemas import LONGEST_SEARCH
 
 _ID = {"type": "integer", "format": "int64", "minimum": 1}
 
@@ -27,6 +28,11 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "active": (
         "`true`: only events that take place; `false`: only cancelled ones. Past events are included either way.",
         {"type": "boolean"},
+    ),
+    "q": (
+        "Only events with all of these words, or words that begin so, in the title, the description, the category or"
+        " the facilitator's name, ignoring case.",
+        {"type": "string", "maxLength": LONGEST_SEARCH},
     ),
     "rating": (
         "Only events whose facilitator is rated at least this well.",

@@ -18,7 +18,16 @@ from domain.money import Money
 from domain.times import Interval
 from interfaces.http.actor import facilitators, profiled_facilitators, signed_in
 from interfaces.http.injection import Given
-from interfaces.http.schemas import array_page, event_type, kept, number, page_request, path_id, whole_seconds
+from interfaces.http.schemas import (
+    array_page,
+    event_type,
+    kept,
+    number,
+    page_request,
+    path_id,
+    query_search,
+    whole_seconds,
+)
 
 TAGS = ["Contract C: sessions"]
 
@@ -76,11 +85,12 @@ async def list_sessions(
     request: Request[Any, Any, Any],
     event_reader: Given[EventReader],
     clock: Given[Clock],
+    q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[SessionBody]]:
     """Active sessions that are not over, the next to begin first."""
-    page = await event_reader.list(EventFilter(), page_request(limit, cursor), clock.now())
+    page = await event_reader.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _session)
 
 

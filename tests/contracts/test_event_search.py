@@ -1,0 +1,133 @@
+"""`q`: the text search of the lists of events, in contracts A, B, C and D."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infrastructure.database.engine import Database
+from infrastructure.database.event_search import search_for
+from tests.support.people import People, Person
+
+EVENTS = {
+    "yoga": {"title": "Sunrise Yoga in the Garden", "description": "Bring a mat.", "category": "Movement"},
+    "pilates": {"title": "Yoga/Pilates", "description": "Slow & gentle", "category": "Core-Training"},
+    "tea": {"title": "“Teezeremonie” für Anfänger", "description": "Grüner Tee aus Übersee", "category": None},
+    "zen": {"title": "瞑想クラス", "description": "Sitting. See https://example.com/zen?x=1", "category": "Zen"},
+}
+
+
+@pytest.fixture(scope="module")
+async def mira(shared_people: People) -> Person:
+    return await shared_people.facilitator("Mira Änders")
+
+
+@pytest.fixture(scope="module")
+async def ids(mira: Person, john: Person) -> dict[str, int]:
+    owners = {"yoga": mira, "pilates": john, "tea": john, "zen": john}
+    return {name: (await owners[name].creates_event(**plan))["id"] for name, plan in EVENTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("yoga", {"yoga", "pilates"}),
+        ("YOGA garden", {"yoga"}),
+        ("  yoga \t garden ", {"yoga"}),
+        ("gard sun", {"yoga"}),  # beginnings of words, in any order
+        ("arden", set()),
+        ("yoga zen", set()),  # every word
+        ("mat movement", {"yoga"}),
+        ("pilates", {"pilates"}),
+        ("training", {"pilates"}),
+        ("yoga-pilates", {"pilates"}),
+        ("gentle & slow", {"pilates"}),
+        ("teezeremonie", {"tea"}),
+        ("ANFÄNGER übersee", {"tea"}),
+        ("mira", {"yoga"}),
+        ("änders yoga", {"yoga"}),
+        ("john yoga", {"pilates"}),
+        ("クラス", {"zen"}),
+        ("瞑想", {"zen"}),
+        ("example", {"zen"}),
+        ("a", {"yoga"}),  # a single letter is a word
+        ("'; DROP TABLE events; --", set()),
+        ("yoga:*", {"yoga", "pilates"}),
+        ("!yoga", {"yoga", "pilates"}),
+        ("yoga | zen", set()),
+        ("yoga <-> garden", {"yoga"}),
+        ("%", None),
+        ("\\", None),
+        ("👩‍🦰", set()),
+        (" ", {"yoga", "pilates", "tea", "zen"}),
+        ("", {"yoga", "pilates", "tea", "zen"}),
+    ],
+)
+async def test_all_lists_of_events_are_searched_alike(
+    ada: Person, ids: dict[str, int], q: str, found: set[str] | None
+) -> None:
+    for path in ("/events", "/events/filter", "/api/events", "/api/sessions"):
+        answer = await ada.get(path, params={"q": q})
+        if found is None:
+            assert (answer.status_code, answer.json()["details"]) == (400, {"q": "Must contain a letter or a digit"})
+            continue
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        listed = {event["id"] for event in (body["events"] if isinstance(body, dict) else body)}
+        assert {name for name, number in ids.items() if number in listed} == found, path
+
+
+async def test_a_search_is_of_100_characters(shared_api: httpx.AsyncClient) -> None:
+    assert (await shared_api.get("/events", params={"q": "x" * 100})).status_code == 200
+    answer = await shared_api.get("/events", params={"q": "x" * 101})
+    assert (answer.status_code, answer.json()["details"]) == (400, {"q": "Must be at most 100 characters"})
+
+
+async def test_a_search_goes_with_the_other_filters_and_over_pages(
+    ada: Person, ids: dict[str, int], john: Person
+) -> None:
+    answer = await ada.get("/events", params={"q": "yoga", "facilitator_id": john.id})
+    assert [event["id"] for event in answer.json()["events"]] == [ids["pilates"]]
+    first = (await ada.get("/events", params={"q": "yoga", "limit": 1})).json()
+    second = (await ada.get("/events", params={"q": "yoga", "limit": 1, "cursor": first["next_cursor"]})).json()
+    assert {first["events"][0]["id"], second["events"][0]["id"]} == {ids["yoga"], ids["pilates"]}
+    assert second["next_cursor"] is None
+
+
+@given(q=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=100))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_text_may_be_searched_for(shared_api: httpx.AsyncClient, q: str) -> None:
+    answer = await shared_api.get("/events", params={"q": q})
+    assert answer.status_code in (200, 400), answer.text
+
+
+async def test_a_search_reads_the_index_and_not_the_events(shared_database: asyncpg.Connection, john: Person) -> None:
+    await shared_database.execute(
+        """INSERT INTO events
+               (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price, currency)
+           SELECT $1, 'Number' || i, 'x', 'session', now() + i * interval '1 minute',
+                  now() + (i + 1) * interval '1 minute', 1, 0, 'INR' FROM generate_series(1, 2000) AS i""",
+        john.id,
+    )
+    await shared_database.execute("ANALYZE events")
+    search = await search_for(_OneConnection(shared_database), "number77", first=1)
+    values = [[] if isinstance(value, list) else value for value in search.values]
+    plan = await shared_database.fetch(
+        f"EXPLAIN SELECT e.id FROM events e WHERE {search.condition} ORDER BY e.starts_at, e.id LIMIT 51", *values
+    )
+    assert any("ix_events_search" in row[0] for row in plan), "\n".join(row[0] for row in plan)
+
+
+class _OneConnection(Database):
+    """A database of one connection, which the test holds."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._held = connection
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        yield self._held
