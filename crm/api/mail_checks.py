@@ -17,8 +17,8 @@ from crm.letters import LetterWriter
 from crm.notifications import InvalidFields, MissingFields, one_reason
 from crm.outcomes import DeliveryError, DestinationAway, Refused
 from crm.settings import CrmSettings
-from servicekit.mailboxes import UnusableAddress, mailbox, new_address
 from servicekit import json_values
+from servicekit.mailboxes import UnusableAddress, mailbox, new_address
 
 CHECK_SECONDS = 20.0
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import shifted_clock
+
 CONVENE = Path(sys.executable).parent / "convene"
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", *shifted_clock.PASSED_ON)
 
 
 def bare_environ(**settings: str) -> dict[str, str]:

@@ -1,0 +1,43 @@
+"""The domain's tests on other dates: in this process's clock always, in LONG_RUN on more of them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.shifted_clock import DATES, in_process, run_tests
+
+ALWAYS = ("nine days before a day with one digit", "a minute before a year", "a leap day")
+PLUGIN = ("-p", "tests.support.shifted_clock.in_process", "--noconftest")
+# Around changes of zones between fixed dates: the longest of the domain's tests, which has no clock.
+WITHOUT_CLOCK = (
+    "tests/domain/test_availability_zones.py::test_slots_around_every_change_of_every_zone_are_those_of_the_model"
+)
+
+PROBE = """
+import time
+from datetime import UTC, date, datetime
+import datetime as whole
+
+def test_the_clock_is_shifted():
+    now = datetime.now(UTC)
+    assert f"{now:%Y-%m-%dT%H:%M}" == "2028-02-29T12:00"
+    assert type(now) is type(datetime(2028, 2, 29)) is type(datetime.fromisoformat("2028-02-29"))
+    assert isinstance(now, datetime) and isinstance(now, date) and isinstance(now.date(), date)
+    assert abs(time.time() - now.timestamp()) < 5 and abs(time.time_ns() / 1e9 - now.timestamp()) < 5
+    assert whole.datetime.now().year == whole.datetime.utcnow().year == whole.date.today().year == 2028
+"""
+
+
+@pytest.mark.parametrize("name", DATES if os.environ.get("LONG_RUN") else ALWAYS)
+def test_the_domain_does_not_depend_on_the_date(name: str) -> None:
+    leave_out = ("--ignore=tests/domain/test_shifted_dates.py", f"--deselect={WITHOUT_CLOCK}")
+    run_tests([*PLUGIN, "tests/domain", *leave_out, "--hypothesis-profile=few"], in_process(DATES[name]))
+
+
+def test_the_shift_reaches_the_clock_of_python(tmp_path: Path) -> None:
+    probe = tmp_path / "test_probe.py"
+    probe.write_text(PROBE)
+    run_tests([*PLUGIN, str(probe)], in_process(DATES["a leap day"]))
+    with pytest.raises(AssertionError, match="test_the_clock_is_shifted"):
+        run_tests(["--noconftest", str(probe)], in_process(DATES["a leap day"]))
