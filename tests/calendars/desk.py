@@ -112,10 +112,13 @@ class Desk:
         return sorted((_utc(starts), _utc(ends)) for starts, ends in moments)
 
 
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+"""Taken once, so that a test that runs over midnight has one day."""
+
+
 def at(days: int, hour: float) -> datetime:
     """That many days from now, at an hour of the day in UTC."""
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight + timedelta(days=days, hours=hour)
+    return TODAY + timedelta(days=days, hours=hour)
 
 
 def _utc(text: str) -> datetime:

@@ -34,10 +34,13 @@ async def uuid_of(person: Person) -> str:
     return uuid
 
 
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+"""Taken once, so that a test that runs over midnight has one day."""
+
+
 def at(hour: int, minute: int = 0, *, in_days: int = 3) -> datetime:
     """That time on a day to come, in UTC."""
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today + timedelta(days=in_days, hours=hour, minutes=minute)
+    return TODAY + timedelta(days=in_days, hours=hour, minutes=minute)
 
 
 _hours = itertools.count()
