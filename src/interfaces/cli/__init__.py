@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from dotenv import load_dotenv
 
+from interfaces.cli.env_file import misspelt_lines
 from interfaces.cli.problems import sentence
 from servicekit.time_zones import use_newest_time_zones
 
@@ -58,7 +59,10 @@ def convene() -> None:
 
 def main() -> None:
     """Entry point. What a person can cause ends as one line on stderr: status 2 for a wrong call, else 1."""
-    load_dotenv(Path(".env"), override=False)
+    env_file = Path(".env")
+    load_dotenv(env_file, override=False)
+    for line in misspelt_lines(env_file):
+        click.echo(f"convene: {line}", err=True)
     use_newest_time_zones()
     try:
         convene.main(prog_name="convene", standalone_mode=False)
