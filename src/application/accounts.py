@@ -1,5 +1,6 @@
 """Accounts: registering, logging in, staying logged in, leaving."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -346,10 +347,16 @@ class GrantRole:
 
 @dataclass(frozen=True, slots=True)
 class SetAccountActive:
-    """An operator deactivates an account, or lets it in again; every login ends, and the secret address of the
-    calendar."""
+    """An operator deactivates an account, or activates it again; every login ends, and the secret address of the
+    calendar.
+
+    - A deactivated facilitator's events are not shown or sold and cannot be paid for, and their time cannot be booked.
+    - Unpaid holds end, each as one whose payment did not come in time. What was paid, or needs no payment, stays.
+    - Activating brings the events back.
+    """
 
     open_work: OpenUnitOfWork
+    expire_holds: Sequence[Callable[[], Awaitable[int]]]
     clock: Clock
 
     async def __call__(self, *, email: str, active: bool) -> User | None:
@@ -357,9 +364,18 @@ class SetAccountActive:
             user = await _locked(work, email)
             if user is None:
                 return None
+            now = self.clock.now()
             why = AccessEnd.ACTIVATED if active else AccessEnd.DEACTIVATED
-            changed = await end_access(work, replace(user, is_active=active), why, self.clock.now())
+            changed = await end_access(work, replace(user, is_active=active), why, now)
+            await work.events.set_facilitator_active(user.id, active=active)
+            if not active:
+                await work.bookings.end_holds(user.id, now)
+                await work.coachings.end_holds(user.id, now)
             await work.commit()
+        if not active:
+            for expire in self.expire_holds:
+                while await expire():
+                    pass
         return changed
 
 

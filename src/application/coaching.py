@@ -134,7 +134,7 @@ class BookCoaching:
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
         async with self.open_work() as work:
-            coach = await work.coaches.get(coach_uuid)
+            coach = await work.coaches.get_to_book(coach_uuid)
             coach.require_bookable()
             await work.coaches.keep_events_out(coach.user.id)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))

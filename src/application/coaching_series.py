@@ -73,7 +73,7 @@ class BookSeries:
         booked: list[CoachingId] = []
         refused: list[tuple[datetime, str]] = []
         async with self.open_work() as work:
-            coach = await work.coaches.get(coach_uuid)
+            coach = await work.coaches.get_to_book(coach_uuid)
             coach.require_bookable()
             zone = zone_of(timezone or coach.availability.timezone)
             moments = self.recurrences.occurrences(rule, first.starts_at, zone, at_most=MAX_OCCURRENCES)

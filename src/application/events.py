@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from application.access import require_access
 from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
@@ -14,7 +15,7 @@ from application.ports.system import Clock
 from application.prices import refuse_unpayable
 from application.refunds import Refunds
 from domain.errors import Forbidden
-from domain.events import Event, EventId, EventPlan, EventStatus, NotYourEvent, refuse_past
+from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, NotYourEvent, refuse_past
 from domain.messages import Fact
 from domain.money import Money
 from domain.users import User
@@ -23,6 +24,19 @@ from domain.users import User
 class OnlyFacilitatorsCreate(Forbidden):
     code = "facilitator_required"
     message = "Only facilitators can create events"
+
+
+@dataclass(frozen=True, slots=True)
+class ShowEvent:
+    """One event. While its facilitator is deactivated it is shown in people's bookings of it alone."""
+
+    reader: EventReader
+
+    async def __call__(self, event_id: EventId) -> EventView:
+        event = await self.reader.get(event_id)
+        if not event.facilitator_active:
+            raise EventNotFound
+        return event
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class CreateEvent:
         refuse_past(plan.interval, now)
         refuse_unpayable(plan.price, self.gateway)
         async with self.open_work() as work:
+            await require_access(work, user)
             await work.coaches.let_event_in(user.id)
             event = await work.events.add(user.id, plan, now)
             await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)

@@ -17,7 +17,7 @@ from domain.coaching import (
     OnlyCoachRecords,
 )
 from domain.errors import Conflict
-from domain.events import Event, EventStatus
+from domain.events import Event, EventNotFound, EventStatus
 from domain.messages import Fact
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
@@ -110,7 +110,7 @@ class PlacePurchase:
         already_booked = await self.work.reviews.has_place(self.event.id, self.booking.user_id)
         try:
             self.event.refuse_booking(self.now, already_booked=already_booked)
-        except Conflict:
+        except (Conflict, EventNotFound):
             return False
         return True
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from application.events import ShowEvent
 from application.ports.idempotency import made_before
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import EventReader, Page, PageRequest, ReviewReader, ReviewView
@@ -46,9 +47,9 @@ class WriteReview:
 class ListReviews:
     """The reviews of an event, newest first."""
 
-    events: EventReader
+    show_event: ShowEvent
     reviews: ReviewReader
 
     async def __call__(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
-        await self.events.get(event_id)
+        await self.show_event(event_id)
         return await self.reviews.list_of_event(event_id, page)

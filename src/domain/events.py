@@ -133,12 +133,17 @@ class Event:
     version: int
     created_at: datetime
     updated_at: datetime | None = None
+    facilitator_active: bool = True
+    """Whether the facilitator's account is active. Where it is not, the event is neither shown nor sold."""
 
     def refuse_booking(self, now: datetime, *, already_booked: bool) -> None:
-        """Raises why this person cannot have a place now; returns when they can.
+        """Raises why this person cannot have a place now; returns when they can. For somebody who has none there is no
+        event of a deactivated facilitator.
 
         The booking statement applies the same rule inside the database; a test holds the two against each other.
         """
+        if not self.facilitator_active:
+            raise EventNotFound
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
         if self.plan.interval.starts_at <= now:

@@ -25,7 +25,9 @@ def a_plan(**changes: Any) -> EventPlan:
     return EventPlan(**usual | changes)
 
 
-def an_event(*, booked: int = 0, status: EventStatus = EventStatus.ACTIVE, **plan: Any) -> Event:
+def an_event(
+    *, booked: int = 0, status: EventStatus = EventStatus.ACTIVE, facilitator_active: bool = True, **plan: Any
+) -> Event:
     return Event(
         id=EventId(1),
         facilitator_id=UserId(2),
@@ -35,6 +37,7 @@ def an_event(*, booked: int = 0, status: EventStatus = EventStatus.ACTIVE, **pla
         revision=0,
         version=1,
         created_at=NOW - timedelta(days=1),
+        facilitator_active=facilitator_active,
     )
 
 

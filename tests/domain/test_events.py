@@ -11,6 +11,7 @@ from domain.events import (
     CurrencyOfBookings,
     EventCancelled,
     EventFull,
+    EventNotFound,
     EventStarted,
     EventStatus,
     NotYourEvent,
@@ -36,10 +37,12 @@ def test_a_free_place_in_an_event_ahead_can_be_had() -> None:
         (AlreadyBooked, an_event(), True),
         (EventStarted, an_event(interval=BEGUN), False),
         (EventCancelled, an_event(status=EventStatus.CANCELLED), False),
+        (EventNotFound, an_event(facilitator_active=False), False),
         # Of several reasons the one is told that the person can do least about.
         (AlreadyBooked, an_event(booked=10, capacity=10), True),
         (EventStarted, an_event(booked=10, capacity=10, interval=BEGUN), True),
         (EventCancelled, an_event(booked=10, capacity=10, interval=BEGUN, status=EventStatus.CANCELLED), True),
+        (EventNotFound, an_event(facilitator_active=False, status=EventStatus.CANCELLED), True),
     ],
 )
 def test_each_reason_against_a_booking_has_its_name(

@@ -14,6 +14,7 @@ from aiosmtpd.handlers import Sink
 from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
 from tests.support.command import convene
+from tests.support.crowd import a_crowd
 from tests.support.databases import a_database
 from tests.support.messages import owe
 from tests.support.processes import server_environ
@@ -66,6 +67,7 @@ async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: 
             "time-zones",
             "addresses",
             "deliveries",
+            "facilitators",
             "redis",
             "crm",
             "mail",
@@ -95,6 +97,35 @@ async def test_addresses_older_than_the_rules(examine: Examine, database: asyncp
         " one is used, and `convene users deactivate` the other",
     ]
     assert (await examine(mail_smtputf8="true")).of("addresses")[0].startswith("warn  accounts with addresses that")
+
+
+async def test_bookings_with_deactivated_facilitators(examine: Examine, database: asyncpg.Connection) -> None:
+    """People have paid for them, so nothing is cancelled by itself."""
+    [john, jane], [ada, bob] = await a_crowd(database, 2, role="facilitator"), await a_crowd(database, 2)
+    for facilitator, starts_in in ((john, "7 days"), (john, "-7 days"), (jane, "7 days")):
+        event = await database.fetchval(
+            """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price,
+                   currency) VALUES ($1, 'Yoga', '', 'session', now() + $2::text::interval,
+                   now() + $2::text::interval + interval '1 hour', 9, 30, 'INR') RETURNING id""",
+            facilitator.id,
+            starts_in,
+        )
+        for person, paid in ((ada, "completed"), (bob, "pending")):
+            await database.execute(
+                """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
+                   VALUES ($1, $2, 'confirmed', $3, now())""",
+                event,
+                person.id,
+                paid,
+            )
+    await database.execute("UPDATE users SET is_active = false WHERE id = $1", john.id)
+    found = await examine()
+    email = await database.fetchval("SELECT email FROM users WHERE id = $1", john.id)
+    assert found.of("facilitators") == [
+        f"warn  {email} (id {john.id}) is deactivated and has 2 bookings ahead, 1 of them paid:"
+        " cancel them as an admin, or `convene users activate`"
+    ]
+    assert found.status == 0
 
 
 @pytest.mark.parametrize(("skew", "status"), [("1.5 s", 0), ("-3 s", 1), ("3 min", 1)])

@@ -175,7 +175,7 @@ STATES = {
     "status": ("active", "cancelled"),
     "microseconds_ahead": (-86_400_000_000, 0, 1, 86_400_000_000),
     "mine": (None, "confirmed", "completed", "cancelled"),
-    "hidden": (False, True),
+    "offered": ("yes", "deleted", "facilitator deactivated", "facilitator deactivated meanwhile"),
     "price": (0, 25),
 }
 
@@ -183,12 +183,13 @@ STATES = {
 async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would_give_it(
     database: asyncpg.Connection, places: PostgresPlaces, asker: int
 ) -> None:
-    """In every one of 512 states of an event and of the person who asks."""
+    """In every one of 1,024 states of an event, its facilitator and the person who asks."""
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
+    facilitator = await make_user(database, "facilitates@example.com")
     seen = []
     for values in itertools.product(*STATES.values()):
         state = dict(zip(STATES, values, strict=True))
-        event_id = await arrange(database, asker, state, now)
+        event_id = await arrange(database, asker, facilitator, state, now)
         expected = await would_be_given(places, event_id, asker, now)
         placed = await places.take(
             event_id=EventId(event_id),
@@ -202,22 +203,28 @@ async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would
         booked = await database.fetchval("SELECT booked FROM events WHERE id = $1", event_id)
         assert booked == state["capacity"] - state["free"] + expected, state
         seen.append(expected)
-    assert (len(seen), sum(seen)) == (512, 16)
+    assert (len(seen), sum(seen)) == (1024, 16)
 
 
-async def arrange(database: asyncpg.Connection, asker: int, state: dict[str, Any], now: datetime) -> int:
+async def arrange(
+    database: asyncpg.Connection, asker: int, facilitator: int, state: dict[str, Any], now: datetime
+) -> int:
     """An event in this state."""
+    await database.execute(
+        "UPDATE users SET is_active = $2 WHERE id = $1", facilitator, state["offered"] != "facilitator deactivated"
+    )
     starts_at = now + timedelta(microseconds=state["microseconds_ahead"])
     event_id = await make_event(
         database,
-        asker,
+        facilitator,
         capacity=state["capacity"],
         booked=state["capacity"] - state["free"],
         status=state["status"],
         price=state["price"],
         starts_at=starts_at,
         ends_at=starts_at + timedelta(hours=1),
-        hidden_at=now if state["hidden"] else None,
+        hidden_at=now if state["offered"] == "deleted" else None,
+        facilitator_active=state["offered"] != "facilitator deactivated meanwhile",
     )
     if state["mine"]:
         cancelled_at = now if state["mine"] == "cancelled" else None

@@ -20,6 +20,9 @@ FROM coaching_bookings a JOIN coaching_bookings b ON b.coach_id = a.coach_id AND
     AND tstzrange(b.busy_from, b.busy_until) && tstzrange(a.busy_from, a.busy_until)
 WHERE a.status IN ('pending', 'confirmed') AND b.status IN ('pending', 'confirmed')
 UNION ALL
+SELECT 'event ' || e.id || ' does not say whether its facilitator is active'
+FROM events e JOIN users f ON f.id = e.facilitator_id WHERE e.facilitator_active <> f.is_active
+UNION ALL
 SELECT 'reminder ' || r.id || ' is planned for what is cancelled'
 FROM reminders r LEFT JOIN bookings b ON b.id = r.booking_id
     LEFT JOIN coaching_bookings c ON c.id = r.coaching_booking_id

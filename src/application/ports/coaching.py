@@ -25,6 +25,10 @@ class Coaches(Protocol):
         """By the user's `uuid`; the defaults for somebody who has not said anything. Raises `CoachNotFound`."""
         ...
 
+    async def get_to_book(self, coach: UUID) -> Coach:
+        """As `get`, and the account is not deactivated until the unit of work ends."""
+        ...
+
     async def get_by_id(self, user_id: UserId) -> Coach:
         """Raises `CoachNotFound`."""
         ...
@@ -68,6 +72,10 @@ class Coachings(Protocol):
     async def get(self, coaching_id: CoachingId) -> Coaching: ...
 
     async def save(self, coaching: Coaching) -> None: ...
+
+    async def end_holds(self, coach_id: UserId, now: datetime) -> None:
+        """The holds of this coach's unpaid sessions end now; `ExpireCoachingHolds` gives their time up."""
+        ...
 
     async def save_time(self, coaching: Coaching) -> None:
         """As `save`, where it takes time that was free. Raises `SlotUnavailable`, and the unit of work goes on."""

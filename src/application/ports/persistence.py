@@ -127,6 +127,10 @@ class Events(Protocol):
 
     async def hide(self, event_id: EventId, now: datetime) -> None: ...
 
+    async def set_facilitator_active(self, facilitator_id: UserId, *, active: bool) -> None:
+        """In each of their events; waits for bookings that are being made. The account is locked."""
+        ...
+
 
 class Bookings(Protocol):
     async def find_event_id(self, booking_id: BookingId) -> EventId | None:
@@ -149,6 +153,10 @@ class Bookings(Protocol):
         """Completes the confirmed bookings of events that have ended, of no more than so many events, and answers
         which. An event whose places are still held for a payment waits until those are given up; what others are
         just completing is left out."""
+        ...
+
+    async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
+        """The holds of unpaid seats in this facilitator's events end now; `ExpireHolds` gives the seats up."""
         ...
 
     async def cancel_all(self, event_id: EventId, now: datetime) -> int:

@@ -57,6 +57,7 @@ class EventView:
     facilitator_email: str
     rating: float | None
     created_at: datetime
+    facilitator_active: bool = True
 
     @property
     def available(self) -> int:
@@ -107,7 +108,8 @@ class EventReader(Protocol):
         ...
 
     async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
-        """The next to begin first. Raises `Invalid` for a cursor it did not make."""
+        """The next to begin first, without those of deactivated facilitators. Raises `Invalid` for a cursor it did not
+        make."""
         ...
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:

@@ -23,7 +23,7 @@ from application.accounts import (
 from application.bookings import BookPlace, CancelBooking, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.dead_letters import ReplayMessage, ReplayMessages
-from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, UpdateEvent
+from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, ShowEvent, UpdateEvent
 from application.feed import FollowFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
@@ -100,6 +100,7 @@ class UseCases:
     update_profile: UpdateProfile
     grant_role: GrantRole
     set_account_active: SetAccountActive
+    show_event: ShowEvent
     create_event: CreateEvent
     update_event: UpdateEvent
     cancel_event: CancelEvent
@@ -186,9 +187,12 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         take_under_key=take_statement(to_take, remind_before, under_key=True),
     )
     event_reader = PostgresEventReader(database)
+    show_event = ShowEvent(event_reader)
     booking_reader = PostgresBookingReader(database)
     dead_letters = PostgresDeadLetters(database)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
+    calendars = build_calendars(settings, database, open_work, wake_ups, clock)
+    coaching = build_coaching(database, open_work, money, calendars, wake_ups, clock)
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
     limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()
@@ -220,7 +224,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
         update_profile=UpdateProfile(open_work),
         grant_role=GrantRole(open_work, clock),
-        set_account_active=SetAccountActive(open_work, clock),
+        set_account_active=SetAccountActive(open_work, [money.expire_holds, coaching.expire_coaching_holds], clock),
+        show_event=show_event,
         create_event=CreateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),
         update_event=UpdateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),
         cancel_event=CancelEvent(open_work, money.refunds, wake_ups, clock),
@@ -240,7 +245,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         show_booking=ShowBooking(booking_reader),
         show_booking_reminders=ShowBookingReminders(ShowBooking(booking_reader), PostgresReminderBook(database)),
         write_review=WriteReview(open_work, event_reader, clock),
-        list_reviews=ListReviews(event_reader, PostgresReviewReader(database)),
+        list_reviews=ListReviews(show_event, PostgresReviewReader(database)),
         record_offline_payment=money.record_offline_payment,
         ask_for_payment=money.ask_for_payment,
         take_gateway_event=money.take_gateway_event,
@@ -259,8 +264,6 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         health=ServersHealth(database, redis),
         clock=clock,
     )
-    calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    coaching = build_coaching(database, open_work, money, calendars, wake_ups, clock)
     feeds = build_feeds(database, settings.public_url, clock)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "api")
     return Container(

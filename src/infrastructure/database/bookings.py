@@ -28,6 +28,12 @@ WITH ended AS (
 SELECT id FROM ended
 """
 
+_END_HOLDS = """
+UPDATE bookings SET hold_until = :now FROM events e
+WHERE e.id = bookings.event_id AND e.facilitator_id = :facilitator_id AND bookings.hold_until > :now
+  AND bookings.status = 'confirmed' AND bookings.payment_status IN ('pending', 'failed')
+"""
+
 
 class PostgresBookings:
     def __init__(self, session: AsyncSession) -> None:
@@ -73,6 +79,9 @@ class PostgresBookings:
     async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
         rows = await self._session.execute(text(_COMPLETE), {"now": now, "limit": limit})
         return [EventId(row) for row in rows.scalars()]
+
+    async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
+        await self._session.execute(text(_END_HOLDS), {"facilitator_id": facilitator_id, "now": now})
 
     async def cancel_all(self, event_id: EventId, now: datetime) -> int:
         result = await self._session.execute(

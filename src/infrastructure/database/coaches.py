@@ -50,6 +50,9 @@ class PostgresCoaches:
     async def get(self, coach: UUID) -> Coach:
         return await self._find("u.uuid = :uuid", uuid=coach)
 
+    async def get_to_book(self, coach: UUID) -> Coach:
+        return await self._find("u.uuid = :uuid FOR SHARE OF u", uuid=coach)
+
     async def get_by_id(self, user_id: UserId) -> Coach:
         return await self._find("u.id = :id", id=user_id)
 

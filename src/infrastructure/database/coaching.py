@@ -22,7 +22,7 @@ from domain.coaching import (
 )
 from domain.holds import HoldsWithCoach
 from domain.money import Money
-from domain.payments import PaymentId, PaymentStatus
+from domain.payments import UNPAID, PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.times import Interval
 from domain.users import UserId
@@ -120,6 +120,18 @@ class PostgresCoachings:
                 cancel_reason=coaching.cancel_reason,
                 updated_at=coaching.updated_at,
             )
+        )
+
+    async def end_holds(self, coach_id: UserId, now: datetime) -> None:
+        await self._session.execute(
+            update(CoachingBookingRow)
+            .where(
+                CoachingBookingRow.coach_id == coach_id,
+                CoachingBookingRow.hold_until > now,
+                CoachingBookingRow.status == CoachingStatus.PENDING,
+                CoachingBookingRow.payment_status.in_(UNPAID),
+            )
+            .values(hold_until=now)
         )
 
     async def save_time(self, coaching: Coaching) -> None:

@@ -1,5 +1,6 @@
 """Events as aggregates."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.times import Interval
 from domain.users import UserId
-from infrastructure.database.tables import EventRow
+from infrastructure.database.tables import EventRow, UserRow
 
 
 class PostgresEvents:
@@ -33,10 +34,24 @@ class PostgresEvents:
         return await self._locked(EventRow.id == event_id)
 
     async def _locked(self, *which: ColumnElement[bool]) -> Event:
-        row = await self._session.scalar(select(EventRow).where(*which).with_for_update(key_share=True))
+        found = await self._session.execute(
+            select(EventRow, UserRow.is_active)
+            .join(UserRow, UserRow.id == EventRow.facilitator_id)
+            .where(*which)
+            .with_for_update(key_share=True, of=EventRow)
+        )
+        row = found.one_or_none()
         if row is None:
             raise EventNotFound
-        return _event(row)
+        event = _event(row[0])
+        return replace(event, facilitator_active=event.facilitator_active and row[1])
+
+    async def set_facilitator_active(self, facilitator_id: UserId, *, active: bool) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.facilitator_id == facilitator_id, EventRow.facilitator_active.is_not(active))
+            .values(facilitator_active=active)
+        )
 
     async def save(self, event: Event) -> None:
         await self._session.execute(
@@ -118,4 +133,5 @@ def _event(row: _EventColumns | EventRow) -> Event:
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        facilitator_active=row.facilitator_active,
     )

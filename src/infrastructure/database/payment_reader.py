@@ -54,6 +54,7 @@ FROM payments p
 _OPEN_REQUEST = """
 WHERE p.{column} = $1 AND coalesce(b.status, c.status) IN ('pending', 'confirmed')
   AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed') AND p.status IN ('pending', 'failed')
+  AND f.is_active
 ORDER BY p.id DESC LIMIT 1
 """
 

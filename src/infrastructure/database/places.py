@@ -6,6 +6,7 @@ behind it whatever this statement does. Why one statement and not a transaction 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -25,7 +26,11 @@ from infrastructure.database.idempotency import require_claim
 
 ONE_LIVE_PLACE = "uq_bookings_one_live_place"
 
-GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity
+# The account says whether the facilitator is active. A statement that waits for the event's row sees the account as it
+# was before it waited, but the row as it is then: so the row says it, too. A scalar subquery, since an EXISTS becomes a
+# join that a plan made for small tables may begin at the wrong end.
+GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity AND facilitator_active
+      AND (SELECT is_active FROM users WHERE users.id = facilitator_id)
       AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
 
 
@@ -155,13 +160,16 @@ class PostgresPlaces:
     async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                """SELECT e.*, EXISTS (SELECT FROM bookings b
+                """SELECT e.*, f.is_active, EXISTS (SELECT FROM bookings b
                                        WHERE b.event_id = e.id AND b.user_id = $2 AND b.status <> 'cancelled') AS mine
-                   FROM events e WHERE e.id = $1 AND e.hidden_at IS NULL""",
+                   FROM events e JOIN users f ON f.id = e.facilitator_id WHERE e.id = $1 AND e.hidden_at IS NULL""",
                 event_id,
                 user_id,
             )
-        return (event_of_record(row), row["mine"]) if row else None
+        if row is None:
+            return None
+        event = event_of_record(row)
+        return replace(event, facilitator_active=event.facilitator_active and row["is_active"]), row["mine"]
 
     async def count_unpaid_holds(self, user_id: UserId) -> int:
         async with self._database.connection() as connection:

@@ -32,7 +32,7 @@ _EVENT = """
     e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
     e.virtual_link, e.capacity, e.booked, e.price, e.currency, e.status AS event_status,
     e.created_at AS event_created_at, f.id AS facilitator_id, f.name AS facilitator_name, f.email AS facilitator_email,
-    fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
+    f.is_active AS facilitator_active, fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
 """
 _FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_profiles fp ON fp.user_id = f.id"
 _EVENTS = f"SELECT {_EVENT} FROM events e {_FACILITATOR}"  # noqa: S608
@@ -64,7 +64,7 @@ class PostgresEventReader:
         rows = await _fetch(
             self._database,
             f"""{_EVENTS}
-            WHERE e.hidden_at IS NULL AND {search.condition}
+            WHERE e.hidden_at IS NULL AND f.is_active AND {search.condition}
               AND ($1::text IS NULL OR lower(e.event_type) = lower($1) OR lower(e.category) = lower($1))
               AND ($2::bigint IS NULL OR e.facilitator_id = $2)
               AND CASE WHEN $3::bool IS NULL THEN e.status = 'active' AND e.ends_at > $4
@@ -269,6 +269,7 @@ def _event(row: asyncpg.Record) -> EventView:
         facilitator_email=row["facilitator_email"],
         rating=row["rating"],
         created_at=row["event_created_at"],
+        facilitator_active=row["facilitator_active"],
     )
 
 

@@ -183,6 +183,30 @@ def _listed(accounts: Sequence[object]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def facilitators(settings: Settings) -> Findings:
+    """Bookings with deactivated facilitators: they stay until an operator decides."""
+    from infrastructure.database.deactivated import BookingsAhead, PostgresDeactivatedFacilitators
+    from infrastructure.database.engine import Database
+
+    async def read() -> Sequence[BookingsAhead]:
+        database = Database(settings.database_url, pool_size=1)
+        try:
+            return await PostgresDeactivatedFacilitators(database).bookings_ahead()
+        finally:
+            await database.close()
+
+    ahead = asyncio.run(read())
+    for each in ahead[:MOST_LISTED]:
+        yield _warn(
+            f"{each.email} (id {each.facilitator_id}) is deactivated and has {each.bookings} bookings ahead,"
+            f" {each.paid} of them paid: cancel them as an admin, or `convene users activate`"
+        )
+    if len(ahead) > MOST_LISTED:
+        yield _warn(f"{len(ahead) - MOST_LISTED} more deactivated facilitators have bookings ahead")
+    if not ahead:
+        yield _ok("no bookings ahead with deactivated facilitators")
+
+
 def redis(settings: Settings) -> Findings:
     from infrastructure.provisioning import check_redis
 
@@ -238,6 +262,7 @@ RESTS_ON = {
     "clock": {"database"},
     "addresses": {"database", "migrations"},
     "deliveries": {"database", "migrations"},
+    "facilitators": {"database", "migrations"},
 }
 CHECKS: dict[str, Check] = {
     "settings": settings_check,
@@ -247,6 +272,7 @@ CHECKS: dict[str, Check] = {
     "time-zones": time_zones,
     "addresses": addresses,
     "deliveries": deliveries,
+    "facilitators": facilitators,
     "redis": redis,
     "crm": crm,
     "notification": notification,

@@ -52,7 +52,8 @@ def promote(email: str, role: str) -> None:
 @users.command("deactivate")
 @click.argument("email")
 def deactivate(email: str) -> None:
-    """Lock EMAIL out at once. Bookings stay."""
+    """Lock EMAIL out at once. A facilitator's events are no longer shown or sold, and unpaid holds end. Paid bookings
+    stay; `convene doctor` lists them."""
     user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=False)))
     click.echo(f"{user.email} is deactivated")
 
@@ -60,7 +61,7 @@ def deactivate(email: str) -> None:
 @users.command("activate")
 @click.argument("email")
 def activate(email: str) -> None:
-    """Let EMAIL in again."""
+    """Let EMAIL in again; a facilitator's events are shown and sold again."""
     user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=True)))
     click.echo(f"{user.email} is active")
 

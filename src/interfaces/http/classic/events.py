@@ -7,6 +7,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
+from application.events import ShowEvent
 from application.ports.readers import EventFilter, EventReader, EventView
 from application.ports.system import Clock
 from domain.events import EventId, EventNotFound
@@ -49,12 +50,12 @@ async def list_events(
 
 
 @get("/api/events/{event_id:str}", operation_id="getEventOfA", tags=TAGS, guards=[signed_in])
-async def show_event(event_id: FromPath[str], event_reader: Given[EventReader]) -> EventBody:
+async def show_one_event(event_id: FromPath[str], show_event: Given[ShowEvent]) -> EventBody:
     """One event."""
-    return _event(await event_reader.get(EventId(path_id(event_id, EventNotFound))))
+    return _event(await show_event(EventId(path_id(event_id, EventNotFound))))
 
 
-ROUTES = [list_events, show_event]
+ROUTES = [list_events, show_one_event]
 
 
 def _event(event: EventView) -> EventBody:

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
 from application.accounts import Actor
-from application.events import CreateEvent, DeleteEvent, UpdateEvent
+from application.events import CreateEvent, DeleteEvent, ShowEvent, UpdateEvent
 from application.ports.readers import EventFilter, EventReader, EventView
 from application.ports.system import Clock
 from domain.errors import Invalid
@@ -159,9 +159,9 @@ async def filter_events(
 
 
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
-async def show_event(event_id: FromPath[str], event_reader: Given[EventReader]) -> EventBody:
+async def show_one_event(event_id: FromPath[str], show_event: Given[ShowEvent]) -> EventBody:
     """One event."""
-    return event_body(await event_reader.get(_id(event_id)))
+    return event_body(await show_event(_id(event_id)))
 
 
 @post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
@@ -203,7 +203,7 @@ async def remove_event(event_id: FromPath[str], actor: Given[Actor], delete_even
     return Done("Event deleted successfully")
 
 
-ROUTES = [list_events, filter_events, show_event, add_event, change_event, remove_event]
+ROUTES = [list_events, filter_events, show_one_event, add_event, change_event, remove_event]
 
 
 def event_body(event: EventView) -> EventBody:

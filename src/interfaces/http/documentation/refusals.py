@@ -33,6 +33,7 @@ from application.events import (
     DeleteEvent,
     EventBookings,
     OnlyFacilitatorsCreate,
+    ShowEvent,
     UpdateEvent,
 )
 from application.feed import FollowFeed, TooManyFollowers
@@ -191,6 +192,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     FinishGoogleSignIn: (SignInDenied, SignInRefused, *_ACCOUNT_OF_GOOGLE),
     SignInWithGoogleToken: (TooManyRequests, *_ACCOUNT_OF_GOOGLE),
     CreateEvent: (),
+    ShowEvent: (EventNotFound,),
     UpdateEvent: (
         EventNotFound,
         NotYourEvent,
