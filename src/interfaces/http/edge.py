@@ -297,7 +297,7 @@ def _refuse_unsound_json(body: bytes) -> None:
         body.decode()
     except UnicodeDecodeError:
         raise refuse("Is not valid UTF-8") from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(body):
         raise refuse(f"Is nested more than {MAX_DEPTH} deep")
     if b"\\u0000" in body and _ESCAPED_NUL.search(body):
         raise refuse("Must not contain NUL characters")
@@ -305,16 +305,17 @@ def _refuse_unsound_json(body: bytes) -> None:
         raise refuse("Has a number that is out of range")
 
 
-def _depth(body: bytes) -> int:
-    depth = deepest = 0
+def _is_too_deep(body: bytes) -> bool:
+    depth = 0
     for token in _BRACKETS.finditer(body):
         first = body[token.start()]
         if first in b"[{":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > MAX_DEPTH:
+                return True
         elif first in b"]}":
             depth -= 1
-    return deepest
+    return False
 
 
 def _is_utf8_query(query: bytes) -> bool:
