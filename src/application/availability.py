@@ -1,5 +1,6 @@
 """When coaches can be booked: what they say of their time, and the slots that come of it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,4 +79,5 @@ class ShowSlots:
             coach = await work.coaches.get(coach_uuid)
             coach.require_bookable()
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(window))
-        return coach.availability.slots(window, length, busy, self.clock.now())
+        # There may be thousands: thirty days at a slot each five minutes.
+        return await asyncio.to_thread(coach.availability.slots, window, length, busy, self.clock.now())

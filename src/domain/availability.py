@@ -23,6 +23,7 @@ SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
 LONGEST_RANGE = timedelta(days=30)
 # How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
 _GLANCE = timedelta(hours=3)
+_NEVER = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 class SlotUnavailable(Conflict):
@@ -105,17 +106,30 @@ class Availability:
     def slots(self, window: Interval, length: timedelta, busy: Iterable[Interval], now: datetime) -> list[Interval]:
         """Every slot of that length that lies within the window and can be booked now, the earliest first. `busy` is
         what the coach has to do otherwise: other sessions with their buffers, events, entries of calendars."""
-        blocked = merged(busy)
+        return [Interval(start, start + length) for start in self.slot_starts(window, length, busy, now)]
+
+    def slot_starts(
+        self, window: Interval, length: timedelta, busy: Iterable[Interval], now: datetime
+    ) -> Iterator[datetime]:
+        """When each slot begins. There may be thousands: no start costs more than a few comparisons."""
         earliest, latest = self._bookable(now)
+        first = max(window.starts_at, earliest)
+        last = min(window.ends_at - length, latest)
         stretches = list(self._stretches(window))
-        return [
-            slot
-            for slot in _slots_within(_open(stretches), self._starts(stretches), length)
-            if window.starts_at <= slot.starts_at
-            and slot.ends_at <= window.ends_at
-            and earliest <= slot.starts_at <= latest
-            and not overlaps_any(self.with_buffers(slot), blocked)
-        ]
+        possible = _starts_in(_open(stretches), self._starts(stretches), length)
+        # With its buffers a slot from `start` on lies within [start - before, start + length + after).
+        before, after = self.buffer_before, length + self.buffer_after
+        blocked = iter([(each.starts_at - after, each.ends_at + before) for each in merged(busy)])
+        from_, until = next(blocked, _NEVER)
+        for start in possible:
+            if start < first:
+                continue
+            if start > last:
+                return
+            while until <= start:
+                from_, until = next(blocked, _NEVER)
+            if start <= from_:
+                yield start
 
     def refuse(self, session: Interval, busy: Iterable[Interval], now: datetime) -> None:
         """Raises `SlotUnavailable` unless a client may book this very time now. It need not begin on a step."""
@@ -137,9 +151,7 @@ class Availability:
         for stretch in stretches:
             missed = max(stretch.opens - stretch.hours_open, timedelta(0))
             start = stretch.hours_open + -(-missed // self.slot_step) * self.slot_step
-            while start < stretch.closes:
-                yield stretch.span.at(start)
-                start += self.slot_step
+            yield from stretch.span.each(start, stretch.closes, self.slot_step)
 
     def _stretches(self, window: Interval) -> "Iterator[_Stretch]":
         """The coach's hours over the window and a day to either side, in order."""
@@ -163,6 +175,13 @@ class _Span:
 
     def at(self, wall: datetime) -> datetime:
         return (wall - self.offset).replace(tzinfo=UTC)
+
+    def each(self, wall: datetime, until: datetime, step: timedelta) -> Iterator[datetime]:
+        """As `at` for `wall` and every `step` after it, before `until`."""
+        start, end = self.at(wall), self.at(until)
+        while start < end:
+            yield start
+            start += step
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +242,8 @@ def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
     return moment.astimezone(zone).utcoffset() or timedelta(0)
 
 
-def _slots_within(open_times: Iterable[Interval], starts: Iterable[datetime], length: timedelta) -> Iterator[Interval]:
-    """Both are in order, and the open times do not touch."""
+def _starts_in(open_times: Iterable[Interval], starts: Iterable[datetime], length: timedelta) -> Iterator[datetime]:
+    """Those from which on `length` is open. Both are in order, and the open times do not touch."""
     times = iter(open_times)
     open_ = next(times, None)
     for start in starts:
@@ -233,7 +252,7 @@ def _slots_within(open_times: Iterable[Interval], starts: Iterable[datetime], le
         if open_ is None:
             return
         if open_.starts_at <= start and start + length <= open_.ends_at:
-            yield Interval(start, start + length)
+            yield start
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
