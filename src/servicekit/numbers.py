@@ -11,7 +11,7 @@ _AMOUNT_LENGTH = 40
 _AMOUNT_EXPONENT = 20
 
 # The first finds candidates at the speed of a search; the second tells numbers from digits inside strings.
-_CANDIDATE = re.compile(rb"[0-9.]{%d}|[eE][+-]?[0-9]{3}" % MAX_DIGITS)
+_CANDIDATE = re.compile(rb"(?<![0-9.])[0-9.]{%d}|[eE][+-]?[0-9]{3}" % MAX_DIGITS)
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?([0-9][0-9.]*)(?:[eE]([+-]?[0-9]+))?', re.DOTALL)
 
 

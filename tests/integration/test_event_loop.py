@@ -38,6 +38,9 @@ STRIDE = 1 if LONG_RUN else 29
 PATIENCE = 60
 
 
+pytestmark = pytest.mark.timeout(3600 if LONG_RUN else 180)
+
+
 async def held_by(held: LoopTime, address: Address, data: bytes) -> float:
     """The CPU seconds of the longest callback while the request is answered."""
     caller = await Caller.connect(address)

@@ -19,6 +19,7 @@ VALUES: dict[str, str] = {
     "spaces": json.dumps(" " * SIZE + "x"),
     "escapes": '"' + "\\\\" * (SIZE // 2) + '"',
     "digits": "9" * SIZE,
+    "runs of digits": "[" + ",".join(["9" * 399] * (SIZE // 400)) + "]",
     "exponent": "1E+99999999",
     "fraction": "0." + "0" * SIZE + "1",
     "array": "[" + ",".join("0" * (SIZE // 2)) + "]",
