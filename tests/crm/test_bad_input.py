@@ -183,6 +183,22 @@ async def test_a_bad_query_is_a_400(refusing_crm: httpx.AsyncClient, query: str)
     assert answer.json()["details"].keys() == {query.partition("=")[0]}
 
 
+async def test_a_list_refuses_a_parameter_that_it_does_not_know(crm: httpx.AsyncClient) -> None:
+    answer = await crm.get("/notifications?bookingid=1")
+    assert answer.status_code == 400
+    assert answer.json()["details"] == {"bookingid": "Is not a parameter of this list: did you mean booking_id?"}
+    answer = await crm.get("/api/facilitator/events/1?colour=red")
+    assert answer.status_code == 400
+    assert answer.json()["details"] == {"colour": "Is not a parameter of this list: known are limit, cursor"}
+
+
+@pytest.mark.parametrize("booking_id", [b"1.0", b"1e3", b'"1"', b'"01a1f9252bc77096a9a62d6532b89802"'])
+async def test_a_booking_has_an_id_in_one_form(refusing_crm: httpx.AsyncClient, booking_id: bytes) -> None:
+    body = b'{"booking_id": %s, "user": {"id": 1}, "event": {"id": 1}, "facilitator_id": 1}' % booking_id
+    refused = await _refused(refusing_crm, body)
+    assert "UUID" in str(refused["details"])
+
+
 async def test_unknown_paths_and_methods_have_the_same_error_shape(crm: httpx.AsyncClient) -> None:
     lost = await crm.get("/nowhere/%00")
     assert lost.status_code == 404
