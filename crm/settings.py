@@ -1,8 +1,13 @@
-"""What the CRM reads from its environment, checked once, at the start."""
+"""What the CRM reads from its environment, checked once, at the start.
+
+`python -m crm.settings` only checks it: status 2 and one line for a wrong setting.
+"""
 
 from __future__ import annotations
 
 import base64
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -261,3 +266,11 @@ def _flag(name: str, text: str) -> bool:
     if text.lower() not in YES + NO:
         raise SettingsError(f"{name} must be 1 or 0")
     return text.lower() in YES
+
+
+if __name__ == "__main__":
+    try:
+        load_settings(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"crm: {error}\n")
+        sys.exit(2)

@@ -9,8 +9,6 @@ from domain.messages import Fact
 from domain.money import Money
 from domain.times import Interval
 from domain.users import Role, User, UserId
-from infrastructure import container
-from infrastructure.security.passwords import Argon2Passwords
 from infrastructure.settings import Settings, SettingsError
 
 FACILITATOR_EMAIL = "facilitator@example.com"
@@ -22,6 +20,10 @@ async def load(settings: Settings) -> str:
     password is public."""
     if not settings.convene_embedded:
         raise SettingsError("The sample data has a published password: it is loaded by `convene up` only")
+    # Imported here: `convene up` reads the login above, and is to stay small.
+    from infrastructure import container
+    from infrastructure.security.passwords import Argon2Passwords
+
     parts = container.build(settings)
     try:
         password_hash = await Argon2Passwords().hash(FACILITATOR_PASSWORD)

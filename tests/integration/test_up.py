@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import urllib.request
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from interfaces.cli.up import first_steps
 from tests.support.command import CONVENE, bare_environ, convene, processes_of, running_up
 from tests.support.servers import free_port, running_postgres, running_redis, temporary_directory
 from tests.support.waiting import eventually
@@ -35,6 +37,9 @@ def test_up_is_ready_survives_the_death_of_its_children_and_stops_clean() -> Non
             assert get(f"{api}/health")[0] == 200
             assert get(f"{crm}/")[1]["status"] == "healthy"
             assert any(line.startswith("sample") for line in up.lines)
+            assert f"{api}/docs" in up.lines[-1]
+            assert "sample login facilitator@example.com with password password123" in up.lines[-1]
+            assert f"`{CONVENE} demo`" in up.lines[-1]
             assert stat.S_IMODE((data / "run.env").stat().st_mode) == 0o600
 
             here = bare_environ(CONVENE_DATA=str(data))
@@ -75,6 +80,7 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
     with running_postgres() as postgres, running_redis() as redis:
         given = {"DATABASE_URL": postgres.dsn("convene"), "REDIS_URL": redis.url, "CRM_BEARER_TOKEN": "t" * 40}
         with running_up(tmp_path / "var", **given) as up:
+            assert "sample login" not in up.lines[-1]
             told = (up.data / "run.env").read_text()
             assert f"CRM_BEARER_TOKEN='{'t' * 40}'" in told
             assert "convene_crm?" in told
@@ -129,3 +135,15 @@ def test_an_external_database_wants_secrets_that_are_secret(name: str, tmp_path:
         done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=environ)
         assert done.returncode == 2
         assert done.stderr.startswith(f"convene: {name} is an example")
+
+
+@pytest.mark.parametrize(("directory", "begins"), [("var", "`"), ("my data", "`CONVENE_DATA='{data}' ")])
+def test_command_named_at_the_end_finds_the_running_system(
+    directory: str, begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / directory
+    with socket.create_server(("127.0.0.1", 0)) as api:
+        steps = first_steps(data, {"CONVENE_EMBEDDED": "1"}, {}, api)
+    assert f"; {begins.format(data=data)}{CONVENE} demo`" in steps
+    assert "sample login" not in steps

@@ -2,9 +2,11 @@
 
 import http.client
 import os
+import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +20,8 @@ from infrastructure.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedRed
 from infrastructure.embedded.data_directory import owned, publish
 from infrastructure.embedded.secrets import kept_secrets
 from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
-from infrastructure.settings import SECRETS, Settings, load_database_url, load_settings
+from infrastructure.settings import SECRETS, Settings, SettingsError, load_database_url, load_settings
+from interfaces.cli.env_file import setting_names
 from interfaces.cli.environment import counting_together
 from interfaces.cli.sockets import listen
 
@@ -27,6 +30,12 @@ _SAMPLE_LOADED = "sample-data.loaded"
 _LARGE_LOG = 20_000_000
 """Bytes."""
 _CRM = (sys.executable, "-P", "-m", "crm")
+_VALID = {
+    "DATABASE_URL": "postgresql://localhost/convene",
+    "CRM_DATABASE_URL": "postgresql://localhost/convene_crm",
+    "REDIS_URL": "redis://localhost",
+}
+"""Values of the right form for what the embedded servers fill in, to check all settings before these start."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ def up(api_port: int, crm_port: int, data: Path | None, api_workers: int, worker
         # Bound before anything else: a taken port is said in the first moment, not after the servers are up.
         api_socket = listening.enter_context(listen("127.0.0.1", api_port, "--api-port"))
         crm_socket = listening.enter_context(listen("127.0.0.1", crm_port, "--crm-port"))
+        _check_settings(plan, given)
         try:
             with counting_together(given, api_workers) as given_all, Supervisor(say=_say) as supervisor:
                 environ = _start_servers(supervisor, plan, given_all, leaving=listening)
@@ -70,10 +80,41 @@ def up(api_port: int, crm_port: int, data: Path | None, api_workers: int, worker
                 _migrate_and_seed(plan, environ)
                 publish(directory, {name: environ[name] for name in sorted(environ) if _is_setting(name)})
                 _start_children(supervisor, plan, environ, api_socket, crm_socket)
-                _say(f"ready after {time.monotonic() - started:.1f} s; Ctrl-C stops everything")
+                steps = first_steps(directory, environ, given, api_socket)
+                _say(f"ready after {time.monotonic() - started:.1f} s: {steps}")
                 supervisor.watch()
         except Stopped:
             _say("stopped")
+
+
+def _check_settings(plan: _Plan, given: Mapping[str, str]) -> None:
+    """Raises SettingsError for a wrong value of either service, before any server is started."""
+    environ = _with_secrets(plan, given)
+    environ["CONVENE_EMBEDDED"] = "0" if _given(given, "DATABASE_URL") else "1"
+    for name, value in _VALID.items():
+        if not _given(given, name):
+            environ[name] = value
+    load_settings(environ)
+    # The CRM checks its settings in a process of its own, half a second that is saved where none is given.
+    if setting_names().intersection(name.removesuffix("_FILE") for name in given) - {"CONVENE_DATA"}:
+        checked = subprocess.run(
+            [sys.executable, "-P", "-m", "crm.settings"], env=environ, capture_output=True, text=True, check=False
+        )
+        if checked.returncode == 2:
+            raise SettingsError(checked.stderr.strip().removeprefix("crm: "))
+
+
+def first_steps(data: Path, environ: Mapping[str, str], given: Mapping[str, str], api: socket.socket) -> str:
+    """What a person who sees the system for the first time can do with it."""
+    from infrastructure.sample_data import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
+
+    steps = [f"documentation at {_address(api)}/docs"]
+    if environ["CONVENE_EMBEDDED"] == "1" and (data / _SAMPLE_LOADED).exists():
+        steps.append(f"sample login {FACILITATOR_EMAIL} with password {FACILITATOR_PASSWORD}")
+    found_by_default = data == Path(given.get("CONVENE_DATA", "var")).absolute()
+    setting = "" if found_by_default else f"CONVENE_DATA={shlex.quote(str(data))} "
+    steps.append(f"`{setting}{_near(Path(sys.executable).with_name('convene'))} demo` plays a booking")
+    return "; ".join([*steps, "Ctrl-C stops everything"])
 
 
 def _start_servers(
@@ -113,14 +154,11 @@ def _complete(
     environ: dict[str, str], plan: _Plan, given: Mapping[str, str], api: socket.socket, crm: socket.socket
 ) -> dict[str, str]:
     """What the children need beside the servers. A setting that is given stays; all are checked before they start."""
-    environ |= {"CONVENE_DATA": str(plan.data)}
+    environ = _with_secrets(plan, environ) | {"CONVENE_DATA": str(plan.data)}
     environ.setdefault("CRM_SERVICE_URL", _address(crm))
     environ.setdefault("PUBLIC_URL", _address(api))
     environ.setdefault("BOOKING_API_URL", _address(api))
     environ.setdefault("DRAIN_SECONDS", "0")
-    for name, value in kept_secrets(plan.data).items():
-        if not _given(given, name):
-            environ[name] = value
     settings = load_settings(environ)
     for name in SECRETS:
         if environ.pop(f"{name}_FILE", None):
@@ -133,6 +171,12 @@ def _complete(
         check_redis(settings.redis_url)
         _say("Redis      as REDIS_URL says")
     return environ
+
+
+def _with_secrets(plan: _Plan, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment, with the kept secrets for those that it does not give."""
+    kept = kept_secrets(plan.data)
+    return dict(environ) | {name: value for name, value in kept.items() if not _given(environ, name)}
 
 
 def _migrate_and_seed(plan: _Plan, environ: Mapping[str, str]) -> None:
