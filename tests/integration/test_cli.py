@@ -109,13 +109,20 @@ def test_a_data_path_that_cannot_be_used_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("JWT_EXPIRES_HOURS", "soon"), ("SMTP_URL", "mail"), ("CRM_NOTIFICATIONS_SHAPE", "tree")],
+    [
+        ("JWT_EXPIRES_HOURS", "soon"),
+        ("SMTP_URL", "smtp://mail?encrypt=1"),
+        ("CRM_NOTIFICATIONS_SHAPE", "tree"),
+        ("FORWARD_FLASK_URL", "nowhere"),
+    ],
 )
-def test_up_names_a_wrong_setting(name: str, value: str) -> None:
-    done = refused_up(**{name: value})
-    assert done.returncode in {1, 2}
-    assert len(done.stderr.splitlines()) == 1
-    assert name in done.stderr
+def test_up_names_wrong_setting_before_any_server_starts(name: str, value: str) -> None:
+    given = {name: value, "FORWARD_FLASK_TOKEN": "f" * 40}
+    with temporary_directory() as directory:
+        done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=directory, environ=bare_environ(**given))
+        assert not (directory / "var" / "postgres").exists()
+    assert name in refusal(done, 2)
+    assert done.stdout == ""
 
 
 def test_up_refuses_an_external_server_that_is_away() -> None:
@@ -167,3 +174,14 @@ def test_migrate_says_that_it_may_not_make_a_database(tmp_path: Path) -> None:
             "migrate", cwd=tmp_path, environ=bare_environ(**COMPLETE | {"DATABASE_URL": server.dsn("absent")})
         )
         assert "the database absent of DATABASE_URL does not exist and cannot be made" in refusal(done, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("convene us", "plain,users"), ("convene users li", "plain,list"), ("convene outbox list --js", "plain,--json")],
+)
+def test_shell_completes_commands_and_options(words: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SMTP_ULR=smtp://mail.example.com\n")
+    environ = bare_environ(_CONVENE_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+    done = convene(cwd=tmp_path, environ=environ)
+    assert (done.stdout.splitlines(), done.stderr) == ([expected], "")

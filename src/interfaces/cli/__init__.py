@@ -61,8 +61,9 @@ def main() -> None:
     """Entry point. What a person can cause ends as one line on stderr: status 2 for a wrong call, else 1."""
     env_file = Path(".env")
     load_dotenv(env_file, override=False)
-    for line in misspelt_lines(env_file):
-        click.echo(f"convene: {line}", err=True)
+    if "_CONVENE_COMPLETE" not in os.environ:  # set by a shell that completes a word: its terminal is no place for it
+        for line in misspelt_lines(env_file):
+            click.echo(f"convene: {line}", err=True)
     use_newest_time_zones()
     try:
         convene.main(prog_name="convene", standalone_mode=False)

@@ -16,7 +16,7 @@ from domain.messages import Destination, MessageStatus
 from domain.times import as_utc
 from infrastructure.settings import load_database_url
 from interfaces.cli.environment import command_environ
-from interfaces.cli.pages import next_page, page_options
+from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options, table
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def outbox() -> None:
 @_DESTINATION
 @_SINCE
 @page_options
-def list_(status: str, destination: str | None, since: datetime | None, limit: int, cursor: str | None) -> None:
+def list_(
+    status: str, destination: str | None, since: datetime | None, limit: int, cursor: str | None, as_json: bool
+) -> None:
     """Messages, the newest first; the dead ones unless told otherwise."""
     wanted = None if status == "all" else MessageStatus(status)
 
@@ -89,10 +91,14 @@ def list_(status: str, destination: str | None, since: datetime | None, limit: i
         return await desk.letters.list(filter_, PageRequest(limit, cursor)), await desk.reader.figures()
 
     letters, figures = _ask(look)
+    not_served = list(filter(None, map(why_not_served, figures)))
+    if as_json:
+        echo_json([asdict(letter) for letter in letters.items], letters.next, not_served=not_served)
+        return
     click.echo(_table(letters.items) if letters.items else f"no {'' if wanted is None else wanted + ' '}messages")
     if letters.next is not None:
         click.echo(next_page(letters.next))
-    for line in filter(None, map(why_not_served, figures)):
+    for line in not_served:
         click.echo(line)
 
 
@@ -214,14 +220,12 @@ def _table(letters: Sequence[Letter]) -> str:
         )
         for letter in letters
     ]
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows))
-    return "\n".join(line.rstrip() for line in lines)
+    return table(heads, rows)
 
 
 def _word(value: object) -> str:
     if isinstance(value, datetime):
-        return f"{as_utc(value):%Y-%m-%d %H:%M:%S}Z"
+        return moment(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else one_line(str(value), 300)
@@ -230,9 +234,3 @@ def _word(value: object) -> str:
 def _harmless(document: str) -> str:
     """JSON that means the same, whose odder characters (a reversed direction of writing) are escaped."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)
-
-
-def one_line(text: str, length: int) -> str:
-    """Without control characters: an answer from outside must not steer the operator's terminal."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= length else f"{line[: length - 1]}…"

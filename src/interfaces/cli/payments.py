@@ -10,15 +10,15 @@ import click
 
 from application.ports.readers import PageRequest
 from domain.payments import PaymentStatus
-from domain.times import as_utc
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
-from interfaces.cli.outbox import Since, one_line
-from interfaces.cli.pages import next_page, page_options
+from interfaces.cli.outbox import Since
+from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
     from application.payment_audit import Audit
+    from application.ports.audit import BookedPayment
     from infrastructure.container.audit import AuditParts
 
 Answer = TypeVar("Answer")
@@ -44,15 +44,18 @@ def check(since: datetime | None) -> None:
 @payments.command("list")
 @click.option("--status", type=click.Choice([*map(str, PaymentStatus), "all"]), default="all", show_default=True)
 @page_options
-def list_(status: str, limit: int, cursor: str | None) -> None:
+def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
     """Payments, the newest first."""
     wanted = None if status == "all" else PaymentStatus(status)
     found = _ask(lambda parts: parts.books.newest(status=wanted, page=PageRequest(limit, cursor)))
+    if as_json:
+        echo_json([_entry(booked) for booked in found.items], found.next)
+        return
     for booked in found.items:
         payment = booked.payment
         back = "" if payment.refunded.is_zero else f", {payment.refunded} promised back"
         where = f"{payment.gateway} {payment.order_id}" if payment.order_id else payment.gateway
-        line = f"{_moment(booked.created_at)} {booked.reference} {payment.status} {payment.price}{back} ({where})"
+        line = f"{moment(booked.created_at)} {booked.reference} {payment.status} {payment.price}{back} ({where})"
         click.echo(one_line(line, 500))
     if not found.items:
         click.echo("no payments")
@@ -72,6 +75,23 @@ def settle_difference(difference_id: int, note: str) -> None:
     click.echo(f"difference {difference_id} is settled")
 
 
+def _entry(booked: "BookedPayment") -> dict[str, object]:
+    """Amounts are text, so that no program reads them as binary fractions."""
+    payment = booked.payment
+    return {
+        "id": payment.id,
+        "reference": booked.reference,
+        "status": payment.status,
+        "amount": payment.price.amount,
+        "currency": payment.price.currency,
+        "refunds_requested": payment.refunded.amount,
+        "refunded": booked.given_back.amount,
+        "gateway": payment.gateway,
+        "order_id": payment.order_id,
+        "created_at": booked.created_at,
+    }
+
+
 def _findings(audit: "Audit") -> Iterator[str]:
     for gateway, said in audit.away.items():
         missed = audit.missed[gateway]
@@ -80,19 +100,15 @@ def _findings(audit: "Audit") -> Iterator[str]:
         payment = each.booked.payment
         yield f"different: {each.booked.reference} ({payment.gateway} {payment.order_id}): {each.why}"
     for kept in audit.kept:
-        what = f"{_moment(kept.seen_at)} {kept.gateway} {kept.order_id or ''}: {kept.why}"
+        what = f"{moment(kept.seen_at)} {kept.gateway} {kept.order_id or ''}: {kept.why}"
         yield f"reported: {what}; `convene payments settle-difference {kept.id} --note ...` when that is dealt with"
     for refund in audit.stuck:
         state = "the gateway failed to give it back" if refund.failed else "not given back yet"
-        promised = f"{refund.amount} promised {_moment(refund.requested_at)}"
+        promised = f"{refund.amount} promised {moment(refund.requested_at)}"
         yield f"refund: {refund.reference} ({refund.gateway}): {promised}, {state}"
     for errand in audit.dead:
         why = errand.last_error or "given up"
         yield f"dead: {errand.fact} of {errand.lane}: {why}; `convene outbox replay {errand.id}` tries again"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{as_utc(moment):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from application.accounts import Registration
+from application.ports.readers import Page, PageRequest
 from domain.users import Role, User
-from infrastructure.settings import load_settings
+from infrastructure.settings import load_database_url, load_settings
 from interfaces.cli.environment import command_environ
+from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options, table
 from interfaces.cli.problems import Problem
 from interfaces.emails import account_address, email_address
 
@@ -21,7 +23,33 @@ Answer = TypeVar("Answer")
 
 @click.group()
 def users() -> None:
-    """Create, promote and deactivate accounts."""
+    """List, create, promote and deactivate accounts."""
+
+
+@users.command("list")
+@click.option("--role", type=click.Choice([str(role) for role in Role]), help="Only accounts with this role.")
+@click.option("--active/--inactive", default=None, help="Only accounts that can log in, or only deactivated ones.")
+@page_options
+def list_(role: str | None, active: bool | None, limit: int, cursor: str | None, as_json: bool) -> None:
+    """Accounts, the newest first."""
+    found = _page(PageRequest(limit, cursor), Role(role) if role else None, active)
+    if as_json:
+        echo_json([_entry(user) for user in found.items], found.next)
+        return
+    rows = [
+        (
+            str(user.id),
+            one_line(user.email, 80),
+            one_line(user.name, 40),
+            str(user.role),
+            "active" if user.is_active else "inactive",
+            moment(user.created_at),
+        )
+        for user in found.items
+    ]
+    click.echo(table(("id", "email", "name", "role", "state", "created"), rows) if rows else "no accounts")
+    if found.next is not None:
+        click.echo(next_page(found.next))
 
 
 @users.command("create")
@@ -64,6 +92,33 @@ def activate(email: str) -> None:
     """Let EMAIL in again; a facilitator's events are shown and sold again."""
     user = _known(email, _run(lambda cases: cases.set_account_active(email=account_address(email), active=True)))
     click.echo(f"{user.email} is active")
+
+
+def _entry(user: User) -> dict[str, object]:
+    return {
+        "id": user.id,
+        "uuid": user.uuid,
+        "email": user.email,
+        "name": user.name,
+        "role": user.role,
+        "is_active": user.is_active,
+        "is_verified": user.is_verified,
+        "created_at": user.created_at,
+    }
+
+
+def _page(page: PageRequest, role: Role | None, active: bool | None) -> Page[User]:
+    from infrastructure.database.engine import Database
+    from infrastructure.database.user_list import PostgresUserList
+
+    async def read() -> Page[User]:
+        database = Database(load_database_url(command_environ()), pool_size=1)
+        try:
+            return await PostgresUserList(database).newest(page, role=role, active=active)
+        finally:
+            await database.close()
+
+    return asyncio.run(read())
 
 
 def _known(email: str, user: User | None) -> User:
