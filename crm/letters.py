@@ -42,6 +42,8 @@ AMOUNTS: Mapping[str, str] = {
     "booking_refunded": "Given back",
 }
 """What the amount of a message is."""
+BY_ORGANISER = "by_organiser"
+"""Why a booking was cancelled that its owner did not cancel."""
 HOLD_ENDED = "payment_expired"
 """Why a booking was cancelled that nobody gave up: its place was held for a payment that did not come."""
 
@@ -58,6 +60,9 @@ WORDINGS: Mapping[str, Wording] = {
     "booking_cancelled": Wording("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
     HOLD_ENDED: Wording(
         "Booking ended: {who}, {title}", "{who} did not pay in time for {title}: the place is free again."
+    ),
+    BY_ORGANISER: Wording(
+        "Booking cancelled: {who}, {title}", "The booking of {who} for {title} was cancelled by the organiser."
     ),
     "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
     "payment_failed": Wording("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
@@ -154,8 +159,8 @@ def _wording(notification: Notification) -> Wording:
     action = notification.action
     if action is None:
         return WORDINGS["booking_created"]
-    if action == "booking_cancelled" and notification.reason == HOLD_ENDED:
-        return WORDINGS[HOLD_ENDED]
+    if action == "booking_cancelled" and notification.reason in (HOLD_ENDED, BY_ORGANISER):
+        return WORDINGS[notification.reason]
     told = _line(action.replace("_", " ")).capitalize()
     told = told.replace("{", "").replace("}", "")
     return WORDINGS.get(action) or Wording(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")
@@ -192,6 +197,8 @@ def _payment(notification: Notification) -> str | None:
         return None
     status = _line(notification.payment_status.replace("_", " "))
     price = _price(notification.event.price, notification.event.currency)
+    if notification.price is not None:
+        price = _price(notification.price, notification.currency or notification.event.currency)
     return f"{status} ({price})" if price else status
 
 

@@ -104,6 +104,8 @@ class Notification(msgspec.Struct, frozen=True):
     notes: str | None = None
     meeting_link: str | None = None
     reason: str | None = None
+    price: int | float | str | None = None
+    """What was agreed when booking, in `currency`; the event's own price may be another by now."""
     amount: int | float | str | None = None
     currency: str | None = None
     email_facilitator: bool = True

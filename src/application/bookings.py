@@ -15,7 +15,7 @@ from application.ports.readers import BookingReader, BookingView
 from application.ports.system import Clock
 from application.purchases import lock_booking
 from application.refunds import Refunds, cancellation_terms
-from domain.bookings import MAX_NOTES, BookingId, BookingStatus, NotYourBooking
+from domain.bookings import MAX_NOTES, BookingId, BookingStatus, CancelReason, NotYourBooking
 from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
 from domain.holds import DEFAULT_LIMITS, HoldLimits
@@ -47,7 +47,9 @@ class BookPlace:
     - The booking, its payment and what it owes to the CRM and by mail are written together or not at all.
     - A free place needs no payment; for any other the answer says where to pay, unless that happens elsewhere.
     - One person holds only so many unpaid bookings at a time; paying or cancelling one makes room for another.
-    - A place that is to be paid at a gateway is held for a time; a gateway that is away costs the link, not the place.
+    - A place that is to be paid at a gateway is held for a time, but never beyond the start of the event; a gateway
+      that is away costs the link, not the place.
+    - Price, currency and refund policy are stored with the booking, and used from then on.
     """
 
     places: Places
@@ -73,7 +75,7 @@ class BookPlace:
                 user_id=user_id,
                 notes=notes,
                 now=now,
-                hold_until=now + self.hold_for if self.gateway.holds_places else None,
+                hold_for=self.hold_for if self.gateway.holds_places else None,
                 request_id=self.request_id(),
                 unpaid_at_most=self.hold_limits.per_account if self.gateway.holds_places else None,
             )
@@ -114,7 +116,9 @@ class BookPlace:
 class CancelBooking:
     """Cancels a booking before its event begins; the place is free for the next person at once.
 
-    - What was paid is given back by the event's refund policy.
+    - What was paid is given back by the refund policy that was agreed when booking. After a change of time or place it
+      is given back in full.
+    - An admin who cancels the booking of another person cancels for the organiser: everything is given back.
     - A checkout that is still open is closed, so that nobody pays for a place they gave back.
     """
 
@@ -132,15 +136,17 @@ class CancelBooking:
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
-            cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at)
+            cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
+            reason = CancelReason.BY_ORGANISER if cancelled.cancel_reason is CancelReason.BY_ORGANISER else None
             await work.bookings.save(cancelled)
             await work.bookings.free_place(event.id)
             await work.reminders.align_booking(booking_id)
-            await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id)
+            await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id, reason=reason)
             payment = await work.payments.find_of_booking(booking_id)
-            back = cancellation_terms(event, payment, now).refund
+            back = cancellation_terms(event, booking, payment, now, by=user.id).refund
             if payment is not None and not back.is_zero:
-                refund = await self.refunds.promise(work, payment, back, reason=Fact.BOOKING_CANCELLED)
+                why = reason or Fact.BOOKING_CANCELLED
+                refund = await self.refunds.promise(work, payment, back, reason=why, by=user.id)
                 await work.bookings.save(cancelled.refunded())
             elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
                 await work.messages.owe_checkout_end(payment)

@@ -13,6 +13,7 @@ from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
+from application.purchases import expire_coaching_hold
 from application.refunds import Refunds
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
@@ -33,7 +34,7 @@ from domain.coaching import (
 from domain.errors import Invalid
 from domain.holds import DEFAULT_LIMITS, HoldLimits
 from domain.messages import Fact
-from domain.payments import UNPAID
+from domain.payments import UNPAID, hold_end
 from domain.texts import prose
 from domain.times import Interval
 from domain.users import Role, User
@@ -91,7 +92,7 @@ class ReserveTime:
             price=price,
             refund_policy=coach.refund_policy,
             notes=notes,
-            hold_until=min(now + self.hold_for, wanted.starts_at) if held else None,
+            hold_until=hold_end(now, self.hold_for, starts_at=wanted.starts_at) if held else None,
             series_id=series_id,
         )
         coaching = await work.coachings.add(new, now)
@@ -167,7 +168,7 @@ class MoveCoaching:
     - The client moves it, before it has begun, into hours that the coach offers; the coach and admins anywhere that is
       free.
     - The length of a session that costs something stays, and a client's move brings back nothing that a cancellation
-      would not give back any more.
+      would not give back any more. After a move by the coach or an admin the client may cancel for a full refund.
     - Both people, the CRM and connected calendars hear of it. Moved to where it is, nothing happens.
     """
 
@@ -195,7 +196,7 @@ class MoveCoaching:
                 return await self.reader.get(coaching_id)
             coach = await work.coaches.get_by_id(before.coach_id)
             blocked = coach.availability.with_buffers(wanted)
-            move = before.moved if before.is_run_by(user) else before.moved_by_client
+            move = before.moved_by_coach if before.is_run_by(user) else before.moved_by_client
             moved = move(wanted, blocked, now)
             await work.coaches.keep_events_out(before.coach_id)
             busy = await work.coaches.busy(before.coach_id, blocked, apart_from=coaching_id)
@@ -206,7 +207,10 @@ class MoveCoaching:
                 raise SlotUnavailable
             await work.coachings.save_time(moved)
             await work.coachings.record(moved, Change.RESCHEDULED, by=user.id, before=before, now=now)
-            await work.messages.owe_for_coaching(Fact.BOOKING_RESCHEDULED, coaching_id, before=before.session)
+            reason = CoachingCancelReason.BY_COACH if before.is_run_by(user) else None
+            await work.messages.owe_for_coaching(
+                Fact.BOOKING_RESCHEDULED, coaching_id, before=before.session, reason=reason
+            )
             await work.messages.owe_calendars_of(coaching_id)
             await work.reminders.align_coaching(coaching_id)
             await work.commit(made=str(coaching_id))
@@ -218,7 +222,7 @@ class MoveCoaching:
 class CancelCoaching:
     """Gives up a session that is pending or confirmed; the time is free for the next client at once.
 
-    - The client gets back what the coach's refund policy says, everything when it is the coach who cancels.
+    - The client gets back what the coach's refund policy says, everything when the coach or an admin cancels.
     - A checkout that is still open is closed.
     """
 
@@ -237,18 +241,16 @@ class CancelCoaching:
 
     async def within(self, work: UnitOfWork, before: Coaching, user: User) -> Refund | None:
         now = self.clock.now()
-        by_coach = before.is_run_by(user)
-        reason = CoachingCancelReason.BY_COACH if by_coach else CoachingCancelReason.BY_PERSON
+        reason = before.reason_of_cancellation(user)
         cancelled = before.cancelled(now, reason)
         refund = None
         payment = await work.payments.find_of_booking(before.id)
         if payment is not None:
-            paid = payment.refundable
-            back = (
-                paid if by_coach else before.refund_policy.refund_of(paid, now=now, starts_at=before.session.starts_at)
-            )
+            back = payment.refundable
+            if reason is CoachingCancelReason.BY_PERSON:
+                back = before.refund_policy.refund_of(back, now=now, starts_at=before.session.starts_at)
             if not back.is_zero:
-                refund = await self.refunds.promise(work, payment, back, reason=Fact.BOOKING_CANCELLED)
+                refund = await self.refunds.promise(work, payment, back, reason=Fact.BOOKING_CANCELLED, by=user.id)
                 cancelled = cancelled.refunded(now)
             elif payment.order_id is not None and payment.status in UNPAID:
                 await work.messages.owe_checkout_end(payment)
@@ -353,14 +355,8 @@ class ExpireCoachingHolds:
             before = await work.coachings.get(coaching_id)
             if not before.has_expired(now):
                 return False
-            reason = CoachingCancelReason.PAYMENT_EXPIRED
-            after = before.cancelled(now, reason)
             payment = await work.payments.find_of_booking(coaching_id)
-            await work.coachings.save(after)
-            await work.coachings.record(after, Change.CANCELLED, by=None, before=before, now=now)
-            await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, coaching_id, reason=reason)
-            await work.messages.owe_calendars_of(coaching_id)
-            await work.reminders.align_coaching(coaching_id)
+            await expire_coaching_hold(work, before, now)
             if payment is not None and payment.order_id is not None:
                 await work.messages.owe_checkout_end(payment)
             await work.commit()

@@ -18,7 +18,10 @@ from domain.errors import Forbidden
 from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, NotYourEvent, refuse_past
 from domain.messages import Fact
 from domain.money import Money
-from domain.users import User
+from domain.users import User, UserId
+
+RESCHEDULED = "rescheduled"
+"""Why people are written to about an event whose time or place changed."""
 
 
 class OnlyFacilitatorsCreate(Forbidden):
@@ -80,6 +83,8 @@ class UpdateEvent:
     - A new title, time, place or link is sent to the CRM, and to every participant with an update of their calendar
       entry, unless the event is over. No other change is mailed.
     - A new price can be paid at the gateway of this house.
+    - A new price or refund policy is for later bookings; those that there are keep what was agreed. After a change of
+      time or place they can be cancelled for a full refund.
     """
 
     open_work: OpenUnitOfWork
@@ -99,12 +104,18 @@ class UpdateEvent:
                 refuse_unpayable(changed.plan.price, self.gateway)
             if changed.plan.interval != event.plan.interval:
                 await work.coaches.let_event_in(event.facilitator_id)
+            if changed.plan.refund_policy != event.plan.refund_policy:
+                await work.bookings.keep_policy(event_id, event.plan.refund_policy)
             await work.events.save(changed)
             if changed.revision > event.revision:
+                reason = RESCHEDULED if changed.schedule_revision > event.schedule_revision else None
                 await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
                 if not changed.is_over(now):
-                    await work.messages.owe_for_bookings_of(Fact.BOOKING_MOVED, event_id, before=event.plan)
+                    await work.messages.owe_for_bookings_of(
+                        Fact.BOOKING_MOVED, event_id, reason=reason, before=event.plan
+                    )
             if changed.plan.interval.starts_at != event.plan.interval.starts_at:
+                await work.bookings.shorten_holds(event_id, changed.plan.interval.starts_at)
                 await work.reminders.align_event(event_id)
             await work.commit()
         self.wake_ups.nudge()
@@ -143,7 +154,7 @@ class CancelEvent:
         async with self.open_work() as work:
             event = await work.events.get(event_id)
             event.require_manager(user)
-            promised = _cancelled_event(event, await _cancel(work, event, self.refunds, self.clock))
+            promised = _cancelled_event(event, await _cancel(work, event, self.refunds, self.clock, by=user.id))
             total = promised.total
             await work.commit(made=[promised.refunds, str(total.amount), total.currency])
         self.wake_ups.nudge()
@@ -166,18 +177,18 @@ class DeleteEvent:
             event = await work.events.get(event_id)
             event.require_manager(user)
             if event.status is EventStatus.ACTIVE and not event.is_over(now):
-                await _cancel(work, event, self.refunds, self.clock)
+                await _cancel(work, event, self.refunds, self.clock, by=user.id)
             await work.events.hide(event_id, now)
             await work.commit()
         self.wake_ups.nudge()
 
 
-async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock) -> Sequence[Refund]:
+async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock, *, by: UserId) -> Sequence[Refund]:
     now = clock.now()
     await work.events.save(event.cancelled(now))
     await work.messages.owe_checkout_ends_of(event.id)
-    promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED)
-    await work.bookings.cancel_all(event.id, now)
+    promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED, by=by)
+    await work.bookings.cancel_all(event.id, now, by=by)
     await work.reminders.align_event(event.id)
     await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
     await work.messages.owe_for_bookings_of(

@@ -10,10 +10,9 @@ from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayRefused, Gateways, PaymentRequest
 from application.ports.persistence import OpenUnitOfWork, Places
 from application.ports.system import Clock
-from application.purchases import lock_booking
-from domain.bookings import BookingId, CancelReason, NotYourBooking
+from application.purchases import expire_hold, lock_booking
+from domain.bookings import BookingId, NotYourBooking
 from domain.coaching import CoachingId
-from domain.messages import Fact
 from domain.payments import GatewayUnavailable, NothingToPay, Payment, PaymentId
 from domain.users import User
 
@@ -52,10 +51,7 @@ class ExpireHolds:
             if not booking.has_expired(now):
                 return False
             payment = await work.payments.find_of_booking(booking_id)
-            await work.bookings.save(booking.expired(now))
-            await work.bookings.free_place(event.id)
-            await work.reminders.align_booking(booking_id)
-            await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id, reason=CancelReason.PAYMENT_EXPIRED)
+            await expire_hold(work, event, booking, now)
             if payment is not None and payment.order_id is not None:
                 await work.messages.owe_checkout_end(payment)
             await work.commit()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -49,6 +50,7 @@ class SettlePayment:
     - A payment only moves forward: received is final, failed can still become received.
     - Amount, currency and order must be what was asked for; a difference is kept for an operator and changes nothing.
     - Money that comes after the place was given up takes a place again if there is one, else it is given back at once.
+    - Money that comes after the start is given back, and what was still held for it ends.
     - What comes for a booking that was paid otherwise meanwhile is given back too.
     - A failed try frees no place; the hold does, when it ends.
     """
@@ -58,19 +60,22 @@ class SettlePayment:
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, gateway: str, report: GatewayReport) -> Settled:
+    async def __call__(self, gateway: str, report: GatewayReport, *, arrived_at: datetime | None = None) -> Settled:
+        """`arrived_at`: when the report reached us, where that was before now."""
         async with self.open_work() as work:
-            settled = await self._settle(work, gateway, report)
+            settled = await self._settle(work, gateway, report, arrived_at)
             await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.nudge()
         return settled
 
-    async def _settle(self, work: UnitOfWork, gateway: str, report: GatewayReport) -> Settled:
+    async def _settle(
+        self, work: UnitOfWork, gateway: str, report: GatewayReport, arrived_at: datetime | None
+    ) -> Settled:
         place = await work.payments.find_place(gateway, report)
         if place is None:
             await work.payments.keep_difference(gateway, report, None, "no payment of ours has this order")
             return Settled.UNKNOWN
-        purchase = await self._lock(work, place)
+        purchase = await self._lock(work, place, arrived_at)
         payment = await work.payments.get(place.payment_id)
         why = report.differs_from(payment)
         if why is not None:
@@ -85,8 +90,8 @@ class SettlePayment:
                 return Settled.FAILED
         return Settled.OLD_NEWS
 
-    async def _lock(self, work: UnitOfWork, place: PaymentPlace) -> Purchase:
-        return await lock_purchase(work, place.booking_id, self.clock.now())
+    async def _lock(self, work: UnitOfWork, place: PaymentPlace, arrived_at: datetime | None) -> Purchase:
+        return await lock_purchase(work, place.booking_id, self.clock.now(), arrived_at=arrived_at)
 
     async def _receive(self, work: UnitOfWork, purchase: Purchase, payment: Payment, report: GatewayReport) -> Settled:
         payment = payment.received(order_id=report.order_id, gateway_id=report.gateway_id)
@@ -94,10 +99,10 @@ class SettlePayment:
         if purchase.payment_status not in UNPAID:
             await self.refunds.promise(work, payment, payment.price, reason=PAID_TWICE)
             return Settled.GIVEN_BACK
-        if not purchase.is_cancelled:
+        if not purchase.is_cancelled and not purchase.has_started:
             await purchase.pay(payment.price)
             return Settled.RECEIVED
-        if await purchase.reinstate(payment.price):
+        if purchase.is_cancelled and await purchase.reinstate(payment.price):
             return Settled.REINSTATED
         await self.refunds.promise(work, payment, payment.price, reason=purchase.why_given_back)
         await purchase.give_back()
@@ -158,13 +163,13 @@ class ApplyGatewayEvent:
 
     async def __call__(self, gateway: str, event_id: str) -> str:
         async with self.open_work() as work:
-            report = await work.gateway_events.report(gateway, event_id)
+            report, arrived_at = await work.gateway_events.report(gateway, event_id)
         match report:
             case GatewayReport():
-                outcome: str = await self.settle_payment(gateway, report)
+                outcome: str = await self.settle_payment(gateway, report, arrived_at=arrived_at)
             case RefundReport():
                 if report.payment is not None:
-                    await self.settle_payment(gateway, report.payment)
+                    await self.settle_payment(gateway, report.payment, arrived_at=arrived_at)
                 outcome = await self.refunds.settle_report(gateway, report)
             case None:
                 outcome = Settled.OLD_NEWS

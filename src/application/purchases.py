@@ -24,6 +24,7 @@ from domain.payments import UNPAID, PaymentStatus
 from domain.users import User, UserId
 
 PLACE_GONE = "place_gone"
+PAID_AFTER_START = "paid_after_start"
 
 
 class Purchase(Protocol):
@@ -34,6 +35,11 @@ class Purchase(Protocol):
 
     @property
     def is_cancelled(self) -> bool: ...
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it had started when the money arrived, or is over now."""
+        ...
 
     @property
     def why_given_back(self) -> str:
@@ -53,7 +59,7 @@ class Purchase(Protocol):
         ...
 
     async def give_back(self) -> None:
-        """Shows that what was paid is given back."""
+        """Shows that what was paid is given back. What was held for a payment until the start is cancelled."""
         ...
 
 
@@ -63,6 +69,8 @@ class PlacePurchase:
     event: Event
     booking: Booking
     now: datetime
+    arrived_at: datetime | None = None
+    """When the money arrived; now where it is not given."""
 
     @property
     def payment_status(self) -> PaymentStatus:
@@ -73,10 +81,16 @@ class PlacePurchase:
         return self.booking.status is BookingStatus.CANCELLED
 
     @property
+    def has_started(self) -> bool:
+        return self.event.has_started(self.arrived_at or self.now) or self.event.is_over(self.now)
+
+    @property
     def why_given_back(self) -> str:
         if self.event.status is EventStatus.CANCELLED:
             return Fact.EVENT_CANCELLED
-        return Fact.BOOKING_CANCELLED if self.booking.cancel_reason is CancelReason.BY_PERSON else PLACE_GONE
+        if self.booking.cancel_reason in {CancelReason.BY_PERSON, CancelReason.BY_ORGANISER}:
+            return Fact.BOOKING_CANCELLED
+        return PAID_AFTER_START if self.has_started else PLACE_GONE
 
     def require_manager(self, user: User) -> None:
         self.event.require_manager(user)
@@ -102,14 +116,17 @@ class PlacePurchase:
             await self.work.messages.owe_for_booking(Fact.PAYMENT_FAILED, self.booking.id, money=money)
 
     async def give_back(self) -> None:
-        await self.work.bookings.save(self.booking.refunded())
+        booking = self.booking
+        if booking.status is BookingStatus.CONFIRMED:
+            booking = await expire_hold(self.work, self.event, booking, self.now)
+        await self.work.bookings.save(booking.refunded())
 
     async def _may_have_a_place_again(self) -> bool:
-        if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED:
+        if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
         already_booked = await self.work.reviews.has_place(self.event.id, self.booking.user_id)
         try:
-            self.event.refuse_booking(self.now, already_booked=already_booked)
+            self.event.refuse_booking(self.arrived_at or self.now, already_booked=already_booked)
         except (Conflict, EventNotFound):
             return False
         return True
@@ -123,6 +140,8 @@ class TimePurchase:
     coaching: Coaching
     now: datetime
     by: UserId | None = None
+    arrived_at: datetime | None = None
+    """When the money arrived; now where it is not given."""
 
     @property
     def payment_status(self) -> PaymentStatus:
@@ -133,9 +152,15 @@ class TimePurchase:
         return self.coaching.status is CoachingStatus.CANCELLED
 
     @property
+    def has_started(self) -> bool:
+        session = self.coaching.session
+        return session.starts_at <= (self.arrived_at or self.now) or session.ends_at <= self.now
+
+    @property
     def why_given_back(self) -> str:
-        expired = self.coaching.cancel_reason is CoachingCancelReason.PAYMENT_EXPIRED
-        return PLACE_GONE if expired else Fact.BOOKING_CANCELLED
+        if self.is_cancelled and self.coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED:
+            return Fact.BOOKING_CANCELLED
+        return PAID_AFTER_START if self.has_started else PLACE_GONE
 
     def require_manager(self, user: User) -> None:
         if not self.coaching.is_run_by(user):
@@ -149,7 +174,7 @@ class TimePurchase:
     async def reinstate(self, money: Money) -> bool:
         """The hold is all that had ended: nobody's hours or notice are asked about again, but the time must be free."""
         coaching = self.coaching
-        if coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED or coaching.session.starts_at <= self.now:
+        if coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
         if not await self._coach_is_there():
             return False
@@ -172,7 +197,12 @@ class TimePurchase:
             await self.work.messages.owe_for_coaching(Fact.PAYMENT_FAILED, self.coaching.id, money=money)
 
     async def give_back(self) -> None:
-        await self._became(self.coaching.refunded(self.now), Change.REFUNDED)
+        before = self.coaching
+        if before.is_live:
+            before = await expire_coaching_hold(self.work, before, self.now)
+        after = before.refunded(self.now)
+        await self.work.coachings.save(after)
+        await self.work.coachings.record(after, Change.REFUNDED, by=self.by, before=before, now=self.now)
 
     async def _coach_is_there(self) -> bool:
         """Not asked before it matters: money is taken, too, for the time of somebody who is no coach any more."""
@@ -192,12 +222,39 @@ class TimePurchase:
 
 
 async def lock_purchase(
-    work: UnitOfWork, booking_id: BookingId | CoachingId, now: datetime, *, by: UserId | None = None
+    work: UnitOfWork,
+    booking_id: BookingId | CoachingId,
+    now: datetime,
+    *,
+    by: UserId | None = None,
+    arrived_at: datetime | None = None,
 ) -> Purchase:
     """Raises `BookingNotFound`, `CoachingNotFound`."""
     if isinstance(booking_id, int):
-        return PlacePurchase(work, *await lock_booking(work, booking_id), now)
-    return TimePurchase(work, await work.coachings.get(booking_id), now, by)
+        return PlacePurchase(work, *await lock_booking(work, booking_id), now, arrived_at)
+    return TimePurchase(work, await work.coachings.get(booking_id), now, by, arrived_at)
+
+
+async def expire_hold(work: UnitOfWork, event: Event, booking: Booking, now: datetime) -> Booking:
+    """Cancels a booking whose payment did not come in time, frees its seat and writes the messages."""
+    expired = booking.expired(now)
+    await work.bookings.save(expired)
+    await work.bookings.free_place(event.id)
+    await work.reminders.align_booking(booking.id)
+    await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking.id, reason=CancelReason.PAYMENT_EXPIRED)
+    return expired
+
+
+async def expire_coaching_hold(work: UnitOfWork, before: Coaching, now: datetime) -> Coaching:
+    """Cancels a session whose payment did not come in time, frees its time and writes the messages."""
+    reason = CoachingCancelReason.PAYMENT_EXPIRED
+    expired = before.cancelled(now, reason)
+    await work.coachings.save(expired)
+    await work.coachings.record(expired, Change.CANCELLED, by=None, before=before, now=now)
+    await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, before.id, reason=reason)
+    await work.messages.owe_calendars_of(before.id)
+    await work.reminders.align_coaching(before.id)
+    return expired
 
 
 async def owe_refunded(work: UnitOfWork, booking_id: BookingId | CoachingId, *, reason: str, money: Money) -> None:

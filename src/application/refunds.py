@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
+from application.ports.idempotency import made_before
 from application.ports.ledger import REFUNDED_AT_THE_GATEWAY, Refund
 from application.ports.messaging import WakeUps
 from application.ports.payments import Gateways, RefundRequest
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
 from application.purchases import lock_booking, owe_refunded
-from domain.bookings import BookingId
+from domain.bookings import Booking, BookingId, CancelReason
 from domain.events import Event, EventId
 from domain.money import Money
-from domain.payments import GatewayUnavailable, Payment, RefundReport
+from domain.payments import GatewayUnavailable, NothingToRefund, Payment, RefundReport
 from domain.refunds import RefundId, RefundPolicy
-from domain.users import User
+from domain.users import User, UserId
 
 OFFLINE = "offline"
 
@@ -35,15 +37,18 @@ class Refunds:
     wake_ups: WakeUps
     clock: Clock
 
-    async def promise(self, work: UnitOfWork, payment: Payment, amount: Money, *, reason: str) -> Refund:
-        refund = await work.refunds.add(payment, amount, reason=reason, now=self.clock.now())
+    async def promise(
+        self, work: UnitOfWork, payment: Payment, amount: Money, *, reason: str, by: UserId | None = None
+    ) -> Refund:
+        """`by`: who asked for it; None where it follows from a rule."""
+        refund = await work.refunds.add(payment, amount, reason=reason, by=by, now=self.clock.now())
         await work.payments.save(payment.promising_back(amount))
         await work.messages.owe_refunds([refund])
         return refund
 
-    async def promise_all(self, work: UnitOfWork, event_id: EventId, *, reason: str) -> Sequence[Refund]:
+    async def promise_all(self, work: UnitOfWork, event_id: EventId, *, reason: str, by: UserId) -> Sequence[Refund]:
         """Everything that was paid for an event, in full."""
-        refunds = await work.refunds.add_for_event(event_id, reason=reason, now=self.clock.now())
+        refunds = await work.refunds.add_for_event(event_id, reason=reason, by=by, now=self.clock.now())
         await work.messages.owe_refunds(refunds)
         return refunds
 
@@ -95,6 +100,39 @@ class Refunds:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundBooking:
+    """Refunds what was paid for a booking, or a part of it, at any time: before the event, and after it.
+
+    - The event's facilitator and admins refund. Nothing is cancelled by it: the booking keeps its status and its seat.
+    - All refunds of a payment together are never more than what was paid, however many are asked for at once.
+    - Without an amount everything that is left is refunded.
+    - A booking shows that it is refunded when nothing is left. Money that was paid on the spot is handed back there.
+    """
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+
+    async def __call__(self, user: User, booking_id: BookingId, amount: Decimal | None) -> Refund:
+        if (made := made_before()) is not None:
+            async with self.open_work() as work:
+                return await work.refunds.get(RefundId(UUID(made)))
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            event.require_manager(user)
+            payment = await work.payments.find_of_booking(booking_id)
+            if payment is None:
+                raise NothingToRefund
+            back = payment.refund_of(amount)
+            refund = await self.refunds.promise(work, payment, back, reason=CancelReason.BY_ORGANISER, by=user.id)
+            if back == payment.refundable:
+                await work.bookings.save(booking.refunded())
+            await work.commit(made=str(refund.id))
+        self.wake_ups.nudge()
+        return refund
+
+
+@dataclass(frozen=True, slots=True)
 class CancellationTerms:
     """What a cancellation gives back at one moment: `percent` of what was paid and is not promised back yet."""
 
@@ -104,11 +142,12 @@ class CancellationTerms:
     policy: RefundPolicy
 
 
-def cancellation_terms(event: Event, payment: Payment | None, now: datetime) -> CancellationTerms:
-    plan = event.plan
-    starts_at = plan.interval.starts_at
-    paid = payment.refundable if payment else Money(Decimal(0), plan.price.currency)
-    policy = plan.refund_policy
+def cancellation_terms(
+    event: Event, booking: Booking, payment: Payment | None, now: datetime, *, by: UserId
+) -> CancellationTerms:
+    starts_at = event.plan.interval.starts_at
+    paid = payment.refundable if payment else Money(Decimal(0), booking.price.currency)
+    policy = booking.policy_of_cancellation(event, by)
     return CancellationTerms(
         paid=paid,
         percent=policy.percent(now=now, starts_at=starts_at),
@@ -119,8 +158,8 @@ def cancellation_terms(event: Event, payment: Payment | None, now: datetime) -> 
 
 @dataclass(frozen=True, slots=True)
 class ShowCancellation:
-    """What cancelling a booking now would give back, by its event's refund policy; asked beforehand.
-    Refused as the cancellation itself would be."""
+    """What cancelling a booking now would give back, by the refund policy that was agreed when booking; asked
+    beforehand. Refused as the cancellation itself would be."""
 
     open_work: OpenUnitOfWork
     clock: Clock
@@ -130,5 +169,6 @@ class ShowCancellation:
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
-            booking.cancelled(now, event_starts_at=event.plan.interval.starts_at)
-            return cancellation_terms(event, await work.payments.find_of_booking(booking_id), now)
+            booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
+            payment = await work.payments.find_of_booking(booking_id)
+            return cancellation_terms(event, booking, payment, now, by=user.id)

@@ -6,8 +6,10 @@ from enum import StrEnum
 from typing import NewType
 
 from domain.errors import Conflict, Forbidden, NotFound
-from domain.events import EventId
+from domain.events import Event, EventId
+from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
+from domain.refunds import RefundPolicy
 from domain.users import User, UserId
 
 BookingId = NewType("BookingId", int)
@@ -22,9 +24,10 @@ class BookingStatus(StrEnum):
 
 
 class CancelReason(StrEnum):
-    """Why a booking was cancelled; the last two are also told."""
+    """Why a booking was cancelled; all but the first are also in messages."""
 
     BY_PERSON = "by_person"
+    BY_ORGANISER = "by_organiser"
     EVENT_CANCELLED = "event_cancelled"
     PAYMENT_EXPIRED = "payment_expired"
 
@@ -56,7 +59,11 @@ class BookingIsCancelled(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """`reference` is what people say on the phone: `BK`, the year it was made, its number (`BK2026000123`)."""
+    """`reference` is what people say on the phone: `BK`, the year it was made, its number (`BK2026000123`).
+
+    `price` and `refund_policy` are what was agreed when booking; later changes of the event do not touch them.
+    `schedule_revision` is the event's when booking: it is behind the event's once time or place have changed since.
+    """
 
     id: BookingId
     reference: str
@@ -67,19 +74,31 @@ class Booking:
     notes: str | None
     created_at: datetime
     cancelled_at: datetime | None
+    price: Money
+    refund_policy: RefundPolicy
+    schedule_revision: int = 0
     cancel_reason: CancelReason | None = None
+    cancelled_by: UserId | None = None
     hold_until: datetime | None = None
 
     def require_owner(self, user: User) -> None:
         if user.id != self.user_id and user.role != "admin":
             raise NotYourBooking
 
-    def cancelled(self, now: datetime, *, event_starts_at: datetime) -> "Booking":
+    def policy_of_cancellation(self, event: Event, by: UserId) -> RefundPolicy:
+        """What was agreed; a full refund when the organiser cancels, or after time or place of the event changed."""
+        if by != self.user_id or self.schedule_revision < event.schedule_revision:
+            return RefundPolicy()
+        return self.refund_policy
+
+    def cancelled(self, now: datetime, *, event_starts_at: datetime, by: UserId) -> "Booking":
+        """By its owner, or by an admin on behalf of the organiser."""
         if self.status is BookingStatus.CANCELLED:
             raise BookingAlreadyCancelled
         if self.status is BookingStatus.COMPLETED or event_starts_at <= now:
             raise BookingOver
-        return self._cancelled(now, CancelReason.BY_PERSON)
+        reason = CancelReason.BY_PERSON if by == self.user_id else CancelReason.BY_ORGANISER
+        return replace(self._cancelled(now, reason), cancelled_by=by)
 
     def has_expired(self, now: datetime) -> bool:
         """Its place was held for a payment that did not come in time."""
@@ -102,7 +121,8 @@ class Booking:
 
     def reinstated(self) -> "Booking":
         """Its payment came after its place had been given up, and there is a place again."""
-        return replace(self.paid(), status=BookingStatus.CONFIRMED, cancelled_at=None, cancel_reason=None)
+        confirmed = replace(self.paid(), status=BookingStatus.CONFIRMED)
+        return replace(confirmed, cancelled_at=None, cancel_reason=None, cancelled_by=None)
 
     def refunded(self) -> "Booking":
         return replace(self, payment_status=PaymentStatus.REFUNDED)

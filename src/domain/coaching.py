@@ -43,6 +43,8 @@ LIVE = frozenset({CoachingStatus.PENDING, CoachingStatus.CONFIRMED})
 class CoachingCancelReason(StrEnum):
     BY_PERSON = "by_person"
     BY_COACH = "by_coach"
+    BY_ORGANISER = "by_organiser"
+    """By an admin."""
     PAYMENT_EXPIRED = "payment_expired"
 
 
@@ -272,6 +274,11 @@ class Coaching:
         """The coach and admins decide about a session; the client may only give it up."""
         return user.role is Role.ADMIN or user.id == self.coach_id
 
+    def reason_of_cancellation(self, user: User) -> CoachingCancelReason:
+        if user.id == self.client_id:
+            return CoachingCancelReason.BY_PERSON
+        return CoachingCancelReason.BY_COACH if user.id == self.coach_id else CoachingCancelReason.BY_ORGANISER
+
     def require_transition(self, status: CoachingStatus) -> None:
         if status not in TRANSITIONS[self.status]:
             raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
@@ -303,6 +310,10 @@ class Coaching:
             raise PricedLengthFixed
         hold_until = min(self.hold_until, session.starts_at) if self.hold_until else None
         return self._changed(now, session=session, busy=busy, hold_until=hold_until)
+
+    def moved_by_coach(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
+        """Or by an admin. The client may then cancel for a full refund until the start."""
+        return replace(self.moved(session, busy, now), refund_policy=RefundPolicy())
 
     def moved_by_client(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
         """Before it has begun: nobody has a session twice by moving the one that they had. Nor does a move bring back

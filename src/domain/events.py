@@ -107,6 +107,11 @@ class EventPlan:
         """Whether title, time, place or link differ. Participants get an update of their calendar entry then."""
         return any(getattr(self, name) != getattr(earlier, name) for name in _VISIBLE)
 
+    def is_rescheduled_from(self, earlier: "EventPlan") -> bool:
+        """Whether time or place differ, so that people who booked may cancel for a full refund."""
+        # A new link is neither.
+        return (self.interval, self.location) != (earlier.interval, earlier.location)
+
 
 _VISIBLE = ("title", "interval", "location", "virtual_link")
 _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
@@ -122,7 +127,8 @@ _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
 class Event:
     """`booked` counts live bookings. `revision` grows with every change that participants see; `version` grows with
     every change at all, so that a late message is known, and is the SEQUENCE of calendar entries (RFC 5546).
-    `updated_at` is when its facilitator changed or cancelled it last, None before the first time."""
+    `updated_at` is when its facilitator changed or cancelled it last, None before the first time.
+    `schedule_revision` grows with every change of time or place."""
 
     id: EventId
     facilitator_id: UserId
@@ -135,6 +141,7 @@ class Event:
     updated_at: datetime | None = None
     facilitator_active: bool = True
     """Whether the facilitator's account is active. Where it is not, the event is neither shown nor sold."""
+    schedule_revision: int = 0
 
     def refuse_booking(self, now: datetime, *, already_booked: bool) -> None:
         """Raises why this person cannot have a place now; returns when they can. For somebody who has none there is no
@@ -146,12 +153,15 @@ class Event:
             raise EventNotFound
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
-        if self.plan.interval.starts_at <= now:
+        if self.has_started(now):
             raise EventStarted
         if already_booked:
             raise AlreadyBooked
         if self.booked >= self.plan.capacity:
             raise EventFull
+
+    def has_started(self, now: datetime) -> bool:
+        return self.plan.interval.starts_at <= now
 
     def is_over(self, now: datetime) -> bool:
         return self.plan.interval.ends_at <= now
@@ -173,12 +183,20 @@ class Event:
             raise CurrencyOfBookings
         if plan.interval != self.plan.interval:
             refuse_past(plan.interval, now)
-            if self.plan.interval.starts_at <= now:
+            if self.has_started(now):
                 raise EventStarted
         if plan == self.plan:
             return self
         visibly = plan.is_visibly_changed_from(self.plan)
-        return replace(self, plan=plan, version=self.version + 1, revision=self.revision + visibly, updated_at=now)
+        rescheduled = plan.is_rescheduled_from(self.plan)
+        return replace(
+            self,
+            plan=plan,
+            version=self.version + 1,
+            revision=self.revision + visibly,
+            schedule_revision=self.schedule_revision + rescheduled,
+            updated_at=now,
+        )
 
     def cancelled(self, now: datetime) -> "Event":
         """Raises when it is cancelled already, or over: what people had is not given back."""

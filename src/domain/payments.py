@@ -7,14 +7,17 @@ one table, and what it may not change is no error: it is old news.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 from uuid import UUID
 
-from domain.errors import Conflict, NotFound, Unavailable
-from domain.money import Money
+from domain.errors import Conflict, Invalid, NotFound, Unavailable
+from domain.money import Money, smallest_step
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from domain.bookings import BookingId
     from domain.coaching import CoachingId
 
@@ -49,6 +52,16 @@ class PaymentNotFound(NotFound):
 class NothingToPay(Conflict):
     code = "nothing_to_pay"
     message = "There is nothing to pay for this booking"
+
+
+class NothingToRefund(Conflict):
+    code = "nothing_to_refund"
+    message = "There is nothing to refund for this booking"
+
+
+class RefundExceedsPayment(Conflict):
+    code = "refund_exceeds_payment"
+    message = "The refund is more than what is left of the payment"
 
 
 class InvalidSignature(Conflict):
@@ -103,6 +116,26 @@ class Payment:
             return Money(self.price.amount * 0, self.price.currency)
         return Money(self.price.amount - self.refunded.amount, self.price.currency)
 
+    def refund_of(self, amount: Decimal | None) -> Money:
+        """That much of the payment, or everything that is left of it. Raises `NothingToRefund`, `RefundExceedsPayment`,
+        and `Invalid` (field `amount`) for what cannot be moved."""
+        left, currency = self.refundable, self.price.currency
+        if left.is_zero:
+            raise NothingToRefund
+        if amount is None:
+            return left
+        try:
+            wanted = Money(amount, currency)
+        except Invalid as invalid:
+            raise Invalid({"amount": invalid.details["price"]}) from None
+        if wanted.is_zero:
+            raise Invalid({"amount": "Must be greater than 0"})
+        if wanted.amount > left.amount:
+            raise RefundExceedsPayment(f"At most {left} can be refunded")
+        if wanted != left and wanted != Money.computed(wanted.amount, currency):
+            raise Invalid({"amount": f"Must be a multiple of {smallest_step(currency)} {currency}"})
+        return wanted
+
     def promising_back(self, amount: Money) -> Payment:
         """With that much more of it promised back; a payment that is promised back as a whole counts as refunded."""
         refunded = Money(self.refunded.amount + amount.amount, self.price.currency)
@@ -153,6 +186,11 @@ class RefundReport:
     succeeded: bool
     refund_id: UUID | None = None
     payment: GatewayReport | None = None
+
+
+def hold_end(now: datetime, hold_for: timedelta, *, starts_at: datetime) -> datetime:
+    """Until when an unpaid booking keeps its seat or its time: never beyond the start."""
+    return min(now + hold_for, starts_at)
 
 
 def status_at_booking(price: Money) -> PaymentStatus:

@@ -31,6 +31,9 @@ BOOKING = {
     "id": int,
     "status": str,
     "payment_status": str,
+    "price": NUMBER,
+    "currency": str,
+    "facilitator_id": int,
     "user": {"id": int, "name": str, "email": str},
     "event": {"id": int, "title": str},
     "created_at": Instant,
@@ -39,6 +42,9 @@ REGISTRATION = {
     "id": int,
     "status": str,
     "payment_status": str,
+    "price": NUMBER,
+    "currency": str,
+    "facilitator_id": int,
     "user": {"id": int, "name": str, "email": str, "phone": Nullable(str)},
     "created_at": Instant,
 }
@@ -237,6 +243,10 @@ async def test_a_booking_links_user_event_and_facilitator_and_is_unpaid(
     booking = answer.json()["booking"]
     assert (booking["user"]["id"], booking["event"]["id"]) == (ada.id, offered["id"])
     assert booking["payment_status"] == "pending"
+    assert booking["facilitator_id"] == john.id
+    [listed] = (await ada.get("/bookings/")).json()["bookings"]
+    [registered] = (await john.get(f"/facilitator/registrations/{offered['id']}")).json()["registrations"]
+    assert (listed["facilitator_id"], registered["facilitator_id"]) == (john.id, john.id)
     told = await shared_database.fetchval(
         "SELECT snapshot FROM outbox WHERE destination = 'crm' AND lane = 'booking:' || $1::text", str(booking["id"])
     )

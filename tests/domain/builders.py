@@ -10,6 +10,7 @@ from domain.bookings import Booking, BookingId, BookingStatus
 from domain.events import Event, EventId, EventPlan, EventStatus
 from domain.money import Money
 from domain.payments import PaymentStatus
+from domain.refunds import RefundPolicy
 from domain.times import Interval
 from domain.users import Role, User, UserId
 
@@ -67,5 +68,7 @@ def a_booking(**changes: Any) -> Booking:
         notes=None,
         created_at=NOW,
         cancelled_at=None,
+        price=Money(Decimal(25), "INR"),
+        refund_policy=RefundPolicy(),
     )
     return replace(booking, **changes)

@@ -1,33 +1,37 @@
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from domain.bookings import BookingAlreadyCancelled, BookingOver, BookingStatus, NotYourBooking
+from domain.bookings import BookingAlreadyCancelled, BookingOver, BookingStatus, CancelReason, NotYourBooking
 from domain.money import Money
-from domain.payments import PaymentStatus, status_at_booking
-from domain.users import Role
-from tests.domain.builders import NOW, a_booking, a_user
+from domain.payments import PaymentStatus, hold_end, status_at_booking
+from domain.refunds import RefundPolicy
+from domain.users import Role, UserId
+from tests.domain.builders import NOW, a_booking, a_user, an_event
 
 AHEAD = NOW + timedelta(microseconds=1)
 
 
 def test_a_booking_is_cancelled_before_its_event_begins() -> None:
-    cancelled = a_booking().cancelled(NOW, event_starts_at=AHEAD)
+    cancelled = a_booking().cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
     assert (cancelled.status, cancelled.cancelled_at) == (BookingStatus.CANCELLED, NOW)
 
 
 @pytest.mark.parametrize("starts_at", [NOW, NOW - timedelta(days=1)])
 def test_not_once_it_has_begun(starts_at: object) -> None:
     with pytest.raises(BookingOver):
-        a_booking().cancelled(NOW, event_starts_at=starts_at)  # type: ignore[arg-type]
+        a_booking().cancelled(NOW, event_starts_at=starts_at, by=UserId(1))  # type: ignore[arg-type]
 
 
 def test_not_twice_and_not_when_it_is_completed() -> None:
     with pytest.raises(BookingAlreadyCancelled):
-        a_booking(status=BookingStatus.CANCELLED).cancelled(NOW, event_starts_at=AHEAD)
+        a_booking(status=BookingStatus.CANCELLED).cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
     with pytest.raises(BookingOver):
-        a_booking(status=BookingStatus.COMPLETED).cancelled(NOW, event_starts_at=AHEAD)
+        a_booking(status=BookingStatus.COMPLETED).cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
 
 
 def test_a_booking_belongs_to_its_booker_and_to_admins() -> None:
@@ -37,6 +41,31 @@ def test_a_booking_belongs_to_its_booker_and_to_admins() -> None:
     for stranger in (a_user(3), a_user(2, Role.FACILITATOR)):
         with pytest.raises(NotYourBooking):
             booking.require_owner(stranger)
+
+
+def test_an_admin_cancels_for_the_organiser_and_is_recorded() -> None:
+    own = a_booking().cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
+    other = a_booking().cancelled(NOW, event_starts_at=AHEAD, by=UserId(9))
+    assert (own.cancel_reason, own.cancelled_by) == (CancelReason.BY_PERSON, 1)
+    assert (other.cancel_reason, other.cancelled_by) == (CancelReason.BY_ORGANISER, 9)
+
+
+@given(agreed=st.integers(0, 100), now=st.integers(0, 100), booked_at=st.integers(0, 3), changes=st.integers(0, 3))
+def test_the_policy_of_a_cancellation_is_the_agreed_one_or_a_full_refund(
+    agreed: int, now: int, booked_at: int, changes: int
+) -> None:
+    """Whatever the event's policy is by now."""
+    booking = a_booking(refund_policy=RefundPolicy.of([(0, agreed)]), schedule_revision=booked_at)
+    event = replace(an_event(refund_policy=RefundPolicy.of([(0, now)])), schedule_revision=booked_at + changes)
+    full = RefundPolicy.of([(0, 100)])
+    assert booking.policy_of_cancellation(event, UserId(1)) == (full if changes else booking.refund_policy)
+    assert booking.policy_of_cancellation(event, UserId(9)) == full
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=30)), st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))
+def test_a_hold_never_lasts_beyond_the_start(hold_for: timedelta, starts_in: timedelta) -> None:
+    until = hold_end(NOW, hold_for, starts_at=NOW + starts_in)
+    assert until == NOW + min(hold_for, starts_in)
 
 
 def test_only_a_priced_place_waits_for_a_payment() -> None:

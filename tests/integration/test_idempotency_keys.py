@@ -425,7 +425,7 @@ async def test_who_was_replaced_can_commit_nothing(
             user_id=UserId(member.id),
             notes=None,
             now=SystemClock().now(),
-            hold_until=None,
+            hold_for=None,
             request_id=None,
         )
 

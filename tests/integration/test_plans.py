@@ -5,7 +5,7 @@ import pytest
 from infrastructure.database.engine import Database
 from infrastructure.database.places import TAKE, TAKE_UNDER_KEY
 
-_PLAIN = "bigint, bigint, text, timestamptz, text, text, timestamptz, int"
+_PLAIN = "bigint, bigint, text, timestamptz, text, text, interval, int"
 _GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL, 5"
 
 

@@ -15,9 +15,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from application.ports.persistence import PlacedBooking
 from application.ports.readers import BookingFilter, EventFilter, PageRequest
 from domain.errors import DomainError
 from domain.events import EventId
+from domain.payments import hold_end
 from domain.users import UserId
 from infrastructure.database import migrations
 from infrastructure.database.engine import Database
@@ -169,6 +171,7 @@ async def asker(database: asyncpg.Connection) -> int:
     return await make_user(database, "asks@example.com")
 
 
+HOLD = timedelta(minutes=30)
 STATES = {
     "capacity": (1, 3),
     "free": (0, 1),
@@ -196,14 +199,29 @@ async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would
             user_id=UserId(asker),
             notes=None,
             now=now,
-            hold_until=None,
+            hold_for=HOLD,
             request_id=None,
         )
         assert (placed is not None) == expected, state
+        if placed is not None:
+            await agreed(database, placed, state, now)
         booked = await database.fetchval("SELECT booked FROM events WHERE id = $1", event_id)
         assert booked == state["capacity"] - state["free"] + expected, state
         seen.append(expected)
     assert (len(seen), sum(seen)) == (1024, 16)
+
+
+async def agreed(database: asyncpg.Connection, placed: PlacedBooking, state: dict[str, Any], now: datetime) -> None:
+    """The statement stores what the domain says of a hold, and the terms of the event as they are."""
+    row = await database.fetchrow(
+        """SELECT b.hold_until, b.price = e.price AND b.currency = e.currency AND b.refund_policy = e.refund_policy
+                  AND b.schedule_revision = e.schedule_revision AS same, e.starts_at
+           FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1""",
+        placed.id,
+    )
+    assert row is not None
+    held = hold_end(now, HOLD, starts_at=row["starts_at"]) if state["price"] else None
+    assert (row["hold_until"], placed.hold_until, row["same"]) == (held, held, True), state
 
 
 async def arrange(

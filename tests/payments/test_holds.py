@@ -6,6 +6,7 @@ Each race has a twin with its guard taken out, which must go wrong.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 import asyncpg
 import pytest
@@ -184,8 +185,8 @@ class Reckless(PlacePurchase):
 
 
 class AlwaysAPlace(SettlePayment):
-    async def _lock(self, work: UnitOfWork, place: PaymentPlace) -> Purchase:
-        purchase = await super()._lock(work, place)
+    async def _lock(self, work: UnitOfWork, place: PaymentPlace, arrived_at: datetime | None) -> Purchase:
+        purchase = await super()._lock(work, place, arrived_at)
         assert isinstance(purchase, PlacePurchase)
         return Reckless(purchase.work, purchase.event, purchase.booking, purchase.now)
 

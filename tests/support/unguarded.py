@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -36,7 +36,7 @@ class NaivePlaces(PostgresPlaces):
         user_id: UserId,
         notes: str | None,
         now: datetime,
-        hold_until: datetime | None,
+        hold_for: timedelta | None,
         request_id: str | None,
         unpaid_at_most: int | None = None,
     ) -> PlacedBooking | None:
@@ -51,7 +51,7 @@ class NaivePlaces(PostgresPlaces):
             user_id=user_id,
             notes=notes,
             now=now,
-            hold_until=hold_until,
+            hold_for=hold_for,
             request_id=request_id,
             unpaid_at_most=unpaid_at_most,
         )

@@ -12,6 +12,7 @@ from domain.events import EventId
 from domain.money import Money
 from domain.payments import GatewayReport, Payment, PaymentId, PaymentStatus, RefundReport
 from domain.refunds import RefundId
+from domain.users import UserId
 
 REFUNDED_AT_THE_GATEWAY = "refunded_at_the_gateway"
 """What `keep_foreign` says of money that is on our books from then on."""
@@ -74,9 +75,11 @@ class Refund:
 
 
 class RefundRecords(Protocol):
-    async def add(self, payment: Payment, amount: Money, *, reason: str, now: datetime) -> Refund: ...
+    async def add(
+        self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime
+    ) -> Refund: ...
 
-    async def add_for_event(self, event_id: EventId, *, reason: str, now: datetime) -> Sequence[Refund]:
+    async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
         """Promises back, in full, every payment that was received for the event; payments and bookings show it."""
         ...
 
@@ -106,7 +109,9 @@ class GatewayEvents(Protocol):
         """False for one that is there already."""
         ...
 
-    async def report(self, gateway: str, event_id: str) -> GatewayReport | RefundReport | None: ...
+    async def report(self, gateway: str, event_id: str) -> tuple[GatewayReport | RefundReport | None, datetime]:
+        """What it says, and when it arrived."""
+        ...
 
     async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
 
@@ -148,5 +153,5 @@ class PaymentReader(Protocol):
         ...
 
     async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
-        """What is asked for a live, unpaid booking."""
+        """What is asked for a live, unpaid booking; nothing once its hold has ended."""
         ...

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from domain.identities import GoogleIdentity
 from domain.messages import Fact
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentStatus
+from domain.refunds import RefundPolicy
 from domain.reviews import Review, ReviewId
 from domain.times import Interval
 from domain.users import LoginId, Role, User, UserId
@@ -159,8 +160,17 @@ class Bookings(Protocol):
         """The holds of unpaid seats in this facilitator's events end now; `ExpireHolds` gives the seats up."""
         ...
 
-    async def cancel_all(self, event_id: EventId, now: datetime) -> int:
+    async def cancel_all(self, event_id: EventId, now: datetime, *, by: UserId) -> int:
         """Cancels every live booking of the event; answers how many."""
+        ...
+
+    async def keep_policy(self, event_id: EventId, policy: RefundPolicy) -> None:
+        """Before the event gets another refund policy: stores its present one with the bookings that have none of their
+        own yet, those made before bookings stored it."""
+        ...
+
+    async def shorten_holds(self, event_id: EventId, starts_at: datetime) -> None:
+        """No unpaid booking of the event holds its seat beyond the start."""
         ...
 
 
@@ -304,12 +314,13 @@ class Places(Protocol):
         user_id: UserId,
         notes: str | None,
         now: datetime,
-        hold_until: datetime | None,
+        hold_for: timedelta | None,
         request_id: str | None,
         unpaid_at_most: int | None = None,
     ) -> PlacedBooking | None:
         """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take, or
         when the person has `unpaid_at_most` unpaid holds already and this would be another.
+        `hold_for`: how long an unpaid place is held at most; None where people pay on the spot.
 
         Raises `AlreadyBooked` when the person's own booking of the same event won the race.
         """

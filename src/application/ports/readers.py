@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from application.ports.persistence import Credentials
 from domain.bookings import BookingId, BookingStatus
 from domain.events import EventId, EventStatus, EventType
+from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from domain.users import LoginId, User, UserId
@@ -67,6 +68,8 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class BookingView:
+    """`price` is what was agreed when booking, `event.price` what the event costs now."""
+
     id: BookingId
     reference: str
     status: BookingStatus
@@ -80,6 +83,7 @@ class BookingView:
     user_name: str
     user_email: str
     user_phone: str | None
+    price: Money
     event: EventView
 
 

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, text, update
+from sqlalchemy import CursorResult, Numeric, RowMapping, Text, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
 from domain.events import EventId
+from domain.money import Money
 from domain.payments import PaymentStatus
+from domain.refunds import RefundPolicy
 from domain.users import UserId
+from infrastructure.database.events import stored_policy
+from infrastructure.database.snapshots import AGREED, AGREED_POLICY
 from infrastructure.database.tables import BookingRow, EventRow
 
 _COMPLETE = """
@@ -35,6 +40,19 @@ WHERE e.id = bookings.event_id AND e.facilitator_id = :facilitator_id AND bookin
 """
 
 
+_B, _E = BookingRow.__table__.alias("b"), EventRow.__table__.alias("e")
+_LOCKED = (
+    select(
+        _B,
+        literal_column(AGREED[0], Numeric).label("agreed_price"),
+        literal_column(AGREED[1], Text).label("agreed_currency"),
+        literal_column(AGREED_POLICY, JSONB).label("agreed_policy"),
+    )
+    .select_from(_B.join(_E, _E.c.id == _B.c.event_id))
+    .with_for_update(of=_B)
+)
+
+
 class PostgresBookings:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -44,7 +62,7 @@ class PostgresBookings:
         return EventId(event_id) if event_id is not None else None
 
     async def get(self, booking_id: BookingId) -> Booking:
-        row = await self._session.scalar(select(BookingRow).where(BookingRow.id == booking_id).with_for_update())
+        row = (await self._session.execute(_LOCKED.where(_B.c.id == booking_id))).mappings().first()
         if row is None:
             raise BookingNotFound
         return _booking(row)
@@ -58,6 +76,7 @@ class PostgresBookings:
                 payment_status=booking.payment_status,
                 cancelled_at=booking.cancelled_at,
                 cancel_reason=booking.cancel_reason,
+                cancelled_by=booking.cancelled_by,
                 hold_until=booking.hold_until,
             )
         )
@@ -83,7 +102,25 @@ class PostgresBookings:
     async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
         await self._session.execute(text(_END_HOLDS), {"facilitator_id": facilitator_id, "now": now})
 
-    async def cancel_all(self, event_id: EventId, now: datetime) -> int:
+    async def keep_policy(self, event_id: EventId, policy: RefundPolicy) -> None:
+        await self._session.execute(
+            update(BookingRow)
+            .where(BookingRow.event_id == event_id, BookingRow.refund_policy.is_(None))
+            .values(refund_policy=stored_policy(policy))
+        )
+
+    async def shorten_holds(self, event_id: EventId, starts_at: datetime) -> None:
+        await self._session.execute(
+            update(BookingRow)
+            .where(
+                BookingRow.event_id == event_id,
+                BookingRow.status == BookingStatus.CONFIRMED,
+                BookingRow.hold_until > starts_at,
+            )
+            .values(hold_until=starts_at)
+        )
+
+    async def cancel_all(self, event_id: EventId, now: datetime, *, by: UserId) -> int:
         result = await self._session.execute(
             update(BookingRow)
             .where(BookingRow.event_id == event_id, BookingRow.status == BookingStatus.CONFIRMED)
@@ -91,23 +128,28 @@ class PostgresBookings:
                 status=BookingStatus.CANCELLED,
                 cancelled_at=now,
                 cancel_reason=CancelReason.EVENT_CANCELLED,
+                cancelled_by=by,
                 hold_until=None,
             )
         )
         return cast("CursorResult[Any]", result).rowcount
 
 
-def _booking(row: BookingRow) -> Booking:
+def _booking(row: RowMapping) -> Booking:
     return Booking(
-        id=BookingId(row.id),
-        reference=row.reference,
-        event_id=EventId(row.event_id),
-        user_id=UserId(row.user_id),
-        status=BookingStatus(row.status),
-        payment_status=PaymentStatus(row.payment_status),
-        notes=row.notes,
-        created_at=row.created_at,
-        cancelled_at=row.cancelled_at,
-        cancel_reason=CancelReason(row.cancel_reason) if row.cancel_reason else None,
-        hold_until=row.hold_until,
+        id=BookingId(row["id"]),
+        reference=row["reference"],
+        event_id=EventId(row["event_id"]),
+        user_id=UserId(row["user_id"]),
+        status=BookingStatus(row["status"]),
+        payment_status=PaymentStatus(row["payment_status"]),
+        notes=row["notes"],
+        created_at=row["created_at"],
+        cancelled_at=row["cancelled_at"],
+        price=Money(row["agreed_price"], row["agreed_currency"]),
+        refund_policy=RefundPolicy.of(row["agreed_policy"]),
+        schedule_revision=row["schedule_revision"],
+        cancel_reason=CancelReason(row["cancel_reason"]) if row["cancel_reason"] else None,
+        cancelled_by=UserId(row["cancelled_by"]) if row["cancelled_by"] is not None else None,
+        hold_until=row["hold_until"],
     )

@@ -27,6 +27,7 @@ from domain.refunds import RefundPolicy
 from domain.times import Interval
 from domain.users import UserId
 from infrastructure.database.engine import violated_constraint
+from infrastructure.database.events import stored_policy
 from infrastructure.database.tables import CoachingBookingRow, CoachingChangeRow
 
 ONE_AT_A_TIME = "ex_coaching_bookings_one_at_a_time"
@@ -59,7 +60,7 @@ class PostgresCoachings:
                 payment_status=new.payment_status,
                 price=new.price.amount,
                 currency=new.price.currency,
-                refund_policy=_stored(new.refund_policy),
+                refund_policy=stored_policy(new.refund_policy),
                 notes=new.notes,
                 series_id=new.series_id,
                 hold_until=new.hold_until,
@@ -111,7 +112,7 @@ class PostgresCoachings:
                 busy_until=coaching.busy.ends_at,
                 status=coaching.status,
                 payment_status=coaching.payment_status,
-                refund_policy=_stored(coaching.refund_policy),
+                refund_policy=stored_policy(coaching.refund_policy),
                 notes=coaching.notes,
                 meeting_link=coaching.meeting_link,
                 sequence=coaching.sequence,
@@ -196,10 +197,6 @@ def _remembered(coaching: Coaching) -> dict[str, Any]:
         "meeting_link": coaching.meeting_link,
         "cancel_reason": coaching.cancel_reason,
     }
-
-
-def _stored(policy: RefundPolicy) -> list[list[int]]:
-    return [[tier.hours_before, tier.percent] for tier in policy.tiers]
 
 
 def _coaching(row: RowMapping) -> Coaching:

@@ -63,6 +63,7 @@ class PostgresEvents:
                 revision=event.revision,
                 version=event.version,
                 updated_at=event.updated_at,
+                schedule_revision=event.schedule_revision,
                 **_columns(event.plan),
             )
         )
@@ -107,8 +108,13 @@ def _columns(plan: EventPlan) -> dict[str, Any]:
         "capacity": plan.capacity,
         "price": plan.price.amount,
         "currency": plan.price.currency,
-        "refund_policy": [[tier.hours_before, tier.percent] for tier in plan.refund_policy.tiers],
+        "refund_policy": stored_policy(plan.refund_policy),
     }
+
+
+def stored_policy(policy: RefundPolicy) -> list[list[int]]:
+    """As the columns `refund_policy` hold it."""
+    return [[tier.hours_before, tier.percent] for tier in policy.tiers]
 
 
 def _event(row: _EventColumns | EventRow) -> Event:
@@ -134,4 +140,5 @@ def _event(row: _EventColumns | EventRow) -> Event:
         created_at=row.created_at,
         updated_at=row.updated_at,
         facilitator_active=row.facilitator_active,
+        schedule_revision=row.schedule_revision,
     )

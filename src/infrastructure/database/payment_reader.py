@@ -55,6 +55,7 @@ _OPEN_REQUEST = """
 WHERE p.{column} = $1 AND coalesce(b.status, c.status) IN ('pending', 'confirmed')
   AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed') AND p.status IN ('pending', 'failed')
   AND f.is_active
+  AND coalesce(b.hold_until, c.hold_until, 'infinity') > now()
 ORDER BY p.id DESC LIMIT 1
 """
 

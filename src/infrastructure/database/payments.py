@@ -25,6 +25,7 @@ from domain.payments import (
     Report,
 )
 from domain.refunds import RefundId
+from domain.users import UserId
 from infrastructure.database.coaching import PostgresCoachings
 
 _PAYMENT = "SELECT p.* FROM payments p"
@@ -111,21 +112,22 @@ class PostgresRefunds:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, payment: Payment, amount: Money, *, reason: str, now: datetime) -> Refund:
+    async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
         row = await _first(
             self._session,
-            """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at)
-            VALUES (:payment_id, :amount, :currency, :reason, 'pending', :now) RETURNING id""",
+            """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by)
+            VALUES (:payment_id, :amount, :currency, :reason, 'pending', :now, :by) RETURNING id""",
             payment_id=payment.id,
             amount=amount.amount,
             currency=amount.currency,
             reason=reason,
+            by=by,
             now=now,
         )
         assert row is not None
         return Refund(RefundId(row["id"]), payment.id, payment.booking_id, payment.gateway, amount, reason, None)
 
-    async def add_for_event(self, event_id: EventId, *, reason: str, now: datetime) -> Sequence[Refund]:
+    async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
         rows = await self._session.execute(
             text(
                 """WITH paid AS (
@@ -139,14 +141,14 @@ class PostgresRefunds:
                 ), shown AS (
                     UPDATE bookings SET payment_status = 'refunded' FROM paid WHERE bookings.id = paid.booking_id
                 ), added AS (
-                    INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at)
-                    SELECT id, amount, currency, :reason, 'pending', :now FROM paid
+                    INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by)
+                    SELECT id, amount, currency, :reason, 'pending', :now, :by FROM paid
                     RETURNING *
                 )
                 SELECT added.*, paid.booking_id, NULL AS coaching_booking_id, paid.gateway
                 FROM added JOIN paid ON paid.id = added.payment_id"""
             ),
-            {"event_id": event_id, "reason": reason, "now": now},
+            {"event_id": event_id, "reason": reason, "by": by, "now": now},
         )
         return [_refund(row) for row in rows.mappings()]
 
@@ -255,14 +257,15 @@ class PostgresGatewayEvents:
         )
         return added is not None
 
-    async def report(self, gateway: str, event_id: str) -> GatewayReport | RefundReport | None:
+    async def report(self, gateway: str, event_id: str) -> tuple[GatewayReport | RefundReport | None, datetime]:
         row = await _first(
             self._session,
-            "SELECT report FROM gateway_events WHERE gateway = :gateway AND id = :id",
+            "SELECT report, received_at FROM gateway_events WHERE gateway = :gateway AND id = :id",
             gateway=gateway,
             id=event_id,
         )
-        return _report(row["report"]) if row and row["report"] else None
+        assert row is not None
+        return _report(row["report"]) if row["report"] else None, row["received_at"]
 
     async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None:
         await _run(

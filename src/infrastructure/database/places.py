@@ -60,8 +60,9 @@ def take_statement(
     owed: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
 ) -> str:
     """The statement, where a new booking is owed to these destinations and people are reminded of it that long before
-    it starts. Its parameters: event, user, notes, now, request id, gateway, until when an unpaid place is held, and how
-    many unpaid holds the user may have with this one (null: any number).
+    it starts. Its parameters: event, user, notes, now, request id, gateway, how long an unpaid place is held at most
+    (never beyond the start, `domain.payments.hold_end`), and how many unpaid holds the user may have with this one
+    (null: any number). Price, refund policy and schedule revision are copied from the event's row to the booking.
 
     `under_key` is for requests with an idempotency key. It takes owner, key and runner besides, and a place only while
     the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
@@ -81,9 +82,11 @@ WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
     WHERE id = $1 AND {GUARD} AND may_hold AND (price = 0) = is_free
     RETURNING events.*
 ), b AS (
-    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until)
+    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until,
+                          price, currency, refund_policy, schedule_revision)
     SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4,
-           CASE WHEN e.price > 0 THEN $7::timestamptz END
+           CASE WHEN e.price > 0 AND $7::interval IS NOT NULL THEN least($4 + $7::interval, e.starts_at) END,
+           e.price, e.currency, e.refund_policy, e.schedule_revision
     FROM e
     RETURNING *
 ), asked AS (
@@ -94,7 +97,7 @@ WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
     INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
     SELECT d.name, {snapshots.BOOKING_LANE}, '{Fact.BOOKING_CREATED}', s.snapshot, $5, $4
     FROM b, e, users u, users f,
-         LATERAL (SELECT {snapshots.booking_snapshot()} AS snapshot) s,
+         LATERAL (SELECT {snapshots.booking_snapshot(agreed=snapshots.AGREED_NOW)} AS snapshot) s,
          {snapshots.destinations(owed)}
     WHERE u.id = $2 AND f.id = e.facilitator_id
 """  # noqa: S608 (composed of constants)
@@ -135,14 +138,14 @@ class PostgresPlaces:
         user_id: UserId,
         notes: str | None,
         now: datetime,
-        hold_until: datetime | None,
+        hold_for: timedelta | None,
         request_id: str | None,
         unpaid_at_most: int | None = None,
     ) -> PlacedBooking | None:
         claim = CLAIM.get()
         if claim is not None and claim.made is not None:
             return msgspec.json.decode(claim.made, type=PlacedBooking)
-        given = (event_id, user_id, notes, now, request_id, self._gateway, hold_until, unpaid_at_most)
+        given = (event_id, user_id, notes, now, request_id, self._gateway, hold_for, unpaid_at_most)
         async with self._database.connection() as connection:
             try:
                 if claim is None:

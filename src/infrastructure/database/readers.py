@@ -19,12 +19,14 @@ from application.ports.readers import (
 )
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
+from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from domain.users import LoginId, User, UserId
 from infrastructure.database.engine import Database
 from infrastructure.database.event_search import search_for
 from infrastructure.database.pages import cursor_of, id_after, moment_and_id_after
+from infrastructure.database.snapshots import AGREED
 from infrastructure.database.together import Together
 from infrastructure.database.users import user_of_record
 
@@ -39,7 +41,8 @@ _EVENTS = f"SELECT {_EVENT} FROM events e {_FACILITATOR}"  # noqa: S608
 _BOOKINGS = f"""
     SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
            u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
-           p.gateway_payment_id, p.gateway_reference, {_EVENT}
+           p.gateway_payment_id, p.gateway_reference, {AGREED[0]} AS agreed_price, {AGREED[1]} AS agreed_currency,
+           {_EVENT}
     FROM bookings b
     JOIN users u ON u.id = b.user_id
     JOIN events e ON e.id = b.event_id
@@ -288,6 +291,7 @@ def _booking(row: asyncpg.Record) -> BookingView:
         user_name=row["user_name"],
         user_email=row["user_email"],
         user_phone=row["user_phone"],
+        price=Money(row["agreed_price"], row["agreed_currency"]),
         event=_event(row),
     )
 

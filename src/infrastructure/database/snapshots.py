@@ -14,10 +14,25 @@ _EVENT = """jsonb_build_object(
     'capacity', e.capacity, 'booked', e.booked, 'price', e.price::text, 'currency', e.currency,
     'status', e.status, 'revision', e.revision, 'version', e.version)"""
 
-_BOOKING = f"""jsonb_build_object(
+AGREED_NOW = ("b.price", "b.currency")
+"""Price and currency of a booking that is just being made."""
+AGREED = (
+    "coalesce(b.price, (SELECT amount FROM payments WHERE booking_id = b.id ORDER BY id LIMIT 1), 0)",
+    "coalesce(b.currency, (SELECT currency FROM payments WHERE booking_id = b.id ORDER BY id LIMIT 1), e.currency)",
+)
+"""Price and currency of booking `b` of event `e`. A booking without any was made before they were stored with it: then
+they are those of its payment, and it was free of charge where it has none."""
+AGREED_POLICY = "coalesce(b.refund_policy, e.refund_policy)"
+"""Its refund policy: that of the event until it is stored with the booking, which is before the event's changes."""
+
+
+def _booking(agreed: tuple[str, str]) -> str:
+    price, currency = agreed
+    return f"""jsonb_build_object(
     'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
     'uid', {uid("booking", "b.id")},
-    'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until)"""
+    'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until,
+    'price', ({price})::text, 'currency', {currency})"""
 
 
 def payment_of(column: str) -> str:
@@ -46,11 +61,13 @@ def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) ->
     )
 
 
-def booking_snapshot(reason: str = "NULL::text", money: str = "NULL::jsonb") -> str:
+def booking_snapshot(
+    reason: str = "NULL::text", money: str = "NULL::jsonb", *, agreed: tuple[str, str] = AGREED
+) -> str:
     """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
     or given back, where the fact is about that, and then the payment itself is in it, too."""
     payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {payment_of('booking_id')} END"
-    return _snapshot(_BOOKING, _person("u"), reason, money, payment)
+    return _snapshot(_booking(agreed), _person("u"), reason, money, payment)
 
 
 def event_snapshot() -> str:

@@ -4,13 +4,21 @@ happen to a booking."""
 from dataclasses import replace
 from datetime import datetime
 
+from application.events import RESCHEDULED
 from application.payments import PAID_TWICE
-from application.purchases import PLACE_GONE
+from application.purchases import PAID_AFTER_START, PLACE_GONE
 from domain.bookings import CancelReason
 from domain.messages import Fact
 from infrastructure.deliveries.booking_changes import change_wording, place_of, previous_facts
 from infrastructure.deliveries.letters import Button, Wording, said
-from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
+from infrastructure.deliveries.money_words import (
+    BY_GATEWAY,
+    CANCEL_FOR_FULL_REFUND,
+    WHERE_TO_ASK,
+    is_by_hand,
+    money_facts,
+    price,
+)
 from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot
 from servicekit.local_times import ahead, instant, reading_zone, when
 
@@ -59,6 +67,11 @@ _CANCELLED: dict[str, Wording] = {
         "This event is cancelled",
         "We are sorry: {title} will not take place, and your booking is cancelled with it.",
     ),
+    CancelReason.BY_ORGANISER: Wording(
+        "Booking cancelled: {title}",
+        "Your booking is cancelled",
+        "The organiser has cancelled your booking of {title}. If you paid, you receive a full refund.",
+    ),
     CancelReason.PAYMENT_EXPIRED: Wording(
         "Booking ended: {title}",
         "Your place was given up",
@@ -66,7 +79,17 @@ _CANCELLED: dict[str, Wording] = {
         "welcome to book anew. Should your payment still arrive, you get a place if one is left, or your money.",
     ),
 }
+_ENDED_AT_START = Wording(
+    "Booking ended: {title}",
+    "Your booking has ended",
+    "Your payment for {title} did not arrive before the start, so your booking has ended. If it still arrives, we "
+    "refund it in full.",
+)
 _REFUNDED: dict[str, str] = {
+    PAID_AFTER_START: (
+        "Your payment for {title} arrived after the start. We have refunded {money}, the full amount you paid."
+    ),
+    CancelReason.BY_ORGANISER: "We have refunded {money} for {title}.",
     PLACE_GONE: (
         "Your payment for {title} arrived after the time to pay was over, when your place had been given up and none "
         "could be had any more. We are sorry: you have no place, and {money}, all that you paid, are given back to you."
@@ -86,7 +109,10 @@ def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
     if fact is Fact.BOOKING_REMINDER:
         return _reminder(then, booking)
     if fact is Fact.BOOKING_MOVED:
-        return change_wording(then.before, then.event)
+        wording = change_wording(then.before, then.event)
+        if then.reason != RESCHEDULED or not then.agreed.price:
+            return wording
+        return replace(wording, sentence=wording.sentence + CANCEL_FOR_FULL_REFUND)
     if fact not in _WORDING:
         return None
     wording = _WORDING[fact]
@@ -95,6 +121,8 @@ def words(fact: Fact, then: Snapshot, booking: BookingThen) -> Wording | None:
         wording = _HELD if then.payment_url else replace(_HELD, sentence=_HELD.sentence + WHERE_TO_ASK)
     elif fact is Fact.BOOKING_CANCELLED:
         wording = _CANCELLED.get(then.reason or "", wording)
+        if then.reason == CancelReason.PAYMENT_EXPIRED and ended_at_start(then, booking):
+            wording = _ENDED_AT_START
     elif fact is Fact.BOOKING_REFUNDED:
         headline = "You get your money back" if by_hand else wording.headline
         sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
@@ -112,9 +140,14 @@ def _reminder(then: Snapshot, booking: BookingThen) -> Wording | None:
     return Wording(f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", sentence)
 
 
+def ended_at_start(then: Snapshot, booking: BookingThen) -> bool:
+    """Whether it was cancelled when the event had started."""
+    return booking.cancelled_at is not None and booking.cancelled_at >= then.event.starts_at
+
+
 def facts(fact: Fact, then: Snapshot, booking: BookingThen, reader: Person, *, occurred_at: datetime) -> dict[str, str]:
     event, zone = then.event, reading_zone(reader.timezone)
-    paid = {"Price": price(booking.payment_status, event.exact_price, event.currency)}
+    paid = {"Price": price(booking.payment_status, *then.agreed)}
     return said(
         {
             "What": event.title,

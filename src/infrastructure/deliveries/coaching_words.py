@@ -6,12 +6,19 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from application.payments import PAID_TWICE
-from application.purchases import PLACE_GONE
+from application.purchases import PAID_AFTER_START, PLACE_GONE
 from domain.coaching import CoachingCancelReason, CoachingStatus
 from domain.messages import Fact
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, SessionThen
 from infrastructure.deliveries.letters import Button, Wording, said
-from infrastructure.deliveries.money_words import BY_GATEWAY, WHERE_TO_ASK, is_by_hand, money_facts, price
+from infrastructure.deliveries.money_words import (
+    BY_GATEWAY,
+    CANCEL_FOR_FULL_REFUND,
+    WHERE_TO_ASK,
+    is_by_hand,
+    money_facts,
+    price,
+)
 from servicekit.local_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{client}`, `{coach}` and `{money}` are filled in.
@@ -96,6 +103,11 @@ _CANCELLED_FOR_CLIENT: Mapping[str, Wording] = {
         "Your session does not take place",
         "We are sorry: {coach} cannot hold your session, and it is cancelled.",
     ),
+    CoachingCancelReason.BY_ORGANISER: Wording(
+        "Cancelled: {title}",
+        "Your session is cancelled",
+        "The organiser has cancelled your session with {coach}. If you paid, you receive a full refund.",
+    ),
     CoachingCancelReason.PAYMENT_EXPIRED: Wording(
         "Booking ended: {title}",
         "Your time was given up",
@@ -110,6 +122,11 @@ _CANCELLED_FOR_COACH: Mapping[str, Wording] = {
         "A session is cancelled",
         "Your session with {client} is cancelled from your side. We have told {client}.",
     ),
+    CoachingCancelReason.BY_ORGANISER: Wording(
+        "Cancelled: {title}",
+        "A session is cancelled",
+        "The organiser has cancelled your session with {client}. The time can be booked again.",
+    ),
     CoachingCancelReason.PAYMENT_EXPIRED: Wording(
         "Booking ended: {title}",
         "Your time is free again",
@@ -117,6 +134,10 @@ _CANCELLED_FOR_COACH: Mapping[str, Wording] = {
     ),
 }
 _REFUNDED: Mapping[str, str] = {
+    PAID_AFTER_START: (
+        "Your payment for the session with {coach} arrived after its start. We have refunded {money}, the full amount "
+        "you paid."
+    ),
     PLACE_GONE: (
         "Your payment for the session with {coach} arrived after the time to pay was over, and the time could not be "
         "had any more. We are sorry: you have no session, and {money}, all that you paid, are given back to you."
@@ -161,6 +182,8 @@ def _to_client(fact: Fact, then: CoachingSnapshot) -> Wording | None:
             return held if then.payment_url else replace(held, sentence=held.sentence + WHERE_TO_ASK)
         case Fact.BOOKING_CANCELLED:
             return _CANCELLED_FOR_CLIENT.get(then.reason or "", wording)
+        case Fact.BOOKING_RESCHEDULED if then.reason == CoachingCancelReason.BY_COACH and then.coaching.price:
+            wording = replace(wording, sentence=wording.sentence + CANCEL_FOR_FULL_REFUND)
         case Fact.BOOKING_REFUNDED:
             by_hand = is_by_hand(then.payment)
             sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)

@@ -19,6 +19,8 @@ _PRICE = {
 }
 BY_GATEWAY = " It can take some days until your bank shows it."
 
+CANCEL_FOR_FULL_REFUND = " If this does not suit you, you can cancel before the start and receive a full refund."
+
 WHERE_TO_ASK = " The link to pay is where you booked."
 """Said where the mail itself has none."""
 

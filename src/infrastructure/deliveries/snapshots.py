@@ -6,6 +6,7 @@ Raises `msgspec.ValidationError` for a snapshot of another shape: no courier can
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -47,6 +48,10 @@ class BookingThen(msgspec.Struct, frozen=True):
     """Until when an unpaid place is held."""
     uid: str | None = None
     """Of its calendar entry. Messages from before it was stored have none."""
+    cancelled_at: datetime | None = None
+    price: Decimal | None = None
+    currency: str | None = None
+    """What was agreed when booking. Messages from before it was stored have neither."""
 
     @property
     def awaits_payment(self) -> bool:
@@ -111,6 +116,13 @@ class PaymentThen(msgspec.Struct, frozen=True):
     url: str | None
 
 
+class Agreed(NamedTuple):
+    """A price with the currency's own number of decimals."""
+
+    price: Decimal
+    currency: str
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything as it was when the fact happened; an event's own message has no booking and no user."""
 
@@ -126,6 +138,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     """When a reminder goes out."""
     payment_url: str | None = None
     """Where it can be paid, as far as that is known when the mail goes."""
+
+    @property
+    def agreed(self) -> Agreed:
+        """What the booking costs, whatever the event costs now."""
+        booking, event = self.booking, self.event
+        if booking is None or booking.price is None or booking.currency is None:
+            return Agreed(event.exact_price, event.currency)
+        return Agreed(round(booking.price, exponent(booking.currency)), booking.currency)
 
 
 def read_snapshot(message: Message) -> Snapshot:

@@ -35,8 +35,9 @@ def _told_of_event(message: Message) -> dict[str, Any]:
         "payment_status": booking and booking.payment_status,
         "notes": booking and booking.notes,
         "reason": then.reason,
+        "price": booking and then.agreed.price,
         "amount": then.money and then.money.amount,
-        "currency": then.money and then.money.currency,
+        "currency": (then.money or then.agreed).currency if booking else None,
     }
 
 
@@ -61,8 +62,9 @@ def _told_of_coaching(message: Message) -> dict[str, Any]:
         "notes": session.notes,
         "meeting_link": session.meeting_link,
         "reason": then.reason,
+        "price": session.exact_price,
         "amount": then.money and then.money.amount,
-        "currency": then.money and then.money.currency,
+        "currency": session.currency,
     }
 
 

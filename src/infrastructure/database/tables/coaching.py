@@ -81,7 +81,9 @@ class CoachingBookingRow(DefaultBase):
             "payment_status IN ('pending', 'completed', 'failed', 'refunded', 'not_required')", name="payment_status"
         ),
         CheckConstraint("price >= 0", name="price"),
-        CheckConstraint("cancel_reason IN ('by_person', 'by_coach', 'payment_expired')", name="cancel_reason"),
+        CheckConstraint(
+            "cancel_reason IN ('by_person', 'by_coach', 'by_organiser', 'payment_expired')", name="cancel_reason"
+        ),
         CheckConstraint("ends_at > starts_at", name="interval"),
         CheckConstraint("busy_from <= starts_at AND busy_until >= ends_at", name="busy"),
         CheckConstraint("(status = 'cancelled') = (cancelled_at IS NOT NULL)", name="cancelled_at"),

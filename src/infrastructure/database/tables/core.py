@@ -122,6 +122,7 @@ class EventRow(DefaultBase):
     revision: Mapped[int] = mapped_column(server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("1"))
     refund_policy: Mapped[list[list[int]]] = mapped_column(JSONB, server_default=text("'[[0, 100]]'::jsonb"))
+    schedule_revision: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
     hidden_at: Mapped[datetime | None] = mapped_column(INSTANT)
     completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
@@ -168,9 +169,17 @@ class BookingRow(DefaultBase):
     cancelled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     hold_until: Mapped[datetime | None] = mapped_column(INSTANT)
     cancel_reason: Mapped[str | None] = mapped_column(Text)
+    cancelled_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    price: Mapped[Decimal | None] = mapped_column(Numeric(16, 4))
+    currency: Mapped[str | None] = mapped_column(Text)
+    refund_policy: Mapped[list[list[int]] | None] = mapped_column(JSONB)
+    schedule_revision: Mapped[int] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
-        CheckConstraint("cancel_reason IN ('by_person', 'event_cancelled', 'payment_expired')", name="cancel_reason"),
+        CheckConstraint(
+            "cancel_reason IN ('by_person', 'by_organiser', 'event_cancelled', 'payment_expired')",
+            name="cancel_reason",
+        ),
         Index("ix_bookings_hold_until", "hold_until", postgresql_where=text("hold_until IS NOT NULL")),
         Index("ix_bookings_held_by", "user_id", postgresql_where=text("hold_until IS NOT NULL")),
         CheckConstraint("status IN ('confirmed', 'cancelled', 'completed')", name="status"),
@@ -255,6 +264,7 @@ class RefundRow(DefaultBase):
     gateway_refund_id: Mapped[str | None] = mapped_column(Text, unique=True)
     requested_at: Mapped[datetime] = mapped_column(INSTANT)
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    requested_by: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
 
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount"),

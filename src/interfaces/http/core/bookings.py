@@ -51,6 +51,9 @@ class CreatedBooking(Struct):
     payment_status: str
     payment_id: str | None
     payment_reference: str | None
+    price: float
+    currency: str
+    facilitator_id: int
     user: UserBrief
     event: EventBrief
     created_at: datetime
@@ -75,6 +78,8 @@ class EventOfBooking(Struct):
 
 
 class BookingBody(Struct):
+    """`price` and `currency` are what was agreed when booking; those of `event` are what it costs now."""
+
     id: int
     booking_reference: str
     status: str
@@ -82,6 +87,9 @@ class BookingBody(Struct):
     payment_status: str
     payment_id: str | None
     payment_reference: str | None
+    price: float
+    currency: str
+    facilitator_id: int
     cancelled_at: datetime | None
     user: UserBrief
     event: EventOfBooking
@@ -156,7 +164,7 @@ async def cancel_own_booking(
     booking_id: FromPath[str], actor: Given[Actor], cancel_booking: Given[CancelBooking]
 ) -> BookingCancelled:
     refund = await cancel_booking(actor.user, _id(booking_id))
-    return BookingCancelled("Booking cancelled successfully", _refund(refund) if refund else None)
+    return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)
 
 
 ROUTES = [create_booking, list_bookings, get_booking, list_reminders, cancel_own_booking]
@@ -179,7 +187,7 @@ def _id(text: str) -> BookingId:
     return BookingId(path_id(text, BookingNotFound))
 
 
-def _refund(refund: Refund) -> RefundBody:
+def refund_body(refund: Refund) -> RefundBody:
     amount = refund.amount
     return RefundBody(
         refund_id=f"rfnd_{refund.id.hex}",
@@ -199,6 +207,9 @@ def _created(new: NewBooking) -> CreatedBooking:
         payment_status=placed.payment_status,
         payment_id=None,
         payment_reference=None,
+        price=number(placed.price, placed.currency),
+        currency=placed.currency,
+        facilitator_id=placed.facilitator_id,
         user=UserBrief(placed.user_id, placed.user_name, placed.user_email),
         event=EventBrief(placed.event_id, placed.event_title, number(placed.price, placed.currency), placed.currency),
         created_at=whole_seconds(placed.created_at),
@@ -215,6 +226,9 @@ def _booking(booking: BookingView) -> BookingBody:
         payment_status=booking.payment_status,
         payment_id=booking.payment_id,
         payment_reference=booking.payment_reference,
+        price=number(booking.price.amount, booking.price.currency),
+        currency=booking.price.currency,
+        facilitator_id=event.facilitator_id,
         cancelled_at=whole_seconds(booking.cancelled_at) if booking.cancelled_at else None,
         user=UserBrief(booking.user_id, booking.user_name, booking.user_email),
         event=EventOfBooking(

@@ -38,6 +38,9 @@ class AttendeeBooking(Struct):
     booking_reference: str
     status: str
     payment_status: str
+    price: float
+    currency: str
+    facilitator_id: int
     notes: str | None
     user: Attendee
     created_at: datetime
@@ -158,6 +161,9 @@ def _booking(booking: BookingView) -> AttendeeBooking:
         booking_reference=booking.reference,
         status=booking.status,
         payment_status=booking.payment_status,
+        price=number(booking.price.amount, booking.price.currency),
+        currency=booking.price.currency,
+        facilitator_id=booking.event.facilitator_id,
         notes=booking.notes,
         user=Attendee(booking.user_id, booking.user_name, booking.user_email, booking.user_phone),
         created_at=whole_seconds(booking.created_at),
