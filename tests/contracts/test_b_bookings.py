@@ -20,6 +20,9 @@ CREATED = {
     "payment_status": str,
     "payment_id": Nullable(str),
     "payment_reference": Nullable(str),
+    "price": NUMBER,
+    "currency": str,
+    "facilitator_id": int,
     "user": PERSON,
     "event": {"id": int, "title": str, "price": NUMBER, "currency": str},
     "created_at": Instant,
@@ -310,6 +313,76 @@ async def test_trailing_slashes_are_the_same_place(john: Person, ada: Person) ->
     assert (await ada.get("/bookings/")).status_code == 200
     assert (await ada.get(f"/bookings/{booking_id}/")).status_code == 200
     assert (await ada.post(f"/bookings/{booking_id}/cancel/")).status_code == 200
+
+
+# What is agreed stays, and a facilitator's refund
+
+
+async def test_a_booking_keeps_its_price_and_shows_the_events_present_one(john: Person, ada: Person) -> None:
+    event = await john.creates_event(price=10, currency="EUR")
+    booked = await ada.books(event["id"])
+    assert (await john.put(f"/events/{event['id']}", {"price": 50})).status_code == 200
+    shown = (await ada.get(f"/bookings/{booked['id']}")).json()
+    [listed] = [each for each in (await ada.get("/bookings")).json()["bookings"] if each["id"] == booked["id"]]
+    [seen] = (await john.get(f"/facilitator/events/{event['id']}/bookings")).json()["bookings"]
+    for each in (booked, shown, listed, seen):
+        assert (each["price"], each["currency"], each["facilitator_id"]) == (10, "EUR", john.id)
+    assert (shown["event"]["price"], listed["event"]["price"]) == (50, 50)
+
+
+REFUNDED = {
+    "message": "Refund requested",
+    "booking_id": int,
+    "refund": {"refund_id": str, "amount": NUMBER, "currency": str, "status": str},
+}
+
+
+async def test_a_facilitator_refunds_a_booking_of_a_past_event(
+    john: Person, ada: Person, shared_database: asyncpg.Connection
+) -> None:
+    event = await john.creates_event(price=30)
+    booked = await ada.books(event["id"])
+    path = f"/bookings/{booked['id']}/refund"
+    nothing = refused("There is nothing to refund for this booking", "nothing_to_refund")
+    answer = await john.post(path)
+    assert (answer.status_code, misfits(nothing, answer.json())) == (400, [])
+    await john.post(f"/facilitator/bookings/{booked['id']}/payment")
+    await shared_database.execute(
+        "UPDATE events SET starts_at = now() - interval '2 d', ends_at = now() - interval '1 d' WHERE id = $1",
+        event["id"],
+    )
+    for amount in (0, -1, 0.001, "much", 10**30):
+        answer = await john.post(path, {"amount": amount})
+        assert (answer.status_code, misfits(invalid("amount"), answer.json())) == (400, []), answer.text
+    answer = await john.post(path, {"amount": 12.5, "note": "what is not known is ignored"})
+    assert answer.status_code == 200, answer.text
+    assert not misfits(REFUNDED, answer.json())
+    answer = await john.post(path, {"amount": 17.51})
+    too_much = refused("At most 17.50 INR can be refunded", "refund_exceeds_payment")
+    assert (answer.status_code, misfits(too_much, answer.json())) == (400, [])
+    assert (await ada.get(f"/bookings/{booked['id']}")).json()["payment_status"] == "completed"
+    assert (await john.post(path, {})).json()["refund"]["amount"] == 17.5
+    assert (await ada.get(f"/bookings/{booked['id']}")).json()["payment_status"] == "refunded"
+    answer = await john.post(path, {"amount": None})
+    assert (answer.status_code, misfits(nothing, answer.json())) == (400, [])
+
+
+async def test_only_the_events_facilitator_refunds(
+    shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_people: People
+) -> None:
+    booked = await ada.books((await john.creates_event(price=30))["id"])
+    path = f"/bookings/{booked['id']}/refund"
+    other = await shared_people.facilitator("Another")
+    not_yours = refused("You can only manage your own events", "not_your_event")
+    for answer, status, body in (
+        (await shared_api.post(path), 401, UNAUTHENTICATED),
+        (await ada.post(path), 403, refused("Insufficient permissions", "forbidden")),
+        (await other.post(path), 403, not_yours),
+    ):
+        assert (answer.status_code, misfits(body, answer.json())) == (status, [])
+    for wanted in ("0", "9223372036854775807", "abc"):
+        answer = await john.post(f"/bookings/{wanted}/refund")
+        assert (answer.status_code, misfits(NO_BOOKING, answer.json())) == (404, [])
 
 
 def test_every_endpoint_of_this_part_was_walked() -> None:

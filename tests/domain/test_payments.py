@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.bookings import BookingId
-from domain.money import Money
+from domain.errors import Invalid
+from domain.money import Money, exponent
 from domain.payments import (
     UNPAID,
     GatewayReport,
+    NothingToRefund,
     Payment,
     PaymentId,
     PaymentStatus,
+    RefundExceedsPayment,
     Report,
     status_at_booking,
 )
@@ -115,3 +118,50 @@ def test_parts_that_are_promised_back_add_up_to_what_was_paid(currency: str, par
 def test_a_free_place_has_nothing_to_pay() -> None:
     assert status_at_booking(Money(Decimal(0), "INR")) is NOT_REQUIRED
     assert status_at_booking(PRICE) is PENDING
+
+
+@given(
+    price=st.integers(1, 100_000),
+    parts=st.lists(st.one_of(st.none(), st.integers(-5, 120_000)), max_size=8),
+    currency=st.sampled_from(["INR", "JPY", "KWD", "MGA"]),
+)
+def test_refunds_together_are_never_more_than_what_was_paid(price: int, parts: list[int | None], currency: str) -> None:
+    payment = replace(a_payment(status=COMPLETED), price=Money.from_minor_units(price, currency))
+    payment = replace(payment, refunded=Money(Decimal(0), currency))
+    given_back = Decimal(0)
+    for part in parts:
+        amount = None if part is None else Decimal(part).scaleb(-exponent(currency))
+        try:
+            back = payment.refund_of(amount)
+        except Invalid as refused:
+            assert refused.details.keys() == {"amount"}
+            continue
+        except (NothingToRefund, RefundExceedsPayment):
+            assert amount is None or payment.refundable.is_zero or amount > payment.refundable.amount
+            continue
+        assert back == (payment.refundable if amount is None else Money(amount, currency))
+        assert not back.is_zero
+        payment = payment.promising_back(back)
+        given_back += back.amount
+        assert payment.refunded.amount == given_back <= payment.price.amount
+    assert payment.can_become(PaymentStatus.REFUNDED) == (given_back < payment.price.amount)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "why"),
+    [
+        ("0", "INR", "Must be greater than 0"),
+        ("-1", "INR", "Must not be negative"),
+        ("NaN", "INR", "Must be a finite number"),
+        ("0.001", "INR", "INR has 2 decimal places"),
+        ("0.5", "JPY", "JPY has 0 decimal places"),
+        ("0.001", "KWD", "Must be a multiple of 0.01 KWD"),
+        ("0.50", "MGA", "Must be a multiple of 1 MGA"),
+    ],
+)
+def test_what_is_no_amount_to_refund_is_refused(amount: str, currency: str, why: str) -> None:
+    payment = replace(a_payment(status=COMPLETED), price=Money(Decimal(30), currency))
+    payment = replace(payment, refunded=Money(Decimal(0), currency))
+    with pytest.raises(Invalid) as refused:
+        payment.refund_of(Decimal(amount))
+    assert refused.value.details == {"amount": why}

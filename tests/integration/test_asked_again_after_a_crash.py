@@ -94,6 +94,14 @@ async def test_a_cancelled_booking(host: Person, guest: Person, asked_twice: Ask
     assert same(await asked_twice(guest, f"/bookings/{free['id']}/cancel"))["refund"] is None
 
 
+async def test_a_refund(host: Person, guest: Person, asked_twice: Ask) -> None:
+    _, booking = await a_paid_place(host, guest)
+    told = same(await asked_twice(host, f"/bookings/{booking}/refund", {"amount": 12.5}))
+    assert told["refund"]["amount"] == 12.5
+    rest = same(await asked_twice(host, f"/bookings/{booking}/refund"))
+    assert rest["refund"]["amount"] == 17.5
+
+
 async def test_a_review(host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection) -> None:
     created = await host.creates_event(price=0)
     await guest.books(created["id"])
@@ -241,7 +249,7 @@ SHOWN_ABOVE = {
     *("cancelBooking", "createReview", "register", "registerOfA", "registerOfC", "recordPaymentOnTheSpot"),
     *("recordCoachingPayment", "recordOfflinePayment", "cancelEvent", "cancelEventOfD", "cancelSession"),
     *("createEvent", "createSession", "createBooking", "createBookingOfAOrC", "bookCoaching", "rescheduleCoaching"),
-    *("bookSeries", "addAttachment"),
+    *("bookSeries", "addAttachment", "refundBooking"),
 }
 ELSEWHERE = {
     **dict.fromkeys(("connectGoogleCalendar", "connectOutlook", "syncBooking"), "tests/calendars/"),

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from application.bookings import NewBooking
+from application.refunds import RefundBooking
 from domain.coaching import CoachingId
 from domain.errors import DomainError
 from domain.events import EventId
@@ -134,6 +137,13 @@ class Walk:
         else:
             await self.house.cancel(person, new)
 
+    async def refund(self) -> None:
+        """By the facilitator: a part, or what is left."""
+        _, new = self.a_booking()
+        if isinstance(new, NewBooking):
+            ask = RefundBooking(self.house.worker.open_work, self.house.worker.refunds, self.house.wake_ups)
+            await ask(self.house.facilitator, new.placed.id, self.luck.choice([None, Decimal(1), Decimal(7)]))
+
     async def cancel_event(self) -> None:
         await self.house.cancel_event(self.luck.choice(self.events[-6:]))
         await self.offer()
@@ -185,6 +195,7 @@ WEIGHTS = {
     "reconcile": 4,
     "work": 12,
     "misbehave": 6,
+    "refund": 4,
 }
 STEPS_AND_WEIGHTS = [step for step, weight in WEIGHTS.items() for _ in range(weight)]
 

@@ -45,7 +45,7 @@ async def seats_held(house: House, take: str) -> int:
             user_id=person.id,
             notes=None,
             now=SystemClock().now(),
-            hold_until=SystemClock().now(),
+            hold_for=timedelta(minutes=30),
             request_id=None,
             unpaid_at_most=5,
         )

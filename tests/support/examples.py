@@ -164,7 +164,9 @@ async def _payments(call: Recorder, ada: str, john: str, razorpay: FakeRazorpay)
     [captured] = razorpay.told("payment.captured")
     await call.signed("razorpayWebhook", captured.body, captured.headers)
     await call("showCancellation", ada, booking_id=booking_id)
-    await call("recordPaymentOnTheSpot", john, booking_id=(await booked(15))["id"])
+    booking_id = (await booked(15))["id"]
+    await call("recordPaymentOnTheSpot", john, booking_id=booking_id)
+    await call("refundBooking", john, {"amount": 250}, booking_id=booking_id)
     body = json.dumps({"id": "evt_1", "object": "event", "type": "customer.created", "data": {"object": {}}}).encode()
     await call.signed(
         "stripeWebhook", body, {"Content-Type": "application/json", "Stripe-Signature": _stripe_signature(body)}

@@ -36,7 +36,7 @@ from application.ports.persistence import OpenUnitOfWork
 from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
 from application.ports.security import RateLimiter
 from application.ports.system import Clock
-from application.refunds import ShowCancellation
+from application.refunds import RefundBooking, ShowCancellation
 from application.reminders import ShowBookingReminders
 from application.reviews import ListReviews, WriteReview
 from domain.messages import Fact, owed_to
@@ -118,6 +118,7 @@ class UseCases:
     confirm_payment: ConfirmPayment
     hear_of_failure: HearOfFailure
     show_cancellation: ShowCancellation
+    refund_booking: RefundBooking
     pay_at_sandbox: PayAtSandbox
     answer_once: AnswerOnce
     facilitator_reader: FacilitatorReader
@@ -252,6 +253,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         confirm_payment=money.confirm_payment,
         hear_of_failure=money.hear_of_failure,
         show_cancellation=money.show_cancellation,
+        refund_booking=money.refund_booking,
         pay_at_sandbox=money.pay_at_sandbox,
         answer_once=_answer_once(settings, database, limiter),
         facilitator_reader=PostgresFacilitatorReader(database),

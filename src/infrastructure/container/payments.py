@@ -13,7 +13,7 @@ from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, Places
 from application.ports.system import Clock
-from application.refunds import Refunds, ShowCancellation
+from application.refunds import RefundBooking, Refunds, ShowCancellation
 from domain.holds import HoldLimits
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
@@ -41,6 +41,7 @@ class Money:
     confirm_payment: ConfirmPayment
     hear_of_failure: HearOfFailure
     show_cancellation: ShowCancellation
+    refund_booking: RefundBooking
     errands: PaymentErrands
     expire_holds: ExpireHolds
     reconcile: Reconcile
@@ -102,6 +103,7 @@ def build_money(
         confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, reader),
         hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, reader),
         show_cancellation=ShowCancellation(open_work, clock),
+        refund_booking=RefundBooking(open_work, refunds, wake_ups),
         errands=PaymentErrands(
             refunds,
             abandon_checkout,

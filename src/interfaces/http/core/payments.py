@@ -1,17 +1,19 @@
 """Paying: asking for the link again, what a cancellation gives back, money taken on the spot, gateways' webhooks."""
 
+from decimal import Decimal
 from typing import Any
 
 from litestar import Request, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from application.accounts import Actor
 from application.holds import AskForPayment
 from application.payments import RecordOfflinePayment, TakeGatewayEvent
-from application.refunds import ShowCancellation
+from application.refunds import RefundBooking, ShowCancellation
 from domain.bookings import BookingId, BookingNotFound
 from interfaces.http.actor import facilitators, public, signed_in
+from interfaces.http.core.bookings import RefundBody, refund_body
 from interfaces.http.core.events import RefundTierBody
 from interfaces.http.injection import Given
 from interfaces.http.schemas import number, path_id
@@ -38,6 +40,18 @@ class PaymentOfBooking(Struct):
     message: str
     booking_id: int
     payment_status: str
+
+
+class RefundRequest(Struct):
+    """`amount` is in the currency of the booking; left out, everything that is left of the payment."""
+
+    amount: Decimal | None = None
+
+
+class BookingRefunded(Struct):
+    message: str
+    booking_id: int
+    refund: RefundBody
 
 
 class Received(Struct):
@@ -86,6 +100,24 @@ async def record_payment_on_the_spot(
     return PaymentOfBooking("Payment recorded", wanted, status)
 
 
+@post(
+    "/bookings/{booking_id:str}/refund",
+    operation_id="refundBooking",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def refund_payment_of_booking(
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    refund_booking: Given[RefundBooking],
+    data: JSONBody[RefundRequest | None] = None,
+) -> BookingRefunded:
+    wanted = _id(booking_id)
+    refund = await refund_booking(actor.user, wanted, data.amount if data else None)
+    return BookingRefunded("Refund requested", wanted, refund_body(refund))
+
+
 @post("/payment/sandbox/webhook", operation_id="sandboxWebhook", include_in_schema=False, status_code=200, opt=public)
 async def sandbox_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
     """The sandbox gateway reports; who cannot sign as it does is refused."""
@@ -93,7 +125,13 @@ async def sandbox_webhook(request: Request[Any, Any, Any], take_gateway_event: G
     return Received("received")
 
 
-ROUTES = [ask_for_payment_link, show_cancellation_terms, record_payment_on_the_spot, sandbox_webhook]
+ROUTES = [
+    ask_for_payment_link,
+    show_cancellation_terms,
+    record_payment_on_the_spot,
+    refund_payment_of_booking,
+    sandbox_webhook,
+]
 
 
 def _id(text: str) -> BookingId:

@@ -48,7 +48,7 @@ from application.ports.idempotency import (
     IdempotencyKeyReused,
 )
 from application.ports.payments import GatewayRefused
-from application.refunds import ShowCancellation
+from application.refunds import RefundBooking, ShowCancellation
 from application.reminders import ShowBookingReminders, ShowCoachingReminders
 from application.reviews import ListReviews, WriteReview
 from domain.attachments import AttachmentNotFound, NotYourAttachment, TooManyAttachments
@@ -120,7 +120,15 @@ from domain.identities import (
     SignInRefused,
 )
 from domain.messages import MessageNotDead, MessageNotFound
-from domain.payments import GatewayUnavailable, InvalidSignature, NothingToPay, PaymentDiffers, PaymentNotFound
+from domain.payments import (
+    GatewayUnavailable,
+    InvalidSignature,
+    NothingToPay,
+    NothingToRefund,
+    PaymentDiffers,
+    PaymentNotFound,
+    RefundExceedsPayment,
+)
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound, UserNotFound
 from interfaces.http.actor import admins, event_creators, facilitators, profiled_facilitators, signed_in
@@ -214,6 +222,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     RecordOfflinePayment: (BookingNotFound, NotYourEvent, BookingIsCancelled),
     AskForPayment: (NothingToPay, NotYourBooking, GatewayRefused, GatewayUnavailable),
     ShowCancellation: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
+    RefundBooking: (BookingNotFound, NotYourEvent, NothingToRefund, RefundExceedsPayment),
     TakeGatewayEvent: (InvalidSignature, GatewayUnavailable),
     ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentDiffers, GatewayRefused, GatewayUnavailable),
     OpenFeed: (),
