@@ -149,7 +149,7 @@ async def test_money_after_the_hold_takes_a_place_again_where_there_is_one(house
     ("meanwhile", "reason"),
     [
         ("place gone", "place_gone"),
-        ("started", "place_gone"),
+        ("started", "paid_after_start"),
         ("another booking", "place_gone"),
         ("event cancelled", "event_cancelled"),
         ("event deleted", "event_cancelled"),
