@@ -221,7 +221,8 @@ async def _contract_c(call: Recorder, ada: str, john: str, yoga: dict[str, Any])
 
 
 async def _contract_e(call: Recorder, ada: str, john: str, database_url: str) -> None:
-    coach = (await call("getProfile", john))["uuid"]
+    coach = (await call("listCoaches", limit=20))["coaches"][0]["uuid"]
+    await call("getCoach", coach_id=coach)
     wanted = {"coach_id": coach, "session_datetime": _at(call, 6, 14), "duration_minutes": 60}
     booked = await call(
         "bookCoaching", ada, wanted | {"notes": "Looking forward to discussing career transition strategies"}

@@ -53,6 +53,40 @@ class Coaches(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CoachView:
+    """A coach as clients find them. `rating` is the mean over the reviews of their events; None without reviews."""
+
+    uuid: UUID
+    name: str
+    bio: str | None
+    specialization: str | None
+    rating: float | None
+    price_per_hour: Money
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoachList:
+    """`next` is the cursor of the page that follows, None on the last."""
+
+    items: Sequence[CoachView]
+    next: str | None
+
+
+class CoachReader(Protocol):
+    """Active facilitators who offer appointments: they have weekly hours (nine to five every day until they set
+    others), or hours on a date that is not over. `today` is the date in UTC."""
+
+    async def get(self, coach: UUID, today: date) -> CoachView:
+        """By the user's `uuid`. Raises `CoachNotFound`, also for a facilitator who offers no appointments."""
+        ...
+
+    async def list(self, limit: int, after: str | None, today: date) -> CoachList:
+        """In the order of registration. Raises `Invalid` for a cursor it did not make."""
+        ...
+
+
 class Coachings(Protocol):
     """`get` locks until the unit of work ends, and raises `CoachingNotFound`."""
 

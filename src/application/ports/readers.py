@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 from application.ports.persistence import Credentials
 from domain.bookings import BookingId, BookingStatus
@@ -54,6 +55,7 @@ class EventView:
     currency: str
     status: EventStatus
     facilitator_id: UserId
+    facilitator_uuid: UUID
     facilitator_name: str
     facilitator_email: str
     rating: float | None

@@ -193,7 +193,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     dead_letters = PostgresDeadLetters(database)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    coaching = build_coaching(database, open_work, money, calendars, wake_ups, clock)
+    coaching = build_coaching(
+        database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
+    )
     hasher = Argon2Passwords()
     policy = PasswordPolicy(settings.password_policy)
     limiter: RateLimiter = RedisLimits(redis, LocalLimits()) if settings.rate_limit_enabled else NoLimits()

@@ -18,7 +18,7 @@ from application.coaching_figures import ShowCoachFigures
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
 from application.coaching_series import BookSeries
 from application.coaching_views import ListCoachings, ShowCoaching
-from application.ports.coaching import BusyTimes, CoachingReader
+from application.ports.coaching import BusyTimes, CoachingReader, CoachReader
 from application.ports.messaging import WakeUps
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
@@ -27,6 +27,7 @@ from infrastructure.container.calendars import Calendars
 from infrastructure.container.payments import Money
 from infrastructure.database.attachments import PostgresAttachmentReader
 from infrastructure.database.coach_figures import PostgresCoachFigures
+from infrastructure.database.coach_reader import PostgresCoachReader
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from infrastructure.database.engine import Database
 from infrastructure.database.reminder_book import PostgresReminderBook
@@ -48,6 +49,7 @@ class Coaching:
     coaching_payment: CoachingPayment
     record_coaching_payment: RecordCoachingPayment
     coaching_reader: CoachingReader
+    coach_reader: CoachReader
     busy_times: BusyTimes
     show_slots: ShowSlots
     show_own_availability: ShowOwnAvailability
@@ -68,6 +70,8 @@ def build_coaching(
     calendars: Calendars,
     wake_ups: WakeUps,
     clock: Clock,
+    *,
+    default_currency: str,
 ) -> Coaching:
     reader = PostgresCoachingReader(database)
     attachments = PostgresAttachmentReader(database)
@@ -87,6 +91,7 @@ def build_coaching(
         coaching_payment=payment,
         record_coaching_payment=RecordCoachingPayment(money.record_offline_payment, reader),
         coaching_reader=reader,
+        coach_reader=PostgresCoachReader(database, default_currency),
         busy_times=busy_times,
         show_slots=ShowSlots(open_work, busy_times, clock),
         show_own_availability=ShowOwnAvailability(open_work),

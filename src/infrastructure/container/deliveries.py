@@ -127,7 +127,9 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         forget_keys=ForgetKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
-        coaching=build_coaching(database, open_work, money, calendars, wake_ups, clock),
+        coaching=build_coaching(
+            database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
+        ),
         calendars=calendars,
         wake_ups=wake_ups,
         counts=outbox.counts,

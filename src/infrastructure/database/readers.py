@@ -33,8 +33,9 @@ from infrastructure.database.users import user_of_record
 _EVENT = """
     e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
     e.virtual_link, e.capacity, e.booked, e.price, e.currency, e.status AS event_status,
-    e.created_at AS event_created_at, f.id AS facilitator_id, f.name AS facilitator_name, f.email AS facilitator_email,
-    f.is_active AS facilitator_active, fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
+    e.created_at AS event_created_at, f.id AS facilitator_id, f.uuid AS facilitator_uuid,
+    f.name AS facilitator_name, f.email AS facilitator_email, f.is_active AS facilitator_active,
+    fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
 """
 _FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_profiles fp ON fp.user_id = f.id"
 _EVENTS = f"SELECT {_EVENT} FROM events e {_FACILITATOR}"  # noqa: S608
@@ -268,6 +269,7 @@ def _event(row: asyncpg.Record) -> EventView:
         currency=row["currency"],
         status=EventStatus(row["event_status"]),
         facilitator_id=UserId(row["facilitator_id"]),
+        facilitator_uuid=row["facilitator_uuid"],
         facilitator_name=row["facilitator_name"],
         facilitator_email=row["facilitator_email"],
         rating=row["rating"],

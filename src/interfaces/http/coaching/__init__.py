@@ -2,15 +2,25 @@
 
 from typing import Any
 
-from interfaces.http.coaching import analytics, attachments, availability, bookings, calendars, feed, series
+from interfaces.http.coaching import (
+    analytics,
+    attachments,
+    availability,
+    bookings,
+    calendars,
+    coaches,
+    feed,
+    series,
+)
 from interfaces.http.coaching.errors import shape
 
-SHAPES = {"/booking": shape, "/coach": shape, "/calendar": shape}
+SHAPES = {"/booking": shape, "/coach": shape, "/coaches": shape, "/calendar": shape}
 
 UPLOADS = [attachments.UPLOAD]
 
 ROUTES: list[Any] = [
     *bookings.ROUTES,
+    *coaches.ROUTES,
     *availability.ROUTES,
     *series.ROUTES,
     *analytics.ROUTES,

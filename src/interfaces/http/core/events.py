@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
+from uuid import UUID
 
 from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -41,6 +42,7 @@ _RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
 
 class FacilitatorBody(Struct):
     id: int
+    uuid: UUID
     name: str
     email: str
 
@@ -223,7 +225,9 @@ def event_body(event: EventView) -> EventBody:
         currency=event.currency,
         is_active=event.status is EventStatus.ACTIVE,
         rating=round(event.rating, 2) if event.rating is not None else None,
-        facilitator=FacilitatorBody(event.facilitator_id, event.facilitator_name, event.facilitator_email),
+        facilitator=FacilitatorBody(
+            event.facilitator_id, event.facilitator_uuid, event.facilitator_name, event.facilitator_email
+        ),
         created_at=whole_seconds(event.created_at),
     )
 

@@ -27,6 +27,7 @@ TAGS: Mapping[str, str] = {
     "Contract E: availability": "When a coach can be booked, and what they say of their time.",
     "Contract E: attachments": "Files that the two people of a booking share.",
     "Contract E: bookings": "Reserving a coach's time, with UUIDs instead of numbers.",
+    "Contract E: coaches": "Finding a coach: their `uuid`, price, time zone and rating.",
     "Contract E: calendar feed": "All bookings of a person in any calendar program, by a secret address.",
     "Contract E: calendars": "Connecting a calendar of Google or Outlook, and putting bookings into it.",
     "Contracts A and C: booking": "The one path that two contracts share: the body decides whose request it is.",

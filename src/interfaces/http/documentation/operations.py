@@ -92,7 +92,7 @@ class Operation:
 
 def is_of_coaching(path: str) -> bool:
     """Contract E names some parameters as the others do, and means something else by them."""
-    return path.startswith(("/booking/", "/coach/", "/calendar/"))
+    return path.startswith(("/booking/", "/coach/", "/coaches", "/calendar/"))
 
 
 def operations(app: Litestar) -> Iterator[Operation]:

@@ -95,7 +95,7 @@ PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "client_id": ("The client: their `uuid`.", _UUID),
     "coach_id": ("The coach: their `uuid`.", _UUID),
     "skip": ("So many bookings are left away.", {"type": "integer", "minimum": 0, "default": 0}),
-    "limit": ("At most so many bookings.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+    "limit": ("At most so many items.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
     "status": ("Only bookings with this status.", {"type": "string", "enum": [*CoachingStatus]}),
     "attachment_id": ("The attachment's id.", _UUID),
     "start_date": ("Where the range begins: a date (its first instant in UTC) or a date and time.", _DATE),
