@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -16,6 +17,9 @@ from interfaces.cli.up import first_steps
 from tests.support.command import CONVENE, bare_environ, convene, processes_of, running_up
 from tests.support.servers import free_port, running_postgres, running_redis, temporary_directory
 from tests.support.waiting import eventually
+
+REDIS = "(redis|valkey)-server"
+"""Whichever the machine has."""
 
 
 def get(url: str) -> tuple[int, dict[str, object]]:
@@ -48,8 +52,8 @@ def test_up_is_ready_survives_the_death_of_its_children_and_stops_clean() -> Non
             assert second.returncode == 1
             assert f"a system already runs in {data} (process {up.process.pid})" in second.stderr
 
-            for name in ("interfaces.cli api", "interfaces.cli worker", "crm serve", "redis-server", "bin/postgres"):
-                victim = next(int(line.split()[0]) for line in processes_of(data) if name in line)
+            for name in ("interfaces.cli api", "interfaces.cli worker", "crm serve", REDIS, "bin/postgres"):
+                victim = next(int(line.split()[0]) for line in processes_of(data) if re.search(name, line))
                 os.kill(victim, signal.SIGKILL)
                 up.line(*(f"{part} runs again" for part in ("api-1", "api-2", "worker-1", "crm", "redis", "postgres")))
                 assert get(f"{api}/")[0] == 200
@@ -85,7 +89,7 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
             assert f"CRM_BEARER_TOKEN='{'t' * 40}'" in told
             assert "convene_crm?" in told
             assert not (up.data / "postgres").exists()
-            assert not any("redis-server" in line or "bin/postgres" in line for line in processes_of(up.data))
+            assert not any(re.search(rf"{REDIS}|bin/postgres", line) for line in processes_of(up.data))
             # Its accounts have published passwords.
             assert postgres.execute("SELECT count(*) FROM users", "convene") == "0"
             assert up.stop() == 0
