@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import msgspec
 
 from servicekit.http_limits import HttpLimits
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
+from servicekit.signing_secrets import ADVICE, key_of
 
 EXAMPLE_TOKENS = frozenset(
     {
@@ -236,18 +236,12 @@ def _shape(text: str) -> Literal["list", "envelope"]:
 
 
 def _signing_secrets(text: str) -> tuple[bytes, ...]:
-    """Comma separated. A secret is the base64 of its key, with or without `whsec_`; one that is not is the key."""
-    return tuple(_key(secret) for secret in (part.strip() for part in text.split(",")) if secret)
-
-
-def _key(secret: str) -> bytes:
-    text = secret.removeprefix("whsec_")
-    if not text:
-        raise SettingsError("CRM_SIGNING_SECRETS has an empty secret")
+    """Comma separated. A secret is the base64 of its key, with or without `whsec_`."""
+    secrets = filter(None, (part.strip() for part in text.split(",")))
     try:
-        return base64.b64decode(text, validate=True)
+        return tuple(key_of(secret) for secret in secrets)
     except ValueError:
-        return text.encode()
+        raise SettingsError(f"CRM_SIGNING_SECRETS has a secret that is not base64: {ADVICE}") from None
 
 
 def _whole(name: str, text: str, low: int, high: int) -> int:

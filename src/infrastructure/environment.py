@@ -9,6 +9,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
+from servicekit.signing_secrets import ADVICE, key_of
 
 PUBLISHED_SECRETS = frozenset(
     {
@@ -210,6 +211,15 @@ class Reader:
         for value in values:
             self._refuse_weak(name, value, SHORTEST_SECRET)
         return values
+
+    def signing_secrets(self, name: str) -> tuple[str, ...]:
+        secrets = self.secrets(name)
+        for secret in secrets:
+            try:
+                key_of(secret)
+            except ValueError:
+                raise SettingsError(f"{name} has a secret that is not base64: {ADVICE}") from None
+        return secrets
 
     def _refuse_weak(self, name: str, value: str, shortest: int) -> None:
         if self.embedded:

@@ -188,7 +188,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         razorpay_webhook_secret=razorpay_webhook_secret,
         razorpay_api_base=read.url("RAZORPAY_API_BASE", "https://api.razorpay.com", schemes=("http", "https")),
         delivery_retry_schedule=read.seconds("DELIVERY_RETRY_SCHEDULE", DEFAULT_RETRY_SCHEDULE),
-        delivery_signing_secrets=read.secrets("DELIVERY_SIGNING_SECRETS"),
+        delivery_signing_secrets=read.signing_secrets("DELIVERY_SIGNING_SECRETS"),
         delivered_retention_days=read.whole("DELIVERED_RETENTION_DAYS", "30", 1, 3650),
         reminder_offsets=read.offsets("REMINDER_OFFSETS", "24h,1h"),
         trusted_proxies=read.networks("TRUSTED_PROXIES"),

@@ -69,6 +69,8 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("DELIVERY_RETRY_SCHEDULE", "0,five"),
         ("DELIVERY_RETRY_SCHEDULE", ","),
         ("DELIVERY_SIGNING_SECRETS", "whsec_tiny"),
+        ("DELIVERY_SIGNING_SECRETS", "not base64, but 32 bytes or longer"),
+        ("DELIVERY_SIGNING_SECRETS", "whsec_" + "k" * 43),
         ("TRUSTED_PROXIES", "proxy.local"),
         ("DATABASE_POOL_SIZE", "-1"),
         ("LOG_LEVEL", "loud"),
@@ -193,3 +195,15 @@ def test_reminders_go_out_the_longest_before_first_and_each_once(value: str, hou
 def test_nonsense_for_reminders_is_named(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^REMINDER_OFFSETS is .*: give up to 10 times such as 7d,24h,30m"):
         load_settings(GOOD | {"REMINDER_OFFSETS": value})
+
+
+def test_signing_secret_is_base64_in_the_embedded_mode_too() -> None:
+    embedded = GOOD | {"CONVENE_EMBEDDED": "1"}
+    for secret in ("not base64!", "whsec_", "whsec_" + "k" * 43):
+        with pytest.raises(
+            SettingsError, match=r"^DELIVERY_SIGNING_SECRETS has a secret that is not base64"
+        ) as refusal:
+            load_settings(embedded | {"DELIVERY_SIGNING_SECRETS": f"a2V5,{secret}"})
+        assert secret not in str(refusal.value).replace("whsec_ before", "")
+    hexadecimal = "0123456789abcdef" * 4
+    assert load_settings(GOOD | {"DELIVERY_SIGNING_SECRETS": hexadecimal}).delivery_signing_secrets == (hexadecimal,)

@@ -62,7 +62,9 @@ OLD, NEW = b"the secret of last year", "whsec_" + base64.b64encode(b"the secret 
 @pytest.fixture(scope="module")
 async def signed_crm(_served_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     data = str(tmp_path_factory.mktemp("crm"))
-    settings = settings_for(_served_dsn, CONVENE_DATA=data, CRM_SIGNING_SECRETS=f"{NEW}, {OLD.decode()}")
+    settings = settings_for(
+        _served_dsn, CONVENE_DATA=data, CRM_SIGNING_SECRETS=f"{NEW}, {base64.b64encode(OLD).decode()}"
+    )
     async with running_crm(settings) as client:
         yield client
 

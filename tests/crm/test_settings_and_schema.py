@@ -32,6 +32,7 @@ _numbers = count(1)
         ("MAIL_FROM", "nobody"),
         ("CRM_NOTIFICATIONS_SHAPE", "tree"),
         ("CRM_SIGNING_SECRETS", "whsec_"),
+        ("CRM_SIGNING_SECRETS", "whsec_a secret-word that is no base64"),
         ("LOG_LEVEL", "loud"),
         ("CRM_WEBHOOK_SECRET", "crmsecrettoken"),
         ("CRM_WEBHOOK_SECRET", "two words"),

@@ -4,18 +4,17 @@ import base64
 import hmac
 from collections.abc import Sequence
 
-PREFIX = "whsec_"
+from servicekit.signing_secrets import key_of
 
 
 class Signer:
     """Signs with every secret, so that a receiver may hold the old or the new one while they are rotated.
 
-    As the standard's libraries do, a secret is the base64 of its key, with or without `whsec_` before it; one that is
-    no base64 is the key itself.
+    Raises ValueError for a secret that is not the base64 of a key, with or without `whsec_` before it.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._keys = [_key(secret) for secret in secrets]
+        self._keys = [key_of(secret) for secret in secrets]
 
     def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         """`timestamp` is Unix seconds of this very attempt. Empty without secrets."""
@@ -28,11 +27,3 @@ class Signer:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
         }
-
-
-def _key(secret: str) -> bytes:
-    text = secret.removeprefix(PREFIX)
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        return text.encode()

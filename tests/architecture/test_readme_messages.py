@@ -1,0 +1,79 @@
+"""What the README says to receivers of messages: how to verify them, and what each type looks like."""
+
+import base64
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from domain.messages import OWED, Destination, Fact, Message
+from infrastructure.deliveries.signatures import Signer
+from infrastructure.deliveries.told import told
+from tests.support.messages import a_coaching_message, a_message
+
+README = Path(__file__).parents[2] / "README.md"
+
+PAID = {"booking": {"payment_status": "completed"}, "money": {"amount": 30.5, "currency": "INR"}}
+OF_EVENT = {"booking": None, "user": None}
+CHANGES: dict[Fact, dict[str, Any]] = {
+    Fact.BOOKING_CREATED: {},
+    Fact.BOOKING_CONFIRMED: {"coaching": {"status": "confirmed"}},
+    Fact.BOOKING_RESCHEDULED: {
+        "coaching": {"status": "confirmed", "sequence": 1},
+        "before": {"starts_at": "2026-11-30T10:00:00Z", "ends_at": "2026-11-30T11:00:00Z"},
+    },
+    Fact.BOOKING_CANCELLED: {"booking": {"status": "cancelled"}, "event": {"booked": 3}, "reason": "I am ill"},
+    Fact.BOOKING_COMPLETED: {"coaching": {"status": "completed", "sequence": 1}},
+    Fact.PAYMENT_COMPLETED: PAID,
+    Fact.PAYMENT_FAILED: {"booking": {"payment_status": "failed"}, "money": {"amount": 30.5, "currency": "INR"}},
+    Fact.BOOKING_REFUNDED: {
+        "booking": {"status": "cancelled", "payment_status": "refunded"},
+        "money": {"amount": 30.5, "currency": "INR"},
+    },
+    Fact.EVENT_CREATED: OF_EVENT,
+    Fact.EVENT_UPDATED: OF_EVENT | {"event": {"title": "Evening Yoga"}},
+    Fact.EVENT_CANCELLED: OF_EVENT | {"event": {"status": "cancelled"}},
+}
+
+
+def examples() -> list[dict[str, Any]]:
+    """The body of each type of message, as it is sent."""
+    encode = msgspec.json.Encoder(decimal_format="number").encode
+    return [json.loads(encode(told(a_message_of(fact)))) for fact in CHANGES]
+
+
+def a_message_of(fact: Fact) -> Message:
+    """Of a session with a coach, where only those have such messages."""
+    make = a_coaching_message if "coaching" in CHANGES[fact] else a_message
+    return make(fact, **CHANGES[fact])
+
+
+def block(language: str, beginning: str) -> str:
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    [found] = [each for each in blocks if each.startswith(beginning)]
+    return found
+
+
+def test_every_type_of_message_is_listed_with_an_example_body() -> None:
+    assert [*CHANGES] == [fact for fact in CHANGES if Destination.CRM in OWED[fact]]
+    assert set(CHANGES) == {fact for fact, destinations in OWED.items() if Destination.CRM in destinations}
+    assert [json.loads(line) for line in block("json", '{"booking_id"').splitlines()] == examples()
+    assert all(f"| `{fact}` |" in README.read_text() for fact in CHANGES)
+
+
+def test_receiver_of_the_readme_verifies_with_the_published_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
+    monkeypatch.setenv("SIGNING_SECRET", f"whsec_{old}")
+    receiver: dict[str, Any] = {}
+    exec(block("python", "import os"), receiver)
+    body = json.dumps(examples()[0]).encode()
+    headers = Signer([new, f"whsec_{old}"]).headers("msg_1", int(time.time()), body)
+    assert receiver["receive"](body, headers) == 204
+    assert receiver["receive"](body + b" ", headers) == 401
+    assert receiver["receive"](body, headers | {"webhook-id": "msg_2"}) == 401
+    assert receiver["receive"](body, {}) == 401
+    assert receiver["receive"](body, Signer([new]).headers("msg_1", int(time.time()), body)) == 401
