@@ -306,8 +306,9 @@ def test_other_services_are_told_of_a_session_as_of_a_booking() -> None:
     before = {"starts_at": "2026-10-20T10:00:00Z", "ends_at": "2026-10-20T11:00:00Z"}
     body = told(a_coaching_message(Fact.BOOKING_RESCHEDULED, None, before=before, coaching={"sequence": 2}))
     assert (body["kind"], body["action"], body["booking_id"]) == ("coaching", "booking_rescheduled", SESSION)
-    assert body["user"] == {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"}
-    assert body["facilitator"] == {"id": 9, "name": "Mira Sol", "email": "mira@example.com"}
+    ada = {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"}
+    mira = {"id": 9, "name": "Mira Sol", "email": "mira@example.com", "timezone": "Europe/Berlin"}
+    assert (body["user"], body["facilitator"]) == (ada, mira)
     assert body["email_facilitator"] is False
     assert body["previous"] == {"start_datetime": "2026-10-20T10:00:00Z", "end_datetime": "2026-10-20T11:00:00Z"}
     event = body["event"]

@@ -69,8 +69,9 @@ async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, cou
         "payment_status": "pending",
         "notes": "Beginner level",
         "reason": None,
+        "price": 30.5,
         "amount": None,
-        "currency": None,
+        "currency": "INR",
     }
 
 

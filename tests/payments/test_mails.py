@@ -27,7 +27,7 @@ from infrastructure.deliveries.told import told
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
-from tests.support.messages import a_message
+from tests.support.messages import a_coaching_message, a_message
 from tests.support.people import People, Person
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
@@ -274,6 +274,61 @@ def test_the_crm_is_told_the_action_and_the_amount_and_no_link_to_pay() -> None:
     assert json.loads(_to_json(body))["amount"] == 15.25
     assert body["currency"] == "KWD"
     assert url not in str(body)
+
+
+AGREED = {"booking": {"price": "10.0000", "currency": "EUR"}, "event": {"price": "50.0000", "currency": "EUR"}}
+
+
+@pytest.mark.parametrize("agreed", [True, False], ids=["agreed", "from before"])
+def test_every_mail_shows_the_price_that_was_agreed(agreed: bool) -> None:
+    about: dict[str, Any] = AGREED if agreed else {"event": AGREED["event"]}
+    price = 10 if agreed else 50
+    mail = COMPOSER.compose(a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL, **about))
+    assert f"Price: {price}.00 EUR, to be paid" in lines(mail)
+    assert f"Payment:      pending (EUR {price})" in lines(facilitators_mail(Fact.BOOKING_CREATED, **about))
+
+
+FULL_REFUND = "you can cancel before the start and receive a full refund"
+
+
+@pytest.mark.parametrize(
+    ("reason", "price", "offered"), [("rescheduled", "10", True), ("rescheduled", "0", False), (None, "10", False)]
+)
+def test_the_mail_about_another_time_or_place_offers_a_full_refund(
+    reason: str | None, price: str, offered: bool
+) -> None:
+    booking = {"price": price, "currency": "EUR"}
+    mail = COMPOSER.compose(
+        a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL, booking=booking, reason=reason)
+    )
+    assert (FULL_REFUND in words(mail)) == offered
+
+
+def test_the_mail_about_a_move_by_the_coach_offers_a_full_refund() -> None:
+    for reason, offered in (("by_coach", True), (None, False)):
+        message = a_coaching_message(Fact.BOOKING_RESCHEDULED, coaching={"price": "80"}, reason=reason)
+        assert (FULL_REFUND in words(COMPOSER.compose(message))) == offered
+
+
+def test_a_cancellation_by_the_organiser_is_not_said_to_be_ones_own() -> None:
+    cancelled = {"booking": {"status": "cancelled"}, "reason": "by_organiser"}
+    mail = COMPOSER.compose(a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
+    assert "The organiser has cancelled your booking of Morning Yoga" in words(mail)
+    assert "as you asked" not in words(mail)
+    told_facilitator = words(facilitators_mail(Fact.BOOKING_CANCELLED, **cancelled))
+    assert "The booking of Ada Lovelace for Morning Yoga was cancelled by the organiser." in told_facilitator
+
+
+@pytest.mark.parametrize(
+    ("cancelled_at", "sentence"),
+    [("2026-12-01T09:59:59Z", "You are welcome to book anew"), ("2026-12-01T10:00:00Z", "we refund it in full")],
+)
+def test_a_hold_that_ends_at_the_start_invites_to_no_new_booking(cancelled_at: str, sentence: str) -> None:
+    booking = {"status": "cancelled", "cancelled_at": cancelled_at}
+    mail = COMPOSER.compose(
+        a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL, booking=booking, reason="payment_expired")
+    )
+    assert sentence in words(mail)
 
 
 async def test_a_hold_that_ends_is_told_once(house: House) -> None:
