@@ -123,7 +123,7 @@ async def test_11_one_person_asking_at_once_has_one_place(john: Person, ada: Per
     assert (await john.get(f"/events/{event['id']}")).json()["current_participants"] == 1
 
 
-@pytest.mark.parametrize("event_id", [0, -1, 2**63, 10**400, 1.5, True, "x", None, [], {}])
+@pytest.mark.parametrize("event_id", [0, -1, 2**63, 10**300, 1.5, True, "x", None, [], {}])
 async def test_11_an_impossible_event_id_is_a_400_that_names_it(ada: Person, event_id: object) -> None:
     answer = await ada.post("/bookings", json={"event_id": event_id})
     assert answer.status_code == 400

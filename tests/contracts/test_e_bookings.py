@@ -126,7 +126,7 @@ async def test_a_session_takes_15_to_480_minutes(ada: Person, coach: str, minute
     assert (await books(ada, coach, begins, minutes=minutes))["duration_minutes"] == minutes
 
 
-@pytest.mark.parametrize("minutes", [14, 481, 0, -60, 2**63, 10**400])
+@pytest.mark.parametrize("minutes", [14, 481, 0, -60, 2**63, 10**300])
 async def test_no_session_is_shorter_or_longer(ada: Person, coach: str, minutes: int) -> None:
     answer = await ada.post("/booking", json=wanted(coach, free_hour(), minutes=minutes))
     assert answer.status_code == 400
