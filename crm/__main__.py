@@ -36,8 +36,9 @@ from crm.settings import CrmSettings, SettingsError, load_settings
 from servicekit.http_server import prepare, server_options
 from servicekit.time_zones import use_newest_time_zones
 
-OLDEST_POSTGRES = 18
+OLDEST_POSTGRES = 16
 GRACE_SECONDS = 10
+HEALTH_CHECK_SECONDS = 30
 CONNECTION_HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 DRAWING = {
     "CRM_DATABASE_URL": "postgresql://nobody@localhost/none",
@@ -162,6 +163,8 @@ def _serve(settings: CrmSettings, options: argparse.Namespace) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        # The parent kills a process that does not answer in time. On a busy machine the imports take longer than 5 s.
+        timeout_worker_healthcheck=HEALTH_CHECK_SECONDS,
         # Names, not objects: each serving process imports what they stand for while it already answers its parent.
         http="crm.__main__:http_protocol",
         ws="none",

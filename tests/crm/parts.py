@@ -109,7 +109,7 @@ async def running_crm(settings: CrmSettings, pace: Pace = QUICK) -> AsyncIterato
         yield client
 
 
-async def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(holds: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait for a condition, sync or async; the limit only ends a test that would hang."""
     async with asyncio.timeout(seconds):
         while True:

@@ -286,11 +286,13 @@ async def test_what_a_dead_process_left_behind_is_delivered_by_another(
         await connection.execute(
             "WITH b AS (INSERT INTO crm_bookings (body, booking_id) VALUES ('{}', 1) RETURNING id) "
             "INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body, attempts, next_attempt_at, lease) "
-            "SELECT id, 'forward', '{\"booking_id\": 1}', 1, now() + interval '1 second', uuidv7() FROM b"
+            "SELECT id, 'forward', '{\"booking_id\": 1}', 1, now() + interval '1 hour', uuidv7() FROM b"
         )
     async with running_crm(settings):
         await asyncio.sleep(0.5)
         assert elsewhere.requests == []
+        async with connected(dsn) as connection:
+            await connection.execute("UPDATE crm_booking_deliveries SET next_attempt_at = now()")
         [delivery] = await settled(dsn, "sent")
     assert delivery["attempts"] == 2
 
