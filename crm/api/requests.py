@@ -15,7 +15,7 @@ from crm.api.frame import request_id
 from crm.notifications import LARGEST_ID, BookingId
 from servicekit.query_parameters import unknown_parameters
 
-DEFAULT_LIMIT, LARGEST_LIMIT = 100, 500
+DEFAULT_LIMIT, LARGEST_LIMIT = 500, 500
 SANE_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 POSITIVE = re.compile(r"0*[1-9][0-9]*", re.ASCII)

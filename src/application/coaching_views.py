@@ -1,10 +1,10 @@
 """Who may see which coaching bookings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from application.ports.coaching import CoachingPage, CoachingReader, CoachingView, HistoryEntry
+from application.ports.pages import Page, PageRequest
 from domain.coaching import CoachingId, CoachingStatus, NotForYourEyes, NotTheirsToList
 from domain.users import Role, User
 
@@ -20,10 +20,10 @@ class ShowCoaching:
         view.require_participant(user, NotForYourEyes)
         return view
 
-    async def history(self, user: User, coaching_id: CoachingId) -> Sequence[HistoryEntry]:
+    async def history(self, user: User, coaching_id: CoachingId, page: PageRequest) -> Page[HistoryEntry]:
         """What happened to it, the oldest first."""
         await self(user, coaching_id)
-        return await self.reader.history(coaching_id)
+        return await self.reader.history(coaching_id, page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class ListCoachings:
     reader: CoachingReader
 
     async def of_client(
-        self, user: User, client: UUID, status: CoachingStatus | None, *, skip: int, limit: int
+        self, user: User, client: UUID, status: CoachingStatus | None, *, skip: int, page: PageRequest
     ) -> CoachingPage:
         _require_own(user, client)
-        return await self.reader.list_of_client(client, status=status, skip=skip, limit=limit)
+        return await self.reader.list_of_client(client, status=status, skip=skip, page=page)
 
     async def of_coach(
-        self, user: User, coach: UUID, status: CoachingStatus | None, *, skip: int, limit: int
+        self, user: User, coach: UUID, status: CoachingStatus | None, *, skip: int, page: PageRequest
     ) -> CoachingPage:
         _require_own(user, coach)
-        return await self.reader.list_of_coach(coach, status=status, skip=skip, limit=limit)
+        return await self.reader.list_of_coach(coach, status=status, skip=skip, page=page)
 
 
 def _require_own(user: User, whose: UUID) -> None:

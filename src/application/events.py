@@ -8,9 +8,10 @@ from application.access import require_access
 from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
+from application.ports.pages import Page, PageRequest
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
-from application.ports.readers import BookingReader, BookingView, EventReader, EventView, Page, PageRequest
+from application.ports.readers import BookingReader, BookingView, EventReader, EventView
 from application.ports.system import Clock
 from application.prices import refuse_unpayable
 from application.refunds import Refunds

@@ -1,13 +1,13 @@
 """Reminding people of what they booked."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from application.bookings import ShowBooking
 from application.coaching_views import ShowCoaching
 from application.ports.messaging import Courier, WakeUps
+from application.ports.pages import Page, PageRequest
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.reminders import ReminderBook, ReminderView
 from application.ports.system import Clock
@@ -96,9 +96,9 @@ class ShowBookingReminders:
     show_booking: ShowBooking
     book: ReminderBook
 
-    async def __call__(self, user: User, booking_id: BookingId) -> Sequence[ReminderView]:
+    async def __call__(self, user: User, booking_id: BookingId, page: PageRequest) -> Page[ReminderView]:
         await self.show_booking(user, booking_id)
-        return await self.book.list_of(booking_id)
+        return await self.book.list_of(booking_id, page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,6 @@ class ShowCoachingReminders:
     show_coaching: ShowCoaching
     book: ReminderBook
 
-    async def __call__(self, user: User, coaching_id: CoachingId) -> Sequence[ReminderView]:
+    async def __call__(self, user: User, coaching_id: CoachingId, page: PageRequest) -> Page[ReminderView]:
         await self.show_coaching(user, coaching_id)
-        return await self.book.list_of(coaching_id)
+        return await self.book.list_of(coaching_id, page)

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from application.events import ShowEvent
 from application.ports.idempotency import made_before
+from application.ports.pages import Page, PageRequest
 from application.ports.persistence import OpenUnitOfWork
-from application.ports.readers import EventReader, Page, PageRequest, ReviewReader, ReviewView
+from application.ports.readers import EventReader, ReviewReader, ReviewView
 from application.ports.system import Clock
 from domain.events import EventId
 from domain.reviews import Review, require_attendance

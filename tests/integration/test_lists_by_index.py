@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from application.ports.deliveries import LetterFilter
-from application.ports.readers import PageRequest
+from application.ports.pages import PageRequest
 from domain.messages import Destination, MessageStatus
 from domain.payments import PaymentStatus
 from infrastructure.database.dead_letters import PostgresDeadLetters

@@ -15,8 +15,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from application.ports.pages import PageRequest
 from application.ports.persistence import PlacedBooking
-from application.ports.readers import BookingFilter, EventFilter, PageRequest
+from application.ports.readers import BookingFilter, EventFilter
 from domain.errors import DomainError
 from domain.events import EventId
 from domain.payments import hold_end

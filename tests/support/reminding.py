@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.bookings import CompleteBookings
 from application.deliveries import DeliverDue
+from application.ports.pages import PageRequest
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.reminders import ReminderBook
 from application.reminders import MailWithReminders, QueueReminders
@@ -145,7 +146,7 @@ class Reminding:
         book = PostgresReminderBook(self.parts.database)
         return [
             (view.before / HOUR, view.status, view.reason)
-            for view in await book.list_of(of)
+            for view in (await book.list_of(of, PageRequest())).items
             if person is None or view.user_name == person.name
         ]
 

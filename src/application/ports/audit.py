@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from application.ports.readers import Page, PageRequest
+from application.ports.pages import Page, PageRequest
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId

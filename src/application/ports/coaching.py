@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from application.ports.pages import Page, PageRequest
 from domain.attachments import AttachmentId
 from domain.availability import Availability
 from domain.coaching import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
@@ -161,8 +162,11 @@ class CoachingView:
 
 @dataclass(frozen=True, slots=True)
 class CoachingPage:
+    """`total` counts all of the list; `next` is the cursor of the page that follows, None on the last."""
+
     items: Sequence[CoachingView]
     total: int
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,17 +234,17 @@ class CoachingReader(Protocol):
         ...
 
     async def list_of_client(
-        self, client: UUID, *, status: CoachingStatus | None, skip: int, limit: int
+        self, client: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
     ) -> CoachingPage:
-        """The latest session first."""
+        """The latest session first. Raises `Invalid` for a cursor it did not make."""
         ...
 
     async def list_of_coach(
-        self, coach: UUID, *, status: CoachingStatus | None, skip: int, limit: int
+        self, coach: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
     ) -> CoachingPage: ...
 
-    async def history(self, coaching_id: CoachingId) -> Sequence[HistoryEntry]:
-        """The oldest first."""
+    async def history(self, coaching_id: CoachingId, page: PageRequest) -> Page[HistoryEntry]:
+        """The oldest first. Raises `Invalid` for a cursor it did not make."""
         ...
 
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]: ...

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from application.ports.readers import Page, PageRequest
+from application.ports.pages import Page, PageRequest
 from domain.messages import Destination, MessageId, MessageStatus
 
 

@@ -1,12 +1,12 @@
 """What is only looked at: plain read models, each page from one query."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 from uuid import UUID
 
+from application.ports.pages import Page, PageRequest
 from application.ports.persistence import Credentials
 from domain.bookings import BookingId, BookingStatus
 from domain.events import EventId, EventStatus, EventType
@@ -14,28 +14,6 @@ from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
 from domain.users import LoginId, User, UserId
-
-T = TypeVar("T")
-
-MAX_PAGE = 500
-DEFAULT_PAGE = 50
-"""Entries of a page. Lists that contracts A to D document show `MAX_PAGE` by default, all others `DEFAULT_PAGE`."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageRequest:
-    """`after` is the opaque cursor of the page before."""
-
-    limit: int = MAX_PAGE
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """`next` is the cursor of the page that follows; None on the last."""
-
-    items: Sequence[T]
-    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from application.ports.pages import Page, PageRequest
 from domain.bookings import BookingId
 from domain.coaching import CoachingId
 from domain.events import EventId
@@ -66,6 +67,6 @@ class ReminderBook(Protocol):
         """Sent, or skipped for a reason. One that was sent stays so."""
         ...
 
-    async def list_of(self, booking_id: BookingId | CoachingId) -> Sequence[ReminderView]:
-        """The next to come first."""
+    async def list_of(self, booking_id: BookingId | CoachingId, page: PageRequest) -> Page[ReminderView]:
+        """The next to come first. Raises `Invalid` for a cursor it did not make."""
         ...

@@ -7,12 +7,14 @@ from uuid import UUID
 import asyncpg
 
 from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
+from application.ports.pages import Page, PageRequest
 from domain.coaching import Change, CoachingId, CoachingNotFound, CoachingStatus, SeriesId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.times import Interval
 from domain.users import UserId
 from infrastructure.database.engine import Database
+from infrastructure.database.pages import cursor_of, id_after, moment_and_uuid_after
 
 _COACHINGS = """
 SELECT b.id, b.client_id, b.coach_id, b.starts_at, b.ends_at, b.status, b.payment_status, b.price, b.currency, b.notes,
@@ -25,9 +27,9 @@ FROM coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users f ON f.id
 """
 
 _HISTORY = """
-SELECT c.change, c.changed_at, c.before, c.after, u.uuid AS by_uuid, u.name AS by_name
+SELECT c.id, c.change, c.changed_at, c.before, c.after, u.uuid AS by_uuid, u.name AS by_name
 FROM coaching_changes c LEFT JOIN users u ON u.id = c.actor_id
-WHERE c.booking_id = $1 ORDER BY c.id
+WHERE c.booking_id = $1 AND c.id > $2 ORDER BY c.id LIMIT $3
 """
 
 _EXPIRED = """
@@ -54,15 +56,17 @@ class PostgresCoachingReader:
         return [_view(row) for row in rows]
 
     async def list_of_client(
-        self, client: UUID, *, status: CoachingStatus | None, skip: int, limit: int
+        self, client: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
     ) -> CoachingPage:
-        return await self._page("client_id", client, status, skip, limit)
+        return await self._page("client_id", client, status, skip, page)
 
-    async def list_of_coach(self, coach: UUID, *, status: CoachingStatus | None, skip: int, limit: int) -> CoachingPage:
-        return await self._page("coach_id", coach, status, skip, limit)
+    async def list_of_coach(
+        self, coach: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
+    ) -> CoachingPage:
+        return await self._page("coach_id", coach, status, skip, page)
 
     async def _page(
-        self, column: str, whose: UUID, status: CoachingStatus | None, skip: int, limit: int
+        self, column: str, whose: UUID, status: CoachingStatus | None, skip: int, page: PageRequest
     ) -> CoachingPage:
         which = f"b.{column} = (SELECT id FROM users WHERE uuid = $1) AND ($2::text IS NULL OR b.status = $2)"  # noqa: S608 (composed of constants)
         async with self._database.connection() as connection:
@@ -73,18 +77,24 @@ class PostgresCoachingReader:
                 status,
             )
             rows = await connection.fetch(
-                f"{_COACHINGS} WHERE {which} ORDER BY b.starts_at DESC, b.id DESC OFFSET $3 LIMIT $4",
+                f"""{_COACHINGS} WHERE {which}
+                AND ($5::timestamptz IS NULL OR (b.starts_at, b.id) < ($5, $6::uuid))
+                ORDER BY b.starts_at DESC, b.id DESC OFFSET $3 LIMIT $4""",
                 whose,
                 status,
                 skip,
-                limit,
+                page.limit + 1,
+                *moment_and_uuid_after(page.after),
             )
-        return CoachingPage([_view(row) for row in rows], total)
+        shown = [_view(row) for row in rows[: page.limit]]
+        following = cursor_of(shown[-1].session.starts_at, shown[-1].id) if len(rows) > page.limit else None
+        return CoachingPage(shown, total, following)
 
-    async def history(self, coaching_id: CoachingId) -> Sequence[HistoryEntry]:
+    async def history(self, coaching_id: CoachingId, page: PageRequest) -> Page[HistoryEntry]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_HISTORY, coaching_id)
-        return [
+            rows = await connection.fetch(_HISTORY, coaching_id, id_after(page.after) or 0, page.limit + 1)
+        shown = rows[: page.limit]
+        entries = [
             HistoryEntry(
                 change=Change(row["change"]),
                 changed_at=row["changed_at"],
@@ -93,8 +103,9 @@ class PostgresCoachingReader:
                 before=row["before"],
                 after=row["after"],
             )
-            for row in rows
+            for row in shown
         ]
+        return Page(entries, cursor_of(shown[-1]["id"]) if len(rows) > page.limit else None)
 
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]:
         async with self._database.connection() as connection:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from application.ports.audit import BookedPayment, DeadErrand, KeptDifference, StuckRefund
-from application.ports.readers import Page, PageRequest
+from application.ports.pages import Page, PageRequest
 from domain.messages import Destination
 from domain.money import Money
 from domain.payments import Payment, PaymentId, PaymentNotFound, PaymentStatus

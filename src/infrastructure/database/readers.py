@@ -7,16 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from application.ports.readers import (
-    BookingFilter,
-    BookingView,
-    Dashboard,
-    EventFilter,
-    EventView,
-    Page,
-    PageRequest,
-    ReviewView,
-)
+from application.ports.pages import Page, PageRequest
+from application.ports.readers import BookingFilter, BookingView, Dashboard, EventFilter, EventView, ReviewView
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.money import Money

@@ -1,20 +1,21 @@
 """Reminders as a worker delivers them and as people look them up."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
+from application.ports.pages import Page, PageRequest
 from application.ports.reminders import QueuedReminder, ReminderView
 from domain.bookings import BookingId
 from domain.coaching import CoachingId
 from domain.reminders import ReminderId, ReminderStatus, WhyNot
 from infrastructure.database.engine import Database
+from infrastructure.database.pages import cursor_of, moment_and_id_after
 from infrastructure.database.payments import column_of
 from infrastructure.database.reminders import FIND, seen
 
 # What became of a queued one is known by its message alone: nothing else hears of its last attempt, or of what an
 # operator decides about it. One that is gone was discarded long ago: had it been delivered, the reminder would say so.
 _LIST = """
-SELECT r."before", r.starts_at, r.due_at, r.settled_at, u.name AS user_name,
+SELECT r.id, r."before", r.starts_at, r.due_at, r.settled_at, u.name AS user_name,
        CASE WHEN given_up IS NULL THEN r.status ELSE 'failed' END AS status, coalesce(given_up, r.reason) AS reason
 FROM reminders r JOIN users u ON u.id = r.user_id
      LEFT JOIN outbox m ON m.id = r.message_id,
@@ -43,13 +44,19 @@ class PostgresReminderBook:
                 *(reminder_id, why, now),
             )
 
-    async def list_of(self, booking_id: BookingId | CoachingId) -> Sequence[ReminderView]:
+    async def list_of(self, booking_id: BookingId | CoachingId, page: PageRequest) -> Page[ReminderView]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"{_LIST} r.{column_of(booking_id)} = $1 ORDER BY r.due_at, r.id",
+                f"""{_LIST} r.{column_of(booking_id)} = $1
+                AND ($2::timestamptz IS NULL OR (r.due_at, r.id) > ($2, $3::bigint))
+                ORDER BY r.due_at, r.id LIMIT $4""",
                 booking_id,
+                *moment_and_id_after(page.after),
+                page.limit + 1,
             )
-        return [
+        shown = rows[: page.limit]
+        following = cursor_of(shown[-1]["due_at"], shown[-1]["id"]) if len(rows) > page.limit else None
+        reminders = [
             ReminderView(
                 before=row["before"],
                 starts_at=row["starts_at"],
@@ -59,5 +66,6 @@ class PostgresReminderBook:
                 settled_at=row["settled_at"],
                 user_name=row["user_name"],
             )
-            for row in rows
+            for row in shown
         ]
+        return Page(reminders, following)

@@ -1,6 +1,6 @@
 """The accounts, for an operator."""
 
-from application.ports.readers import Page, PageRequest
+from application.ports.pages import Page, PageRequest
 from domain.users import Role, User
 from infrastructure.database.engine import Database
 from infrastructure.database.pages import cursor_of, id_after

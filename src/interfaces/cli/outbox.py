@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 
 from application.ports.deliveries import Circuit, DestinationFigures, Letter, LetterFilter
-from application.ports.readers import Page, PageRequest
+from application.ports.pages import Page, PageRequest
 from domain.messages import Destination, MessageStatus
 from domain.times import as_utc
 from infrastructure.settings import load_database_url

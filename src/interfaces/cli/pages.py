@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from application.ports.readers import DEFAULT_PAGE, MAX_PAGE
+from application.ports.pages import DEFAULT_PAGE, MAX_PAGE
 from domain.times import as_utc
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from application.ports.readers import PageRequest
+from application.ports.pages import PageRequest
 from domain.payments import PaymentStatus
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ

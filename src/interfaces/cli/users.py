@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from application.accounts import Registration
-from application.ports.readers import Page, PageRequest
+from application.ports.pages import Page, PageRequest
 from domain.users import Role, User
 from infrastructure.settings import load_database_url, load_settings
 from interfaces.cli.environment import command_environ

@@ -4,15 +4,15 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
-from urllib.parse import urlencode
+from typing import Annotated, Any, Protocol, TypeVar
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
 from msgspec import UNSET, Meta, UnsetType
 
-from application.ports.readers import MAX_PAGE, Page, PageRequest
+from application.ports.pages import MAX_PAGE, Page, PageRequest
 from domain.errors import Invalid, NotFound
 from domain.events import EventType
 from domain.money import exponent
@@ -85,21 +85,38 @@ def query_instant(field: str, text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def page_request(limit: str | None, cursor: str | None) -> PageRequest:
-    """`limit` counts from 1; more than 500 is taken as 500."""
+def page_request(limit: str | None, cursor: str | None, *, default: int = MAX_PAGE) -> PageRequest:
+    """`limit` counts from 1; more than 500 is taken as 500. `default` is for a request without one."""
     if limit is None:
-        return PageRequest(after=cursor)
+        return PageRequest(default, cursor)
     size = query_id("limit", limit)
     return PageRequest(limit=min(size or MAX_PAGE, MAX_PAGE), after=cursor)
 
 
 def array_page(request: Request[Any, Any, Any], page: Page[View], present: Callable[[View], T]) -> Response[list[T]]:
     """A page whose body is a bare array: the way to the next one stands in a `Link` header (RFC 8288)."""
-    headers = {}
-    if page.next is not None:
-        following = urlencode({**request.query_params, "cursor": page.next})
-        headers["Link"] = f'<{request.scope["path"]}?{following}>; rel="next"'
-    return Response([present(item) for item in page.items], headers=headers)
+    return Response([present(item) for item in page.items], headers=_next_link(request, page.next))
+
+
+class PageBody(Protocol):
+    next_cursor: str | None
+
+
+Body = TypeVar("Body", bound=PageBody)
+
+
+def object_page(request: Request[Any, Any, Any], body: Body) -> Response[Body]:
+    """A page whose body is an object: the same `Link` header beside its `next_cursor`."""
+    return Response(body, headers=_next_link(request, body.next_cursor))
+
+
+def _next_link(request: Request[Any, Any, Any], cursor: str | None) -> dict[str, str]:
+    """Repeats the other parameters of the query. A cursor takes the place of `skip`."""
+    if cursor is None:
+        return {}
+    repeated = {name: value for name, value in request.query_params.items() if name != "skip"}
+    following = urlencode(repeated | {"cursor": cursor})
+    return {"Link": f'<{quote(request.scope["path"])}?{following}>; rel="next"'}
 
 
 def require_one_seat(quantity: int | None) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from litestar import delete, get, patch, post
+from litestar import Request, Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
@@ -23,6 +23,7 @@ from application.coaching import (
 from application.coaching_payments import CoachingPayment, RecordCoachingPayment
 from application.coaching_views import ListCoachings, ShowCoaching
 from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
+from application.ports.pages import DEFAULT_PAGE, PageRequest
 from application.reminders import ShowCoachingReminders
 from domain.coaching import CoachingId, CoachingNotFound, CoachingStatus, CoachNotFound, length_of
 from domain.errors import Invalid
@@ -30,7 +31,7 @@ from domain.users import UserNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
-from interfaces.http.schemas import number, path_uuid, query_id, whole_seconds
+from interfaces.http.schemas import number, object_page, page_request, path_uuid, query_id, whole_seconds
 
 TAGS = ["Contract E: bookings"]
 
@@ -78,6 +79,7 @@ class CoachingList(Struct):
     total: int
     skip: int
     limit: int
+    next_cursor: str | None
 
 
 class StatusRequest(Struct):
@@ -132,11 +134,13 @@ class HistoryEntryBody(Struct):
 class HistoryBody(Struct):
     booking_id: UUID
     history: list[HistoryEntryBody]
+    next_cursor: str | None
 
 
 class SessionReminders(Struct):
     booking_id: UUID
     reminders: list[ReminderBody]
+    next_cursor: str | None
 
 
 @post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[signed_in])
@@ -158,28 +162,36 @@ async def get_session(
 
 @get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[signed_in])
 async def list_sessions_of_client(
+    request: Request[Any, Any, Any],
     client_id: FromPath[str],
     actor: Given[Actor],
     list_coachings: Given[ListCoachings],
     skip: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
     status: FromQuery[str | None] = None,
-) -> CoachingList:
-    client, wanted, window = path_uuid(client_id, UserNotFound), _status_filter(status), _window(skip, limit)
-    return _listed(await list_coachings.of_client(actor.user, client, wanted, skip=window[0], limit=window[1]), window)
+) -> Response[CoachingList]:
+    client, wanted = path_uuid(client_id, UserNotFound), _status_filter(status)
+    skipped, page = _window(skip, limit, cursor)
+    listed = await list_coachings.of_client(actor.user, client, wanted, skip=skipped, page=page)
+    return object_page(request, _listed(listed, skipped, page))
 
 
 @get("/booking/coach/{coach_id:str}", operation_id="listCoachingsOfCoach", tags=TAGS, guards=[signed_in])
 async def list_sessions_of_coach(
+    request: Request[Any, Any, Any],
     coach_id: FromPath[str],
     actor: Given[Actor],
     list_coachings: Given[ListCoachings],
     skip: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
     status: FromQuery[str | None] = None,
-) -> CoachingList:
-    coach, wanted, window = path_uuid(coach_id, CoachNotFound), _status_filter(status), _window(skip, limit)
-    return _listed(await list_coachings.of_coach(actor.user, coach, wanted, skip=window[0], limit=window[1]), window)
+) -> Response[CoachingList]:
+    coach, wanted = path_uuid(coach_id, CoachNotFound), _status_filter(status)
+    skipped, page = _window(skip, limit, cursor)
+    listed = await list_coachings.of_coach(actor.user, coach, wanted, skip=skipped, page=page)
+    return object_page(request, _listed(listed, skipped, page))
 
 
 @patch("/booking/{booking_id:str}/status", operation_id="changeCoachingStatus", tags=TAGS, guards=[signed_in])
@@ -226,19 +238,31 @@ async def reschedule_session(
 
 @get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[signed_in])
 async def get_session_history(
-    booking_id: FromPath[str], actor: Given[Actor], show_coaching: Given[ShowCoaching]
-) -> HistoryBody:
+    request: Request[Any, Any, Any],
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    show_coaching: Given[ShowCoaching],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[HistoryBody]:
     """What happened to a session, the oldest first: who changed what, and what it was before."""
     wanted = coaching_id(booking_id)
-    return HistoryBody(wanted, [_entry(entry) for entry in await show_coaching.history(actor.user, wanted)])
+    page = await show_coaching.history(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, HistoryBody(wanted, [_entry(entry) for entry in page.items], page.next))
 
 
 @get("/booking/{booking_id:str}/reminders", operation_id="listCoachingReminders", tags=TAGS, guards=[signed_in])
 async def list_session_reminders(
-    booking_id: FromPath[str], actor: Given[Actor], show_coaching_reminders: Given[ShowCoachingReminders]
-) -> SessionReminders:
+    request: Request[Any, Any, Any],
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    show_coaching_reminders: Given[ShowCoachingReminders],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[SessionReminders]:
     wanted = coaching_id(booking_id)
-    return SessionReminders(wanted, reminder_bodies(await show_coaching_reminders(actor.user, wanted)))
+    page = await show_coaching_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, SessionReminders(wanted, reminder_bodies(page.items), page.next))
 
 
 @post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
@@ -279,14 +303,16 @@ ROUTES = [
 _MOST = 100
 
 
-def _window(skip: str | None, limit: str | None) -> tuple[int, int]:
+def _window(skip: str | None, limit: str | None, cursor: str | None) -> tuple[int, PageRequest]:
     """Who asks for more than there is at once hears of it: whoever counts on 200 a page would skip half of them."""
     size = query_id("limit", limit) if limit is not None else 20
     if size is None or size > _MOST:
         raise Invalid({"limit": f"Must be between 1 and {_MOST}"})
     if skip is not None and not re.fullmatch("0|[1-9][0-9]{0,17}", skip, re.ASCII):
         raise Invalid({"skip": "Must be a whole number, 0 or more"})
-    return int(skip or 0), size
+    if skip is not None and cursor is not None:
+        raise Invalid({"skip": "Must not be given together with cursor"})
+    return int(skip or 0), PageRequest(size, cursor)
 
 
 def _status_filter(text: str | None) -> CoachingStatus | None:
@@ -300,8 +326,8 @@ def _status(text: str) -> CoachingStatus:
         raise Invalid({"status": f"Must be one of {', '.join(CoachingStatus)}"}) from None
 
 
-def _listed(page: CoachingPage, window: tuple[int, int]) -> CoachingList:
-    return CoachingList([coaching_body(view) for view in page.items], page.total, *window)
+def _listed(listed: CoachingPage, skipped: int, page: PageRequest) -> CoachingList:
+    return CoachingList([coaching_body(view) for view in listed.items], listed.total, skipped, page.limit, listed.next)
 
 
 def _entry(entry: HistoryEntry) -> HistoryEntryBody:

@@ -1,7 +1,6 @@
 """Finding a coach: what contract E leaves out, in its error shape."""
 
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request, Response, get
@@ -14,7 +13,7 @@ from domain.coaching import CoachNotFound
 from domain.errors import Invalid
 from interfaces.http.actor import public
 from interfaces.http.injection import Given
-from interfaces.http.schemas import number, path_uuid, query_id
+from interfaces.http.schemas import number, object_page, path_uuid, query_id
 
 TAGS = ["Contract E: coaches"]
 
@@ -52,11 +51,7 @@ async def list_coaches(
     - `uuid` is what other operations call `coach_id`. The price is per hour; zero is free.
     """
     found = await coach_reader.list(_page_size(limit), cursor, clock.now().date())
-    body = CoachListBody([_body(coach) for coach in found.items], found.next)
-    if found.next is None:
-        return Response(body)
-    following = urlencode({**request.query_params, "cursor": found.next})
-    return Response(body, headers={"Link": f'<{request.scope["path"]}?{following}>; rel="next"'})
+    return object_page(request, CoachListBody([_body(coach) for coach in found.items], found.next))
 
 
 @get("/coaches/{coach_id:str}", operation_id="getCoach", tags=TAGS, opt=public)

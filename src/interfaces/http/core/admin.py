@@ -4,18 +4,19 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from application.dead_letters import ReplayMessage, ReplayMessages
 from application.ports.deliveries import DeadLetters, Letter, LetterFilter
+from application.ports.pages import DEFAULT_PAGE
 from domain.errors import Invalid
 from domain.messages import Destination, MessageNotFound, MessageStatus
 from domain.times import entered_instant
 from interfaces.http.actor import admins
 from interfaces.http.injection import Given
-from interfaces.http.schemas import page_request
+from interfaces.http.schemas import object_page, page_request
 
 TAGS = ["Admins"]
 
@@ -66,17 +67,18 @@ class Replayed(Struct):
 
 @get("/admin/outbox", operation_id="listOutbox", tags=TAGS, guards=[admins])
 async def list_outbox(
+    request: Request[Any, Any, Any],
     dead_letters: Given[DeadLetters],
     status: FromQuery[str | None] = None,
     destination: FromQuery[str | None] = None,
     since: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> OutboxList:
+) -> Response[OutboxList]:
     """Messages of the outbox, the newest first. Those that could not be delivered have the status `dead`."""
     wanted = LetterFilter(_status(status), _destination(destination), _since(since))
-    page = await dead_letters.list(wanted, page_request(limit, cursor))
-    return OutboxList([OutboxMessage(**_fields(letter)) for letter in page.items], page.next)
+    page = await dead_letters.list(wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, OutboxList([OutboxMessage(**_fields(letter)) for letter in page.items], page.next))
 
 
 @get("/admin/outbox/{message_id:str}", operation_id="getOutboxMessage", tags=TAGS, guards=[admins])

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any, TypeVar
 
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from application.accounts import Actor
 from application.bookings import BookPlace, CancelBooking, NewBooking, ShowBooking
 from application.ports.ledger import Refund
+from application.ports.pages import DEFAULT_PAGE
 from application.ports.readers import BookingFilter, BookingReader, BookingView
 from application.reminders import ShowBookingReminders
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
@@ -19,7 +20,15 @@ from domain.payments import PaymentStatus
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
-from interfaces.http.schemas import BodyId, number, page_request, path_id, require_one_seat, whole_seconds
+from interfaces.http.schemas import (
+    BodyId,
+    number,
+    object_page,
+    page_request,
+    path_id,
+    require_one_seat,
+    whole_seconds,
+)
 
 TAGS = ["Contract B: bookings"]
 
@@ -125,25 +134,27 @@ async def create_booking(
 
 @get("/bookings", operation_id="listBookings", tags=TAGS, guards=[signed_in])
 async def list_bookings(
+    request: Request[Any, Any, Any],
     actor: Given[Actor],
     booking_reader: Given[BookingReader],
     status: FromQuery[str | None] = None,
     payment_status: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> BookingList:
+) -> Response[BookingList]:
     """The bookings of whoever asks, newest first."""
     filters = BookingFilter(
         status=_one_of(BookingStatus, "status", status),
         payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),
     )
     page = await booking_reader.list_of_user(actor.user.id, filters, page_request(limit, cursor))
-    return BookingList([_booking(booking) for booking in page.items], page.next)
+    return object_page(request, BookingList([_booking(booking) for booking in page.items], page.next))
 
 
 class BookingReminders(Struct):
     booking_id: int
     reminders: list[ReminderBody]
+    next_cursor: str | None
 
 
 @get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
@@ -153,10 +164,16 @@ async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booki
 
 @get("/bookings/{booking_id:str}/reminders", operation_id="listBookingReminders", tags=TAGS, guards=[signed_in])
 async def list_reminders(
-    booking_id: FromPath[str], actor: Given[Actor], show_booking_reminders: Given[ShowBookingReminders]
-) -> BookingReminders:
+    request: Request[Any, Any, Any],
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    show_booking_reminders: Given[ShowBookingReminders],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[BookingReminders]:
     wanted = _id(booking_id)
-    return BookingReminders(wanted, reminder_bodies(await show_booking_reminders(actor.user, wanted)))
+    page = await show_booking_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, BookingReminders(wanted, reminder_bodies(page.items), page.next))
 
 
 @post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])

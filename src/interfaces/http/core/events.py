@@ -3,10 +3,10 @@
 import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import delete, get, post, put
+from litestar import Request, Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
@@ -27,6 +27,7 @@ from interfaces.http.schemas import (
     event_type,
     kept,
     number,
+    object_page,
     page_request,
     path_id,
     query_flag,
@@ -122,6 +123,7 @@ class Done(Struct):
 
 @get("/events", operation_id="listEvents", tags=TAGS, opt=public)
 async def list_events(
+    request: Request[Any, Any, Any],
     event_reader: Given[EventReader],
     clock: Given[Clock],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
@@ -130,7 +132,7 @@ async def list_events(
     q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> EventList:
+) -> Response[EventList]:
     """Events, the next to begin first: those that can be had, or with `active` those that are (not) cancelled."""
     facilitator = query_id("facilitator_id", facilitator_id)
     filters = EventFilter(
@@ -140,11 +142,12 @@ async def list_events(
         text=query_search("q", q),
     )
     page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
-    return EventList([event_body(event) for event in page.items], page.next)
+    return object_page(request, EventList([event_body(event) for event in page.items], page.next))
 
 
 @get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
 async def filter_events(
+    request: Request[Any, Any, Any],
     event_reader: Given[EventReader],
     clock: Given[Clock],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
@@ -152,12 +155,12 @@ async def filter_events(
     q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> EventList:
+) -> Response[EventList]:
     """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
     Without reviews there is no rating, and then a filter by rating leaves an event out."""
     filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
     page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
-    return EventList([event_body(event) for event in page.items], page.next)
+    return object_page(request, EventList([event_body(event) for event in page.items], page.next))
 
 
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)

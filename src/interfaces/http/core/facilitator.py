@@ -1,8 +1,9 @@
 """Contract B 17 to 19 and contract D: what facilitators see and do."""
 
 from datetime import datetime
+from typing import Any
 
-from litestar import get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
@@ -13,7 +14,7 @@ from domain.events import EventId, EventNotFound
 from interfaces.http.actor import facilitators
 from interfaces.http.core.events import EventList, event_body
 from interfaces.http.injection import Given
-from interfaces.http.schemas import number, page_request, path_id, whole_seconds
+from interfaces.http.schemas import number, object_page, page_request, path_id, whole_seconds
 
 TAGS = ["Contract B: facilitators"]
 TAGS_OF_D = ["Contract D: facilitators"]
@@ -67,14 +68,15 @@ class EventCancelled(Struct):
 
 @get("/facilitator/events", operation_id="listFacilitatorEvents", tags=TAGS, guards=[facilitators])
 async def list_own_events(
+    request: Request[Any, Any, Any],
     actor: Given[Actor],
     event_reader: Given[EventReader],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> EventList:
+) -> Response[EventList]:
     """All events of the asking facilitator, cancelled and past ones included, the latest start first."""
     page = await event_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
-    return EventList([event_body(event) for event in page.items], page.next)
+    return object_page(request, EventList([event_body(event) for event in page.items], page.next))
 
 
 @get(
@@ -84,17 +86,21 @@ async def list_own_events(
     guards=[facilitators],
 )
 async def list_event_bookings(
+    request: Request[Any, Any, Any],
     event_id: FromPath[str],
     actor: Given[Actor],
     event_bookings: Given[EventBookings],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> BookingsOfEvent:
+) -> Response[BookingsOfEvent]:
     event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
-    return BookingsOfEvent(
-        EventCount(event.id, event.title, event.capacity, event.booked),
-        [_booking(booking) for booking in page.items],
-        page.next,
+    return object_page(
+        request,
+        BookingsOfEvent(
+            EventCount(event.id, event.title, event.capacity, event.booked),
+            [_booking(booking) for booking in page.items],
+            page.next,
+        ),
     )
 
 
@@ -118,15 +124,18 @@ async def cancel_own_event(
     guards=[facilitators],
 )
 async def list_registrations(
+    request: Request[Any, Any, Any],
     event_id: FromPath[str],
     actor: Given[Actor],
     event_bookings: Given[EventBookings],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> Registrations:
+) -> Response[Registrations]:
     """Contract D's name for the bookings of one's own event."""
     event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
-    return Registrations(event.id, event.title, [_booking(booking) for booking in page.items], page.next)
+    return object_page(
+        request, Registrations(event.id, event.title, [_booking(booking) for booking in page.items], page.next)
+    )
 
 
 @post(

@@ -1,18 +1,20 @@
 """Reviews of events, from which the `rating` that contract D filters by comes."""
 
 from datetime import datetime
+from typing import Any
 
-from litestar import get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from application.accounts import Actor
+from application.ports.pages import DEFAULT_PAGE
 from application.ports.readers import ReviewView
 from application.reviews import ListReviews, WriteReview
 from domain.events import EventId, EventNotFound
 from interfaces.http.actor import public, signed_in
 from interfaces.http.injection import Given
-from interfaces.http.schemas import page_request, path_id, whole_seconds
+from interfaces.http.schemas import object_page, page_request, path_id, whole_seconds
 
 TAGS = ["Contract D: reviews"]
 
@@ -55,13 +57,14 @@ async def add_review(
 
 @get("/events/{event_id:str}/reviews", operation_id="listReviews", tags=TAGS, opt=public)
 async def list_event_reviews(
+    request: Request[Any, Any, Any],
     event_id: FromPath[str],
     list_reviews: Given[ListReviews],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
-) -> ReviewList:
-    page = await list_reviews(_id(event_id), page_request(limit, cursor))
-    return ReviewList([_review(review) for review in page.items], page.next)
+) -> Response[ReviewList]:
+    page = await list_reviews(_id(event_id), page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, ReviewList([_review(review) for review in page.items], page.next))
 
 
 ROUTES = [add_review, list_event_reviews]

@@ -152,7 +152,7 @@ def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, 
         return answer
     if example is not None:
         content["example"] = example["body"]
-    if paged and content["schema"].get("type") == "array":
+    if paged:
         answer["headers"] = {"Link": _header("Link")}
     return answer
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from application.ports.readers import MAX_PAGE
+from application.ports.pages import DEFAULT_PAGE, MAX_PAGE
 from domain.bookings import BookingStatus
 from domain.calendars import Provider
 from domain.coaching import CoachingStatus
@@ -111,6 +111,18 @@ PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """What contract E means by a name; for the others it is as above."""
 
+PAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "limit": (
+        f"At most so many items; more than {MAX_PAGE} is taken as {MAX_PAGE}.",
+        {"type": "integer", "minimum": 1, "default": DEFAULT_PAGE},
+    ),
+    "cursor": PARAMETERS["cursor"],
+}
+"""Of lists that no contract documents."""
+
+_SHORT_LISTS = ("/reviews", "/reminders", "/history", "/admin/outbox")
+"""How their paths end."""
+
 PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "status": ("Only messages with this status.", {"type": "string", "enum": [*MessageStatus]}),
 }
@@ -121,6 +133,8 @@ def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, A
     """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
     own = PARAMETERS_OF_ADMINS if path.startswith("/admin/") else {}
     table = {**PARAMETERS, **(PARAMETERS_OF_COACHING if is_of_coaching(path) else own)}
+    if path.endswith(_SHORT_LISTS):
+        table |= PAGES
     if parameter["name"] not in table:
         raise LookupError(f"{parameter['name']} has no line in {__name__}: say there what it means")
     description, schema = table[parameter["name"]]

@@ -9,15 +9,8 @@ from msgspec import Struct
 
 from application.accounts import Actor
 from application.events import CancelEvent, EventBookings
-from application.ports.readers import (
-    BookingReader,
-    BookingView,
-    Dashboard,
-    EventReader,
-    EventView,
-    FacilitatorReader,
-    PageRequest,
-)
+from application.ports.pages import PageRequest
+from application.ports.readers import BookingReader, BookingView, Dashboard, EventReader, EventView, FacilitatorReader
 from application.ports.system import Clock
 from domain.events import EventId, EventNotFound
 from interfaces.http.actor import facilitators, profiled_facilitators
