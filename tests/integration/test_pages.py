@@ -47,7 +47,8 @@ class Scene:
         found: int = await self.database.fetchval(
             """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price,
                    currency)
-               VALUES ($1, 'Yoga', '', 'session', $2, $2 + interval '1 hour', 1000, 0, 'INR') RETURNING id""",
+               VALUES ($1, 'Yoga', '', 'session', $2::timestamptz, $2::timestamptz + interval '1 hour', 1000, 0, 'INR')
+               RETURNING id""",
             self.john.id,
             starts_at,
         )
@@ -94,7 +95,8 @@ async def a_session(scene: Scene) -> None:
     await scene.database.execute(
         """INSERT INTO coaching_bookings (client_id, coach_id, starts_at, ends_at, busy_from, busy_until, status,
                payment_status, price, currency, refund_policy, created_at, updated_at, cancelled_at)
-           VALUES ($1, $2, $3, $3 + interval '1 hour', $3, $3 + interval '1 hour', 'cancelled', 'not_required', 0,
+           VALUES ($1, $2, $3::timestamptz, $3::timestamptz + interval '1 hour', $3::timestamptz,
+               $3::timestamptz + interval '1 hour', 'cancelled', 'not_required', 0,
                'INR', '[]', now(), now(), now())""",
         scene.ada.id,
         scene.john.id,
@@ -105,16 +107,18 @@ async def a_session(scene: Scene) -> None:
 async def a_change(scene: Scene) -> None:
     await scene.database.execute(
         """INSERT INTO coaching_changes (booking_id, change, actor_id, changed_at, after)
-           VALUES ($1::text::uuid, 'notes_changed', $2, now(), '{"notes": "x"}')""",
+           VALUES ($1::text::uuid, 'notes_changed', $2, now(), jsonb_build_object('notes', $3::text))""",
         scene.session,
         scene.ada.id,
+        str(scene.luck.random()),
     )
 
 
 async def a_reminder(scene: Scene) -> None:
     await scene.database.execute(
         """INSERT INTO reminders (coaching_booking_id, user_id, "before", starts_at, due_at)
-           VALUES ($1::text::uuid, $2, '1 hour', $3, $3 - interval '1 hour') ON CONFLICT DO NOTHING""",
+           VALUES ($1::text::uuid, $2, '1 hour', $3::timestamptz, $3::timestamptz - interval '1 hour')
+           ON CONFLICT DO NOTHING""",
         scene.session,
         scene.ada.id,
         scene.moment(),
@@ -207,21 +211,24 @@ async def test_each_entry_is_shown_once_while_others_are_written(scene: Scene, p
     async def nothing() -> None:
         pass
 
+    left = iter(range(6))
+
     async def more() -> None:
-        # Before and after the page, as chance has it; not for ever.
-        if scene.luck.random() < 0.5:
+        # Before and after the page, as chance has it.
+        if next(left, None) is not None:
             await write(scene)
 
     whole = await walk(person, here, 100, nothing)
     assert len(whole) >= 7
-    for limit in (1, 2, 3):
+    for limit in (1, 4):
+        left = iter(range(6))
         before = await walk(person, here, 100, nothing)
         seen = await walk(person, here, limit, more)
         assert len(seen) == len(set(seen))
         assert [entry for entry in seen if entry in set(before)] == before
 
 
-@pytest.mark.parametrize("cursor", ["x", "MQ", "AAAA", "9" * 400, "MSAy", "%00"])
+@pytest.mark.parametrize("cursor", ["x", "MQ", "AAAA", "9" * 400, "MSAy"])
 @pytest.mark.parametrize("path", LISTS)
 async def test_a_cursor_that_no_list_made_is_refused_in_the_paths_shape(scene: Scene, path: str, cursor: str) -> None:
     person: Person = getattr(scene, LISTS[path][0])

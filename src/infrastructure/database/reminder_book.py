@@ -8,7 +8,7 @@ from domain.bookings import BookingId
 from domain.coaching import CoachingId
 from domain.reminders import ReminderId, ReminderStatus, WhyNot
 from infrastructure.database.engine import Database
-from infrastructure.database.pages import cursor_of, moment_and_id_after
+from infrastructure.database.pages import cursor_of, moment_and_uuid_after
 from infrastructure.database.payments import column_of
 from infrastructure.database.reminders import FIND, seen
 
@@ -48,10 +48,10 @@ class PostgresReminderBook:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""{_LIST} r.{column_of(booking_id)} = $1
-                AND ($2::timestamptz IS NULL OR (r.due_at, r.id) > ($2, $3::bigint))
+                AND ($2::timestamptz IS NULL OR (r.due_at, r.id) > ($2, $3::uuid))
                 ORDER BY r.due_at, r.id LIMIT $4""",
                 booking_id,
-                *moment_and_id_after(page.after),
+                *moment_and_uuid_after(page.after),
                 page.limit + 1,
             )
         shown = rows[: page.limit]
