@@ -184,7 +184,7 @@ async def test_list_chooses_by_status_destination_and_time(
     _, rest, _ = await convene("list", "--status", "all", "--limit", "1", "--cursor", more.split()[4])
     assert rest.splitlines()[1].split()[0] != out.splitlines()[1].split()[0]
     status, _, error = await convene("list", "--cursor", "nonsense!")
-    assert (status, error.strip()) == (1, "Error: cursor: Is not a cursor of this list")
+    assert (status, error.strip()) == (1, "convene: cursor: Is not a cursor of this list")
     assert await convene("list", "--since", "2099-01-01") == (0, "no dead messages\n", "")
 
 
