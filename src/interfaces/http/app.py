@@ -37,6 +37,7 @@ from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.json_bodies import StrictRequest
+from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.methods import tell_methods
@@ -101,6 +102,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         dependencies=_dependencies(parts),
         exception_handlers={Exception: handle},
         before_request=_before_handler,
+        after_request=pause_before_encoding,
         before_send=[tell_methods],
         lifespan=[closing],
         state=State(

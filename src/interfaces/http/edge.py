@@ -4,6 +4,7 @@ The same for WebSockets, as far as they have these.
 It stands outside Litestar because Litestar's own middleware does not see what no route matches.
 """
 
+import asyncio
 import re
 import time
 import uuid
@@ -27,6 +28,8 @@ _log = structlog.get_logger()
 
 MAX_BODY = 64 * 1024
 MAX_DEPTH = 32
+SENT_AT_ONCE = 256 * 1024
+"""Bytes of an answer's body."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
@@ -217,7 +220,17 @@ class _Answer:
             if self._draining():
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
+        elif message["type"] == "http.response.body" and len(message["body"]) > SENT_AT_ONCE:
+            await self._send_in_parts(message["body"], more_body=message["more_body"])
+            return
         await self._send(message)
+
+    async def _send_in_parts(self, body: bytes, *, more_body: bool) -> None:
+        """So that neither writing a large page nor a slow reader holds up other requests."""
+        for start in range(0, len(body), SENT_AT_ONCE):
+            await asyncio.sleep(0)
+            part, more = body[start : start + SENT_AT_ONCE], more_body or start + SENT_AT_ONCE < len(body)
+            await self._send({"type": "http.response.body", "body": part, "more_body": more})
 
     async def refuse(self, refusal: Refusal, shape: Shape) -> None:
         body = msgspec.json.encode(body_of(refusal, shape, self._request_id))
