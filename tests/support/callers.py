@@ -73,7 +73,7 @@ class Caller(asyncio.Protocol):
         if not end:
             return
         _, _, length = head.lower().partition(b"content-length:")
-        size = int(length.partition(b"\r\n")[0])
+        size = int(length.partition(b"\r\n")[0] or 0)
         if len(rest) >= size and self._awaited and not self._awaited.done():
             self._received = rest[size:]
             self._awaited.set_result(Answer(int(head[9:12]), head, rest[:size]))
