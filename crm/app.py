@@ -13,7 +13,7 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from crm.api.bodies import BODY_LIMIT
-from crm.api.documentation import show_document
+from crm.api.documentation import show_asset, show_docs, show_document
 from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
 from crm.api.frame import RequestFrame
@@ -38,6 +38,7 @@ from crm.outgoing import HttpCourier
 from crm.settings import CrmSettings, load_settings
 from crm.store import NotificationStore, mail_queue
 from crm.webhook_store import Destination, WebhookStore, parcel_queue
+from servicekit.browser_pages import BrowserPages
 from servicekit.time_zones import use_newest_time_zones
 
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
@@ -95,7 +96,9 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     app = Litestar(
         route_handlers=[
             health,
+            show_docs,
             show_document,
+            show_asset,
             Router("/", route_handlers=CONTRACT_A, guards=[bearer]),
             Router("/", route_handlers=CONTRACT_B, guards=[bearer], opt={"sentences": True}),
             Router("/", route_handlers=CONTRACT_D, guards=[webhook_bearer], opt={"sentences": True}),
@@ -107,7 +110,9 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
         openapi_config=None,
         logging_config=None,
     )
-    app.asgi_handler = RequestFrame(app.asgi_handler)
+    app.asgi_handler = BrowserPages(
+        RequestFrame(app.asgi_handler), "Convene CRM", {"/docs": "Documentation of the API"}
+    )
     return app
 
 

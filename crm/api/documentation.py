@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the CRM, at /docs/openapi.json.
+"""The OpenAPI 3.1 document of the CRM, at /docs/openapi.json, and the page at /docs to read it and try it.
 
 Paths, methods, descriptions and answers come from the handlers; OPERATIONS adds what those do not say. The errors are
 the refusals that the service itself makes. `examples.json` holds real answers: `python -m tests.crm.examples` records
@@ -18,12 +18,15 @@ from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
+from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.routes import HTTPRoute
 
 from crm.api.errors import body_of, unexpected
 from crm.api.operations import HEALTH, OPERATIONS, PARAMETERS, TAGS, WEBHOOK
 from crm.api.security import invalid_token
+from servicekit import api_docs
 
 INTRODUCTION = """Receives what a booking system tells and keeps facilitators up to date.
 
@@ -135,6 +138,20 @@ def show_document(request: Request[Any, Any, Any]) -> Response[bytes]:
     if "openapi_document" not in state:
         state.openapi_document = msgspec.json.encode(document(request.app))
     return Response(state.openapi_document, media_type=MediaType.JSON)
+
+
+@get("/docs", include_in_schema=False, sync_to_thread=False, media_type=MediaType.HTML)
+def show_docs() -> Response[bytes]:
+    return Response(api_docs.page("Convene CRM"), headers={"Content-Security-Policy": api_docs.SECURITY_POLICY})
+
+
+@get("/docs/assets/{name:str}", include_in_schema=False, sync_to_thread=False)
+def show_asset(name: FromPath[str]) -> Response[bytes]:
+    found = api_docs.asset(name)
+    if found is None:
+        raise NotFoundException
+    content, media_type = found
+    return Response(content, media_type=media_type, headers=api_docs.CACHED)
 
 
 @cache

@@ -79,6 +79,28 @@ async def test_the_start_script_names_no_other_server(shared_api: httpx.AsyncCli
     assert "//" not in script
     assert 'url: "/docs/openapi.json"' in script
     assert "validatorUrl: null" in script
+    assert "persistAuthorization: true" in script
+
+
+async def test_the_page_is_dark_where_the_browser_is(shared_api: httpx.AsyncClient) -> None:
+    css = (await shared_api.get("/docs/assets/docs.css")).text
+    assert "@media (prefers-color-scheme: dark)" in css
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/nothing", 404), ("/profile", 401), ("/%00", 404)])
+async def test_browser_gets_pages_and_programs_get_json(shared_api: httpx.AsyncClient, path: str, status: int) -> None:
+    async with httpx.AsyncClient(base_url=shared_api.base_url) as browser:  # pages are not in the description
+        shown = await browser.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (shown.status_code, shown.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert shown.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert shown.headers["x-frame-options"] == "DENY"
+    links = Links()
+    links.feed(shown.text)
+    assert links.loaded == []
+    for address in re.findall(r'href="([^"]+)"', shown.text):
+        assert (await shared_api.get(address)).status_code == 200
+    asked = await shared_api.get(path, headers={"Accept": "*/*"})
+    assert (asked.status_code, asked.headers["content-type"]) == (status, "application/json")
 
 
 def test_the_browser_is_told_to_load_nothing_from_elsewhere(page: httpx.Response) -> None:

@@ -41,6 +41,7 @@ from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.methods import tell_methods
+from servicekit.browser_pages import BrowserPages
 
 ROUTES: list[Any] = [
     health.root,
@@ -65,6 +66,9 @@ ROUTES: list[Any] = [
     *operators.ROUTES,
 ]
 
+LINKS = {"/docs": "Documentation of the API", "/health": "Health"}
+"""On the start page and the error pages that a browser is shown."""
+
 SHAPES = Shapes({**classic.SHAPES, **sessions.SHAPES, **coaching.SHAPES})
 
 
@@ -82,7 +86,8 @@ def create_app(settings: Settings | None = None, draining: Callable[[], bool] = 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
     app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     authenticate = parts.use_cases.authenticate
-    return Edge(app, SHAPES, parts.answered, uploads=coaching.UPLOADS, authenticate=authenticate, draining=draining)
+    edge = Edge(app, SHAPES, parts.answered, uploads=coaching.UPLOADS, authenticate=authenticate, draining=draining)
+    return BrowserPages(edge, "Convene", LINKS)
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:

@@ -7,7 +7,7 @@ SwaggerUIBundle({
   docExpansion: "none",
   filter: true,
   displayRequestDuration: true,
-  persistAuthorization: false,
+  persistAuthorization: true,
   validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis],
 });
