@@ -27,9 +27,9 @@ def ensure_database(dsn: str, setting: str) -> None:
         asyncio.run(_create_database(dsn, setting))
 
 
-def check_database(dsn: str, setting: str) -> None:
-    """Raises Unusable when the database does not answer, does not exist or is too old, naming `setting`."""
-    if not asyncio.run(_exists(dsn, setting)):
+def check_database(dsn: str, setting: str, *, seconds: float = _PATIENCE) -> None:
+    """Raises Unusable when the database does not answer in time, does not exist or is too old, naming `setting`."""
+    if not asyncio.run(_exists(dsn, setting, seconds)):
         raise Unusable(f"the database {_database_name(dsn)} of {setting} does not exist: run `convene migrate`")
 
 
@@ -42,9 +42,9 @@ def check_redis(url: str) -> None:
         raise Unusable(f"Redis does not answer ({_short(error)}): start it, or correct REDIS_URL") from None
 
 
-async def _exists(dsn: str, setting: str) -> bool:
+async def _exists(dsn: str, setting: str, seconds: float = _PATIENCE) -> bool:
     try:
-        connection = await asyncpg.connect(dsn, timeout=_PATIENCE)
+        connection = await asyncpg.connect(dsn, timeout=seconds)
     except asyncpg.InvalidCatalogNameError:
         return False
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """The `convene` command: what a person can cause ends as one line on stderr and a status that is not zero."""
 
+import http.client
 import os
 import socket
 import subprocess
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from infrastructure.embedded.errors import Unusable
 from interfaces.cli import COMMANDS
-from tests.support.command import bare_environ, convene
+from interfaces.cli.database_watch import report_until_usable
+from tests.support.command import CONVENE, bare_environ, convene
 from tests.support.servers import free_port, running_postgres, temporary_directory
+from tests.support.waiting import eventually
 
 COMPLETE = {
     "DATABASE_URL": "postgresql://convene@127.0.0.1:1/convene",
@@ -185,3 +189,49 @@ def test_shell_completes_commands_and_options(words: str, expected: str, tmp_pat
     environ = bare_environ(_CONVENE_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
     done = convene(cwd=tmp_path, environ=environ)
     assert (done.stdout.splitlines(), done.stderr) == ([expected], "")
+
+
+def test_unusable_database_is_reported_once_until_it_answers() -> None:
+    outcomes = iter(["away", "away", "the database x does not exist", None])
+    said: list[str] = []
+
+    def check(_seconds: float) -> None:
+        if (why := next(outcomes)) is not None:
+            raise Unusable(why)
+
+    report_until_usable(check, said.append, lambda _seconds: None)
+    trying = "; trying again, requests are answered with 503 until then"
+    assert said == [
+        f"convene: away{trying}",
+        f"convene: the database x does not exist{trying}",
+        "convene: PostgreSQL answers",
+    ]
+
+
+def test_api_without_postgresql_says_so_and_serves(tmp_path: Path) -> None:
+    port = free_port()
+    environ = bare_environ(**COMPLETE | {"CONVENE_DATA": str(tmp_path)})
+    with subprocess.Popen(
+        [CONVENE, "api", "--port", str(port)], cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True
+    ) as api:
+        try:
+            assert api.stderr is not None
+            first = api.stderr.readline()
+            assert first.startswith("convene: PostgreSQL at 127.0.0.1 cannot be reached")
+            assert "correct DATABASE_URL; trying again" in first
+            assert eventually(lambda: health_of(port) == 503)
+        finally:
+            api.terminate()
+        assert api.wait(60) == 0
+
+
+def health_of(port: int) -> int:
+    """The status of GET /health; 0 while no server answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from infrastructure.settings import load_settings
+from interfaces.cli.database_watch import start_database_watch
 from interfaces.cli.environment import command_environ, counting_together
 from interfaces.cli.sockets import adopt, listen
 
@@ -27,6 +28,8 @@ def api(host: str, port: int, workers: int, fd: int | None) -> None:
     environ = command_environ()
     settings = load_settings(environ)
     listener = listen(host, port, "--port") if fd is None else adopt(fd)
+    if fd is None:
+        start_database_watch(settings.database_url)
     if workers > 1:
         _serve_with_processes(listener.fileno(), workers, environ)
         return
