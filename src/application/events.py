@@ -36,8 +36,8 @@ class ShowEvent:
 
     reader: EventReader
 
-    async def __call__(self, event_id: EventId) -> EventView:
-        event = await self.reader.get(event_id)
+    async def __call__(self, event_id: EventId, viewer: User | None = None) -> EventView:
+        event = await self.reader.get(event_id, viewer=viewer.id if viewer else None)
         if not event.facilitator_active:
             raise EventNotFound
         return event

@@ -32,6 +32,11 @@ class CancelReason(StrEnum):
     PAYMENT_EXPIRED = "payment_expired"
 
 
+def shows_join_link(status: str, payment_status: str) -> bool:
+    """Whether the person with that booking sees the link to join the event: the booking stands, and is paid or free."""
+    return status != BookingStatus.CANCELLED and payment_status not in UNPAID
+
+
 class BookingNotFound(NotFound):
     code = "booking_not_found"
     message = "Booking not found"

@@ -183,11 +183,13 @@ async def test_an_unpaid_place_is_tentative_until_it_is_paid(
         name = f"booking-{booking['id']}"
         before = await entries(api, path)
         assert before[name]["STATUS"] == "TENTATIVE"
+        assert "meet.google.com" not in str(before[name].to_ical())
         assert before[f"booking-{free['id']}"]["STATUS"] == "CONFIRMED"
         answer = await john.post(f"/facilitator/bookings/{booking['id']}/payment", {"payment_status": "completed"})
         assert answer.is_success, answer.text
         after = (await entries(api, path))[name]
         assert after["STATUS"] == "CONFIRMED"
+        assert "meet.google.com" in str(after.to_ical())
         assert after["SEQUENCE"] > before[name]["SEQUENCE"]
         received_at = await database.fetchval("SELECT max(received_at) FROM payments")
         assert after["DTSTAMP"].dt == received_at.replace(microsecond=0)

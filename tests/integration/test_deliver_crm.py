@@ -66,7 +66,7 @@ async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, cou
         "facilitator_id": 9,
         "facilitator": {"id": 9, "name": "John Facilitator", "email": "john@example.com"},
         "status": "confirmed",
-        "payment_status": "pending",
+        "payment_status": "completed",
         "notes": "Beginner level",
         "reason": None,
         "price": 30.5,

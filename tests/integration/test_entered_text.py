@@ -89,7 +89,7 @@ async def test_stored_text_that_would_be_refused_today_is_read_and_updated(
     )
     await shared_database.execute("UPDATE users SET name = $1 WHERE id = $2", TURNED, john.id)
     path = f"/events/{created['id']}"
-    stored = (await shared_api.get(path)).json()
+    stored = (await john.get(path)).json()
     assert (stored["title"], stored["virtual_link"], stored["facilitator"]["name"]) == (
         TURNED,
         "https://u@x.example",

@@ -76,7 +76,7 @@ def test_the_text_says_when_in_utc_where_with_whom_and_what_it_costs() -> None:
         "Where: Studio B",
         "With: John Facilitator",
         "Booking: BK2026000012",
-        "Price: 30.50 INR, to be paid",
+        "Price: 30.50 INR, paid",
         "Your notes: Beginner level",
         "Join online: https://meet.example.com/abc",
     ):
@@ -86,6 +86,7 @@ def test_the_text_says_when_in_utc_where_with_whom_and_what_it_costs() -> None:
 @pytest.mark.parametrize(
     ("status", "line"),
     [
+        ("pending", "Price: 30.50 INR, to be paid"),
         ("completed", "Price: 30.50 INR, paid"),
         ("refunded", "Price: 30.50 INR, refunded"),
         ("not_required", "Price: Free of charge"),

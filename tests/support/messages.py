@@ -22,7 +22,7 @@ def a_snapshot(**changes: Any) -> dict[str, Any]:
             "id": 12,
             "reference": "BK2026000012",
             "status": "confirmed",
-            "payment_status": "pending",
+            "payment_status": "completed",
             "notes": "Beginner level",
             "created_at": "2026-11-20T13:08:10.123456+00:00",
             "cancelled_at": None,

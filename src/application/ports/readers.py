@@ -8,12 +8,12 @@ from uuid import UUID
 
 from application.ports.pages import Page, PageRequest
 from application.ports.persistence import Credentials
-from domain.bookings import BookingId, BookingStatus
+from domain.bookings import BookingId, BookingStatus, shows_join_link
 from domain.events import EventId, EventStatus, EventType
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
-from domain.users import LoginId, User, UserId
+from domain.users import LoginId, Role, User, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,20 @@ class EventView:
     rating: float | None
     created_at: datetime
     facilitator_active: bool = True
+    viewer_has_seat: bool = False
+    """Whether the person who asks has a booking that shows the link to join."""
 
     @property
     def available(self) -> int:
         """Places nobody has."""
         return self.capacity - self.booked
+
+    def join_link(self, viewer: User | None) -> str | None:
+        """`virtual_link` for the facilitator, admins and people with a paid or free seat; None for all others."""
+        return self.virtual_link if self.viewer_has_seat or self._is_managed_by(viewer) else None
+
+    def _is_managed_by(self, viewer: User | None) -> bool:
+        return viewer is not None and (viewer.role is Role.ADMIN or viewer.id == self.facilitator_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,11 @@ class BookingView:
     price: Money
     event: EventView
 
+    def join_link(self, viewer: User) -> str | None:
+        """The event's link, for the facilitator and admins, and for the person whose booking is paid or free."""
+        own = viewer.id == self.user_id and shows_join_link(self.status, self.payment_status)
+        return self.event.virtual_link if own else self.event.join_link(viewer)
+
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
@@ -87,13 +101,15 @@ class BookingFilter:
 
 
 class EventReader(Protocol):
-    async def get(self, event_id: EventId) -> EventView:
-        """Raises `EventNotFound`."""
+    async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
+        """As `viewer` sees it. Raises `EventNotFound`."""
         ...
 
-    async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
-        """The next to begin first, without those of deactivated facilitators. Raises `Invalid` for a cursor it did not
-        make."""
+    async def list(
+        self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
+    ) -> Page[EventView]:
+        """The next to begin first, as `viewer` sees them, without those of deactivated facilitators. Raises `Invalid`
+        for a cursor it did not make."""
         ...
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:

@@ -20,7 +20,7 @@ SELECT f.user_id FROM calendar_feeds f JOIN users u ON u.id = f.user_id WHERE f.
 ENTRIES = f"""
 SELECT '{EntryKind.PLACE}' AS kind, b.id::text AS id, e.title, e.description AS text,
        'Booking ' || b.reference || ', with ' || f.name AS reference, e.starts_at, e.ends_at, e.location,
-       e.virtual_link AS link,
+       CASE WHEN b.payment_status NOT IN ('pending', 'failed') THEN e.virtual_link END AS link,
        b.hold_until IS NOT NULL AND b.payment_status IN ('pending', 'failed') AS is_tentative, e.version AS sequence,
        greatest(e.updated_at, b.created_at,
                 (SELECT max(p.received_at) FROM payments p WHERE p.booking_id = b.id)) AS written_at,

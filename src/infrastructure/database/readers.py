@@ -30,12 +30,17 @@ _EVENT = """
     fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
 """
 _FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_profiles fp ON fp.user_id = f.id"
-_EVENTS = f"SELECT {_EVENT} FROM events e {_FACILITATOR}"  # noqa: S608
+# As `shows_join_link` in the domain has it. Without a viewer there is no such booking.
+_SEAT = """EXISTS (
+    SELECT FROM bookings s WHERE s.event_id = e.id AND s.user_id = $1::bigint AND s.status <> 'cancelled'
+      AND s.payment_status NOT IN ('pending', 'failed')) AS viewer_has_seat"""
+_EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM events e {_FACILITATOR}"  # noqa: S608
+"""`$1` is the id of the person who asks."""
 _BOOKINGS = f"""
     SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
            u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
            p.gateway_payment_id, p.gateway_reference, {AGREED[0]} AS agreed_price, {AGREED[1]} AS agreed_currency,
-           {_EVENT}
+           {_EVENT}, false AS viewer_has_seat
     FROM bookings b
     JOIN users u ON u.id = b.user_id
     JOIN events e ON e.id = b.event_id
@@ -48,26 +53,29 @@ class PostgresEventReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, event_id: EventId) -> EventView:
-        rows = await _fetch(self._database, f"{_EVENTS} WHERE e.id = $1 AND e.hidden_at IS NULL", event_id)
+    async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
+        rows = await _fetch(self._database, f"{_EVENTS} WHERE e.id = $2 AND e.hidden_at IS NULL", viewer, event_id)
         if not rows:
             raise EventNotFound
         return _event(rows[0])
 
-    async def list(self, filters: EventFilter, page: PageRequest, now: datetime) -> Page[EventView]:
+    async def list(
+        self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
+    ) -> Page[EventView]:
         starts_at, event_id = moment_and_id_after(page.after)
-        search = await search_for(self._database, filters.text, first=9)
+        search = await search_for(self._database, filters.text, first=10)
         rows = await _fetch(
             self._database,
             f"""{_EVENTS}
             WHERE e.hidden_at IS NULL AND f.is_active AND {search.condition}
-              AND ($1::text IS NULL OR lower(e.event_type) = lower($1) OR lower(e.category) = lower($1))
-              AND ($2::bigint IS NULL OR e.facilitator_id = $2)
-              AND CASE WHEN $3::bool IS NULL THEN e.status = 'active' AND e.ends_at > $4
-                       ELSE (e.status = 'active') = $3 END
-              AND ($5::numeric IS NULL OR fp.rating_sum >= $5 * nullif(fp.rating_count, 0))
-              AND ($6::timestamptz IS NULL OR (e.starts_at, e.id) > ($6, $7::bigint))
-            ORDER BY e.starts_at, e.id LIMIT $8""",
+              AND ($2::text IS NULL OR lower(e.event_type) = lower($2) OR lower(e.category) = lower($2))
+              AND ($3::bigint IS NULL OR e.facilitator_id = $3)
+              AND CASE WHEN $4::bool IS NULL THEN e.status = 'active' AND e.ends_at > $5
+                       ELSE (e.status = 'active') = $4 END
+              AND ($6::numeric IS NULL OR fp.rating_sum >= $6 * nullif(fp.rating_count, 0))
+              AND ($7::timestamptz IS NULL OR (e.starts_at, e.id) > ($7, $8::bigint))
+            ORDER BY e.starts_at, e.id LIMIT $9""",
+            viewer,
             filters.kind,
             filters.facilitator_id,
             filters.active,
@@ -267,6 +275,7 @@ def _event(row: asyncpg.Record) -> EventView:
         rating=row["rating"],
         created_at=row["event_created_at"],
         facilitator_active=row["facilitator_active"],
+        viewer_has_seat=row["viewer_has_seat"],
     )
 
 

@@ -45,11 +45,11 @@ def _invitation(message: Message, then: Snapshot, booking: BookingThen, attendee
         summary=event.title,
         description=described(
             event.description,
-            event.virtual_link,
+            then.join_link,
             f"Booking {booking.reference}, with {isolated(then.facilitator.name)}",
         ),
         location=event.location,
-        url=event.virtual_link,
+        url=then.join_link,
         # The mail comes from us, not from the facilitator's own address.
         organizer=Organizer(then.facilitator.name, then.facilitator.email, sent_by=house.sender.addr_spec),
         attendees=[Attendee(attendee.name, attendee.email)],

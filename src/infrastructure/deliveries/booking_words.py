@@ -169,6 +169,6 @@ def button(fact: Fact, then: Snapshot) -> Button | None:
         return Button("Pay now", then.payment_url)
     if fact is Fact.PAYMENT_FAILED:
         return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
-    if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.event.virtual_link:
+    if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.join_link:
         return None
-    return Button("Join online", then.event.virtual_link)
+    return Button("Join online", then.join_link)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from domain.bookings import shows_join_link
 from domain.messages import Message
 from domain.money import exponent
 from servicekit.date_range import in_zone
@@ -138,6 +139,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     """When a reminder goes out."""
     payment_url: str | None = None
     """Where it can be paid, as far as that is known when the mail goes."""
+
+    @property
+    def join_link(self) -> str | None:
+        """The event's link; None in a message about a booking that is cancelled or unpaid."""
+        booking = self.booking
+        if booking is not None and not shows_join_link(booking.status, booking.payment_status):
+            return None
+        return self.event.virtual_link
 
     @property
     def agreed(self) -> Agreed:

@@ -106,7 +106,7 @@ def _event(then: Snapshot) -> dict[str, Any]:
         "start_datetime": _date(event.starts_at),
         "end_datetime": _date(event.ends_at),
         "location": event.location,
-        "virtual_link": event.virtual_link,
+        "virtual_link": then.join_link,
         "facilitator_id": then.facilitator.id,
         "max_participants": event.capacity,
         "current_participants": event.booked,

@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler
 from application.accounts import Actor
 from application.events import OnlyFacilitatorsCreate
 from domain.errors import Forbidden, Unauthenticated
-from domain.users import ProfileNotFound, Role
+from domain.users import ProfileNotFound, Role, User
 
 public = {"public": True}
 GIVES_TOKENS = "gives_tokens"
@@ -64,6 +64,15 @@ async def profiled_facilitators(connection: Connection, handler: BaseRouteHandle
     await facilitators(connection, handler)
     if not await connection.app.state.use_cases.facilitator_reader.has_profile(connection.scope["user"].user.id):
         raise ProfileNotFound
+
+
+async def viewer(request: Request[Any, Any, Any]) -> User | None:
+    """The dependency `viewer` of public routes: the person whom a valid token names; None without one."""
+    try:
+        found: Actor = await request.app.state.use_cases.authenticate(bearer_token(request))
+    except Unauthenticated:
+        return None
+    return found.user
 
 
 def actor(request: Request[Any, Any, Any]) -> Actor:

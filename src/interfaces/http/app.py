@@ -19,7 +19,7 @@ from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
 from interfaces.http import classic, coaching, health, live, meeting, operators, sandbox, service, sessions
-from interfaces.http.actor import actor
+from interfaces.http.actor import actor, viewer
 from interfaces.http.core import (
     accounts,
     admin,
@@ -154,7 +154,7 @@ def _dependencies(parts: container.Container) -> dict[str, Provide]:
     dependencies: dict[str, Provide] = {
         name: _Own(_constant(value), sync_to_thread=False) for name, value in provided.items()
     }
-    return dependencies | {"actor": _Own(actor, sync_to_thread=False)}
+    return dependencies | {"actor": _Own(actor, sync_to_thread=False), "viewer": _Own(viewer)}
 
 
 class _Own(Provide):

@@ -17,6 +17,7 @@ from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.errors import Invalid
 from domain.events import EventId
 from domain.payments import PaymentStatus
+from domain.users import User
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
@@ -87,7 +88,8 @@ class EventOfBooking(Struct):
 
 
 class BookingBody(Struct):
-    """`price` and `currency` are what was agreed when booking; those of `event` are what it costs now."""
+    """`price` and `currency` are what was agreed when booking; those of `event` are what it costs now. The event's
+    `virtual_link` is `null` for a person whose booking is unpaid or cancelled."""
 
     id: int
     booking_reference: str
@@ -148,7 +150,7 @@ async def list_bookings(
         payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),
     )
     page = await booking_reader.list_of_user(actor.user.id, filters, page_request(limit, cursor))
-    return object_page(request, BookingList([_booking(booking) for booking in page.items], page.next))
+    return object_page(request, BookingList([_booking(booking, actor.user) for booking in page.items], page.next))
 
 
 class BookingReminders(Struct):
@@ -159,7 +161,7 @@ class BookingReminders(Struct):
 
 @get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
 async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booking: Given[ShowBooking]) -> BookingBody:
-    return _booking(await show_booking(actor.user, _id(booking_id)))
+    return _booking(await show_booking(actor.user, _id(booking_id)), actor.user)
 
 
 @get("/bookings/{booking_id:str}/reminders", operation_id="listBookingReminders", tags=TAGS, guards=[signed_in])
@@ -233,7 +235,7 @@ def _created(new: NewBooking) -> CreatedBooking:
     )
 
 
-def _booking(booking: BookingView) -> BookingBody:
+def _booking(booking: BookingView, viewer: User) -> BookingBody:
     event = booking.event
     return BookingBody(
         id=booking.id,
@@ -255,7 +257,7 @@ def _booking(booking: BookingView) -> BookingBody:
             start_datetime=whole_seconds(event.starts_at),
             end_datetime=whole_seconds(event.ends_at),
             location=event.location,
-            virtual_link=event.virtual_link,
+            virtual_link=booking.join_link(viewer),
             price=number(event.price, event.currency),
             currency=event.currency,
         ),

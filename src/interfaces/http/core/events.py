@@ -20,7 +20,7 @@ from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
 from domain.times import Interval
-from domain.users import UserId
+from domain.users import User, UserId
 from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (
@@ -49,6 +49,8 @@ class FacilitatorBody(Struct):
 
 
 class EventBody(Struct):
+    """`virtual_link` is for the facilitator, admins and people whose booking is paid or free; `null` for all others."""
+
     id: int
     title: str
     description: str
@@ -126,6 +128,7 @@ async def list_events(
     request: Request[Any, Any, Any],
     event_reader: Given[EventReader],
     clock: Given[Clock],
+    viewer: Given[User | None],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     facilitator_id: FromQuery[str | None] = None,
     active: FromQuery[str | None] = None,
@@ -141,8 +144,10 @@ async def list_events(
         active=query_flag("active", active),
         text=query_search("q", q),
     )
-    page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
-    return object_page(request, EventList([event_body(event) for event in page.items], page.next))
+    page = await event_reader.list(
+        filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
+    )
+    return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
 
 
 @get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
@@ -150,6 +155,7 @@ async def filter_events(
     request: Request[Any, Any, Any],
     event_reader: Given[EventReader],
     clock: Given[Clock],
+    viewer: Given[User | None],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     rating: FromQuery[str | None] = None,
     q: FromQuery[str | None] = None,
@@ -159,14 +165,18 @@ async def filter_events(
     """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
     Without reviews there is no rating, and then a filter by rating leaves an event out."""
     filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
-    page = await event_reader.list(filters, page_request(limit, cursor), clock.now())
-    return object_page(request, EventList([event_body(event) for event in page.items], page.next))
+    page = await event_reader.list(
+        filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
+    )
+    return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
 
 
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
-async def show_one_event(event_id: FromPath[str], show_event: Given[ShowEvent]) -> EventBody:
+async def show_one_event(
+    event_id: FromPath[str], show_event: Given[ShowEvent], viewer: Given[User | None]
+) -> EventBody:
     """One event."""
-    return event_body(await show_event(_id(event_id)))
+    return event_body(await show_event(_id(event_id), viewer), viewer)
 
 
 @post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
@@ -188,7 +198,7 @@ async def add_event(
         virtual_link=data.virtual_link,
         refund_policy=RefundPolicy() if data.refund_policy is None else _policy(data.refund_policy),
     )
-    return EventAnswer("Event created successfully", event_body(await create_event(actor.user, plan)))
+    return EventAnswer("Event created successfully", event_body(await create_event(actor.user, plan), actor.user))
 
 
 @put("/events/{event_id:str}", operation_id="updateEvent", tags=TAGS, guards=[facilitators])
@@ -199,7 +209,7 @@ async def change_event(
     update_event: Given[UpdateEvent],
 ) -> EventAnswer:
     event = await update_event(actor.user, _id(event_id), lambda plan: _changed(plan, data))
-    return EventAnswer("Event updated successfully", event_body(event))
+    return EventAnswer("Event updated successfully", event_body(event, actor.user))
 
 
 @delete("/events/{event_id:str}", operation_id="deleteEvent", tags=TAGS, status_code=200, guards=[facilitators])
@@ -211,7 +221,7 @@ async def remove_event(event_id: FromPath[str], actor: Given[Actor], delete_even
 ROUTES = [list_events, filter_events, show_one_event, add_event, change_event, remove_event]
 
 
-def event_body(event: EventView) -> EventBody:
+def event_body(event: EventView, viewer: User | None) -> EventBody:
     return EventBody(
         id=event.id,
         title=event.title,
@@ -221,7 +231,7 @@ def event_body(event: EventView) -> EventBody:
         start_datetime=whole_seconds(event.starts_at),
         end_datetime=whole_seconds(event.ends_at),
         location=event.location,
-        virtual_link=event.virtual_link,
+        virtual_link=event.join_link(viewer),
         max_participants=event.capacity,
         current_participants=event.booked,
         price=number(event.price, event.currency),

@@ -76,7 +76,7 @@ async def list_own_events(
 ) -> Response[EventList]:
     """All events of the asking facilitator, cancelled and past ones included, the latest start first."""
     page = await event_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
-    return object_page(request, EventList([event_body(event) for event in page.items], page.next))
+    return object_page(request, EventList([event_body(event, actor.user) for event in page.items], page.next))
 
 
 @get(

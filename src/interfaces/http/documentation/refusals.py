@@ -335,9 +335,11 @@ def refusals(operation: Operation) -> list[type[DomainError]]:
 
 
 def security(operation: Operation) -> list[dict[str, list[str]]]:
-    """As OpenAPI writes it; nothing for what everybody may call."""
+    """As OpenAPI writes it; nothing for what everybody may call. `{}` says that a token is optional."""
     schemes = [_line(OF_GUARDS, guard).scheme for guard in operation.guards]
     schemes += [TOKENS_OF_USE_CASES[kind] for kind in operation.use_cases if kind in TOKENS_OF_USE_CASES]
+    if "viewer" in operation.handler.parsed_fn_signature.parameters:
+        return [{}, {OF_GUARDS[signed_in].scheme: []}]
     return [{scheme: []} for scheme in schemes]
 
 
