@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     cors_allowed_origins: tuple[str, ...]
     default_currency: str
+    facilitator_email_public: bool
     payment_provider: PaymentProvider
     sandbox_payments_allowed: bool
     payment_hold_minutes: int
@@ -175,6 +176,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
+        facilitator_email_public=read.switch("FACILITATOR_EMAIL_PUBLIC", "true"),
         payment_provider=read.payment_provider(),
         sandbox_payments_allowed=read.switch("SANDBOX_PAYMENTS_ALLOWED", "false"),
         payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, _LONGEST_HOLD),

@@ -35,7 +35,7 @@ class EventView:
     facilitator_id: UserId
     facilitator_uuid: UUID
     facilitator_name: str
-    facilitator_email: str
+    facilitator_email: str | None
     rating: float | None
     created_at: datetime
     facilitator_active: bool = True

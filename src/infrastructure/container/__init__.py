@@ -187,7 +187,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         take=take_statement(to_take, remind_before),
         take_under_key=take_statement(to_take, remind_before, under_key=True),
     )
-    event_reader = PostgresEventReader(database)
+    event_reader = PostgresEventReader(database, emails_public=settings.facilitator_email_public)
     show_event = ShowEvent(event_reader)
     booking_reader = PostgresBookingReader(database)
     dead_letters = PostgresDeadLetters(database)

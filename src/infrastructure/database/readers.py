@@ -1,6 +1,7 @@
 """What is only looked at, each page from one query."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -50,14 +51,17 @@ _BOOKINGS = f"""
 
 
 class PostgresEventReader:
-    def __init__(self, database: Database) -> None:
+    """`emails_public` says whether events show the e-mail addresses of their facilitators."""
+
+    def __init__(self, database: Database, *, emails_public: bool = True) -> None:
         self._database = database
+        self._emails_public = emails_public
 
     async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
         rows = await _fetch(self._database, f"{_EVENTS} WHERE e.id = $2 AND e.hidden_at IS NULL", viewer, event_id)
         if not rows:
             raise EventNotFound
-        return _event(rows[0])
+        return self._shown(_event(rows[0]))
 
     async def list(
         self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
@@ -86,7 +90,7 @@ class PostgresEventReader:
             page.limit + 1,
             *search.values,
         )
-        return _events_page(rows, page)
+        return self._page(rows, page)
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
         starts_at, event_id = moment_and_id_after(page.after)
@@ -101,7 +105,15 @@ class PostgresEventReader:
             event_id,
             page.limit + 1,
         )
-        return _events_page(rows, page)
+        return self._page(rows, page)
+
+    def _page(self, rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
+        events = [self._shown(_event(row)) for row in rows[: page.limit]]
+        more = len(rows) > page.limit
+        return Page(events, cursor_of(events[-1].starts_at, events[-1].id) if more else None)
+
+    def _shown(self, event: EventView) -> EventView:
+        return event if self._emails_public else replace(event, facilitator_email=None)
 
 
 class PostgresBookingReader:
@@ -297,9 +309,3 @@ def _booking(row: asyncpg.Record) -> BookingView:
         price=Money(row["agreed_price"], row["agreed_currency"]),
         event=_event(row),
     )
-
-
-def _events_page(rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
-    events = [_event(row) for row in rows[: page.limit]]
-    more = len(rows) > page.limit
-    return Page(events, cursor_of(events[-1].starts_at, events[-1].id) if more else None)

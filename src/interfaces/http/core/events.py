@@ -42,10 +42,12 @@ _RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
 
 
 class FacilitatorBody(Struct):
+    """`email` is `null` where the operator keeps it private (`FACILITATOR_EMAIL_PUBLIC=false`)."""
+
     id: int
     uuid: UUID
     name: str
-    email: str
+    email: str | None
 
 
 class EventBody(Struct):
