@@ -19,6 +19,9 @@ from tests.support.calendar_grants import CLIENT_ID, CLIENT_SECRET
 from tests.support.google_calendar import FakeGoogleCalendar
 
 SECONDS = 0.5
+"""The limit where the provider never comes to an end."""
+GENEROUS_SECONDS = 5
+"""The limit where the provider answers, however busy this machine is."""
 ENTRY = Entry(
     key=uuid4(),
     title="Coaching: Ada",
@@ -34,7 +37,9 @@ CALLS = ["put", "change", "remove", "busy", "refresh"]
 
 
 @pytest.fixture
-def service(calendar: FakeCalendar) -> GoogleCalendar | OutlookCalendar:
+def service(calendar: FakeCalendar, request: pytest.FixtureRequest) -> GoogleCalendar | OutlookCalendar:
+    fault = getattr(request.node, "callspec", None) and request.node.callspec.params.get("fault")
+    seconds = SECONDS if fault in {"hang", "drip"} else GENEROUS_SECONDS
     url = calendar.receiver.url
     if isinstance(calendar, FakeGoogleCalendar):
         return GoogleCalendar(
@@ -44,10 +49,10 @@ def service(calendar: FakeCalendar) -> GoogleCalendar | OutlookCalendar:
             token_url=f"{url}/token",
             revoke_url=f"{url}/revoke",
             api_base=f"{url}/calendar/v3",
-            seconds=SECONDS,
+            seconds=seconds,
         )
     return OutlookCalendar(
-        CLIENT_ID, CLIENT_SECRET, authority=f"{url}/common", graph_base=f"{url}/v1.0", seconds=SECONDS
+        CLIENT_ID, CLIENT_SECRET, authority=f"{url}/common", graph_base=f"{url}/v1.0", seconds=seconds
     )
 
 

@@ -27,6 +27,13 @@ async def crm() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def courier(crm: Receiver) -> AsyncIterator[CrmCourier]:
+    courier = CrmCourier(f"{crm.url}/", "a-token", seconds=30)
+    yield courier
+    await courier.close()
+
+
+@pytest.fixture
+async def impatient_courier(crm: Receiver) -> AsyncIterator[CrmCourier]:
     courier = CrmCourier(f"{crm.url}/", "a-token", seconds=0.5)
     yield courier
     await courier.close()
@@ -254,10 +261,10 @@ async def _a_byte_now_and_then(_request: Request, writer: asyncio.StreamWriter) 
 
 @pytest.mark.parametrize("behave", [_silence, _headers_then_silence, _a_byte_now_and_then])
 async def test_a_server_that_does_not_come_to_an_end_is_left(
-    crm: Receiver, courier: CrmCourier, behave: object
+    crm: Receiver, behave: object, impatient_courier: CrmCourier
 ) -> None:
     crm.behave = behave  # type: ignore[assignment]
-    outcome = await courier.deliver(a_message())
+    outcome = await impatient_courier.deliver(a_message())
     assert outcome == Failed("no complete answer within 0.5 s", of_destination=True)
 
 

@@ -62,6 +62,8 @@ class Neat:
             return self.uuids.setdefault(text, f"019bb1c6-5a00-7000-8000-{len(self.uuids) + 1:012}")
         if name in _GOOGLE:
             return _GOOGLE[name]
+        if name == "uid":
+            return f"{text.partition('@')[0]}@d3b07384-d9a0-4c9b-8f54-1a2b3c4d5e6f"
         if name == "auth_url":
             return self.location(text)
         if name == "event_id":
