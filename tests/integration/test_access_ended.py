@@ -38,6 +38,7 @@ NO_CREDENTIALS = {
     "facilitator_profiles": "what a facilitator says of themselves",
     "feed_entries": "news, read by those who are logged in",
     "oauth_attempts": "a sign-in is a browser's; a calendar's consent is bound to the token version",
+    "refunds": "who asked for money to be paid back",
     "reminders": "what a person is reminded of",
     "reviews": "what a person wrote",
 }

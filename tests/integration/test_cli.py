@@ -150,7 +150,7 @@ def test_doctor_tries_every_check(tmp_path: Path) -> None:
         ["ok", "settings:"],
         *(["fail", f"{name}:"] for name in ("database", "migrations", "clock")),
         ["ok", "time-zones:"],
-        *(["fail", f"{name}:"] for name in ("deliveries", "redis", "crm")),
+        *(["fail", f"{name}:"] for name in ("addresses", "deliveries", "facilitators", "redis", "crm")),
         ["warn", "mail:"],
     ]
 

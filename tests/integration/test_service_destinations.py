@@ -146,7 +146,7 @@ async def test_mails_are_handed_to_the_email_service_instead_of_the_mail_server(
     assert {request.headers["authorization"] for request in email.requests} == {f"Bearer {TOKEN}"}
     subjects = sorted(request.json["subject"].partition(":")[0] for request in email.requests)
     once = ["Booking cancelled", "Cancelled", "Receipt", "Refund"]
-    assert subjects == sorted([*once, "Changed", "Changed", "You are booked", "You are booked"])
+    assert subjects == sorted([*once, "New place", "New place", "You are booked", "You are booked"])
     assert await left(database) == [
         ("crm", "delivered"),
         ("email", "delivered"),
