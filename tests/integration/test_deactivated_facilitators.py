@@ -226,7 +226,7 @@ async def test_a_seat_that_is_booked_while_the_account_is_deactivated_is_not_sol
                 user_id=UserId(studio.ada.id),
                 notes=None,
                 now=datetime.now(UTC),
-                hold_until=None,
+                hold_for=None,
                 request_id=None,
             )
         )
