@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import Select, TextClause, text
 
 from application.payments import SettlePayment
 from application.ports.persistence import UnitOfWork
@@ -185,6 +185,9 @@ class Unlocked(UnitsOfWork):
             async def unlocked_execute(statement: Any, *values: Any) -> Any:
                 if isinstance(statement, TextClause):
                     statement = text(statement.text.replace("FOR UPDATE", ""))
+                elif isinstance(statement, Select):
+                    statement = statement._generate()
+                    statement._for_update_arg = None
                 return await execute(statement, *values)
 
             async def unlocked_scalar(statement: Any) -> Any:

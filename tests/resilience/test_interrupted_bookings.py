@@ -87,7 +87,7 @@ async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_noth
         event = await site.event(capacity=100)
         for booking, cancelling in zip(site.processes[::2], site.processes[1::2], strict=True):
             person, leaving = await site.crowd(2)
-            values = (event, leaving.id, None, datetime.now(UTC), None, "offline", None)
+            values = (event, leaving.id, None, datetime.now(UTC), None, "offline", None, None)
             number = await site.database.fetchval(TAKE, *values)
             await _dies_of(booking, person.asks_for_a_place(event))
             await _dies_of(cancelling, leaving.asks("POST", f"/bookings/{number}/cancel"))
