@@ -85,7 +85,8 @@ WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
     INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until,
                           price, currency, refund_policy, schedule_revision)
     SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4,
-           CASE WHEN e.price > 0 AND $7::interval IS NOT NULL THEN least($4::timestamptz + $7::interval, e.starts_at) END,
+           CASE WHEN e.price > 0 AND $7::interval IS NOT NULL
+                THEN least($4::timestamptz + $7::interval, e.starts_at) END,
            e.price, e.currency, e.refund_policy, e.schedule_revision
     FROM e
     RETURNING *
