@@ -1,11 +1,14 @@
 """Where the servers' files go, so that an unprivileged server can reach them and no parent directory is touched."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,23 +108,32 @@ def packaged_program(package: str, tree: str, program: str, account: Account | N
         raise EmbeddedError(f"{found} does not run on this machine: give DATABASE_URL and REDIS_URL")
     # The programs look for their libraries by relative paths, hence the same layout.
     parts = [part for part in (place / tree, place.with_name(f"{package}.libs")) if part.is_dir()]
-    copy = _copied(place.parent, parts, package) / found.relative_to(place.parent)
+    copy = _copied(place.parent, parts, package, tree) / found.relative_to(place.parent)
     if not _runs(copy, account):
         raise EmbeddedError(f"{copy} does not run as {account.name}: give DATABASE_URL and REDIS_URL")
     return copy
 
 
-def _copied(origin: Path, parts: list[Path], package: str) -> Path:
+def _copied(origin: Path, parts: list[Path], package: str, tree: str) -> Path:
+    """A copy of the parts of a package that all users can enter, made once; each tree of a package has its own.
+
+    Several processes may want it at once: one copies, the others wait for it.
+    """
     try:
         label = f"{package}-{version(package.replace('_', '-'))}"
     except PackageNotFoundError:
         label = f"{package}-{_digest(origin)}"
-    copy = _FAR_PLACE / f"convene-{label}"
-    if copy.is_symlink() or (copy.exists() and (copy.stat().st_uid != 0 or copy.stat().st_mode & 0o022)):
+    copy = _FAR_PLACE / f"convene-{label}-{tree.replace('/', '-')}"
+    if copy.is_symlink() or (copy.exists() and (copy.stat().st_uid != os.geteuid() or copy.stat().st_mode & 0o022)):
         raise EmbeddedError(f"{copy} was not made by root: remove it and start again")
-    wanted = {path.relative_to(origin) for part in parts for path in part.rglob("*")}
-    if copy.exists() and all((copy / path).exists() for path in wanted):
-        return copy
+    with _lock(copy.with_name(f"{copy.name}.lock")):
+        wanted = {path.relative_to(origin) for part in parts for path in part.rglob("*")}
+        if not copy.exists() or not all((copy / path).exists() for path in wanted):
+            _copy(origin, parts, copy)
+    return copy
+
+
+def _copy(origin: Path, parts: list[Path], copy: Path) -> None:
     fresh = Path(tempfile.mkdtemp(prefix="convene-", dir=_FAR_PLACE))
     # shutil.copy, not copy2: with the old times a cleaner of /var/tmp would take the files away at once.
     for part in parts:
@@ -133,7 +145,17 @@ def _copied(origin: Path, parts: list[Path], package: str) -> Path:
     if copy.exists():
         shutil.rmtree(copy)
     fresh.rename(copy)
-    return copy
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time; released by the kernel when the process ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _hand_over(directory: Path, account: Account | None) -> None:
