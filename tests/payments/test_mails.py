@@ -276,12 +276,16 @@ def test_the_crm_is_told_the_action_and_the_amount_and_no_link_to_pay() -> None:
     assert url not in str(body)
 
 
-AGREED = {"booking": {"price": "10.0000", "currency": "EUR"}, "event": {"price": "50.0000", "currency": "EUR"}}
+PENDING = {"payment_status": "pending"}
+AGREED = {
+    "booking": PENDING | {"price": "10.0000", "currency": "EUR"},
+    "event": {"price": "50.0000", "currency": "EUR"},
+}
 
 
 @pytest.mark.parametrize("agreed", [True, False], ids=["agreed", "from before"])
 def test_every_mail_shows_the_price_that_was_agreed(agreed: bool) -> None:
-    about: dict[str, Any] = AGREED if agreed else {"event": AGREED["event"]}
+    about: dict[str, Any] = AGREED if agreed else {"booking": PENDING, "event": AGREED["event"]}
     price = 10 if agreed else 50
     mail = COMPOSER.compose(a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL, **about))
     assert f"Price: {price}.00 EUR, to be paid" in lines(mail)

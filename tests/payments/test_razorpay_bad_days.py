@@ -48,7 +48,7 @@ async def razorpay() -> AsyncIterator[FakeRazorpay]:
 def impatient(razorpay: FakeRazorpay) -> Any:
     """Waits a fifth of a second, so that hanging is not waited for."""
     url = razorpay.receiver.url
-    gateway: Any = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, seconds=0.2)
+    gateway: Any = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, seconds=1)
     gateway.aclose = gateway.close
     return aclosing(gateway)
 
