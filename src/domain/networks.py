@@ -8,7 +8,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IPV6_PREFIX = 64
-"""What one subscriber has at least (RFC 6177): whoever has one address of it has all of them."""
+"""What one subscriber has at least (RFC 6177): one client can use every address of it."""
 
 
 def network_of(address: str) -> str:

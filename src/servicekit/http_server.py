@@ -277,7 +277,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if not self._refused:
             self._guard.forget(self)
             super().handle_websocket_upgrade()
-            self._refused = True  # whatever else was in the buffer is not HTTP
+            self._refused = True  # the rest of the buffer is not HTTP
 
     # Answering
 

@@ -89,10 +89,10 @@ class Unbuilt:
         return "built"
 
     async def open(self, user_id: UserId, token_version: int, fingerprint: bytes, now: datetime) -> bool:
-        raise NotImplementedError
+        raise AssertionError("the reader of a feed opens and closes no address")
 
     async def close(self, user_id: UserId) -> None:
-        raise NotImplementedError
+        raise AssertionError("the reader of a feed opens and closes no address")
 
     def now(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC)

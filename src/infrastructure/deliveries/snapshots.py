@@ -150,7 +150,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def agreed(self) -> Agreed:
-        """What the booking costs, whatever the event costs now."""
+        """The price agreed for the booking; the current price of the event may differ."""
         booking, event = self.booking, self.event
         if booking is None or booking.price is None or booking.currency is None:
             return Agreed(event.exact_price, event.currency)

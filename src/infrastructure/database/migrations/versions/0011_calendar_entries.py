@@ -1,4 +1,4 @@
-"""What names calendar entries, whatever the address of the deployment becomes; when an event was changed.
+"""the domain of calendar UIDs, independent of PUBLIC_URL; when an event was changed.
 
 A new deployment gets a name of its own. One that has sent entries already keeps the host that they were sent with: a
 worker writes it when it starts first. Until then the table is empty, and the host of PUBLIC_URL is used as before.
