@@ -17,6 +17,7 @@ RUN useradd --system --uid 10001 --home-dir /data --create-home convene
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 CONVENE_DATA=/data
 WORKDIR /data
-USER convene
+# A number: Kubernetes (runAsNonRoot) refuses a name, since it cannot tell whether that is root.
+USER 10001
 EXPOSE 5000 5001
 CMD ["convene", "api", "--host", "0.0.0.0"]

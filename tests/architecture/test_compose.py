@@ -178,5 +178,5 @@ def test_nothing_serves_before_the_schema_is_there() -> None:
 def test_every_lasting_service_has_a_health_check_and_the_image_a_user() -> None:
     assert all("healthcheck" in service for name, service in SERVICES.items() if name != "migrate")
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert re.search(r"^USER convene$", dockerfile, re.MULTILINE)
+    assert re.search(r"^USER 10001$", dockerfile, re.MULTILINE)
     assert "--require-hashes -r requirements.txt" in dockerfile
