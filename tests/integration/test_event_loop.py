@@ -100,7 +100,8 @@ async def test_no_request_to_the_api_holds_its_event_loop(api_url: str, shared_d
         user, facilitator, admin = await people.user(), await people.facilitator(), await people.user()
         await user.books((await facilitator.creates_event())["id"])
         await shared_database.execute("UPDATE users SET role = 'admin' WHERE id = $1", admin.id)
-        tokens = {"user": user.access_token, "facilitator": facilitator.access_token}
+        roles = {"user": user, "facilitator": facilitator, "admin": admin}
+        tokens = {role: person.access_token for role, person in roles.items()}
     await probe(_address(api_url), _with_an_end(of_document(document(), tokens)))
 
 
