@@ -61,7 +61,8 @@ class SettlePayment:
     clock: Clock
 
     async def __call__(self, gateway: str, report: GatewayReport, *, arrived_at: datetime | None = None) -> Settled:
-        """`arrived_at`: when the report reached us, where that was before now."""
+        """`arrived_at`: when the report reached us, where that was before now. Without it the first webhook counts that
+        reports the same money and is not applied yet."""
         async with self.open_work() as work:
             settled = await self._settle(work, gateway, report, arrived_at)
             await work.commit(made=SAYS_THE_SAME)
@@ -75,6 +76,8 @@ class SettlePayment:
         if place is None:
             await work.payments.keep_difference(gateway, report, None, "no payment of ours has this order")
             return Settled.UNKNOWN
+        if arrived_at is None and report.report is Report.RECEIVED:
+            arrived_at = await work.gateway_events.first_arrival(gateway, report.order_id, place.payment_id)
         purchase = await self._lock(work, place, arrived_at)
         payment = await work.payments.get(place.payment_id)
         why = report.differs_from(payment)

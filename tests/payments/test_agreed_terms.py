@@ -213,6 +213,30 @@ async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_
     assert await house.wrongs() == []
 
 
+@pytest.mark.parametrize("asked_by", ["closing the checkout", "reconciliation"])
+async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(house: House, asked_by: str) -> None:
+    """The webhook is stored before the start and not applied yet; after the start the gateway is asked."""
+    new = await house.book(await house.person(), await house.event())
+    webhook = house.till.pay(order_of(new))
+    assert webhook is not None
+    await house.take(webhook)
+    await house.minutes_pass(6)
+    await house.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
+    await starts(house, EventId(new.placed.event_id), timedelta(minutes=5))
+
+    if asked_by == "reconciliation":
+        assert await house.worker.reconcile() == 1
+    else:
+        assert await house.worker.expire_holds() == 1
+        await house.records.execute("UPDATE outbox SET due_at = now() + interval '1 day' WHERE fact = 'gateway_event'")
+        await house.worker.run()
+
+    assert await house.booking(new) == ("confirmed", "completed")
+    await house.until_dry()
+    assert await house.booking(new) == ("confirmed", "completed")
+    assert await house.wrongs() == []
+
+
 async def test_an_unpaid_session_that_has_begun_is_not_confirmed_by_late_money(house: House) -> None:
     practice = Practice(house)
     person, coach = await house.person(), await practice.coach()

@@ -113,6 +113,10 @@ class GatewayEvents(Protocol):
         """What it says, and when it arrived."""
         ...
 
+    async def first_arrival(self, gateway: str, order_id: str | None, payment_id: PaymentId) -> datetime | None:
+        """When the first webhook arrived that reports money for the order or payment and is not applied yet."""
+        ...
+
     async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
 
 

@@ -267,6 +267,21 @@ class PostgresGatewayEvents:
         assert row is not None
         return _report(row["report"]) if row["report"] else None, row["received_at"]
 
+    async def first_arrival(self, gateway: str, order_id: str | None, payment_id: PaymentId) -> datetime | None:
+        row = await _first(
+            self._session,
+            """SELECT min(received_at) AS first FROM gateway_events
+            WHERE settled_at IS NULL AND report IS NOT NULL AND gateway = :gateway
+              AND report -> 'report' ->> 'report' = :received
+              AND (report -> 'report' ->> 'order_id' = :order_id
+                  OR report -> 'report' ->> 'payment_id' = :payment_id)""",
+            gateway=gateway,
+            received=Report.RECEIVED,
+            order_id=order_id,
+            payment_id=str(payment_id),
+        )
+        return row["first"] if row else None
+
     async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None:
         await _run(
             self._session,

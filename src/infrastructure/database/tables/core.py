@@ -287,6 +287,12 @@ class GatewayEventRow(DefaultBase):
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     outcome: Mapped[str | None] = mapped_column(Text)
 
+    __table_args__ = (
+        Index(
+            "ix_gateway_events_unsettled", "gateway", postgresql_where=text("settled_at IS NULL AND report IS NOT NULL")
+        ),
+    )
+
 
 class PaymentDifferenceRow(DefaultBase):
     """What a gateway says and we did not ask for. Never acted on; an operator looks at it."""
