@@ -30,6 +30,12 @@ def test_it_is_openapi_3_1() -> None:
     OpenAPIV31SpecValidator(document()).validate()
 
 
+def test_methods_of_a_path_have_one_order() -> None:
+    """The framework keeps them in a set, whose order differs from process to process."""
+    order = ["get", "post", "put", "patch", "delete"]
+    assert all(list(methods) == sorted(methods, key=order.index) for methods in document()["paths"].values())
+
+
 def test_every_group_is_described_and_used() -> None:
     used = {tag for described in operations() for tag in described.operation["tags"]}
     assert used == set(TAGS)

@@ -18,6 +18,8 @@ from interfaces.http.actor import GIVES_TOKENS, MAKES
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _PORTS = "application.ports."
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""In the order in which those of a path are listed; the framework keeps them in a set."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def operations(app: Litestar) -> Iterator[Operation]:
     """Those that belong to the API: not the framework's own, not the pages of this package."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
-            for method, (handler, _) in route.route_handler_map.items():
+            in_order = sorted(route.route_handler_map.items(), key=lambda kept: _METHODS.index(kept[0]))
+            for method, (handler, _) in in_order:
                 if handler.resolve_include_in_schema() and method != "OPTIONS":
                     yield Operation(route.path_format or "/", method.lower(), handler)
