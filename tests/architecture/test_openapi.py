@@ -1,6 +1,5 @@
-"""The description of the API is complete, sound and in step with the Postman collection."""
+"""The description of the API is complete and sound."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from interfaces.http.documentation.document import examples
 from interfaces.http.documentation.groups import TAGS
-from tests.support import postman
 from tests.support.described import Described, document, endpoints, misfits, operations, the
 
 OPERATIONS = pytest.mark.parametrize("described", endpoints(), indirect=True)
@@ -155,60 +153,3 @@ def test_amounts_are_numbers_and_what_may_be_missing_is_nullable() -> None:
     assert schemas["NewEvent"]["properties"]["category"] == {"type": ["string", "null"]}
     assert schemas["NewEvent"]["properties"]["start_datetime"] == {"type": "string", "format": "date-time"}
     assert schemas["NewBookingRequest"]["properties"]["event_id"]["maximum"] == 2**63 - 1
-
-
-# Postman
-
-
-@pytest.fixture(scope="module")
-def collection() -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(postman.FILE.read_text(encoding="utf-8"))
-    return made
-
-
-def test_the_postman_collection_has_exactly_the_operations(collection: dict[str, Any]) -> None:
-    held = sorted(postman.endpoint(item["request"]) for item in postman.items(collection))
-    assert held == sorted(map(str, operations())), "run script/postman"
-
-
-def test_the_postman_collection_sends_the_documented_examples(collection: dict[str, Any]) -> None:
-    sent = {postman.endpoint(item["request"]): item["request"].get("body") for item in postman.items(collection)}
-    for described in operations():
-        if "requestBody" in described.operation:
-            documented = bodies(described.operation["requestBody"]["content"])
-            if not documented:
-                assert sent[str(described)]["mode"] == "formdata"
-                continue
-            assert json.loads(sent[str(described)]["raw"]) in documented, f"{described}: run script/postman"
-
-
-def test_the_postman_collection_keeps_tokens_in_variables(collection: dict[str, Any]) -> None:
-    variables = {variable["key"]: variable["value"] for variable in collection["variable"]}
-    assert variables == {
-        "baseUrl": "http://127.0.0.1:5000",
-        "bearerToken": "",
-        "refreshToken": "",
-        "serviceToken": "",
-    }
-    found = {postman.endpoint(item["request"]): item for item in postman.items(collection)}
-    assert found["POST /bookings"]["request"]["auth"]["bearer"][0]["value"] == "{{bearerToken}}"
-    assert found["POST /auth/refresh"]["request"]["auth"]["bearer"][0]["value"] == "{{refreshToken}}"
-    assert 'set("bearerToken"' in "".join(found["POST /auth/login"]["event"][0]["script"]["exec"])
-
-
-def test_the_postman_collection_sends_no_made_up_parameter(collection: dict[str, Any]) -> None:
-    sent = {postman.endpoint(item["request"]): item["request"]["url"]["query"] for item in postman.items(collection)}
-    for described in operations():
-        shown = {
-            each["name"]: str(each["example"])
-            for each in described.operation.get("parameters", [])
-            if "example" in each
-        }
-        for each in sent[str(described)]:
-            assert each["disabled"] or each["value"] == shown[each["key"]], f"{described}: run script/postman"
-
-
-def test_the_postman_collection_sends_every_post_under_a_key_of_its_own(collection: dict[str, Any]) -> None:
-    for item in postman.items(collection):
-        sent = [each["value"] for each in item["request"]["header"] if each["key"] == "Idempotency-Key"]
-        assert sent == (["{{$guid}}"] if item["request"]["method"] == "POST" else []), "run script/postman"

