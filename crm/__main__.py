@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import asyncpg
-import dotenv
 import msgspec
 import uvicorn
 from alembic.util.exc import CommandError
@@ -33,6 +32,7 @@ from crm.api.frame import SECURITY_HEADERS
 from crm.app import create_app
 from crm.logs import configure_logs
 from crm.settings import CrmSettings, SettingsError, load_settings
+from servicekit.env_file import EnvFileError, load_env_file
 from servicekit.http_server import prepare, server_options
 from servicekit.time_zones import use_newest_time_zones
 
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    dotenv.load_dotenv(Path(".env"))
     use_newest_time_zones()
     try:
+        load_env_file(Path(".env"))
         if options.command == "openapi":
             _openapi(options.output)
             return 0
@@ -69,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _migrate(settings)
         else:
             _serve(settings, options)
-    except (SettingsError, StartError) as error:
+    except (EnvFileError, SettingsError, StartError) as error:
         sys.stderr.write(f"crm: {error}\n")
-        return 2 if isinstance(error, SettingsError) else 1
+        return 1 if isinstance(error, StartError) else 2
     return 0
 
 

@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 
 import click
-from dotenv import load_dotenv
 
 from interfaces.cli.env_file import misspelt_lines
 from interfaces.cli.problems import sentence
+from servicekit.env_file import EnvFileError, load_env_file
 from servicekit.time_zones import use_newest_time_zones
 
 COMMANDS = {
@@ -60,7 +60,10 @@ def convene() -> None:
 def main() -> None:
     """Entry point. What a person can cause ends as one line on stderr: status 2 for a wrong call, else 1."""
     env_file = Path(".env")
-    load_dotenv(env_file, override=False)
+    try:
+        load_env_file(env_file)
+    except EnvFileError as error:
+        _fail(str(error), 2)
     if "_CONVENE_COMPLETE" not in os.environ:  # set by a shell that completes a word: its terminal is no place for it
         for line in misspelt_lines(env_file):
             click.echo(f"convene: {line}", err=True)
