@@ -1,12 +1,15 @@
 """The description of the API is complete and sound."""
 
+import re
 from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from interfaces.http.documentation import schema_names
 from interfaces.http.documentation.document import examples
 from interfaces.http.documentation.groups import TAGS
+from interfaces.http.documentation.schemas import named
 from tests.support.described import Described, document, endpoints, misfits, operations, the
 
 OPERATIONS = pytest.mark.parametrize("described", endpoints(), indirect=True)
@@ -140,7 +143,7 @@ def test_exactly_the_posts_that_answer_with_tokens_are_not_kept() -> None:
         if described.method == "POST":
             answer = next(body for status, body in described.operation["responses"].items() if status < "300")
             name = answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-            gives_tokens = name == "FeedAddress" or any(name.endswith("token") for name in schemas[name]["properties"])
+            gives_tokens = name == "CalendarFeed" or any(name.endswith("token") for name in schemas[name]["properties"])
             (key,) = [each for each in described.operation["parameters"] if each["name"] == "Idempotency-Key"]
             assert gives_tokens != ("the answer is the same one" in key["description"]), described
             done_once = "409" in described.operation["responses"]
@@ -152,4 +155,30 @@ def test_amounts_are_numbers_and_what_may_be_missing_is_nullable() -> None:
     assert schemas["NewEvent"]["properties"]["price"] == {"type": "number", "default": 0}
     assert schemas["NewEvent"]["properties"]["category"] == {"type": ["string", "null"]}
     assert schemas["NewEvent"]["properties"]["start_datetime"] == {"type": "string", "format": "date-time"}
-    assert schemas["NewBookingRequest"]["properties"]["event_id"]["maximum"] == 2**63 - 1
+    assert schemas["BookingRequest"]["properties"]["event_id"]["maximum"] == 2**63 - 1
+
+
+# Names, which generators give to the classes of a client
+
+
+def test_a_schema_is_called_by_its_key_and_no_other_is() -> None:
+    """Generators drop operations whose schemas share a title."""
+    schemas = document()["components"]["schemas"]
+    assert {key: schema.get("title") for key, schema in schemas.items()} == {key: key for key in schemas}
+
+
+def test_names_are_those_of_the_field_not_of_modules() -> None:
+    """`Booking`, not `core_bookings_BookingBody`; each line of the table names a schema that exists."""
+    schemas = set(document()["components"]["schemas"])
+    assert schemas >= {"Booking", "Event", "UserProfile", "BookingCreated", "LoginRequest", "Tokens", "Error"}
+    assert [name for name in schemas if not re.fullmatch(r"([A-Z][a-z]+)+(A|C|E|AOrC)?", name)] == []
+    assert [name for name in schemas if name.endswith("Body")] == []
+    assert set(schema_names.NAMES.values()) <= schemas
+    assert set(schema_names.ERRORS.values()) <= schemas
+
+
+def test_two_schemas_of_one_name_are_refused() -> None:
+    """As two structs with the name `Credentials` were, of which one had no line in the table."""
+    schema = {"type": "object", "title": "Credentials"}
+    with pytest.raises(LookupError, match="Two schemas are called Credentials"):
+        named({"components": {"schemas": {"core_Credentials": schema, "classic_Credentials": dict(schema)}}})

@@ -32,7 +32,7 @@ from interfaces.http.core import (
     reviews,
     stripe,
 )
-from interfaces.http.documentation import DecimalAsNumber, openapi_config
+from interfaces.http.documentation import PLUGINS, openapi_config
 from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
@@ -132,7 +132,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY,
         openapi_config=openapi_config(),
-        plugins=[DecimalAsNumber()],
+        plugins=[*PLUGINS],
         logging_config=None,
         debug=False,
     )

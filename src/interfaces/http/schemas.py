@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from application.ports.pages import MAX_PAGE, Page, PageRequest
 from domain.errors import Invalid, NotFound
@@ -30,6 +30,12 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re
 
 T = TypeVar("T")
 View = TypeVar("View")
+
+
+class Done(Struct):
+    """The body of answers that consist of a sentence."""
+
+    message: str
 
 
 def path_id(text: str, not_found: type[NotFound]) -> int:

@@ -25,7 +25,7 @@ from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import bearer_token, public, signed_in, way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
-from interfaces.http.schemas import self_assigned_role, whole_seconds
+from interfaces.http.schemas import Done, self_assigned_role, whole_seconds
 
 TAGS = ["Contract B: accounts"]
 
@@ -105,10 +105,6 @@ class LogOutRequest(Struct):
 class PasswordChange(Struct):
     current_password: str
     new_password: str
-
-
-class Done(Struct):
-    message: str
 
 
 @post("/auth/register", operation_id="register", tags=TAGS, opt=public)

@@ -24,6 +24,7 @@ from domain.users import User, UserId
 from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (
+    Done,
     event_type,
     kept,
     number,
@@ -119,10 +120,6 @@ class EventChange(Struct):
 class EventAnswer(Struct):
     message: str
     event: EventBody
-
-
-class Done(Struct):
-    message: str
 
 
 @get("/events", operation_id="listEvents", tags=TAGS, opt=public)

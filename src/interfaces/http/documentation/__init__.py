@@ -7,6 +7,6 @@ description (the use case's docstring), and an example of each answer (`examples
 """
 
 from interfaces.http.documentation.document import document
-from interfaces.http.documentation.plugin import DecimalAsNumber, openapi_config
+from interfaces.http.documentation.plugin import PLUGINS, openapi_config
 
-__all__ = ["DecimalAsNumber", "document", "openapi_config"]
+__all__ = ["PLUGINS", "document", "openapi_config"]

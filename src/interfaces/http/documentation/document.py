@@ -15,8 +15,9 @@ from interfaces.http.documentation.groups import INTRODUCTION, tag_groups, tags
 from interfaces.http.documentation.operations import Operation, operations
 from interfaces.http.documentation.parameters import described, idempotency_key
 from interfaces.http.documentation.refusals import SECURITY_SCHEMES, security
-from interfaces.http.documentation.responses import error_responses, error_schema, invalid_details, schema_name
-from interfaces.http.documentation.schemas import tidied
+from interfaces.http.documentation.responses import error_responses, error_schema, invalid_details
+from interfaces.http.documentation.schema_names import ERRORS
+from interfaces.http.documentation.schemas import named, tidied
 from interfaces.http.errors import Shape
 from interfaces.http.idempotency import REPLAYED
 
@@ -38,12 +39,12 @@ HEADERS = {
 
 def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
     """`servers` are base addresses; the first is the one that viewers call."""
-    drawn = tidied(copy.deepcopy(app.openapi_schema.to_schema()))
+    drawn = named(tidied(copy.deepcopy(app.openapi_schema.to_schema())))
     schemas: dict[str, Any] = drawn["components"]["schemas"]
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations(app):
         shapes = _shapes(app, operation)
-        schemas |= {schema_name(shape): error_schema(shape) for shape in shapes}
+        schemas |= {ERRORS[shape]: error_schema(shape) for shape in shapes}
         finished = _finished(operation, drawn["paths"][operation.path][operation.method], shapes, schemas)
         paths.setdefault(operation.path, {})[operation.method] = finished
     return {

@@ -8,6 +8,7 @@ from typing import Any
 from domain.errors import DomainError, Invalid, TooManyRequests, Unavailable
 from interfaces.http.documentation.operations import Operation
 from interfaces.http.documentation.refusals import refusals
+from interfaces.http.documentation.schema_names import ERRORS
 from interfaces.http.errors import (
     MISSING_FIELD,
     Refusal,
@@ -28,20 +29,13 @@ _DESCRIPTIONS = {
 }
 
 
-def schema_name(shape: Shape) -> str:
-    """`Error` for the core's shape; the others are called after the contract's package: `ClassicError`."""
-    package = shape.__module__.removeprefix("interfaces.http.").rpartition(".")[0]
-    particular = shape.__name__.removesuffix("shape").strip("_").removeprefix("core")
-    return f"{package.title()}{particular.title()}Error"
-
-
 def error_schema(shape: Shape) -> dict[str, Any]:
     """The JSON schema of what a shape makes."""
     bodies = [body_of(refusal, shape, REQUEST_ID) for refusal in _PROBES]
     names = list(dict.fromkeys(name for body in bodies for name in body))
     return {
         "type": "object",
-        "title": schema_name(shape),
+        "title": ERRORS[shape],
         "required": [name for name in names if all(name in body for body in bodies)],
         "properties": {name: _property(name, bodies) for name in names},
     }
@@ -85,7 +79,7 @@ def _instance(kind: type[DomainError]) -> DomainError:
 
 
 def _response(status: int, refused: list[Refusal], shapes: list[Shape]) -> dict[str, Any]:
-    schemas = [{"$ref": f"#/components/schemas/{schema_name(shape)}"} for shape in shapes]
+    schemas = [{"$ref": f"#/components/schemas/{ERRORS[shape]}"} for shape in shapes]
     response: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,
         "content": {
@@ -108,7 +102,7 @@ def _response(status: int, refused: list[Refusal], shapes: list[Shape]) -> dict[
 def _named(refusal: Refusal, shapes: list[Shape]) -> Iterable[tuple[str, Shape]]:
     """Examples by the refusal's code; where contracts meet, also by the shape's name."""
     for shape in shapes:
-        yield (refusal.code if len(shapes) == 1 else f"{refusal.code}_{schema_name(shape)}"), shape
+        yield (refusal.code if len(shapes) == 1 else f"{refusal.code}_{ERRORS[shape]}"), shape
 
 
 def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:

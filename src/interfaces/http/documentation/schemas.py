@@ -6,6 +6,7 @@ from typing import Any
 _NOISE = {"deprecated": False, "allowEmptyValue": False, "allowReserved": False, "required": [], "headers": {}}
 """What Litestar writes although it says nothing."""
 
+_REFERENCE = "#/components/schemas/"
 _BIGINT = 2**63
 
 
@@ -26,6 +27,32 @@ def tidied(part: Any) -> Any:
             kept["minimum"] = int(kept["minimum"])
         kept["format"] = "int64"
     return kept
+
+
+def named(drawn: dict[str, Any]) -> dict[str, Any]:
+    """The document with each schema under its title. Raises `LookupError` for a title that two schemas have."""
+    names: dict[str, str] = {}
+    for key, schema in drawn["components"]["schemas"].items():
+        if schema["title"] in names.values():
+            raise LookupError(f"Two schemas are called {schema['title']}: give one another name in schema_names.py")
+        names[key] = schema["title"]
+    renamed: dict[str, Any] = _with_references(
+        drawn, {_REFERENCE + key: _REFERENCE + name for key, name in names.items()}
+    )
+    schemas = renamed["components"]["schemas"]
+    renamed["components"]["schemas"] = {name: schemas[key] for key, name in names.items()}
+    return renamed
+
+
+def _with_references(part: Any, renamed: dict[str, str]) -> Any:
+    if isinstance(part, list):
+        return [_with_references(item, renamed) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: renamed[value] if key == "$ref" and value in renamed else _with_references(value, renamed)
+        for key, value in part.items()
+    }
 
 
 def _without_detour(schema: dict[str, Any]) -> dict[str, Any]:

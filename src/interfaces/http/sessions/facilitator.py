@@ -15,7 +15,7 @@ from application.ports.system import Clock
 from domain.events import EventId, EventNotFound
 from interfaces.http.actor import facilitators, profiled_facilitators
 from interfaces.http.injection import Given
-from interfaces.http.schemas import array_page, number, page_request, path_id, whole_seconds
+from interfaces.http.schemas import Done, array_page, number, page_request, path_id, whole_seconds
 
 TAGS = ["Contract C: facilitators"]
 
@@ -90,10 +90,6 @@ class OwnSession(Struct):
     bookings_count: int
     available_spots: int
     created_at: datetime
-
-
-class Done(Struct):
-    message: str
 
 
 @delete(

@@ -19,6 +19,7 @@ from domain.times import Interval
 from interfaces.http.actor import facilitators, profiled_facilitators, signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (
+    Done,
     array_page,
     event_type,
     kept,
@@ -74,10 +75,6 @@ class SessionChange(Struct):
 class SessionCreated(Struct):
     message: str
     session_id: int
-
-
-class Done(Struct):
-    message: str
 
 
 @get("/api/sessions", operation_id="listSessions", tags=TAGS, guards=[signed_in])
