@@ -8,7 +8,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from interfaces.http.documentation import schema_names
 from interfaces.http.documentation.document import examples
-from interfaces.http.documentation.groups import TAGS
+from interfaces.http.documentation.groups import FOR_NEW_CLIENTS, TAGS
 from interfaces.http.documentation.schemas import named
 from tests.support.described import Described, document, endpoints, misfits, operations, the
 
@@ -42,6 +42,17 @@ def test_every_group_is_described_and_used() -> None:
     assert used == set(TAGS)
     listed = [name for group in document()["x-tagGroups"] for name in group["tags"]]
     assert listed == list(TAGS)
+
+
+def test_what_new_clients_are_told_to_use_exists() -> None:
+    """The first page and the notes on operations of other contracts name operations that are there."""
+    operation_ids = {described.operation["operationId"] for described in operations()}
+    assert FOR_NEW_CLIENTS.keys() | set(FOR_NEW_CLIENTS.values()) <= operation_ids
+    _, _, page = document()["info"]["description"].partition("| --- | --- |")
+    rows = [line for line in page.partition("\n\n")[0].splitlines() if line]
+    named_there = {name for row in rows for name in re.findall(r"`([a-z]+[A-Z]\w+)`", row)}
+    assert {"logIn", "createBooking", "cancelBooking"} <= named_there <= operation_ids
+    assert not named_there & FOR_NEW_CLIENTS.keys()
 
 
 def test_an_operation_that_is_gone_leaves_no_example() -> None:

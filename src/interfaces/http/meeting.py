@@ -38,7 +38,7 @@ class Booked(Struct):
 @post(
     "/api/bookings",
     operation_id="createBookingOfAOrC",
-    tags=["Contracts A and C: booking"],
+    tags=["Contracts A and C: bookings"],
     guards=[signed_in],
     responses={200: ResponseSpec(Booked, generate_examples=False)},
     opt={"error_shapes": [booking_shape]},

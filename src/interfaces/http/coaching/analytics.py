@@ -14,7 +14,7 @@ from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import number, path_uuid, query_instant
 
-TAGS = ["Contract E: bookings"]
+TAGS = ["Contract E: appointments"]
 
 
 class CoachWeekBody(Struct):

@@ -33,7 +33,7 @@ from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import number, object_page, page_request, path_uuid, query_id, whole_seconds
 
-TAGS = ["Contract E: bookings"]
+TAGS = ["Contract E: appointments"]
 
 
 class NewCoachingRequest(Struct):

@@ -15,7 +15,7 @@ from interfaces.http.coaching.bookings import CoachingCreated, created_body
 from interfaces.http.injection import Given
 from interfaces.http.schemas import whole_seconds
 
-TAGS = ["Contract E: bookings"]
+TAGS = ["Contract E: appointments"]
 
 
 class NewSeriesRequest(Struct):

@@ -11,7 +11,7 @@ from typing import Any
 
 from litestar import Litestar
 
-from interfaces.http.documentation.groups import INTRODUCTION, tag_groups, tags
+from interfaces.http.documentation.groups import INTRODUCTION, contract_note, group, tag_groups, tags
 from interfaces.http.documentation.operations import Operation, operations
 from interfaces.http.documentation.parameters import described, idempotency_key
 from interfaces.http.documentation.refusals import SECURITY_SCHEMES, security
@@ -20,6 +20,7 @@ from interfaces.http.documentation.schema_names import ERRORS
 from interfaces.http.documentation.schemas import named, tidied
 from interfaces.http.errors import Shape
 from interfaces.http.idempotency import REPLAYED
+from interfaces.http.live.streams import EVENT_STREAM
 
 HEADERS = {
     "X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}},
@@ -33,8 +34,8 @@ HEADERS = {
         "description": 'The way to the next page: `<…>; rel="next"`. Absent on the last one.',
         "schema": {"type": "string"},
     },
-    "Location": {"description": "Where the browser goes next.", "schema": {"type": "string", "format": "uri"}},
 }
+LOCATION = {"description": "Where the browser goes next.", "schema": {"type": "string", "format": "uri"}}
 
 
 def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
@@ -49,7 +50,13 @@ def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
         paths.setdefault(operation.path, {})[operation.method] = finished
     return {
         "openapi": drawn["openapi"],
-        "info": {"title": "Convene", "version": version("convene"), "description": INTRODUCTION},
+        "info": {
+            "title": "Convene",
+            "version": version("convene"),
+            "description": INTRODUCTION,
+            "contact": {"name": "The operator of this server"},
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": url} for url in servers],
         "tags": tags(),
         "x-tagGroups": tag_groups(),
@@ -99,11 +106,12 @@ def _finished(
         response["headers"] = {**response.get("headers", {}), "X-Request-ID": _header("X-Request-ID")}
         if operation.answers_once:
             response["headers"][REPLAYED] = _header(REPLAYED)
+    (declared,) = drawn["tags"]
     finished = {
-        "tags": drawn["tags"],
+        "tags": [group(declared)],
         "operationId": operation.id,
         "summary": operation.summary,
-        "description": operation.description,
+        "description": "\n\n".join(filter(None, [operation.description, contract_note(declared, operation.id)])),
         "security": security(operation),
         "parameters": parameters,
         "requestBody": body,
@@ -144,10 +152,13 @@ def _required(body: dict[str, Any] | None, schemas: dict[str, Any]) -> list[str]
 def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, *, paged: bool) -> dict[str, Any]:
     answer = {**drawn, "description": HTTPStatus(status).phrase}
     if 300 <= status < 400 and status != HTTPStatus.NOT_MODIFIED:
-        location = _header("Location") if example is None else {**HEADERS["Location"], "example": example["location"]}
+        location = LOCATION if example is None else {**LOCATION, "example": example["location"]}
         return {"description": answer["description"], "headers": {"Location": location}}
     if status == HTTPStatus.NO_CONTENT:
         return {"description": answer["description"]}
+    stream = answer.get("content", {}).get(EVENT_STREAM)
+    if stream is not None:
+        stream["schema"] = _text_of(stream["schema"])
     content = answer.get("content", {}).get("application/json")
     if content is None:
         return answer
@@ -156,6 +167,11 @@ def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, 
     if paged:
         answer["headers"] = {"Link": _header("Link")}
     return answer
+
+
+def _text_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """A stream is text for a client; what it has to parse is the `data` of each event."""
+    return {"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": entry}
 
 
 def _is_paged(parameters: list[dict[str, Any]]) -> bool:

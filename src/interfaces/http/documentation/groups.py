@@ -1,41 +1,97 @@
-"""The groups of operations, contract by contract, in the order in which they are shown."""
+"""The groups of operations: one for each noun, in the order in which they are shown.
 
+Handlers declare the contract and the noun together, `Contract B: accounts`. The noun is the group, the contract stands
+in the operation's description. What belongs to no contract declares its group alone.
+"""
+
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 INTRODUCTION = files(__package__).joinpath("introduction.md").read_text(encoding="utf-8")
 
-TAGS: Mapping[str, str] = {
-    "Contract B: accounts": "Registering, logging in, refreshing tokens, Google login in a browser, the own profile.",
-    "Contract B: events": "Events: seen by everybody, kept by facilitators.",
-    "Contract B: bookings": "The bookings of whoever asks.",
-    "Contract B: payments": "Where to pay, what a cancellation gives back, and Razorpay's callbacks and webhook.",
-    "Contract B: facilitators": "What facilitators see and do about their own events.",
-    "Contract D: accounts": "Contract D's address of Google login.",
-    "Contract D: events": "Finding events by type and rating.",
-    "Contract D: payments": "Stripe's webhook.",
-    "Contract D: facilitators": "Contract D's addresses for registrations and for cancelling.",
-    "Contract D: reviews": "Reviews by people who attended, from which an event's `rating` comes.",
-    "Contract A: accounts": "Registering and logging in, in one step each.",
-    "Contract A: events": "Events with `date_time` and `duration` in minutes.",
-    "Contract A: bookings": "The bookings of whoever asks, with `is_upcoming`.",
-    "Contract C: accounts": "Accounts with `bio` and `specialization`, and Google login with an ID token.",
-    "Contract C: sessions": "Sessions, which the other contracts call events.",
-    "Contract C: bookings": "The bookings of whoever asks.",
-    "Contract C: facilitators": "Own sessions, their bookings and the dashboard.",
-    "Contract E: availability": "When a coach can be booked, and what they say of their time.",
-    "Contract E: attachments": "Files that the two people of a booking share.",
-    "Contract E: bookings": "Reserving a coach's time, with UUIDs instead of numbers.",
-    "Contract E: coaches": "Finding a coach: their `uuid`, price, time zone and rating.",
-    "Contract E: calendar feed": "All bookings of a person in any calendar program, by a secret address.",
-    "Contract E: calendars": "Connecting a calendar of Google or Outlook, and putting bookings into it.",
-    "Contracts A and C: booking": "The one path that two contracts share: the body decides whose request it is.",
-    "Services": "For services that report back, with the service token.",
-    "Live feed": "What happens to a facilitator's bookings, while it happens.",
-    "Admins": "What could not be delivered, and sending it again.",
-    "Health": "Whether the process runs, and whether it can serve.",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "People": {
+        "Accounts": "Registration, login, tokens, Google login and the caller's profile. Contract B for new clients; A"
+        " and C have addresses of their own under `/api`, D has one for Google login.",
+    },
+    "Events": {
+        "Events": "Sessions, workshops and retreats. Contract B, with D's filter by type and rating. A has the same"
+        " events with `date_time` and `duration`, C calls them sessions.",
+        "Reviews": "Reviews by people who attended; an event's `rating` comes from them. Contract D.",
+        "Facilitators": "A facilitator's own events and their bookings. Contracts B and D; C has sessions and a"
+        " dashboard.",
+    },
+    "Bookings": {
+        "Bookings": "The caller's bookings of events. Contract B for new clients; A and C have their own under `/api`.",
+        "Payments": "Where to pay, what a cancellation refunds, and the callbacks and webhooks of gateways. Contract B"
+        " with Razorpay, D with Stripe.",
+    },
+    "Appointments": {
+        "Coaches": "Coaches who offer appointments: `uuid`, price, time zone and rating. Contract E.",
+        "Availability": "A coach's free slots, and the hours and rules behind them. Contract E.",
+        "Appointments": "1:1 appointments with a coach, which contract E calls bookings. Their ids are UUIDs.",
+        "Attachments": "Files that the two people of an appointment share. Contract E.",
+    },
+    "Calendars": {
+        "Calendars": "Connected calendars of Google and Outlook. Contract E.",
+        "Calendar feed": "All bookings of a person in any calendar program, at a secret address. Contract E.",
+    },
+    "Operation": {
+        "Live updates": "Changes to a facilitator's bookings as they happen.",
+        "Services": "For services that report payments, with the service token.",
+        "Admins": "Messages that could not be delivered, and sending them again.",
+        "Health": "Whether the process runs, and whether it can serve.",
+    },
 }
+"""By the heading under which several viewers show them (`x-tagGroups`)."""
+
+TAGS = {name: description for groups in GROUPS.values() for name, description in groups.items()}
+
+FOR_NEW_CLIENTS: Mapping[str, str] = {
+    "registerOfA": "register",
+    "registerOfC": "register",
+    "logInOfA": "logIn",
+    "logInOfC": "logIn",
+    "signInWithGoogleOfD": "signInWithGoogle",
+    "listEventsOfA": "listEvents",
+    "getEventOfA": "getEvent",
+    "listSessions": "listEvents",
+    "createSession": "createEvent",
+    "updateSession": "updateEvent",
+    "cancelSession": "cancelEvent",
+    "deleteSession": "cancelEvent",
+    "createBookingOfAOrC": "createBooking",
+    "listBookingsOfA": "listBookings",
+    "listBookingsOfC": "listBookings",
+    "cancelBookingOfA": "cancelBooking",
+    "listOwnSessions": "listFacilitatorEvents",
+    "listSessionBookings": "listEventBookings",
+    "listRegistrations": "listEventBookings",
+    "cancelEventOfD": "cancelEvent",
+}
+"""What does the same as an operation that is kept for clients of another contract."""
+
+_DECLARED = re.compile(r"(?P<contract>Contracts? [A-E](?: and [A-E])?): (?P<noun>.+)")
+
+
+def group(declared: str) -> str:
+    """The group of what a handler declares. Raises `LookupError` for one without a description."""
+    found = _DECLARED.fullmatch(declared)
+    name = found["noun"].capitalize() if found else declared
+    if name not in TAGS:
+        raise LookupError(f"{name} has no line in {__name__}: say there what the group is about")
+    return name
+
+
+def contract_note(declared: str, operation_id: str) -> str | None:
+    """Which contract an operation belongs to and, where another does the same, which one new clients use."""
+    found = _DECLARED.fullmatch(declared)
+    if found is None:
+        return None
+    better = FOR_NEW_CLIENTS.get(operation_id)
+    return f"{found['contract']}. New clients use `{better}`." if better else f"{found['contract']}."
 
 
 def tags() -> list[dict[str, Any]]:
@@ -44,9 +100,5 @@ def tags() -> list[dict[str, Any]]:
 
 
 def tag_groups() -> list[dict[str, Any]]:
-    """The tags of each contract: `x-tagGroups`, which several viewers show as headings."""
-    groups: dict[str, list[str]] = {}
-    for name in TAGS:
-        contract = name.partition(":")[0] if ":" in name else "Operation"
-        groups.setdefault(contract, []).append(name)
-    return [{"name": contract, "tags": names} for contract, names in groups.items()]
+    """`x-tagGroups`."""
+    return [{"name": heading, "tags": list(names)} for heading, names in GROUPS.items()]

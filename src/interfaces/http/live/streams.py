@@ -34,7 +34,7 @@ _HEARTBEAT = b": still here\n\n"
 @get(
     "/facilitator/feed",
     operation_id="followFeed",
-    tags=["Live feed"],
+    tags=["Live updates"],
     guards=[facilitators],
     responses={200: ResponseSpec(Entry, media_type=EVENT_STREAM, generate_examples=False)},
 )

@@ -30,7 +30,7 @@ from interfaces.http.schemas import (
     whole_seconds,
 )
 
-TAGS = ["Contract C: sessions"]
+TAGS = ["Contract C: events"]
 
 
 class SessionBody(Struct):
