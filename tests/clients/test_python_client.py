@@ -1,0 +1,57 @@
+"""openapi-python-client makes a complete, typed client of the description, and that client books and pays."""
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.clients.conftest import HERE, ROOT, Run
+from tests.support.described import operations
+
+
+@pytest.fixture(scope="module")
+def generated(run: Run, workplace: Path) -> subprocess.CompletedProcess[str]:
+    """The generator's run: the package is `client/convene_client`."""
+    shutil.copy(HERE / "python_walk.py", workplace / "walk.py")
+    return run("openapi-python-client", "generate", "--path", "openapi.json", "--output-path", "client")
+
+
+def test_no_operation_is_dropped_and_nothing_is_warned_of(
+    generated: subprocess.CompletedProcess[str], workplace: Path
+) -> None:
+    """A module for each operation, in the package of its group, and not a word besides "Generating"."""
+    assert (generated.returncode, generated.stdout.strip(), generated.stderr) == (0, "Generating client", "")
+    made = {
+        f"{module.parent.name}/{module.stem}"
+        for module in (workplace / "client" / "convene_client" / "api").glob("*/*.py")
+        if module.stem != "__init__"
+    }
+    expected = {
+        f"{_snake(described.operation['tags'][0])}/{_snake(described.operation['operationId'])}"
+        for described in operations()
+    }
+    assert made == expected
+
+
+def test_client_is_strictly_typed(generated: subprocess.CompletedProcess[str], run: Run) -> None:
+    """The whole client, and the program that uses it, have no finding of `mypy --strict`."""
+    cache = str(ROOT / ".mypy_cache" / "generated_client")
+    checked = run("mypy", "--strict", "--cache-dir", cache, "walk.py", "client/convene_client", MYPYPATH="client")
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
+async def test_client_registers_books_pays_and_cancels(
+    generated: subprocess.CompletedProcess[str], run: Run, address: str
+) -> None:
+    """Against a running API: an event of a new facilitator is listed, booked, paid at the sandbox and given up."""
+    walked = await asyncio.to_thread(run, "python", "walk.py", address, PYTHONPATH="client")
+    assert (walked.returncode, walked.stderr) == (0, ""), walked.stderr
+    assert walked.stdout == "refused with booking_already_cancelled\n"
+
+
+def _snake(name: str) -> str:
+    """As the generator names modules: `logIn` is `log_in`, `Calendar feed` is `calendar_feed`."""
+    spelt = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    return spelt.replace(" ", "_").replace("__", "_").strip("_")
