@@ -54,6 +54,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 ERROR = {
     "type": "object",
+    "title": "Error",
     "required": ["error", "message", "code", "request_id"],
     "properties": {
         "error": {"type": "string", "description": "The status phrase (contract A) or a sentence (B and D)."},
@@ -89,7 +90,7 @@ NEEDED: dict[str, dict[str, Any]] = {
             {
                 "anyOf": [
                     {"required": ["facilitator_id"]},
-                    _with("event", {"type": "object", "required": ["facilitator_id"]}),
+                    _with("event", {"type": "object"} | _with("facilitator_id", {})),
                     _with("payment_status", {"const": "paid"}),
                 ]
             },
@@ -106,12 +107,21 @@ def document(app: Litestar) -> dict[str, Any]:
     drawn, schemas = msgspec.json.schema_components([*bodies, *answers], ref_template="#/components/schemas/{name}")
     for name, needed in NEEDED.items():
         schemas[name] |= needed
+    for schema in schemas.values():
+        if "properties" in schema:
+            schema["properties"] = {name: _constant(field) for name, field in schema["properties"].items()}
     paths: dict[str, dict[str, Any]] = {}
     for (path, method, handler), schema in zip(handlers, drawn[len(bodies) :], strict=True):
         paths.setdefault(path, {})[method] = _operation(path, handler, schema)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Convene CRM", "version": version("convene"), "description": INTRODUCTION},
+        "info": {
+            "title": "Convene CRM",
+            "version": version("convene"),
+            "description": INTRODUCTION,
+            "contact": {"name": "The operator of this server"},
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": "/"}, {"url": "http://127.0.0.1:5001"}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
@@ -121,6 +131,15 @@ def document(app: Litestar) -> dict[str, Any]:
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
+
+
+def _constant(schema: dict[str, Any]) -> dict[str, Any]:
+    """`const` for a value that is always the same one: generators know enumerations of texts and numbers only."""
+    match schema:
+        case {"enum": [bool() as value]}:
+            return {"type": "boolean", "const": value}
+        case _:
+            return schema
 
 
 def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:

@@ -46,6 +46,12 @@ def test_nothing_is_said_of_what_is_gone() -> None:
     assert used == set(TAGS) == {tag["name"] for tag in document()["tags"]}
 
 
+def test_a_schema_is_called_by_its_key() -> None:
+    """Generators call their classes after titles."""
+    schemas = document()["components"]["schemas"]
+    assert {key: schema["title"] for key, schema in schemas.items()} == {key: key for key in schemas}
+
+
 @EACH
 def test_it_says_what_it_does_and_who_may_call(name: str) -> None:
     operation = operations()[name]
