@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from application.holds import AskForPayment
@@ -10,18 +11,18 @@ from application.ports.idempotency import made_before
 from application.ports.ledger import Refund
 from application.ports.messaging import WakeUps
 from application.ports.payments import GatewayRefused, PaymentGateway, PaymentRequest
-from application.ports.persistence import OpenUnitOfWork, PlacedBooking, Places
+from application.ports.persistence import OpenUnitOfWork, PlacedBooking, Places, UnitOfWork
 from application.ports.readers import BookingReader, BookingView
 from application.ports.system import Clock
 from application.purchases import lock_booking
 from application.refunds import Refunds, cancellation_terms
-from domain.bookings import MAX_NOTES, BookingId, BookingStatus, CancelReason, NotYourBooking
+from domain.bookings import MAX_NOTES, Booking, BookingId, BookingStatus, CancelReason, NotYourBooking
 from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
 from domain.holds import DEFAULT_LIMITS, HoldLimits
 from domain.messages import Fact
 from domain.money import Money
-from domain.payments import UNPAID
+from domain.payments import UNPAID, Payment
 from domain.refunds import RefundId
 from domain.texts import prose
 from domain.users import User, UserId
@@ -130,33 +131,76 @@ class CancelBooking:
     async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
         """What is given back; None where nothing is."""
         if (made := made_before()) is not None:
-            return await self._promised(made)
+            return await _refund_made(self.open_work, made)
         now = self.clock.now()
-        refund = None
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
             cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
-            reason = CancelReason.BY_ORGANISER if cancelled.cancel_reason is CancelReason.BY_ORGANISER else None
-            await work.bookings.save(cancelled)
-            await work.bookings.free_place(event.id)
-            await work.reminders.align_booking(booking_id)
-            await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking_id, reason=reason)
             payment = await work.payments.find_of_booking(booking_id)
             back = cancellation_terms(event, booking, payment, now, by=user.id).refund
-            if payment is not None and not back.is_zero:
-                why = reason or Fact.BOOKING_CANCELLED
-                refund = await self.refunds.promise(work, payment, back, reason=why, by=user.id)
-                await work.bookings.save(cancelled.refunded())
-            elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
-                await work.messages.owe_checkout_end(payment)
+            refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
             await work.commit(made=[str(refund.id)] if refund else [])
         self.wake_ups.nudge()
         return refund
 
-    async def _promised(self, refunds: Sequence[str]) -> Refund | None:
+
+@dataclass(frozen=True, slots=True)
+class CancelParticipant:
+    """Cancels one participant's booking of the asking facilitator's event, before the event begins. The seat is free
+    for the next person at once.
+
+    - Everything that was paid is refunded, whatever the refund policy says.
+    - The participant and the CRM receive the cancellation, and the calendar entry is cancelled.
+    - A checkout that is still open is closed.
+    """
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
+        """The refund; None where nothing was paid."""
+        if (made := made_before()) is not None:
+            return await _refund_made(self.open_work, made)
+        now = self.clock.now()
         async with self.open_work() as work:
-            return await work.refunds.get(RefundId(UUID(refunds[0]))) if refunds else None
+            event, booking = await lock_booking(work, booking_id)
+            event.require_manager(user)
+            starts_at = event.plan.interval.starts_at
+            cancelled = booking.cancelled_by_organiser(now, event_starts_at=starts_at, by=user.id)
+            payment = await work.payments.find_of_booking(booking_id)
+            back = payment.refundable if payment else Money(Decimal(0), booking.price.currency)
+            refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
+            await work.commit(made=[str(refund.id)] if refund else [])
+        self.wake_ups.nudge()
+        return refund
+
+
+async def cancel_seat(
+    work: UnitOfWork, refunds: Refunds, cancelled: Booking, payment: Payment | None, back: Money, *, by: UserId
+) -> Refund | None:
+    """Stores a cancelled booking, frees its seat, writes the messages and requests the refund of `back`; an open
+    checkout is closed. The event is locked."""
+    reason = CancelReason.BY_ORGANISER if cancelled.cancel_reason is CancelReason.BY_ORGANISER else None
+    refund = None
+    await work.bookings.save(cancelled)
+    await work.bookings.free_place(cancelled.event_id)
+    await work.reminders.align_booking(cancelled.id)
+    await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, cancelled.id, reason=reason)
+    if payment is not None and not back.is_zero:
+        why = reason or Fact.BOOKING_CANCELLED
+        refund = await refunds.promise(work, payment, back, reason=why, by=by)
+        await work.bookings.save(cancelled.refunded())
+    elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
+        await work.messages.owe_checkout_end(payment)
+    return refund
+
+
+async def _refund_made(open_work: OpenUnitOfWork, refunds: Sequence[str]) -> Refund | None:
+    async with open_work() as work:
+        return await work.refunds.get(RefundId(UUID(refunds[0]))) if refunds else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,12 +98,12 @@ class Booking:
 
     def cancelled(self, now: datetime, *, event_starts_at: datetime, by: UserId) -> "Booking":
         """By its owner, or by an admin on behalf of the organiser."""
-        if self.status is BookingStatus.CANCELLED:
-            raise BookingAlreadyCancelled
-        if self.status is BookingStatus.COMPLETED or event_starts_at <= now:
-            raise BookingOver
         reason = CancelReason.BY_PERSON if by == self.user_id else CancelReason.BY_ORGANISER
-        return replace(self._cancelled(now, reason), cancelled_by=by)
+        return self._ended(now, reason, event_starts_at=event_starts_at, by=by)
+
+    def cancelled_by_organiser(self, now: datetime, *, event_starts_at: datetime, by: UserId) -> "Booking":
+        """On behalf of the organiser, also where the booking is the facilitator's own."""
+        return self._ended(now, CancelReason.BY_ORGANISER, event_starts_at=event_starts_at, by=by)
 
     def has_expired(self, now: datetime) -> bool:
         """Its place was held for a payment that did not come in time."""
@@ -131,6 +131,13 @@ class Booking:
 
     def refunded(self) -> "Booking":
         return replace(self, payment_status=PaymentStatus.REFUNDED)
+
+    def _ended(self, now: datetime, reason: CancelReason, *, event_starts_at: datetime, by: UserId) -> "Booking":
+        if self.status is BookingStatus.CANCELLED:
+            raise BookingAlreadyCancelled
+        if self.status is BookingStatus.COMPLETED or event_starts_at <= now:
+            raise BookingOver
+        return replace(self._cancelled(now, reason), cancelled_by=by)
 
     def _cancelled(self, now: datetime, reason: CancelReason) -> "Booking":
         return replace(self, status=BookingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None)

@@ -185,6 +185,14 @@ async def test_money_that_a_service_reports(host: Person, guest: Person, asked_t
     assert same(await asked_twice(None, "/service/offline-payments", body, headers=token))["payment_status"]
 
 
+async def test_a_participant_cancelled_by_the_facilitator(host: Person, guest: Person, asked_twice: Ask) -> None:
+    _, booking = await a_paid_place(host, guest)
+    answer = same(await asked_twice(host, f"/facilitator/bookings/{booking}/cancel"))
+    assert answer["refund"]["amount"] == 30
+    free = await guest.books((await host.creates_event(price=0))["id"])
+    assert same(await asked_twice(host, f"/facilitator/bookings/{free['id']}/cancel"))["refund"] is None
+
+
 @pytest.mark.parametrize("path", ["/facilitator/events/{}/cancel", "/facilitator/cancel/{}", "/api/sessions/{}/cancel"])
 async def test_a_cancelled_event(host: Person, guest: Person, asked_twice: Ask, path: str) -> None:
     created, _ = await a_paid_place(host, guest)
@@ -256,7 +264,7 @@ SHOWN_ABOVE = {
     *("cancelBooking", "createReview", "register", "registerOfA", "registerOfC", "recordPaymentOnTheSpot"),
     *("recordCoachingPayment", "recordOfflinePayment", "cancelEvent", "cancelEventOfD", "cancelSession"),
     *("createEvent", "createSession", "createBooking", "createBookingOfAOrC", "bookCoaching", "rescheduleCoaching"),
-    *("bookSeries", "addAttachment", "refundBooking"),
+    *("bookSeries", "addAttachment", "refundBooking", "cancelParticipant"),
 }
 ELSEWHERE = {
     **dict.fromkeys(("connectGoogleCalendar", "connectOutlook", "syncBooking"), "tests/calendars/"),

@@ -49,6 +49,52 @@ async def test_a_cancellation_gives_back_what_its_preview_said(
     assert house.till.orders[order_of(new)].refunded == int((back or 0) * 100)
 
 
+async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_the_policy(house: House) -> None:
+    """Cancelled by the person three hours before the start, this booking would give nothing back."""
+    person = await house.person()
+    event_id = await house.event(price="25.05", policy=((168, 100),), starts_in=timedelta(hours=3), capacity=1)
+    new = await house.paid(person, event_id)
+
+    refund = await house.cancel_participant(house.facilitator, new)
+    await house.until_dry()
+
+    assert refund.amount == Money(Decimal("25.05"), "INR")
+    assert await house.refunds(new) == [(Decimal("25.05"), "processed", "by_organiser")]
+    assert await house.booking(new) == ("cancelled", "refunded")
+    facts = [("booking_created", None), ("payment_completed", None), ("booking_cancelled", "by_organiser")]
+    for destination in ("crm", "email"):
+        assert await house.told(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
+    stored = await house.records.fetchrow("SELECT * FROM bookings WHERE id = $1", new.placed.id)
+    assert (stored["cancelled_by"], stored["cancel_reason"]) == (house.facilitator.id, "by_organiser")
+    await house.book(await house.person(), event_id)
+    assert await house.wrongs() == []
+
+
+async def test_a_participant_who_has_not_paid_is_cancelled_and_the_checkout_is_closed(house: House) -> None:
+    new = await house.book(await house.person(), await house.event())
+
+    assert await house.cancel_participant(house.facilitator, new) is None
+    assert await house.errands() == [("checkout_ended", "pending")]
+    await house.until_dry()
+
+    assert await house.booking(new) == ("cancelled", "pending")
+    assert await house.wrongs() == []
+
+
+async def test_a_participant_is_cancelled_once_by_the_facilitator_and_the_person_together(house: House) -> None:
+    """The first one decides how much is refunded; the other learns that the booking is cancelled."""
+    person = await house.person()
+    new = await house.paid(person, await house.event())
+
+    cancels = [house.cancel_participant(house.facilitator, new), house.cancel(person, new)]
+    asked = await asyncio.gather(*cancels, return_exceptions=True)
+    await house.until_dry()
+
+    assert sum(isinstance(answer, BookingAlreadyCancelled) for answer in asked) == 1
+    assert [amount for amount, _, _ in await house.refunds(new)] == [Decimal(30)]
+    assert await house.wrongs() == []
+
+
 async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(house: House) -> None:
     person = await house.person()
     new = await house.paid(person, await house.event())

@@ -283,10 +283,20 @@ async def _facilitator(call: Recorder, john: str, yoga: dict[str, Any]) -> None:
     await call("listFacilitatorEvents", john, limit=2)
     await call("listEventBookings", john, event_id=yoga["id"], limit=20)
     await call("listRegistrations", john, event_id=yoga["id"], limit=20)
+    await _participants(call, john)
     await call.follows("followFeed", john)
     for operation in ("cancelEvent", "cancelEventOfD", "deleteEvent"):
         event = (await call("createEvent", john, _event(call, 12)))["event"]
         await call(operation, john, event_id=event["id"])
+
+
+async def _participants(call: Recorder, john: str) -> None:
+    event = (await call("createEvent", john, _event(call, 21, price=0, title="Autumn retreat")))["event"]
+    rosa = {"email": "rosa@example.com", "password": PASSWORD}
+    await call("register", body=rosa | {"name": "Rosa Parks"})
+    token = (await call("logIn", body=rosa))["access_token"]
+    booking = (await call("createBooking", token, {"event_id": event["id"]}))["booking"]
+    await call("cancelParticipant", john, booking_id=booking["id"])
 
 
 async def _google_login(call: Recorder, google: FakeGoogle) -> None:

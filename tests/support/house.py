@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from application.bookings import BookPlace, CancelBooking, NewBooking
+from application.bookings import BookPlace, CancelBooking, CancelParticipant, NewBooking
 from application.deliveries import DeliverDue
 from application.events import CancelEvent, DeleteEvent
 from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
@@ -187,6 +187,11 @@ class House:
     async def cancel(self, person: User, new: NewBooking) -> Any:
         return await CancelBooking(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
             person, new.placed.id
+        )
+
+    async def cancel_participant(self, by: User, new: NewBooking) -> Any:
+        return await CancelParticipant(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
+            by, new.placed.id
         )
 
     async def cancel_event(self, event_id: EventId) -> Any:

@@ -20,7 +20,7 @@ from application.accounts import (
     StartLogin,
     UpdateProfile,
 )
-from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.bookings import BookPlace, CancelBooking, CancelParticipant, ShowBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.dead_letters import ReplayMessage, ReplayMessages
 from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, ShowEvent, UpdateEvent
@@ -108,6 +108,7 @@ class UseCases:
     event_bookings: EventBookings
     book_place: BookPlace
     cancel_booking: CancelBooking
+    cancel_participant: CancelParticipant
     show_booking: ShowBooking
     show_booking_reminders: ShowBookingReminders
     write_review: WriteReview
@@ -245,6 +246,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             money.hold_limits,
         ),
         cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
+        cancel_participant=CancelParticipant(open_work, money.refunds, wake_ups, clock),
         show_booking=ShowBooking(booking_reader),
         show_booking_reminders=ShowBookingReminders(ShowBooking(booking_reader), PostgresReminderBook(database)),
         write_review=WriteReview(open_work, event_reader, clock),

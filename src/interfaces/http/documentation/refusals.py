@@ -18,7 +18,7 @@ from application.accounts import (
 )
 from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from application.bookings import BookPlace, CancelBooking, ShowBooking
+from application.bookings import BookPlace, CancelBooking, CancelParticipant, ShowBooking
 from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
@@ -214,6 +214,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     EventBookings: (EventNotFound, NotYourEvent),
     BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
     CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
+    CancelParticipant: (BookingNotFound, NotYourEvent, BookingAlreadyCancelled, BookingOver),
     ShowBooking: (BookingNotFound, NotYourBooking),
     ShowBookingReminders: (BookingNotFound, NotYourBooking),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
