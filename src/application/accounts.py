@@ -1,6 +1,5 @@
 """Accounts: registering, logging in, staying logged in, leaving."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -19,6 +18,7 @@ from domain.texts import line, optional_line, prose
 from domain.users import (
     MAX_BIO,
     MAX_NAME,
+    FacilitatorRegistration,
     InvalidCredentials,
     LoginId,
     PasswordPolicy,
@@ -61,6 +61,8 @@ class Registration:
     role: Role
     bio: str | None = None
     specialization: str | None = None
+    requested_role: Role | None = None
+    """What they asked for and an operator has to approve."""
 
     def tidied(self, policy: PasswordPolicy) -> "Registration":
         """Raises `Invalid` naming the field."""
@@ -81,6 +83,8 @@ class Register:
     - The e-mail is unique in its one spelling (NFC, lower case, IDNA 2008); a second account with it is refused.
     - Letters beyond ASCII before the @ are refused unless the mail server takes them (`smtputf8`).
     - The role is `user` or `facilitator`; nobody becomes an admin this way.
+    - Where the operator approves facilitators, a new one registers as `user` with `requested_role`. Where registration
+      as a facilitator is closed, it is refused.
     - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.
     - A facilitator gets a profile, with what they say about themselves.
     - Registrations are limited per e-mail and per network address.
@@ -92,6 +96,7 @@ class Register:
     clock: Clock
     policy: PasswordPolicy
     smtputf8: bool = False
+    facilitators: FacilitatorRegistration = FacilitatorRegistration.OPEN
 
     async def __call__(self, registration: Registration, *, address: str) -> User:
         if (made := made_before()) is not None:
@@ -107,6 +112,8 @@ class Register:
         """The registration as it will be kept, and the password's hash."""
         check_mailable(registration.email, smtputf8=self.smtputf8)
         registration = registration.tidied(self.policy)
+        role, requested_role = self.facilitators.admit(registration.role)
+        registration = replace(registration, role=role, requested_role=requested_role)
         await self.limiter.take(REGISTRATIONS_PER_ADDRESS, network_of(address))
         await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, registration.email)
         return registration, await self.hasher.hash(registration.password)
@@ -116,10 +123,11 @@ class Register:
             email=registration.email,
             name=registration.name,
             role=registration.role,
+            requested_role=registration.requested_role,
             password_hash=password_hash,
             now=self.clock.now(),
         )
-        if registration.role is Role.FACILITATOR:
+        if Role.FACILITATOR in {registration.role, registration.requested_role}:
             await work.profiles.add(user.id, bio=registration.bio, specialization=registration.specialization)
         return user
 
@@ -324,61 +332,3 @@ class UpdateProfile:
             await work.users.save(user)
             await work.commit()
         return user
-
-
-@dataclass(frozen=True, slots=True)
-class GrantRole:
-    """An operator gives a user another role; every login ends."""
-
-    open_work: OpenUnitOfWork
-    clock: Clock
-
-    async def __call__(self, *, email: str, role: Role) -> User | None:
-        async with self.open_work() as work:
-            user = await _locked(work, email)
-            if user is None:
-                return None
-            changed = await end_access(work, replace(user, role=role), AccessEnd.ROLE_CHANGED, self.clock.now())
-            if role is Role.FACILITATOR:
-                await work.profiles.add(user.id, bio=None, specialization=None)
-            await work.commit()
-        return changed
-
-
-@dataclass(frozen=True, slots=True)
-class SetAccountActive:
-    """An operator deactivates an account, or activates it again; every login ends, and the secret address of the
-    calendar.
-
-    - A deactivated facilitator's events are not shown or sold and cannot be paid for, and their time cannot be booked.
-    - Unpaid holds end, each as one whose payment did not come in time. What was paid, or needs no payment, stays.
-    - Activating brings the events back.
-    """
-
-    open_work: OpenUnitOfWork
-    expire_holds: Sequence[Callable[[], Awaitable[int]]]
-    clock: Clock
-
-    async def __call__(self, *, email: str, active: bool) -> User | None:
-        async with self.open_work() as work:
-            user = await _locked(work, email)
-            if user is None:
-                return None
-            now = self.clock.now()
-            why = AccessEnd.ACTIVATED if active else AccessEnd.DEACTIVATED
-            changed = await end_access(work, replace(user, is_active=active), why, now)
-            await work.events.set_facilitator_active(user.id, active=active)
-            if not active:
-                await work.bookings.end_holds(user.id, now)
-                await work.coachings.end_holds(user.id, now)
-            await work.commit()
-        if not active:
-            for expire in self.expire_holds:
-                while await expire():
-                    pass
-        return changed
-
-
-async def _locked(work: UnitOfWork, email: str) -> User | None:
-    credentials = await work.users.find_credentials(email)
-    return await work.users.get_locked(credentials.user.id) if credentials else None

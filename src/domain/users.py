@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
-from domain.errors import Conflict, Invalid, NotFound, Unauthenticated
+from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 
 UserId = NewType("UserId", int)
 LoginId = NewType("LoginId", UUID)
@@ -20,6 +20,33 @@ class Role(StrEnum):
 
 
 SELF_ASSIGNABLE_ROLES = frozenset({Role.USER, Role.FACILITATOR})
+
+
+class FacilitatorRegistrationClosed(Forbidden):
+    code = "facilitator_registration_closed"
+    message = "Facilitators cannot register here: please ask the operator"
+
+
+class RoleNotRequested(Conflict):
+    code = "role_not_requested"
+    message = "The account does not wait for approval"
+
+
+class FacilitatorRegistration(StrEnum):
+    """Who may register as a facilitator: everyone, everyone with an operator's approval, or no one."""
+
+    OPEN = "open"
+    APPROVAL = "approval"
+    CLOSED = "closed"
+
+    def admit(self, role: Role) -> tuple[Role, Role | None]:
+        """The role that a new account gets, and the one that waits for approval. Raises
+        `FacilitatorRegistrationClosed`."""
+        if role is not Role.FACILITATOR or self is FacilitatorRegistration.OPEN:
+            return role, None
+        if self is FacilitatorRegistration.CLOSED:
+            raise FacilitatorRegistrationClosed
+        return Role.USER, role
 
 
 class EmailTaken(Conflict):
@@ -63,6 +90,8 @@ class User:
     profile_picture: str | None = None
     timezone: str | None = None
     """The IANA name of the zone in which they are told of times; None where they have not said."""
+    requested_role: Role | None = None
+    """What they registered for; None once an operator has decided, or where there was nothing to decide."""
 
     @property
     def can_facilitate(self) -> bool:

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_days: int
     refresh_token_rotation: bool
     password_policy: Literal["contract", "strict"]
+    facilitator_registration: Literal["open", "approval", "closed"]
     rate_limit_enabled: bool
     google_client_id: str | None
     google_client_secret: str | None
@@ -135,6 +136,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         refresh_token_rotation=read.switch("REFRESH_TOKEN_ROTATION", "true"),
         password_policy=cast(
             Literal["contract", "strict"], read.choice("PASSWORD_POLICY", "contract", ("contract", "strict"))
+        ),
+        facilitator_registration=cast(
+            Literal["open", "approval", "closed"],
+            read.choice("FACILITATOR_REGISTRATION", "open", ("open", "approval", "closed")),
         ),
         rate_limit_enabled=read.switch("RATE_LIMIT_ENABLED", "true"),
         google_client_id=google_client_id,

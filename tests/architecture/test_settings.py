@@ -48,6 +48,7 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("JWT_EXPIRES_HOURS", "9" * 5000),
         ("REFRESH_TOKEN_ROTATION", "maybe"),
         ("PASSWORD_POLICY", "lax"),
+        ("FACILITATOR_REGISTRATION", "ask"),
         ("CRM_SERVICE_URL", "localhost:5001"),
         ("CRM_SERVICE_URL", "http://[::1"),
         ("CRM_SERVICE_URL", "http://user:password@crm.example"),

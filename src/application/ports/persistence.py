@@ -36,7 +36,16 @@ class Credentials:
 
 
 class Users(Protocol):
-    async def add(self, *, email: str, name: str, role: Role, password_hash: str, now: datetime) -> User:
+    async def add(
+        self,
+        *,
+        email: str,
+        name: str,
+        role: Role,
+        password_hash: str,
+        now: datetime,
+        requested_role: Role | None = None,
+    ) -> User:
         """Raises `EmailTaken`."""
         ...
 

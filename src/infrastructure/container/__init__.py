@@ -2,21 +2,20 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from redis.asyncio import Redis
 
+from application.account_administration import ApproveFacilitator, GrantRole, SetAccountActive
 from application.accounts import (
     Authenticate,
     ChangePassword,
-    GrantRole,
     LogIn,
     LogOut,
     Refresh,
     Register,
     RegisterAndLogIn,
-    SetAccountActive,
     StartLogin,
     UpdateProfile,
 )
@@ -40,7 +39,7 @@ from application.refunds import RefundBooking, ShowCancellation
 from application.reminders import ShowBookingReminders
 from application.reviews import ListReviews, WriteReview
 from domain.messages import Fact, owed_to
-from domain.users import PasswordPolicy
+from domain.users import FacilitatorRegistration, PasswordPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching
@@ -99,6 +98,9 @@ class UseCases:
     change_password: ChangePassword
     update_profile: UpdateProfile
     grant_role: GrantRole
+    approve_facilitator: ApproveFacilitator
+    create_account: Register
+    """As an operator, who decides on roles: without the rules for registering as a facilitator."""
     set_account_active: SetAccountActive
     show_event: ShowEvent
     create_event: CreateEvent
@@ -205,7 +207,15 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         access_for=timedelta(hours=settings.jwt_expires_hours),
         refresh_for=timedelta(days=settings.refresh_token_days),
     )
-    register = Register(open_work, hasher, limiter, clock, policy, smtputf8=settings.mail_smtputf8)
+    register = Register(
+        open_work,
+        hasher,
+        limiter,
+        clock,
+        policy,
+        smtputf8=settings.mail_smtputf8,
+        facilitators=FacilitatorRegistration(settings.facilitator_registration),
+    )
     actors = PostgresActorReader(database)
     known_networks = KnownNetworks(_derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
@@ -228,6 +238,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         change_password=ChangePassword(open_work, hasher, guesses, clock, policy),
         update_profile=UpdateProfile(open_work),
         grant_role=GrantRole(open_work, clock),
+        approve_facilitator=ApproveFacilitator(open_work, clock),
+        create_account=replace(register, facilitators=FacilitatorRegistration.OPEN),
         set_account_active=SetAccountActive(open_work, [money.expire_holds, coaching.expire_coaching_holds], clock),
         show_event=show_event,
         create_event=CreateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),

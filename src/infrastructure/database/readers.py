@@ -227,7 +227,7 @@ class PostgresActorReader:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
-                          u.created_at, u.google_id, u.profile_picture, u.timezone
+                          u.created_at, u.google_id, u.profile_picture, u.timezone, u.requested_role
                    FROM users u JOIN logins l ON l.user_id = u.id
                    WHERE u.id = $1 AND l.id = $2 AND l.ended_at IS NULL""",
                 user_id,
@@ -239,7 +239,8 @@ class PostgresActorReader:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
-                          u.created_at, u.google_id, u.profile_picture, u.timezone, l.id AS login_id
+                          u.created_at, u.google_id, u.profile_picture, u.timezone, u.requested_role,
+                          l.id AS login_id
                    FROM unnest($1::bigint[], $2::uuid[]) AS asked(user_id, login_id)
                    JOIN users u ON u.id = asked.user_id
                    JOIN logins l ON l.user_id = u.id AND l.id = asked.login_id AND l.ended_at IS NULL""",

@@ -29,8 +29,24 @@ class PostgresUsers:
         self._session = session
         self._rows = _UserRows(session=session)
 
-    async def add(self, *, email: str, name: str, role: Role, password_hash: str, now: datetime) -> User:
-        row = UserRow(email=email, name=name, role=role, password_hash=password_hash, created_at=now)
+    async def add(
+        self,
+        *,
+        email: str,
+        name: str,
+        role: Role,
+        password_hash: str,
+        now: datetime,
+        requested_role: Role | None = None,
+    ) -> User:
+        row = UserRow(
+            email=email,
+            name=name,
+            role=role,
+            requested_role=requested_role,
+            password_hash=password_hash,
+            created_at=now,
+        )
         try:
             return _user(await self._rows.add(row, auto_refresh=True))
         except DuplicateKeyError:
@@ -85,6 +101,7 @@ class PostgresUsers:
             google_id=user.google_id,
             profile_picture=user.profile_picture,
             timezone=user.timezone,
+            requested_role=user.requested_role,
         )
         try:
             await self._session.execute(changed)
@@ -170,6 +187,7 @@ def _user(row: UserRow) -> User:
         google_id=row.google_id,
         profile_picture=row.profile_picture,
         timezone=row.timezone,
+        requested_role=Role(row.requested_role) if row.requested_role else None,
     )
 
 
@@ -189,4 +207,5 @@ def user_of_record(row: Any) -> User:
         google_id=row["google_id"],
         profile_picture=row["profile_picture"],
         timezone=row["timezone"],
+        requested_role=Role(row["requested_role"]) if row["requested_role"] else None,
     )

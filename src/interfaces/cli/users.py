@@ -23,16 +23,19 @@ Answer = TypeVar("Answer")
 
 @click.group()
 def users() -> None:
-    """List, create, promote and deactivate accounts."""
+    """List, create, approve, promote and deactivate accounts."""
 
 
 @users.command("list")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), help="Only accounts with this role.")
 @click.option("--active/--inactive", default=None, help="Only accounts that can log in, or only deactivated ones.")
+@click.option("--requested", is_flag=True, help="Only accounts that wait for approval as a facilitator.")
 @page_options
-def list_(role: str | None, active: bool | None, limit: int, cursor: str | None, as_json: bool) -> None:
+def list_(
+    role: str | None, active: bool | None, requested: bool, limit: int, cursor: str | None, as_json: bool
+) -> None:
     """Accounts, the newest first."""
-    found = _page(PageRequest(limit, cursor), Role(role) if role else None, active)
+    found = _page(PageRequest(limit, cursor), Role(role) if role else None, active, requested=requested)
     if as_json:
         echo_json([_entry(user) for user in found.items], found.next)
         return
@@ -41,7 +44,7 @@ def list_(role: str | None, active: bool | None, limit: int, cursor: str | None,
             str(user.id),
             one_line(user.email, 80),
             one_line(user.name, 40),
-            str(user.role),
+            f"{user.role} (requests {user.requested_role})" if user.requested_role else str(user.role),
             "active" if user.is_active else "inactive",
             moment(user.created_at),
         )
@@ -62,7 +65,7 @@ def create(email: str, name: str, role: str, password: str) -> None:
 
     async def work(cases: "UseCases") -> User:
         account = Registration(email=email_address(email), password=password, name=name, role=Role(role))
-        return await cases.register(account, address="command line")
+        return await cases.create_account(account, address="command line")
 
     user = _run(work)
     click.echo(f"{user.email} is {user.role}, id {user.id}")
@@ -74,6 +77,15 @@ def create(email: str, name: str, role: str, password: str) -> None:
 def promote(email: str, role: str) -> None:
     """Give EMAIL another ROLE. Whoever is logged in with it logs in again."""
     user = _known(email, _run(lambda cases: cases.grant_role(email=account_address(email), role=Role(role))))
+    click.echo(f"{user.email} is {user.role}")
+
+
+@users.command("approve")
+@click.argument("email")
+def approve(email: str) -> None:
+    """Make EMAIL a facilitator, as requested when registering (FACILITATOR_REGISTRATION=approval). `convene users list
+    --requested` lists who waits; `convene users promote EMAIL user` declines."""
+    user = _known(email, _run(lambda cases: cases.approve_facilitator(email=account_address(email))))
     click.echo(f"{user.email} is {user.role}")
 
 
@@ -101,20 +113,21 @@ def _entry(user: User) -> dict[str, object]:
         "email": user.email,
         "name": user.name,
         "role": user.role,
+        "requested_role": user.requested_role,
         "is_active": user.is_active,
         "is_verified": user.is_verified,
         "created_at": user.created_at,
     }
 
 
-def _page(page: PageRequest, role: Role | None, active: bool | None) -> Page[User]:
+def _page(page: PageRequest, role: Role | None, active: bool | None, *, requested: bool) -> Page[User]:
     from infrastructure.database.engine import Database
     from infrastructure.database.user_list import PostgresUserList
 
     async def read() -> Page[User]:
         database = Database(load_database_url(command_environ()), pool_size=1)
         try:
-            return await PostgresUserList(database).newest(page, role=role, active=active)
+            return await PostgresUserList(database).newest(page, role=role, active=active, requested=requested)
         finally:
             await database.close()
 

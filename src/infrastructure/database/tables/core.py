@@ -43,9 +43,11 @@ class UserRow(DefaultBase):
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
     google_id: Mapped[str | None] = mapped_column(Text, unique=True)
     profile_picture: Mapped[str | None] = mapped_column(Text)
+    requested_role: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (
         CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),
+        CheckConstraint("requested_role = 'facilitator'", name="requested_role"),
         Index(
             "ix_users_search",
             text("search_vector(name)"),

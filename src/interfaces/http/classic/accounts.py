@@ -31,11 +31,14 @@ class Credentials(Struct):
 
 
 class UserBody(Struct):
+    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+
     id: int
     uuid: UUID
     name: str
     email: str
     role: str
+    requested_role: str | None
 
 
 class Entrance(Struct):
@@ -68,5 +71,12 @@ def _entrance(logged_in: LoggedIn) -> Entrance:
     user = logged_in.user
     return Entrance(
         logged_in.access_token,
-        UserBody(id=user.id, uuid=user.uuid, name=user.name, email=user.email, role=user.role),
+        UserBody(
+            id=user.id,
+            uuid=user.uuid,
+            name=user.name,
+            email=user.email,
+            role=user.role,
+            requested_role=user.requested_role,
+        ),
     )

@@ -43,11 +43,14 @@ class Credentials(Struct):
 
 
 class UserBody(Struct):
+    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+
     id: int
     uuid: UUID
     email: str
     name: str
     role: str
+    requested_role: str | None
 
 
 class Registered(Struct):
@@ -72,6 +75,7 @@ class Profile(Struct):
     is_verified: bool
     created_at: datetime
     timezone: str | None
+    requested_role: str | None
 
 
 class ProfileChange(Struct):
@@ -165,6 +169,7 @@ async def show_profile(actor: Given[Actor]) -> Profile:
         is_verified=user.is_verified,
         created_at=whole_seconds(user.created_at),
         timezone=user.timezone,
+        requested_role=user.requested_role,
     )
 
 
@@ -199,7 +204,14 @@ ROUTES = [
 
 
 def _user(user: User) -> UserBody:
-    return UserBody(id=user.id, uuid=user.uuid, email=user.email, name=user.name, role=user.role)
+    return UserBody(
+        id=user.id,
+        uuid=user.uuid,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        requested_role=user.requested_role,
+    )
 
 
 def _tokens(logged_in: LoggedIn) -> TokensBody:

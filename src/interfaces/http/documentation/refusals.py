@@ -130,7 +130,13 @@ from domain.payments import (
     RefundExceedsPayment,
 )
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
-from domain.users import EmailTaken, InvalidCredentials, ProfileNotFound, UserNotFound
+from domain.users import (
+    EmailTaken,
+    FacilitatorRegistrationClosed,
+    InvalidCredentials,
+    ProfileNotFound,
+    UserNotFound,
+)
 from interfaces.http.actor import admins, event_creators, facilitators, profiled_facilitators, signed_in
 from interfaces.http.documentation.operations import Operation, is_of_coaching
 from interfaces.http.service import services
@@ -189,8 +195,8 @@ _ACCOUNT_OF_GOOGLE: Refusals = (
 )
 
 OF_USE_CASES: Mapping[type, Refusals] = {
-    Register: (EmailTaken, TooManyRequests),
-    RegisterAndLogIn: (EmailTaken, InvalidCredentials, TooManyRequests),
+    Register: (FacilitatorRegistrationClosed, EmailTaken, TooManyRequests),
+    RegisterAndLogIn: (FacilitatorRegistrationClosed, EmailTaken, InvalidCredentials, TooManyRequests),
     LogIn: (InvalidCredentials, TooManyRequests),
     Refresh: (Unauthenticated,),
     LogOut: (),

@@ -33,11 +33,14 @@ class Credentials(Struct):
 
 
 class UserBody(Struct):
+    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+
     id: int
     uuid: UUID
     email: str
     name: str
     role: str
+    requested_role: str | None
 
 
 class Entrance(Struct):
@@ -75,5 +78,12 @@ def entrance(logged_in: LoggedIn) -> Entrance:
     user = logged_in.user
     return Entrance(
         logged_in.access_token,
-        UserBody(id=user.id, uuid=user.uuid, email=user.email, name=user.name, role=user.role),
+        UserBody(
+            id=user.id,
+            uuid=user.uuid,
+            email=user.email,
+            name=user.name,
+            role=user.role,
+            requested_role=user.requested_role,
+        ),
     )
