@@ -45,6 +45,8 @@ class Fact(StrEnum):
     CHECKOUT_ENDED = "checkout_ended"
     GATEWAY_EVENT = "gateway_event"
     BOOKING_REMINDER = "booking_reminder"
+    PARTICIPANT_MESSAGE = "participant_message"
+    """A facilitator writes to the participants of an event."""
     CALENDAR_OUTDATED = "calendar_outdated"
     """A connected calendar does not show a booking as it is now."""
     CALENDAR_REVOKED = "calendar_revoked"
@@ -72,6 +74,7 @@ OWED: Owed = {
     Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
     Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
     Fact.BOOKING_REMINDER: (Destination.EMAIL,),
+    Fact.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     Fact.CALENDAR_OUTDATED: (Destination.CALENDAR,),
     Fact.CALENDAR_REVOKED: (Destination.EMAIL,),
 }

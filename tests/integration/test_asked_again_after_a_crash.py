@@ -193,6 +193,16 @@ async def test_a_participant_cancelled_by_the_facilitator(host: Person, guest: P
     assert same(await asked_twice(host, f"/facilitator/bookings/{free['id']}/cancel"))["refund"] is None
 
 
+async def test_a_message_to_participants(
+    host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection
+) -> None:
+    event_id, booking = await a_paid_place(host, guest)
+    path, body = f"/facilitator/events/{event_id}/messages", {"subject": "Tonight", "text": "Bring tea"}
+    assert same(await asked_twice(host, path, body))["recipients"] == 1
+    sent = "SELECT count(*) FROM outbox WHERE lane = $1 AND fact = 'participant_message'"
+    assert await shared_database.fetchval(sent, f"booking:{booking}") == 1
+
+
 @pytest.mark.parametrize("path", ["/facilitator/events/{}/cancel", "/facilitator/cancel/{}", "/api/sessions/{}/cancel"])
 async def test_a_cancelled_event(host: Person, guest: Person, asked_twice: Ask, path: str) -> None:
     created, _ = await a_paid_place(host, guest)
@@ -264,7 +274,7 @@ SHOWN_ABOVE = {
     *("cancelBooking", "createReview", "register", "registerOfA", "registerOfC", "recordPaymentOnTheSpot"),
     *("recordCoachingPayment", "recordOfflinePayment", "cancelEvent", "cancelEventOfD", "cancelSession"),
     *("createEvent", "createSession", "createBooking", "createBookingOfAOrC", "bookCoaching", "rescheduleCoaching"),
-    *("bookSeries", "addAttachment", "refundBooking", "cancelParticipant"),
+    *("bookSeries", "addAttachment", "refundBooking", "cancelParticipant", "writeToParticipants"),
 }
 ELSEWHERE = {
     **dict.fromkeys(("connectGoogleCalendar", "connectOutlook", "syncBooking"), "tests/calendars/"),

@@ -1,12 +1,26 @@
 """What facilitators do for the participants of their events, over HTTP: the rules, and who may do it."""
 
-from typing import Any
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 import httpx
 import pytest
 
+from domain.messages import Destination, Fact
+from infrastructure.deliveries.mail import MailComposer
+from interfaces.http.app import create_app
+from tests.conftest import a_client
+from tests.support.http import serving
+from tests.support.messages import a_message
 from tests.support.people import People, Person
+from tests.support.settings import settings_for
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +35,22 @@ async def root(shared_people: People, shared_database: asyncpg.Connection) -> Pe
 async def jane(shared_people: People) -> Person:
     """Another facilitator."""
     return await shared_people.facilitator("Jane")
+
+
+MESSAGE = {"subject": "What to bring", "text": "Please bring warm socks."}
+
+Outbox = Callable[..., Awaitable[list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def outbox(shared_database: asyncpg.Connection) -> Outbox:
+    """Everything in the outbox, or what a condition selects."""
+
+    async def rows(which: str = "true", *values: Any) -> list[dict[str, Any]]:
+        found = await shared_database.fetch(f"SELECT * FROM outbox WHERE {which} ORDER BY seq", *values)
+        return [dict(row) for row in found]
+
+    return rows
 
 
 def code(answer: httpx.Response) -> tuple[int, Any]:
@@ -93,14 +123,168 @@ async def test_nothing_else_than_a_booking_is_cancelled(john: Person) -> None:
         assert code(answer) == (404, "booking_not_found")
 
 
-async def test_only_the_events_facilitator_and_admins_act_on_participants(
-    shared_api: httpx.AsyncClient, john: Person, ada: Person, jane: Person
+# Messages to all participants
+
+
+async def test_a_message_reaches_each_confirmed_participant_and_no_one_else(
+    john: Person, shared_people: People, shared_database: asyncpg.Connection, outbox: Outbox
 ) -> None:
-    """A caller without a token, the participant and another facilitator are refused, and nothing changes."""
+    """Paid, free and paid on the spot count as confirmed; a hold that waits for its payment, a cancelled booking and a
+    participant of another event do not."""
+    event = await john.creates_event(price=30)
+    people = [await shared_people.user(f"Person {number}") for number in range(4)]
+    paid, on_the_spot, held, cancelled = [await person.books(event["id"]) for person in people]
+    assert (await john.post(f"/facilitator/bookings/{paid['id']}/payment")).status_code == 200
+    hold = "UPDATE bookings SET hold_until = now() + interval '5 min' WHERE id = $1"
+    await shared_database.execute(hold, held["id"])
+    await people[3].post(f"/bookings/{cancelled['id']}/cancel")
+    await people[3].books((await john.creates_event(price=0))["id"])
+
+    answer = await john.post(f"/facilitator/events/{event['id']}/messages", MESSAGE)
+
+    assert answer.status_code == 202
+    assert answer.json() == {"message": "Message accepted for delivery", "recipients": 2}
+    sent = await outbox("fact = 'participant_message' AND snapshot->'event'->>'id' = $1", str(event["id"]))
+    assert [row["lane"] for row in sent] == [f"booking:{paid['id']}", f"booking:{on_the_spot['id']}"]
+    assert {row["destination"] for row in sent} == {"email"}
+    for row, person in zip(sent, people, strict=False):
+        assert json.loads(row["snapshot"])["user"]["email"] == person.email
+        assert not any(other.email in row["snapshot"] for other in people if other is not person)
+
+
+async def test_an_event_that_is_over_still_has_participants(
+    john: Person, ada: Person, shared_database: asyncpg.Connection
+) -> None:
+    """For photos and thanks, after its bookings were completed."""
     event = await john.creates_event(price=0)
     booking = await ada.books(event["id"])
-    for path in (f"/facilitator/bookings/{booking['id']}/cancel",):
-        assert code(await shared_api.post(path)) == (401, "invalid_token")
-        assert code(await ada.post(path)) == (403, "forbidden")
-        assert code(await jane.post(path)) == (403, "not_your_event")
+    await shared_database.execute(
+        "UPDATE events SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h' WHERE id = $1",
+        event["id"],
+    )
+    await shared_database.execute("UPDATE bookings SET status = 'completed' WHERE id = $1", booking["id"])
+    answer = await john.post(f"/facilitator/events/{event['id']}/messages", MESSAGE)
+    assert (answer.status_code, answer.json()["recipients"]) == (202, 1)
+
+
+async def test_without_confirmed_participants_nothing_is_sent(john: Person, ada: Person) -> None:
+    event = await john.creates_event(price=0)
+    path = f"/facilitator/events/{event['id']}/messages"
+    assert code(await john.post(path, MESSAGE)) == (400, "no_participants")
+    await ada.books(event["id"])
+    await john.post(f"/facilitator/events/{event['id']}/cancel")
+    assert code(await john.post(path, MESSAGE)) == (400, "no_participants")
+    assert code(await john.post("/facilitator/events/9007199254740993/messages", MESSAGE)) == (404, "event_not_found")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *(("subject", text) for text in ("", "   ", "\u200b", "s" * 201, "a\nb", "a\u202eb", "\x01")),
+        *(("text", text) for text in ("", " \n ", "t" * 5001, "a\u202eb", "a\x01b")),
+    ],
+    ids=lambda text: ascii(text[:9]),
+)
+async def test_what_cannot_be_mailed_is_refused_by_field(john: Person, ada: Person, field: str, text: str) -> None:
+    """The rules for entered text, and the lengths."""
+    event = await john.creates_event(price=0)
+    await ada.books(event["id"])
+    answer = await john.post(f"/facilitator/events/{event['id']}/messages", MESSAGE | {field: text})
+    assert code(answer) == (400, "validation_error")
+    assert answer.json()["details"].keys() == {field}
+
+
+async def test_the_longest_message_is_taken(john: Person, ada: Person) -> None:
+    event = await john.creates_event(price=0)
+    await ada.books(event["id"])
+    body = {"subject": "ש" * 200, "text": "👩\u200d🚀\n" * 1250}
+    answer = await john.post(f"/facilitator/events/{event['id']}/messages", body)
+    assert answer.status_code == 202, answer.text
+
+
+async def test_an_event_has_five_messages_a_day(
+    shared_people: People, shared_database_url: str, redis_url: str, tmp_path: Path, ada: Person
+) -> None:
+    """Refused ones do not count, and another event has its own five."""
+    john = await shared_people.facilitator("Writes Much")
+    events = [await john.creates_event(price=0) for _ in range(2)]
+    settings = settings_for(shared_database_url, redis_url, tmp_path, rate_limit_enabled="true")
+    async with serving(create_app(settings)) as address, a_client(address) as api:
+
+        async def writes(event: dict[str, Any], **changes: str) -> httpx.Response:
+            path = f"/facilitator/events/{event['id']}/messages"
+            return await api.post(path, headers=john.headers, json=MESSAGE | changes)
+
+        for _ in range(6):
+            assert code(await writes(events[0])) == (400, "no_participants")
+        for each in events:
+            await ada.books(each["id"])
+        for _ in range(6):
+            assert code(await writes(events[0], subject="")) == (400, "validation_error")
+        answers = [await writes(events[0]) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [202] * 5 + [429]
+        assert 0 < int(answers[-1].headers["Retry-After"]) <= 24 * 3600
+        assert (await writes(events[1])).status_code == 202
+
+
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
+
+
+def composed(subject: str, text: str, **snapshot: Any) -> EmailMessage:
+    message = a_message(Fact.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **snapshot)
+    written = replace(message, snapshot=message.snapshot | {"written": {"subject": subject, "text": text}})
+    return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(written)), policy=default))
+
+
+def body_of(mail: EmailMessage, kind: str) -> str:
+    content: str = cast(EmailMessage, mail.get_body((kind,))).get_content()
+    return content.replace("\r\n", "\n")
+
+
+def test_the_mail_is_to_one_participant_and_is_answered_to_the_facilitator() -> None:
+    mail = composed("What to bring", "Warm socks.\n\n<b>Tea</b> is there.")
+    assert mail["Subject"] == "What to bring"
+    assert (mail["To"], mail["Cc"], mail["Bcc"]) == ("Ada Lovelace <ada@example.com>", None, None)
+    assert mail["Reply-To"] == "John Facilitator <john@example.com>"
+    plain, html = body_of(mail, "plain"), body_of(mail, "html")
+    assert "A message to the participants of Morning Yoga, from John Facilitator:\n\nWarm socks.\n\n<b>Tea</b>" in plain
+    assert "Where: Studio B" in plain
+    assert "&lt;b&gt;Tea&lt;/b&gt; is there." in html
+    assert "<b>" not in html
+    assert [part for part in mail.walk() if part.get_content_type() == "text/calendar"] == []
+
+
+def test_no_text_of_a_message_becomes_a_header_or_turns_the_mail_around() -> None:
+    """Braces are no place holders, text that looks like an encoded word stays text, and right-to-left text is isolated
+    line by line."""
+    mail = composed("{title} =?utf-8?q?x?=", "שלום\nBcc: b@example.com", event={"title": "יוגה {money}"})
+    assert mail["Subject"] == "{title} =?utf-8?q?x?="
+    assert mail["Bcc"] is None
+    plain = body_of(mail, "plain")
+    assert "\u2068שלום\u2069\nBcc: b@example.com" in plain
+    assert "\u2068יוגה {money}\u2069, from" in plain
+
+
+# Who may do it
+
+
+async def test_only_the_events_facilitator_and_admins_act_on_participants(
+    shared_api: httpx.AsyncClient, john: Person, ada: Person, jane: Person, root: Person, outbox: Outbox
+) -> None:
+    """A caller without a token, the participant and another facilitator are refused, and nothing changes; the event's
+    facilitator and an admin may."""
+    event = await john.creates_event(price=0)
+    booking = await ada.books(event["id"])
+    before = await outbox()
+    asked: dict[str, Any] = {
+        f"/facilitator/events/{event['id']}/messages": MESSAGE,
+        f"/facilitator/bookings/{booking['id']}/cancel": None,
+    }
+    for path, body in asked.items():
+        assert code(await shared_api.post(path, json=body)) == (401, "invalid_token")
+        assert code(await ada.post(path, body)) == (403, "forbidden")
+        assert code(await jane.post(path, body)) == (403, "not_your_event")
+    assert await outbox() == before
     assert (await ada.get(f"/bookings/{booking['id']}")).json()["status"] == "confirmed"
+    for person in (john, root):
+        assert (await person.post(f"/facilitator/events/{event['id']}/messages", MESSAGE)).status_code == 202

@@ -296,6 +296,8 @@ async def _participants(call: Recorder, john: str) -> None:
     await call("register", body=rosa | {"name": "Rosa Parks"})
     token = (await call("logIn", body=rosa))["access_token"]
     booking = (await call("createBooking", token, {"event_id": event["id"]}))["booking"]
+    message = {"subject": "What to bring", "text": "Please bring warm socks.\n\nTea is waiting for you."}
+    await call("writeToParticipants", john, message, event_id=event["id"])
     await call("cancelParticipant", john, booking_id=booking["id"])
 
 

@@ -22,6 +22,7 @@ from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
 from domain.messages import Fact
 from domain.money import Money
+from domain.participants import ParticipantMessage
 from domain.payments import Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.reviews import Review, ReviewId
@@ -218,6 +219,10 @@ class Messages(Protocol):
     ) -> None:
         """For every booking of the event with that status, or for every one that was cancelled at that very moment.
         `before` is the event's plan before it changed, where the message is about that."""
+        ...
+
+    async def owe_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
+        """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
         ...
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...

@@ -28,6 +28,7 @@ from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithG
 from application.holds import AskForPayment
 from application.idempotency import AnswerOnce
 from application.oauth import OAuthAttempts
+from application.participants import WriteToParticipants
 from application.password_guesses import KnownNetworks, PasswordGuesses
 from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
 from application.ports.deliveries import DeadLetters
@@ -111,6 +112,7 @@ class UseCases:
     book_place: BookPlace
     cancel_booking: CancelBooking
     cancel_participant: CancelParticipant
+    write_to_participants: WriteToParticipants
     show_booking: ShowBooking
     show_booking_reminders: ShowBookingReminders
     write_review: WriteReview
@@ -259,6 +261,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         ),
         cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
         cancel_participant=CancelParticipant(open_work, money.refunds, wake_ups, clock),
+        write_to_participants=WriteToParticipants(open_work, limiter, wake_ups),
         show_booking=ShowBooking(booking_reader),
         show_booking_reminders=ShowBookingReminders(ShowBooking(booking_reader), PostgresReminderBook(database)),
         write_review=WriteReview(open_work, event_reader, clock),

@@ -1,10 +1,11 @@
 """What is owed, written by the transaction that made it true."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.ports.ledger import Refund
@@ -15,6 +16,7 @@ from domain.coaching import CoachingId
 from domain.events import EventId, EventPlan
 from domain.messages import Destination, Fact, Owed
 from domain.money import Money
+from domain.participants import ParticipantMessage
 from domain.payments import Payment
 from domain.times import Interval
 from domain.users import UserId
@@ -47,6 +49,15 @@ class PostgresMessages:
         extra: dict[str, Any] = {"status": status} if cancelled_at is None else {"cancelled_at": cancelled_at}
         which = f"b.event_id = :event_id AND {which}"
         await self._owe_bookings(fact, which, reason=reason, before=before, event_id=event_id, **extra)
+
+    async def owe_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
+        # An unpaid booking whose seat is held for a time only is not confirmed yet.
+        which = """b.event_id = :event_id AND b.status IN ('confirmed', 'completed')
+            AND (b.hold_until IS NULL OR b.payment_status NOT IN ('pending', 'failed'))"""
+        written = json.dumps({"subject": message.subject, "text": message.text})
+        return await self._owe_bookings(
+            Fact.PARTICIPANT_MESSAGE, which, reason=None, written=written, event_id=event_id
+        )
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None:
         statement = f"""
@@ -132,16 +143,20 @@ class PostgresMessages:
         reason: str | None,
         money: Money | None = None,
         before: EventPlan | None = None,
+        written: str | None = None,
         **values: Any,
-    ) -> None:
+    ) -> int:
+        """How many bookings it is about, where each is for one destination."""
         snapshot = snapshots.booking_snapshot(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, {snapshots.BOOKING_LANE}, '{fact}',
-                   {snapshot} || jsonb_build_object('before', CAST(:before AS jsonb)), :request_id, :now
+                   {snapshot} || jsonb_build_object('before', CAST(:before AS jsonb))
+                       || jsonb_strip_nulls(jsonb_build_object('written', CAST(:written AS jsonb))), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
                  JOIN users f ON f.id = e.facilitator_id, {snapshots.destinations(self._owed[fact])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
         about = {"reason": reason, "money": snapshots.money_json(money), "before": snapshots.plan_json(before)}
-        await self._session.execute(text(statement), {**self._when, **about, **values})
+        parameters = {**self._when, **about, **values, "written": written}
+        return cast("CursorResult[Any]", await self._session.execute(text(statement), parameters)).rowcount

@@ -2,15 +2,17 @@
 
 from domain.messages import Fact, Message
 from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, Status, described, place_uid
-from infrastructure.deliveries.booking_words import button, facts, words
+from infrastructure.deliveries.booking_words import button, event_facts, facts, words
 from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
-from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot, read_snapshot
+from infrastructure.deliveries.snapshots import BookingThen, Person, Snapshot, WrittenThen, read_snapshot
 from servicekit.text import isolated
 
 
 def booking_letter(message: Message, house: House) -> Letter:
     """Raises `Unmailable`."""
     then = read_snapshot(message)
+    if then.written is not None and then.booking is not None and then.user is not None:
+        return _participant_letter(then.written, then, then.booking, then.user)
     wording = words(message.fact, then, then.booking) if then.booking else None
     if wording is None or then.booking is None or then.user is None:
         raise Unmailable(f"no mail is written about {message.fact}")
@@ -26,6 +28,19 @@ def booking_letter(message: Message, house: House) -> Letter:
         facts=facts(message.fact, then, then.booking, then.user, occurred_at=message.occurred_at),
         button=button(message.fact, then),
         invitation=_invitation(message, then, then.booking, then.user, house) if invited else None,
+    )
+
+
+def _participant_letter(written: WrittenThen, then: Snapshot, booking: BookingThen, reader: Person) -> Letter:
+    title, facilitator = isolated(then.event.title), isolated(then.facilitator.name)
+    return Letter(
+        recipient=reader,
+        reply_to=then.facilitator,
+        subject=isolated(written.subject),
+        headline=written.subject,
+        sentence=f"A message to the participants of {title}, from {facilitator}:",
+        text=written.text,
+        facts=event_facts(then, booking, reader),
     )
 
 

@@ -163,6 +163,19 @@ def facts(fact: Fact, then: Snapshot, booking: BookingThen, reader: Person, *, o
     )
 
 
+def event_facts(then: Snapshot, booking: BookingThen, reader: Person) -> dict[str, str]:
+    """What a mail says that is about the event and not about the booking."""
+    event = then.event
+    return said(
+        {
+            "What": event.title,
+            "When": when(event.starts_at, event.ends_at, reading_zone(reader.timezone)),
+            "Where": place_of(event),
+            "Booking": booking.reference,
+        }
+    )
+
+
 def button(fact: Fact, then: Snapshot) -> Button | None:
     """The one thing to do next, if there is one."""
     if then.payment_url is not None:

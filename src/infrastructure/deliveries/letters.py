@@ -9,7 +9,9 @@ from infrastructure.calendars.ics import Entry, Method
 from servicekit.links import is_web_address
 from servicekit.text import isolated
 
-LEAVES_CALENDARS = frozenset({Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER})
+LEAVES_CALENDARS = frozenset(
+    {Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER, Fact.PARTICIPANT_MESSAGE}
+)
 """What changes nothing in a calendar."""
 _LONGEST_TITLE_IN_A_SUBJECT = 120
 
@@ -63,6 +65,8 @@ class Letter:
     subject: str
     headline: str
     sentence: str
+    text: str | None = None
+    """Lines that a person wrote, below the sentence."""
     reply_to: Addressee | None = None
     facts: dict[str, str] = field(default_factory=dict)
     button: Button | None = None

@@ -117,6 +117,13 @@ class PaymentThen(msgspec.Struct, frozen=True):
     url: str | None
 
 
+class WrittenThen(msgspec.Struct, frozen=True):
+    """What a facilitator wrote to the participants."""
+
+    subject: str
+    text: str
+
+
 class Agreed(NamedTuple):
     """A price with the currency's own number of decimals."""
 
@@ -137,6 +144,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     before: PlanThen | None = None
     as_of: datetime | None = None
     """When a reminder goes out."""
+    written: WrittenThen | None = None
     payment_url: str | None = None
     """Where it can be paid, as far as that is known when the mail goes."""
 

@@ -40,6 +40,7 @@ from application.feed import FollowFeed, TooManyFollowers
 from application.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
+from application.participants import WriteToParticipants
 from application.payments import RecordOfflinePayment, TakeGatewayEvent
 from application.ports.idempotency import (
     IdempotencyAnswerLost,
@@ -120,6 +121,7 @@ from domain.identities import (
     SignInRefused,
 )
 from domain.messages import MessageNotDead, MessageNotFound
+from domain.participants import NoParticipants
 from domain.payments import (
     GatewayUnavailable,
     InvalidSignature,
@@ -221,6 +223,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
     CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
     CancelParticipant: (BookingNotFound, NotYourEvent, BookingAlreadyCancelled, BookingOver),
+    WriteToParticipants: (EventNotFound, NotYourEvent, NoParticipants, TooManyRequests),
     ShowBooking: (BookingNotFound, NotYourBooking),
     ShowBookingReminders: (BookingNotFound, NotYourBooking),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
