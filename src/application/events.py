@@ -190,6 +190,7 @@ async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock
     await work.messages.owe_checkout_ends_of(event.id)
     promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED, by=by)
     await work.bookings.cancel_all(event.id, now, by=by)
+    await work.invitations.withdraw_all(event.id, now)
     await work.reminders.align_event(event.id)
     await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
     await work.messages.owe_for_bookings_of(

@@ -34,6 +34,7 @@ PAGES = {
     "/booking/{booking_id}/reminders": OTHERS,
     "/bookings/{booking_id}/reminders": OTHERS,
     "/events/{event_id}/reviews": OTHERS,
+    "/facilitator/events/{event_id}/invitations": OTHERS,
 }
 PAGES_OF_CRM = {
     "/notifications": DOCUMENTED_BY_A_TO_D,

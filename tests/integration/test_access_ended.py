@@ -36,6 +36,7 @@ NO_CREDENTIALS = {
     "coaching_changes": "history",
     "events": "what a facilitator offers",
     "facilitator_profiles": "what a facilitator says of themselves",
+    "invitations": "seats held for people; the secrets of their links are derived, and stored nowhere",
     "feed_entries": "news, read by those who are logged in",
     "oauth_attempts": "a sign-in is a browser's; a calendar's consent is bound to the token version",
     "refunds": "who asked for money to be paid back",

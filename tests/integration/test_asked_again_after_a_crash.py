@@ -193,6 +193,18 @@ async def test_a_participant_cancelled_by_the_facilitator(host: Person, guest: P
     assert same(await asked_twice(host, f"/facilitator/bookings/{free['id']}/cancel"))["refund"] is None
 
 
+async def test_a_participant_added_by_hand_and_withdrawn(
+    host: Person, asked_twice: Ask, shared_database: asyncpg.Connection
+) -> None:
+    event_id = (await host.creates_event())["id"]
+    body = {"name": "Rosa Parks", "email": f"{uuid4()}@example.com"}
+    held = same(await asked_twice(host, f"/facilitator/events/{event_id}/bookings", body))["invitation"]
+    assert await shared_database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 1
+    gone = same(await asked_twice(host, f"/facilitator/invitations/{held['id']}/cancel"))["invitation"]
+    assert (gone["id"], gone["status"]) == (held["id"], "withdrawn")
+    assert await shared_database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 0
+
+
 async def test_a_message_to_participants(
     host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection
 ) -> None:
@@ -275,6 +287,7 @@ SHOWN_ABOVE = {
     *("recordCoachingPayment", "recordOfflinePayment", "cancelEvent", "cancelEventOfD", "cancelSession"),
     *("createEvent", "createSession", "createBooking", "createBookingOfAOrC", "bookCoaching", "rescheduleCoaching"),
     *("bookSeries", "addAttachment", "refundBooking", "cancelParticipant", "writeToParticipants"),
+    *("addParticipant", "withdrawInvitation"),
 }
 ELSEWHERE = {
     **dict.fromkeys(("connectGoogleCalendar", "connectOutlook", "syncBooking"), "tests/calendars/"),

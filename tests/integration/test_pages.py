@@ -125,6 +125,15 @@ async def a_reminder(scene: Scene) -> None:
     )
 
 
+async def an_invitation(scene: Scene) -> None:
+    await scene.database.execute(
+        """INSERT INTO invitations (event_id, name, email, invited_by, status, created_at, expires_at, answered_at)
+           VALUES ($1, 'Rosa', gen_random_uuid() || '@example.com', $2, 'declined', now(), now(), now())""",
+        scene.event,
+        scene.john.id,
+    )
+
+
 def items_of(answer: httpx.Response) -> list[Any]:
     body = answer.json()
     if isinstance(body, list):
@@ -153,6 +162,7 @@ LISTS: dict[str, tuple[str, Write]] = {
     "/facilitator/registrations/{event}": ("john", a_booking_of_the_event),
     "/api/facilitator/sessions/{event}/bookings": ("john", a_booking_of_the_event),
     "/events/{event}/reviews": ("john", a_review),
+    "/facilitator/events/{event}/invitations": ("john", an_invitation),
     "/admin/outbox?status=delivered": ("root", a_message),
     "/admin/outbox?destination=crm": ("root", a_message),
     "/booking/client/{ada_uuid}": ("ada", a_session),

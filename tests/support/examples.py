@@ -298,6 +298,11 @@ async def _participants(call: Recorder, john: str) -> None:
     booking = (await call("createBooking", token, {"event_id": event["id"]}))["booking"]
     message = {"subject": "What to bring", "text": "Please bring warm socks.\n\nTea is waiting for you."}
     await call("writeToParticipants", john, message, event_id=event["id"])
+    added = await call(
+        "addParticipant", john, {"name": "Ella Baker", "email": "ella@example.com"}, event_id=event["id"]
+    )
+    await call("listInvitations", john, event_id=event["id"], limit=20)
+    await call("withdrawInvitation", john, invitation_id=added["invitation"]["id"])
     await call("cancelParticipant", john, booking_id=booking["id"])
 
 

@@ -8,9 +8,13 @@ import asyncpg
 from domain.messages import OWED, Destination, Fact
 
 _SOLD = """
-SELECT 'event ' || e.id || ' has ' || count(b.id) || ' live, ' || e.booked || ' booked of ' || e.capacity
-FROM events e LEFT JOIN bookings b ON b.event_id = e.id AND b.status <> 'cancelled'
-GROUP BY e.id HAVING count(b.id) <> e.booked OR count(b.id) > e.capacity
+SELECT 'event ' || id || ' has ' || live || ' live' || CASE WHEN held > 0 THEN ' and ' || held || ' held' ELSE '' END
+       || ', ' || booked || ' booked of ' || capacity
+FROM events e, LATERAL (
+    SELECT (SELECT count(*) FROM bookings b WHERE b.event_id = e.id AND b.status <> 'cancelled') AS live,
+           (SELECT count(*) FROM invitations i WHERE i.event_id = e.id AND i.status = 'pending') AS held
+) AS seats
+WHERE live + held <> booked OR live + held > capacity
 UNION ALL
 SELECT 'person ' || user_id || ' has ' || count(*) || ' places in event ' || event_id
 FROM bookings WHERE status <> 'cancelled' GROUP BY event_id, user_id HAVING count(*) > 1

@@ -11,6 +11,7 @@ from application.ports.attachments import Attachments
 from application.ports.calendars import Connections
 from application.ports.coaching import Coaches, Coachings
 from application.ports.idempotency import Made
+from application.ports.invitations import Invitations
 from application.ports.ledger import GatewayEvents, Payments, Refund, RefundRecords
 from application.ports.payments import GatewayEvent
 from application.ports.reminders import Reminders
@@ -20,6 +21,7 @@ from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
 from domain.events import Event, EventId, EventPlan
 from domain.identities import GoogleIdentity
+from domain.invitations import InvitationId
 from domain.messages import Fact
 from domain.money import Money
 from domain.participants import ParticipantMessage
@@ -52,6 +54,10 @@ class Users(Protocol):
 
     async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
         """An account without a password. Raises `EmailTaken`, `GoogleAccountTaken`."""
+        ...
+
+    async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
+        """An account of role `user` whose address is proven. Raises `EmailTaken`."""
         ...
 
     async def get(self, user_id: UserId) -> User:
@@ -160,6 +166,11 @@ class Bookings(Protocol):
         """One more live booking; the event is locked and the rule was asked."""
         ...
 
+    async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
+        """A booking, free of charge, whose seat is taken already. The event is locked, and the person has no live
+        booking of it."""
+        ...
+
     async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
         """Completes the confirmed bookings of events that have ended, of no more than so many events, and answers
         which. An event whose places are still held for a payment waits until those are given up; what others are
@@ -225,6 +236,10 @@ class Messages(Protocol):
         """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
         ...
 
+    async def owe_invitation(self, invitation_id: InvitationId) -> None:
+        """Enqueues the mail that asks the person to confirm."""
+        ...
+
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
 
     async def owe_for_coaching(
@@ -275,6 +290,7 @@ class UnitOfWork(Protocol):
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings
+    invitations: Invitations
     profiles: Profiles
     reviews: Reviews
     payments: Payments

@@ -1,7 +1,5 @@
 """The composition root: every adapter and every use case is built here, once, for web, worker and CLI alike."""
 
-import hashlib
-import hmac
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -27,6 +25,7 @@ from application.feed import FollowFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
 from application.idempotency import AnswerOnce
+from application.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
 from application.oauth import OAuthAttempts
 from application.participants import WriteToParticipants
 from application.password_guesses import KnownNetworks, PasswordGuesses
@@ -46,12 +45,13 @@ from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching
 from infrastructure.container.deliveries import DeliveryParts, build_deliveries
 from infrastructure.container.feeds import CalendarFeeds, build_feeds
-from infrastructure.container.foundation import served, units_of_work
+from infrastructure.container.foundation import derived_key, invitation_tokens, served, units_of_work
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed
 from infrastructure.database.idempotency import PostgresIdempotencyKeys
+from infrastructure.database.invitations import PostgresInvitationReader
 from infrastructure.database.login_networks import PostgresGuessedAccounts
 from infrastructure.database.oauth_attempts import PostgresAttempts
 from infrastructure.database.places import PostgresPlaces, take_statement
@@ -113,6 +113,10 @@ class UseCases:
     cancel_booking: CancelBooking
     cancel_participant: CancelParticipant
     write_to_participants: WriteToParticipants
+    invite_participant: InviteParticipant
+    answer_invitation: AnswerInvitation
+    withdraw_invitation: WithdrawInvitation
+    list_invitations: ListInvitations
     show_booking: ShowBooking
     show_booking_reminders: ShowBookingReminders
     write_review: WriteReview
@@ -195,6 +199,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     event_reader = PostgresEventReader(database, emails_public=settings.facilitator_email_public)
     show_event = ShowEvent(event_reader)
     booking_reader = PostgresBookingReader(database)
+    invitations = PostgresInvitationReader(database)
     dead_letters = PostgresDeadLetters(database)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
@@ -219,7 +224,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         facilitators=FacilitatorRegistration(settings.facilitator_registration),
     )
     actors = PostgresActorReader(database)
-    known_networks = KnownNetworks(_derived_key(settings, b"login networks"), clock)
+    known_networks = KnownNetworks(derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
     start_login = StartLogin(tokens, known_networks, clock)
     log_in = LogIn(open_work, hasher, guesses, start_login)
@@ -262,6 +267,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         cancel_booking=CancelBooking(open_work, money.refunds, wake_ups, clock),
         cancel_participant=CancelParticipant(open_work, money.refunds, wake_ups, clock),
         write_to_participants=WriteToParticipants(open_work, limiter, wake_ups),
+        invite_participant=InviteParticipant(open_work, limiter, wake_ups, clock, smtputf8=settings.mail_smtputf8),
+        answer_invitation=AnswerInvitation(open_work, invitations, invitation_tokens(settings), wake_ups, clock),
+        withdraw_invitation=WithdrawInvitation(open_work, clock),
+        list_invitations=ListInvitations(event_reader, invitations),
         show_booking=ShowBooking(booking_reader),
         show_booking_reminders=ShowBookingReminders(ShowBooking(booking_reader), PostgresReminderBook(database)),
         write_review=WriteReview(open_work, event_reader, clock),
@@ -306,11 +315,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
 
 
 def _answer_once(settings: Settings, database: Database, limiter: RateLimiter) -> AnswerOnce:
-    return AnswerOnce(PostgresIdempotencyKeys(database), _derived_key(settings, b"idempotency keys"), limiter)
-
-
-def _derived_key(settings: Settings, purpose: bytes) -> bytes:
-    return hmac.digest(settings.jwt_secret_key.encode(), purpose, hashlib.sha256)
+    return AnswerOnce(PostgresIdempotencyKeys(database), derived_key(settings, b"idempotency keys"), limiter)
 
 
 def _google(settings: Settings) -> GoogleOidc | None:

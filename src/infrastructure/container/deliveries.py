@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from application.bookings import CompleteBookings
 from application.deliveries import DeliverDue
 from application.idempotency import ForgetKeys
+from application.invitations import ExpireInvitations
 from application.payment_links import MailWithPaymentLinks
 from application.ports.messaging import Courier
 from application.reminders import MailWithReminders, QueueReminders
@@ -17,7 +18,7 @@ from infrastructure.calendars.ics import uid_host
 from infrastructure.clock import SystemClock
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching
-from infrastructure.container.foundation import served, units_of_work
+from infrastructure.container.foundation import invitation_tokens, served, units_of_work
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.database.calendar_identity import PostgresCalendarIdentity
 from infrastructure.database.circuits import PostgresCircuits
@@ -34,6 +35,7 @@ from infrastructure.database.retention import PostgresRetention
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.http import HttpCourier
+from infrastructure.deliveries.invitation_mail import InvitationLinks
 from infrastructure.deliveries.live_feed import LiveFeedCourier
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
@@ -56,6 +58,7 @@ class DeliveryParts:
     forget_keys: ForgetKeys
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
+    expire_invitations: ExpireInvitations
     coaching: Coaching
     calendars: Calendars
     wake_ups: RedisWakeUps
@@ -127,6 +130,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         forget_keys=ForgetKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
+        expire_invitations=ExpireInvitations(open_work, clock),
         coaching=build_coaching(
             database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
         ),
@@ -146,7 +150,10 @@ def _couriers(settings: Settings) -> dict[Destination, Courier]:
     """Those who talk to services outside of this house."""
     token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
     composer = MailComposer(
-        mail_from=settings.mail_from, public_url=settings.public_url, smtputf8=settings.mail_smtputf8
+        mail_from=settings.mail_from,
+        public_url=settings.public_url,
+        smtputf8=settings.mail_smtputf8,
+        invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
     )
     couriers: dict[Destination, Courier] = {
         Destination.CRM: CrmCourier(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)

@@ -1,10 +1,15 @@
 """What every process stands on: which destinations are served, and how units of work are opened."""
 
+import hashlib
+import hmac
+
+from application.ports.invitations import InvitationTokens
 from application.ports.persistence import OpenUnitOfWork
 from application.ports.system import Clock
 from domain.messages import ALWAYS_SERVED, Destination, Owed
 from infrastructure.database.engine import Database
 from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.security.invitation_tokens import MacInvitationTokens
 from infrastructure.security.secret_box import SecretBox
 from infrastructure.settings import Settings
 from infrastructure.telemetry import current_request_id
@@ -13,6 +18,16 @@ from infrastructure.telemetry import current_request_id
 def served(settings: Settings) -> frozenset[Destination]:
     """The destinations of this house. Web and worker must be given the same: one writes for them, one delivers."""
     return ALWAYS_SERVED | ({Destination.NOTIFICATION} if settings.notification_service_url else frozenset())
+
+
+def derived_key(settings: Settings, purpose: bytes) -> bytes:
+    """A key for one purpose, from JWT_SECRET_KEY."""
+    return hmac.digest(settings.jwt_secret_key.encode(), purpose, hashlib.sha256)
+
+
+def invitation_tokens(settings: Settings) -> InvitationTokens:
+    """The same for web and worker."""
+    return MacInvitationTokens(derived_key(settings, b"invitations"))
 
 
 def units_of_work(settings: Settings, database: Database, owed: Owed, clock: Clock) -> OpenUnitOfWork:

@@ -40,6 +40,15 @@ WHERE e.id = bookings.event_id AND e.facilitator_id = :facilitator_id AND bookin
 """
 
 
+# The seat is counted since the person was added by hand, and what it costs is settled elsewhere.
+_ADD_INVITED = """
+INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, price, currency, refund_policy,
+                      schedule_revision)
+SELECT id, :user_id, 'confirmed', 'not_required', :now, 0, currency, refund_policy, schedule_revision
+FROM events WHERE id = :event_id
+RETURNING id
+"""
+
 _B, _E = BookingRow.__table__.alias("b"), EventRow.__table__.alias("e")
 _LOCKED = (
     select(
@@ -94,6 +103,10 @@ class PostgresBookings:
             .where(EventRow.id == event_id)
             .values(booked=EventRow.booked + 1, version=EventRow.version + 1)
         )
+
+    async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
+        values = {"event_id": event_id, "user_id": user_id, "now": now}
+        return BookingId((await self._session.execute(text(_ADD_INVITED), values)).scalar_one())
 
     async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
         rows = await self._session.execute(text(_COMPLETE), {"now": now, "limit": limit})

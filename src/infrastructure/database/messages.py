@@ -14,6 +14,7 @@ from domain.bookings import BookingId, BookingStatus
 from domain.calendars import ConnectionId
 from domain.coaching import CoachingId
 from domain.events import EventId, EventPlan
+from domain.invitations import InvitationId
 from domain.messages import Destination, Fact, Owed
 from domain.money import Money
 from domain.participants import ParticipantMessage
@@ -58,6 +59,17 @@ class PostgresMessages:
         return await self._owe_bookings(
             Fact.PARTICIPANT_MESSAGE, which, reason=None, written=written, event_id=event_id
         )
+
+    async def owe_invitation(self, invitation_id: InvitationId) -> None:
+        statement = f"""
+            INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+            SELECT d.name, 'invitation:' || i.id, '{Fact.BOOKING_INVITATION}',
+                   {snapshots.event_snapshot()} || jsonb_build_object('invitation', jsonb_build_object(
+                       'id', i.id, 'name', i.name, 'email', i.email, 'expires_at', i.expires_at)), :request_id, :now
+            FROM invitations i JOIN events e ON e.id = i.event_id JOIN users f ON f.id = e.facilitator_id,
+                 {snapshots.destinations(self._owed[Fact.BOOKING_INVITATION])}
+            WHERE i.id = :invitation_id"""  # noqa: S608 (composed of constants)
+        await self._session.execute(text(statement), {**self._when, "invitation_id": invitation_id})
 
     async def owe_for_event(self, fact: Fact, event_id: EventId) -> None:
         statement = f"""

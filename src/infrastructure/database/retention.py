@@ -1,4 +1,5 @@
-"""Forgets what was delivered once nobody asks about it any more, and networks that have not logged in for long. What is
+"""Forgets what was delivered once nobody asks about it any more, invitations that have ended, and networks that have
+not logged in for long. What is
 dead is kept until an operator decides."""
 
 from application.password_guesses import KNOWN_FOR
@@ -20,11 +21,18 @@ DELETE FROM login_networks WHERE (user_id, network) IN (
     FOR UPDATE SKIP LOCKED)
 """
 
+_FORGET_INVITATIONS = """
+DELETE FROM invitations WHERE id IN (
+    SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - make_interval(days => $1)
+    ORDER BY answered_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
 _FORGET_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - interval '1 hour'"
 
 
 class PostgresRetention:
-    """Of delivered and discarded messages, for so many days."""
+    """Of delivered and discarded messages, and of invitations that have ended, for so many days."""
 
     def __init__(self, database: Database, *, days: int, step: int = 500, most_steps: int = 20) -> None:
         self._database = database
@@ -43,6 +51,7 @@ class PostgresRetention:
                 break
         async with self._database.connection() as connection:
             await connection.execute(_FORGET_MINUTES)
+            await connection.execute(_FORGET_INVITATIONS, self._days, self._step)
             await connection.execute(_FORGET_NETWORKS, KNOWN_FOR.total_seconds(), self._step)
         return pruned
 

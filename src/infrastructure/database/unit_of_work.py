@@ -10,6 +10,7 @@ from application.ports.attachments import Attachments
 from application.ports.calendars import Connections
 from application.ports.coaching import Coaches, Coachings
 from application.ports.idempotency import CLAIM, Made
+from application.ports.invitations import Invitations
 from application.ports.ledger import GatewayEvents, Payments, RefundRecords
 from application.ports.persistence import (
     Access,
@@ -35,6 +36,7 @@ from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.engine import Database, within_the_deadline
 from infrastructure.database.events import PostgresEvents
 from infrastructure.database.idempotency import commit_under_key
+from infrastructure.database.invitations import PostgresInvitations
 from infrastructure.database.login_networks import PostgresLoginNetworks
 from infrastructure.database.messages import PostgresMessages
 from infrastructure.database.payments import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
@@ -51,6 +53,7 @@ class PostgresUnitOfWork:
     login_networks: LoginNetworks
     events: Events
     bookings: Bookings
+    invitations: Invitations
     profiles: Profiles
     reviews: Reviews
     payments: Payments
@@ -79,6 +82,7 @@ class PostgresUnitOfWork:
         self.login_networks = PostgresLoginNetworks(session)
         self.events = PostgresEvents(session)
         self.bookings = PostgresBookings(session)
+        self.invitations = PostgresInvitations(session)
         self.profiles = PostgresProfiles(session)
         self.reviews = PostgresReviews(session)
         self.payments = PostgresPayments(session)

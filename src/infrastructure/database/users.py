@@ -67,6 +67,13 @@ class PostgresUsers:
         except DuplicateKeyError as error:
             raise (GoogleAccountTaken if violated_constraint(error) == ONE_GOOGLE_ACCOUNT else EmailTaken) from None
 
+    async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
+        row = UserRow(email=email, name=name, role=Role.USER, is_verified=True, created_at=now)
+        try:
+            return _user(await self._rows.add(row, auto_refresh=True))
+        except DuplicateKeyError:
+            raise EmailTaken from None
+
     async def get(self, user_id: UserId) -> User:
         row = await self._rows.get_one_or_none(id=user_id)
         if row is None:

@@ -18,6 +18,7 @@ from infrastructure.deliveries.booking_mail import booking_letter
 from infrastructure.deliveries.calendar_mail import revoked_letter
 from infrastructure.deliveries.coaching_mail import coaching_letter
 from infrastructure.deliveries.coaching_snapshots import is_about_coaching
+from infrastructure.deliveries.invitation_mail import InvitationLinks, invitation_letter
 from infrastructure.deliveries.letters import Addressee, House, Invitation, Letter, Unmailable
 from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
@@ -60,10 +61,19 @@ class MailComposer:
     mail that had to be sent twice is recognised as one.
 
     `public_url` is the address of the house; its host names calendar entries whose message has no UID. `smtputf8`: the
-    transport takes addresses with letters beyond ASCII before the @.
+    transport takes addresses with letters beyond ASCII before the @. Without `invitation_links` there are no mails of
+    invitations.
     """
 
-    def __init__(self, *, mail_from: str, public_url: str, smtputf8: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        mail_from: str,
+        public_url: str,
+        smtputf8: bool = False,
+        invitation_links: InvitationLinks | None = None,
+    ) -> None:
+        self._invitation_links = invitation_links
         self._house = House(sender_mailbox(mail_from), ics.uid_host(public_url))
         self._smtputf8 = smtputf8
         self._templates = Environment(
@@ -111,6 +121,8 @@ class MailComposer:
             return coaching_letter(message, self._house)
         if message.fact is Fact.CALENDAR_REVOKED:
             return revoked_letter(message)
+        if message.fact is Fact.BOOKING_INVITATION:
+            return invitation_letter(message, self._invitation_links)
         return booking_letter(message, self._house)
 
 

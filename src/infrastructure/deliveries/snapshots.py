@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -117,6 +118,18 @@ class PaymentThen(msgspec.Struct, frozen=True):
     url: str | None
 
 
+class InvitationThen(msgspec.Struct, frozen=True):
+    """A seat that is held for a person, who may have no account."""
+
+    id: UUID
+    name: str
+    email: str
+    expires_at: datetime
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["name"])
+
+
 class WrittenThen(msgspec.Struct, frozen=True):
     """What a facilitator wrote to the participants."""
 
@@ -145,6 +158,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     as_of: datetime | None = None
     """When a reminder goes out."""
     written: WrittenThen | None = None
+    invitation: InvitationThen | None = None
     payment_url: str | None = None
     """Where it can be paid, as far as that is known when the mail goes."""
 

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import classic, coaching, health, live, meeting, operators, sandbox, service, sessions
+from interfaces.http import classic, coaching, health, invitations, live, meeting, operators, sandbox, service, sessions
 from interfaces.http.actor import actor, viewer
 from interfaces.http.core import (
     accounts,
@@ -58,6 +58,7 @@ ROUTES: list[Any] = [
     *razorpay.ROUTES,
     *stripe.ROUTES,
     *sandbox.ROUTES,
+    *invitations.ROUTES,
     *classic.ROUTES,
     *sessions.ROUTES,
     *coaching.ROUTES,

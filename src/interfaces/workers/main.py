@@ -36,6 +36,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
     rounds = [
         Round("expire_holds", parts.money.expire_holds, every=5),
         Round("expire_coaching_holds", parts.coaching.expire_coaching_holds, every=5),
+        Round("expire_invitations", parts.expire_invitations, every=5),
         Round("reconcile", parts.money.reconcile, every=30),
         Round("queue_reminders", parts.queue_reminders, every=5),
         Round("complete_bookings", parts.complete_bookings, every=15),

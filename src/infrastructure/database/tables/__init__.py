@@ -34,6 +34,7 @@ from infrastructure.database.tables.core import (
 from infrastructure.database.tables.destinations import DestinationMinuteRow, DestinationRow
 from infrastructure.database.tables.feed import FeedEntryRow
 from infrastructure.database.tables.idempotency import IdempotencyKeyRow
+from infrastructure.database.tables.invitations import InvitationRow
 from infrastructure.database.tables.operations import CalendarIdentityRow, DeliveryCountRow
 from infrastructure.database.tables.reminders import ReminderRow
 
@@ -59,6 +60,7 @@ __all__ = [
     "FeedEntryRow",
     "GatewayEventRow",
     "IdempotencyKeyRow",
+    "InvitationRow",
     "LoginNetworkRow",
     "LoginRow",
     "OAuthAttemptRow",

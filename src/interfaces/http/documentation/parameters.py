@@ -38,6 +38,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "Only events whose facilitator is rated at least this well.",
         {"type": "number", "minimum": 0, "maximum": BEST_RATING},
     ),
+    "invitation_id": ("The invitation's id.", {"type": "string", "format": "uuid"}),
     "message_id": ("The message's id.", {"type": "string", "format": "uuid"}),
     "destination": ("Only what is owed to this destination.", {"type": "string", "enum": [*Destination]}),
     "since": (
@@ -120,7 +121,7 @@ PAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Of lists that no contract documents."""
 
-_SHORT_LISTS = ("/reviews", "/reminders", "/history", "/admin/outbox")
+_SHORT_LISTS = ("/reviews", "/reminders", "/invitations", "/history", "/admin/outbox")
 """How their paths end."""
 
 PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -40,6 +40,7 @@ from application.feed import FollowFeed, TooManyFollowers
 from application.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
 from application.holds import AskForPayment
+from application.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
 from application.participants import WriteToParticipants
 from application.payments import RecordOfflinePayment, TakeGatewayEvent
 from application.ports.idempotency import (
@@ -120,6 +121,7 @@ from domain.identities import (
     SignInDenied,
     SignInRefused,
 )
+from domain.invitations import AlreadyInvited, HasBooking, InvitationNotFound, InvitationOver
 from domain.messages import MessageNotDead, MessageNotFound
 from domain.participants import NoParticipants
 from domain.payments import (
@@ -223,6 +225,18 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
     CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
     CancelParticipant: (BookingNotFound, NotYourEvent, BookingAlreadyCancelled, BookingOver),
+    InviteParticipant: (
+        EventNotFound,
+        NotYourEvent,
+        AlreadyInvited,
+        HasBooking,
+        EventFull,
+        EventCancelled,
+        EventStarted,
+        TooManyRequests,
+    ),
+    ListInvitations: (EventNotFound, NotYourEvent),
+    WithdrawInvitation: (InvitationNotFound, NotYourEvent, InvitationOver),
     WriteToParticipants: (EventNotFound, NotYourEvent, NoParticipants, TooManyRequests),
     ShowBooking: (BookingNotFound, NotYourBooking),
     ShowBookingReminders: (BookingNotFound, NotYourBooking),
@@ -312,6 +326,7 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
     "session_id": EventNotFound,
     "booking_id": BookingNotFound,
     "message_id": MessageNotFound,
+    "invitation_id": InvitationNotFound,
 }
 
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {

@@ -17,7 +17,17 @@ from interfaces.http.classic import events as a_events
 from interfaces.http.coaching import analytics, attachments, availability, calendars, coaches, feed, series
 from interfaces.http.coaching import bookings as appointments
 from interfaces.http.coaching import errors as e_errors
-from interfaces.http.core import accounts, admin, bookings, events, facilitator, payments, razorpay, reviews
+from interfaces.http.core import (
+    accounts,
+    admin,
+    bookings,
+    events,
+    facilitator,
+    participants,
+    payments,
+    razorpay,
+    reviews,
+)
 from interfaces.http.errors import Shape, core_shape
 from interfaces.http.live import entries
 from interfaces.http.sessions import accounts as c_accounts
@@ -84,6 +94,11 @@ NAMES: Mapping[type, str] = {
     c_facilitator.AttendeeBooking: "AttendeeBookingOfC",
     meeting.BookingRequest: "BookingRequestOfAOrC",
     meeting.Booked: "BookingCreatedOfAOrC",
+    participants.InvitationBody: "Invitation",
+    participants.InvitationSent: "InvitationSaved",
+    participants.ParticipantToAdd: "ParticipantRequest",
+    participants.MessageToParticipants: "ParticipantMessage",
+    participants.MessageAccepted: "ParticipantMessageAccepted",
     # Payments
     payments.CancellationBody: "CancellationTerms",
     payments.PaymentOfBooking: "BookingPayment",
