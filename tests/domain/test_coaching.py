@@ -1,0 +1,135 @@
+"""What a change of an appointment does to its hold, its refund policy and its length."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.coaching import (
+    Coaching,
+    CoachingCancelReason,
+    CoachingId,
+    CoachingStatus,
+    HasBegun,
+    NotReschedulable,
+    PricedLengthFixed,
+)
+from domain.money import Money
+from domain.payments import PaymentStatus
+from domain.refunds import RefundPolicy, RefundTier
+from domain.times import Interval
+from domain.users import UserId
+from tests.domain.builders import NOW, an_interval
+
+WEEK_OR_DAY_BEFORE = RefundPolicy((RefundTier(hours_before=168, percent=100), RefundTier(hours_before=24, percent=50)))
+
+
+def an_appointment(**changes: Any) -> Coaching:
+    session = an_interval()
+    usual = Coaching(
+        id=CoachingId(UUID(int=1)),
+        client_id=UserId(1),
+        coach_id=UserId(2),
+        session=session,
+        busy=session,
+        status=CoachingStatus.PENDING,
+        payment_status=PaymentStatus.PENDING,
+        price=Money(Decimal(40), "INR"),
+        refund_policy=RefundPolicy(),
+        notes=None,
+        meeting_link=None,
+        series_id=None,
+        sequence=0,
+        hold_until=NOW + timedelta(minutes=30),
+        cancelled_at=None,
+        cancel_reason=None,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return replace(usual, **changes)
+
+
+@given(st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))
+def test_a_move_never_makes_a_hold_longer_nor_lets_it_last_beyond_the_start(starts_in: timedelta) -> None:
+    earlier = an_interval(starts_in=starts_in)
+    moved = an_appointment().moved_by_client(earlier, earlier, NOW)
+    assert moved.hold_until == min(NOW + timedelta(minutes=30), earlier.starts_at)
+
+
+def test_a_move_keeps_an_appointment_without_a_hold_without_one() -> None:
+    later = an_interval(starts_in=timedelta(days=9))
+    assert an_appointment(hold_until=None).moved_by_coach(later, later, NOW).hold_until is None
+
+
+def test_a_paid_length_stays_and_a_free_one_may_change() -> None:
+    longer = an_interval(lasts=timedelta(hours=2))
+    with pytest.raises(PricedLengthFixed):
+        an_appointment().moved_by_coach(longer, longer, NOW)
+    free = an_appointment(price=Money(Decimal(0), "INR"), payment_status=PaymentStatus.NOT_REQUIRED)
+    assert free.moved_by_coach(longer, longer, NOW).session == longer
+
+
+def test_a_client_moves_it_until_it_begins_and_a_coach_also_later() -> None:
+    begun = Interval(NOW, NOW + timedelta(hours=1))
+    later = an_interval()
+    appointment = an_appointment(session=begun)
+    with pytest.raises(HasBegun):
+        appointment.moved_by_client(later, later, NOW)
+    assert appointment.moved_by_coach(later, later, NOW).session == later
+
+
+@pytest.mark.parametrize("status", [CoachingStatus.COMPLETED, CoachingStatus.CANCELLED])
+def test_what_is_over_is_not_moved(status: CoachingStatus) -> None:
+    later = an_interval(starts_in=timedelta(days=9))
+    with pytest.raises(NotReschedulable):
+        an_appointment(status=status).moved_by_client(later, later, NOW)
+
+
+def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> None:
+    paid = an_appointment(
+        payment_status=PaymentStatus.COMPLETED,
+        status=CoachingStatus.CONFIRMED,
+        session=an_interval(starts_in=timedelta(days=2)),
+        refund_policy=WEEK_OR_DAY_BEFORE,
+    )
+    far = an_interval(starts_in=timedelta(days=30))
+    by_client, by_coach = paid.moved_by_client(far, far, NOW), paid.moved_by_coach(far, far, NOW)
+    assert by_client.refund_policy.percent(now=NOW, starts_at=far.starts_at) == 50
+    just_before = far.starts_at - timedelta(seconds=1)
+    assert by_client.refund_policy.percent(now=just_before, starts_at=far.starts_at) == 0
+    assert by_coach.refund_policy.percent(now=just_before, starts_at=far.starts_at) == 100, "the coach moved it"
+
+
+def test_a_payment_confirms_what_is_pending_and_ends_the_hold() -> None:
+    paid = an_appointment().paid(NOW)
+    assert (paid.status, paid.payment_status, paid.hold_until) == (
+        CoachingStatus.CONFIRMED,
+        PaymentStatus.COMPLETED,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expired"),
+    [
+        ({}, False),
+        ({"hold_until": NOW}, True),
+        ({"hold_until": NOW, "payment_status": PaymentStatus.FAILED}, True),
+        ({"hold_until": NOW, "payment_status": PaymentStatus.COMPLETED}, False),
+        ({"hold_until": NOW, "status": CoachingStatus.CONFIRMED}, False),
+        ({"hold_until": None}, False),
+    ],
+)
+def test_only_an_unpaid_pending_appointment_expires(changes: dict[str, Any], expired: bool) -> None:
+    assert an_appointment(**changes).has_expired(NOW) is expired
+
+
+@pytest.mark.parametrize("by", CoachingCancelReason)
+def test_a_cancelled_appointment_holds_nothing_more(by: CoachingCancelReason) -> None:
+    cancelled = an_appointment().cancelled(NOW, by)
+    assert (cancelled.status, cancelled.hold_until, cancelled.cancel_reason) == (CoachingStatus.CANCELLED, None, by)
