@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from domain.users import SELF_ASSIGNABLE_ROLES
 from interfaces.http.documentation import schema_names
 from interfaces.http.documentation.document import examples
 from interfaces.http.documentation.groups import FOR_NEW_CLIENTS, TAGS
@@ -186,6 +187,58 @@ def test_names_are_those_of_the_field_not_of_modules() -> None:
     assert [name for name in schemas if name.endswith("Body")] == []
     assert set(schema_names.NAMES.values()) <= schemas
     assert set(schema_names.ERRORS.values()) <= schemas
+
+
+FREE_TEXTS = {
+    "Attachment.media_type",
+    "CalendarAuthorizationCode.code",
+    "CalendarEntry.status",
+    "CalendarTokens.token_type",
+    "RazorpayFailure.error_code",
+    "RefusedAppointment.reason",
+}
+"""What other services and people word, and sentences."""
+
+
+def test_texts_with_few_values_are_enumerations() -> None:
+    """By the names of fields: states, kinds, roles, reasons, codes; most are enums with a name of their own."""
+    named_so = re.compile(r"(status|role|type|result|destination|fact|code|change|reason|provider|service|database)$")
+    plain = {
+        f"{name}.{field}"
+        for name, schema in document()["components"]["schemas"].items()
+        for field, drawn in schema.get("properties", {}).items()
+        if named_so.search(field) and "string" in drawn.get("type", ()) and not drawn.keys() & {"enum", "const"}
+    }
+    assert plain == FREE_TEXTS
+
+
+def test_values_of_bodies_are_those_that_are_read() -> None:
+    """Roles that people may register with, and types of events, are described as the readers of bodies take them."""
+    schemas = document()["components"]["schemas"]
+    assert set(schemas["RegistrationRole"]["enum"]) == SELF_ASSIGNABLE_ROLES
+    assert schemas["RegistrationRequest"]["properties"]["role"] == {
+        "allOf": [{"$ref": "#/components/schemas/RegistrationRole"}],
+        "default": "user",
+    }
+    assert schemas["EventUpdate"]["properties"]["event_type"] == {"$ref": "#/components/schemas/EventType"}
+    assert "default" not in schemas["EventType"]
+    assert the("GET /bookings").operation["parameters"][0]["schema"] == {"$ref": "#/components/schemas/BookingStatus"}
+
+
+def test_codes_of_errors_are_enumerated() -> None:
+    """Every code that an operation documents, and those of addresses that are none."""
+    codes = set(document()["components"]["schemas"]["ErrorCode"]["enum"])
+    shown = {
+        example["value"]["code"]
+        for described in operations()
+        for status, answer in described.operation["responses"].items()
+        if status >= "400"
+        for example in answer.get("content", {}).get("application/json", {}).get("examples", {}).values()
+    }
+    assert codes >= shown | {"not_found", "method_not_allowed", "too_many_connections"}
+    errors = [schema for name, schema in document()["components"]["schemas"].items() if re.match("Error(Of|$)", name)]
+    assert len(errors) == 5
+    assert all(schema["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"} for schema in errors)
 
 
 def test_two_schemas_of_one_name_are_refused() -> None:

@@ -21,11 +21,14 @@ from convene_client.models import (
     BookingCreated,
     BookingRequest,
     Error,
+    ErrorCode,
     EventList,
     EventSaved,
     LoginRequest,
     NewEvent,
+    PaymentStatus,
     RegistrationRequest,
+    RegistrationRole,
     Tokens,
     UserRegistered,
 )
@@ -35,7 +38,7 @@ PASSWORD = "password123"
 
 
 def main(address: str) -> None:
-    facilitator = log_in_as_new(address, "facilitator")
+    facilitator = log_in_as_new(address, RegistrationRole.FACILITATOR)
     starts_at = datetime.now(UTC) + timedelta(days=30)
     new = NewEvent(
         title="Evening yoga",
@@ -46,7 +49,7 @@ def main(address: str) -> None:
     )
     saved = the(EventSaved, create_event.sync(client=facilitator, body=new))
 
-    guest = log_in_as_new(address, "user")
+    guest = log_in_as_new(address, RegistrationRole.USER)
     listed = the(EventList, list_events.sync(client=guest))
     assert [event.id for event in listed.events] == [saved.event.id]
     created = the(
@@ -62,10 +65,11 @@ def main(address: str) -> None:
     assert cancelled.refund is not None
     assert cancelled.refund.amount == 300
     refused = the(Error, cancel_booking.sync(booking_id, client=guest))
+    assert refused.code == ErrorCode.BOOKING_ALREADY_CANCELLED
     print("refused with", refused.code)
 
 
-def log_in_as_new(address: str, role: str) -> AuthenticatedClient:
+def log_in_as_new(address: str, role: RegistrationRole) -> AuthenticatedClient:
     anonymous = Client(address, raise_on_unexpected_status=True)
     email = f"{role}-{uuid4()}@example.com"
     registration = RegistrationRequest(email=email, password=PASSWORD, name=f"A {role}", role=role)
@@ -85,7 +89,7 @@ def press_pay(address: str, payment_url: str) -> None:
 
 def until_paid(guest: AuthenticatedClient, booking_id: int) -> None:
     deadline = time.monotonic() + 60
-    while the(Booking, get_booking.sync(booking_id, client=guest)).payment_status != "completed":
+    while the(Booking, get_booking.sync(booking_id, client=guest)).payment_status != PaymentStatus.COMPLETED:
         assert time.monotonic() < deadline, "the payment did not arrive"
         time.sleep(0.1)
 

@@ -15,7 +15,7 @@ function check(held: boolean, what: string): void {
   if (!held) throw new Error(`not so: ${what}`);
 }
 
-async function logInAsNew(address: string, role: Schemas["RegistrationRequest"]["role"]): Promise<Client<paths>> {
+async function logInAsNew(address: string, role: Schemas["RegistrationRole"]): Promise<Client<paths>> {
   const anonymous = createClient<paths>({ baseUrl: address });
   const email = `${role}-${crypto.randomUUID()}@example.com`;
   const body = { email, password: PASSWORD, name: `A ${role}`, role };
@@ -65,7 +65,8 @@ async function main(address: string): Promise<void> {
   const cancelled = the(await guest.POST("/bookings/{booking_id}/cancel", { params: { path } }));
   check(cancelled.refund?.amount === 300, "a full refund");
   const { error } = await guest.POST("/bookings/{booking_id}/cancel", { params: { path } });
-  check(error !== undefined, "cancelled once");
+  const expected: Schemas["ErrorCode"] = "booking_already_cancelled";
+  check(error?.code === expected, "cancelled once");
   console.log("refused with", error?.code);
 }
 

@@ -16,13 +16,13 @@ from interfaces.http.schemas import whole_seconds
 
 class Running(Struct):
     message: str
-    status: str
+    status: Literal["healthy"]
     timestamp: datetime
 
 
 class Healthy(Struct):
     status: Literal["healthy", "unhealthy"]
-    service: str
+    service: Literal["backend"]
     timestamp: datetime
     database: Literal["connected", "disconnected"]
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -23,6 +24,23 @@ BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""
 
 LONGEST_SEARCH = 100
+
+ONE_OF = "one_of"
+
+
+def one_of(values: type[StrEnum]) -> Meta:
+    """Describes a text as one of these values. A body with another value is still read, and refused in the contract's
+    words."""
+    return Meta(extra={ONE_OF: values})
+
+
+class RegistrationRole(StrEnum):
+    USER = Role.USER
+    FACILITATOR = Role.FACILITATOR
+
+
+EnteredEventType = Annotated[str, one_of(EventType)]
+EnteredRole = Annotated[str, one_of(RegistrationRole)]
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)

@@ -11,6 +11,7 @@ from application.payments import RecordOfflinePayment
 from domain.bookings import BookingId
 from domain.errors import Unauthenticated
 from domain.events import EventId
+from domain.payments import PaymentStatus
 from domain.users import UserId
 from interfaces.http.actor import Connection, bearer_token
 from interfaces.http.injection import Given
@@ -26,7 +27,7 @@ class OfflinePayment(Struct):
 class PaymentRecorded(Struct):
     message: str
     booking_id: int
-    payment_status: str
+    payment_status: PaymentStatus
 
 
 async def services(connection: Connection, _handler: BaseRouteHandler) -> None:

@@ -8,12 +8,12 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from application.accounts import LoggedIn, LogIn, RegisterAndLogIn, Registration
-from domain.users import InvalidCredentials
+from domain.users import InvalidCredentials, Role
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import makes_and_lets_in, way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
-from interfaces.http.schemas import self_assigned_role
+from interfaces.http.schemas import EnteredRole, self_assigned_role
 
 TAGS = ["Contract A: accounts"]
 
@@ -22,7 +22,7 @@ class NewUser(Struct):
     name: str
     email: str
     password: str
-    role: str = "user"
+    role: EnteredRole = "user"
 
 
 class Credentials(Struct):
@@ -37,8 +37,8 @@ class UserBody(Struct):
     uuid: UUID
     name: str
     email: str
-    role: str
-    requested_role: str | None
+    role: Role
+    requested_role: Role | None
 
 
 class Entrance(Struct):

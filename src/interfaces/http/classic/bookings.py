@@ -11,7 +11,8 @@ from application.accounts import Actor
 from application.bookings import CancelBooking
 from application.ports.readers import BookingFilter, BookingReader, BookingView
 from application.ports.system import Clock
-from domain.bookings import BookingId, BookingNotFound
+from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.events import EventType
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import array_page, page_request, path_id, whole_seconds
@@ -23,7 +24,7 @@ class EventBrief(Struct):
     id: int
     title: str
     date_time: datetime
-    event_type: str
+    event_type: EventType
 
 
 class BookingBody(Struct):
@@ -32,7 +33,7 @@ class BookingBody(Struct):
     id: int
     event: EventBrief
     booking_date: datetime
-    status: str
+    status: BookingStatus
     is_upcoming: bool
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from application.events import ShowEvent
 from application.ports.readers import EventFilter, EventReader, EventView
 from application.ports.system import Clock
-from domain.events import EventId, EventNotFound
+from domain.events import EventId, EventNotFound, EventType
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import array_page, number, page_request, path_id, query_search, whole_seconds
@@ -24,7 +24,7 @@ class EventBody(Struct):
     id: int
     title: str
     description: str
-    event_type: str
+    event_type: EventType
     date_time: datetime
     duration: int
     max_participants: int

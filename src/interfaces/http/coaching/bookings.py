@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, delete, get, patch, post
@@ -25,13 +25,22 @@ from application.coaching_views import ListCoachings, ShowCoaching
 from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
 from application.ports.pages import DEFAULT_PAGE, PageRequest
 from application.reminders import ShowCoachingReminders
-from domain.coaching import CoachingId, CoachingNotFound, CoachingStatus, CoachNotFound, length_of
+from domain.coaching import (
+    Change,
+    CoachingCancelReason,
+    CoachingId,
+    CoachingNotFound,
+    CoachingStatus,
+    CoachNotFound,
+    length_of,
+)
 from domain.errors import Invalid
+from domain.payments import PaymentStatus
 from domain.users import UserNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
-from interfaces.http.schemas import number, object_page, page_request, path_uuid, query_id, whole_seconds
+from interfaces.http.schemas import number, object_page, one_of, page_request, path_uuid, query_id, whole_seconds
 
 TAGS = ["Contract E: appointments"]
 
@@ -54,8 +63,8 @@ class CoachingBody(Struct):
     session_datetime: datetime
     end_datetime: datetime
     duration_minutes: int
-    status: str
-    payment_status: str
+    status: CoachingStatus
+    payment_status: PaymentStatus
     payment_id: UUID | None
     price: float
     currency: str
@@ -83,7 +92,7 @@ class CoachingList(Struct):
 
 
 class StatusRequest(Struct):
-    status: str
+    status: Annotated[str, one_of(CoachingStatus)]
 
 
 class NotesRequest(Struct):
@@ -108,13 +117,13 @@ class RememberedFields(Struct):
     """Of a booking's fields those that changed; all of them when it was made. `attachment` is there when a file was
     added or removed."""
 
-    status: str | UnsetType = UNSET
-    payment_status: str | UnsetType = UNSET
+    status: Annotated[str, one_of(CoachingStatus)] | UnsetType = UNSET
+    payment_status: Annotated[str, one_of(PaymentStatus)] | UnsetType = UNSET
     session_datetime: datetime | UnsetType = UNSET
     end_datetime: datetime | UnsetType = UNSET
     notes: str | UnsetType | None = UNSET
     meeting_link: str | UnsetType | None = UNSET
-    cancel_reason: str | UnsetType | None = UNSET
+    cancel_reason: Annotated[str, one_of(CoachingCancelReason)] | UnsetType | None = UNSET
     attachment: RememberedFile | UnsetType = UNSET
 
 
@@ -123,7 +132,7 @@ class HistoryEntryBody(Struct):
     `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting), `attachment_added` or
     `attachment_removed`. `changed_by` is `null` where it was a gateway, a calendar or the passing of time."""
 
-    change: str
+    change: Change
     changed_at: datetime
     changed_by: UUID | None
     changed_by_name: str | None

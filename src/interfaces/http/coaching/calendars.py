@@ -11,7 +11,7 @@ from msgspec import Struct
 from application.accounts import Actor
 from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
 from application.ports.calendars import ConnectionReader
-from domain.calendars import CalendarNotConnected, Provider
+from domain.calendars import CalendarNotConnected, ConnectionStatus, Provider
 from domain.coaching import CoachingId
 from interfaces.http.actor import GIVES_TOKENS, MAKES, signed_in
 from interfaces.http.injection import Given
@@ -51,8 +51,8 @@ class SyncedEntry(Struct):
 
 
 class ConnectionBody(Struct):
-    provider: str
-    status: str
+    provider: Provider
+    status: ConnectionStatus
     connected_at: datetime
     busy_times_read_at: datetime | None
 

@@ -20,12 +20,12 @@ from application.accounts import (
     UpdateProfile,
 )
 from domain.errors import Invalid
-from domain.users import InvalidCredentials, User
+from domain.users import InvalidCredentials, Role, User
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import bearer_token, public, signed_in, way_in
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
-from interfaces.http.schemas import Done, self_assigned_role, whole_seconds
+from interfaces.http.schemas import Done, EnteredRole, self_assigned_role, whole_seconds
 
 TAGS = ["Contract B: accounts"]
 
@@ -34,7 +34,7 @@ class RegistrationBody(Struct):
     email: str
     password: str
     name: str
-    role: str = "user"
+    role: EnteredRole = "user"
 
 
 class Credentials(Struct):
@@ -49,8 +49,8 @@ class UserBody(Struct):
     uuid: UUID
     email: str
     name: str
-    role: str
-    requested_role: str | None
+    role: Role
+    requested_role: Role | None
 
 
 class Registered(Struct):
@@ -70,12 +70,12 @@ class Profile(Struct):
     email: str
     name: str
     phone: str | None
-    role: str
+    role: Role
     is_active: bool
     is_verified: bool
     created_at: datetime
     timezone: str | None
-    requested_role: str | None
+    requested_role: Role | None
 
 
 class ProfileChange(Struct):
@@ -93,7 +93,7 @@ class UserWithPhone(Struct):
     email: str
     name: str
     phone: str | None
-    role: str
+    role: Role
     timezone: str | None
 
 

@@ -1,6 +1,7 @@
 """What could not be delivered, for admins. What a message says holds personal data, so no answer is kept anywhere."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,19 +13,19 @@ from application.dead_letters import ReplayMessage, ReplayMessages
 from application.ports.deliveries import DeadLetters, Letter, LetterFilter
 from application.ports.pages import DEFAULT_PAGE
 from domain.errors import Invalid
-from domain.messages import Destination, MessageNotFound, MessageStatus
+from domain.messages import Destination, Fact, MessageNotFound, MessageStatus
 from domain.times import entered_instant
 from interfaces.http.actor import admins
 from interfaces.http.injection import Given
-from interfaces.http.schemas import object_page, page_request
+from interfaces.http.schemas import object_page, one_of, page_request
 
 TAGS = ["Admins"]
 
 
 class OutboxMessage(Struct):
     id: str
-    destination: str
-    fact: str
+    destination: Annotated[str, one_of(Destination)]
+    fact: Annotated[str, one_of(Fact)]
     lane: str
     status: MessageStatus
     attempts: int
@@ -38,11 +39,16 @@ class OutboxList(Struct):
     next_cursor: str | None
 
 
+class DeliveryResult(StrEnum):
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
 class DeliveryAttempt(Struct):
     attempt: int
     started_at: datetime
     took_ms: int
-    result: str
+    result: Annotated[str, one_of(DeliveryResult)]
     status_code: int | None
     detail: str
     probe: bool
@@ -57,7 +63,7 @@ class OpenedMessage(OutboxMessage):
 
 
 class ReplayOrder(Struct):
-    destination: str | None = None
+    destination: Annotated[str, one_of(Destination)] | None = None
     since: Annotated[str | None, Meta(extra_json_schema={"format": "date-time"})] = None
 
 

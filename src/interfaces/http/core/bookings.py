@@ -1,7 +1,7 @@
 """Contract B 11 to 14: bookings."""
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -56,9 +56,9 @@ class EventBrief(Struct):
 class CreatedBooking(Struct):
     id: int
     booking_reference: str
-    status: str
+    status: BookingStatus
     notes: str | None
-    payment_status: str
+    payment_status: PaymentStatus
     payment_id: str | None
     payment_reference: str | None
     price: float
@@ -93,9 +93,9 @@ class BookingBody(Struct):
 
     id: int
     booking_reference: str
-    status: str
+    status: BookingStatus
     notes: str | None
-    payment_status: str
+    payment_status: PaymentStatus
     payment_id: str | None
     payment_reference: str | None
     price: float
@@ -116,7 +116,7 @@ class RefundBody(Struct):
     refund_id: str
     amount: float
     currency: str
-    status: str
+    status: Literal["pending", "processed"]
 
 
 class BookingCancelled(Struct):

@@ -15,7 +15,7 @@ from application.events import CreateEvent, DeleteEvent, ShowEvent, UpdateEvent
 from application.ports.readers import EventFilter, EventReader, EventView
 from application.ports.system import Clock
 from domain.errors import Invalid
-from domain.events import EventId, EventNotFound, EventPlan, EventStatus
+from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
@@ -25,6 +25,7 @@ from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (
     Done,
+    EnteredEventType,
     event_type,
     kept,
     number,
@@ -57,7 +58,7 @@ class EventBody(Struct):
     id: int
     title: str
     description: str
-    event_type: str
+    event_type: EventType
     category: str | None
     start_datetime: datetime
     end_datetime: datetime
@@ -91,7 +92,7 @@ class NewEvent(Struct):
     end_datetime: datetime
     max_participants: int
     description: str = ""
-    event_type: str = "session"
+    event_type: EnteredEventType = "session"
     category: str | None = None
     location: str | None = None
     virtual_link: str | None = None
@@ -108,7 +109,7 @@ class EventChange(Struct):
     end_datetime: datetime | UnsetType = UNSET
     max_participants: int | UnsetType = UNSET
     description: str | UnsetType = UNSET
-    event_type: str | UnsetType = UNSET
+    event_type: EnteredEventType | UnsetType = UNSET
     category: str | None | UnsetType = UNSET
     location: str | None | UnsetType = UNSET
     virtual_link: str | None | UnsetType = UNSET

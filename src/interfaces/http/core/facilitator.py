@@ -10,7 +10,9 @@ from msgspec import Struct
 from application.accounts import Actor
 from application.events import CancelEvent, CancelledEvent, EventBookings
 from application.ports.readers import BookingView, EventReader
+from domain.bookings import BookingStatus
 from domain.events import EventId, EventNotFound
+from domain.payments import PaymentStatus
 from interfaces.http.actor import facilitators
 from interfaces.http.core.events import EventList, event_body
 from interfaces.http.injection import Given
@@ -37,8 +39,8 @@ class Attendee(Struct):
 class AttendeeBooking(Struct):
     id: int
     booking_reference: str
-    status: str
-    payment_status: str
+    status: BookingStatus
+    payment_status: PaymentStatus
     price: float
     currency: str
     facilitator_id: int

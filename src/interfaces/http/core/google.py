@@ -13,6 +13,7 @@ from msgspec import Struct
 from application.accounts import LoggedIn
 from application.google import FinishGoogleSignIn, StartGoogleSignIn
 from application.oauth import ATTEMPT_LIFETIME
+from domain.users import Role
 from interfaces.http.actor import public
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given
@@ -25,7 +26,7 @@ class GoogleUser(Struct):
     uuid: UUID
     email: str
     name: str
-    role: str
+    role: Role
     google_id: str | None
     profile_picture: str | None
 

@@ -1,7 +1,7 @@
 """Paying: asking for the link again, what a cancellation gives back, money taken on the spot, gateways' webhooks."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
@@ -12,6 +12,7 @@ from application.holds import AskForPayment
 from application.payments import RecordOfflinePayment, TakeGatewayEvent
 from application.refunds import RefundBooking, ShowCancellation
 from domain.bookings import BookingId, BookingNotFound
+from domain.payments import PaymentStatus
 from interfaces.http.actor import facilitators, public, signed_in
 from interfaces.http.core.bookings import RefundBody, refund_body
 from interfaces.http.core.events import RefundTierBody
@@ -39,7 +40,7 @@ class CancellationBody(Struct):
 class PaymentOfBooking(Struct):
     message: str
     booking_id: int
-    payment_status: str
+    payment_status: PaymentStatus
 
 
 class RefundRequest(Struct):
@@ -55,7 +56,7 @@ class BookingRefunded(Struct):
 
 
 class Received(Struct):
-    status: str
+    status: Literal["received"]
 
 
 @post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.payments import TakeGatewayEvent
 from application.ports.ledger import PaidFor
+from domain.payments import PaymentStatus
 from interfaces.http.actor import public
 from interfaces.http.core.payments import Received
 from interfaces.http.injection import Given
@@ -41,7 +42,7 @@ class BookingOfPayment(Struct):
 
     id: int | UUID
     booking_reference: str
-    payment_status: str
+    payment_status: PaymentStatus
 
 
 class CallbackTaken(Struct):

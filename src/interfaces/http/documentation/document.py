@@ -15,9 +15,9 @@ from interfaces.http.documentation.groups import INTRODUCTION, contract_note, gr
 from interfaces.http.documentation.operations import Operation, operations
 from interfaces.http.documentation.parameters import described, idempotency_key
 from interfaces.http.documentation.refusals import SECURITY_SCHEMES, security
-from interfaces.http.documentation.responses import error_responses, error_schema, invalid_details
-from interfaces.http.documentation.schema_names import ERRORS
-from interfaces.http.documentation.schemas import named, tidied
+from interfaces.http.documentation.responses import error_code_schema, error_responses, error_schema, invalid_details
+from interfaces.http.documentation.schema_names import ERROR_CODE, ERRORS
+from interfaces.http.documentation.schemas import named, tidied, with_named_enum
 from interfaces.http.errors import Shape
 from interfaces.http.idempotency import REPLAYED
 from interfaces.http.live.streams import EVENT_STREAM
@@ -43,7 +43,9 @@ def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
     drawn = named(tidied(copy.deepcopy(app.openapi_schema.to_schema())))
     schemas: dict[str, Any] = drawn["components"]["schemas"]
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations(app):
+    described_operations = list(operations(app))
+    schemas[ERROR_CODE] = error_code_schema(described_operations)
+    for operation in described_operations:
         shapes = _shapes(app, operation)
         schemas |= {ERRORS[shape]: error_schema(shape) for shape in shapes}
         finished = _finished(operation, drawn["paths"][operation.path][operation.method], shapes, schemas)
@@ -87,7 +89,9 @@ def _finished(
 ) -> dict[str, Any]:
     example = examples().get(operation.id, {})
     parameters = [
-        described(operation.path, parameter, example.get("parameters", {}).get(parameter["name"]))
+        with_named_enum(
+            described(operation.path, parameter, example.get("parameters", {}).get(parameter["name"])), schemas
+        )
         for parameter in drawn.get("parameters", [])
     ]
     if operation.takes_key:

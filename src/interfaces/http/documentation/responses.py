@@ -8,8 +8,9 @@ from typing import Any
 from domain.errors import DomainError, Invalid, TooManyRequests, Unavailable
 from interfaces.http.documentation.operations import Operation
 from interfaces.http.documentation.refusals import refusals
-from interfaces.http.documentation.schema_names import ERRORS
+from interfaces.http.documentation.schema_names import ERROR_CODE, ERRORS
 from interfaces.http.errors import (
+    FRAMEWORK,
     MISSING_FIELD,
     Refusal,
     Shape,
@@ -17,6 +18,7 @@ from interfaces.http.errors import (
     framework_refusal,
     refusal_of,
 )
+from servicekit.http_server import REFUSALS
 
 REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
 _PROBES = (framework_refusal(400), Refusal(400, "probe", "Probe", {"field": "why"}), framework_refusal(500))
@@ -39,6 +41,13 @@ def error_schema(shape: Shape) -> dict[str, Any]:
         "required": [name for name in names if all(name in body for body in bodies)],
         "properties": {name: _property(name, bodies) for name in names},
     }
+
+
+def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
+    """The codes of all refusals: those of the operations, of addresses that are none, and of the server itself."""
+    codes = {refusal.code for operation in described for refusal in _refusals(operation, {})}
+    codes |= {code for code, _ in FRAMEWORK.values()} | {code for _, code, _ in REFUSALS.values()}
+    return {"type": "string", "enum": sorted(codes), "title": ERROR_CODE, "description": _DESCRIPTIONS["code"]}
 
 
 def error_responses(operation: Operation, shapes: Iterable[Shape], wrong: Mapping[str, str]) -> dict[str, Any]:
@@ -106,6 +115,8 @@ def _named(refusal: Refusal, shapes: list[Shape]) -> Iterable[tuple[str, Shape]]
 
 
 def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    if name == "code":
+        return {"$ref": f"#/components/schemas/{ERROR_CODE}"}
     described = {"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
     if any(isinstance(body.get(name), dict) for body in bodies):
         return {"type": "object", "additionalProperties": {"type": "string"}, **described}

@@ -7,7 +7,9 @@ have the plain name, and the others end in `OfA`, `OfC` and so on, as their oper
 
 from collections.abc import Mapping
 
-from domain.calendars import Provider
+from domain.calendars import ConnectionStatus, Provider
+from domain.coaching import Change, CoachingCancelReason, CoachingStatus
+from domain.messages import Fact
 from domain.reminders import WhyNot
 from interfaces.http import health, meeting, reminders, schemas, service
 from interfaces.http.classic import accounts as a_accounts
@@ -150,6 +152,11 @@ NAMES: Mapping[type, str] = {
     health.Running: "ServiceStatus",
     health.Healthy: "Health",
     # Values
+    CoachingCancelReason: "AppointmentCancelReason",
+    CoachingStatus: "AppointmentStatus",
+    Change: "AppointmentChange",
+    ConnectionStatus: "CalendarConnectionStatus",
+    Fact: "MessageType",
     Provider: "CalendarProvider",
     WhyNot: "SkipReason",
 }
@@ -161,6 +168,8 @@ ERRORS: Mapping[Shape, str] = {
     c_errors.booking_shape: "ErrorOfAOrC",
     e_errors.shape: "ErrorOfE",
 }
+
+ERROR_CODE = "ErrorCode"
 
 
 def schema_name(described: type) -> str:

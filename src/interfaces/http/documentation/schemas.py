@@ -44,6 +44,13 @@ def named(drawn: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def with_named_enum(parameter: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that takes the values of an enum with a name refers to it."""
+    values = parameter["schema"].get("enum")
+    name = next((name for name, schema in schemas.items() if values and schema.get("enum") == values), None)
+    return parameter if name is None else {**parameter, "schema": {"$ref": _REFERENCE + name}}
+
+
 def _with_references(part: Any, renamed: dict[str, str]) -> Any:
     if isinstance(part, list):
         return [_with_references(item, renamed) for item in part]

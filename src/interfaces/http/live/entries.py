@@ -1,14 +1,15 @@
 """An entry as both ways of following show it, and the id of the last one that was seen."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
 
 from application.ports.feed import EntryId, FeedEntry
 from domain.errors import Invalid
-from interfaces.http.schemas import whole_seconds
+from domain.messages import Fact
+from interfaces.http.schemas import one_of, whole_seconds
 
 _LARGEST = 2**63 - 1
 
@@ -17,7 +18,7 @@ class Entry(Struct):
     """`data` is what the CRM is told of the same fact."""
 
     id: int
-    type: str
+    type: Annotated[str, one_of(Fact)]
     occurred_at: datetime
     data: dict[str, Any]
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from application.accounts import Actor
 from application.ports.readers import BookingFilter, BookingReader, BookingView
+from domain.bookings import BookingStatus
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import array_page, page_request, whole_seconds
@@ -27,7 +28,7 @@ class SessionBrief(Struct):
 class BookingBody(Struct):
     id: int
     session: SessionBrief
-    booking_status: str
+    booking_status: BookingStatus
     booking_date: datetime
     notes: str | None
 

@@ -12,7 +12,8 @@ from application.events import CancelEvent, EventBookings
 from application.ports.pages import PageRequest
 from application.ports.readers import BookingReader, BookingView, Dashboard, EventReader, EventView, FacilitatorReader
 from application.ports.system import Clock
-from domain.events import EventId, EventNotFound
+from domain.bookings import BookingStatus
+from domain.events import EventId, EventNotFound, EventStatus, EventType
 from interfaces.http.actor import facilitators, profiled_facilitators
 from interfaces.http.injection import Given
 from interfaces.http.schemas import Done, array_page, number, page_request, path_id, whole_seconds
@@ -37,7 +38,7 @@ class SessionBrief(Struct):
 class AttendeeBooking(Struct):
     id: int
     user: Attendee
-    booking_status: str
+    booking_status: BookingStatus
     booking_date: datetime
     notes: str | None
 
@@ -46,7 +47,7 @@ class FacilitatorBooking(Struct):
     id: int
     user: Attendee
     session: SessionBrief
-    booking_status: str
+    booking_status: BookingStatus
     booking_date: datetime
     notes: str | None
 
@@ -68,7 +69,7 @@ class RecentBooking(Struct):
     user: Attendee
     session: SessionBrief
     booking_date: datetime
-    status: str
+    status: BookingStatus
 
 
 class DashboardBody(Struct):
@@ -80,13 +81,13 @@ class OwnSession(Struct):
     id: int
     title: str
     description: str
-    session_type: str
+    session_type: EventType
     start_time: datetime
     end_time: datetime
     capacity: int
     price: float
     currency: str
-    status: str
+    status: EventStatus
     bookings_count: int
     available_spots: int
     created_at: datetime

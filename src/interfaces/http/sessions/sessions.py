@@ -13,13 +13,14 @@ from application.accounts import Actor
 from application.events import CancelEvent, CreateEvent, UpdateEvent
 from application.ports.readers import EventFilter, EventReader, EventView
 from application.ports.system import Clock
-from domain.events import EventId, EventNotFound, EventPlan
+from domain.events import EventId, EventNotFound, EventPlan, EventType
 from domain.money import Money
 from domain.times import Interval
 from interfaces.http.actor import facilitators, profiled_facilitators, signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (
     Done,
+    EnteredEventType,
     array_page,
     event_type,
     kept,
@@ -39,7 +40,7 @@ class SessionBody(Struct):
     description: str
     facilitator: str
     facilitator_id: int
-    session_type: str
+    session_type: EventType
     start_time: datetime
     end_time: datetime
     capacity: int
@@ -53,7 +54,7 @@ class NewSession(Struct):
     start_time: datetime
     end_time: datetime
     description: str | None = None
-    session_type: str = "session"
+    session_type: EnteredEventType = "session"
     capacity: int = 1
     price: Decimal = Decimal(0)
     currency: str | None = None
@@ -64,7 +65,7 @@ class SessionChange(Struct):
 
     title: str | UnsetType = UNSET
     description: str | None | UnsetType = UNSET
-    session_type: str | UnsetType = UNSET
+    session_type: EnteredEventType | UnsetType = UNSET
     start_time: datetime | UnsetType = UNSET
     end_time: datetime | UnsetType = UNSET
     capacity: int | UnsetType = UNSET
