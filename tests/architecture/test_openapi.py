@@ -45,7 +45,7 @@ def test_every_group_is_described_and_used() -> None:
     assert listed == list(TAGS)
 
 
-def test_what_new_clients_are_told_to_use_exists() -> None:
+def test_operations_recommended_to_new_clients_exist() -> None:
     """The first page and the notes on operations of other contracts name operations that are there."""
     operation_ids = {described.operation["operationId"] for described in operations()}
     assert FOR_NEW_CLIENTS.keys() | set(FOR_NEW_CLIENTS.values()) <= operation_ids
