@@ -65,7 +65,7 @@ def other_pythons(environ: Mapping[str, str]) -> list[Interpreter]:
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     for directory in environ.get("PATH", "").split(os.pathsep):
-        if directory and Path(directory).is_dir():
+        if directory and os.access(directory, os.R_OK | os.X_OK) and Path(directory).is_dir():
             yield from sorted(path for path in Path(directory).iterdir() if _NAME.fullmatch(path.name))
     for pattern in environ.get("PYTHONS", "").split():
         yield from map(Path, sorted(glob.glob(str(Path(pattern).expanduser()))))  # noqa: PTH207 (absolute patterns)
