@@ -12,7 +12,7 @@ from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.readers import EventReader
 from application.ports.security import Limit, RateLimiter
 from application.ports.system import Clock
-from domain.errors import Unavailable
+from domain.errors import Conflict, TooManyRequests, Unavailable
 from domain.events import AlreadyBooked, Event, EventId, EventStatus, NotYourEvent
 from domain.identities import AccountDeactivated
 from domain.invitations import (
@@ -42,7 +42,7 @@ class InviteParticipant:
     - Whether there is an account with the address makes no difference, neither to the answer nor to what is stored: an
       account is looked for, or made, when the person confirms.
     - It costs nothing here: what a facilitator enters by hand is settled outside Convene.
-    - A sender has 200 invitations a day, an address 10.
+    - A sender has 200 invitations a day, an address 10. Refused ones do not count.
     """
 
     open_work: OpenUnitOfWork
@@ -60,7 +60,20 @@ class InviteParticipant:
         async with self.open_work() as work:
             (await work.events.get(event_id)).require_manager(user)
         await self.limiter.take(INVITATIONS_PER_SENDER, str(user.id))
-        await self.limiter.take(INVITATIONS_PER_RECIPIENT, email)
+        try:
+            await self.limiter.take(INVITATIONS_PER_RECIPIENT, email)
+            try:
+                invitation = await self._hold(user, event_id, name, email)
+            except Conflict:
+                await self.limiter.give_back(INVITATIONS_PER_RECIPIENT, email)
+                raise
+        except (Conflict, TooManyRequests):
+            await self.limiter.give_back(INVITATIONS_PER_SENDER, str(user.id))
+            raise
+        self.wake_ups.nudge()
+        return invitation
+
+    async def _hold(self, user: User, event_id: EventId, name: str, email: str) -> Invitation:
         now = self.clock.now()
         async with self.open_work() as work:
             event = await work.events.get(event_id)
@@ -77,7 +90,6 @@ class InviteParticipant:
             await work.bookings.take_place(event_id)
             await work.messages.owe_invitation(invitation.id)
             await work.commit(made=str(invitation.id))
-        self.wake_ups.nudge()
         return invitation
 
 
