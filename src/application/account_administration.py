@@ -30,8 +30,8 @@ class GrantRole:
 
 @dataclass(frozen=True, slots=True)
 class ApproveFacilitator:
-    """An operator approves that an account becomes a facilitator, as its owner requested when registering; every login
-    ends. Raises `RoleNotRequested`."""
+    """An operator approves that an account becomes a facilitator, as its owner requested when registering. Every login
+    ends, and the owner receives a mail. Raises `RoleNotRequested`."""
 
     open_work: OpenUnitOfWork
     clock: Clock
@@ -45,6 +45,7 @@ class ApproveFacilitator:
             if user.requested_role is None:
                 raise RoleNotRequested
             changed = await _with_role(work, user, user.requested_role, self.clock.now())
+            await work.messages.owe_facilitator_approved(user.id)
             await work.commit()
         return changed
 

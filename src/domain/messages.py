@@ -45,6 +45,8 @@ class Fact(StrEnum):
     CHECKOUT_ENDED = "checkout_ended"
     GATEWAY_EVENT = "gateway_event"
     BOOKING_REMINDER = "booking_reminder"
+    FACILITATOR_APPROVED = "facilitator_approved"
+    """An operator has approved that an account becomes a facilitator."""
     BOOKING_INVITATION = "booking_invitation"
     """A facilitator has added a person by hand, who is asked to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
@@ -76,6 +78,7 @@ OWED: Owed = {
     Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
     Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
     Fact.BOOKING_REMINDER: (Destination.EMAIL,),
+    Fact.FACILITATOR_APPROVED: (Destination.EMAIL,),
     Fact.BOOKING_INVITATION: (Destination.EMAIL,),
     Fact.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
     Fact.CALENDAR_OUTDATED: (Destination.CALENDAR,),

@@ -99,6 +99,17 @@ async def test_addresses_older_than_the_rules(examine: Examine, database: asyncp
     assert (await examine(mail_smtputf8="true")).of("addresses")[0].startswith("warn  accounts with addresses that")
 
 
+async def test_accounts_that_wait_for_approval(examine: Examine, database: asyncpg.Connection) -> None:
+    """Two of three: the third is a facilitator already."""
+    await database.execute(
+        """INSERT INTO users (email, name, role, requested_role)
+           VALUES ('a@example.com', 'Ada', 'user', 'facilitator'), ('b@example.com', 'Bob', 'user', 'facilitator'),
+                  ('c@example.com', 'Cleo', 'facilitator', NULL)"""
+    )
+    [waiting, _] = (await examine()).of("facilitators")
+    assert "2 accounts wait for approval as facilitators: see `convene users list --requested`" in str(waiting)
+
+
 async def test_bookings_with_deactivated_facilitators(examine: Examine, database: asyncpg.Connection) -> None:
     """People have paid for them, so nothing is cancelled by itself."""
     [john, jane], [ada, bob] = await a_crowd(database, 2, role="facilitator"), await a_crowd(database, 2)

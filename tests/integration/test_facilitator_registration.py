@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,14 +13,18 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from domain.messages import Destination, Fact
+from infrastructure.deliveries.mail import MailComposer
 from interfaces.cli import convene
 from interfaces.cli.problems import sentence
 from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.http import serving
+from tests.support.messages import a_message
 from tests.support.people import PASSWORD, event
 from tests.support.settings import settings_for
 
+COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 WAYS = {"/auth/register": 201, "/api/register": 200, "/api/auth/register": 201}
 """Every path to register at, with the status its contract documents."""
 
@@ -116,6 +121,12 @@ async def test_approval_registers_as_a_user_who_waits(
     assert "user (requests facilitator)" in (await run("users", "list")).stdout
     done = await run("users", "approve", body["email"])
     assert (done.exit_code, done.stdout) == (0, f"{body['email']} is facilitator\n")
+
+    row = await shared_database.fetchrow("SELECT * FROM outbox WHERE lane = $1", f"user:{user['id']}")
+    assert (row["destination"], row["fact"]) == ("email", "facilitator_approved")
+    message = a_message(Fact(row["fact"]), destination=Destination.EMAIL)
+    mail = COMPOSER.compose(replace(message, snapshot=json.loads(row["snapshot"])))
+    assert (mail["To"], mail["Subject"]) == (f"Mira Sol <{body['email']}>", "You are a facilitator now")
 
     token = await logged_in(api, body)
     profile = (await api.get("/profile", headers=token)).json()

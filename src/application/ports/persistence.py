@@ -236,6 +236,10 @@ class Messages(Protocol):
         """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
         ...
 
+    async def owe_facilitator_approved(self, user_id: UserId) -> None:
+        """Enqueues the mail to the person who is a facilitator now."""
+        ...
+
     async def owe_invitation(self, invitation_id: InvitationId) -> None:
         """Enqueues the mail that asks the person to confirm."""
         ...

@@ -60,6 +60,14 @@ class PostgresMessages:
             Fact.PARTICIPANT_MESSAGE, which, reason=None, written=written, event_id=event_id
         )
 
+    async def owe_facilitator_approved(self, user_id: UserId) -> None:
+        statement = f"""
+            INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+            SELECT d.name, 'user:' || u.id, '{Fact.FACILITATOR_APPROVED}',
+                   jsonb_build_object('person', jsonb_build_object('name', u.name, 'email', u.email)), :request_id, :now
+            FROM users u, {snapshots.destinations(self._owed[Fact.FACILITATOR_APPROVED])} WHERE u.id = :user_id"""  # noqa: S608 (composed of constants)
+        await self._session.execute(text(statement), {**self._when, "user_id": user_id})
+
     async def owe_invitation(self, invitation_id: InvitationId) -> None:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)

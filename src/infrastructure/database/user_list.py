@@ -14,6 +14,9 @@ ORDER BY id DESC LIMIT $5
 """
 
 
+_REQUESTED = "SELECT count(*) FROM users WHERE requested_role IS NOT NULL"
+
+
 class PostgresUserList:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,3 +32,9 @@ class PostgresUserList:
             rows = await connection.fetch(_NEWEST, first, role, active, requested, page.limit + 1)
         found = [user_of_record(row) for row in rows[: page.limit]]
         return Page(found, cursor_of(found[-1].id) if len(rows) > page.limit else None)
+
+    async def count_requested(self) -> int:
+        """The accounts that wait for approval."""
+        async with self._database.connection() as connection:
+            waiting: int = await connection.fetchval(_REQUESTED)
+        return waiting

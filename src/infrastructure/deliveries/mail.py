@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from domain.messages import Fact, Failed, Message, Outcome
 from infrastructure.calendars import ics
+from infrastructure.deliveries.account_mail import approved_letter
 from infrastructure.deliveries.booking_mail import booking_letter
 from infrastructure.deliveries.calendar_mail import revoked_letter
 from infrastructure.deliveries.coaching_mail import coaching_letter
@@ -121,6 +122,8 @@ class MailComposer:
             return coaching_letter(message, self._house)
         if message.fact is Fact.CALENDAR_REVOKED:
             return revoked_letter(message)
+        if message.fact is Fact.FACILITATOR_APPROVED:
+            return approved_letter(message)
         if message.fact is Fact.BOOKING_INVITATION:
             return invitation_letter(message, self._invitation_links)
         return booking_letter(message, self._house)

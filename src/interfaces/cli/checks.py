@@ -184,18 +184,22 @@ def _listed(accounts: Sequence[object]) -> str:
 
 
 def facilitators(settings: Settings) -> Findings:
-    """Bookings with deactivated facilitators: they stay until an operator decides."""
+    """Bookings with deactivated facilitators, and accounts that wait for approval: an operator decides about both."""
     from infrastructure.database.deactivated import BookingsAhead, PostgresDeactivatedFacilitators
     from infrastructure.database.engine import Database
+    from infrastructure.database.user_list import PostgresUserList
 
-    async def read() -> Sequence[BookingsAhead]:
+    async def read() -> tuple[Sequence[BookingsAhead], int]:
         database = Database(settings.database_url, pool_size=1)
         try:
-            return await PostgresDeactivatedFacilitators(database).bookings_ahead()
+            ahead = await PostgresDeactivatedFacilitators(database).bookings_ahead()
+            return ahead, await PostgresUserList(database).count_requested()
         finally:
             await database.close()
 
-    ahead = asyncio.run(read())
+    ahead, waiting = asyncio.run(read())
+    if waiting:
+        yield _warn(f"{waiting} accounts wait for approval as facilitators: see `convene users list --requested`")
     for each in ahead[:MOST_LISTED]:
         yield _warn(
             f"{each.email} (id {each.facilitator_id}) is deactivated and has {each.bookings} bookings ahead,"
