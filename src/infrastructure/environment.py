@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from domain.booking_urls import PLACEHOLDER, BookingUrls
+from servicekit.links import is_web_address
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
 from servicekit.signing_secrets import ADVICE, key_of
 
@@ -254,6 +256,21 @@ class Reader:
                 raise SettingsError(f"{name}: {address!r} is no address, write it like https://app.example.com/done")
         return addresses
 
+    def booking_url_template(self, name: str) -> str | None:
+        """An address with `PLACEHOLDER` after its host, and no other braces."""
+        template = self.text(name, "")
+        if not template:
+            return None
+        before, placeholder, _ = template.partition(PLACEHOLDER)
+        rest = template.replace(PLACEHOLDER, "")
+        in_host = not re.match("https?://[^/?#]+[/?#]", before)
+        example = BookingUrls(template).of("00000000-0000-0000-0000-000000000000")
+        if not placeholder or in_host or "{" in rest or "}" in rest or not _is_ascii_address(example):
+            raise SettingsError(
+                f"{name} is no address with {PLACEHOLDER}: write it like https://app.example.com/bookings/{PLACEHOLDER}"
+            )
+        return template
+
     def networks(self, name: str) -> tuple[str, ...]:
         networks = self.items(name)
         for network in networks:
@@ -278,6 +295,11 @@ class Reader:
         except UnusableAddress:
             raise SettingsError(f"{name} is {value!r}: give an address like Convene <bookings@example.com>") from None
         return value
+
+
+def _is_ascii_address(text: str) -> bool:
+    """Other characters are percent-encoded in an address that goes into a header or a mail."""
+    return text.isascii() and is_web_address(text)
 
 
 def _advice(name: str) -> str:

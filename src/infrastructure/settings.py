@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: str
     mail_smtputf8: bool
     public_url: str
+    booking_url_template: str | None
     cors_allowed_origins: tuple[str, ...]
     default_currency: str
     facilitator_email_public: bool
@@ -179,6 +180,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         mail_smtputf8=read.switch("MAIL_SMTPUTF8", "false"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),
+        booking_url_template=read.booking_url_template("BOOKING_URL_TEMPLATE"),
         cors_allowed_origins=read.origins("CORS_ALLOWED_ORIGINS"),
         default_currency=read.currency("DEFAULT_CURRENCY", "INR"),
         facilitator_email_public=read.switch("FACILITATOR_EMAIL_PUBLIC", "true"),

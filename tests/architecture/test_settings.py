@@ -208,3 +208,42 @@ def test_signing_secret_is_base64_in_the_embedded_mode_too() -> None:
         assert secret not in str(refusal.value).replace("whsec_ before", "")
     hexadecimal = "0123456789abcdef" * 4
     assert load_settings(GOOD | {"DELIVERY_SIGNING_SECRETS": hexadecimal}).delivery_signing_secrets == (hexadecimal,)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "https://app.example.com/bookings/{reference}",
+        "http://localhost:3000/#/b/{reference}",
+        "https://app.example.com/?a=1&ref={reference}&again={reference}",
+    ],
+)
+def test_the_template_of_booking_links_has_a_placeholder(template: str) -> None:
+    """The template is kept as it is given, also with a slash or a fragment at its end."""
+    assert load_settings(GOOD | {"BOOKING_URL_TEMPLATE": template}).booking_url_template == template
+    assert load_settings(GOOD).booking_url_template is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "https://app.example.com/bookings",
+        "https://app.example.com/bookings/{id}",
+        "https://app.example.com/{reference}/{id}",
+        "https://app.example.com/{reference",
+        "https://app.example.com/{{reference}}",
+        "https://{reference}.example.com/",
+        "https://app.example.com:{reference}/",
+        "{reference}",
+        "javascript:alert({reference})",
+        "https://user:password@app.example.com/{reference}",
+        "https://app.example.com/a b/{reference}",
+        "https://app.example.com/büro/{reference}",
+        "https://app.example.com/" + "a" * 2000 + "{reference}",
+    ],
+)
+def test_a_template_that_makes_no_link_is_refused(template: str) -> None:
+    """One line that names the setting and shows how a template is written."""
+    with pytest.raises(SettingsError, match=r"^BOOKING_URL_TEMPLATE .*\{reference\}") as refused:
+        load_settings(GOOD | {"BOOKING_URL_TEMPLATE": template})
+    assert "\n" not in str(refused.value)

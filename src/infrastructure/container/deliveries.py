@@ -154,6 +154,7 @@ def _couriers(settings: Settings) -> dict[Destination, Courier]:
         public_url=settings.public_url,
         smtputf8=settings.mail_smtputf8,
         invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
+        booking_url_template=settings.booking_url_template,
     )
     couriers: dict[Destination, Courier] = {
         Destination.CRM: CrmCourier(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)

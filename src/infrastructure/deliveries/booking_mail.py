@@ -1,5 +1,6 @@
 """The letter to the person who booked a place in an event."""
 
+from domain.bookings import BookingStatus
 from domain.messages import Fact, Message
 from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, Status, described, place_uid
 from infrastructure.deliveries.booking_words import button, event_facts, facts, words
@@ -27,6 +28,7 @@ def booking_letter(message: Message, house: House) -> Letter:
         ),
         facts=facts(message.fact, then, then.booking, then.user, occurred_at=message.occurred_at),
         button=button(message.fact, then),
+        booking_link=house.booking_link(then.booking.reference, is_live=then.booking.status == BookingStatus.CONFIRMED),
         invitation=_invitation(message, then, then.booking, then.user, house) if invited else None,
     )
 

@@ -26,6 +26,7 @@ def coaching_letter(message: Message, house: House) -> Letter:
     recipient, other = (then.coach, then.client) if then.recipient == "coach" else (then.client, then.coach)
     coaching_with = "Coaching with "
     title = coaching_with + isolated(other.name)
+    is_live = then.coaching.status in {CoachingStatus.PENDING, CoachingStatus.CONFIRMED}
     named = {"client": isolated(then.client.name), "coach": isolated(then.coach.name), "money": then.money}
     return Letter(
         recipient=recipient,
@@ -35,6 +36,7 @@ def coaching_letter(message: Message, house: House) -> Letter:
         sentence=wording.sentence.format(**named),
         facts=facts(message.fact, then, title, reading_zone(recipient.timezone), message.occurred_at),
         button=button(message.fact, then),
+        booking_link=house.booking_link(str(then.coaching.id), is_live=is_live) if recipient is then.client else None,
         invitation=None if message.fact in LEAVES_CALENDARS else _invitation(message, then, title, house),
     )
 

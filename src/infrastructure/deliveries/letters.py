@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from email.headerregistry import Address
 from typing import Protocol
 
+from domain.booking_urls import BookingUrls
 from domain.messages import Fact
 from infrastructure.calendars.ics import Entry, Method
 from servicekit.links import is_web_address
@@ -30,10 +31,19 @@ class Addressee(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Who writes. `host` names calendar entries whose message has no UID."""
+    """Who writes. `host` names calendar entries whose message has no UID; `booking_urls` is where clients view a
+    booking, None where no such page is known."""
 
     sender: Address
     host: str
+    booking_urls: BookingUrls | None = None
+
+    def booking_link(self, reference: str, *, is_live: bool) -> "Button | None":
+        """The link to a client's booking; a booking that is cancelled or completed can only be viewed."""
+        if self.booking_urls is None:
+            return None
+        label = "View or cancel your booking" if is_live else "View your booking"
+        return Button(label, self.booking_urls.of(reference))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Letter:
     reply_to: Addressee | None = None
     facts: dict[str, str] = field(default_factory=dict)
     button: Button | None = None
+    booking_link: Button | None = None
     invitation: Invitation | None = None
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from domain.booking_urls import BookingUrls
 from domain.messages import Fact, Failed, Message, Outcome
 from infrastructure.calendars import ics
 from infrastructure.deliveries.account_mail import approved_letter
@@ -63,7 +64,7 @@ class MailComposer:
 
     `public_url` is the address of the house; its host names calendar entries whose message has no UID. `smtputf8`: the
     transport takes addresses with letters beyond ASCII before the @. Without `invitation_links` there are no mails of
-    invitations.
+    invitations. `booking_url_template`: see `BookingUrls`.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class MailComposer:
         public_url: str,
         smtputf8: bool = False,
         invitation_links: InvitationLinks | None = None,
+        booking_url_template: str | None = None,
     ) -> None:
         self._invitation_links = invitation_links
-        self._house = House(sender_mailbox(mail_from), ics.uid_host(public_url))
+        booking_urls = BookingUrls(booking_url_template) if booking_url_template else None
+        self._house = House(sender_mailbox(mail_from), ics.uid_host(public_url), booking_urls)
         self._smtputf8 = smtputf8
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
