@@ -62,11 +62,15 @@ class BookPlace:
     request_id: Callable[[], str | None]
     hold_limits: HoldLimits = DEFAULT_LIMITS
 
-    async def __call__(self, user_id: UserId, event_id: EventId, notes: str | None) -> NewBooking:
+    async def __call__(
+        self, user_id: UserId, event_id: EventId, notes: str | None, *, return_url: str | None = None
+    ) -> NewBooking:
+        """`return_url`: where the buyer goes after the checkout, an allowed address."""
+        self.ask_for_payment.return_urls.require_allowed(return_url)
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         placed = await self._take(user_id, event_id, notes)
         self.wake_ups.nudge()
-        return NewBooking(placed, await self._payment_url(placed))
+        return NewBooking(placed, await self._payment_url(placed, return_url))
 
     async def _take(self, user_id: UserId, event_id: EventId, notes: str | None) -> PlacedBooking:
         for _ in range(LOOKS):
@@ -91,7 +95,7 @@ class BookPlace:
                 self.hold_limits.require_another(await self.places.count_unpaid_holds(user_id))
         raise EventFull
 
-    async def _payment_url(self, placed: PlacedBooking) -> str | None:
+    async def _payment_url(self, placed: PlacedBooking, return_url: str | None) -> str | None:
         if placed.payment_id is None:
             return None
         request = PaymentRequest(
@@ -108,6 +112,7 @@ class BookPlace:
             until=placed.hold_until,
         )
         try:
+            await self.ask_for_payment.keep_return_url([placed.id], return_url)
             return await self.ask_for_payment(request, self.gateway.name)
         except (Unavailable, GatewayRefused):
             return None

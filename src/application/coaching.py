@@ -127,10 +127,19 @@ class BookCoaching:
     clock: Clock
 
     async def __call__(
-        self, client: User, coach_uuid: UUID, starts_at: datetime, length: timedelta, notes: str | None
+        self,
+        client: User,
+        coach_uuid: UUID,
+        starts_at: datetime,
+        length: timedelta,
+        notes: str | None,
+        *,
+        return_url: str | None = None,
     ) -> BookedCoaching:
+        """`return_url`: where the client goes after the checkout, an allowed address."""
+        self.payment.require_allowed(return_url)
         if (made := made_before()) is not None:
-            return await self._show(CoachingId(UUID(made)))
+            return await self._show(CoachingId(UUID(made)), return_url)
         wanted = upcoming(client, starts_at, length, self.clock.now())
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
@@ -143,11 +152,11 @@ class BookCoaching:
             coaching = await self.reserve(work, coach, client, wanted, busy, notes)
             await work.commit(made=str(coaching.id))
         self.wake_ups.nudge()
-        return await self._show(coaching.id)
+        return await self._show(coaching.id, return_url)
 
-    async def _show(self, coaching_id: CoachingId) -> BookedCoaching:
+    async def _show(self, coaching_id: CoachingId, return_url: str | None) -> BookedCoaching:
         coaching = await self.reader.get(coaching_id)
-        [payment_url] = await self.payment.open([coaching])
+        [payment_url] = await self.payment.open([coaching], return_url=return_url)
         return BookedCoaching(coaching, payment_url)
 
 

@@ -24,17 +24,24 @@ class CoachingPayment:
     reader: CoachingReader
     patience: timedelta = timedelta(seconds=5)
 
-    async def __call__(self, user: User, coaching_id: CoachingId) -> str | None:
+    def require_allowed(self, return_url: str | None) -> None:
+        """Raises `Invalid`."""
+        self.ask_for_payment.return_urls.require_allowed(return_url)
+
+    async def __call__(self, user: User, coaching_id: CoachingId, *, return_url: str | None = None) -> str | None:
+        self.require_allowed(return_url)
         view = await self.reader.get(coaching_id)
         view.require_participant(user, NotForYourEyes)
         if user.id != view.client_id and user.role is not Role.ADMIN:
             raise OnlyClientPays
+        await self.ask_for_payment.keep_return_url([coaching_id], return_url)
         return await self.ask_for_payment.of_booking(coaching_id)
 
-    async def open(self, coachings: Sequence[CoachingView]) -> Sequence[str | None]:
+    async def open(self, coachings: Sequence[CoachingView], *, return_url: str | None = None) -> Sequence[str | None]:
         """For each of the sessions that were just booked. None where nothing is to be paid online, and while the
         gateway is away: the bookings stand. A few are asked for at once, and none any more of a gateway that is away or
         that has taken `patience` for those before: whoever waits for their sessions is answered in time."""
+        await self.ask_for_payment.keep_return_url([coaching.id for coaching in coachings], return_url)
         hands, away = asyncio.Semaphore(ASKED_AT_ONCE), asyncio.Event()
         patience = asyncio.get_running_loop().call_later(self.patience.total_seconds(), away.set)
 

@@ -63,9 +63,11 @@ class BookSeries:
         timezone: str | None,
         notes: str | None,
         skip_conflicts: bool,
+        return_url: str | None = None,
     ) -> BookedSeries:
+        self.payment.require_allowed(return_url)
         if (made := made_before()) is not None:
-            return await self._show(made)
+            return await self._show(made, return_url)
         first = upcoming(client, starts_at, length, self.clock.now())
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
@@ -98,11 +100,11 @@ class BookSeries:
             }
             await work.commit(made)
         self.wake_ups.nudge()
-        return await self._show(made)
+        return await self._show(made, return_url)
 
-    async def _show(self, made: Mapping[str, Any]) -> BookedSeries:
+    async def _show(self, made: Mapping[str, Any], return_url: str | None) -> BookedSeries:
         coachings = await self.reader.list([CoachingId(UUID(each)) for each in made["booked"]])
-        payment_urls = await self.payment.open(coachings)
+        payment_urls = await self.payment.open(coachings, return_url=return_url)
         return BookedSeries(
             SeriesId(UUID(made["series"])),
             list(map(BookedCoaching, coachings, payment_urls)),

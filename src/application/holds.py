@@ -1,6 +1,7 @@
 """Places held for payments, and payments nobody told us about."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from application.ports.system import Clock
 from application.purchases import expire_hold, lock_booking
 from domain.bookings import BookingId, NotYourBooking
 from domain.coaching import CoachingId
+from domain.payment_returns import NO_RETURN_URLS, ReturnUrls
 from domain.payments import GatewayUnavailable, NothingToPay, Payment, PaymentId
 from domain.users import User
 
@@ -83,6 +85,7 @@ class AskForPayment:
     gateways: Gateways
     payments: PaymentReader
     places: Places
+    return_urls: ReturnUrls = NO_RETURN_URLS
 
     async def __call__(self, request: PaymentRequest, gateway: str) -> str | None:
         checkout = await self.gateways.named(gateway).open_checkout(request)
@@ -91,11 +94,22 @@ class AskForPayment:
         await self.places.keep_checkout(request.payment_id, checkout.order_id, checkout.url)
         return checkout.url
 
-    async def for_booking(self, user: User, booking_id: BookingId | CoachingId) -> str | None:
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str | None) -> None:
+        """Where the buyer goes after the checkout; without an address what was kept before stays. It need not be known
+        to the gateway, so that it can be another one for the same checkout. Raises `Invalid`."""
+        self.return_urls.require_allowed(return_url)
+        if return_url is not None:
+            await self.places.keep_return_url(booking_ids, return_url)
+
+    async def for_booking(
+        self, user: User, booking_id: BookingId | CoachingId, *, return_url: str | None = None
+    ) -> str | None:
         """For somebody who wants to pay a booking of their own, later or once more."""
+        self.return_urls.require_allowed(return_url)
         found = await self._open(booking_id)
         if found.request.user_id != user.id and user.role != "admin":
             raise NotYourBooking
+        await self.keep_return_url([booking_id], return_url)
         return await self._link(found)
 
     async def of_booking(self, booking_id: BookingId | CoachingId) -> str | None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
 from application.ports.idempotency import SAYS_THE_SAME
-from application.ports.ledger import PaymentPlace
+from application.ports.ledger import PaymentOverview, PaymentPlace, PaymentReader
 from application.ports.messaging import WakeUps
-from application.ports.payments import GatewayEvent, Gateways, SandboxDesk, SandboxOrder
+from application.ports.payments import GatewayEvent, Gateways, ReturnAddresses, SandboxDesk, SandboxOrder
 from application.ports.persistence import OpenUnitOfWork, UnitOfWork
 from application.ports.system import Clock
 from application.purchases import PlacePurchase, Purchase, lock_booking, lock_purchase
@@ -17,6 +17,7 @@ from application.refunds import OFFLINE, Refunds
 from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
 from domain.coaching import CoachingId
 from domain.events import EventId
+from domain.payment_returns import Outcome
 from domain.payments import (
     UNPAID,
     GatewayReport,
@@ -132,6 +133,26 @@ class TakeGatewayEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxPage:
+    """What the sandbox's page shows, as of `now`, and the two addresses that it leads back to."""
+
+    order: SandboxOrder
+    payment: PaymentOverview
+    now: datetime
+    success_url: str
+    cancel_url: str
+
+    @property
+    def can_be_paid(self) -> bool:
+        return self.order.state in {"open", "declined"} and (self.time_left is None or self.time_left > timedelta(0))
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """Until the hold ends; None where there is no hold."""
+        return self.payment.hold_until - self.now if self.payment.hold_until is not None else None
+
+
+@dataclass(frozen=True, slots=True)
 class PayAtSandbox:
     """Somebody pressed a button of the sandbox's page: the sandbox reports it as a real gateway would, signed.
 
@@ -141,15 +162,28 @@ class PayAtSandbox:
     desk: SandboxDesk
     take_gateway_event: TakeGatewayEvent
     is_chosen: bool
+    payments: PaymentReader
+    returns: ReturnAddresses
+    clock: Clock
 
-    async def show(self, order_id: str) -> SandboxOrder:
+    async def show(self, order_id: str) -> SandboxPage:
+        order = await self._order(order_id)
+        return SandboxPage(
+            order=order,
+            payment=await self.payments.overview(order.payment_id),
+            now=self.clock.now(),
+            success_url=self.returns.of(order.payment_id, Outcome.SUCCESS),
+            cancel_url=self.returns.of(order.payment_id, Outcome.CANCELLED),
+        )
+
+    async def _order(self, order_id: str) -> SandboxOrder:
         order = await self.desk.find(order_id) if self.is_chosen else None
         if order is None:
             raise PaymentNotFound
         return order
 
     async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> None:
-        await self.show(order_id)
+        await self._order(order_id)
         webhook = await self.desk.decide(order_id, state)
         if webhook is not None:
             await self.take_gateway_event("sandbox", *webhook)

@@ -256,6 +256,13 @@ class Reader:
                 raise SettingsError(f"{name}: {address!r} is no address, write it like https://app.example.com/done")
         return addresses
 
+    def return_url(self, name: str) -> str | None:
+        """As it is: a slash at the end, query parameters and a fragment are the front end's."""
+        address = self.text(name, "")
+        if address and not _is_ascii_address(address):
+            raise SettingsError(f"{name} is no address, write it like https://app.example.com/paid")
+        return address or None
+
     def booking_url_template(self, name: str) -> str | None:
         """An address with `PLACEHOLDER` after its host, and no other braces."""
         template = self.text(name, "")

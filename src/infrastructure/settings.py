@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payment_provider: PaymentProvider
     sandbox_payments_allowed: bool
     payment_hold_minutes: int
+    payment_return_url: str | None
     unpaid_holds_per_account: int
     unpaid_holds_per_coach: int
     stripe_secret_key: str | None
@@ -187,6 +188,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         payment_provider=read.payment_provider(),
         sandbox_payments_allowed=read.switch("SANDBOX_PAYMENTS_ALLOWED", "false"),
         payment_hold_minutes=read.whole("PAYMENT_HOLD_MINUTES", "30", 1, _LONGEST_HOLD),
+        payment_return_url=read.return_url("PAYMENT_RETURN_URL"),
         unpaid_holds_per_account=read.whole("UNPAID_HOLDS_PER_ACCOUNT", "5", 1, 1000),
         unpaid_holds_per_coach=read.whole("UNPAID_HOLDS_PER_COACH", "2", 1, 1000),
         stripe_secret_key=stripe_secret_key,

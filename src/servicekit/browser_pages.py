@@ -16,7 +16,7 @@ import msgspec
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark }
 body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: #f4f3ef; color: #23302b;
        font: 17px/1.5 system-ui, sans-serif }
@@ -31,11 +31,16 @@ a { color: #1f5f4e }
   .note { color: #a3b0aa }
 }
 """
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page's own style, and nothing from anywhere."""
+
+
+def policy_for(style: str) -> str:
+    """A Content-Security-Policy for a page with that style element: nothing else is loaded, no form is sent."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rules = ("base-uri", "form-action", "frame-ancestors")
+    return "; ".join([f"default-src 'none'; style-src 'sha256-{digest}'", *(f"{rule} 'none'" for rule in rules)])
+
+
+POLICY = policy_for(STYLE)
 
 _REPLACED = {b"content-type", b"content-length", b"content-security-policy", b"vary"}
 _SENTENCES = {
@@ -74,7 +79,7 @@ class BrowserPages:
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(heading)} · {html.escape(self._title)}</title><style>{_STYLE}</style></head>"
+            f"<title>{html.escape(heading)} · {html.escape(self._title)}</title><style>{STYLE}</style></head>"
             f"<body><main><h1>{html.escape(heading)}</h1>{text}<ul>{links}</ul>{small}</main></body></html>\n"
         ).encode()
 

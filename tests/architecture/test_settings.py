@@ -210,6 +210,30 @@ def test_signing_secret_is_base64_in_the_embedded_mode_too() -> None:
     assert load_settings(GOOD | {"DELIVERY_SIGNING_SECRETS": hexadecimal}).delivery_signing_secrets == (hexadecimal,)
 
 
+@pytest.mark.parametrize("address", ["https://app.example.com", "http://localhost:3000/?a=1#/paid/"])
+def test_the_address_after_a_checkout_is_kept_as_it_is(address: str) -> None:
+    """Also with query parameters, a fragment and a slash at its end."""
+    assert load_settings(GOOD | {"PAYMENT_RETURN_URL": address}).payment_return_url == address
+    assert load_settings(GOOD).payment_return_url is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "app.example.com/paid",
+        "https:///paid",
+        "ftp://app.example.com",
+        "https://user:password@app.example.com",
+        "https://app.example.com/büro",
+        "https://app.example.com/a b",
+    ],
+)
+def test_an_address_after_a_checkout_that_no_browser_opens_is_named(address: str) -> None:
+    """One line that names the setting."""
+    with pytest.raises(SettingsError, match=r"^PAYMENT_RETURN_URL is no address"):
+        load_settings(GOOD | {"PAYMENT_RETURN_URL": address})
+
+
 @pytest.mark.parametrize(
     "template",
     [

@@ -100,6 +100,7 @@ async def test_a_list_that_takes_no_parameters_says_so(john: Person) -> None:
         "/auth/google/callback?state=x&code=y&scope=z&authuser=0&prompt=none",
         "/auth/google/login?utm_source=x",
         "/payment/stripe/back/paid?session_id=x",
+        "/payment/return/x/success?razorpay_payment_id=x",
         "/sandbox/pay/x?utm_source=x",
         "/calendar/feed/none.ics?nocache=1",
         "/docs?x=1",

@@ -92,6 +92,7 @@ async def a_page() -> AsyncIterator[Page]:
 
 
 async def test_what_is_paid_at_the_page_is_paid_at_the_booking(shop: Shop) -> None:
+    """Then "Continue" leads to a page that reloads by itself until the worker has applied the confirmation."""
     ada, booking_id = await shop.books()
     assert await shop.page.get_by_role("heading").inner_text() == "Yoga & <b>Tea</b>"
     assert await shop.page.get_by_text("1,250.50 EUR").count() == 1
@@ -99,7 +100,15 @@ async def test_what_is_paid_at_the_page_is_paid_at_the_booking(shop: Shop) -> No
     await shop.presses("Pay")
     assert "Paid" in await shop.page.locator("#state").inner_text()
     assert await shop.page.get_by_role("button").count() == 0
+    back = await shop.page.get_by_role("link", name="Continue").get_attribute("href")
+    assert back is not None
+    await shop.page.goto(back.replace(shop.public_url, shop.address, 1))
+    state = shop.page.locator("#state")
+    assert "waiting for the confirmation" in await state.inner_text()
     assert await shop.payment_status(ada, booking_id) == "completed"
+    await state.filter(has_text="paid and confirmed").wait_for(timeout=30_000)
+    assert await shop.page.get_by_text("1,250.50 EUR, paid").count() == 1
+    assert shop.complaints == []
 
 
 async def test_what_is_declined_can_be_paid_afterwards(shop: Shop) -> None:

@@ -22,6 +22,7 @@ from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatu
 from domain.refunds import RefundId
 from domain.users import UserId
 from infrastructure.payments.razorpay import RazorpayGateway
+from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.settings import Settings
 from tests.payments.razorpay_shop import Shop, open_shop
 from tests.payments.test_razorpay_way import FAILED, PAID, PENDING, REFUNDED
@@ -29,6 +30,7 @@ from tests.support.gateway_server import Kind
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request
 
+RETURNS = SignedReturnAddresses("http://here", b"a key")
 PRICE = Money(Decimal(30), "INR")
 ALL_KINDS: tuple[Kind, ...] = ("500", "429", "hang", "reset", "lost answer")
 
@@ -48,7 +50,7 @@ async def razorpay() -> AsyncIterator[FakeRazorpay]:
 def impatient(razorpay: FakeRazorpay) -> Any:
     """A client that gives up after one second, so that a hanging answer is soon an error."""
     url = razorpay.receiver.url
-    gateway: Any = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, seconds=1)
+    gateway: Any = RazorpayGateway(KEY_ID, KEY_SECRET, WEBHOOK_SECRET, base_url=url, returns=RETURNS, seconds=1)
     gateway.aclose = gateway.close
     return aclosing(gateway)
 
@@ -192,7 +194,7 @@ async def test_an_answer_that_drips_is_not_waited_for(razorpay: FakeRazorpay) ->
 
 
 async def test_a_refusal_says_why_and_shows_no_key(razorpay: FakeRazorpay) -> None:
-    wrong = RazorpayGateway(KEY_ID, "a wrong secret", WEBHOOK_SECRET, base_url=razorpay.receiver.url)
+    wrong = RazorpayGateway(KEY_ID, "a wrong secret", WEBHOOK_SECRET, base_url=razorpay.receiver.url, returns=RETURNS)
     with pytest.raises(GatewayRefused, match=r"^Razorpay refused \(401\): Authentication failed$"):
         await wrong.open_checkout(a_request())
     await wrong.close()

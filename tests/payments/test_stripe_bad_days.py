@@ -15,6 +15,7 @@ from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId
 from domain.users import UserId
+from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings
 from tests.payments.shop import PAID, PENDING, REFUNDED
@@ -23,6 +24,7 @@ from tests.support.gateway_server import Kind
 from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 
 SESSIONS, REFUNDS = "POST /v1/checkout/sessions", "POST /v1/refunds"
+RETURNS = SignedReturnAddresses("http://here", b"a key")
 THIRTY = Money(Decimal(30), "INR")
 
 
@@ -47,7 +49,7 @@ async def gateway(stripe: FakeStripe) -> AsyncIterator[StripeGateway]:
 
 
 def a_gateway(stripe: FakeStripe, *, key: str = SECRET_KEY, seconds: float = 10) -> StripeGateway:
-    return StripeGateway(key, WEBHOOK_SECRET, base_url=stripe.receiver.url, public_url="http://here", seconds=seconds)
+    return StripeGateway(key, WEBHOOK_SECRET, base_url=stripe.receiver.url, returns=RETURNS, seconds=seconds)
 
 
 def a_request(title: str = "Morning Yoga") -> PaymentRequest:
@@ -91,7 +93,7 @@ async def test_whatever_is_wrong_at_stripe_it_is_away(stripe: FakeStripe, gatewa
 
 
 async def test_no_server_at_all_is_away(stripe: FakeStripe) -> None:
-    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", public_url="http://here")
+    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
     with pytest.raises(GatewayUnavailable):
         await gateway.look_up(a_payment("cs_test_1"))
     await gateway.close()

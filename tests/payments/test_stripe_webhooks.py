@@ -13,6 +13,7 @@ import pytest
 
 from application.ports.payments import GatewayRefused
 from domain.payments import InvalidSignature
+from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
@@ -28,6 +29,8 @@ from tests.support.stripe_server import (
     signature_of,
     signed,
 )
+
+RETURNS = SignedReturnAddresses("http://here", b"a key")
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ async def test_a_webhook_that_is_signed_by_the_rules_is_taken(shop: Shop, signat
 
 async def test_the_tolerance_is_five_minutes_to_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read at one moment: over HTTP a second may pass."""
-    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", public_url="http://here")
+    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
     now = int(time.time())
     monkeypatch.setattr(time, "time", lambda: float(now))
     body = b'{"id": "evt_1", "object": "event", "type": "payout.paid", "data": {"object": {}}}'
@@ -118,7 +121,7 @@ async def test_the_tolerance_is_five_minutes_to_the_second(monkeypatch: pytest.M
 
 
 async def test_a_body_that_is_no_text_cannot_have_been_signed() -> None:
-    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", public_url="http://here")
+    gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
     with pytest.raises(InvalidSignature):
         gateway.read_webhook(b"\xff\xfe", {"stripe-signature": signed(b"\xff\xfe")})
     await gateway.close()

@@ -155,7 +155,7 @@ async def _payments(call: Recorder, ada: str, john: str, razorpay: FakeRazorpay)
         return booking
 
     booking_id = (await booked(14))["id"]
-    await call("payBooking", ada, booking_id=booking_id)
+    await call("payBooking", ada, {}, booking_id=booking_id)
     order_id = list(razorpay.orders)[-1]
     razorpay.fails(order_id)
     failure = {"error_code": "BAD_REQUEST_ERROR", "error_description": "Payment processing failed"}
@@ -239,7 +239,7 @@ async def _contract_e(call: Recorder, ada: str, john: str, database_url: str) ->
     await call("listCoachingsOfCoach", john, coach_id=coach, status="cancelled", skip=0, limit=20)
     await a_price_for(database_url, coach)
     paid = await call("bookCoaching", ada, wanted)
-    await call("payCoaching", ada, booking_id=paid["id"])
+    await call("payCoaching", ada, {}, booking_id=paid["id"])
     await call("recordCoachingPayment", john, booking_id=paid["id"])
     await _attachments(call, ada, booked["id"])
     await _availability(call, ada, john, coach)

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 
@@ -110,6 +110,16 @@ class FakeRazorpay(FakeGateway[Webhook]):
         self._tell("payment_link.paid", payment_link=link, order=self.orders[link["order_id"]], payment=payment)
         return payment
 
+    def sends_back(self, url: str) -> str:
+        """Where the page of a paid link sends the person, with what Razorpay adds and signs."""
+        link = next(each for each in self.links.values() if each["short_url"] == url)
+        payment_id = next(each["id"] for each in self.payments.values() if each["order_id"] == link.get("order_id"))
+        signed = [link["id"], link["reference_id"], link["status"], payment_id]
+        names = ("payment_link_id", "payment_link_reference_id", "payment_link_status", "payment_id")
+        added = {f"razorpay_{name}": value for name, value in zip(names, signed, strict=True)}
+        added["razorpay_signature"] = sign(KEY_SECRET, "|".join(signed).encode())
+        return f"{link['callback_url']}?{urlencode(added)}"
+
     def gives_back(self, payment: Entity, amount: int | None = None) -> Entity:
         """Somebody refunds at Razorpay's own desk."""
         return self._refund(payment, amount or payment["amount"], [])
@@ -190,6 +200,8 @@ class FakeRazorpay(FakeGateway[Webhook]):
         if asked.get("expire_by", 10**10) < time.time() + QUARTER_OF_AN_HOUR:
             return _refused(400, "expire_by should be at least 15 minutes after current time")
         assert asked["accept_partial"] is False
+        assert asked["callback_method"] == "get"
+        assert "?" not in asked["callback_url"]
         link_id = self._id("plink")
         link = {"id": link_id, "status": "created", "amount_paid": 0, "short_url": f"https://rzp.io/i/{link_id[6:]}"}
         self.links[link_id] = asked | link

@@ -130,6 +130,29 @@ class PaidFor:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentOverview:
+    """A payment and what it is for, as a buyer may see it: nothing in it says who the buyer is.
+
+    `timezone` is the IANA name of the zone in which the buyer reads times, None where it is not known. `payment_status`
+    and `is_cancelled` are the booking's. `return_url` is what a request asked for.
+    """
+
+    payment_id: PaymentId
+    gateway: str
+    reference: str
+    title: str
+    starts_at: datetime
+    ends_at: datetime
+    timezone: str | None
+    price: Money
+    is_cancelled: bool
+    payment_status: PaymentStatus
+    hold_until: datetime | None
+    checkout_url: str | None
+    return_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRequest:
     """What is asked, at which gateway, and where it is paid, if that is known."""
 
@@ -140,6 +163,10 @@ class OpenRequest:
 
 class PaymentReader(Protocol):
     async def paid_for(self, payment_id: PaymentId) -> PaidFor: ...
+
+    async def overview(self, payment_id: PaymentId) -> PaymentOverview:
+        """Raises `PaymentNotFound`."""
+        ...
 
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
         """Bookings whose place was held for a payment that did not come in time."""

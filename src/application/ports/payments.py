@@ -14,6 +14,7 @@ from domain.coaching import CoachingId
 from domain.errors import Conflict
 from domain.events import EventId
 from domain.money import Money
+from domain.payment_returns import Outcome
 from domain.payments import GatewayReport, Payment, PaymentId, RefundReport
 from domain.refunds import RefundId
 from domain.users import UserId
@@ -130,6 +131,27 @@ class SignedCheckouts(Protocol):
     async def confirm(self, payment: Payment, gateway_id: str) -> GatewayReport:
         """What there is of a payment whose success was signed; by the signature alone where the gateway is away.
         Raises `PaymentDiffers` when it was for another order, and `GatewayRefused`."""
+        ...
+
+
+class SignedReturns(Protocol):
+    """A gateway that signs the query parameters with which it sends a buyer back."""
+
+    @property
+    def name(self) -> str: ...
+
+    def is_success(self, payment_id: PaymentId, parameters: Mapping[str, str]) -> bool:
+        """Whether the gateway says, signed, that this payment was made."""
+        ...
+
+
+class ReturnAddresses(Protocol):
+    """The addresses of ours that gateways send buyers back to. They cannot be guessed."""
+
+    def of(self, payment_id: PaymentId, outcome: Outcome) -> str: ...
+
+    def payment_of(self, token: str) -> PaymentId:
+        """`token` is the part of an address that names the payment. Raises `PaymentNotFound`."""
         ...
 
 

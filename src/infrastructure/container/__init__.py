@@ -29,6 +29,7 @@ from application.invitations import AnswerInvitation, InviteParticipant, ListInv
 from application.oauth import OAuthAttempts
 from application.participants import WriteToParticipants
 from application.password_guesses import KnownNetworks, PasswordGuesses
+from application.payment_returns import ShowPaymentReturn
 from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
 from application.ports.deliveries import DeadLetters
 from application.ports.persistence import OpenUnitOfWork
@@ -129,6 +130,7 @@ class UseCases:
     show_cancellation: ShowCancellation
     refund_booking: RefundBooking
     pay_at_sandbox: PayAtSandbox
+    show_payment_return: ShowPaymentReturn
     answer_once: AnswerOnce
     facilitator_reader: FacilitatorReader
     event_reader: EventReader
@@ -283,6 +285,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         show_cancellation=money.show_cancellation,
         refund_booking=money.refund_booking,
         pay_at_sandbox=money.pay_at_sandbox,
+        show_payment_return=money.show_payment_return,
         answer_once=_answer_once(settings, database, limiter),
         facilitator_reader=PostgresFacilitatorReader(database),
         event_reader=event_reader,

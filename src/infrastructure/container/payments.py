@@ -8,18 +8,22 @@ from datetime import timedelta
 from application.callbacks import ConfirmPayment, HearOfFailure
 from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
 from application.payment_errands import PaymentErrands
+from application.payment_returns import ShowPaymentReturn
 from application.payments import ApplyGatewayEvent, PayAtSandbox, RecordOfflinePayment, SettlePayment, TakeGatewayEvent
 from application.ports.messaging import WakeUps
 from application.ports.payments import PaymentGateway
 from application.ports.persistence import OpenUnitOfWork, Places
 from application.ports.system import Clock
 from application.refunds import RefundBooking, Refunds, ShowCancellation
+from domain.booking_urls import BookingUrls
 from domain.holds import HoldLimits
+from domain.payment_returns import ReturnUrls
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
 from infrastructure.payments.offline import OfflineGateway
 from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.registry import GatewayRegistry
+from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.payments.sandbox import SandboxGateway
 from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings
@@ -42,6 +46,7 @@ class Money:
     hear_of_failure: HearOfFailure
     show_cancellation: ShowCancellation
     refund_booking: RefundBooking
+    show_payment_return: ShowPaymentReturn
     errands: PaymentErrands
     expire_holds: ExpireHolds
     reconcile: Reconcile
@@ -49,6 +54,7 @@ class Money:
 
 def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegistry, SandboxGateway]:
     """The gateways that have their keys, and the one that new payments are made at."""
+    returns = _return_addresses(settings)
     sandbox = SandboxGateway(database, public_url=settings.public_url, secret=_sandbox_secret(settings))
     gateways: list[PaymentGateway] = [OfflineGateway(), sandbox]
     if settings.stripe_secret_key and settings.stripe_webhook_secret:
@@ -57,7 +63,7 @@ def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegis
                 settings.stripe_secret_key,
                 settings.stripe_webhook_secret,
                 base_url=settings.stripe_api_base,
-                public_url=settings.public_url,
+                returns=returns,
             )
         )
     if settings.razorpay_key_id and settings.razorpay_key_secret and settings.razorpay_webhook_secret:
@@ -67,6 +73,7 @@ def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegis
                 settings.razorpay_key_secret,
                 settings.razorpay_webhook_secret,
                 base_url=settings.razorpay_api_base,
+                returns=returns,
             )
         )
     return GatewayRegistry(gateways, chosen=settings.payment_provider), sandbox
@@ -85,7 +92,9 @@ def build_money(
     reader = PostgresPaymentReader(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
-    ask_for_payment = AskForPayment(gateways, reader, places)
+    returns = _return_addresses(settings)
+    return_urls = ReturnUrls(settings.payment_return_url, frozenset(settings.oauth_redirect_allowlist))
+    ask_for_payment = AskForPayment(gateways, reader, places, return_urls)
     abandon_checkout = AbandonCheckout(open_work, gateways, settle_payment)
     take_gateway_event = TakeGatewayEvent(gateways, open_work, wake_ups, clock)
     return Money(
@@ -98,12 +107,20 @@ def build_money(
         ask_for_payment=ask_for_payment,
         settle_payment=settle_payment,
         take_gateway_event=take_gateway_event,
-        pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event, gateways.chosen is sandbox),
+        pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event, gateways.chosen is sandbox, reader, returns, clock),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, reader),
         hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, reader),
         show_cancellation=ShowCancellation(open_work, clock),
         refund_booking=RefundBooking(open_work, refunds, wake_ups),
+        show_payment_return=ShowPaymentReturn(
+            reader,
+            returns,
+            gateways.find(RazorpayGateway),
+            return_urls,
+            BookingUrls(settings.booking_url_template) if settings.booking_url_template else None,
+            clock,
+        ),
         errands=PaymentErrands(
             refunds,
             abandon_checkout,
@@ -117,3 +134,8 @@ def build_money(
 def _sandbox_secret(settings: Settings) -> bytes:
     """The sandbox signs as a real gateway does; its key need not be given."""
     return hmac.digest(settings.jwt_secret_key.encode(), b"sandbox gateway", hashlib.sha256)
+
+
+def _return_addresses(settings: Settings) -> SignedReturnAddresses:
+    key = hmac.digest(settings.jwt_secret_key.encode(), b"payment return addresses", hashlib.sha256)
+    return SignedReturnAddresses(settings.public_url, key)

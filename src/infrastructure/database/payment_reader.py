@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from application.ports.ledger import OpenRequest, PaidFor
+from application.ports.ledger import OpenRequest, PaidFor, PaymentOverview
 from application.ports.payments import PaymentRequest
 from domain.bookings import BookingId
 from domain.coaching import CoachingId
@@ -41,9 +41,11 @@ RETURNING payments.id
 _REQUEST = """
 SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency, p.booking_id, p.coaching_booking_id,
        coalesce(b.reference, c.id::text) AS reference, coalesce(b.hold_until, c.hold_until) AS hold_until,
-       coalesce(b.payment_status, c.payment_status) AS payment_status,
+       coalesce(b.payment_status, c.payment_status) AS payment_status, p.return_url,
+       coalesce(b.status, c.status) = 'cancelled' AS is_cancelled,
+       coalesce(e.starts_at, c.starts_at) AS starts_at, coalesce(e.ends_at, c.ends_at) AS ends_at,
        e.id AS event_id, coalesce(e.title, 'Coaching with ' || f.name) AS title, f.id AS facilitator_id,
-       u.id AS user_id, u.name AS user_name, u.email AS user_email
+       u.id AS user_id, u.name AS user_name, u.email AS user_email, u.timezone
 FROM payments p
      LEFT JOIN bookings b ON b.id = p.booking_id LEFT JOIN events e ON e.id = b.event_id
      LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
@@ -90,6 +92,24 @@ class PostgresPaymentReader:
             booking_of(row["booking_id"], row["coaching_booking_id"]),
             row["reference"],
             PaymentStatus(row["payment_status"]),
+        )
+
+    async def overview(self, payment_id: PaymentId) -> PaymentOverview:
+        row = await self._of(payment_id)
+        return PaymentOverview(
+            payment_id=payment_id,
+            gateway=row["gateway"],
+            reference=row["reference"],
+            title=row["title"],
+            starts_at=row["starts_at"],
+            ends_at=row["ends_at"],
+            timezone=row["timezone"],
+            price=Money(row["amount"], row["currency"]),
+            is_cancelled=row["is_cancelled"],
+            payment_status=PaymentStatus(row["payment_status"]),
+            hold_until=row["hold_until"],
+            checkout_url=row["checkout_url"],
+            return_url=row["return_url"],
         )
 
     async def _of(self, payment_id: PaymentId) -> asyncpg.Record:

@@ -15,6 +15,7 @@ import msgspec
 from application.ports.idempotency import CLAIM
 from application.ports.persistence import PlacedBooking
 from domain.bookings import BookingId
+from domain.coaching import CoachingId
 from domain.events import AlreadyBooked, Event, EventId
 from domain.messages import ALWAYS_SERVED, Destination, Fact, owed_to
 from domain.payments import PaymentId, PaymentStatus
@@ -187,6 +188,15 @@ class PostgresPlaces:
                 payment_id,
                 order_id,
                 url,
+            )
+
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE payments SET return_url = $3 WHERE booking_id = ANY ($1) OR coaching_booking_id = ANY ($2)",
+                [booking_id for booking_id in booking_ids if isinstance(booking_id, int)],
+                [booking_id for booking_id in booking_ids if not isinstance(booking_id, int)],
+                return_url,
             )
 
 

@@ -27,9 +27,11 @@ from application.ports.payments import (
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
+    ReturnAddresses,
 )
 from domain.errors import Invalid
 from domain.money import Money, exponent
+from domain.payment_returns import Outcome
 from domain.payments import (
     GatewayReport,
     GatewayUnavailable,
@@ -67,6 +69,8 @@ SHORTEST_LINK = 16 * 60
 CALLBACK_SECONDS = 4
 """A person waits for the answer to a callback, and it can be given without Razorpay's."""
 
+_SIGNED_IN_CALLBACK = ("payment_link_id", "payment_link_reference_id", "payment_link_status", "payment_id")
+
 _TRIED_AGAIN = frozenset({408, 409, 425, 429})
 
 
@@ -85,8 +89,16 @@ class RazorpayGateway:
     holds_places = True
 
     def __init__(
-        self, key_id: str, key_secret: str, webhook_secret: str, *, base_url: str, seconds: float = 10
+        self,
+        key_id: str,
+        key_secret: str,
+        webhook_secret: str,
+        *,
+        base_url: str,
+        returns: ReturnAddresses,
+        seconds: float = 10,
     ) -> None:
+        self._returns = returns
         self._key_secret = key_secret.encode()
         self._webhook_secret = webhook_secret.encode()
         self._seconds = seconds
@@ -137,6 +149,8 @@ class RazorpayGateway:
                     "reminder_enable": False,
                     "notify": {"sms": False, "email": False},
                     "notes": notes | {"order_id": order.id},
+                    "callback_url": self._returns.of(request.payment_id, Outcome.SUCCESS),
+                    "callback_method": "get",
                 }
                 if request.until is not None:
                     what["expire_by"] = max(int(request.until.timestamp()), int(time.time()) + SHORTEST_LINK)
@@ -188,6 +202,17 @@ class RazorpayGateway:
     def verify_checkout(self, order_id: str, gateway_id: str, signature: str) -> None:
         """Raises `InvalidSignature` unless Razorpay's Checkout signed that this order was paid by this payment."""
         _verify(self._key_secret, f"{order_id}|{gateway_id}".encode(), signature)
+
+    def is_success(self, payment_id: PaymentId, parameters: Mapping[str, str]) -> bool:
+        """By what Razorpay adds to the callback address of a payment link:
+        https://razorpay.com/docs/payments/payment-links/callback/."""
+        given = [parameters.get(f"razorpay_{name}", "") for name in _SIGNED_IN_CALLBACK]
+        try:
+            _verify(self._key_secret, "|".join(given).encode(), parameters.get("razorpay_signature", ""))
+        except InvalidSignature:
+            return False
+        _, reference_id, status, _ = given
+        return (reference_id, status) == (str(payment_id), "paid")
 
     async def confirm(self, payment: Payment, gateway_id: str) -> GatewayReport:
         """What there is of a payment whose success was signed. An order is only ever paid in full, so the signature

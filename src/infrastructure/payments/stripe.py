@@ -27,9 +27,11 @@ from application.ports.payments import (
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
+    ReturnAddresses,
 )
 from domain.errors import Invalid
 from domain.money import Money
+from domain.payment_returns import Outcome
 from domain.payments import GatewayUnavailable, InvalidSignature, Payment
 from infrastructure.payments.stripe_reports import (
     Event,
@@ -69,10 +71,10 @@ class StripeGateway:
     holds_places = True
 
     def __init__(
-        self, secret_key: str, webhook_secret: str, *, base_url: str, public_url: str, seconds: float = 10
+        self, secret_key: str, webhook_secret: str, *, base_url: str, returns: ReturnAddresses, seconds: float = 10
     ) -> None:
         self._webhook_secret = webhook_secret
-        self._public_url = public_url
+        self._returns = returns
         self._seconds = seconds
         self._http = stripe.HTTPXClient(timeout=seconds / 2)
         self._stripe = stripe.StripeClient(
@@ -188,8 +190,8 @@ class StripeGateway:
             ],
             "metadata": metadata,
             "payment_intent_data": {"metadata": metadata, "description": f"{request.title} ({request.reference})"},
-            "success_url": f"{self._public_url}/payment/stripe/back/paid",
-            "cancel_url": f"{self._public_url}/payment/stripe/back/unpaid",
+            "success_url": self._returns.of(request.payment_id, Outcome.SUCCESS),
+            "cancel_url": self._returns.of(request.payment_id, Outcome.CANCELLED),
         }
         if request.until is not None:
             asked["expires_at"] = int((request.until + OUTLIVES_HOLD).timestamp())

@@ -18,7 +18,19 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.settings import Settings, load_settings
 from infrastructure.telemetry import configure_logging
-from interfaces.http import classic, coaching, health, invitations, live, meeting, operators, sandbox, service, sessions
+from interfaces.http import (
+    classic,
+    coaching,
+    health,
+    invitations,
+    live,
+    meeting,
+    operators,
+    payment_return,
+    sandbox,
+    service,
+    sessions,
+)
 from interfaces.http.actor import actor, viewer
 from interfaces.http.core import (
     accounts,
@@ -57,6 +69,7 @@ ROUTES: list[Any] = [
     *payments.ROUTES,
     *razorpay.ROUTES,
     *stripe.ROUTES,
+    *payment_return.ROUTES,
     *sandbox.ROUTES,
     *invitations.ROUTES,
     *classic.ROUTES,

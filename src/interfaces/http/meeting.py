@@ -22,12 +22,14 @@ from interfaces.http.sessions.errors import booking_shape
 
 
 class BookingRequest(Struct):
-    """Contract A gives `event_id`, contract C `session_id`; one of the two."""
+    """Contract A gives `event_id`, contract C `session_id`; one of the two. `return_url`: where the buyer goes after
+    paying, as in `POST /bookings`."""
 
     event_id: BodyId | None = None
     session_id: BodyId | None = None
     notes: str | None = None
     quantity: int | None = None
+    return_url: str | None = None
 
 
 class Booked(Struct):
@@ -58,7 +60,7 @@ async def book(
         case _:
             raise Invalid({"event_id": "Must not be given together with session_id"})
     require_one_seat(data.quantity)
-    new = await book_place(actor.user.id, EventId(event_id), data.notes)
+    new = await book_place(actor.user.id, EventId(event_id), data.notes, return_url=data.return_url)
     return Response(Booked(message, new.placed.id), status_code=status)
 
 

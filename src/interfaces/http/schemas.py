@@ -23,6 +23,14 @@ from domain.users import SELF_ASSIGNABLE_ROLES, Role
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""
 
+
+class PaymentLinkRequest(Struct):
+    """`return_url`: where the buyer goes after paying, as in `POST /bookings`. Without it the address that was given
+    before counts."""
+
+    return_url: str | None = None
+
+
 LONGEST_SEARCH = 100
 
 ONE_OF = "one_of"

@@ -230,6 +230,7 @@ class PaymentRow(DefaultBase):
     gateway_payment_id: Mapped[str | None] = mapped_column(Text)
     gateway_reference: Mapped[str | None] = mapped_column(Text)
     checkout_url: Mapped[str | None] = mapped_column(Text)
+    return_url: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(INSTANT)
     refunded: Mapped[Decimal] = mapped_column(Numeric(16, 4), server_default=text("0"))
     received_at: Mapped[datetime | None] = mapped_column(INSTANT)

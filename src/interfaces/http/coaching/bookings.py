@@ -40,16 +40,28 @@ from domain.users import UserNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
-from interfaces.http.schemas import number, object_page, one_of, page_request, path_uuid, query_id, whole_seconds
+from interfaces.http.schemas import (
+    PaymentLinkRequest,
+    number,
+    object_page,
+    one_of,
+    page_request,
+    path_uuid,
+    query_id,
+    whole_seconds,
+)
 
 TAGS = ["Contract E: appointments"]
 
 
 class NewCoachingRequest(Struct):
+    """`return_url`: where the client goes after paying, as in `POST /bookings`."""
+
     coach_id: UUID
     session_datetime: datetime
     duration_minutes: int
     notes: str | None = None
+    return_url: str | None = None
 
 
 class CoachingBody(Struct):
@@ -157,7 +169,12 @@ async def book_session(
     data: JSONBody[NewCoachingRequest], actor: Given[Actor], book_coaching: Given[BookCoaching]
 ) -> CoachingCreated:
     booked = await book_coaching(
-        actor.user, data.coach_id, data.session_datetime, length_of(data.duration_minutes), data.notes
+        actor.user,
+        data.coach_id,
+        data.session_datetime,
+        length_of(data.duration_minutes),
+        data.notes,
+        return_url=data.return_url,
     )
     return created_body(booked)
 
@@ -276,9 +293,13 @@ async def list_session_reminders(
 
 @post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
 async def ask_for_payment_link(
-    booking_id: FromPath[str], actor: Given[Actor], coaching_payment: Given[CoachingPayment]
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    coaching_payment: Given[CoachingPayment],
+    data: JSONBody[PaymentLinkRequest | None] = None,
 ) -> CoachingPaymentLink:
-    return CoachingPaymentLink(await coaching_payment(actor.user, coaching_id(booking_id)))
+    return_url = data.return_url if data else None
+    return CoachingPaymentLink(await coaching_payment(actor.user, coaching_id(booking_id), return_url=return_url))
 
 
 @post(

@@ -19,7 +19,8 @@ TAGS = ["Contract E: appointments"]
 
 
 class NewSeriesRequest(Struct):
-    """`rrule` as in RFC 5545, such as `FREQ=WEEKLY;BYDAY=MO;COUNT=10`; it recurs from `session_datetime` on."""
+    """`rrule` as in RFC 5545, such as `FREQ=WEEKLY;BYDAY=MO;COUNT=10`; it recurs from `session_datetime` on.
+    `return_url`: where the client goes after paying a session of it, as in `POST /bookings`."""
 
     coach_id: UUID
     session_datetime: datetime
@@ -28,6 +29,7 @@ class NewSeriesRequest(Struct):
     notes: str | None = None
     timezone: str | None = None
     skip_conflicts: bool = False
+    return_url: str | None = None
 
 
 class RefusedSession(Struct):
@@ -54,6 +56,7 @@ async def book_recurring(
         timezone=data.timezone,
         notes=data.notes,
         skip_conflicts=data.skip_conflicts,
+        return_url=data.return_url,
     )
     return SeriesBody(
         booked.series_id,

@@ -17,7 +17,7 @@ from interfaces.http.actor import facilitators, public, signed_in
 from interfaces.http.core.bookings import RefundBody, refund_body
 from interfaces.http.core.events import RefundTierBody
 from interfaces.http.injection import Given
-from interfaces.http.schemas import number, path_id
+from interfaces.http.schemas import PaymentLinkRequest, number, path_id
 
 TAGS = ["Contract B: payments"]
 
@@ -61,11 +61,15 @@ class Received(Struct):
 
 @post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])
 async def ask_for_payment_link(
-    booking_id: FromPath[str], actor: Given[Actor], ask_for_payment: Given[AskForPayment]
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    ask_for_payment: Given[AskForPayment],
+    data: JSONBody[PaymentLinkRequest | None] = None,
 ) -> PaymentLink:
     """Where a booking of one's own is paid: the same address as before, if there was one. `null` where people pay on
     the spot."""
-    return PaymentLink(await ask_for_payment.for_booking(actor.user, _id(booking_id)))
+    return_url = data.return_url if data else None
+    return PaymentLink(await ask_for_payment.for_booking(actor.user, _id(booking_id), return_url=return_url))
 
 
 @get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])

@@ -1,4 +1,4 @@
-"""Stripe's webhook, and where its checkout sends people back to."""
+"""Stripe's webhook, and where checkouts of earlier versions send people back to."""
 
 from typing import Any, Literal
 
@@ -9,15 +9,19 @@ from application.payments import TakeGatewayEvent
 from interfaces.http.actor import public
 from interfaces.http.core.payments import Received
 from interfaces.http.injection import Given
+from interfaces.http.payment_return import HEADERS, PageCopy, page
 
 TAGS = ["Contract D: payments"]
 
-_SENTENCES = {
-    "paid": "Thank you. As soon as the payment has reached us, a confirmation comes by mail.",
-    "unpaid": "Nothing was paid. Your place is held for a while; the same link leads back to the checkout.",
+_COPY = {
+    "paid": PageCopy(
+        "Waiting for the confirmation",
+        "We are waiting for the confirmation of the payment. When it has arrived, we send you an e-mail.",
+    ),
+    "unpaid": PageCopy(
+        "Not paid yet", "The booking is held for you for a while. The same link leads back to the checkout."
+    ),
 }
-_PAGE = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Payment</title><p>{}</p></html>'
-_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 @post("/payment/stripe/webhook", operation_id="stripeWebhook", tags=TAGS, status_code=200, opt=public)
@@ -35,8 +39,8 @@ async def stripe_webhook(request: Request[Any, Any, Any], take_gateway_event: Gi
     media_type=MediaType.HTML,
 )
 async def come_back(outcome: FromPath[Literal["paid", "unpaid"]]) -> Response[str]:
-    """A page for people who come from the checkout. It settles nothing: that is the webhook's word."""
-    return Response(_PAGE.format(_SENTENCES[outcome]), headers={"Content-Security-Policy": _POLICY})
+    """The return address of checkouts that an earlier version opened. Stripe keeps them open for a day at most."""
+    return Response(page(_COPY[outcome]), headers=HEADERS)
 
 
 ROUTES = [stripe_webhook, come_back]
