@@ -68,6 +68,9 @@ class Neat:
             return self.location(text)
         if name == "event_id":
             return "8b5cf0b7c7d35d0c9a2d3f6e1b4a7c90"
+        if name == "expires_at":
+            hours = round((datetime.fromisoformat(text) - self.started) / timedelta(hours=1))
+            return f"{NOW + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
         if name == "week":
             return (DAY + timedelta(weeks=1)).date().isoformat()
         if name == "next_cursor":
