@@ -10,6 +10,7 @@ from interfaces.http.coaching import (
     calendars,
     coaches,
     feed,
+    payments,
     series,
 )
 from interfaces.http.coaching.errors import shape
@@ -20,6 +21,7 @@ UPLOADS = [attachments.UPLOAD]
 
 ROUTES: list[Any] = [
     *bookings.ROUTES,
+    *payments.ROUTES,
     *coaches.ROUTES,
     *availability.ROUTES,
     *series.ROUTES,

@@ -20,7 +20,6 @@ from application.coaching import (
     MoveCoaching,
     NoteCoaching,
 )
-from application.coaching_payments import CoachingPayment, RecordCoachingPayment
 from application.coaching_views import ListCoachings, ShowCoaching
 from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
 from application.ports.pages import DEFAULT_PAGE, PageRequest
@@ -41,7 +40,6 @@ from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import (
-    PaymentLinkRequest,
     number,
     object_page,
     one_of,
@@ -114,10 +112,6 @@ class NotesRequest(Struct):
 class RescheduleRequest(Struct):
     session_datetime: datetime
     duration_minutes: int | None = None
-
-
-class CoachingPaymentLink(Struct):
-    payment_url: str | None
 
 
 class RememberedFile(Struct):
@@ -291,30 +285,6 @@ async def list_session_reminders(
     return object_page(request, SessionReminders(wanted, reminder_bodies(page.items), page.next))
 
 
-@post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
-async def ask_for_payment_link(
-    booking_id: FromPath[str],
-    actor: Given[Actor],
-    coaching_payment: Given[CoachingPayment],
-    data: JSONBody[PaymentLinkRequest | None] = None,
-) -> CoachingPaymentLink:
-    return_url = data.return_url if data else None
-    return CoachingPaymentLink(await coaching_payment(actor.user, coaching_id(booking_id), return_url=return_url))
-
-
-@post(
-    "/booking/{booking_id:str}/payment",
-    operation_id="recordCoachingPayment",
-    tags=TAGS,
-    status_code=200,
-    guards=[signed_in],
-)
-async def record_payment(
-    booking_id: FromPath[str], actor: Given[Actor], record_coaching_payment: Given[RecordCoachingPayment]
-) -> CoachingBody:
-    return coaching_body(await record_coaching_payment(actor.user, coaching_id(booking_id)))
-
-
 ROUTES = [
     book_session,
     get_session,
@@ -326,8 +296,6 @@ ROUTES = [
     reschedule_session,
     get_session_history,
     list_session_reminders,
-    ask_for_payment_link,
-    record_payment,
 ]
 
 _MOST = 100

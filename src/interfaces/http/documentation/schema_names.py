@@ -19,6 +19,7 @@ from interfaces.http.classic import events as a_events
 from interfaces.http.coaching import analytics, attachments, availability, calendars, coaches, feed, series
 from interfaces.http.coaching import bookings as appointments
 from interfaces.http.coaching import errors as e_errors
+from interfaces.http.coaching import payments as appointment_payments
 from interfaces.http.core import (
     accounts,
     admin,
@@ -117,7 +118,7 @@ NAMES: Mapping[type, str] = {
     appointments.CoachingBody: "Appointment",
     appointments.CoachingCreated: "AppointmentCreated",
     appointments.CoachingList: "AppointmentList",
-    appointments.CoachingPaymentLink: "AppointmentPaymentLink",
+    appointment_payments.CoachingPaymentLink: "AppointmentPaymentLink",
     appointments.StatusRequest: "AppointmentStatusUpdate",
     appointments.NotesRequest: "AppointmentNotesUpdate",
     appointments.HistoryBody: "AppointmentHistory",
