@@ -12,6 +12,7 @@ from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from servicekit.time_zones import use_newest_time_zones
+from tests.support import hypothesis_profiles  # noqa: F401 (registers and loads them)
 from tests.support.databases import TEMPLATE, a_database
 from tests.support.described import as_described
 from tests.support.http import serving

@@ -10,10 +10,9 @@ import time
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
-from hypothesis import settings
+from tests.support import hypothesis_profiles  # noqa: F401 (before the clock is shifted)
 
 SHIFT = int(os.environ["CLOCK_SHIFT"])
-settings.register_profile("few", max_examples=10)
 
 
 class _Instances(type):
