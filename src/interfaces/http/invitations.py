@@ -49,7 +49,7 @@ async def show_invitation(token: FromPath[str], answer_invitation: Given[AnswerI
 async def confirm_invitation(token: FromPath[str], answer_invitation: Given[AnswerInvitation]) -> Redirect:
     """The button "Confirm"."""
     await answer_invitation.confirm(token)
-    return Redirect(f"/invitations/{token}", status_code=303)
+    return _to_page(token)
 
 
 @post(
@@ -62,7 +62,12 @@ async def confirm_invitation(token: FromPath[str], answer_invitation: Given[Answ
 async def decline_invitation(token: FromPath[str], answer_invitation: Given[AnswerInvitation]) -> Redirect:
     """The button "Decline"."""
     await answer_invitation.decline(token)
-    return Redirect(f"/invitations/{token}", status_code=303)
+    return _to_page(token)
+
+
+def _to_page(token: str) -> Redirect:
+    """A relative address: the page may be served below a path of PUBLIC_URL."""
+    return Redirect(f"../{token}", status_code=303)
 
 
 ROUTES = [show_invitation, confirm_invitation, decline_invitation]
