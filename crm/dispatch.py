@@ -19,6 +19,7 @@ import structlog
 from crm.database import DatabaseAway
 from crm.outcomes import Deferred, DeliveryError, DestinationAway, Refused, Unsendable
 from crm.queue import C, Claim, Queue, Status
+from servicekit.tasks import cancel
 
 LEASE = timedelta(seconds=60)
 SEND_SECONDS = 40.0  # with the wait for a turn; shorter than the lease, or two processes would deliver
@@ -77,14 +78,10 @@ class Dispatcher(Generic[C]):
     async def close(self) -> None:
         """Let the deliveries under way finish, give the rest back."""
         if self._round:
-            self._round.cancel()
-            await asyncio.wait({self._round})
+            await cancel([self._round])
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=DRAIN_SECONDS)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await cancel(late)
         with suppress(DatabaseAway):
             await self._queue.release_claims()
 

@@ -12,6 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 
 from domain.users import UserId
 from infrastructure.deliveries.live_feed import CHANNEL
+from servicekit.tasks import cancel
 
 _log = structlog.get_logger(__name__)
 
@@ -57,8 +58,7 @@ class RedisFeedBell:
 
     async def close(self) -> None:
         if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
+            await cancel([self._hearing])
 
     async def _hear(self) -> None:
         while True:

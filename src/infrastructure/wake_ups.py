@@ -14,6 +14,8 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from servicekit.tasks import cancel
+
 WAKE = "wake"
 QUEUE = "convene:wake-ups"
 
@@ -46,7 +48,6 @@ class RedisWakeUps:
         self._job_ids = itertools.cycle(_JOB_IDS)
         self._ringing: asyncio.Task[None] | None = None
         self._away = False
-        self._closed = False
 
     def nudge(self) -> None:
         self._wanted.set()
@@ -54,16 +55,13 @@ class RedisWakeUps:
             self._ringing = asyncio.get_running_loop().create_task(self._ring_when_wanted())
 
     async def close(self) -> None:
-        # redis-py can lose a cancellation that comes while it connects; the ringing sees for itself that it is over.
-        self._closed = True
         if self._ringing is not None:
-            self._ringing.cancel()
-            await asyncio.gather(self._ringing, return_exceptions=True)
+            await cancel([self._ringing])
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 
     async def _ring_when_wanted(self) -> None:
-        while not self._closed:
+        while True:
             await self._wanted.wait()
             self._wanted.clear()
             try:

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from infrastructure.embedded import EmbeddedRedis
 from infrastructure.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
 from interfaces.workers.doorbell import Doorbell
+from servicekit.tasks import cancel
 from tests.support.messages import until
 from tests.support.servers import running_redis
 
@@ -35,8 +36,7 @@ async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
     listening = asyncio.create_task(doorbell.listen())
     await until(event.is_set)
     yield event
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    await cancel([listening])
 
 
 async def hears_a_nudge(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
@@ -82,7 +82,7 @@ async def test_an_outage_is_said_once(redis: EmbeddedRedis, wake_ups: RedisWakeU
         for _ in range(10):
             wake_ups.nudge()
             await asyncio.sleep(0.02)
-    assert [line["event"] for line in said] == ["redis_away"]
+    assert [line["event"] for line in said] == ["redis_away"], said
 
 
 async def test_a_redis_that_accepts_and_never_answers_holds_nobody_up() -> None:

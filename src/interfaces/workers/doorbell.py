@@ -9,6 +9,8 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
+from servicekit.tasks import cancel
+
 _log = structlog.get_logger(__name__)
 
 
@@ -49,9 +51,7 @@ class Doorbell:
                 self._away = True
             finally:
                 # arq's own close() asks Redis for something first, and it may be away.
-                for task in worker.tasks.values():
-                    task.cancel()
-                await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+                await cancel(worker.tasks.values())
                 await asyncio.gather(redis.aclose(close_connection_pool=True), return_exceptions=True)
             await asyncio.sleep(self._back_off)
 

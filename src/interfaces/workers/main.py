@@ -17,6 +17,7 @@ from infrastructure.wake_ups import QUEUE, WAKE, connect
 from interfaces.workers.deliveries import Deliveries
 from interfaces.workers.doorbell import Doorbell
 from interfaces.workers.rounds import Round
+from servicekit.tasks import cancel
 
 _log = structlog.get_logger(__name__)
 
@@ -54,9 +55,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         _log.info("worker_started")
         await deliveries.serve()
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await cancel(background)
         with suppress(TimeoutError, Unavailable):
             await asyncio.wait_for(parts.counts.keep(), 1)
         with suppress(TimeoutError):
