@@ -230,10 +230,10 @@ async def test_an_event_has_five_messages_a_day(
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 
 
-def composed(subject: str, text: str, **snapshot: Any) -> EmailMessage:
+def composed(subject: str, text: str, composer: MailComposer = COMPOSER, **snapshot: Any) -> EmailMessage:
     message = a_message(Fact.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **snapshot)
     written = replace(message, snapshot=message.snapshot | {"written": {"subject": subject, "text": text}})
-    return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(written)), policy=default))
+    return cast(EmailMessage, message_from_bytes(bytes(composer.compose(written)), policy=default))
 
 
 def body_of(mail: EmailMessage, kind: str) -> str:
@@ -252,6 +252,16 @@ def test_the_mail_is_to_one_participant_and_is_answered_to_the_facilitator() -> 
     assert "&lt;b&gt;Tea&lt;/b&gt; is there." in html
     assert "<b>" not in html
     assert [part for part in mail.walk() if part.get_content_type() == "text/calendar"] == []
+
+
+def test_the_mail_leads_to_the_booking_where_the_operator_says_how() -> None:
+    """As all mails about a booking."""
+    composer = MailComposer(
+        mail_from="no-reply@convene.example",
+        public_url="https://book.example.org",
+        booking_url_template="https://app.example.org/b/{reference}",
+    )
+    assert "https://app.example.org/b/BK2026000012" in body_of(composed("Hello", "Hello", composer), "plain")
 
 
 def test_no_text_of_a_message_becomes_a_header_or_turns_the_mail_around() -> None:

@@ -13,7 +13,7 @@ def booking_letter(message: Message, house: House) -> Letter:
     """Raises `Unmailable`."""
     then = read_snapshot(message)
     if then.written is not None and then.booking is not None and then.user is not None:
-        return _participant_letter(then.written, then, then.booking, then.user)
+        return _participant_letter(then.written, then, then.booking, then.user, house)
     wording = words(message.fact, then, then.booking) if then.booking else None
     if wording is None or then.booking is None or then.user is None:
         raise Unmailable(f"no mail is written about {message.fact}")
@@ -33,7 +33,9 @@ def booking_letter(message: Message, house: House) -> Letter:
     )
 
 
-def _participant_letter(written: WrittenThen, then: Snapshot, booking: BookingThen, reader: Person) -> Letter:
+def _participant_letter(
+    written: WrittenThen, then: Snapshot, booking: BookingThen, reader: Person, house: House
+) -> Letter:
     title, facilitator = isolated(then.event.title), isolated(then.facilitator.name)
     return Letter(
         recipient=reader,
@@ -43,6 +45,7 @@ def _participant_letter(written: WrittenThen, then: Snapshot, booking: BookingTh
         sentence=f"A message to the participants of {title}, from {facilitator}:",
         text=written.text,
         facts=event_facts(then, booking, reader),
+        booking_link=house.booking_link(booking.reference, is_live=booking.status == BookingStatus.CONFIRMED),
     )
 
 
