@@ -27,6 +27,7 @@ from crm.api.errors import body_of, unexpected
 from crm.api.operations import HEALTH, OPERATIONS, PARAMETERS, TAGS, WEBHOOK
 from crm.api.security import invalid_token
 from servicekit import api_docs
+from servicekit.http_server import REFUSALS
 
 INTRODUCTION = """Receives what a booking system tells and keeps facilitators up to date.
 
@@ -59,7 +60,7 @@ ERROR = {
     "properties": {
         "error": {"type": "string", "description": "The status phrase (contract A) or a sentence (B and D)."},
         "message": {"type": "string", "description": "A sentence for people."},
-        "code": {"type": "string", "description": "A stable name of the refusal, for programs."},
+        "code": {"$ref": "#/components/schemas/ErrorCode"},
         "request_id": {"type": "string", "description": "Also in `X-Request-ID` and in the logs."},
         "details": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Field to reason."},
         "missing_fields": {"type": "array", "items": {"type": "string"}},
@@ -126,11 +127,27 @@ def document(app: Litestar) -> dict[str, Any]:
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": schemas | {"Error": ERROR},
+            "schemas": schemas | {"Error": ERROR, "ErrorCode": _error_code(paths)},
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
+
+
+def _error_code(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The codes of all refusals: those of the operations, of addresses that are none, and of the server itself."""
+    answers = [
+        answer for methods in paths.values() for each in methods.values() for answer in each["responses"].items()
+    ]
+    codes = {code for status, answer in answers if status >= "400" for code in _examples_of(answer)}
+    codes |= {"not_found", "method_not_allowed", *(code for _, code, _ in REFUSALS.values())}
+    description = "A stable name of the refusal, for programs."
+    return {"type": "string", "enum": sorted(codes), "title": "ErrorCode", "description": description}
+
+
+def _examples_of(answer: dict[str, Any]) -> dict[str, Any]:
+    examples: dict[str, Any] = answer["content"]["application/json"]["examples"]
+    return examples
 
 
 def _constant(schema: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,17 @@ def test_nothing_is_said_of_what_is_gone() -> None:
     assert used == set(TAGS) == {tag["name"] for tag in document()["tags"]}
 
 
+def test_codes_and_constants_are_such_that_generators_take_them() -> None:
+    """Every code of an error is in one enumeration; what is always true is a constant, no enumeration of booleans."""
+    schemas = document()["components"]["schemas"]
+    assert schemas["Error"]["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"}
+    codes = {"missing_fields", "invalid_token", "malformed_body", "not_found", "too_many_connections"}
+    assert codes <= set(schemas["ErrorCode"]["enum"])
+    fields = [field for schema in schemas.values() for field in schema.get("properties", {}).values()]
+    assert {type(value) for field in fields for value in field.get("enum", ())} <= {str, int}
+    assert schemas["TestMailSent"]["properties"]["email_sent"] == {"type": "boolean", "const": True}
+
+
 def test_a_schema_is_called_by_its_key() -> None:
     """Generators call their classes after titles."""
     schemas = document()["components"]["schemas"]
