@@ -54,7 +54,7 @@ def test_interpreter_without_ensurepip_is_the_last_choice(tmp_path: Path) -> Non
     assert other_pythons(both) == [Interpreter(complete, (3, FIRST, 1))]
 
 
-UP = "echo ready after 1 s; trap 'echo stopped; exit 0' INT; while :; do sleep 0.1; done"
+UP = "trap 'echo stopped; exit 0' INT; echo ready after 1 s; while :; do sleep 0.1; done"
 DEMO = "echo Ada has a mail"
 
 
