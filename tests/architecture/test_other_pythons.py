@@ -54,7 +54,13 @@ def test_interpreter_without_ensurepip_is_the_last_choice(tmp_path: Path) -> Non
     assert other_pythons(both) == [Interpreter(complete, (3, FIRST, 1))]
 
 
-UP = "trap 'echo stopped; exit 0' INT; echo ready after 1 s; while :; do sleep 0.1; done"
+# In Python, because a shell cannot trap SIGINT where its parent ignores it, as a background job of a shell does.
+UP = f"""exec {sys.executable} -c '
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: (print("stopped", flush=True), sys.exit(0)))
+print("ready after 1 s", flush=True)
+signal.pause()
+'"""
 DEMO = "echo Ada has a mail"
 
 
@@ -84,7 +90,7 @@ def test_up_and_demo_pass_in_a_copy_of_the_tree(tmp_path: Path, interpreter: Int
     ("programs", "reason"),
     [
         ({"up": "echo no redis-server; exit 1"}, "ends before it is ready:\nno redis-server"),
-        ({"up": UP.replace("exit 0", "exit 3")}, "script/up ends with 3"),
+        ({"up": UP.replace("exit(0)", "exit(3)")}, "script/up ends with 3"),
         ({"demo": "echo nobody answers; exit 1"}, "demo ends with 1:\nnobody answers"),
         ({"demo": "echo once upon a time"}, "demo ends early"),
     ],
