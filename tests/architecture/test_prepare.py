@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 UV = """#!/bin/sh
 if [ "$1" = venv ]; then
     mkdir -p .venv/bin
+    touch .venv/bin/convene; chmod +x .venv/bin/convene
     # It has no pip, so that nothing is installed by the other way.
     printf '#!/bin/sh\\nexit 1\\n' >.venv/bin/python
     chmod +x .venv/bin/python
@@ -31,15 +32,15 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prepared(checkout: Path, installs: str) -> subprocess.CompletedProcess[str]:
+def prepared(checkout: Path, installs: str, *, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
     """`script/prepare` where the installer does this."""
     tools = checkout / "tools"
-    tools.mkdir()
+    tools.mkdir(exist_ok=True)
     (tools / "uv").write_text(UV.format(installs=installs))
     (tools / "uv").chmod(0o755)
     environ = os.environ | {
         "PATH": f"{tools}:{os.environ['PATH']}",
-        "PYTHON": sys.executable,
+        "PYTHON": str(python),
         "PROGRESS_SECONDS": "0.1",
     }
     return subprocess.run(
@@ -72,3 +73,21 @@ def test_failed_installation_ends_with_the_reason(checkout: Path) -> None:
     assert done.returncode == 1
     assert "the packages of requirements.txt could not be installed" in done.stderr
     assert "done" not in done.stdout
+
+
+def test_nothing_is_made_anew_for_another_name_of_the_same_interpreter(checkout: Path) -> None:
+    """With `.venv/bin` first on the PATH, `python3` is found as `python3.11` or as `python3`."""
+    names = [checkout / name for name in ("python3", "python3.11")]
+    for name in names:
+        # As a virtual environment's interpreter does, it says which one is beneath.
+        name.write_text(f"""#!/bin/sh
+case "$2" in
+*_base_executable*) echo {name}.beneath ;;
+*) exec {sys.executable} "$@" ;;
+esac
+""")
+        name.chmod(0o755)
+        (checkout / f"{name.name}.beneath").symlink_to(Path(sys.executable).resolve())
+    first, second = [prepared(checkout, "echo installed", python=name) for name in names]
+    assert first.stdout.endswith("  done\n"), first.stderr
+    assert (second.returncode, second.stdout) == (0, "")
