@@ -23,8 +23,8 @@ from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy, RefundTier
 from domain.times import Interval
-from domain.users import UserId
-from tests.domain.builders import NOW, an_interval
+from domain.users import Role, UserId
+from tests.domain.builders import NOW, a_user, an_interval
 
 WEEK_OR_DAY_BEFORE = RefundPolicy((RefundTier(hours_before=168, percent=100), RefundTier(hours_before=24, percent=50)))
 
@@ -133,3 +133,19 @@ def test_only_an_unpaid_pending_appointment_expires(changes: dict[str, Any], exp
 def test_a_cancelled_appointment_holds_nothing_more(by: CoachingCancelReason) -> None:
     cancelled = an_appointment().cancelled(NOW, by)
     assert (cancelled.status, cancelled.hold_until, cancelled.cancel_reason) == (CoachingStatus.CANCELLED, None, by)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "role", "reason"),
+    [
+        (1, Role.USER, CoachingCancelReason.BY_PERSON),
+        (2, Role.FACILITATOR, CoachingCancelReason.BY_COACH),
+        (3, Role.ADMIN, CoachingCancelReason.BY_ORGANISER),
+        (1, Role.ADMIN, CoachingCancelReason.BY_PERSON),
+        (2, Role.ADMIN, CoachingCancelReason.BY_COACH),
+    ],
+)
+def test_the_reason_of_a_cancellation_says_who_cancelled(
+    user_id: int, role: Role, reason: CoachingCancelReason
+) -> None:
+    assert an_appointment().reason_of_cancellation(a_user(user_id, role)) is reason
