@@ -155,7 +155,7 @@ class CancelParticipant:
     """Cancels one participant's booking of the asking facilitator's event, before the event begins. The seat is free
     for the next person at once.
 
-    - Everything that was paid is refunded, whatever the refund policy says.
+    - Everything that was paid is refunded, also where the refund policy gives less.
     - The participant and the CRM receive the cancellation, and the calendar entry is cancelled.
     - A checkout that is still open is closed.
     """

@@ -91,7 +91,7 @@ def test_up_and_demo_pass_in_a_copy_of_the_tree(tmp_path: Path, interpreter: Int
     [
         ({"up": "echo no redis-server; exit 1"}, "ends before it is ready:\nno redis-server"),
         ({"up": UP.replace("exit(0)", "exit(3)")}, "script/up ends with 3"),
-        ({"demo": "echo nobody answers; exit 1"}, "demo ends with 1:\nnobody answers"),
+        ({"demo": "echo no answer; exit 1"}, "demo ends with 1:\nno answer"),
         ({"demo": "echo once upon a time"}, "demo ends early"),
     ],
 )

@@ -82,7 +82,7 @@ def test_an_address_keeps_its_own_parameters_and_its_fragment(url: str, expected
     st.text("BK&=#? %é", max_size=8),
 )
 def test_a_reader_finds_every_parameter_once(own: list[tuple[str, str]], fragment: str, reference: str) -> None:
-    """Whatever a front end has in its address and whatever the reference: both are read as they were written."""
+    """Every address of a front end and every reference: both are read as they were written."""
     url = with_parameters("https://app.example.com/done", dict(own)) if own else "https://app.example.com/done"
     found = with_parameters(f"{url}#{fragment}", {"booking_reference": reference, "status": "pending"})
     parts = urlsplit(found)

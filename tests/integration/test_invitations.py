@@ -200,7 +200,7 @@ async def test_the_mail_names_who_what_and_until_when(john: Person, mail_to: Mai
 async def test_a_confirmed_seat_is_a_booking_of_a_new_account_without_a_password(
     john: Person, shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, link_to: LinkTo
 ) -> None:
-    """Free of charge whatever the event costs; the CRM, the person and the facilitator hear of it as of any booking."""
+    """Free, also at an event with a price; the CRM, the person and the facilitator hear of it as of any booking."""
     event, email = await john.creates_event(price=30), an_address()
     invitation = await added(john, event["id"], email)
     link = await link_to(email)
@@ -251,7 +251,7 @@ async def test_a_confirmed_seat_belongs_to_the_account_that_there_is(
     event, rosa = await john.creates_event(price=30), await shared_people.user("Rosa of the account")
     account = "SELECT u::text FROM users u WHERE id = $1"
     before = await shared_database.fetchval(account, rosa.id)
-    await added(john, event["id"], rosa.email, name="Somebody Else")
+    await added(john, event["id"], rosa.email, name="Another Name")
     assert (await rosa.get("/bookings")).json()["bookings"] == []
 
     assert (await rosa.api.post(f"{await link_to(rosa.email)}/confirm")).status_code == 303

@@ -280,7 +280,7 @@ def test_an_address_names_its_payment_and_cannot_be_guessed() -> None:
 
 @given(st.text(max_size=60) | st.text("AZaz09-_=+/", min_size=40, max_size=46))
 def test_no_other_text_is_an_address(token: str) -> None:
-    """Whatever is asked for: not found, never an error of another kind."""
+    """Every other text: not found, never an error of another kind."""
     with pytest.raises(PaymentNotFound):
         ADDRESSES.payment_of(token)
 

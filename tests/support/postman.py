@@ -1,7 +1,7 @@
 """The Postman collection, made from the API's description: `script/postman` writes it.
 
 The folder "Walk-through" runs from top to bottom. The folder "Reference" has every operation once, by the groups of the
-description, with its example. Whatever changes from day to day is a variable: ids come from the walk-through's
+description, with its example. What changes from day to day is a variable: ids come from the walk-through's
 answers, dates are counted from today.
 """
 

@@ -1,6 +1,5 @@
-"""Forgets what was delivered once nobody asks about it any more, invitations that have ended, and networks that have
-not logged in for long. What is
-dead is kept until an operator decides."""
+"""Deletes delivered messages after their retention time, invitations that have ended, and networks that have not logged
+in for long. Dead letters stay until an operator decides."""
 
 from application.password_guesses import KNOWN_FOR
 from infrastructure.database.engine import Database
