@@ -55,11 +55,15 @@ def test_interpreter_without_ensurepip_is_the_last_choice(tmp_path: Path) -> Non
 
 
 # In Python, because a shell cannot trap SIGINT where its parent ignores it, as a background job of a shell does.
+# SIGINT waits until it is asked for: a handler that prints may interrupt the print of "ready".
 UP = f"""exec {sys.executable} -c '
 import signal, sys
-signal.signal(signal.SIGINT, lambda *_: (print("stopped", flush=True), sys.exit(0)))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
 print("ready after 1 s", flush=True)
-signal.pause()
+signal.sigwait({{signal.SIGINT}})
+print("stopped", flush=True)
+sys.exit(0)
 '"""
 DEMO = "echo Ada has a mail"
 
