@@ -60,6 +60,17 @@ def test_stored_text_from_before_the_rule_turns_no_mail_around() -> None:
     assert "Yoga by night\nYoga by night" in text_of(mail, "plain").replace("\r\n", "\n")
 
 
+def test_a_stored_name_and_place_turn_no_mail_around_after_they_were_changed() -> None:
+    turned = "Yo\u202ega \u2067by\u200b night"
+    times = {"starts_at": "2026-12-01T09:00:00Z", "ends_at": "2026-12-01T10:00:00Z"}
+    before = {"title": turned, "location": turned, "virtual_link": "https://u@x.example/", **times}
+    mail = composed(Fact.BOOKING_MOVED, before=before)
+    text = text_of(mail, "plain")
+    assert not {"\u202e", "\u2067", "\u200b"} & set(f"{text}{text_of(mail, 'html')}")
+    assert "Previous name: Yoga by night" in text
+    assert "Previous place: Yoga by night" in text
+
+
 PAYMENT = {"gateway": "stripe", "id": None, "received_at": None}
 BAD_LINKS = [
     "https://",

@@ -98,6 +98,9 @@ class PlanThen(msgspec.Struct, frozen=True):
     location: str | None
     virtual_link: str | None
 
+    def __post_init__(self) -> None:
+        make_readable(self, ["title", "location"], "virtual_link")
+
 
 class MoneyThen(msgspec.Struct, frozen=True):
     """What was asked for, received or given back, with the currency's own number of decimals."""
