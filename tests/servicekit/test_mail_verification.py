@@ -55,6 +55,19 @@ def test_a_header_that_is_read_as_something_else_is_not_sent(header: str, lines:
         verified(a_mail(**{header: written}))
 
 
+@pytest.mark.parametrize("octet", ["\r", "\n", "\0"], ids=ascii)
+def test_a_bare_line_end_or_nul_is_not_sent_wherever_it_stands(octet: str) -> None:
+    """In the date, which is not compared: a server may read such a line as two."""
+    mail = a_mail()
+    mail["Date"] = "Mon, 30 Nov 2026 10:00:00 +0000"
+    assert verified(mail)
+    written = WrittenHeader.of("Date", "Mon", ["Mon"])
+    written.fold = lambda *, policy: f"Date: Mon,{octet} 30 Nov 2026{policy.linesep}"  # type: ignore[method-assign]
+    mail._headers[-1] = ("Date", written)  # type: ignore[attr-defined]
+    with pytest.raises(UnsafeMail):
+        verified(mail)
+
+
 def test_what_the_standard_library_makes_of_an_encoded_name_is_not_sent() -> None:
     mail = EmailMessage(policy=SMTP)
     mail["From"] = Address("Convene", "bookings", "example.com")
