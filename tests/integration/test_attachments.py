@@ -96,7 +96,7 @@ async def test_nobody_waits_for_the_file_of_somebody_unknown(path: str, ada: Per
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readuntil(b"}")
     finally:
