@@ -1,0 +1,115 @@
+"""Messages of every type as the outbox has them: what mails and requests to other services are made of."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from domain.messages import OWED, Destination, Fact, Message
+from tests.support.messages import a_coaching_message, a_message
+
+_HELD = {"hold_until": "2026-11-20T13:38:10+00:00", "payment_status": "pending"}
+_MONEY: dict[str, Any] = {
+    "money": {"amount": "30.50", "currency": "INR"},
+    "payment": {"gateway": "stripe", "id": "pi_1", "received_at": "2026-11-20T13:10:00+00:00", "url": None},
+}
+_TO_PAY: dict[str, Any] = {
+    "money": {"amount": "30.50", "currency": "INR"},
+    "payment": {"gateway": "stripe", "id": None, "received_at": None, "url": "https://pay.example.com/1"},
+    "payment_url": "https://pay.example.com/1",
+}
+_BEFORE = {
+    "title": "Yoga",
+    "starts_at": "2026-12-01T09:00:00+00:00",
+    "ends_at": "2026-12-01T10:30:00+00:00",
+    "location": "Garden",
+    "virtual_link": None,
+}
+_INVITED = {
+    "id": "019bb1c6-5a00-7000-8000-000000000005",
+    "name": "Grace Hopper",
+    "email": "grace@example.com",
+    "expires_at": "2026-11-22T13:08:10+00:00",
+}
+_EVENT_ALONE: dict[str, Any] = {"booking": None, "user": None}
+
+EVENT_VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "unpaid": {"booking": _HELD, **_TO_PAY},
+    "paid": {"booking": {"price": "30.5000", "currency": "INR", "uid": "stored@example.com"}, **_MONEY},
+    "cancelled": {
+        "booking": {"status": "cancelled", "cancelled_at": "2026-11-21T08:00:00+00:00"},
+        "reason": "by_person",
+    },
+    "moved": {"before": _BEFORE, "facilitator": {"timezone": "Europe/Berlin"}},
+    "online": {"event": {"location": None}},
+    "event alone": _EVENT_ALONE,
+    "written": {"written": {"subject": "Bring a mat", "text": "And water."}},
+    "invited": {**_EVENT_ALONE, "invitation": _INVITED},
+    "reminder": {"as_of": "2026-11-30T10:00:00+00:00"},
+}
+APPOINTMENT_VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "unpaid": {"coaching": {**_HELD, "price": "30.5000"}, **_TO_PAY},
+    "paid": {"coaching": {"status": "confirmed", "payment_status": "completed", "price": "30.5000"}, **_MONEY},
+    "cancelled": {"coaching": {"status": "cancelled"}, "reason": "by_coach"},
+    "moved": {
+        "before": {"starts_at": "2026-12-01T09:00:00+00:00", "ends_at": "2026-12-01T10:00:00+00:00"},
+        "coaching": {"status": "confirmed", "sequence": 1},
+    },
+    "online": {"coaching": {"status": "confirmed", "meeting_link": "https://meet.example.com/abc"}},
+    "reminder": {"coaching": {"status": "confirmed"}, "as_of": "2026-11-30T10:00:00+00:00"},
+}
+_USUAL = ("", "unpaid", "paid")
+_CHOSEN: dict[Fact, tuple[str, ...]] = {
+    Fact.BOOKING_CREATED: (*_USUAL, "online"),
+    Fact.BOOKING_CANCELLED: ("", "cancelled"),
+    Fact.BOOKING_RESCHEDULED: ("moved", "online"),
+    Fact.BOOKING_MOVED: (*_USUAL, "moved", "online"),
+    Fact.EVENT_CREATED: ("event alone",),
+    Fact.EVENT_UPDATED: ("event alone",),
+    Fact.EVENT_CANCELLED: ("event alone",),
+    Fact.BOOKING_REMINDER: ("reminder",),
+    Fact.BOOKING_INVITATION: ("invited",),
+    Fact.PARTICIPANT_MESSAGE: ("written",),
+}
+_ABOUT_AN_ACCOUNT = (Fact.FACILITATOR_APPROVED, Fact.CALENDAR_REVOKED)
+_PERSON = {"person": {"name": "Ada Lovelace", "email": "ada@example.com"}, "provider": "google"}
+
+
+def sent_to(destination: Destination) -> list[Fact]:
+    """The types of message that this destination gets about bookings, appointments and events."""
+    return [fact for fact in Fact if destination in OWED[fact] and fact not in _ABOUT_AN_ACCOUNT]
+
+
+def messages(destination: Destination) -> Iterator[tuple[str, Message]]:
+    """Every type of message to this destination in its variants, named by both."""
+    for fact in sent_to(destination):
+        chosen = _CHOSEN.get(fact, _USUAL)
+        for name, snapshot in _of(chosen, EVENT_VARIANTS):
+            yield _named(fact, "event", name), _changed(a_message(fact, destination=destination), snapshot)
+        recipients: tuple[str | None, ...] = ("client", "coach") if destination is Destination.EMAIL else (None,)
+        for recipient in recipients:
+            for name, snapshot in _of(chosen, APPOINTMENT_VARIANTS):
+                about = f"appointment to {recipient}" if recipient else "appointment"
+                yield _named(fact, about, name), _changed(a_coaching_message(fact, recipient), snapshot)
+
+
+def _of(chosen: tuple[str, ...], variants: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, variants[name]) for name in chosen if name in variants]
+
+
+def account_messages() -> Iterator[tuple[str, Message]]:
+    """Those about an account or a calendar, whose content is the person alone."""
+    for fact in _ABOUT_AN_ACCOUNT:
+        yield fact.value, replace(a_message(fact, destination=Destination.EMAIL), snapshot=_PERSON)
+
+
+def _changed(message: Message, changes: dict[str, Any]) -> Message:
+    snapshot = dict(message.snapshot)
+    for part, change in changes.items():
+        snapshot[part] = (snapshot.get(part) or {}) | change if isinstance(change, dict) else change
+    return replace(message, snapshot=snapshot)
+
+
+def _named(fact: Fact, about: str, variant: str) -> str:
+    return ", ".join(filter(None, (fact.value, about, variant)))
