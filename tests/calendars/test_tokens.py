@@ -93,11 +93,14 @@ async def test_without_the_lease_many_refreshes_are_asked_for(desk: Desk) -> Non
     connection_id = ConnectionId(await desk.records.fetchval("SELECT id FROM calendar_connections"))
     await ends(desk)
 
-    async def slowly(serve: faults.Serve, _writer: asyncio.StreamWriter) -> bytes:
-        await asyncio.sleep(0.4)
+    several = asyncio.Barrier(2)
+
+    async def once_asked_twice(serve: faults.Serve, _writer: asyncio.StreamWriter) -> bytes:
+        async with asyncio.timeout(30):
+            await several.wait()
         return serve()
 
-    desk.calendar.grants.faults.always = slowly
+    desk.calendar.grants.faults.next.extend([once_asked_twice] * 2)
     await desk.records.execute(
         """CREATE FUNCTION forget_lease() RETURNS trigger LANGUAGE plpgsql AS
            $$ BEGIN NEW.refreshing_until = NULL; RETURN NEW; END $$;

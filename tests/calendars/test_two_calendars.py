@@ -24,9 +24,15 @@ def other_calendar(other: FakeCalendar) -> dict[str, str]:
     return other.settings
 
 
-async def slowly(serve: faults.Serve, _writer: Any) -> bytes:
-    await asyncio.sleep(1)
-    return serve()
+def once_both_are_asked() -> faults.Fault:
+    both = asyncio.Barrier(2)
+
+    async def wait(serve: faults.Serve, _writer: Any) -> bytes:
+        async with asyncio.timeout(30):
+            await both.wait()
+        return serve()
+
+    return wait
 
 
 async def test_both_show_the_one_online_meeting_and_the_one_that_ends_hands_it_on(
@@ -37,8 +43,9 @@ async def test_both_show_the_one_online_meeting_and_the_one_that_ends_hands_it_o
     await beside.connect(desk.coach)
     booking_id = await desk.book()
     # Both are asked before either has answered.
-    desk.calendar.faults.next.append(slowly)
-    other.faults.next.append(slowly)
+    wait = once_both_are_asked()
+    desk.calendar.faults.next.append(wait)
+    other.faults.next.append(wait)
     await desk.run()
     await desk.run()
     link = await desk.link(booking_id)

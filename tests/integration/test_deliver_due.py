@@ -258,13 +258,18 @@ async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
     renew_every: timedelta,
     doubled: bool,
 ) -> None:
+    lease = timedelta(seconds=0.7 if doubled else 2)
+
     async def slowly(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
-        await asyncio.sleep(1.5 if len(crm.requests) == 1 else 0)
+        if len(crm.requests) == 1 and doubled:
+            await until(lambda: len(crm.requests) > 1)
+        elif len(crm.requests) == 1:
+            await asyncio.sleep(lease.total_seconds() + 0.3)
         return answer()
 
     crm.behave = slowly
     await owe(database)
-    options = {"lease": timedelta(seconds=0.7), "renew_every": renew_every}
+    options = {"lease": lease, "renew_every": renew_every}
     await run_until_settled(database, relay(**options), relay(**options))
     assert (len(crm.requests) > 1) == doubled
 

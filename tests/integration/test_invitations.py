@@ -549,9 +549,12 @@ async def test_without_the_lock_the_constraint_alone_stops_an_oversell(
 ) -> None:
     """The negative control of the test above: the event is read without its lock, so that all see a free seat."""
 
+    all_have_read = asyncio.Barrier(4)
+
     async def unlocked(self: Any, *which: Any) -> Any:
         row = (await self._session.execute(select(EventRow).where(*which))).scalar_one()
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(30):
+            await all_have_read.wait()
         return event_adapter._event(row)
 
     monkeypatch.setattr(event_adapter.PostgresEvents, "_locked", unlocked)
