@@ -26,6 +26,7 @@ DOCUMENTED = {
     "/api/events": {"q", *PAGES},
     "/api/sessions": {"q", *PAGES},
     "/bookings": {"status", "payment_status", *PAGES},
+    "/booking/{booking_id:str}/history": PAGES,
     "/booking/client/{client_id:str}": {"skip", "limit", "status"},
     "/booking/coach/{coach_id:str}": {"skip", "limit", "status"},
     "/booking/coach/{coach_id:str}/availability": {"start_date", "end_date", "duration_minutes"},

@@ -12,8 +12,8 @@ from domain.errors import Invalid
 from servicekit.query_parameters import unknown_parameters
 
 _VERBS = ("list", "filter")
-"""How the operation ids of JSON lists begin. Calendar feeds, live feeds, pages and the callbacks of Google and of
-payment gateways are none: other programs add parameters of their own there."""
+"""How the operation ids of JSON lists begin. What takes a cursor is a list, too. Calendar feeds, live feeds, pages and
+the callbacks of Google and of payment gateways are none: other programs add parameters of their own there."""
 
 
 def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
@@ -29,7 +29,9 @@ def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
 
 def is_list(handler: HTTPRouteHandler) -> bool:
     operation = handler.operation_id
-    return "GET" in handler.http_methods and isinstance(operation, str) and operation.startswith(_VERBS)
+    if "GET" not in handler.http_methods or not isinstance(operation, str):
+        return False
+    return operation.startswith(_VERBS) or "cursor" in known_parameters(handler)
 
 
 @cache
