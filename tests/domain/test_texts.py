@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.texts import line, prose
+from domain.texts import line, optional_line, prose
 
 
 @given(st.text(max_size=30))
@@ -31,6 +31,14 @@ def test_what_could_break_a_mail_header_is_refused_in_a_line(char: str) -> None:
 @pytest.mark.parametrize("text", ["Yoga", "Йога", "瑜伽", "Yoga 🧘", "a\u00a0b", "x" * 20])
 def test_people_write_in_every_script(text: str) -> None:
     assert line("title", text, at_most=20) == prose("notes", text, at_most=20) == text
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\u2800", "\u2800 \u2800", "\u3000\u2800"], ids=ascii)
+def test_a_line_that_shows_nothing_is_empty(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        line("title", text, at_most=20)
+    assert refused.value.details == {"title": "Must not be empty"}
+    assert optional_line("category", text, at_most=20) is None
 
 
 def test_prose_has_lines_and_tabs_but_no_other_control_characters() -> None:

@@ -120,6 +120,10 @@ def test_reasons_in_plain_words(body: Any, words: str) -> None:
     assert reason_of(body) == words
 
 
+def test_a_reason_that_names_a_class_of_python_is_replaced() -> None:
+    assert plain_words("Unsupported type: <class 'tuple'>") == "Is of a kind that is not accepted here"
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
