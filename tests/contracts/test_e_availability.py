@@ -1,5 +1,6 @@
 """Contract E: a coach's available slots, as the document says it, and what coaches say of their time."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
+from domain.availability import Availability
 from tests.contracts.documents import unwalked
 from tests.support.coaching import at, books, uuid_of, wanted
 from tests.support.people import People, Person
@@ -147,6 +149,23 @@ async def test_a_range_without_an_end_is_refused(api: httpx.AsyncClient, coach: 
 async def test_thirty_days_are_not_too_many(api: httpx.AsyncClient, coach: str) -> None:
     answer = await slots(api, coach, end_date=stamp(at(0) + timedelta(days=30)))
     assert len(answer.json()["available_slots"]) == 30 * 15
+
+
+async def test_slots_are_computed_in_another_thread_than_the_event_loops(
+    api: httpx.AsyncClient, coach: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month at a slot each five minutes takes longer than other requests should wait."""
+    threads = []
+    compute = Availability.slots
+
+    def slots_of(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return compute(*arguments)
+
+    monkeypatch.setattr(Availability, "slots", slots_of)
+    assert await starts(api, coach)
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
 
 
 async def test_nobody_is_no_coach_and_a_client_is_none(api: httpx.AsyncClient, people: People) -> None:

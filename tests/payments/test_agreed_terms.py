@@ -88,6 +88,9 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
     paid, held = await house.paid(await house.person(), event), await house.book(await house.person(), event)
     free_event = await house.event(price="0", currency="EUR")
     free = await house.book(await house.person(), free_event)
+    assert not await house.records.fetchval(
+        "SELECT count(*) FROM bookings WHERE price IS NULL OR currency IS NULL OR refund_policy IS NULL"
+    )
     if old:
         await before_terms_were_stored(house)
     for each in (event, free_event):
