@@ -21,6 +21,7 @@ from tests.support.golden import (
     metric_names,
     requests_sent,
     setting_names,
+    stored_messages,
 )
 from tests.support.golden.layout import text_of
 
@@ -46,6 +47,7 @@ PARTS: dict[str, Callable[[Databases], Any]] = {
     "command-crm": lambda _: command_line.crm(),
     "settings": lambda _: setting_names.settings(),
     "messages": lambda _: requests_sent.destinations(),
+    "messages-stored": lambda databases: stored_messages.booking_api(databases.booking_api, databases.data),
     "requests-booking-api": lambda _: requests_sent.booking_api(),
     "requests-crm": lambda _: requests_sent.crm(),
     "mails-booking-api": lambda _: mails.booking_api(),

@@ -1,6 +1,7 @@
 """A JSON value as names and types."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -29,3 +30,14 @@ def types_of(value: Any) -> Any:
             return "time"
         case _:
             return "time" if _TIME.match(value) else "text"
+
+
+def flat(fields: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """`event.id`, `attachments[].filename` and so on, with the type of each."""
+    if isinstance(fields, dict):
+        for name, each in fields.items():
+            yield from flat(each, f"{at}.{name}" if at else name)
+    elif isinstance(fields, list) and fields:
+        yield from flat(fields[0], f"{at}[]")
+    else:
+        yield at, "empty" if fields == [] else fields

@@ -1,7 +1,6 @@
 """Which destinations get which messages, and what is posted to other services: method, path, headers and fields."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.http import HttpCourier
 from infrastructure.deliveries.notifications import NotificationCourier
 from tests.support.golden.cases import messages
-from tests.support.golden.json_types import types_of
+from tests.support.golden.json_types import flat, types_of
 from tests.support.golden.mails import MOMENT, composer
 from tests.support.receivers import Receiver, Request, receiving
 
@@ -73,19 +72,8 @@ async def _received(receiver: Receiver, sender: HttpCourier, destination: Destin
             assert request.headers["idempotency-key"] == request.headers["webhook-id"] == str(message.id)
             assert request.headers["x-request-id"] == message.request_id
             requests.setdefault(repr(_request(request)), _request(request))
-            bodies.setdefault(name.split(", ")[1], {})[name] = dict(_flat(types_of(request.json)))
+            bodies.setdefault(name.split(", ")[1], {})[name] = dict(flat(types_of(request.json)))
     return {"requests": list(requests.values()), "bodies": {about: _together(each) for about, each in bodies.items()}}
-
-
-def _flat(fields: Any, at: str = "") -> Iterator[tuple[str, str]]:
-    """`event.id`, `attachments[].filename` and so on, with the type of each."""
-    if isinstance(fields, dict):
-        for name, each in fields.items():
-            yield from _flat(each, f"{at}.{name}" if at else name)
-    elif isinstance(fields, list) and fields:
-        yield from _flat(fields[0], f"{at}[]")
-    else:
-        yield at, "empty" if fields == [] else fields
 
 
 def _together(bodies: dict[str, dict[str, str]]) -> dict[str, Any]:
