@@ -10,6 +10,8 @@ import click
 from crm.__main__ import _parser
 from interfaces.cli import convene
 
+_ARGPARSE_TYPES: dict[Any, str] = {int: "integer", Path: "path", None: "text"}
+
 
 def booking_api() -> dict[str, Any]:
     context = click.Context(convene, **convene.context_settings)
@@ -51,7 +53,7 @@ def _parameter(parameter: click.Parameter, context: click.Context) -> dict[str, 
     return {key: value for key, value in structure.items() if value is not unsaid.get(key, False)}
 
 
-def _type(kind: click.ParamType) -> Any:
+def _type(kind: "click.ParamType[Any]") -> Any:
     match kind:
         case click.Choice():
             return [_value(choice) for choice in kind.choices]
@@ -85,8 +87,8 @@ def _parsed(parser: argparse.ArgumentParser) -> dict[str, Any]:
             structure["command required"] = action.required
         else:
             described = {
-                "names": list(action.option_strings) or [action.metavar or action.dest],
-                "type": {int: "integer", Path: "path", None: "text"}.get(action.type, "checked"),  # type: ignore[call-overload]
+                "names": list(action.option_strings) or [str(action.metavar or action.dest)],
+                "type": _ARGPARSE_TYPES.get(action.type, "checked"),
                 "default": None if action.default is argparse.SUPPRESS else _value(action.default),
                 "choices": list(action.choices) if action.choices else None,
                 "required": action.required,

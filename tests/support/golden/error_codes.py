@@ -40,7 +40,7 @@ def crm() -> dict[str, Any]:
 def _domain_errors() -> dict[str, Any]:
     found = {}
     for error in _subclasses():
-        family = next(each for each in error.__mro__ if each.__base__ is DomainError)
+        family: Any = next(each for each in error.__mro__ if each.__base__ is DomainError)
         status = next(STATUS[each] for each in error.__mro__ if each in STATUS)
         found[error.code] = {"family": family.code, "status": status}
     return {code: found[code] for code in sorted(found)}

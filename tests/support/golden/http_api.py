@@ -6,9 +6,9 @@ from typing import Any
 from litestar import Litestar
 from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 
+from crm.__main__ import DRAWING as CRM_DRAWING
 from crm.app import create_app as create_crm
 from crm.settings import load_settings as load_crm_settings
-from tests.crm.described import DRAWING as CRM_DRAWING
 from tests.crm.described import document as crm_document
 from tests.support.described import app, document
 

@@ -82,7 +82,7 @@ def _composed() -> dict[str, EmailMessage | None]:
 
 def _read(mail: EmailMessage) -> EmailMessage:
     """As it arrives."""
-    return cast(EmailMessage, message_from_bytes(bytes(mail), policy=default))
+    return message_from_bytes(bytes(mail), policy=default)
 
 
 def _grouped(structure: Callable[[EmailMessage], Any], mails: Mapping[str, EmailMessage | None]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _component(text: str) -> dict[str, Any]:
     """Properties in the order of the text, with parameters; texts and names of people left out."""
     top: dict[str, Any] = {}
     within: list[dict[str, Any]] = [top]
-    for line in Contentlines.from_ical(text):
+    for line in Contentlines.from_ical(text):  # type: ignore[no-untyped-call]
         if not line:
             continue
         name, parameters, value = line.parts()
