@@ -351,7 +351,7 @@ TROUBLE = {
 async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
     google: FakeGoogle, path: str, trouble: str
 ) -> None:
-    client = client_of(google, seconds=0.5)
+    client = client_of(google, seconds=1)
     google.instead[path] = TROUBLE[trouble]
     with pytest.raises(GoogleAway):
         await signs_in(client, google)
@@ -371,7 +371,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, go
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, "/token", "/keys"])
 async def test_a_google_that_never_answers_is_away(google: FakeGoogle, path: str) -> None:
-    client = client_of(google, seconds=0.3)
+    client = client_of(google, seconds=1)
     google.hanging.add(path)
     with pytest.raises(GoogleAway):
         await signs_in(client, google)

@@ -203,7 +203,7 @@ async def test_a_mail_that_was_taken_is_delivered_whatever_happens_to_the_goodby
     mailbox: Mailbox, server: str
 ) -> None:
     mailbox.hang_after_data = True
-    assert isinstance(await SmtpPost(f"smtp://{server}", seconds=0.5).send(a_mail()), Delivered)
+    assert isinstance(await SmtpPost(f"smtp://{server}", seconds=2).send(a_mail()), Delivered)
     assert len(mailbox.envelopes) == 1
 
 

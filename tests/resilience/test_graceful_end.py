@@ -203,7 +203,7 @@ async def test_what_a_stopped_worker_could_not_deliver_is_free_for_the_next_at_o
         await asyncio.sleep(0.2)
     assert await ended(worker) == 0
     if signals == 2:
-        assert time.monotonic() - began < 5  # the grace of 7 s was not used up
+        assert time.monotonic() - began < 7  # the grace of 7 s was not used up
     held = await database.fetchval("SELECT count(*) FROM outbox WHERE claimed_by IS NOT NULL OR due_at > now()")
     assert held == 0
     assert await database.fetchval("SELECT max(attempts) FROM outbox") == 0

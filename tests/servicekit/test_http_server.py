@@ -23,14 +23,14 @@ LIMITS = HttpLimits(
     max_connections=4,
     max_idle_connections=3,
     max_streams=2,
-    head_seconds=0.4,
-    body_seconds=0.4,
-    idle_seconds=0.4,
+    head_seconds=1,
+    body_seconds=1,
+    idle_seconds=1,
     operator_paths=frozenset({"/health"}),
     stream_paths=frozenset({"/stream"}),
 )
 PATIENT = replace(LIMITS, head_seconds=60, body_seconds=60, idle_seconds=60)
-PATIENCE = 10
+PATIENCE = 30
 """Seconds after which a test gives up."""
 
 
