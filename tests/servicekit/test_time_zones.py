@@ -21,6 +21,7 @@ from domain.times import Interval
 from infrastructure.container import build_deliveries
 from infrastructure.settings import Settings
 from interfaces import cli
+from interfaces.cli import checks
 from interfaces.http import app as api
 from servicekit import time_zones
 from servicekit.time_zones import PACKAGE, TimeZoneDatabase, system_database, use_newest_time_zones
@@ -95,6 +96,17 @@ def test_an_operators_own_path_is_left_alone(system: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PYTHONTZPATH", str(system))
     assert use_newest_time_zones() == TimeZoneDatabase(OLDER, str(system))
     assert offset("America/Vancouver") == timedelta(0)
+
+
+def test_the_doctor_names_the_database_in_use_and_an_older_one(system: Path, tmp_path: Path) -> None:
+    settings = settings_for("postgresql://localhost/none", "redis://localhost", tmp_path)
+    for version, text in (
+        (OLDER, f"{tzdata.IANA_VERSION} (package tzdata); not used, because not newer: {OLDER} ({system})"),
+        (NEWER, f"{NEWER} ({system})"),
+    ):
+        zoneinfo.reset_tzpath(to=[str(system)])
+        (system / "tzdata.zi").write_text(f"# version {version}\n")
+        assert list(checks.time_zones(settings)) == [checks.Finding(checks.Level.OK, text)]
 
 
 def test_the_first_directory_with_zones_counts(tmp_path: Path) -> None:
