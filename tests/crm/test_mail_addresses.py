@@ -1,12 +1,14 @@
 """Facilitators' mails: what a client wrote arrives as they wrote it, to the address that was meant."""
 
 from email.headerregistry import Address
+from email.policy import SMTP
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.crm.parts import MailServer, a_message
+from crm import letters
+from tests.crm.parts import MailServer, a_message, mail_status
 
 ENCODED = "=?utf-8?b?SGkNCkJjYzogeEBleGFtcGxlLmNvbQ0KDQo8aDE+T3ducw==?="
 SECOND_MAILBOX = "=?utf-8?q?=22X=22_=3Cevil=40example=2Ecom=3E=2C_?="
@@ -49,6 +51,19 @@ async def test_an_address_that_needs_smtputf8_is_a_dead_letter(crm: httpx.AsyncC
     assert answer.json()["email_sent"] is False
     [item] = (await crm.get("/notifications")).json()
     assert "SMTPUTF8" in item["response"]
+    assert mail_server.mails == []
+
+
+async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(
+    crm: httpx.AsyncClient, crm_dsn: str, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the standard library writes it: the name becomes a second mailbox."""
+    monkeypatch.setattr(letters, "MAIL_POLICY", SMTP)
+    message = a_message(facilitator={"id": 2, "name": SECOND_MAILBOX, "email": "john@example.com"})
+    assert (await crm.post("/notify", json=message)).json()["email_sent"] is False
+    [item] = (await crm.get("/notifications")).json()
+    assert "would be read as something else" in item["response"]
+    assert await mail_status(crm_dsn, item["id"]) == "failed"
     assert mail_server.mails == []
 
 
