@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 
 from bench.site import Site
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import _CLAIM, PostgresDueMessages
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import msgspec
 
-from application.deliveries import DeliverDue
+from application.outbox.delivery import DeliverDue
 from bench.site import Site
 from infrastructure.embedded import processes
 from tests.support.messages import a_snapshot

@@ -1,13 +1,35 @@
-"""The part of every authorization code flow that is ours: one attempt, of one browser, finished once, in time."""
+"""OAuth attempts: an authorization request is bound to one browser and completed once, within a time limit."""
 
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
-from application.ports.identity import Attempt, Attempts
-from application.ports.system import Clock
+from application.ports import Clock
 from domain.errors import Conflict
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A browser that was sent away to prove something. `state` and `browser` are fingerprints of what it holds."""
+
+    state: bytes
+    browser: bytes
+    nonce: str
+    verifier: str
+    started_at: datetime
+
+
+class Attempts(Protocol):
+    async def keep(self, attempt: Attempt, *, forget_before: datetime) -> None:
+        """Forgets some of those that are older, so that what was never finished does not pile up."""
+        ...
+
+    async def take(self, state: bytes, browser: bytes, *, not_before: datetime) -> Attempt | None:
+        """Once, whoever else asks at the same time; None for what is not there, too old or another browser's."""
+        ...
+
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
-from domain.coaching import Coaching, CoachingId
+from domain.accounts import User, UserId
+from domain.appointments import Coaching, CoachingId
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.texts import line
-from domain.users import User, UserId
+from domain.text import line
 from servicekit.text import has_visible, without_invisible
 
 AttachmentId = NewType("AttachmentId", UUID)

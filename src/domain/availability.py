@@ -13,7 +13,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from domain.errors import Conflict, Invalid
-from domain.times import Interval
+from domain.time import Interval
 from servicekit.local_times import iana_zone
 
 DAY = timedelta(days=1)

@@ -5,12 +5,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from domain.accounts import User, UserId
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import Event, EventId
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
 from domain.refunds import RefundPolicy
-from domain.users import User, UserId
 
 BookingId = NewType("BookingId", int)
 

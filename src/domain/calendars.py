@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID, uuid5
 
-from domain.coaching import CoachingId
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 
 ConnectionId = NewType("ConnectionId", UUID)
 

@@ -7,12 +7,12 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, NewType
 
+from domain.accounts import User, UserId
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
-from domain.texts import line, link, optional_line, prose
-from domain.times import Interval, entered_interval
-from domain.users import User, UserId
+from domain.text import line, link, optional_line, prose
+from domain.time import Interval, entered_interval
 
 EventId = NewType("EventId", int)
 

@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.errors import Conflict, NotFound
 from domain.events import Event, EventId, EventStatus
-from domain.users import UserId
 
 InvitationId = NewType("InvitationId", UUID)
 

@@ -18,8 +18,8 @@ from domain.money import Money, smallest_step
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from domain.appointments import CoachingId
     from domain.bookings import BookingId
-    from domain.coaching import CoachingId
 
 PaymentId = NewType("PaymentId", UUID)
 

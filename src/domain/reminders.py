@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
-from domain.users import UserId
 
 ReminderId = NewType("ReminderId", UUID)
 

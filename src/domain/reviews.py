@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
 
+from domain.accounts import UserId
 from domain.errors import Conflict, Forbidden, Invalid
 from domain.events import EventId
-from domain.texts import prose
-from domain.users import UserId
+from domain.text import prose
 
 ReviewId = NewType("ReviewId", int)
 

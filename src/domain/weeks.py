@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from domain.times import Interval
+from domain.time import Interval
 
 WEEK = timedelta(weeks=1)
 

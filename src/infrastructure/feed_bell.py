@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from domain.users import UserId
+from domain.accounts import UserId
 from infrastructure.deliveries.live_feed import CHANNEL
 from servicekit.tasks import cancel
 

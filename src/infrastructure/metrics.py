@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from application.ports.deliveries import Circuit, DestinationFigures
+from application.outbox.ports import Circuit, DestinationFigures
 from domain.errors import Unavailable
 from infrastructure.database.engine import Database
 from infrastructure.database.figures import Figures, PostgresFigures

@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from application.ports.persistence import UnitOfWork
+from application.unit_of_work import UnitOfWork
+from domain.accounts import Role, User, UserId
 from domain.events import EventPlan, EventType
-from domain.messages import Fact
 from domain.money import Money
-from domain.times import Interval
-from domain.users import Role, User, UserId
+from domain.outbox import Fact
+from domain.time import Interval
 from infrastructure.settings import Settings, SettingsError
 
 FACILITATOR_EMAIL = "facilitator@example.com"

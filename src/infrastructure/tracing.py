@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from application.ports.messaging import Courier
-from domain.messages import Failed, Message, Outcome
+from application.outbox.ports import Courier
+from domain.outbox import Failed, Message, Outcome
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

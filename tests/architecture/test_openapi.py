@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from domain.users import SELF_ASSIGNABLE_ROLES
+from domain.accounts import SELF_ASSIGNABLE_ROLES
 from interfaces.http.documentation import schema_names
 from interfaces.http.documentation.document import examples
 from interfaces.http.documentation.groups import FOR_NEW_CLIENTS, TAGS

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.messages import OWED, Destination, Fact, Message
+from domain.outbox import OWED, Destination, Fact, Message
 from infrastructure.deliveries.signatures import Signer
 from infrastructure.deliveries.told import told
 from tests.support.messages import a_coaching_message, a_message

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings
 from tests.support.calendar_grants import BACK

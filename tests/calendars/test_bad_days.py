@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from application.ports.calendars import CalendarService, OwnEntries
+from application.calendars.ports import CalendarService, OwnEntries
 from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, CalendarRefused, Entry
 from domain.errors import DomainError
-from domain.times import Interval
+from domain.time import Interval
 from infrastructure.calendars.google import GoogleCalendar
 from infrastructure.calendars.outlook import OutlookCalendar
 from tests.calendars.desk import FakeCalendar, at

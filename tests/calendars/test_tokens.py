@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.calendar_access import CalendarAccess
+from application.calendars.tokens import CalendarAccess
 from domain.calendars import CalendarReconnect, ConnectionId
 from infrastructure.clock import SystemClock
 from infrastructure.container import build_deliveries

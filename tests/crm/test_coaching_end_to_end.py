@@ -14,7 +14,7 @@ import httpx
 import pytest
 from icalendar import Calendar
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app

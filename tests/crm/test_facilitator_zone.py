@@ -12,7 +12,7 @@ import pytest
 from crm.letters import LetterWriter
 from crm.notifications import InvalidFields, read_notification
 from crm.store import MailClaim
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.deliveries.http import _to_json
 from infrastructure.deliveries.told import told
 from tests.crm.parts import a_message

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from domain.availability import Availability
-from domain.times import Interval
+from domain.time import Interval
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

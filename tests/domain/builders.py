@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from domain.accounts import Role, User, UserId
 from domain.bookings import Booking, BookingId, BookingStatus
 from domain.events import Event, EventId, EventPlan, EventStatus
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy
-from domain.times import Interval
-from domain.users import Role, User, UserId
+from domain.time import Interval
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 

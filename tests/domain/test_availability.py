@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.availability import Availability, Hours, SlotUnavailable, merged, zone_of
 from domain.errors import Invalid
-from domain.times import Interval
+from domain.time import Interval
 from tests.domain.availability_model import Model
 
 GRAIN = timedelta(minutes=15)

@@ -16,7 +16,7 @@ import pytest
 import tzdata  # type: ignore[import-untyped]
 
 from domain.availability import Availability, Hours
-from domain.times import Interval
+from domain.time import Interval
 from tests.domain.availability_model import Model
 
 EVERY_CHANGE = bool(os.environ.get("EVERY_CHANGE"))

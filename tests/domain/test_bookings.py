@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.accounts import Role, UserId
 from domain.bookings import BookingAlreadyCancelled, BookingOver, BookingStatus, CancelReason, NotYourBooking
 from domain.money import Money
 from domain.payments import PaymentStatus, hold_end, status_at_booking
 from domain.refunds import RefundPolicy
-from domain.users import Role, UserId
 from tests.domain.builders import NOW, a_booking, a_user, an_event
 
 AHEAD = NOW + timedelta(microseconds=1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from domain.circuits import CircuitRule, Tally, shows_destination_well
-from domain.messages import Delivered, Failed, Outcome
+from domain.circuit_breaker import CircuitRule, Tally, shows_destination_well
+from domain.outbox import Delivered, Failed, Outcome
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.coaching import (
+from domain.accounts import Role, UserId
+from domain.appointments import (
     Coaching,
     CoachingCancelReason,
     CoachingId,
@@ -22,8 +23,7 @@ from domain.coaching import (
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy, RefundTier
-from domain.times import Interval
-from domain.users import Role, UserId
+from domain.time import Interval
 from tests.domain.builders import NOW, a_user, an_interval
 
 WEEK_OR_DAY_BEFORE = RefundPolicy((RefundTier(hours_before=168, percent=100), RefundTier(hours_before=24, percent=50)))

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from domain.accounts import Role
 from domain.errors import DomainError, Invalid
 from domain.events import (
     AlreadyBooked,
@@ -17,7 +18,6 @@ from domain.events import (
     NotYourEvent,
 )
 from domain.money import Money
-from domain.users import Role
 from tests.domain.builders import NOW, a_plan, a_user, an_event, an_interval
 
 BEGUN = an_interval(starts_in=timedelta(0))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.holds import HoldLimits, HoldsWithCoach, TooManyUnpaidHolds
+from domain.unpaid_holds import HoldLimits, HoldsWithCoach, TooManyUnpaidHolds
 
 LIMITS = HoldLimits(per_account=5, per_coach=2)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.messages import ALWAYS_SERVED, OWED, Destination, Fact, RetrySchedule, owed_to
+from domain.outbox import ALWAYS_SERVED, OWED, Destination, Fact, RetrySchedule, owed_to
 
 STANDARD = RetrySchedule(tuple(timedelta(seconds=s) for s in (0, 5, 300, 1800, 7200, 18000, 36000, 36000)))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.checkout_return import LOOKS_BEFORE_FAILED, ReturnStatus, ReturnUrls, return_status, with_parameters
 from domain.errors import Invalid
-from domain.payment_returns import LOOKS_BEFORE_FAILED, ReturnStatus, ReturnUrls, return_status, with_parameters
 from domain.payments import PaymentStatus
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.reminders import Reminded, Reminder, ReminderId, WhyNot, why_not
-from domain.users import UserId
 
 START = datetime(2026, 12, 1, 10, tzinfo=UTC)
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from domain.accounts import UserId
 from domain.errors import DomainError, Invalid
 from domain.events import EventId
 from domain.reviews import DidNotAttend, EventNotOver, Review, require_attendance
-from domain.users import UserId
 from tests.domain.builders import NOW
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.texts import line, optional_line, prose
+from domain.text import line, optional_line, prose
 
 
 @given(st.text(max_size=30))

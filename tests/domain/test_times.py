@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.times import Interval, as_utc, end_of_day, entered_day, entered_instant, entered_interval
+from domain.time import Interval, as_utc, end_of_day, entered_day, entered_instant, entered_interval
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import Invalid
-from domain.users import (
+from domain.accounts import (
     SELF_ASSIGNABLE_ROLES,
     PasswordPolicy,
     Role,
@@ -13,6 +12,7 @@ from domain.users import (
     check_mailable,
     normalised_password,
 )
+from domain.errors import Invalid
 
 CONTRACT, STRICT = PasswordPolicy.CONTRACT, PasswordPolicy.STRICT
 

@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text
 
-from application.access import end_access
-from application.ports.calendars import Grant
-from domain.access import REVOKED, AccessEnd, Credential
+from application.accounts.access import end_access
+from application.calendars.ports import Grant
+from domain.accounts import Role, User, UserId
 from domain.calendars import Provider
+from domain.credentials import REVOKED, AccessEnd, Credential
 from domain.errors import Unauthenticated
-from domain.users import Role, User, UserId
 from infrastructure import container
 from infrastructure.database import feeds
 from infrastructure.database.access import REVOKE

@@ -10,10 +10,10 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from application.accounts import LoggedIn
+from application.accounts.login import LoggedIn
+from domain.accounts import User
 from domain.errors import Unauthenticated
-from domain.identities import GoogleIdentity
-from domain.users import User
+from domain.external_identity import GoogleIdentity
 from infrastructure import container
 from infrastructure.clock import SystemClock
 from infrastructure.database.engine import Database

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from domain.accounts import InvalidCredentials
 from domain.errors import TooManyRequests
-from domain.users import InvalidCredentials
 from infrastructure import container
 from infrastructure.security.passwords import NOBODYS_HASH, Argon2Passwords
 from infrastructure.settings import Settings

@@ -15,7 +15,7 @@ import httpx
 import jwt
 import pytest
 
-from domain.users import Role
+from domain.accounts import Role
 from infrastructure import container
 from infrastructure.settings import Settings
 from tests.support.people import PASSWORD, People, Person

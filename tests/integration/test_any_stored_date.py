@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crm.letters import LetterWriter
 from crm.notifications import Event, Notification, Person
 from crm.store import MailClaim
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.deliveries.mail import MailComposer
 from infrastructure.deliveries.told import told
 from servicekit.local_times import ahead, instant, when

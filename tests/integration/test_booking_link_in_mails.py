@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from domain.messages import Destination, Fact, Message
+from domain.outbox import Destination, Fact, Message
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer
 from tests.support.messages import SESSION, a_coaching_message, a_message

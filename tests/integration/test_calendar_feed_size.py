@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.feeds import ReadFeed
-from domain.feeds import MOST_ENTRIES, FeedEntry, FeedRange
-from domain.users import UserId
+from application.calendars.feeds import ReadFeed
+from domain.accounts import UserId
+from domain.calendar_feed import MOST_ENTRIES, FeedEntry, FeedRange
 from infrastructure.calendars.ics import folded
 from tests.support.loop_time import measured_callbacks
 from tests.support.people import People

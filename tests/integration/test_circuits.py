@@ -12,8 +12,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.deliveries import DeliverDue
-from domain.messages import Destination, RetrySchedule
+from application.outbox.delivery import DeliverDue
+from domain.outbox import Destination, RetrySchedule
 from infrastructure.database import outbox
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database

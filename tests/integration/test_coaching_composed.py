@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from icalendar import Calendar, Component
 
-from domain.messages import Fact
+from domain.outbox import Fact
 from infrastructure.deliveries.email_service import _order
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer

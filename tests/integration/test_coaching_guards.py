@@ -13,16 +13,16 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.attachments import Attach
-from application.events import CreateEvent, UpdateEvent
+from application.appointments.attachments import Attach
+from application.events.management import CreateEvent, UpdateEvent
+from domain.accounts import User, UserId
+from domain.appointments import Coach, CoachingId
 from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
-from domain.coaching import Coach, CoachingId
 from domain.errors import Unavailable
 from domain.events import Event, EventId, EventPlan
 from domain.money import Money
-from domain.times import Interval
-from domain.users import User, UserId
+from domain.time import Interval
 from infrastructure.clock import SystemClock
 from infrastructure.database.attachments import PostgresAttachmentReader, PostgresAttachments
 from infrastructure.database.coaches import PostgresCoaches

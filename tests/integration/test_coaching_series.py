@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.coaching import MAX_OCCURRENCES
+from domain.appointments import MAX_OCCURRENCES
 from domain.errors import Invalid
 from infrastructure.recurrences import RecurrenceRules
 from tests.support.coaching import a_price_for, at, books, uuid_of, wanted

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from domain.coaching import CoachingStatus
+from domain.appointments import CoachingStatus
 from tests.support.coaching import books, free_hour, in_status, promoted, status_of, uuid_of, wanted
 from tests.support.people import People, Person
 

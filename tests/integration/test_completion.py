@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from application.ports.persistence import OpenUnitOfWork
+from application.unit_of_work import OpenUnitOfWork
 from domain.errors import Conflict
 from domain.events import EventId, EventOver, EventStarted
 from infrastructure import container

@@ -11,14 +11,14 @@ import asyncpg
 import httpx
 import pytest
 
-from application.events import CreateEvent
-from domain.coaching import CoachInactive
+from application.events.management import CreateEvent
+from domain.accounts import UserId
+from domain.appointments import CoachInactive
 from domain.errors import Unauthenticated
 from domain.events import EventId, EventPlan
 from domain.money import Money
 from domain.payments import GatewayReport, PaymentId, Report
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure import container
 from infrastructure.database.coaches import PostgresCoaches
 from infrastructure.database.places import TAKE, PostgresPlaces

@@ -6,8 +6,8 @@ from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
 
-from application.deliveries import DeliverDue
-from domain.messages import Destination, RetrySchedule
+from application.outbox.delivery import DeliverDue
+from domain.outbox import Destination, RetrySchedule
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.outbox import PostgresDueMessages

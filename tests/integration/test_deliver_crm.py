@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.messages import Delivered, Fact, Failed
+from domain.outbox import Delivered, Fact, Failed
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.http import MOST_OF_AN_ANSWER, retry_after
 from tests.support.certificates import a_server

@@ -11,8 +11,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.deliveries import DeliverDue
-from domain.messages import Delivered, Destination, Failed, RetrySchedule
+from application.outbox.delivery import DeliverDue
+from domain.outbox import Delivered, Destination, Failed, RetrySchedule
 from infrastructure.database import outbox
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from icalendar import Calendar
 
-from domain.messages import Delivered, Destination, Fact, Failed
+from domain.outbox import Delivered, Destination, Fact, Failed
 from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.http import HttpCourier, endpoint
 from infrastructure.deliveries.mail import MailComposer

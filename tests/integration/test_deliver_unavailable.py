@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from application.deliveries import DeliverDue
-from domain.messages import Destination, RetrySchedule
+from application.outbox.delivery import DeliverDue
+from domain.outbox import Destination, RetrySchedule
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from application.ports.deliveries import Circuit, DestinationFigures
-from domain.messages import Destination
+from application.outbox.ports import Circuit, DestinationFigures
+from domain.outbox import Destination
 from infrastructure.database.delivery_figures import PostgresDeliveryReader
 from infrastructure.database.engine import Database
 from tests.support.messages import owe

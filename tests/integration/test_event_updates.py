@@ -13,7 +13,7 @@ import httpx
 import pytest
 from icalendar import Calendar, Component
 
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.deliveries.mail import MailComposer
 from tests.support.messages import a_message
 from tests.support.people import People, Person

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.deliveries.mail import MailComposer
 from interfaces.cli import convene
 from interfaces.cli.problems import sentence

@@ -11,10 +11,10 @@ import asyncpg
 import httpx
 import pytest
 
-from application.accounts import Actor
+from application.accounts.sessions import Actor
+from domain.accounts import InvalidCredentials
 from domain.calendars import ConsentUnknown, Provider
-from domain.identities import GoogleIdentity, display_name
-from domain.users import InvalidCredentials
+from domain.external_identity import GoogleIdentity, display_name
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app

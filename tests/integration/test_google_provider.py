@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from application.oauth import OAuthAttempts
-from domain.identities import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
+from domain.external_identity import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
 from infrastructure.security.google_oidc import GoogleOidc
 from infrastructure.security.oauth import (
     MOST_OF_AN_ANSWER,

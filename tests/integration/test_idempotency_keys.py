@@ -12,18 +12,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from application.idempotency import ForgetKeys
-from application.ports.idempotency import (
-    CLAIM,
-    Claim,
-    IdempotencyKeyInUse,
-    KeptAnswer,
-    KeyedRequest,
-)
-from application.ports.security import Limit
+from application.idempotency import CLAIM, Claim, ForgetKeys, IdempotencyKeyInUse, KeptAnswer, KeyedRequest
+from application.ports import Limit
+from domain.accounts import UserId
 from domain.events import EventId
-from domain.messages import ALWAYS_SERVED, owed_to
-from domain.users import UserId
+from domain.outbox import ALWAYS_SERVED, owed_to
 from infrastructure import container
 from infrastructure.clock import SystemClock
 from infrastructure.database.engine import Database

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from application.invitations import ExpireInvitations
+from application.bookings.invitations import ExpireInvitations
+from domain.accounts import User, UserId
 from domain.events import EventFull, EventId
 from domain.invitations import InvitationId, InvitationNotFound
-from domain.messages import Destination, Fact, MessageId
-from domain.users import User, UserId
+from domain.outbox import Destination, Fact, MessageId
 from infrastructure import container
 from infrastructure.clock import SystemClock
 from infrastructure.container.foundation import invitation_tokens

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.deliveries.told import told
 from tests.integration.test_mail_composed import COMPOSER
 from tests.support.messages import a_message

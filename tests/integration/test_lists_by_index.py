@@ -13,9 +13,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from application.ports.deliveries import LetterFilter
-from application.ports.pages import PageRequest
-from domain.messages import Destination, MessageStatus
+from application.outbox.ports import LetterFilter
+from application.ports import PageRequest
+from domain.outbox import Destination, MessageStatus
 from domain.payments import PaymentStatus
 from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database

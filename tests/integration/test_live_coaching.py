@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from application.ports.security import AccessClaims
-from domain.users import LoginId, UserId
+from application.accounts.ports import AccessClaims
+from domain.accounts import LoginId, UserId
 from infrastructure.security.tokens import JsonWebTokens
 from tests.support.callers import Address
 from tests.support.crowd import Member, a_crowd

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from icalendar import Calendar, Component
 
-from domain.messages import Destination, Fact, Failed, Message
+from domain.outbox import Destination, Fact, Failed, Message
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles

@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from domain.messages import Delivered, Destination, Fact, Failed
+from domain.outbox import Delivered, Destination, Fact, Failed
 from infrastructure.deliveries.mail import MailComposer, MailCourier
 from infrastructure.deliveries.mail_files import MailFiles
 from infrastructure.deliveries.smtp import SmtpPost

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.messages import Fact
+from domain.outbox import Fact
 from tests.integration.test_mail_composed import COMPOSER, calendar_of, composed, text_of
 from tests.support.messages import a_coaching_message
 

@@ -16,9 +16,9 @@ import pytest
 from litestar.routes import HTTPRoute
 from prometheus_client.parser import text_string_to_metric_families
 
-from application.deliveries import DeliverDue
+from application.outbox.delivery import DeliverDue
 from domain.errors import DomainError
-from domain.messages import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
+from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 from infrastructure import container
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.engine import Database

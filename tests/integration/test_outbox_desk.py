@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from application.deliveries import DeliverDue
-from domain.messages import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
+from application.outbox.delivery import DeliverDue
+from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
 from infrastructure.database.circuits import PostgresCircuits
 from infrastructure.database.dead_letters import PostgresDeadLetters
 from infrastructure.database.engine import Database

@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure.deliveries.mail import MailComposer
 from interfaces.http.app import create_app
 from tests.conftest import a_client

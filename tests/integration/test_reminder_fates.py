@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from domain.appointments import CoachingStatus
 from domain.bookings import BookingId
-from domain.coaching import CoachingStatus
 from infrastructure.database import migrations
 from infrastructure.settings import Settings
 from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding

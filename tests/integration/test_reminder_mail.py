@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from domain.messages import Delivered, Destination, Fact, Message
+from domain.outbox import Delivered, Destination, Fact, Message
 from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer

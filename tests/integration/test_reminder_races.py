@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.reminders import QueuedReminder
+from application.notifications.ports import QueuedReminder
+from domain.accounts import User
 from domain.bookings import BookingId
 from domain.reminders import Reminded, Reminder, ReminderId
-from domain.users import User
 from infrastructure.database import reminders
 from infrastructure.database.reminder_book import PostgresReminderBook
 from infrastructure.database.reminders import PostgresReminders

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.coaching import CoachingStatus
-from domain.messages import Delivered, Destination, Fact, Message, MessageId
+from domain.appointments import CoachingStatus
+from domain.outbox import Delivered, Destination, Fact, Message, MessageId
 from domain.reminders import Reminded, Reminder
 from infrastructure import container
 from infrastructure.database.reminders import DUE, PostgresReminders, seen

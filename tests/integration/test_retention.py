@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from domain.messages import Delivered, Destination, Failed, Message
+from domain.outbox import Delivered, Destination, Failed, Message
 from infrastructure.database.engine import Database
 from infrastructure.database.lanes import PostgresLanes
 from infrastructure.database.outbox import PostgresDueMessages

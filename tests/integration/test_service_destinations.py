@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.messages import ALWAYS_SERVED, Destination
+from domain.outbox import ALWAYS_SERVED, Destination
 from infrastructure import container
 from infrastructure.settings import Settings, SettingsError
 from interfaces.http.app import create_app

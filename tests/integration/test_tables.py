@@ -15,13 +15,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from application.ports.pages import PageRequest
-from application.ports.persistence import PlacedBooking
-from application.ports.readers import BookingFilter, EventFilter
+from application.bookings.ports import BookingFilter, PlacedBooking
+from application.events.ports import EventFilter
+from application.ports import PageRequest
+from domain.accounts import UserId
 from domain.errors import DomainError
 from domain.events import EventId
 from domain.payments import hold_end
-from domain.users import UserId
 from infrastructure.database import migrations
 from infrastructure.database.engine import Database
 from infrastructure.database.places import PostgresPlaces

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 import httpx
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app

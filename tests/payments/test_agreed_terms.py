@@ -12,20 +12,20 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from application.bookings import NewBooking
-from application.events import RESCHEDULED, UpdateEvent
-from application.payments import Settled
-from application.purchases import PAID_AFTER_START, PlacePurchase
-from application.refunds import RefundBooking, ShowCancellation
+from application.bookings.reservation import NewBooking
+from application.events.management import RESCHEDULED, UpdateEvent
+from application.payments.payables import PAID_AFTER_START, PlacePurchase
+from application.payments.refunds import RefundBooking, ShowCancellation
+from application.payments.settlement import Settled
+from domain.accounts import Role, User
 from domain.bookings import BookingId
 from domain.errors import Forbidden
 from domain.events import EventId, EventPlan
-from domain.messages import Destination, Fact
 from domain.money import Money
+from domain.outbox import Destination, Fact
 from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
 from domain.refunds import RefundPolicy
-from domain.times import Interval
-from domain.users import Role, User
+from domain.time import Interval
 from infrastructure.clock import SystemClock
 from infrastructure.database.bookings import PostgresBookings
 from infrastructure.database.events import PostgresEvents

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app

@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.times import as_utc
+from domain.time import as_utc
 from infrastructure.settings import Settings
 from tests.payments import razorpay_shop, stripe_shop
 from tests.support.crowd import Member, a_crowd

@@ -7,14 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from application.coaching_payments import CoachingPayment
-from application.holds import ASKED_AT_ONCE
-from application.payments import Settled
+from application.appointments.payment import CoachingPayment
+from application.payments.reconciliation import ASKED_AT_ONCE
+from application.payments.settlement import Settled
+from domain.accounts import User
+from domain.appointments import CoachingStatus, OnlyCoachRecords, PaymentConfirms
 from domain.availability import SlotUnavailable
-from domain.coaching import CoachingStatus, OnlyCoachRecords, PaymentConfirms
 from domain.money import Money
 from domain.payments import NothingToPay, Report
-from domain.users import User
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from tests.support.house import House, order_of
 from tests.support.practice import Practice, at

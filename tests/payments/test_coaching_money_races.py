@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import asyncpg
 import pytest
 
-from application.payments import Settled
+from application.payments.settlement import Settled
+from domain.accounts import UserId
 from domain.availability import SlotUnavailable
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database.coaches import PostgresCoaches
 from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.settings import Settings

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import asyncpg
 
-from application.holds import ASKED_AT_ONCE
-from domain.times import as_utc
+from application.payments.reconciliation import ASKED_AT_ONCE
+from domain.time import as_utc
 from infrastructure.settings import Settings
 from tests.payments import stripe_shop
 from tests.support.crowd import a_crowd

@@ -11,10 +11,10 @@ from datetime import datetime
 import asyncpg
 import pytest
 
-from application.payments import Settled, SettlePayment
-from application.ports.ledger import PaymentPlace
-from application.ports.persistence import UnitOfWork
-from application.purchases import PlacePurchase, Purchase
+from application.payments.payables import PlacePurchase, Purchase
+from application.payments.ports.records import PaymentPlace
+from application.payments.settlement import Settled, SettlePayment
+from application.unit_of_work import UnitOfWork
 from domain.events import EventId
 from infrastructure.database.bookings import PostgresBookings
 from infrastructure.database.events import PostgresEvents

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from application.bookings import NewBooking
-from application.refunds import RefundBooking
-from domain.coaching import CoachingId
+from application.bookings.reservation import NewBooking
+from application.payments.refunds import RefundBooking
+from domain.accounts import User
+from domain.appointments import CoachingId
 from domain.errors import DomainError
 from domain.events import EventId
-from domain.users import User
 from tests.support.house import House, NewSession, Sold, order_of
 from tests.support.practice import Practice
 from tests.support.till import Webhook

@@ -19,7 +19,7 @@ from icalendar import Calendar
 from crm.letters import LetterWriter
 from crm.notifications import read_notification
 from crm.store import MailClaim
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from infrastructure import container
 from infrastructure.deliveries.http import _to_json
 from infrastructure.deliveries.mail import MailComposer

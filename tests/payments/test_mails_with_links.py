@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from application.payment_links import AT_MOST, MailWithPaymentLinks
-from domain.messages import Delivered, Destination, Fact, Failed, Message, MessageId, Outcome
+from application.notifications.payment_links import AT_MOST, MailWithPaymentLinks
+from domain.outbox import Delivered, Destination, Fact, Failed, Message, MessageId, Outcome
 from infrastructure.clock import SystemClock
 from infrastructure.database.payment_reader import PostgresPaymentReader
 from tests.support.house import House, Sold, order_of

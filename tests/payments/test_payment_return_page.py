@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.payment_returns import PaymentReturn, ShowPaymentReturn
-from application.payments import SandboxPage
-from application.ports.ledger import PaymentOverview, PaymentReader
-from application.ports.payments import SandboxOrder
+from application.payments.checkout_return import PaymentReturn, ShowPaymentReturn
+from application.payments.ports.gateways import SandboxOrder
+from application.payments.ports.records import PaymentOverview, PaymentReader
+from application.payments.sandbox import SandboxPage
 from domain.booking_urls import BookingUrls
+from domain.checkout_return import Outcome, ReturnStatus, ReturnUrls
 from domain.money import Money
-from domain.payment_returns import Outcome, ReturnStatus, ReturnUrls
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.return_addresses import SignedReturnAddresses

@@ -14,13 +14,13 @@ import asyncpg
 import httpx
 import pytest
 
-from application.ports.payments import GatewayRefused, PaymentRequest, RefundRequest
+from application.payments.ports.gateways import GatewayRefused, PaymentRequest, RefundRequest
+from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus, Report
 from domain.refunds import RefundId
-from domain.users import UserId
 from infrastructure.payments.razorpay import RazorpayGateway
 from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.settings import Settings

@@ -14,9 +14,9 @@ import asyncpg
 import pytest
 from sqlalchemy import Select, TextClause, text
 
-from application.payments import SettlePayment
-from application.ports.persistence import UnitOfWork
-from domain.messages import ALWAYS_SERVED, owed_to
+from application.payments.settlement import SettlePayment
+from application.unit_of_work import UnitOfWork
+from domain.outbox import ALWAYS_SERVED, owed_to
 from infrastructure.clock import SystemClock
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings

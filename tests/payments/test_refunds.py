@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import event as sqlalchemy_events
 
-from application.bookings import NewBooking
-from application.refunds import ShowCancellation
+from application.bookings.reservation import NewBooking
+from application.payments.refunds import ShowCancellation
 from domain.bookings import BookingAlreadyCancelled
 from domain.errors import Conflict
 from domain.events import EventCancelled, EventId, EventOver

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from application.bookings import NewBooking
-from application.holds import ASKED_AT_ONCE
-from application.payments import Settled
+from application.bookings.reservation import NewBooking
+from application.payments.reconciliation import ASKED_AT_ONCE
+from application.payments.settlement import Settled
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import InvalidSignature, PaymentId, Report

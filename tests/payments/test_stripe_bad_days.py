@@ -8,13 +8,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from application.ports.payments import GatewayRefused, PaymentRequest, RefundRequest
+from application.payments.ports.gateways import GatewayRefused, PaymentRequest, RefundRequest
+from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId
-from domain.users import UserId
 from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.payments.stripe import StripeGateway
 from infrastructure.settings import Settings

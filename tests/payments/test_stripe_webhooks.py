@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from application.ports.payments import GatewayRefused
+from application.payments.ports.gateways import GatewayRefused
 from domain.payments import InvalidSignature
 from infrastructure.payments.return_addresses import SignedReturnAddresses
 from infrastructure.payments.stripe import StripeGateway

@@ -9,12 +9,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.bookings import NewBooking
-from application.coaching import BookCoaching, ReserveTime
-from application.coaching_payments import CoachingPayment
+from application.appointments.booking import BookCoaching, ReserveTime
+from application.appointments.payment import CoachingPayment
+from application.bookings.reservation import NewBooking
+from domain.accounts import UserId
 from domain.events import EventId
-from domain.holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
-from domain.users import UserId
+from domain.unpaid_holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
 from infrastructure.clock import SystemClock
 from infrastructure.database.coaching import PostgresCoachings
 from infrastructure.database.coaching_reader import PostgresCoachingReader

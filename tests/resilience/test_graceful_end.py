@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 import pytest
 
-from application.deliveries import DeliverDue
+from application.outbox.delivery import DeliverDue
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller
 from tests.support.command import running_up

@@ -14,8 +14,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
-from application.ports.feed import EntryId
-from domain.users import UserId
+from application.notifications.ports import EntryId
+from domain.accounts import UserId
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import RECORD, PostgresFeed
 from infrastructure.embedded import EmbeddedRedis, processes

@@ -17,7 +17,7 @@ import crm.settings
 from crm.__main__ import DRAWING
 from domain.availability import EVERY_DAY, Availability, zone_of
 from domain.errors import Invalid
-from domain.times import Interval
+from domain.time import Interval
 from infrastructure.container import build_deliveries
 from infrastructure.settings import Settings
 from interfaces import cli

@@ -6,8 +6,8 @@ from typing import Any
 
 import asyncpg
 
-from application.ports.security import AccessClaims
-from domain.users import LoginId, UserId
+from application.accounts.ports import AccessClaims
+from domain.accounts import LoginId, UserId
 from infrastructure.security.tokens import JsonWebTokens
 from tests.support.callers import request
 from tests.support.settings import JWT_SECRET_KEY

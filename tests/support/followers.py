@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from domain.messages import Destination, Fact, Message, MessageId
+from domain.outbox import Destination, Fact, Message, MessageId
 from infrastructure.database.engine import Database
 from infrastructure.database.feed import PostgresFeed
 from infrastructure.deliveries.live_feed import LiveFeedCourier

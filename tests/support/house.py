@@ -13,22 +13,27 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from application.bookings import BookPlace, CancelBooking, CancelParticipant, NewBooking
-from application.deliveries import DeliverDue
-from application.events import CancelEvent, DeleteEvent
-from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
-from application.payment_errands import PaymentErrands
-from application.payments import ApplyGatewayEvent, RecordOfflinePayment, Settled, SettlePayment, TakeGatewayEvent
-from application.ports.persistence import OpenUnitOfWork
-from application.refunds import Refunds
-from domain.coaching import CoachingId
+from application.bookings.cancellation import CancelBooking, CancelParticipant
+from application.bookings.reservation import BookPlace, NewBooking
+from application.events.management import CancelEvent, DeleteEvent
+from application.outbox.delivery import DeliverDue
+from application.payments.checkout import AbandonCheckout, AskForPayment
+from application.payments.hold_expiry import ExpireHolds
+from application.payments.jobs import PaymentErrands
+from application.payments.offline import RecordOfflinePayment
+from application.payments.reconciliation import Reconcile
+from application.payments.refunds import Refunds
+from application.payments.settlement import Settled, SettlePayment
+from application.payments.webhooks import ApplyGatewayEvent, TakeGatewayEvent
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User, UserId
+from domain.appointments import CoachingId
 from domain.events import EventId
-from domain.holds import HoldLimits
-from domain.messages import Destination, RetrySchedule, owed_to
 from domain.money import Money
+from domain.outbox import Destination, RetrySchedule, owed_to
 from domain.payments import GatewayReport, PaymentId, Report
-from domain.times import Interval
-from domain.users import User, UserId
+from domain.time import Interval
+from domain.unpaid_holds import HoldLimits
 from infrastructure import container
 from infrastructure.clock import SystemClock
 from infrastructure.database.circuits import PostgresCircuits

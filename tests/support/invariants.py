@@ -5,7 +5,7 @@
 
 import asyncpg
 
-from domain.messages import OWED, Destination, Fact
+from domain.outbox import OWED, Destination, Fact
 
 _SOLD = """
 SELECT 'event ' || id || ' has ' || live || ' live' || CASE WHEN held > 0 THEN ' and ' || held || ' held' ELSE '' END

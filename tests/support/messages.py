@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from domain.messages import Destination, Fact, Message, MessageId
+from domain.outbox import Destination, Fact, Message, MessageId
 from infrastructure.database import outbox
 
 

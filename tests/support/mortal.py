@@ -21,8 +21,8 @@ from typing import Any
 import uvicorn
 from litestar.types import ASGIApp
 
-from application.ports.idempotency import CLAIM, Made
-from application.ports.persistence import OpenUnitOfWork, UnitOfWork
+from application.idempotency import CLAIM, Made
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from infrastructure import container
 from infrastructure.database.engine import Database
 from infrastructure.database.places import PostgresPlaces, take_statement

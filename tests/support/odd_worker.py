@@ -16,8 +16,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from application.ports.messaging import Courier
-from domain.messages import Destination, Failed, Message, Outcome
+from application.outbox.ports import Courier
+from domain.outbox import Destination, Failed, Message, Outcome
 from infrastructure import container
 from infrastructure.database import outbox
 from infrastructure.deliveries.crm import CrmCourier

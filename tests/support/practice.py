@@ -6,23 +6,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from application.coaching import (
-    BookCoaching,
-    CancelCoaching,
-    ChangeCoachingStatus,
-    CoachingPayment,
-    ExpireCoachingHolds,
-    MoveCoaching,
-    ReserveTime,
-)
-from application.payments import Settled
-from application.ports.persistence import OpenUnitOfWork
+from application.appointments.booking import BookCoaching, ReserveTime
+from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching
+from application.appointments.hold_expiry import ExpireCoachingHolds
+from application.appointments.payment import CoachingPayment
+from application.payments.settlement import Settled
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User, UserId
+from domain.appointments import CoachingStatus
 from domain.availability import MINUTES_A_DAY, Availability, Hours
-from domain.coaching import CoachingStatus
 from domain.money import Money
 from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
-from domain.users import User, UserId
 from infrastructure.clock import SystemClock
 from infrastructure.database.coaching_reader import PostgresCoachingReader
 from tests.support.crowd import a_crowd

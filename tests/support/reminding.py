@@ -17,21 +17,21 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.bookings import CompleteBookings
-from application.deliveries import DeliverDue
-from application.ports.pages import PageRequest
-from application.ports.persistence import OpenUnitOfWork
-from application.ports.reminders import ReminderBook
-from application.reminders import MailWithReminders, QueueReminders
+from application.bookings.completion import CompleteBookings
+from application.notifications.ports import ReminderBook
+from application.notifications.reminders import MailWithReminders, QueueReminders
+from application.outbox.delivery import DeliverDue
+from application.ports import PageRequest
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User, UserId
+from domain.appointments import CoachingId
 from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
 from domain.events import EventId
-from domain.messages import Destination, MessageId, RetrySchedule
 from domain.money import Money
+from domain.outbox import Destination, MessageId, RetrySchedule
 from domain.refunds import RefundPolicy
-from domain.times import Interval
-from domain.users import User, UserId
+from domain.time import Interval
 from infrastructure import container
 from infrastructure.container import Container
 from infrastructure.database.circuits import PostgresCircuits

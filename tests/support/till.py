@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from application.ports.payments import (
+from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
     GatewayRefused,

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 import uvicorn
 from litestar.types import ASGIApp
 
-from application.ports.persistence import PlacedBooking
+from application.bookings.ports import PlacedBooking
+from domain.accounts import UserId
 from domain.events import EventId
-from domain.users import UserId
 from infrastructure import container
 from infrastructure.database.places import GUARD, TAKE, PostgresPlaces
 from infrastructure.settings import load_settings

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.persistence import UnitOfWork
+from application.unit_of_work import UnitOfWork
 from infrastructure.database.unit_of_work import UnitsOfWork
 
 PAUSE = 0.02

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from domain.feeds import EntryKind, FeedEntry
+from domain.calendar_feed import EntryKind, FeedEntry
 from infrastructure.calendars import ics
 from servicekit.text import without_invisible
 

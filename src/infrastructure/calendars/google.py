@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from application.ports.calendars import Grant, OwnEntries, Placed
+from application.calendars.ports import Grant, OwnEntries, Placed
 from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarRefused, Entry, Provider, without
 from domain.errors import Invalid
-from domain.times import Interval
+from domain.time import Interval
 from infrastructure.calendars.grants import ConsentServer
 from infrastructure.calendars.requests import CalendarApi, is_one_word, joinable
 from infrastructure.security.oauth import Answer, ProviderAway

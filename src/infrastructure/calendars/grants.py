@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import msgspec
 import structlog
 
-from application.ports.calendars import Grant
+from application.calendars.ports import Grant
 from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, ConsentRefused, Provider
 from infrastructure.calendars.requests import is_one_word
 from infrastructure.security.oauth import AnswerTooLong, NotTheProtocol, ProviderAway, ProviderConnection, decoded, s256

@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import msgspec
 
-from application.ports.calendars import Grant, OwnEntries, Placed
+from application.calendars.ports import Grant, OwnEntries, Placed
 from domain.calendars import CalendarNotUnderstood, Entry, Provider
 from domain.errors import Invalid
-from domain.times import Interval
+from domain.time import Interval
 from infrastructure.calendars.grants import ConsentServer
 from infrastructure.calendars.requests import CalendarApi, is_one_word, joinable, reasons
 from infrastructure.security.oauth import Answer

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from application.ports.calendars import CalendarService
+from application.calendars.ports import CalendarService
 from domain.calendars import CalendarNotConfigured, Provider
 from infrastructure.calendars.google import GoogleCalendar
 from infrastructure.calendars.outlook import OutlookCalendar

@@ -5,42 +5,45 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from application.account_administration import ApproveFacilitator, GrantRole, SetAccountActive
-from application.accounts import (
-    Authenticate,
-    ChangePassword,
-    LogIn,
-    LogOut,
-    Refresh,
-    Register,
-    RegisterAndLogIn,
-    StartLogin,
-    UpdateProfile,
+from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
+from application.accounts.external_identity import (
+    FinishGoogleSignIn,
+    SignInWithGoogle,
+    SignInWithGoogleToken,
+    StartGoogleSignIn,
 )
-from application.bookings import BookPlace, CancelBooking, CancelParticipant, ShowBooking
-from application.callbacks import ConfirmPayment, HearOfFailure
-from application.dead_letters import ReplayMessage, ReplayMessages
-from application.events import CancelEvent, CreateEvent, DeleteEvent, EventBookings, ShowEvent, UpdateEvent
-from application.feed import FollowFeed
-from application.google import FinishGoogleSignIn, SignInWithGoogle, SignInWithGoogleToken, StartGoogleSignIn
-from application.holds import AskForPayment
+from application.accounts.login import LogIn, StartLogin
+from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
+from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.registration import Register, RegisterAndLogIn
+from application.accounts.sessions import Authenticate, LogOut, Refresh
+from application.bookings.cancellation import CancelBooking, CancelParticipant
+from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
+from application.bookings.ports import BookingReader
+from application.bookings.queries import ShowBooking
+from application.bookings.reservation import BookPlace
+from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
+from application.events.participant_messages import WriteToParticipants
+from application.events.ports import EventReader, FacilitatorReader
+from application.events.queries import EventBookings, ShowEvent
+from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import AnswerOnce
-from application.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
+from application.notifications.live_updates import FollowFeed
+from application.notifications.reminders import ShowBookingReminders
 from application.oauth import OAuthAttempts
-from application.participants import WriteToParticipants
-from application.password_guesses import KnownNetworks, PasswordGuesses
-from application.payment_returns import ShowPaymentReturn
-from application.payments import PayAtSandbox, RecordOfflinePayment, TakeGatewayEvent
-from application.ports.deliveries import DeadLetters
-from application.ports.persistence import OpenUnitOfWork
-from application.ports.readers import BookingReader, EventReader, FacilitatorReader, Health
-from application.ports.security import RateLimiter
-from application.ports.system import Clock
-from application.refunds import RefundBooking, ShowCancellation
-from application.reminders import ShowBookingReminders
-from application.reviews import ListReviews, WriteReview
-from domain.messages import Fact, owed_to
-from domain.users import FacilitatorRegistration, PasswordPolicy
+from application.outbox.dead_letters import ReplayMessage, ReplayMessages
+from application.outbox.ports import DeadLetters
+from application.payments.callbacks import ConfirmPayment, HearOfFailure
+from application.payments.checkout import AskForPayment
+from application.payments.checkout_return import ShowPaymentReturn
+from application.payments.offline import RecordOfflinePayment
+from application.payments.refunds import RefundBooking, ShowCancellation
+from application.payments.sandbox import PayAtSandbox
+from application.payments.webhooks import TakeGatewayEvent
+from application.ports import Clock, Health, RateLimiter
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import FacilitatorRegistration, PasswordPolicy
+from domain.outbox import Fact, owed_to
 from infrastructure.clock import SystemClock
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.coaching import Coaching, build_coaching

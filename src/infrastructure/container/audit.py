@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.payment_audit import AuditPayments
+from application.payments.audit import AuditPayments
 from infrastructure.container.payments import build_gateways
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_audit import PostgresPaymentAudit

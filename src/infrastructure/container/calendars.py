@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from application.busy_times import ConnectedCalendars, ReadBusyTimes
-from application.calendar_access import CalendarAccess
-from application.calendar_errands import CalendarErrands, RecordEntry
-from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
+from application.calendars.busy_times import ConnectedCalendars, ReadBusyTimes
+from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
+from application.calendars.sync import CalendarErrands, RecordEntry, SyncBooking
+from application.calendars.tokens import CalendarAccess
 from application.oauth import OAuthAttempts
-from application.ports.messaging import WakeUps
-from application.ports.persistence import OpenUnitOfWork
-from application.ports.system import Clock
+from application.outbox.ports import WakeUps
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
 from infrastructure.calendars.google import GoogleCalendar
 from infrastructure.calendars.outlook import OutlookCalendar
 from infrastructure.calendars.registry import CalendarRegistry

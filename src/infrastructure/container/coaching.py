@@ -3,26 +3,20 @@ field's name."""
 
 from dataclasses import dataclass
 
-from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
-from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from application.coaching import (
-    BookCoaching,
-    CancelCoaching,
-    ChangeCoachingStatus,
-    ExpireCoachingHolds,
-    MoveCoaching,
-    NoteCoaching,
-    ReserveTime,
-)
-from application.coaching_figures import ShowCoachFigures
-from application.coaching_payments import CoachingPayment, RecordCoachingPayment
-from application.coaching_series import BookSeries
-from application.coaching_views import ListCoachings, ShowCoaching
-from application.ports.coaching import BusyTimes, CoachingReader, CoachReader
-from application.ports.messaging import WakeUps
-from application.ports.persistence import OpenUnitOfWork
-from application.ports.system import Clock
-from application.reminders import ShowCoachingReminders
+from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
+from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
+from application.appointments.booking import BookCoaching, ReserveTime
+from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.appointments.hold_expiry import ExpireCoachingHolds
+from application.appointments.payment import CoachingPayment, RecordCoachingPayment
+from application.appointments.ports import BusyTimes, CoachingReader, CoachReader
+from application.appointments.queries import ListCoachings, ShowCoaching
+from application.appointments.series import BookSeries
+from application.appointments.statistics import ShowCoachFigures
+from application.notifications.reminders import ShowCoachingReminders
+from application.outbox.ports import WakeUps
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
 from infrastructure.container.calendars import Calendars
 from infrastructure.container.payments import Money
 from infrastructure.database.attachments import PostgresAttachmentReader

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from application.bookings import CompleteBookings
-from application.deliveries import DeliverDue
+from application.bookings.completion import CompleteBookings
+from application.bookings.invitations import ExpireInvitations
 from application.idempotency import ForgetKeys
-from application.invitations import ExpireInvitations
-from application.payment_links import MailWithPaymentLinks
-from application.ports.messaging import Courier
-from application.reminders import MailWithReminders, QueueReminders
-from domain.messages import Destination, RetrySchedule, owed_to
+from application.notifications.payment_links import MailWithPaymentLinks
+from application.notifications.reminders import MailWithReminders, QueueReminders
+from application.outbox.delivery import DeliverDue
+from application.outbox.ports import Courier
+from domain.outbox import Destination, RetrySchedule, owed_to
 from infrastructure.calendars.ics import uid_host
 from infrastructure.clock import SystemClock
 from infrastructure.container.calendars import Calendars, build_calendars

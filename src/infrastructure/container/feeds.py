@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from application.feeds import CloseFeed, OpenFeed, ReadFeed
-from application.ports.system import Clock
+from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
+from application.ports import Clock
 from infrastructure.calendars.feed_writer import IcsWriter
 from infrastructure.database.engine import Database
 from infrastructure.database.feeds import PostgresFeeds

@@ -3,10 +3,10 @@
 import hashlib
 import hmac
 
-from application.ports.invitations import InvitationTokens
-from application.ports.persistence import OpenUnitOfWork
-from application.ports.system import Clock
-from domain.messages import ALWAYS_SERVED, Destination, Owed
+from application.bookings.ports import InvitationTokens
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.outbox import ALWAYS_SERVED, Destination, Owed
 from infrastructure.database.engine import Database
 from infrastructure.database.unit_of_work import UnitsOfWork
 from infrastructure.security.invitation_tokens import MacInvitationTokens

@@ -5,19 +5,25 @@ import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.callbacks import ConfirmPayment, HearOfFailure
-from application.holds import AbandonCheckout, AskForPayment, ExpireHolds, Reconcile
-from application.payment_errands import PaymentErrands
-from application.payment_returns import ShowPaymentReturn
-from application.payments import ApplyGatewayEvent, PayAtSandbox, RecordOfflinePayment, SettlePayment, TakeGatewayEvent
-from application.ports.messaging import WakeUps
-from application.ports.payments import PaymentGateway
-from application.ports.persistence import OpenUnitOfWork, Places
-from application.ports.system import Clock
-from application.refunds import RefundBooking, Refunds, ShowCancellation
+from application.bookings.ports import Places
+from application.outbox.ports import WakeUps
+from application.payments.callbacks import ConfirmPayment, HearOfFailure
+from application.payments.checkout import AbandonCheckout, AskForPayment
+from application.payments.checkout_return import ShowPaymentReturn
+from application.payments.hold_expiry import ExpireHolds
+from application.payments.jobs import PaymentErrands
+from application.payments.offline import RecordOfflinePayment
+from application.payments.ports.gateways import PaymentGateway
+from application.payments.reconciliation import Reconcile
+from application.payments.refunds import RefundBooking, Refunds, ShowCancellation
+from application.payments.sandbox import PayAtSandbox
+from application.payments.settlement import SettlePayment
+from application.payments.webhooks import ApplyGatewayEvent, TakeGatewayEvent
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
 from domain.booking_urls import BookingUrls
-from domain.holds import HoldLimits
-from domain.payment_returns import ReturnUrls
+from domain.checkout_return import ReturnUrls
+from domain.unpaid_holds import HoldLimits
 from infrastructure.database.engine import Database
 from infrastructure.database.payment_reader import PostgresPaymentReader
 from infrastructure.payments.offline import OfflineGateway

@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.idempotency import owner_of
-from domain.access import Credential
-from domain.users import UserId
+from application.idempotency import owner_of
+from domain.accounts import UserId
+from domain.credentials import Credential
 
 # In the order of this mapping, so that two transactions lock in the same order.
 REVOKE: Mapping[Credential, str] = {

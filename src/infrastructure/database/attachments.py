@@ -8,10 +8,10 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.attachments import AttachmentView, StoredFile
+from application.appointments.ports import AttachmentView, StoredFile
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, NewAttachment
-from domain.coaching import CoachingId
-from domain.users import UserId
 from infrastructure.database.engine import Database
 
 _COLUMNS = """

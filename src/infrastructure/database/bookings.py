@@ -8,12 +8,12 @@ from sqlalchemy import CursorResult, Numeric, RowMapping, Text, literal_column, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.accounts import UserId
 from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy
-from domain.users import UserId
 from infrastructure.database.events import stored_policy
 from infrastructure.database.snapshots import AGREED, AGREED_POLICY
 from infrastructure.database.tables import BookingRow, EventRow

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import asyncpg
 
-from application.ports.calendars import CoachCalendar, OwnEntries
+from application.calendars.ports import CoachCalendar, OwnEntries
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.calendars import ConnectionId, Provider, entry_key
-from domain.coaching import CoachingId
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database.engine import Database
 
 _CLAIM = """

@@ -8,11 +8,11 @@ import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.calendars import Connection, ConnectionView, Errand, Forgotten, Placed
+from application.calendars.ports import Connection, ConnectionView, Errand, Forgotten, Placed
+from domain.accounts import UserId
+from domain.appointments import CoachingId, CoachingStatus
 from domain.calendars import CalendarAway, ConnectionId, ConnectionStatus, Entry, Provider, entry_key
-from domain.coaching import CoachingId, CoachingStatus
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database.engine import Database
 from infrastructure.security.secret_box import SealBroken, SecretBox
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import structlog
 
-from domain.circuits import Tally
-from domain.messages import Destination
+from domain.circuit_breaker import Tally
+from domain.outbox import Destination
 from infrastructure.database.engine import Database
 from infrastructure.database.texts import storable
 

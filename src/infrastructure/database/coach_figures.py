@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from application.ports.coaching import CoachFigures, CoachWeek
-from domain.times import Interval
-from domain.users import UserId
+from application.appointments.ports import CoachFigures, CoachWeek
+from domain.accounts import UserId
+from domain.time import Interval
 from domain.weeks import weeks_of
 from infrastructure.database.engine import Database
 

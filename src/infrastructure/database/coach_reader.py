@@ -5,8 +5,8 @@ from uuid import UUID
 
 import asyncpg
 
-from application.ports.coaching import CoachList, CoachView
-from domain.coaching import CoachNotFound
+from application.appointments.ports import CoachList, CoachView
+from domain.appointments import CoachNotFound
 from domain.money import Money
 from infrastructure.database.engine import Database
 from infrastructure.database.pages import cursor_of, id_after

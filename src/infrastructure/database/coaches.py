@@ -9,12 +9,12 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.accounts import UserId
+from domain.appointments import Coach, CoachingId, CoachNotFound
 from domain.availability import Availability, Hours, WorkingDay
-from domain.coaching import Coach, CoachingId, CoachNotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database.tables import CoachRow
 from infrastructure.database.users import user_of_record
 

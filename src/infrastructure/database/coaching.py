@@ -8,9 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.attachments import AttachmentId
-from domain.availability import SlotUnavailable
-from domain.coaching import (
+from domain.accounts import UserId
+from domain.appointments import (
     Change,
     Coaching,
     CoachingCancelReason,
@@ -20,12 +19,13 @@ from domain.coaching import (
     NewCoaching,
     SeriesId,
 )
-from domain.holds import HoldsWithCoach
+from domain.attachments import AttachmentId
+from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import UNPAID, PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
+from domain.unpaid_holds import HoldsWithCoach
 from infrastructure.database.engine import violated_constraint
 from infrastructure.database.events import stored_policy
 from infrastructure.database.tables import CoachingBookingRow, CoachingChangeRow

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.calendars import ConnectionId
-from domain.coaching import CoachingId
-from domain.messages import Destination, Fact, Owed
 from domain.money import Money
-from domain.times import Interval
-from domain.users import UserId
+from domain.outbox import Destination, Fact, Owed
+from domain.time import Interval
 from infrastructure.database import snapshots
 from infrastructure.database.calendar_identity import uid
 

@@ -6,13 +6,13 @@ from uuid import UUID
 
 import asyncpg
 
-from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
-from application.ports.pages import Page, PageRequest
-from domain.coaching import Change, CoachingId, CoachingNotFound, CoachingStatus, SeriesId
+from application.appointments.ports import CoachingPage, CoachingView, HistoryEntry
+from application.ports import Page, PageRequest
+from domain.accounts import UserId
+from domain.appointments import Change, CoachingId, CoachingNotFound, CoachingStatus, SeriesId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database.engine import Database
 from infrastructure.database.pages import cursor_of, id_after, moment_and_uuid_after
 

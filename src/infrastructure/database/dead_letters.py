@@ -5,9 +5,9 @@ from uuid import UUID
 
 import asyncpg
 
-from application.ports.deliveries import AttemptMade, Letter, LetterFilter, OpenedLetter
-from application.ports.pages import Page, PageRequest
-from domain.messages import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
+from application.outbox.ports import AttemptMade, Letter, LetterFilter, OpenedLetter
+from application.ports import Page, PageRequest
+from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
 from infrastructure.database.engine import Connection, Database
 from infrastructure.database.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
 

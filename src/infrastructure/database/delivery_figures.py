@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from application.ports.deliveries import Circuit, DestinationFigures
-from domain.messages import Destination
+from application.outbox.ports import Circuit, DestinationFigures
+from domain.outbox import Destination
 from infrastructure.database.engine import Database
 
 _FIGURES = """

@@ -8,11 +8,11 @@ import asyncpg
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.accounts import UserId
 from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database.tables import EventRow, UserRow
 
 

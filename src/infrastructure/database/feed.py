@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from application.ports.feed import EntryId, FeedEntry
-from domain.messages import Message
-from domain.users import UserId
+from application.notifications.ports import EntryId, FeedEntry
+from domain.accounts import UserId
+from domain.outbox import Message
 from infrastructure.database.engine import Database
 from infrastructure.database.together import Together
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from domain.feeds import EntryKind, FeedEntry, FeedRange
-from domain.users import UserId
+from domain.accounts import UserId
+from domain.calendar_feed import EntryKind, FeedEntry, FeedRange
 from infrastructure.database.calendar_identity import uid
 from infrastructure.database.engine import Database
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from application.ports.deliveries import DestinationFigures
+from application.outbox.ports import DestinationFigures
 from domain.errors import Unavailable
 from infrastructure.database.delivery_figures import PostgresDeliveryReader
 from infrastructure.database.engine import Database

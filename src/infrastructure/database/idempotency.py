@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.idempotency import (
+from application.idempotency import (
     Claim,
     IdempotencyAnswerLost,
     IdempotencyKeyInUse,

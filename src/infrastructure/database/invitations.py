@@ -8,12 +8,12 @@ from uuid import UUID
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.invitations import ShownInvitation
-from application.ports.pages import Page, PageRequest
+from application.bookings.ports import ShownInvitation
+from application.ports import Page, PageRequest
+from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
-from domain.users import UserId
 from infrastructure.database.engine import Database
 from infrastructure.database.pages import LAST_UUID, cursor_of, uuid_after
 from infrastructure.database.tables import InvitationRow

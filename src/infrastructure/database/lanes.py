@@ -5,7 +5,7 @@ waits. Behind a message that waits for its next attempt that is the same answer 
 it is made due a while after it; when it is settled, its successor is due at once (`_SETTLE` in `outbox`).
 """
 
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure.database.engine import STATEMENT_SECONDS, Database
 
 # A head that cannot be due before this statement has ended cannot be settled meanwhile either, so no successor is moved

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.persistence import Credentials
-from domain.users import UserId
+from application.accounts.ports import Credentials
+from domain.accounts import UserId
 from infrastructure.database.engine import Database
 from infrastructure.database.users import user_of_record
 

@@ -8,19 +8,19 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.ledger import Refund
-from application.ports.payments import GatewayEvent
+from application.payments.ports.gateways import GatewayEvent
+from application.payments.ports.records import Refund
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.bookings import BookingId, BookingStatus
 from domain.calendars import ConnectionId
-from domain.coaching import CoachingId
 from domain.events import EventId, EventPlan
 from domain.invitations import InvitationId
-from domain.messages import Destination, Fact, Owed
 from domain.money import Money
-from domain.participants import ParticipantMessage
+from domain.outbox import Destination, Fact, Owed
+from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
-from domain.times import Interval
-from domain.users import UserId
+from domain.time import Interval
 from infrastructure.database import coaching_messages, snapshots
 from infrastructure.database.tables import OutboxRow
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from application.ports.identity import Attempt
+from application.oauth import Attempt
 from infrastructure.database.engine import Database
 
 KEEP = """

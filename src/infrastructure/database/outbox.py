@@ -10,16 +10,8 @@ from uuid import uuid4
 
 import structlog
 
-from domain.circuits import shows_destination_well
-from domain.messages import (
-    Delivered,
-    Destination,
-    Fact,
-    Message,
-    MessageId,
-    MessageStatus,
-    Outcome,
-)
+from domain.circuit_breaker import shows_destination_well
+from domain.outbox import Delivered, Destination, Fact, Message, MessageId, MessageStatus, Outcome
 from infrastructure.database.engine import Database
 from infrastructure.database.figures import DeliveryCounts
 from infrastructure.database.texts import storable

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.errors import Invalid
-from domain.times import as_utc
+from domain.time import as_utc
 
 LAST_UUID = UUID(int=2**128 - 1)
 

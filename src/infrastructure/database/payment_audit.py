@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from application.ports.audit import BookedPayment, DeadErrand, KeptDifference, StuckRefund
-from application.ports.pages import Page, PageRequest
-from domain.messages import Destination
+from application.payments.ports.reconciliation import BookedPayment, DeadErrand, KeptDifference, StuckRefund
+from application.ports import Page, PageRequest
 from domain.money import Money
+from domain.outbox import Destination
 from domain.payments import Payment, PaymentId, PaymentNotFound, PaymentStatus
 from domain.refunds import RefundId
 from infrastructure.database.engine import Database

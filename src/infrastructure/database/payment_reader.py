@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from application.ports.ledger import OpenRequest, PaidFor, PaymentOverview
-from application.ports.payments import PaymentRequest
+from application.payments.ports.gateways import PaymentRequest
+from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
-from domain.users import UserId
 from infrastructure.database.engine import Database
 from infrastructure.database.payments import booking_of, column_of
 

@@ -9,10 +9,11 @@ import msgspec
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.ledger import REFUNDED_AT_THE_GATEWAY, PaymentPlace, Refund
-from application.ports.payments import GatewayEvent
+from application.payments.ports.gateways import GatewayEvent
+from application.payments.ports.records import REFUNDED_AT_THE_GATEWAY, PaymentPlace, Refund
+from domain.accounts import UserId
+from domain.appointments import Change, CoachingId
 from domain.bookings import BookingId
-from domain.coaching import Change, CoachingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import (
@@ -25,7 +26,6 @@ from domain.payments import (
     Report,
 )
 from domain.refunds import RefundId
-from domain.users import UserId
 from infrastructure.database.coaching import PostgresCoachings
 
 _PAYMENT = "SELECT p.* FROM payments p"

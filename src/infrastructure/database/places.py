@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 import asyncpg
 import msgspec
 
-from application.ports.idempotency import CLAIM
-from application.ports.persistence import PlacedBooking
+from application.bookings.ports import PlacedBooking
+from application.idempotency import CLAIM
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
 from domain.events import AlreadyBooked, Event, EventId
-from domain.messages import ALWAYS_SERVED, Destination, Fact, owed_to
+from domain.outbox import ALWAYS_SERVED, Destination, Fact, owed_to
 from domain.payments import PaymentId, PaymentStatus
-from domain.users import UserId
 from infrastructure.database import snapshots
 from infrastructure.database.engine import Database
 from infrastructure.database.events import event_of_record

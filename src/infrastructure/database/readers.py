@@ -8,14 +8,15 @@ from typing import Any
 
 import asyncpg
 
-from application.ports.pages import Page, PageRequest
-from application.ports.readers import BookingFilter, BookingView, Dashboard, EventFilter, EventView, ReviewView
+from application.bookings.ports import BookingFilter, BookingView
+from application.events.ports import Dashboard, EventFilter, EventView, ReviewView
+from application.ports import Page, PageRequest
+from domain.accounts import LoginId, User, UserId
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId
-from domain.users import LoginId, User, UserId
 from infrastructure.database.engine import Database
 from infrastructure.database.event_search import search_for
 from infrastructure.database.pages import cursor_of, id_after, moment_and_id_after

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from application.ports.pages import Page, PageRequest
-from application.ports.reminders import QueuedReminder, ReminderView
+from application.notifications.ports import QueuedReminder, ReminderView
+from application.ports import Page, PageRequest
+from domain.appointments import CoachingId
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
 from domain.reminders import ReminderId, ReminderStatus, WhyNot
 from infrastructure.database.engine import Database
 from infrastructure.database.pages import cursor_of, moment_and_uuid_after

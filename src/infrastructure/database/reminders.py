@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.accounts import UserId
+from domain.appointments import CoachingId
 from domain.bookings import BookingId
-from domain.coaching import CoachingId
 from domain.events import EventId
-from domain.messages import Destination, Fact
+from domain.outbox import Destination, Fact
 from domain.reminders import Reminded, Reminder, ReminderId, WhyNot
-from domain.users import UserId
 from infrastructure.database import coaching_messages, snapshots
 
 # What there is to be reminded of: `of` names the column of `reminders`; a coach is reminded as well as the client.

@@ -1,7 +1,7 @@
 """Deletes delivered messages after their retention time, invitations that have ended, and networks that have not logged
 in for long. Dead letters stay until an operator decides."""
 
-from application.password_guesses import KNOWN_FOR
+from application.accounts.password_guesses import KNOWN_FOR
 from infrastructure.database.engine import Database
 
 # In small steps, each short enough to hold nobody up. The attempts go with their messages.

@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.accounts import UserId
 from domain.bookings import BookingStatus
 from domain.events import EventId
 from domain.reviews import AlreadyReviewed, Review, ReviewId
-from domain.users import UserId
 from infrastructure.database.tables import BookingRow, FacilitatorProfileRow, ReviewRow
 
 

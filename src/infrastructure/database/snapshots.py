@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 
 from domain.events import EventPlan
-from domain.messages import Destination
 from domain.money import Money
+from domain.outbox import Destination
 from infrastructure.database.calendar_identity import uid
 
 _EVENT = """jsonb_build_object(

@@ -6,27 +6,18 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.attachments import Attachments
-from application.ports.calendars import Connections
-from application.ports.coaching import Coaches, Coachings
-from application.ports.idempotency import CLAIM, Made
-from application.ports.invitations import Invitations
-from application.ports.ledger import GatewayEvents, Payments, RefundRecords
-from application.ports.persistence import (
-    Access,
-    Bookings,
-    Events,
-    LoginNetworks,
-    Logins,
-    Messages,
-    Profiles,
-    Reviews,
-    UnitOfWork,
-    Users,
-)
-from application.ports.reminders import Reminders
-from application.ports.system import Clock
-from domain.messages import Owed
+from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
+from application.appointments.ports import Attachments, Coaches, Coachings
+from application.bookings.ports import Bookings, Invitations
+from application.calendars.ports import Connections
+from application.events.ports import Events, Reviews
+from application.idempotency import CLAIM, Made
+from application.notifications.ports import Reminders
+from application.outbox.ports import Messages
+from application.payments.ports.records import GatewayEvents, Payments, RefundRecords
+from application.ports import Clock
+from application.unit_of_work import UnitOfWork
+from domain.outbox import Owed
 from infrastructure.database.access import PostgresAccess
 from infrastructure.database.attachments import PostgresAttachments
 from infrastructure.database.bookings import PostgresBookings

@@ -1,7 +1,7 @@
 """The accounts, for an operator."""
 
-from application.ports.pages import Page, PageRequest
-from domain.users import Role, User
+from application.ports import Page, PageRequest
+from domain.accounts import Role, User
 from infrastructure.database.engine import Database
 from infrastructure.database.pages import cursor_of, id_after
 from infrastructure.database.users import user_of_record

@@ -11,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.ports.persistence import Credentials, RefreshToken
-from domain.identities import GoogleAccountTaken, GoogleIdentity
-from domain.users import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from application.accounts.ports import Credentials, RefreshToken
+from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from domain.external_identity import GoogleAccountTaken, GoogleIdentity
 from infrastructure.database.engine import violated_constraint
 from infrastructure.database.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from domain.messages import Message
+from domain.outbox import Message
 from infrastructure.deliveries.letters import Letter
 from infrastructure.deliveries.snapshots import make_readable
 

@@ -1,7 +1,7 @@
 """The letter to the person who booked a place in an event."""
 
 from domain.bookings import BookingStatus
-from domain.messages import Fact, Message
+from domain.outbox import Fact, Message
 from infrastructure.calendars.ics import Attendee, Entry, Method, Organizer, Status, described, place_uid
 from infrastructure.deliveries.booking_words import button, event_facts, facts, words
 from infrastructure.deliveries.letters import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened

@@ -4,11 +4,11 @@ happen to a booking."""
 from dataclasses import replace
 from datetime import datetime
 
-from application.events import RESCHEDULED
-from application.payments import PAID_TWICE
-from application.purchases import PAID_AFTER_START, PLACE_GONE
+from application.events.management import RESCHEDULED
+from application.payments.payables import PAID_AFTER_START, PLACE_GONE
+from application.payments.settlement import PAID_TWICE
 from domain.bookings import CancelReason
-from domain.messages import Fact
+from domain.outbox import Fact
 from infrastructure.deliveries.booking_changes import change_wording, place_of, previous_facts
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import (

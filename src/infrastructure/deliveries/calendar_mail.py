@@ -2,7 +2,7 @@
 
 import msgspec
 
-from domain.messages import Message
+from domain.outbox import Message
 from infrastructure.deliveries.letters import Letter
 
 _CALENDARS = {"google": "Google calendar", "outlook": "Outlook calendar"}

@@ -1,7 +1,7 @@
 """The letters about coaching: one to the client and one to the coach, each in their own words and their own zone."""
 
-from domain.coaching import CoachingStatus
-from domain.messages import Fact, Message
+from domain.appointments import CoachingStatus
+from domain.outbox import Fact, Message
 from infrastructure.calendars.ics import Attendee, Entry, Organizer, Status, coaching_uid, described
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, read_coaching
 from infrastructure.deliveries.coaching_words import button, facts, words

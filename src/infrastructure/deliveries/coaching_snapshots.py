@@ -10,9 +10,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.coaching import CoachingStatus
-from domain.messages import Message
+from domain.appointments import CoachingStatus
 from domain.money import exponent
+from domain.outbox import Message
 from infrastructure.deliveries.snapshots import MoneyThen, PaymentThen, make_readable
 
 

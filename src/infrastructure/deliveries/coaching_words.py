@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from application.payments import PAID_TWICE
-from application.purchases import PAID_AFTER_START, PLACE_GONE
-from domain.coaching import CoachingCancelReason, CoachingStatus
-from domain.messages import Fact
+from application.payments.payables import PAID_AFTER_START, PLACE_GONE
+from application.payments.settlement import PAID_TWICE
+from domain.appointments import CoachingCancelReason, CoachingStatus
+from domain.outbox import Fact
 from infrastructure.deliveries.coaching_snapshots import CoachingSnapshot, SessionThen
 from infrastructure.deliveries.letters import Button, Wording, said
 from infrastructure.deliveries.money_words import (

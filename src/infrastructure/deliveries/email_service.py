@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from email.message import EmailMessage
 from typing import Any
 
-from domain.messages import Failed, Message, Outcome
+from domain.outbox import Failed, Message, Outcome
 from infrastructure.deliveries.http import HttpCourier, endpoint
 from infrastructure.deliveries.letters import Unmailable
 from infrastructure.deliveries.mail import MailComposer

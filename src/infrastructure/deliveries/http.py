@@ -14,7 +14,7 @@ import msgspec
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-from domain.messages import Delivered, Failed, Message, Outcome
+from domain.outbox import Delivered, Failed, Message, Outcome
 from infrastructure.deliveries.signatures import Signer
 from infrastructure.tracing import traceparent
 

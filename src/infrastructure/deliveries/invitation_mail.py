@@ -1,8 +1,8 @@
 """The mail to a person whom a facilitator has added to an event by hand."""
 
-from application.ports.invitations import InvitationTokens
+from application.bookings.ports import InvitationTokens
 from domain.invitations import InvitationId
-from domain.messages import Message
+from domain.outbox import Message
 from infrastructure.deliveries.booking_changes import place_of
 from infrastructure.deliveries.letters import Button, Letter, Unmailable, said, shortened
 from infrastructure.deliveries.snapshots import read_snapshot

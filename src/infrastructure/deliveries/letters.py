@@ -5,7 +5,7 @@ from email.headerregistry import Address
 from typing import Protocol
 
 from domain.booking_urls import BookingUrls
-from domain.messages import Fact
+from domain.outbox import Fact
 from infrastructure.calendars.ics import Entry, Method
 from servicekit.links import is_web_address
 from servicekit.text import isolated

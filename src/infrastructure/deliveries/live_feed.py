@@ -8,8 +8,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from domain.messages import Delivered, Message, Outcome
-from domain.users import UserId
+from domain.accounts import UserId
+from domain.outbox import Delivered, Message, Outcome
 from infrastructure.database.feed import PostgresFeed
 from infrastructure.deliveries.told import told
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from domain.booking_urls import BookingUrls
-from domain.messages import Fact, Failed, Message, Outcome
+from domain.outbox import Fact, Failed, Message, Outcome
 from infrastructure.calendars import ics
 from infrastructure.deliveries.account_mail import approved_letter
 from infrastructure.deliveries.booking_mail import booking_letter

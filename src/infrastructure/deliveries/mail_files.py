@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from domain.messages import Delivered, Failed, Outcome
+from domain.outbox import Delivered, Failed, Outcome
 from servicekit.mail_verification import UnsafeMail, verified
 
 

@@ -4,8 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from application.refunds import OFFLINE
-from domain.messages import Fact
+from application.payments.refunds import OFFLINE
+from domain.outbox import Fact
 from infrastructure.deliveries.snapshots import MoneyThen, PaymentThen
 from servicekit.local_times import instant
 

@@ -4,7 +4,7 @@ NOTIFICATION_SERVICE_URL, or to `/notify` where that names only a server."""
 from collections.abc import Sequence
 from typing import Any
 
-from domain.messages import Message
+from domain.outbox import Message
 from infrastructure.deliveries.http import HttpCourier, endpoint
 from infrastructure.deliveries.told import told
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiosmtplib
 
-from domain.messages import Delivered, Failed, Outcome
+from domain.outbox import Delivered, Failed, Outcome
 from infrastructure.settings import SettingsError
 from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 

@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 
 from domain.bookings import shows_join_link
-from domain.messages import Message
 from domain.money import exponent
+from domain.outbox import Message
 from servicekit.date_range import in_zone
 from servicekit.links import usable_link
 from servicekit.text import without_invisible

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from domain.coaching import LIVE
-from domain.messages import Message
+from domain.appointments import LIVE
+from domain.outbox import Message
 from infrastructure.deliveries.coaching_snapshots import (
     CoachingSnapshot,
     Participant,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from application.ports.payments import (
+from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
     GatewayRefused,

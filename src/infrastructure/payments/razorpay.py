@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from application.ports.payments import (
+from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
     GatewayRefused,
@@ -29,9 +29,9 @@ from application.ports.payments import (
     RefundRequest,
     ReturnAddresses,
 )
+from domain.checkout_return import Outcome
 from domain.errors import Invalid
 from domain.money import Money, exponent
-from domain.payment_returns import Outcome
 from domain.payments import (
     GatewayReport,
     GatewayUnavailable,

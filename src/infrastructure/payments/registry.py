@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from application.ports.payments import PaymentGateway
+from application.payments.ports.gateways import PaymentGateway
 from domain.payments import GatewayUnavailable
 
 T = TypeVar("T")

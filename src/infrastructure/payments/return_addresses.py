@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from uuid import UUID
 
-from domain.payment_returns import Outcome
+from domain.checkout_return import Outcome
 from domain.payments import PaymentId, PaymentNotFound
 
 _ID_BYTES, _SIGNATURE_BYTES = 16, 16

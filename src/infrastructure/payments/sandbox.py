@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import asyncpg
 
-from application.ports.payments import (
+from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
     GatewayRefused,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import stripe
 
-from application.ports.payments import (
+from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
     GatewayRefused,
@@ -29,9 +29,9 @@ from application.ports.payments import (
     RefundRequest,
     ReturnAddresses,
 )
+from domain.checkout_return import Outcome
 from domain.errors import Invalid
 from domain.money import Money
-from domain.payment_returns import Outcome
 from domain.payments import GatewayUnavailable, InvalidSignature, Payment
 from infrastructure.payments.stripe_reports import (
     Event,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from application.ports.payments import GatewayRefused
+from application.payments.ports.gateways import GatewayRefused
 from domain.money import Money, exponent
 from domain.payments import GatewayReport, PaymentId, RefundReport, Report
 

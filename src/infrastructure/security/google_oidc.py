@@ -10,7 +10,7 @@ import jwt
 import msgspec
 import structlog
 
-from domain.identities import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
+from domain.external_identity import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
 from infrastructure.security.oauth import (
     AuthorizationServer,
     CodeRefused,

@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from application.ports.security import Limit, RateLimiter
+from application.ports import Limit, RateLimiter
 from domain.errors import TooManyRequests
 
 _log = structlog.get_logger()

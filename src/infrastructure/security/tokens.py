@@ -9,9 +9,9 @@ from typing import Any
 
 import jwt
 
-from application.ports.security import AccessClaims
+from application.accounts.ports import AccessClaims
+from domain.accounts import LoginId, UserId
 from domain.errors import Unauthenticated
-from domain.users import LoginId, UserId
 
 ISSUER = "convene"
 ACCESS = "access"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from application.ports.deliveries import Circuit, DestinationFigures
+from application.outbox.ports import Circuit, DestinationFigures
 from infrastructure.settings import Settings
 from interfaces.cli.problems import Problem
 
@@ -228,7 +228,7 @@ def notification(settings: Settings) -> Findings:
 
 
 def mail(settings: Settings) -> Findings:
-    from domain.messages import Failed
+    from domain.outbox import Failed
     from infrastructure.deliveries.smtp import SmtpPost
 
     if settings.email_service_url:

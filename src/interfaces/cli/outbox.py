@@ -10,10 +10,10 @@ from uuid import UUID
 
 import click
 
-from application.ports.deliveries import Circuit, DestinationFigures, Letter, LetterFilter
-from application.ports.pages import Page, PageRequest
-from domain.messages import Destination, MessageStatus
-from domain.times import as_utc
+from application.outbox.ports import Circuit, DestinationFigures, Letter, LetterFilter
+from application.ports import Page, PageRequest
+from domain.outbox import Destination, MessageStatus
+from domain.time import as_utc
 from infrastructure.settings import load_database_url
 from interfaces.cli.environment import command_environ
 from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options, table

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from application.ports.pages import DEFAULT_PAGE, MAX_PAGE
-from domain.times import as_utc
+from application.ports import DEFAULT_PAGE, MAX_PAGE
+from domain.time import as_utc
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

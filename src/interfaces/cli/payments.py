@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from application.ports.pages import PageRequest
+from application.ports import PageRequest
 from domain.payments import PaymentStatus
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
@@ -17,8 +17,8 @@ from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_op
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from application.payment_audit import Audit
-    from application.ports.audit import BookedPayment
+    from application.payments.audit import Audit
+    from application.payments.ports.reconciliation import BookedPayment
     from infrastructure.container.audit import AuditParts
 
 Answer = TypeVar("Answer")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from application.accounts import Registration
-from application.ports.pages import Page, PageRequest
-from domain.users import Role, User
+from application.accounts.registration import Registration
+from application.ports import Page, PageRequest
+from domain.accounts import Role, User
 from infrastructure.settings import load_database_url, load_settings
 from interfaces.cli.environment import command_environ
 from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options, table

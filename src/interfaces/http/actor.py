@@ -7,10 +7,10 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from application.accounts import Actor
-from application.events import OnlyFacilitatorsCreate
+from application.accounts.sessions import Actor
+from application.events.management import OnlyFacilitatorsCreate
+from domain.accounts import ProfileNotFound, Role, User
 from domain.errors import Forbidden, Unauthenticated
-from domain.users import ProfileNotFound, Role, User
 
 public = {"public": True}
 GIVES_TOKENS = "gives_tokens"

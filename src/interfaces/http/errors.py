@@ -15,7 +15,7 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import ClientException, HTTPException, SerializationException, ValidationException
 
-from application.ports.idempotency import IdempotencyAnswerLost, IdempotencyKeyInUse, IdempotencyKeyReused
+from application.idempotency import IdempotencyAnswerLost, IdempotencyKeyInUse, IdempotencyKeyReused
 from domain.errors import (
     Conflict,
     DomainError,

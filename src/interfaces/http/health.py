@@ -7,8 +7,7 @@ from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
-from application.ports.readers import Health
-from application.ports.system import Clock
+from application.ports import Clock, Health
 from interfaces.http.actor import public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import whole_seconds

@@ -12,9 +12,8 @@ from litestar import Request, Response
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from application.accounts import Actor
-from application.idempotency import AnswerOnce
-from application.ports.idempotency import CLAIM, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
+from application.accounts.sessions import Actor
+from application.idempotency import CLAIM, AnswerOnce, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
 from domain.networks import network_of
 from interfaces.http.actor import GIVES_TOKENS, MAKES
 from interfaces.http.addresses import client_address

@@ -8,7 +8,7 @@ from litestar import MediaType, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from application.invitations import AnswerInvitation
+from application.bookings.invitations import AnswerInvitation
 from interfaces.http.actor import public
 from interfaces.http.injection import Given
 from servicekit.local_times import instant, reading_zone, when

@@ -10,8 +10,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.bookings import BookPlace
+from application.accounts.sessions import Actor
+from application.bookings.reservation import BookPlace
 from domain.errors import Invalid
 from domain.events import EventId
 from interfaces.http.actor import signed_in

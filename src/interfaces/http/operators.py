@@ -9,7 +9,7 @@ from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
-from application.ports.readers import Health
+from application.ports import Health
 from domain.errors import Unauthenticated
 from interfaces.http.actor import Connection, bearer_token, public
 from interfaces.http.injection import Given

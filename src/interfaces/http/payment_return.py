@@ -11,9 +11,9 @@ from litestar import MediaType, Request, Response, get
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from application.payment_returns import PaymentReturn, ShowPaymentReturn
-from application.ports.ledger import PaymentOverview
-from domain.payment_returns import Outcome, ReturnStatus, with_parameters
+from application.payments.checkout_return import PaymentReturn, ShowPaymentReturn
+from application.payments.ports.records import PaymentOverview
+from domain.checkout_return import Outcome, ReturnStatus, with_parameters
 from domain.payments import UNPAID, PaymentNotFound
 from interfaces.http.actor import public
 from interfaces.http.injection import Given

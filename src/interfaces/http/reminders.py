@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from application.ports.reminders import ReminderView
+from application.notifications.ports import ReminderView
 from domain.reminders import ReminderStatus, WhyNot
 from interfaces.http.schemas import whole_seconds
 

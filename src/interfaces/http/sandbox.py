@@ -9,7 +9,7 @@ from litestar import MediaType, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from application.payments import PayAtSandbox, SandboxPage
+from application.payments.sandbox import PayAtSandbox, SandboxPage
 from interfaces.http.actor import public
 from interfaces.http.injection import Given
 from interfaces.http.payment_return import what_and_when

@@ -13,12 +13,12 @@ import msgspec
 from litestar import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from application.ports.pages import MAX_PAGE, Page, PageRequest
+from application.ports import MAX_PAGE, Page, PageRequest
+from domain.accounts import SELF_ASSIGNABLE_ROLES, Role
 from domain.errors import Invalid, NotFound
 from domain.events import EventType
 from domain.money import exponent
-from domain.times import as_utc, entered_day, entered_instant
-from domain.users import SELF_ASSIGNABLE_ROLES, Role
+from domain.time import as_utc, entered_day, entered_instant
 
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""

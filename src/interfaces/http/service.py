@@ -7,12 +7,12 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from application.payments import RecordOfflinePayment
+from application.payments.offline import RecordOfflinePayment
+from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.errors import Unauthenticated
 from domain.events import EventId
 from domain.payments import PaymentStatus
-from domain.users import UserId
 from interfaces.http.actor import Connection, bearer_token
 from interfaces.http.injection import Given
 from interfaces.http.schemas import BodyId

@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
-from application.deliveries import DeliverDue
+from application.outbox.delivery import DeliverDue
 from domain.errors import Unavailable
-from domain.messages import Destination
+from domain.outbox import Destination
 
 _log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from domain.messages import OWED, Destination, Fact, Message
+from domain.outbox import OWED, Destination, Fact, Message
 from tests.support.messages import a_coaching_message, a_message
 
 _HELD = {"hold_until": "2026-11-20T13:38:10+00:00", "payment_status": "pending"}

@@ -14,9 +14,9 @@ from icalendar.parser import Contentlines
 from crm.letters import LetterWriter
 from crm.notifications import Notification
 from crm.store import MailClaim
-from domain.feeds import EntryKind, FeedEntry
+from domain.calendar_feed import EntryKind, FeedEntry
 from domain.invitations import InvitationId
-from domain.messages import Destination
+from domain.outbox import Destination
 from infrastructure.calendars.feed_writer import IcsWriter
 from infrastructure.deliveries.invitation_mail import InvitationLinks
 from infrastructure.deliveries.letters import Unmailable

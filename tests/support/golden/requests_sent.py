@@ -8,7 +8,7 @@ from crm.outgoing import HttpCourier as CrmHttpCourier
 from crm.settings import load_settings as load_crm_settings
 from crm.webhook_store import Parcel
 from crm.webhooks import read_webhook
-from domain.messages import ALWAYS_SERVED, OWED, Destination, Fact, MessageStatus
+from domain.outbox import ALWAYS_SERVED, OWED, Destination, Fact, MessageStatus
 from infrastructure.deliveries.crm import CrmCourier
 from infrastructure.deliveries.email_service import EmailServiceCourier
 from infrastructure.deliveries.http import HttpCourier

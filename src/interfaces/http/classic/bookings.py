@@ -7,10 +7,10 @@ from litestar import Request, Response, delete, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.bookings import CancelBooking
-from application.ports.readers import BookingFilter, BookingReader, BookingView
-from application.ports.system import Clock
+from application.accounts.sessions import Actor
+from application.bookings.cancellation import CancelBooking
+from application.bookings.ports import BookingFilter, BookingReader, BookingView
+from application.ports import Clock
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.events import EventType
 from interfaces.http.actor import signed_in

@@ -7,9 +7,9 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.events import ShowEvent
-from application.ports.readers import EventFilter, EventReader, EventView
-from application.ports.system import Clock
+from application.events.ports import EventFilter, EventReader, EventView
+from application.events.queries import ShowEvent
+from application.ports import Clock
 from domain.events import EventId, EventNotFound, EventType
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given

@@ -7,9 +7,9 @@ from litestar import get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.coaching_figures import ShowCoachFigures
-from domain.coaching import CoachNotFound
+from application.accounts.sessions import Actor
+from application.appointments.statistics import ShowCoachFigures
+from domain.appointments import CoachNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import number, path_uuid, query_instant

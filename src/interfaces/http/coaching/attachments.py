@@ -12,9 +12,9 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
-from application.ports.attachments import AttachmentView
+from application.accounts.sessions import Actor
+from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
+from application.appointments.ports import AttachmentView
 from domain.attachments import MAX_BYTES, UNKNOWN_TYPE, AttachmentId, AttachmentNotFound, NewAttachment
 from interfaces.http.actor import signed_in
 from interfaces.http.coaching.bookings import coaching_id

@@ -12,14 +12,14 @@ from litestar import get, put
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from application.accounts import Actor
-from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
+from application.accounts.sessions import Actor
+from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
+from domain.appointments import Coach, CoachNotFound, length_of
 from domain.availability import MINUTES_A_DAY, Availability, Hours, WorkingDay
-from domain.coaching import Coach, CoachNotFound, length_of
 from domain.errors import Invalid
 from domain.money import Money
 from domain.refunds import RefundPolicy
-from domain.times import entered_day
+from domain.time import entered_day
 from interfaces.http.actor import facilitators, public
 from interfaces.http.core.events import RefundTierBody
 from interfaces.http.injection import Given

@@ -11,20 +11,15 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
 
-from application.accounts import Actor
-from application.coaching import (
-    BookCoaching,
-    BookedCoaching,
-    CancelCoaching,
-    ChangeCoachingStatus,
-    MoveCoaching,
-    NoteCoaching,
-)
-from application.coaching_views import ListCoachings, ShowCoaching
-from application.ports.coaching import CoachingPage, CoachingView, HistoryEntry
-from application.ports.pages import DEFAULT_PAGE, PageRequest
-from application.reminders import ShowCoachingReminders
-from domain.coaching import (
+from application.accounts.sessions import Actor
+from application.appointments.booking import BookCoaching, BookedCoaching
+from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.appointments.ports import CoachingPage, CoachingView, HistoryEntry
+from application.appointments.queries import ListCoachings, ShowCoaching
+from application.notifications.reminders import ShowCoachingReminders
+from application.ports import DEFAULT_PAGE, PageRequest
+from domain.accounts import UserNotFound
+from domain.appointments import (
     Change,
     CoachingCancelReason,
     CoachingId,
@@ -35,7 +30,6 @@ from domain.coaching import (
 )
 from domain.errors import Invalid
 from domain.payments import PaymentStatus
-from domain.users import UserNotFound
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies

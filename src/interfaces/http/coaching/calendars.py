@@ -8,11 +8,12 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
-from application.ports.calendars import ConnectionReader
+from application.accounts.sessions import Actor
+from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
+from application.calendars.ports import ConnectionReader
+from application.calendars.sync import SyncBooking
+from domain.appointments import CoachingId
 from domain.calendars import CalendarNotConnected, ConnectionStatus, Provider
-from domain.coaching import CoachingId
 from interfaces.http.actor import GIVES_TOKENS, MAKES, signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import whole_seconds

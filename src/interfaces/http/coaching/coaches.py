@@ -7,9 +7,9 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.ports.coaching import CoachReader, CoachView
-from application.ports.system import Clock
-from domain.coaching import CoachNotFound
+from application.appointments.ports import CoachReader, CoachView
+from application.ports import Clock
+from domain.appointments import CoachNotFound
 from domain.errors import Invalid
 from interfaces.http.actor import public
 from interfaces.http.injection import Given

@@ -7,9 +7,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.feeds import CloseFeed, OpenFeed, ReadFeed
-from domain.feeds import FeedNotFound
+from application.accounts.sessions import Actor
+from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
+from domain.calendar_feed import FeedNotFound
 from interfaces.http.actor import GIVES_TOKENS, public, signed_in
 from interfaces.http.injection import Given
 

@@ -4,8 +4,8 @@ from litestar import post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.coaching_payments import CoachingPayment, RecordCoachingPayment
+from application.accounts.sessions import Actor
+from application.appointments.payment import CoachingPayment, RecordCoachingPayment
 from interfaces.http.actor import signed_in
 from interfaces.http.coaching.bookings import CoachingBody, coaching_body, coaching_id
 from interfaces.http.injection import Given

@@ -7,9 +7,9 @@ from litestar import post
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.coaching_series import BookSeries
-from domain.coaching import length_of
+from application.accounts.sessions import Actor
+from application.appointments.series import BookSeries
+from domain.appointments import length_of
 from interfaces.http.actor import signed_in
 from interfaces.http.coaching.bookings import CoachingCreated, created_body
 from interfaces.http.injection import Given

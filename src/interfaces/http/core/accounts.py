@@ -8,19 +8,12 @@ from litestar import Request, get, post, put
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from application.accounts import (
-    Actor,
-    ChangePassword,
-    LoggedIn,
-    LogIn,
-    LogOut,
-    Refresh,
-    Register,
-    Registration,
-    UpdateProfile,
-)
+from application.accounts.login import LoggedIn, LogIn
+from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.registration import Register, Registration
+from application.accounts.sessions import Actor, LogOut, Refresh
+from domain.accounts import InvalidCredentials, Role, User
 from domain.errors import Invalid
-from domain.users import InvalidCredentials, Role, User
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import bearer_token, public, signed_in, way_in
 from interfaces.http.addresses import client_address

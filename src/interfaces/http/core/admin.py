@@ -9,12 +9,12 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from application.dead_letters import ReplayMessage, ReplayMessages
-from application.ports.deliveries import DeadLetters, Letter, LetterFilter
-from application.ports.pages import DEFAULT_PAGE
+from application.outbox.dead_letters import ReplayMessage, ReplayMessages
+from application.outbox.ports import DeadLetters, Letter, LetterFilter
+from application.ports import DEFAULT_PAGE
 from domain.errors import Invalid
-from domain.messages import Destination, Fact, MessageNotFound, MessageStatus
-from domain.times import entered_instant
+from domain.outbox import Destination, Fact, MessageNotFound, MessageStatus
+from domain.time import entered_instant
 from interfaces.http.actor import admins
 from interfaces.http.injection import Given
 from interfaces.http.schemas import object_page, one_of, page_request

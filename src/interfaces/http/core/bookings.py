@@ -7,17 +7,19 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.bookings import BookPlace, CancelBooking, NewBooking, ShowBooking
-from application.ports.ledger import Refund
-from application.ports.pages import DEFAULT_PAGE
-from application.ports.readers import BookingFilter, BookingReader, BookingView
-from application.reminders import ShowBookingReminders
+from application.accounts.sessions import Actor
+from application.bookings.cancellation import CancelBooking
+from application.bookings.ports import BookingFilter, BookingReader, BookingView
+from application.bookings.queries import ShowBooking
+from application.bookings.reservation import BookPlace, NewBooking
+from application.notifications.reminders import ShowBookingReminders
+from application.payments.ports.records import Refund
+from application.ports import DEFAULT_PAGE
+from domain.accounts import User
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.errors import Invalid
 from domain.events import EventId
 from domain.payments import PaymentStatus
-from domain.users import User
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given
 from interfaces.http.reminders import ReminderBody, reminder_bodies

@@ -10,17 +10,18 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
-from application.accounts import Actor
-from application.events import CreateEvent, DeleteEvent, ShowEvent, UpdateEvent
-from application.ports.readers import EventFilter, EventReader, EventView
-from application.ports.system import Clock
+from application.accounts.sessions import Actor
+from application.events.management import CreateEvent, DeleteEvent, UpdateEvent
+from application.events.ports import EventFilter, EventReader, EventView
+from application.events.queries import ShowEvent
+from application.ports import Clock
+from domain.accounts import User, UserId
 from domain.errors import Invalid
 from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
-from domain.times import Interval
-from domain.users import User, UserId
+from domain.time import Interval
 from interfaces.http.actor import event_creators, facilitators, public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (

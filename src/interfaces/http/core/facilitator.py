@@ -7,9 +7,11 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.events import CancelEvent, CancelledEvent, EventBookings
-from application.ports.readers import BookingView, EventReader
+from application.accounts.sessions import Actor
+from application.bookings.ports import BookingView
+from application.events.management import CancelEvent, CancelledEvent
+from application.events.ports import EventReader
+from application.events.queries import EventBookings
 from domain.bookings import BookingStatus
 from domain.events import EventId, EventNotFound
 from domain.payments import PaymentStatus

@@ -10,10 +10,10 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import Redirect
 from msgspec import Struct
 
-from application.accounts import LoggedIn
-from application.google import FinishGoogleSignIn, StartGoogleSignIn
+from application.accounts.external_identity import FinishGoogleSignIn, StartGoogleSignIn
+from application.accounts.login import LoggedIn
 from application.oauth import ATTEMPT_LIFETIME
-from domain.users import Role
+from domain.accounts import Role
 from interfaces.http.actor import public
 from interfaces.http.addresses import client_address
 from interfaces.http.injection import Given

@@ -8,11 +8,11 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.bookings import CancelParticipant
-from application.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
-from application.participants import WriteToParticipants
-from application.ports.pages import DEFAULT_PAGE
+from application.accounts.sessions import Actor
+from application.bookings.cancellation import CancelParticipant
+from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
+from application.events.participant_messages import WriteToParticipants
+from application.ports import DEFAULT_PAGE
 from domain.bookings import BookingId, BookingNotFound
 from domain.events import EventId, EventNotFound
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus

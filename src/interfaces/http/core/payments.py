@@ -7,10 +7,11 @@ from litestar import Request, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.holds import AskForPayment
-from application.payments import RecordOfflinePayment, TakeGatewayEvent
-from application.refunds import RefundBooking, ShowCancellation
+from application.accounts.sessions import Actor
+from application.payments.checkout import AskForPayment
+from application.payments.offline import RecordOfflinePayment
+from application.payments.refunds import RefundBooking, ShowCancellation
+from application.payments.webhooks import TakeGatewayEvent
 from domain.bookings import BookingId, BookingNotFound
 from domain.payments import PaymentStatus
 from interfaces.http.actor import facilitators, public, signed_in

@@ -7,9 +7,9 @@ from litestar import Request, post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from application.callbacks import ConfirmPayment, HearOfFailure
-from application.payments import TakeGatewayEvent
-from application.ports.ledger import PaidFor
+from application.payments.callbacks import ConfirmPayment, HearOfFailure
+from application.payments.ports.records import PaidFor
+from application.payments.webhooks import TakeGatewayEvent
 from domain.payments import PaymentStatus
 from interfaces.http.actor import public
 from interfaces.http.core.payments import Received

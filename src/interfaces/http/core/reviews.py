@@ -7,10 +7,10 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.ports.pages import DEFAULT_PAGE
-from application.ports.readers import ReviewView
-from application.reviews import ListReviews, WriteReview
+from application.accounts.sessions import Actor
+from application.events.ports import ReviewView
+from application.events.reviews import ListReviews, WriteReview
+from application.ports import DEFAULT_PAGE
 from domain.events import EventId, EventNotFound
 from interfaces.http.actor import public, signed_in
 from interfaces.http.injection import Given

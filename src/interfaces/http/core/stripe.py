@@ -5,7 +5,7 @@ from typing import Any, Literal
 from litestar import MediaType, Request, Response, get, post
 from litestar.params import FromPath
 
-from application.payments import TakeGatewayEvent
+from application.payments.webhooks import TakeGatewayEvent
 from interfaces.http.actor import public
 from interfaces.http.core.payments import Received
 from interfaces.http.injection import Given

@@ -11,13 +11,12 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from application.accounts import Actor
-from application.ports.system import Clock
+from application.accounts.sessions import Actor
+from application.ports import Clock
 from interfaces.http.actor import GIVES_TOKENS, MAKES
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_PORTS = "application.ports."
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """In the order in which those of a path are listed; the framework keeps them in a set."""
 
@@ -70,7 +69,7 @@ class Operation:
 
     @property
     def use_cases(self) -> list[type]:
-        return [kind for kind in self.calls if not kind.__module__.startswith(_PORTS) and kind is not Actor]
+        return [kind for kind in self.calls if "ports" not in kind.__module__.split(".") and kind is not Actor]
 
     @property
     def needs_database(self) -> bool:

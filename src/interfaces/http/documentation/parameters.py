@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from application.ports.pages import DEFAULT_PAGE, MAX_PAGE
+from application.ports import DEFAULT_PAGE, MAX_PAGE
+from domain.appointments import CoachingStatus
 from domain.bookings import BookingStatus
 from domain.calendars import Provider
-from domain.coaching import CoachingStatus
-from domain.messages import Destination, MessageStatus
+from domain.outbox import Destination, MessageStatus
 from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
 from interfaces.http.documentation.operations import is_of_coaching

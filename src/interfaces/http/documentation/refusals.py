@@ -6,78 +6,47 @@ A guard or a use case that is not in these tables stops the document from being 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from application.accounts import (
-    Authenticate,
-    ChangePassword,
-    LogIn,
-    LogOut,
-    Refresh,
-    Register,
-    RegisterAndLogIn,
-    UpdateProfile,
-)
-from application.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
-from application.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from application.bookings import BookPlace, CancelBooking, CancelParticipant, ShowBooking
-from application.calendars import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar, SyncBooking
-from application.callbacks import ConfirmPayment, HearOfFailure
-from application.coaching import BookCoaching, CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
-from application.coaching_figures import ShowCoachFigures
-from application.coaching_payments import CoachingPayment, RecordCoachingPayment
-from application.coaching_series import BookSeries
-from application.coaching_views import ListCoachings, ShowCoaching
-from application.dead_letters import ReplayMessage, ReplayMessages
-from application.events import (
-    CancelEvent,
-    CreateEvent,
-    DeleteEvent,
-    EventBookings,
-    OnlyFacilitatorsCreate,
-    ShowEvent,
-    UpdateEvent,
-)
-from application.feed import FollowFeed, TooManyFollowers
-from application.feeds import CloseFeed, OpenFeed, ReadFeed
-from application.google import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
-from application.holds import AskForPayment
-from application.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
-from application.participants import WriteToParticipants
-from application.payments import RecordOfflinePayment, TakeGatewayEvent
-from application.ports.idempotency import (
+from application.accounts.external_identity import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
+from application.accounts.login import LogIn
+from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.registration import Register, RegisterAndLogIn
+from application.accounts.sessions import Authenticate, LogOut, Refresh
+from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
+from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
+from application.appointments.booking import BookCoaching
+from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.appointments.payment import CoachingPayment, RecordCoachingPayment
+from application.appointments.queries import ListCoachings, ShowCoaching
+from application.appointments.series import BookSeries
+from application.appointments.statistics import ShowCoachFigures
+from application.bookings.cancellation import CancelBooking, CancelParticipant
+from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
+from application.bookings.queries import ShowBooking
+from application.bookings.reservation import BookPlace
+from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
+from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
+from application.calendars.sync import SyncBooking
+from application.events.management import CancelEvent, CreateEvent, DeleteEvent, OnlyFacilitatorsCreate, UpdateEvent
+from application.events.participant_messages import WriteToParticipants
+from application.events.queries import EventBookings, ShowEvent
+from application.events.reviews import ListReviews, WriteReview
+from application.idempotency import (
     IdempotencyAnswerLost,
     IdempotencyKeyInUse,
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
 )
-from application.ports.payments import GatewayRefused
-from application.refunds import RefundBooking, ShowCancellation
-from application.reminders import ShowBookingReminders, ShowCoachingReminders
-from application.reviews import ListReviews, WriteReview
-from domain.attachments import AttachmentNotFound, NotYourAttachment, TooManyAttachments
-from domain.availability import SlotUnavailable
-from domain.bookings import (
-    BookingAlreadyCancelled,
-    BookingIsCancelled,
-    BookingNotFound,
-    BookingOver,
-    NotYourBooking,
-)
-from domain.calendars import (
-    CalendarAway,
-    CalendarNotConfigured,
-    CalendarNotConnected,
-    CalendarNotUnderstood,
-    CalendarReconnect,
-    CalendarRefused,
-    CancelledNotSynced,
-    ConsentRefused,
-    ConsentUnknown,
-    NoCalendarToSync,
-    NotYoursToSync,
-    RedirectNotAllowed,
-    TokenRejected,
-)
-from domain.coaching import (
+from application.notifications.live_updates import FollowFeed, TooManyFollowers
+from application.notifications.reminders import ShowBookingReminders, ShowCoachingReminders
+from application.outbox.dead_letters import ReplayMessage, ReplayMessages
+from application.payments.callbacks import ConfirmPayment, HearOfFailure
+from application.payments.checkout import AskForPayment
+from application.payments.offline import RecordOfflinePayment
+from application.payments.ports.gateways import GatewayRefused
+from application.payments.refunds import RefundBooking, ShowCancellation
+from application.payments.webhooks import TakeGatewayEvent
+from domain.accounts import EmailTaken, FacilitatorRegistrationClosed, InvalidCredentials, ProfileNotFound, UserNotFound
+from domain.appointments import (
     CoachInactive,
     CoachingNotFound,
     CoachNotFound,
@@ -96,6 +65,31 @@ from domain.coaching import (
     PricedLengthFixed,
     SeriesRefused,
 )
+from domain.attachments import AttachmentNotFound, NotYourAttachment, TooManyAttachments
+from domain.availability import SlotUnavailable
+from domain.bookings import (
+    BookingAlreadyCancelled,
+    BookingIsCancelled,
+    BookingNotFound,
+    BookingOver,
+    NotYourBooking,
+)
+from domain.calendar_feed import FeedNotFound
+from domain.calendars import (
+    CalendarAway,
+    CalendarNotConfigured,
+    CalendarNotConnected,
+    CalendarNotUnderstood,
+    CalendarReconnect,
+    CalendarRefused,
+    CancelledNotSynced,
+    ConsentRefused,
+    ConsentUnknown,
+    NoCalendarToSync,
+    NotYoursToSync,
+    RedirectNotAllowed,
+    TokenRejected,
+)
 from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
 from domain.events import (
     AlreadyBooked,
@@ -108,9 +102,7 @@ from domain.events import (
     EventStarted,
     NotYourEvent,
 )
-from domain.feeds import FeedNotFound
-from domain.holds import TooManyUnpaidHolds
-from domain.identities import (
+from domain.external_identity import (
     AccountDeactivated,
     EmailNotShared,
     EmailNotVerified,
@@ -122,8 +114,8 @@ from domain.identities import (
     SignInRefused,
 )
 from domain.invitations import AlreadyInvited, HasBooking, InvitationNotFound, InvitationOver
-from domain.messages import MessageNotDead, MessageNotFound
-from domain.participants import NoParticipants
+from domain.outbox import MessageNotDead, MessageNotFound
+from domain.participant_messages import NoParticipants
 from domain.payments import (
     GatewayUnavailable,
     InvalidSignature,
@@ -134,13 +126,7 @@ from domain.payments import (
     RefundExceedsPayment,
 )
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
-from domain.users import (
-    EmailTaken,
-    FacilitatorRegistrationClosed,
-    InvalidCredentials,
-    ProfileNotFound,
-    UserNotFound,
-)
+from domain.unpaid_holds import TooManyUnpaidHolds
 from interfaces.http.actor import admins, event_creators, facilitators, profiled_facilitators, signed_in
 from interfaces.http.documentation.operations import Operation, is_of_coaching
 from interfaces.http.service import services

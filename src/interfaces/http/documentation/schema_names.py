@@ -7,9 +7,9 @@ have the plain name, and the others end in `OfA`, `OfC` and so on, as their oper
 
 from collections.abc import Mapping
 
+from domain.appointments import Change, CoachingCancelReason, CoachingStatus
 from domain.calendars import ConnectionStatus, Provider
-from domain.coaching import Change, CoachingCancelReason, CoachingStatus
-from domain.messages import Fact
+from domain.outbox import Fact
 from domain.reminders import WhyNot
 from interfaces.http import health, meeting, reminders, schemas, service
 from interfaces.http.classic import accounts as a_accounts

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from application.ports.feed import EntryId, FeedEntry
+from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import Invalid
-from domain.messages import Fact
+from domain.outbox import Fact
 from interfaces.http.schemas import one_of, whole_seconds
 
 _LARGEST = 2**63 - 1

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import Context
 
-from application.accounts import Actor, Authenticate
-from application.feed import FollowFeed, TooManyFollowers
-from application.ports.feed import EntryId, FeedEntry
+from application.accounts.sessions import Actor, Authenticate
+from application.notifications.live_updates import FollowFeed, TooManyFollowers
+from application.notifications.ports import EntryId, FeedEntry
+from domain.accounts import UserId
 from domain.errors import Unavailable
-from domain.users import UserId
 
 MOST_OF_ONE = 10
 """Connections of one person, in each process."""

@@ -10,8 +10,8 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 
-from application.accounts import Actor
-from application.ports.feed import EntryId, FeedEntry
+from application.accounts.sessions import Actor
+from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import DomainError, Forbidden, Unauthenticated
 from interfaces.http.actor import bearer_token
 from interfaces.http.errors import body_of, refusal_of

@@ -11,9 +11,9 @@ from litestar.params import HeaderParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from application.accounts import Actor, Authenticate
-from application.feed import FollowFeed
-from application.ports.feed import EntryId, FeedEntry
+from application.accounts.sessions import Actor, Authenticate
+from application.notifications.live_updates import FollowFeed
+from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import Unauthenticated
 from interfaces.http.actor import bearer_token, facilitators
 from interfaces.http.edge import ONLY_HEAD

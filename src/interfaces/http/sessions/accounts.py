@@ -7,8 +7,9 @@ from litestar import Request, post
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from application.accounts import LoggedIn, LogIn, RegisterAndLogIn, Registration
-from domain.users import InvalidCredentials, Role
+from application.accounts.login import LoggedIn, LogIn
+from application.accounts.registration import RegisterAndLogIn, Registration
+from domain.accounts import InvalidCredentials, Role
 from interfaces.emails import email_address, plausible_email_address
 from interfaces.http.actor import makes_and_lets_in, way_in
 from interfaces.http.addresses import client_address

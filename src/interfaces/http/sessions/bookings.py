@@ -7,8 +7,8 @@ from litestar import Request, Response, get
 from litestar.params import FromQuery
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.ports.readers import BookingFilter, BookingReader, BookingView
+from application.accounts.sessions import Actor
+from application.bookings.ports import BookingFilter, BookingReader, BookingView
 from domain.bookings import BookingStatus
 from interfaces.http.actor import signed_in
 from interfaces.http.injection import Given

@@ -1,5 +1,6 @@
 """Contract C's errors: `{"error": "<sentence>"}`, in its own words: an event is a session here."""
 
+from domain.accounts import EmailTaken
 from domain.bookings import BookingOver
 from domain.events import (
     AlreadyBooked,
@@ -9,7 +10,6 @@ from domain.events import (
     EventStarted,
     NotYourEvent,
 )
-from domain.users import EmailTaken
 from interfaces.http.errors import MISSING_FIELD, Body, Refusal
 
 SENTENCES = {

@@ -7,11 +7,12 @@ from litestar import Request, Response, delete, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.accounts import Actor
-from application.events import CancelEvent, EventBookings
-from application.ports.pages import PageRequest
-from application.ports.readers import BookingReader, BookingView, Dashboard, EventReader, EventView, FacilitatorReader
-from application.ports.system import Clock
+from application.accounts.sessions import Actor
+from application.bookings.ports import BookingReader, BookingView
+from application.events.management import CancelEvent
+from application.events.ports import Dashboard, EventReader, EventView, FacilitatorReader
+from application.events.queries import EventBookings
+from application.ports import Clock, PageRequest
 from domain.bookings import BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from interfaces.http.actor import facilitators, profiled_facilitators

@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from application.google import SignInWithGoogleToken
+from application.accounts.external_identity import SignInWithGoogleToken
 from interfaces.emails import account_address
 from interfaces.http.actor import way_in
 from interfaces.http.addresses import client_address

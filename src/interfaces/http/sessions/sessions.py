@@ -9,13 +9,13 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import UNSET, Struct, UnsetType
 
-from application.accounts import Actor
-from application.events import CancelEvent, CreateEvent, UpdateEvent
-from application.ports.readers import EventFilter, EventReader, EventView
-from application.ports.system import Clock
+from application.accounts.sessions import Actor
+from application.events.management import CancelEvent, CreateEvent, UpdateEvent
+from application.events.ports import EventFilter, EventReader, EventView
+from application.ports import Clock
 from domain.events import EventId, EventNotFound, EventPlan, EventType
 from domain.money import Money
-from domain.times import Interval
+from domain.time import Interval
 from interfaces.http.actor import facilitators, profiled_facilitators, signed_in
 from interfaces.http.injection import Given
 from interfaces.http.schemas import (

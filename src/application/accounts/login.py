@@ -1,0 +1,79 @@
+"""Login by password."""
+
+from dataclasses import dataclass
+
+from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
+from application.accounts.ports import AccessClaims, Credentials, PasswordHasher, Tokens
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import (
+    InvalidCredentials,
+    User,
+    normalised_password,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """What a client needs to act as this user. `refresh_token` is None for contracts that know none."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartLogin:
+    """Gives out the first pair of tokens of a new login, inside the caller's unit of work."""
+
+    tokens: Tokens
+    known_networks: KnownNetworks
+    clock: Clock
+
+    async def __call__(self, work: UnitOfWork, user: User, *, address: str | None) -> LoggedIn:
+        """`address` is the client's; None where it is not known."""
+        now = self.clock.now()
+        if address is not None:
+            await self.known_networks.remember(work, user, address)
+        login_id = await work.logins.start(user.id, now)
+        refresh_token, expires_at = self.tokens.issue_refresh(login_id, now)
+        await work.logins.add_refresh(login_id, self.tokens.fingerprint(refresh_token), expires_at)
+        access_token = self.tokens.issue_access(AccessClaims(user.id, login_id, user.token_version), now)
+        return LoggedIn(user, access_token, refresh_token)
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Checks e-mail and password and starts a login.
+
+    - A wrong password, an unknown e-mail and a deactivated account get the same answer after the same time.
+    - Failed attempts are limited per account and per network, with a limit of its own for a network that has logged in
+      before; a successful one does not count.
+    """
+
+    open_work: OpenUnitOfWork
+    hasher: PasswordHasher
+    guesses: PasswordGuesses
+    start_login: StartLogin
+
+    async def __call__(self, *, email: str, password: str, address: str) -> LoggedIn:
+        guess = await self.guesses.begin(email, address)
+        password, credentials = normalised_password(password), guess.credentials
+        if not await self.hasher.verify(password, credentials.password_hash if credentials else None):
+            raise InvalidCredentials
+        if credentials is None or not credentials.user.is_active:
+            raise InvalidCredentials
+        async with self.open_work() as work:
+            user = await work.users.get_locked(credentials.user.id)
+            present = await work.users.find_credentials(email)
+            if present is None or present.password_hash != credentials.password_hash or not user.is_active:
+                raise InvalidCredentials  # the password was changed, or the account deactivated, while we hashed
+            await self._rehash_when_outdated(work, credentials, password)
+            logged_in = await self.start_login(work, user, address=address)
+            await work.commit()
+        await self.guesses.was_right(guess)
+        return logged_in
+
+    async def _rehash_when_outdated(self, work: UnitOfWork, credentials: Credentials, password: str) -> None:
+        if credentials.password_hash and self.hasher.needs_rehash(credentials.password_hash):
+            await work.users.set_password(credentials.user.id, await self.hasher.hash(password))

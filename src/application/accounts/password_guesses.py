@@ -1,0 +1,80 @@
+"""How many passwords may be tried: strangers who guess must not lock the owner of an account out."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.accounts.ports import Credentials, GuessedAccounts
+from application.ports import Clock, Limit, RateLimiter
+from application.unit_of_work import UnitOfWork
+from domain.accounts import User
+from domain.networks import network_of
+
+GUESSES_PER_ACCOUNT = Limit("login-account", times=10, per=timedelta(hours=1))
+"""Over all networks that have not logged in to it."""
+GUESSES_PER_KNOWN_NETWORK = Limit("login-known-network", times=10, per=timedelta(hours=1))
+"""Of one account, for each network that has logged in to it."""
+GUESSES_PER_NETWORK = Limit("login-address", times=300, per=timedelta(hours=1))
+"""Over all accounts."""
+KNOWN_FOR = timedelta(days=90)
+MOST_KNOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNetworks:
+    """The networks that have logged in to an account in the last 90 days, at most 50 of an account.
+
+    They are stored as keyed hashes: the table does not show where people log in from, or that two do so from one place.
+    With another `secret` all are forgotten.
+    """
+
+    secret: bytes
+    clock: Clock
+
+    async def remember(self, work: UnitOfWork, user: User, address: str) -> None:
+        """The account is locked, or new."""
+        now = self.clock.now()
+        await work.login_networks.remember(
+            user.id, self.fingerprint(user.email, address), now, since=now - KNOWN_FOR, at_most=MOST_KNOWN
+        )
+
+    def fingerprint(self, email: str, address: str) -> bytes:
+        return hmac.digest(self.secret, f"{email}\n{network_of(address)}".encode(), hashlib.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A try that may be made, with what is known of the account before it."""
+
+    credentials: Credentials | None
+    counted: tuple[tuple[Limit, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordGuesses:
+    """Counts the passwords that are tried for an account, wherever that is possible.
+
+    - Ten an hour over all networks that have not logged in to the account; each that has, has ten of its own.
+    - A network may try 300 an hour over all accounts.
+    - A try that is refused is refused before its password is hashed; one that turns out right does not count.
+    """
+
+    accounts: GuessedAccounts
+    limiter: RateLimiter
+    known_networks: KnownNetworks
+
+    async def begin(self, email: str, address: str) -> Guess:
+        """Raises `TooManyRequests`."""
+        network = network_of(address)
+        await self.limiter.take(GUESSES_PER_NETWORK, network)
+        since = self.known_networks.clock.now() - KNOWN_FOR
+        fingerprint = self.known_networks.fingerprint(email, address)
+        credentials, is_known = await self.accounts.find(email, fingerprint, since=since)
+        limit, who = (GUESSES_PER_KNOWN_NETWORK, f"{email}\n{network}") if is_known else (GUESSES_PER_ACCOUNT, email)
+        await self.limiter.take(limit, who)
+        return Guess(credentials, ((GUESSES_PER_NETWORK, network), (limit, who)))
+
+    async def was_right(self, guess: Guess) -> None:
+        for limit, who in guess.counted:
+            await self.limiter.give_back(limit, who)

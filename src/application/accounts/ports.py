@@ -1,0 +1,175 @@
+"""Ports of accounts: repositories, passwords, tokens, external identities."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from domain.accounts import LoginId, Role, User, UserId
+from domain.credentials import Credential
+from domain.external_identity import GoogleIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    user: User
+    password_hash: str | None
+
+
+class Users(Protocol):
+    async def add(
+        self,
+        *,
+        email: str,
+        name: str,
+        role: Role,
+        password_hash: str,
+        now: datetime,
+        requested_role: Role | None = None,
+    ) -> User:
+        """Raises `EmailTaken`."""
+        ...
+
+    async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
+        """An account without a password. Raises `EmailTaken`, `GoogleAccountTaken`."""
+        ...
+
+    async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
+        """An account of role `user` whose address is proven. Raises `EmailTaken`."""
+        ...
+
+    async def get(self, user_id: UserId) -> User:
+        """Raises `UserNotFound`."""
+        ...
+
+    async def get_locked(self, user_id: UserId) -> User:
+        """As `get`, and nobody else changes the account until the unit of work ends: for whoever will `save` it, or
+        relies on its not being deactivated meanwhile. Lock the account before its logins."""
+        ...
+
+    async def find_by_google_id(self, google_id: str) -> User | None:
+        """Locked as by `get_locked`."""
+        ...
+
+    async def find_credentials(self, email: str) -> Credentials | None: ...
+
+    async def save(self, user: User) -> None:
+        """Raises `GoogleAccountTaken`."""
+        ...
+
+    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
+        """None: nobody logs in by password any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A stored refresh token. The tokens of one login are a family: each is the successor of the one before."""
+
+    login_id: LoginId
+    user_id: UserId
+    expires_at: datetime
+    is_retired: bool
+    login_is_over: bool
+
+
+class Logins(Protocol):
+    async def start(self, user_id: UserId, now: datetime) -> LoginId: ...
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None: ...
+
+    async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None: ...
+
+    async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
+        """Locked until the unit of work ends: of many who refresh with one token, one goes first."""
+        ...
+
+    async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None: ...
+
+
+class Access(Protocol):
+    """All credentials of an account, whichever tables hold them."""
+
+    async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
+        """Ends those of these kinds. The account is locked, and those who create one lock it, too."""
+        ...
+
+
+class LoginNetworks(Protocol):
+    """Networks from which accounts have logged in, each as a fingerprint."""
+
+    async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
+        """Forgets the account's others that are older than `since` or more than `at_most` in all, the oldest first."""
+        ...
+
+
+class Profiles(Protocol):
+    """What facilitators say about themselves."""
+
+    async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
+        """Does nothing for somebody who has one."""
+        ...
+
+
+class PasswordHasher(Protocol):
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Takes as long for no hash at all as for a wrong password, so that time does not tell who has an account."""
+        ...
+
+    def needs_rehash(self, password_hash: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    user_id: UserId
+    login_id: LoginId
+    token_version: int
+
+
+class Tokens(Protocol):
+    """Raises `Unauthenticated` for whatever it did not issue for that very purpose, or that has ended."""
+
+    def issue_access(self, claims: AccessClaims, now: datetime) -> str: ...
+
+    def read_access(self, token: str) -> AccessClaims: ...
+
+    def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
+        """The token and when it ends."""
+        ...
+
+    def read_refresh(self, token: str) -> LoginId: ...
+
+    def fingerprint(self, token: str) -> bytes:
+        """What is stored of a token: 32 bytes from which it cannot be had back."""
+        ...
+
+
+class GoogleAccounts(Protocol):
+    """Google, as an OpenID provider. Every call is bounded in time, and raises `GoogleAway` without a sound answer."""
+
+    async def consent_url(self, *, state: str, nonce: str, verifier: str) -> str:
+        """Where to send a browser. `verifier` goes out as its S256 challenge only (RFC 7636)."""
+        ...
+
+    async def redeem(self, code: str, *, nonce: str, verifier: str) -> GoogleIdentity:
+        """Who came back with this code. Raises `SignInRefused`, `IdentityNotProven`."""
+        ...
+
+    async def verify(self, id_token: str) -> GoogleIdentity:
+        """Who an ID token that a client got on its own is about. Raises `IdentityNotProven`."""
+        ...
+
+
+class ActorReader(Protocol):
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        """The user, while that login lasts."""
+        ...
+
+
+class GuessedAccounts(Protocol):
+    async def find(self, email: str, network: bytes, *, since: datetime) -> tuple[Credentials | None, bool]:
+        """The account that somebody tries to log in to, and whether this network has logged in to it since then. One
+        query, whether there is such an account or not: time must not tell."""
+        ...

@@ -1,0 +1,72 @@
+"""The profile and the password of an account."""
+
+from dataclasses import dataclass, replace
+
+from application.accounts.access import end_access
+from application.accounts.password_guesses import PasswordGuesses
+from application.accounts.ports import PasswordHasher
+from application.accounts.sessions import Actor
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import (
+    MAX_NAME,
+    InvalidCredentials,
+    PasswordPolicy,
+    User,
+    acceptable_password,
+    normalised_password,
+)
+from domain.availability import zone_of
+from domain.credentials import AccessEnd
+from domain.text import line, optional_line
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword:
+    """Sets another password after checking the present one; every login ends, this one included, and the secret address
+    of the calendar. Wrong passwords count as when logging in."""
+
+    open_work: OpenUnitOfWork
+    hasher: PasswordHasher
+    guesses: PasswordGuesses
+    clock: Clock
+    policy: PasswordPolicy
+
+    async def __call__(self, actor: Actor, *, current: str, new: str, address: str) -> None:
+        user = actor.user
+        new = acceptable_password(new, self.policy, context=(user.name, user.email))
+        guess = await self.guesses.begin(user.email, address)
+        present = guess.credentials.password_hash if guess.credentials else None
+        if not await self.hasher.verify(normalised_password(current), present):
+            raise InvalidCredentials
+        await self.guesses.was_right(guess)
+        password_hash = await self.hasher.hash(new)
+        async with self.open_work() as work:
+            locked = await work.users.get_locked(user.id)
+            credentials = await work.users.find_credentials(user.email)
+            if credentials is None or credentials.password_hash != present:
+                raise InvalidCredentials  # it was changed, or taken away, while we hashed
+            await work.users.set_password(user.id, password_hash)
+            await end_access(work, locked, AccessEnd.PASSWORD_CHANGED, self.clock.now())
+            await work.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateProfile:
+    """Changes the name, the phone number and the zone in which mails tell of times; what is not given stays, an empty
+    phone number or zone is taken away."""
+
+    open_work: OpenUnitOfWork
+
+    async def __call__(self, actor: Actor, *, name: str | None, phone: str | None, timezone: str | None = None) -> User:
+        async with self.open_work() as work:
+            user = await work.users.get_locked(actor.user.id)
+            if name is not None and name != user.name:
+                user = replace(user, name=line("name", name, at_most=MAX_NAME))
+            if phone is not None and phone != user.phone:
+                user = replace(user, phone=optional_line("phone", phone, at_most=40))
+            if timezone is not None:
+                user = replace(user, timezone=zone_of(timezone).key if timezone else None)
+            await work.users.save(user)
+            await work.commit()
+        return user

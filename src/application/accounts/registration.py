@@ -1,0 +1,129 @@
+"""Registration of accounts."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from application.accounts.login import LoggedIn, LogIn, StartLogin
+from application.accounts.ports import PasswordHasher
+from application.idempotency import made_before
+from application.ports import Clock, Limit, RateLimiter
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import (
+    MAX_BIO,
+    MAX_NAME,
+    FacilitatorRegistration,
+    PasswordPolicy,
+    Role,
+    User,
+    UserId,
+    acceptable_password,
+    check_mailable,
+)
+from domain.networks import network_of
+from domain.text import line, optional_line, prose
+
+REGISTRATIONS_PER_ACCOUNT = Limit("register-account", times=10, per=timedelta(hours=1))
+
+REGISTRATIONS_PER_ADDRESS = Limit("register-address", times=200, per=timedelta(hours=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What somebody says who wants an account. `bio` and `specialization` are for facilitators."""
+
+    email: str
+    password: str
+    name: str
+    role: Role
+    bio: str | None = None
+    specialization: str | None = None
+    requested_role: Role | None = None
+    """What they asked for and an operator has to approve."""
+
+    def tidied(self, policy: PasswordPolicy) -> "Registration":
+        """Raises `Invalid` naming the field."""
+        name = line("name", self.name, at_most=MAX_NAME)
+        return replace(
+            self,
+            name=name,
+            password=acceptable_password(self.password, policy, context=(name, self.email)),
+            bio=prose("bio", self.bio, at_most=MAX_BIO) if self.bio is not None else None,
+            specialization=optional_line("specialization", self.specialization, at_most=MAX_NAME),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Registers a new user account.
+
+    - The e-mail is unique in its one spelling (NFC, lower case, IDNA 2008); a second account with it is refused.
+    - Letters beyond ASCII before the @ are refused unless the mail server takes them (`smtputf8`).
+    - The role is `user` or `facilitator`; nobody becomes an admin this way.
+    - Where the operator approves facilitators, a new one registers as `user` with `requested_role`. Where registration
+      as a facilitator is closed, it is refused.
+    - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.
+    - A facilitator gets a profile, with what they say about themselves.
+    - Registrations are limited per e-mail and per network address.
+    """
+
+    open_work: OpenUnitOfWork
+    hasher: PasswordHasher
+    limiter: RateLimiter
+    clock: Clock
+    policy: PasswordPolicy
+    smtputf8: bool = False
+    facilitators: FacilitatorRegistration = FacilitatorRegistration.OPEN
+
+    async def __call__(self, registration: Registration, *, address: str) -> User:
+        if (made := made_before()) is not None:
+            async with self.open_work() as work:
+                return await work.users.get(UserId(made))
+        registration, password_hash = await self.check(registration, address)
+        async with self.open_work() as work:
+            user = await self.add(work, registration, password_hash)
+            await work.commit(made=user.id)
+        return user
+
+    async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
+        """The registration as it will be kept, and the password's hash."""
+        check_mailable(registration.email, smtputf8=self.smtputf8)
+        registration = registration.tidied(self.policy)
+        role, requested_role = self.facilitators.admit(registration.role)
+        registration = replace(registration, role=role, requested_role=requested_role)
+        await self.limiter.take(REGISTRATIONS_PER_ADDRESS, network_of(address))
+        await self.limiter.take(REGISTRATIONS_PER_ACCOUNT, registration.email)
+        return registration, await self.hasher.hash(registration.password)
+
+    async def add(self, work: UnitOfWork, registration: Registration, password_hash: str) -> User:
+        user = await work.users.add(
+            email=registration.email,
+            name=registration.name,
+            role=registration.role,
+            requested_role=registration.requested_role,
+            password_hash=password_hash,
+            now=self.clock.now(),
+        )
+        if Role.FACILITATOR in {registration.role, registration.requested_role}:
+            await work.profiles.add(user.id, bio=registration.bio, specialization=registration.specialization)
+        return user
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAndLogIn:
+    """Registers a new user account as `Register` does and logs it in, in one transaction. Asked again with the same
+    idempotency key it logs in to that account."""
+
+    open_work: OpenUnitOfWork
+    register: Register
+    start_login: StartLogin
+    log_in: LogIn
+
+    async def __call__(self, registration: Registration, *, address: str) -> LoggedIn:
+        if made_before() is not None:
+            return await self.log_in(email=registration.email, password=registration.password, address=address)
+        registration, password_hash = await self.register.check(registration, address)
+        async with self.open_work() as work:
+            user = await self.register.add(work, registration, password_hash)
+            logged_in = await self.start_login(work, user, address=address)
+            await work.commit(made=user.id)
+        return logged_in

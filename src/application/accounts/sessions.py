@@ -1,0 +1,93 @@
+"""Sessions: authentication by access token, refresh, logout."""
+
+from dataclasses import dataclass
+
+from application.accounts.access import end_access
+from application.accounts.login import LoggedIn
+from application.accounts.ports import AccessClaims, ActorReader, Tokens
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import LoginId, User
+from domain.credentials import AccessEnd
+from domain.errors import Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, and through which login."""
+
+    user: User
+    login_id: LoginId
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Who is behind an access token: the account is active, the login has not ended, and nothing has outdated the
+    token since (log-out everywhere, a new password, another role). Asked at every request, so all of that takes
+    effect at the next one."""
+
+    tokens: Tokens
+    actors: ActorReader
+
+    async def __call__(self, access_token: str) -> Actor:
+        claims = self.tokens.read_access(access_token)
+        user = await self.actors.find(claims.user_id, claims.login_id)
+        if user is None or not user.is_active or user.token_version != claims.token_version:
+            raise Unauthenticated
+        return Actor(user, claims.login_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Gives a new access token for a refresh token.
+
+    - With rotation (the default) the refresh token is replaced too and the old one retired.
+    - A retired token that comes back was copied: its whole login ends, and with it every token of it (RFC 9700, 4.14).
+    """
+
+    open_work: OpenUnitOfWork
+    tokens: Tokens
+    clock: Clock
+    rotate: bool = True
+
+    async def __call__(self, refresh_token: str) -> LoggedIn:
+        self.tokens.read_refresh(refresh_token)
+        fingerprint = self.tokens.fingerprint(refresh_token)
+        now = self.clock.now()
+        async with self.open_work() as work:
+            stored = await work.logins.find_refresh(fingerprint)
+            if stored is None or stored.login_is_over or stored.expires_at <= now:
+                raise Unauthenticated
+            if stored.is_retired and self.rotate:
+                await work.logins.end(stored.login_id, now, reason="refresh token used twice")
+                await work.commit()
+                raise Unauthenticated
+            user = await work.users.get(stored.user_id)
+            if not user.is_active:
+                raise Unauthenticated
+            if self.rotate:
+                await work.logins.retire_refresh(fingerprint, now)
+                refresh_token, expires_at = self.tokens.issue_refresh(stored.login_id, now)
+                await work.logins.add_refresh(stored.login_id, self.tokens.fingerprint(refresh_token), expires_at)
+            access_token = self.tokens.issue_access(AccessClaims(user.id, stored.login_id, user.token_version), now)
+            await work.commit()
+        return LoggedIn(user, access_token, refresh_token)
+
+
+@dataclass(frozen=True, slots=True)
+class LogOut:
+    """Ends this login; its access and refresh tokens stop working at once. `everywhere` ends all logins of the user and
+    revokes the secret address of their calendar."""
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self, actor: Actor, *, everywhere: bool = False) -> None:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            if everywhere:
+                user = await work.users.get_locked(actor.user.id)
+                await end_access(work, user, AccessEnd.LOGGED_OUT_EVERYWHERE, now)
+            else:
+                await work.logins.end(actor.login_id, now, reason="logged out")
+            await work.commit()

@@ -1,0 +1,1 @@
+"""Appointments with coaches: availability, booking, changes, recurring appointments, attachments."""

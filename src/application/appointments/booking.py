@@ -1,0 +1,144 @@
+"""Booking of appointments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from application.appointments.changes import upcoming
+from application.appointments.payment import CoachingPayment
+from application.appointments.ports import BusyTimes, CoachingReader, CoachingView
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.payments.ports.gateways import PaymentGateway
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import User
+from domain.appointments import Change, Coach, Coaching, CoachingId, NewCoaching, SeriesId
+from domain.availability import SlotUnavailable
+from domain.bookings import MAX_NOTES
+from domain.outbox import Fact
+from domain.payments import hold_end
+from domain.text import prose
+from domain.time import Interval
+from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
+
+
+@dataclass(frozen=True, slots=True)
+class BookedCoaching:
+    coaching: CoachingView
+    payment_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveTime:
+    """Takes a coach's time inside a unit of work, as pending.
+
+    - Whether the time is in the coach's hours is asked of the domain; whether it is free is decided by the database.
+    - What costs something is held for its payment, where it is paid at a gateway, and never beyond its start.
+    - The booking, its payment, its history and what it owes are written together.
+    """
+
+    gateway: PaymentGateway
+    hold_for: timedelta
+    clock: Clock
+    hold_limits: HoldLimits = DEFAULT_LIMITS
+
+    async def require_hold(
+        self, work: UnitOfWork, coach: Coach, client: User, length: timedelta, *, series: bool = False
+    ) -> None:
+        """Before sessions of that length are reserved, once for all of a series. Raises `TooManyUnpaidHolds`."""
+        if self.gateway.holds_places and not coach.price_of(length).is_zero:
+            in_all, with_coach = await work.coachings.count_unpaid_holds(client.id, coach.user.id)
+            self.hold_limits.require_another(in_all, with_coach, series=series)
+
+    async def __call__(
+        self,
+        work: UnitOfWork,
+        coach: Coach,
+        client: User,
+        wanted: Interval,
+        busy: Sequence[Interval],
+        notes: str | None,
+        *,
+        series_id: SeriesId | None = None,
+    ) -> Coaching:
+        """`busy` is what the coach does around then. Raises `SlotUnavailable`."""
+        now = self.clock.now()
+        coach.availability.refuse(wanted, busy, now)
+        price = coach.price_of(wanted.ends_at - wanted.starts_at)
+        held = self.gateway.holds_places and not price.is_zero
+        new = NewCoaching(
+            client_id=client.id,
+            coach_id=coach.user.id,
+            session=wanted,
+            busy=coach.availability.with_buffers(wanted),
+            price=price,
+            refund_policy=coach.refund_policy,
+            notes=notes,
+            hold_until=hold_end(now, self.hold_for, starts_at=wanted.starts_at) if held else None,
+            series_id=series_id,
+        )
+        coaching = await work.coachings.add(new, now)
+        if coaching is None:
+            raise SlotUnavailable
+        if not price.is_zero:
+            await work.coachings.ask_payment(coaching, self.gateway.name, now)
+        await work.coachings.record(coaching, Change.CREATED, by=client.id, before=None, now=now)
+        await work.messages.owe_for_coaching(Fact.BOOKING_CREATED, coaching.id)
+        await work.messages.owe_calendars_of(coaching.id)
+        await work.reminders.align_coaching(coaching.id)
+        return coaching
+
+
+@dataclass(frozen=True, slots=True)
+class BookCoaching:
+    """Reserves a coach's time for a client, as pending.
+
+    - The session begins in the future, takes 15 to 480 minutes, and lies in hours the coach offers.
+    - A coach is never booked twice, however requests race; their events and connected calendars keep them busy, too.
+    - A free session waits for the coach to confirm it, any other for its payment; unpaid time is held for a while.
+    - One client holds only so many unpaid bookings at a time, and fewer with one coach.
+    - The booking and what it owes to the CRM, by mail and to calendars are written together or not at all.
+    """
+
+    open_work: OpenUnitOfWork
+    reserve: ReserveTime
+    busy_times: BusyTimes
+    payment: CoachingPayment
+    reader: CoachingReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(
+        self,
+        client: User,
+        coach_uuid: UUID,
+        starts_at: datetime,
+        length: timedelta,
+        notes: str | None,
+        *,
+        return_url: str | None = None,
+    ) -> BookedCoaching:
+        """`return_url`: where the client goes after the checkout, an allowed address."""
+        self.payment.require_allowed(return_url)
+        if (made := made_before()) is not None:
+            return await self._show(CoachingId(UUID(made)), return_url)
+        wanted = upcoming(client, starts_at, length, self.clock.now())
+        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        await self.busy_times.refresh(coach_uuid)
+        async with self.open_work() as work:
+            coach = await work.coaches.get_to_book(coach_uuid)
+            coach.require_bookable()
+            await work.coaches.keep_events_out(coach.user.id)
+            busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
+            await self.reserve.require_hold(work, coach, client, length)
+            coaching = await self.reserve(work, coach, client, wanted, busy, notes)
+            await work.commit(made=str(coaching.id))
+        self.wake_ups.nudge()
+        return await self._show(coaching.id, return_url)
+
+    async def _show(self, coaching_id: CoachingId, return_url: str | None) -> BookedCoaching:
+        coaching = await self.reader.get(coaching_id)
+        [payment_url] = await self.payment.open([coaching], return_url=return_url)
+        return BookedCoaching(coaching, payment_url)

@@ -1,0 +1,213 @@
+"""Rescheduling, cancellation, status and notes of appointments."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from application.appointments.ports import BusyTimes, CoachingReader, CoachingView
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.payments.ports.records import Refund
+from application.payments.refunds import Refunds
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import Role, User
+from domain.appointments import (
+    Change,
+    Coaching,
+    CoachingCancelReason,
+    CoachingId,
+    CoachingStatus,
+    NotYoursToChange,
+    OnlyClientsBook,
+    OnlyCoachDecides,
+    session,
+)
+from domain.availability import SlotUnavailable
+from domain.bookings import MAX_NOTES
+from domain.errors import Invalid
+from domain.outbox import Fact
+from domain.payments import UNPAID
+from domain.text import prose
+from domain.time import Interval
+
+
+def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime) -> Interval:
+    """The session a client asks for. Raises `OnlyClientsBook`, and `Invalid` for a nonsensical or a past one."""
+    if client.role is not Role.USER:
+        raise OnlyClientsBook
+    wanted = session(starts_at, length)
+    if wanted.starts_at <= now:
+        raise Invalid({"session_datetime": "Session must be scheduled in the future"})
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCoaching:
+    """Moves a session to another time, keeping its status and its payment.
+
+    - The client moves it, before it has begun, into hours that the coach offers; the coach and admins anywhere that is
+      free.
+    - The length of a session that costs something stays, and a client's move brings back nothing that a cancellation
+      would not give back any more. After a move by the coach or an admin the client may cancel for a full refund.
+    - Both people, the CRM and connected calendars hear of it. Moved to where it is, nothing happens.
+    """
+
+    open_work: OpenUnitOfWork
+    busy_times: BusyTimes
+    reader: CoachingReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(
+        self, user: User, coaching_id: CoachingId, starts_at: datetime, length: timedelta | None
+    ) -> CoachingView:
+        view = await self.reader.get(coaching_id)
+        view.require_participant(user, NotYoursToChange)
+        if made_before() is not None:
+            return view
+        await self.busy_times.refresh(view.coach_uuid)
+        now = self.clock.now()
+        async with self.open_work() as work:
+            before = await work.coachings.get(coaching_id)
+            wanted = session(starts_at, length or before.session.ends_at - before.session.starts_at)
+            if wanted.starts_at <= now:
+                raise Invalid({"session_datetime": "Session must be scheduled in the future"})
+            if before.is_live and wanted == before.session:
+                return await self.reader.get(coaching_id)
+            coach = await work.coaches.get_by_id(before.coach_id)
+            blocked = coach.availability.with_buffers(wanted)
+            move = before.moved_by_coach if before.is_run_by(user) else before.moved_by_client
+            moved = move(wanted, blocked, now)
+            await work.coaches.keep_events_out(before.coach_id)
+            busy = await work.coaches.busy(before.coach_id, blocked, apart_from=coaching_id)
+            if not before.is_run_by(user):
+                coach.require_bookable()
+                coach.availability.refuse(wanted, busy, now)
+            elif busy:
+                raise SlotUnavailable
+            await work.coachings.save_time(moved)
+            await work.coachings.record(moved, Change.RESCHEDULED, by=user.id, before=before, now=now)
+            reason = CoachingCancelReason.BY_COACH if before.is_run_by(user) else None
+            await work.messages.owe_for_coaching(
+                Fact.BOOKING_RESCHEDULED, coaching_id, before=before.session, reason=reason
+            )
+            await work.messages.owe_calendars_of(coaching_id)
+            await work.reminders.align_coaching(coaching_id)
+            await work.commit(made=str(coaching_id))
+        self.wake_ups.nudge()
+        return await self.reader.get(coaching_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelCoaching:
+    """Gives up a session that is pending or confirmed; the time is free for the next client at once.
+
+    - The client gets back what the coach's refund policy says, everything when the coach or an admin cancels.
+    - A checkout that is still open is closed.
+    """
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, coaching_id: CoachingId) -> None:
+        async with self.open_work() as work:
+            before = await work.coachings.get(coaching_id)
+            before.require_participant(user)
+            await self.within(work, before, user)
+            await work.commit()
+        self.wake_ups.nudge()
+
+    async def within(self, work: UnitOfWork, before: Coaching, user: User) -> Refund | None:
+        now = self.clock.now()
+        reason = before.reason_of_cancellation(user)
+        cancelled = before.cancelled(now, reason)
+        refund = None
+        payment = await work.payments.find_of_booking(before.id)
+        if payment is not None:
+            back = payment.refundable
+            if reason is CoachingCancelReason.BY_PERSON:
+                back = before.refund_policy.refund_of(back, now=now, starts_at=before.session.starts_at)
+            if not back.is_zero:
+                refund = await self.refunds.promise(work, payment, back, reason=Fact.BOOKING_CANCELLED, by=user.id)
+                cancelled = cancelled.refunded(now)
+            elif payment.order_id is not None and payment.status in UNPAID:
+                await work.messages.owe_checkout_end(payment)
+        await work.coachings.save(cancelled)
+        await work.coachings.record(cancelled, Change.CANCELLED, by=user.id, before=before, now=now)
+        await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, before.id, reason=reason)
+        await work.messages.owe_calendars_of(before.id)
+        await work.reminders.align_coaching(before.id)
+        return refund
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCoachingStatus:
+    """Confirms, completes or cancels a session: from pending to confirmed or cancelled, from confirmed to completed or
+    cancelled, and never else.
+
+    - The coach confirms and completes; so do admins. The client may only cancel.
+    - What is to be paid at a gateway is confirmed by its payment and by nobody's word.
+    """
+
+    open_work: OpenUnitOfWork
+    cancel: CancelCoaching
+    reader: CoachingReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, coaching_id: CoachingId, status: CoachingStatus) -> CoachingView:
+        async with self.open_work() as work:
+            before = await work.coachings.get(coaching_id)
+            before.require_participant(user)
+            before.require_transition(status)
+            if status is CoachingStatus.CANCELLED:
+                await self.cancel.within(work, before, user)
+            else:
+                await self._decide(work, before, user, status)
+            await work.commit()
+        self.wake_ups.nudge()
+        return await self.reader.get(coaching_id)
+
+    async def _decide(self, work: UnitOfWork, before: Coaching, user: User, status: CoachingStatus) -> None:
+        if not before.is_run_by(user):
+            raise OnlyCoachDecides
+        now = self.clock.now()
+        after, change, fact = _DECISIONS[status](before, now)
+        await work.coachings.save(after)
+        await work.coachings.record(after, change, by=user.id, before=before, now=now)
+        await work.messages.owe_for_coaching(fact, before.id)
+        if status is CoachingStatus.CONFIRMED:
+            await work.messages.owe_calendars_of(before.id)
+
+
+_Decision = Callable[[Coaching, datetime], tuple[Coaching, Change, Fact]]
+
+_DECISIONS: Mapping[CoachingStatus, _Decision] = {
+    CoachingStatus.CONFIRMED: lambda before, now: (before.confirmed(now), Change.CONFIRMED, Fact.BOOKING_CONFIRMED),
+    CoachingStatus.COMPLETED: lambda before, now: (before.completed(now), Change.COMPLETED, Fact.BOOKING_COMPLETED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NoteCoaching:
+    """Changes a session's notes, before and after it; its client and its coach write the same ones. The history keeps
+    what stood there."""
+
+    open_work: OpenUnitOfWork
+    reader: CoachingReader
+    clock: Clock
+
+    async def __call__(self, user: User, coaching_id: CoachingId, notes: str | None) -> CoachingView:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            before = await work.coachings.get(coaching_id)
+            before.require_participant(user)
+            if notes != before.notes:
+                noted = before.noted(None if notes is None else prose("notes", notes, at_most=MAX_NOTES), now)
+                await work.coachings.save(noted)
+                await work.coachings.record(noted, Change.NOTES_CHANGED, by=user.id, before=before, now=now)
+            await work.commit()
+        return await self.reader.get(coaching_id)

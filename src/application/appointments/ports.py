@@ -1,0 +1,308 @@
+"""Ports of appointments: repositories, queries, recurrence rules, attachments."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from application.ports import Page, PageRequest
+from domain.accounts import Role, User, UserId
+from domain.appointments import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
+from domain.attachments import Attachment, AttachmentId, NewAttachment
+from domain.availability import Availability
+from domain.errors import Forbidden
+from domain.money import Money
+from domain.payments import PaymentId, PaymentStatus
+from domain.refunds import RefundPolicy
+from domain.time import Interval
+from domain.unpaid_holds import HoldsWithCoach
+
+
+class Coaches(Protocol):
+    async def get(self, coach: UUID) -> Coach:
+        """By the user's `uuid`; the defaults for somebody who has not said anything. Raises `CoachNotFound`."""
+        ...
+
+    async def get_to_book(self, coach: UUID) -> Coach:
+        """As `get`, and the account is not deactivated until the unit of work ends."""
+        ...
+
+    async def get_by_id(self, user_id: UserId) -> Coach:
+        """Raises `CoachNotFound`."""
+        ...
+
+    async def save(
+        self, user_id: UserId, availability: Availability, price: Money, policy: RefundPolicy, now: datetime
+    ) -> None: ...
+
+    async def busy(self, user_id: UserId, window: Interval, *, apart_from: CoachingId | None = None) -> list[Interval]:
+        """What the coach does in that time and around it: live sessions with their buffers, their own active events,
+        and what their connected calendars say."""
+        ...
+
+    async def keep_events_out(self, user_id: UserId) -> None:
+        """Before one looks what the coach does, to take their time: waits for an event of theirs that is being made or
+        moved, and lets none be made or moved until the unit of work ends. Sessions do not wait for each other."""
+        ...
+
+    async def let_event_in(self, user_id: UserId) -> None:
+        """Before an event is made or moved: waits for those who keep events out, and lets no other look until the unit
+        of work ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CoachView:
+    """A coach as clients find them. `rating` is the mean over the reviews of their events; None without reviews."""
+
+    uuid: UUID
+    name: str
+    bio: str | None
+    specialization: str | None
+    rating: float | None
+    price_per_hour: Money
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoachList:
+    """`next` is the cursor of the page that follows, None on the last."""
+
+    items: Sequence[CoachView]
+    next: str | None
+
+
+class CoachReader(Protocol):
+    """Active facilitators who offer appointments: they have weekly hours (nine to five every day until they set
+    others), or hours on a date that is not over. `today` is the date in UTC."""
+
+    async def get(self, coach: UUID, today: date) -> CoachView:
+        """By the user's `uuid`. Raises `CoachNotFound`, also for a facilitator who offers no appointments."""
+        ...
+
+    async def list(self, limit: int, after: str | None, today: date) -> CoachList:
+        """In the order of registration. Raises `Invalid` for a cursor it did not make."""
+        ...
+
+
+class Coachings(Protocol):
+    """`get` locks until the unit of work ends, and raises `CoachingNotFound`."""
+
+    async def add(self, new: NewCoaching, now: datetime) -> Coaching | None:
+        """Reserves the time, as pending; None when somebody else has it, however close the race."""
+        ...
+
+    async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
+        """The client's unpaid holds in all, and those with this coach. Until the unit of work ends no other request of
+        the client can add one."""
+        ...
+
+    async def ask_payment(self, coaching: Coaching, gateway: str, now: datetime) -> PaymentId:
+        """The payment that a priced booking waits for."""
+        ...
+
+    async def get(self, coaching_id: CoachingId) -> Coaching: ...
+
+    async def save(self, coaching: Coaching) -> None: ...
+
+    async def end_holds(self, coach_id: UserId, now: datetime) -> None:
+        """The holds of this coach's unpaid sessions end now; `ExpireCoachingHolds` gives their time up."""
+        ...
+
+    async def save_time(self, coaching: Coaching) -> None:
+        """As `save`, where it takes time that was free. Raises `SlotUnavailable`, and the unit of work goes on."""
+        ...
+
+    async def record(
+        self, coaching: Coaching, change: Change, *, by: UserId | None, before: Coaching | None, now: datetime
+    ) -> None:
+        """Writes the history. `by` None: the system itself, or a gateway."""
+        ...
+
+    async def record_file(
+        self, coaching: Coaching, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
+    ) -> None:
+        """As `record`, of a file that was added or removed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CoachingView:
+    """`payment_id` is that of the payment that was received, None until then."""
+
+    id: CoachingId
+    client_uuid: UUID
+    client_name: str
+    client_email: str
+    coach_uuid: UUID
+    coach_name: str
+    coach_email: str
+    client_id: UserId
+    coach_id: UserId
+    session: Interval
+    status: CoachingStatus
+    payment_status: PaymentStatus
+    payment_id: PaymentId | None
+    price: Money
+    notes: str | None
+    meeting_link: str | None
+    series_id: SeriesId | None
+    sequence: int
+    hold_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    def require_participant(self, user: User, refusal: type[Forbidden]) -> None:
+        if user.role is not Role.ADMIN and user.id not in {self.client_id, self.coach_id}:
+            raise refusal
+
+
+@dataclass(frozen=True, slots=True)
+class CoachingPage:
+    """`total` counts all of the list; `next` is the cursor of the page that follows, None on the last."""
+
+    items: Sequence[CoachingView]
+    total: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """`before` and `after` hold what changed: status, payment_status, starts_at, ends_at, notes, meeting_link,
+    cancel_reason; of a file that was added or removed `attachment`, its id and its name."""
+
+    change: Change
+    changed_at: datetime
+    by_uuid: UUID | None
+    by_name: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CoachWeek:
+    """A week from Monday in the coach's zone. Hours are of sessions that took or take place; `cancelled` counts those
+    that were to begin in it."""
+
+    begins_on: date
+    bookings: int
+    booked: timedelta
+    completed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoachFigures:
+    """`revenue` is money received minus money given back, by currency."""
+
+    weeks: Sequence[CoachWeek]
+    clients: int
+    revenue: dict[str, Decimal]
+
+    @property
+    def bookings(self) -> int:
+        return sum(week.bookings for week in self.weeks)
+
+    @property
+    def booked(self) -> timedelta:
+        return sum((week.booked for week in self.weeks), timedelta(0))
+
+    @property
+    def completed(self) -> int:
+        return sum(week.completed for week in self.weeks)
+
+    @property
+    def cancelled(self) -> int:
+        return sum(week.cancelled for week in self.weeks)
+
+    @property
+    def cancellation_rate(self) -> float:
+        """Of all that was ever booked; 0 where nothing was."""
+        return self.cancelled / (self.bookings + self.cancelled) if self.cancelled else 0.0
+
+
+class CoachingReader(Protocol):
+    async def get(self, coaching_id: CoachingId) -> CoachingView:
+        """Raises `CoachingNotFound`."""
+        ...
+
+    async def list(self, coachings: Sequence[CoachingId]) -> Sequence[CoachingView]:
+        """The earliest session first."""
+        ...
+
+    async def list_of_client(
+        self, client: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
+    ) -> CoachingPage:
+        """The latest session first. Raises `Invalid` for a cursor it did not make."""
+        ...
+
+    async def list_of_coach(
+        self, coach: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
+    ) -> CoachingPage: ...
+
+    async def history(self, coaching_id: CoachingId, page: PageRequest) -> Page[HistoryEntry]:
+        """The oldest first. Raises `Invalid` for a cursor it did not make."""
+        ...
+
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]: ...
+
+
+class CoachFiguresReader(Protocol):
+    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachFigures:
+        """Of sessions that begin in the window; every week of it, empty ones included."""
+        ...
+
+
+class Recurrences(Protocol):
+    def occurrences(self, rule: str, first: datetime, zone: ZoneInfo, *, at_most: int) -> Sequence[datetime]:
+        """The instants of an RRULE (RFC 5545) from `first` on, at the same time on the wall of that zone. Raises
+        `Invalid` (field `rrule`) for what is no rule, has no end, or has more than `at_most`."""
+        ...
+
+
+class BusyTimes(Protocol):
+    async def refresh(self, coach: UUID) -> None:
+        """Reads a coach's connected calendars again where what we know is not fresh. Bounded in time, never raises:
+        what was read last counts while a calendar is away."""
+        ...
+
+
+class Attachments(Protocol):
+    async def count(self, booking: CoachingId) -> int: ...
+
+    async def add(self, booking: CoachingId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId: ...
+
+    async def get(self, booking: CoachingId, attachment: AttachmentId) -> Attachment:
+        """Raises `AttachmentNotFound`."""
+        ...
+
+    async def remove(self, attachment: AttachmentId) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentView:
+    attachment: Attachment
+    uploader_uuid: UUID
+    uploader_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    filename: str
+    media_type: str
+    content: bytes
+
+
+class AttachmentReader(Protocol):
+    """Raises `AttachmentNotFound`."""
+
+    async def get(self, booking: CoachingId, attachment: AttachmentId) -> AttachmentView: ...
+
+    async def content(self, booking: CoachingId, attachment: AttachmentId) -> StoredFile: ...
+
+    async def list(self, booking: CoachingId) -> Sequence[AttachmentView]:
+        """The oldest first."""
+        ...

@@ -1,0 +1,113 @@
+"""Recurring sessions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from application.appointments.booking import BookedCoaching, ReserveTime
+from application.appointments.changes import upcoming
+from application.appointments.payment import CoachingPayment
+from application.appointments.ports import BusyTimes, CoachingReader, Recurrences
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User
+from domain.appointments import MAX_OCCURRENCES, CoachingId, SeriesId, SeriesRefused, session
+from domain.availability import SlotUnavailable, zone_of
+from domain.bookings import MAX_NOTES
+from domain.text import prose
+from domain.time import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class BookedSeries:
+    """`refused`: the sessions that could not be booked, each with why."""
+
+    series_id: SeriesId
+    coachings: Sequence[BookedCoaching]
+    refused: Sequence[tuple[datetime, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BookSeries:
+    """Reserves a coach's time again and again, by a recurrence rule (RFC 5545).
+
+    - Every session begins at the same time on the wall of a time zone, the coach's unless another is named: also when
+      clocks are put forward or back. The rule has an end, and at most 52 occurrences within five years.
+    - All of them are booked or none; or, if the client so wishes, those that can be had.
+    - A series counts as one unpaid booking until all of it is paid; a second one with the same coach waits for that.
+    - Each is a booking of its own, with its own payment: it is paid, moved and cancelled by itself. The answer says of
+      each that costs something where it is paid; where it does not, since the gateway was away or slow, the link can be
+      asked for.
+    """
+
+    open_work: OpenUnitOfWork
+    reserve: ReserveTime
+    busy_times: BusyTimes
+    recurrences: Recurrences
+    payment: CoachingPayment
+    reader: CoachingReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(
+        self,
+        client: User,
+        coach_uuid: UUID,
+        starts_at: datetime,
+        length: timedelta,
+        rule: str,
+        *,
+        timezone: str | None,
+        notes: str | None,
+        skip_conflicts: bool,
+        return_url: str | None = None,
+    ) -> BookedSeries:
+        self.payment.require_allowed(return_url)
+        if (made := made_before()) is not None:
+            return await self._show(made, return_url)
+        first = upcoming(client, starts_at, length, self.clock.now())
+        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        await self.busy_times.refresh(coach_uuid)
+        series_id = SeriesId(uuid4())
+        booked: list[CoachingId] = []
+        refused: list[tuple[datetime, str]] = []
+        async with self.open_work() as work:
+            coach = await work.coaches.get_to_book(coach_uuid)
+            coach.require_bookable()
+            zone = zone_of(timezone or coach.availability.timezone)
+            moments = self.recurrences.occurrences(rule, first.starts_at, zone, at_most=MAX_OCCURRENCES)
+            # In the order of time: two series that want the same coach then never wait for each other.
+            sessions = [session(moment, length) for moment in moments]
+            await work.coaches.keep_events_out(coach.user.id)
+            whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)
+            busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(whole))
+            await self.reserve.require_hold(work, coach, client, length, series=True)
+            for wanted in sessions:
+                try:
+                    coaching = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)
+                    booked.append(coaching.id)
+                except SlotUnavailable as unavailable:
+                    refused.append((wanted.starts_at, unavailable.sentence))
+            if not booked or (refused and not skip_conflicts):
+                raise SeriesRefused(refused)
+            made = {
+                "series": str(series_id),
+                "booked": [str(coaching_id) for coaching_id in booked],
+                "refused": [(moment.isoformat(), why) for moment, why in refused],
+            }
+            await work.commit(made)
+        self.wake_ups.nudge()
+        return await self._show(made, return_url)
+
+    async def _show(self, made: Mapping[str, Any], return_url: str | None) -> BookedSeries:
+        coachings = await self.reader.list([CoachingId(UUID(each)) for each in made["booked"]])
+        payment_urls = await self.payment.open(coachings, return_url=return_url)
+        return BookedSeries(
+            SeriesId(UUID(made["series"])),
+            list(map(BookedCoaching, coachings, payment_urls)),
+            [(datetime.fromisoformat(moment), why) for moment, why in made["refused"]],
+        )

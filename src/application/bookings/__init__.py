@@ -1,0 +1,1 @@
+"""Bookings of events: reservation, cancellation, completion, invitations, queries."""

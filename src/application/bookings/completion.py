@@ -1,0 +1,42 @@
+"""Completion of bookings whose events have ended."""
+
+from dataclasses import dataclass
+
+from application.outbox.ports import WakeUps
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.bookings import BookingStatus
+from domain.outbox import Fact
+
+EVENTS_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteBookings:
+    """Bookings whose event has ended become `completed`, and the CRM hears of it. Held places are paid or given up
+    first."""
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """Of how many events."""
+        completed = 0
+        while True:
+            number = await self._some()
+            completed += number
+            if number < EVENTS_AT_ONCE:
+                return completed
+
+    async def _some(self) -> int:
+        async with self.open_work() as work:
+            events = await work.bookings.complete_ended(self.clock.now(), limit=EVENTS_AT_ONCE)
+            for event_id in events:
+                await work.messages.owe_for_bookings_of(
+                    Fact.BOOKING_COMPLETED, event_id, status=BookingStatus.COMPLETED
+                )
+            await work.commit()
+        if events:
+            self.wake_ups.nudge()
+        return len(events)

@@ -1,0 +1,231 @@
+"""Adding participants by hand: seats that are held until the people confirm."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from application.bookings.ports import InvitationReader, InvitationTokens, ShownInvitation
+from application.events.ports import EventReader
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.ports import Clock, Limit, Page, PageRequest, RateLimiter
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import MAX_NAME, EmailTaken, User, check_mailable
+from domain.errors import Conflict, TooManyRequests, Unavailable
+from domain.events import AlreadyBooked, Event, EventId, EventStatus, NotYourEvent
+from domain.external_identity import AccountDeactivated
+from domain.invitations import (
+    AlreadyInvited,
+    HasBooking,
+    Invitation,
+    InvitationId,
+    InvitationStatus,
+    answer_until,
+)
+from domain.outbox import Fact
+from domain.text import line
+
+INVITATIONS_PER_SENDER = Limit("invitations-sender", times=200, per=timedelta(days=1))
+INVITATIONS_PER_RECIPIENT = Limit("invitations-recipient", times=10, per=timedelta(days=1))
+TRIES = 3
+AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class InviteParticipant:
+    """Adds a participant to the asking facilitator's event by hand.
+
+    - The seat is taken from the capacity at once and held until the person confirms by the link in a mail, for 72 hours
+      at most and never beyond the start. Declined or expired, it is free again.
+    - Whether there is an account with the address makes no difference, neither to the answer nor to what is stored: an
+      account is looked for, or made, when the person confirms.
+    - It costs nothing here: what a facilitator enters by hand is settled outside Convene.
+    - A sender has 200 invitations a day, an address 10. Refused ones do not count.
+    """
+
+    open_work: OpenUnitOfWork
+    limiter: RateLimiter
+    wake_ups: WakeUps
+    clock: Clock
+    smtputf8: bool = False
+
+    async def __call__(self, user: User, event_id: EventId, *, name: str, email: str) -> Invitation:
+        if (made := made_before()) is not None:
+            async with self.open_work() as work:
+                return await work.invitations.get(InvitationId(UUID(made)))
+        name = line("name", name, at_most=MAX_NAME)
+        check_mailable(email, smtputf8=self.smtputf8)
+        async with self.open_work() as work:
+            (await work.events.get(event_id)).require_manager(user)
+        await self.limiter.take(INVITATIONS_PER_SENDER, str(user.id))
+        try:
+            await self.limiter.take(INVITATIONS_PER_RECIPIENT, email)
+            try:
+                invitation = await self._hold(user, event_id, name, email)
+            except Conflict:
+                await self.limiter.give_back(INVITATIONS_PER_RECIPIENT, email)
+                raise
+        except (Conflict, TooManyRequests):
+            await self.limiter.give_back(INVITATIONS_PER_SENDER, str(user.id))
+            raise
+        self.wake_ups.nudge()
+        return invitation
+
+    async def _hold(self, user: User, event_id: EventId, name: str, email: str) -> Invitation:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            if await work.invitations.has_pending(event_id, email):
+                raise AlreadyInvited
+            if await work.invitations.has_booking(event_id, email):
+                raise HasBooking
+            event.refuse_booking(now, already_booked=False)
+            until = answer_until(now, event.plan.interval.starts_at)
+            invitation = await work.invitations.add(
+                event_id, name=name, email=email, by=user.id, now=now, expires_at=until
+            )
+            await work.bookings.take_place(event_id)
+            await work.messages.owe_invitation(invitation.id)
+            await work.commit(made=str(invitation.id))
+        return invitation
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInvitation:
+    """What an invited person sees and answers, by the secret in the link. It is answered once.
+
+    - Confirmed, the held seat becomes a booking, free of charge, of the account with the address. Where there is none,
+      an account without a password is made; the link has proven its address.
+    - Declined, the seat is free for the next person.
+    """
+
+    open_work: OpenUnitOfWork
+    reader: InvitationReader
+    tokens: InvitationTokens
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def show(self, token: str) -> ShownInvitation:
+        """Raises `InvitationNotFound`."""
+        return await self.reader.show(self.tokens.read(token), self.clock.now())
+
+    async def confirm(self, token: str) -> None:
+        """Raises `InvitationNotFound`, `InvitationOver`, `AccountDeactivated`; `AlreadyBooked` where the account has a
+        booking of its own by now, and then the held seat is released."""
+        invitation_id = self.tokens.read(token)
+        for _ in range(TRIES):
+            try:
+                has_seat = await self._confirm(invitation_id)
+            except EmailTaken:
+                continue  # the account was made meanwhile: it is there now
+            self.wake_ups.nudge()
+            if not has_seat:
+                raise AlreadyBooked
+            return
+        raise Unavailable
+
+    async def decline(self, token: str) -> None:
+        """Raises `InvitationNotFound`, `InvitationOver`."""
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, invitation = await _locked(work, self.tokens.read(token))
+            await release(work, event, invitation.declined(now))
+            await work.commit()
+
+    async def _confirm(self, invitation_id: InvitationId) -> bool:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, invitation = await _locked(work, invitation_id)
+            invitation.require_open(event, now)
+            credentials = await work.users.find_credentials(invitation.email)
+            if credentials is None:
+                user = await work.users.add_without_password(email=invitation.email, name=invitation.name, now=now)
+            else:
+                user = credentials.user
+            if not user.is_active:
+                raise AccountDeactivated
+            has_seat = not await work.reviews.has_place(event.id, user.id)
+            if has_seat:
+                booking_id = await work.bookings.add_invited(event.id, user.id, now)
+                await work.invitations.save(invitation.confirmed(now, booking_id))
+                await work.messages.owe_for_booking(Fact.BOOKING_CREATED, booking_id)
+                await work.reminders.align_booking(booking_id)
+            else:
+                await release(work, event, invitation.withdrawn(now))
+            await work.commit()
+        return has_seat
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawInvitation:
+    """Releases a seat that is held for a person whom the asking facilitator added by hand and who has not answered."""
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self, user: User, invitation_id: InvitationId) -> Invitation:
+        if made_before() is not None:
+            async with self.open_work() as work:
+                return await work.invitations.get(invitation_id)
+        async with self.open_work() as work:
+            event, invitation = await _locked(work, invitation_id)
+            event.require_manager(user)
+            withdrawn = invitation.withdrawn(self.clock.now())
+            await release(work, event, withdrawn)
+            await work.commit(made=True)
+        return withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class ListInvitations:
+    """The people added to an event by hand, newest first, for its facilitator and admins: who has not answered yet, who
+    has, and what became of the seat."""
+
+    events: EventReader
+    reader: InvitationReader
+
+    async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> Page[Invitation]:
+        event = await self.events.get(event_id)
+        if event.facilitator_id != user.id and user.role != "admin":
+            raise NotYourEvent
+        return await self.reader.list_of_event(event_id, page)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireInvitations:
+    """Releases the seats of invitations whose time to answer is over."""
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """How many."""
+        now = self.clock.now()
+        async with self.open_work() as work:
+            due = await work.invitations.find_expired(now, limit=AT_ONCE)
+        return sum([await self._expire(invitation_id) for invitation_id in due])
+
+    async def _expire(self, invitation_id: InvitationId) -> bool:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, invitation = await _locked(work, invitation_id)
+            is_due = min(invitation.expires_at, event.plan.interval.starts_at) <= now
+            if invitation.status is not InvitationStatus.PENDING or not is_due:
+                return False
+            await release(work, event, invitation.expired(now))
+            await work.commit()
+        return True
+
+
+async def release(work: UnitOfWork, event: Event, ended: Invitation) -> None:
+    """Stores an invitation that ended without a booking and frees its seat; a cancelled event has none to free."""
+    await work.invitations.save(ended)
+    if event.status is EventStatus.ACTIVE:
+        await work.bookings.free_place(event.id)
+
+
+async def _locked(work: UnitOfWork, invitation_id: InvitationId) -> tuple[Event, Invitation]:
+    """Both locked, the event first, as with bookings."""
+    event = await work.events.get_even_hidden(await work.invitations.find_event_id(invitation_id))
+    return event, await work.invitations.get(invitation_id)

@@ -1,0 +1,237 @@
+"""Ports of bookings: repositories, seat reservation, queries, invitations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from application.events.ports import EventView
+from application.ports import Page, PageRequest
+from domain.accounts import User, UserId
+from domain.appointments import CoachingId
+from domain.bookings import Booking, BookingId, BookingStatus, shows_join_link
+from domain.events import Event, EventId
+from domain.invitations import Invitation, InvitationId
+from domain.money import Money
+from domain.payments import PaymentId, PaymentStatus
+from domain.refunds import RefundPolicy
+
+
+class Bookings(Protocol):
+    async def find_event_id(self, booking_id: BookingId) -> EventId | None:
+        """Which event a booking is for. Who changes both locks the event first, so that no two wait for each other."""
+        ...
+
+    async def get(self, booking_id: BookingId) -> Booking:
+        """Locked until the unit of work ends. Raises `BookingNotFound`."""
+        ...
+
+    async def save(self, booking: Booking) -> None: ...
+
+    async def free_place(self, event_id: EventId) -> None: ...
+
+    async def take_place(self, event_id: EventId) -> None:
+        """One more live booking; the event is locked and the rule was asked."""
+        ...
+
+    async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
+        """A booking, free of charge, whose seat is taken already. The event is locked, and the person has no live
+        booking of it."""
+        ...
+
+    async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
+        """Completes the confirmed bookings of events that have ended, of no more than so many events, and answers
+        which. An event whose places are still held for a payment waits until those are given up; what others are
+        just completing is left out."""
+        ...
+
+    async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
+        """The holds of unpaid seats in this facilitator's events end now; `ExpireHolds` gives the seats up."""
+        ...
+
+    async def cancel_all(self, event_id: EventId, now: datetime, *, by: UserId) -> int:
+        """Cancels every live booking of the event; answers how many."""
+        ...
+
+    async def keep_policy(self, event_id: EventId, policy: RefundPolicy) -> None:
+        """Before the event gets another refund policy: stores its present one with the bookings that have none of their
+        own yet, those made before bookings stored it."""
+        ...
+
+    async def shorten_holds(self, event_id: EventId, starts_at: datetime) -> None:
+        """No unpaid booking of the event holds its seat beyond the start."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBooking:
+    """A booking as it was just made, with what its maker wants to see of it."""
+
+    id: BookingId
+    reference: str
+    payment_status: PaymentStatus
+    payment_id: PaymentId | None
+    notes: str | None
+    created_at: datetime
+    user_id: UserId
+    user_name: str
+    user_email: str
+    event_id: EventId
+    event_title: str
+    facilitator_id: UserId
+    price: Decimal
+    currency: str
+    hold_until: datetime | None
+
+
+class Places(Protocol):
+    """The scarce thing itself. `take` is one atomic step, whatever else happens at the same time."""
+
+    async def take(
+        self,
+        *,
+        event_id: EventId,
+        user_id: UserId,
+        notes: str | None,
+        now: datetime,
+        hold_for: timedelta | None,
+        request_id: str | None,
+        unpaid_at_most: int | None = None,
+    ) -> PlacedBooking | None:
+        """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take, or
+        when the person has `unpaid_at_most` unpaid holds already and this would be another.
+        `hold_for`: how long an unpaid place is held at most; None where people pay on the spot.
+
+        Raises `AlreadyBooked` when the person's own booking of the same event won the race.
+        """
+        ...
+
+    async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
+        """The event as it is now, and whether this person has a live booking of it; for saying why not."""
+        ...
+
+    async def count_unpaid_holds(self, user_id: UserId) -> int:
+        """The seats and appointments that are held for this person until they pay; a recurring booking counts once."""
+        ...
+
+    async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...
+
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str) -> None:
+        """Where the buyer goes after the checkout of each of these bookings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BookingView:
+    """`price` is what was agreed when booking, `event.price` what the event costs now."""
+
+    id: BookingId
+    reference: str
+    status: BookingStatus
+    payment_status: PaymentStatus
+    payment_id: str | None
+    payment_reference: str | None
+    notes: str | None
+    created_at: datetime
+    cancelled_at: datetime | None
+    user_id: UserId
+    user_name: str
+    user_email: str
+    user_phone: str | None
+    price: Money
+    event: EventView
+
+    def join_link(self, viewer: User) -> str | None:
+        """The event's link, for the facilitator and admins, and for the person whose booking is paid or free."""
+        own = viewer.id == self.user_id and shows_join_link(self.status, self.payment_status)
+        return self.event.virtual_link if own else self.event.join_link(viewer)
+
+
+@dataclass(frozen=True, slots=True)
+class BookingFilter:
+    status: BookingStatus | None = None
+    payment_status: PaymentStatus | None = None
+
+
+class BookingReader(Protocol):
+    async def get(self, booking_id: BookingId) -> BookingView:
+        """Raises `BookingNotFound`."""
+        ...
+
+    async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
+        """Newest first."""
+        ...
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
+        """Newest first, cancelled ones included."""
+        ...
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
+        """Those of all the facilitator's events, newest first, cancelled ones included."""
+        ...
+
+
+class Invitations(Protocol):
+    """Within a unit of work. The event is locked before its invitations."""
+
+    async def add(
+        self, event_id: EventId, *, name: str, email: str, by: UserId, now: datetime, expires_at: datetime
+    ) -> Invitation: ...
+
+    async def find_event_id(self, invitation_id: InvitationId) -> EventId:
+        """Raises `InvitationNotFound`."""
+        ...
+
+    async def get(self, invitation_id: InvitationId) -> Invitation:
+        """Locked until the unit of work ends. Raises `InvitationNotFound`."""
+        ...
+
+    async def has_pending(self, event_id: EventId, email: str) -> bool: ...
+
+    async def has_booking(self, event_id: EventId, email: str) -> bool:
+        """Whether there is a live booking of the event by an account with that address."""
+        ...
+
+    async def save(self, invitation: Invitation) -> None: ...
+
+    async def withdraw_all(self, event_id: EventId, now: datetime) -> None:
+        """All pending invitations to the event, which was cancelled."""
+        ...
+
+    async def find_expired(self, now: datetime, *, limit: int) -> Sequence[InvitationId]:
+        """Pending invitations whose time to answer is over, or whose event has started."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShownInvitation:
+    """An invitation with what the invited person needs to decide."""
+
+    invitation: Invitation
+    is_open: bool
+    title: str
+    starts_at: datetime
+    ends_at: datetime
+    location: str | None
+    facilitator_name: str
+
+
+class InvitationReader(Protocol):
+    async def show(self, invitation_id: InvitationId, now: datetime) -> ShownInvitation:
+        """Raises `InvitationNotFound`."""
+        ...
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[Invitation]:
+        """The newest first."""
+        ...
+
+
+class InvitationTokens(Protocol):
+    """The secret in the link of an invitation. It is derived and stored nowhere."""
+
+    def token(self, invitation_id: InvitationId) -> str: ...
+
+    def read(self, token: str) -> InvitationId:
+        """Raises `InvitationNotFound` for a token that was not derived here."""
+        ...

@@ -1,0 +1,20 @@
+"""Queries about bookings."""
+
+from dataclasses import dataclass
+
+from application.bookings.ports import BookingReader, BookingView
+from domain.accounts import User
+from domain.bookings import BookingId, NotYourBooking
+
+
+@dataclass(frozen=True, slots=True)
+class ShowBooking:
+    """One booking, for the person whose it is, the facilitator of its event, and admins."""
+
+    reader: BookingReader
+
+    async def __call__(self, user: User, booking_id: BookingId) -> BookingView:
+        booking = await self.reader.get(booking_id)
+        if user.role != "admin" and user.id not in (booking.user_id, booking.event.facilitator_id):
+            raise NotYourBooking
+        return booking

@@ -1,0 +1,107 @@
+"""Reservation of seats."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.bookings.ports import PlacedBooking, Places
+from application.outbox.ports import WakeUps
+from application.payments.checkout import AskForPayment
+from application.payments.ports.gateways import GatewayRefused, PaymentGateway, PaymentRequest
+from application.ports import Clock
+from domain.accounts import UserId
+from domain.bookings import MAX_NOTES
+from domain.errors import Unavailable
+from domain.events import EventFull, EventId, EventNotFound
+from domain.money import Money
+from domain.text import prose
+from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
+
+# A place can come free between the refusal and the look at why; then it is worth asking again, but not for ever.
+LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NewBooking:
+    placed: PlacedBooking
+    payment_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BookPlace:
+    """Books a place in an event.
+
+    - There is never one place more than the event has, however many ask at once.
+    - One person has one live booking of an event.
+    - Events that were cancelled or have begun cannot be booked.
+    - The booking, its payment and what it owes to the CRM and by mail are written together or not at all.
+    - A free place needs no payment; for any other the answer says where to pay, unless that happens elsewhere.
+    - One person holds only so many unpaid bookings at a time; paying or cancelling one makes room for another.
+    - A place that is to be paid at a gateway is held for a time, but never beyond the start of the event; a gateway
+      that is away costs the link, not the place.
+    - Price, currency and refund policy are stored with the booking, and used from then on.
+    """
+
+    places: Places
+    ask_for_payment: AskForPayment
+    gateway: PaymentGateway
+    hold_for: timedelta
+    wake_ups: WakeUps
+    clock: Clock
+    request_id: Callable[[], str | None]
+    hold_limits: HoldLimits = DEFAULT_LIMITS
+
+    async def __call__(
+        self, user_id: UserId, event_id: EventId, notes: str | None, *, return_url: str | None = None
+    ) -> NewBooking:
+        """`return_url`: where the buyer goes after the checkout, an allowed address."""
+        self.ask_for_payment.return_urls.require_allowed(return_url)
+        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        placed = await self._take(user_id, event_id, notes)
+        self.wake_ups.nudge()
+        return NewBooking(placed, await self._payment_url(placed, return_url))
+
+    async def _take(self, user_id: UserId, event_id: EventId, notes: str | None) -> PlacedBooking:
+        for _ in range(LOOKS):
+            now = self.clock.now()
+            placed = await self.places.take(
+                event_id=event_id,
+                user_id=user_id,
+                notes=notes,
+                now=now,
+                hold_for=self.hold_for if self.gateway.holds_places else None,
+                request_id=self.request_id(),
+                unpaid_at_most=self.hold_limits.per_account if self.gateway.holds_places else None,
+            )
+            if placed is not None:
+                return placed
+            found = await self.places.find_event(event_id, user_id)
+            if found is None:
+                raise EventNotFound
+            event, already_booked = found
+            event.refuse_booking(now, already_booked=already_booked)
+            if self.gateway.holds_places and not event.plan.price.is_zero:
+                self.hold_limits.require_another(await self.places.count_unpaid_holds(user_id))
+        raise EventFull
+
+    async def _payment_url(self, placed: PlacedBooking, return_url: str | None) -> str | None:
+        if placed.payment_id is None:
+            return None
+        request = PaymentRequest(
+            payment_id=placed.payment_id,
+            booking_id=placed.id,
+            reference=placed.reference,
+            event_id=placed.event_id,
+            user_id=placed.user_id,
+            user_name=placed.user_name,
+            user_email=placed.user_email,
+            facilitator_id=placed.facilitator_id,
+            price=Money(placed.price, placed.currency),
+            title=placed.event_title,
+            until=placed.hold_until,
+        )
+        try:
+            await self.ask_for_payment.keep_return_url([placed.id], return_url)
+            return await self.ask_for_payment(request, self.gateway.name)
+        except (Unavailable, GatewayRefused):
+            return None

@@ -1,0 +1,1 @@
+"""Calendars: connections to providers, synchronisation, busy times, calendar feeds (.ics)."""

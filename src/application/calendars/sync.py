@@ -1,0 +1,179 @@
+"""Synchronisation of bookings with connected calendars."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from application.calendars.connections import is_possible_token
+from application.calendars.ports import CalendarService, CalendarServices, Errand, Placed
+from application.calendars.tokens import CalendarAccess
+from application.idempotency import SAYS_THE_SAME
+from application.outbox.ports import WakeUps
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User
+from domain.appointments import Change, CoachingId, CoachingNotFound, CoachingStatus
+from domain.availability import zone_of
+from domain.calendars import (
+    CalendarAway,
+    CalendarNotConfigured,
+    CalendarNotConnected,
+    CalendarNotUnderstood,
+    CalendarReconnect,
+    CalendarRefused,
+    CancelledNotSynced,
+    ConnectionId,
+    NoCalendarToSync,
+    NotYoursToSync,
+    Provider,
+    TokenRejected,
+)
+from domain.errors import Invalid
+from domain.outbox import Delivered, Failed, Message, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEntry:
+    """Writes down how a calendar was left.
+
+    - The first link to an online meeting becomes the booking's; all connected calendars of both people are to show it.
+    - A booking that has changed while its calendar was written is owed to the calendars once more.
+    """
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, errand: Errand, placed: Placed | None, connection_id: ConnectionId | None) -> str | None:
+        """Answers with the booking's link. `placed` None: the entry is gone."""
+        async with self.open_work() as work:
+            now = self.clock.now()
+            booking = await work.coachings.get(errand.booking_id)
+            outdated = booking.sequence != errand.sequence
+            if placed is not None and placed.link is not None and booking.meeting_link is None and booking.is_live:
+                linked = booking.linked(placed.link, now)
+                await work.coachings.save(linked)
+                await work.coachings.record(linked, Change.LINKED, by=None, before=booking, now=now)
+                booking = linked
+                outdated = True
+            if connection_id is not None and await work.calendars.find_locked(connection_id) is not None:
+                if placed is None:
+                    await work.calendars.forget_entry(connection_id, errand.booking_id)
+                else:
+                    shown = replace(placed, link=errand.entry.link or placed.link)
+                    await work.calendars.keep_entry(connection_id, errand, shown, now)
+            if outdated:
+                await work.messages.owe_calendars_of(errand.booking_id)
+            await work.commit(made=SAYS_THE_SAME)
+        if outdated:
+            self.wake_ups.nudge()
+        return booking.meeting_link
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarErrands:
+    """A courier: brings a connected calendar to what a booking is now, whatever it was when the message was written.
+
+    - A live booking is put in or changed; the coach's entry carries the online meeting, the client's shows it.
+    - A cancelled one is taken out.
+    - For a calendar that is no longer connected there is nothing to do.
+    """
+
+    open_work: OpenUnitOfWork
+    access: CalendarAccess
+    record: RecordEntry
+
+    async def deliver(self, message: Message) -> Outcome:
+        try:
+            return await self._converge(
+                ConnectionId(UUID(message.snapshot["connection_id"])),
+                CoachingId(UUID(message.snapshot["booking_id"])),
+            )
+        except (CalendarNotConnected, CalendarReconnect):
+            return Delivered("not connected")
+        except (CalendarAway, CalendarNotConfigured) as error:
+            wait = timedelta(seconds=error.retry_after) if error.retry_after else None
+            return Failed(error.sentence, retry_after=wait)
+        except CalendarRefused as error:
+            return Failed(error.sentence, permanent=True)
+        except (CalendarNotUnderstood, TokenRejected) as error:
+            return Failed(error.sentence)
+
+    async def _converge(self, connection_id: ConnectionId, booking_id: CoachingId) -> Outcome:
+        async with self.open_work() as work:
+            connection = await work.calendars.find_locked(connection_id)
+            if connection is None:
+                raise CalendarNotConnected
+            errand = await work.calendars.find_errand(booking_id, connection.user_id, connection_id)
+        if errand is None:
+            return Failed("there is no such booking", permanent=True)
+        if errand.status is CoachingStatus.CANCELLED:
+            await self.access(connection_id, lambda at, token: at.remove(token, errand.entry, errand.entry_id))
+            await self.record(errand, None, connection_id)
+            return Delivered("taken out")
+        if errand.is_done:
+            return Delivered("there already")
+        placed = await self.access(connection_id, lambda at, token: at.put(token, errand.entry, errand.entry_id))
+        await self.record(errand, placed, connection_id)
+        if placed.link_is_coming:
+            return Failed("put in, but its online meeting is not made yet")
+        return Delivered("put in")
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """`link` is where the two meet."""
+
+    entry_id: str
+    link: str | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncBooking:
+    """Puts a booking into a calendar of whoever asks, or brings its entry up to date.
+
+    - Only its client and its coach do so, each into a calendar of their own.
+    - A given access token is used; without one, the calendar that is connected. Another token may open another
+      account's calendar: what was put in there does not count for the connected one.
+    - A booking without a link to an online meeting gets one.
+    """
+
+    open_work: OpenUnitOfWork
+    services: CalendarServices
+    access: CalendarAccess
+    record: RecordEntry
+
+    async def __call__(
+        self, user: User, booking_id: CoachingId, provider: Provider, *, access_token: str | None, timezone: str | None
+    ) -> Synced:
+        if timezone is not None:
+            zone_of(timezone)
+        if access_token is not None and not is_possible_token(access_token):
+            raise Invalid({"access_token": "Is not an access token"})
+        async with self.open_work() as work:
+            booking = await work.coachings.get(booking_id)
+            if user.id not in {booking.client_id, booking.coach_id}:
+                raise NotYoursToSync
+            service = self.services.get(provider)
+            connection = await work.calendars.find(user.id, provider)
+            connection_id = connection.id if connection else None
+            is_connected = connection is not None and access_token in {None, connection.access_token}
+            errand = await work.calendars.find_errand(booking_id, user.id, connection_id)
+        if errand is None:
+            raise CoachingNotFound
+        if errand.status is CoachingStatus.CANCELLED:
+            raise CancelledNotSynced
+        entry = replace(errand.entry, timezone=timezone or errand.entry.timezone, hosts=True)
+        errand = replace(errand, entry=entry)
+
+        async def put(at: CalendarService, token: str) -> Synced:
+            placed = await at.put(token, entry, errand.entry_id)
+            link = await self.record(errand, placed, connection_id if is_connected else None)
+            return Synced(placed.entry_id, link, placed.status)
+
+        if access_token is not None:
+            return await put(service, access_token)
+        if connection_id is None:
+            raise NoCalendarToSync
+        return await self.access(connection_id, put)

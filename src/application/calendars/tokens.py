@@ -1,0 +1,138 @@
+"""Working in somebody's calendar with the tokens they gave us, kept fresh."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from application.calendars.ports import CalendarService, CalendarServices, Connection
+from application.idempotency import beside_the_request
+from application.outbox.ports import WakeUps
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.calendars import (
+    CalendarAway,
+    CalendarNotConnected,
+    CalendarReconnect,
+    ConnectionId,
+    ConnectionStatus,
+    TokenRejected,
+)
+
+T = TypeVar("T")
+
+EARLY = timedelta(seconds=60)
+"""A token that ends within this is taken as ended: the call it is for takes time, too."""
+LEASE = timedelta(seconds=15)
+"""Longer than asking a provider for new tokens can take."""
+WAIT_SECONDS = 10
+LOOK_EVERY_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarAccess:
+    """Calls a provider with a connection's access token.
+
+    - A token that has ended, or that the provider rejects in the middle, is refreshed once, however many wait for it in
+      however many processes; the call is made once more.
+    - A refresh token that the provider replaces is replaced here.
+    - Consent that was taken back is told to its owner once; nothing is asked of that provider until they connect again.
+    """
+
+    open_work: OpenUnitOfWork
+    services: CalendarServices
+    wake_ups: WakeUps
+    clock: Clock
+    _under_way: dict[ConnectionId, asyncio.Task[str]] = field(default_factory=dict)
+
+    async def __call__(self, connection_id: ConnectionId, call: Callable[[CalendarService, str], Awaitable[T]]) -> T:
+        """Raises `CalendarNotConnected`, `CalendarReconnect`, and what the call raises."""
+        async with self.open_work() as work:
+            connection = self._usable(await work.calendars.find_locked(connection_id))
+        service = self.services.get(connection.provider)
+        token = connection.access_token
+        if not self._lasts(connection):
+            token = await self._renewed(connection_id, rejected=None)
+        try:
+            return await call(service, token)
+        except TokenRejected:
+            token = await self._renewed(connection_id, rejected=token)
+        try:
+            return await call(service, token)
+        except TokenRejected:
+            raise CalendarAway(f"{connection.provider.label} does not accept a token that it just gave") from None
+
+    async def _renewed(self, connection_id: ConnectionId, *, rejected: str | None) -> str:
+        under_way = self._under_way.get(connection_id)
+        if under_way is None:
+            under_way = asyncio.create_task(self._renew(connection_id, rejected), context=beside_the_request())
+            self._under_way[connection_id] = under_way
+            under_way.add_done_callback(lambda task: self._finished(connection_id, task))
+        # Whoever waits may be cancelled; a token that the provider has replaced must not be lost with them.
+        return await asyncio.shield(under_way)
+
+    def _finished(self, connection_id: ConnectionId, task: asyncio.Task[str]) -> None:
+        del self._under_way[connection_id]
+        if not task.cancelled():
+            task.exception()  # taken note of, even if nobody waits any more
+
+    async def _renew(self, connection_id: ConnectionId, rejected: str | None) -> str:
+        for _ in range(round(WAIT_SECONDS / LOOK_EVERY_SECONDS)):
+            async with self.open_work() as work:
+                connection = self._usable(await work.calendars.find_locked(connection_id))
+                if self._lasts(connection) and connection.access_token != rejected:
+                    return connection.access_token
+                now = self.clock.now()
+                if connection.refreshing_until is None or connection.refreshing_until <= now:
+                    await work.calendars.lease_refresh(connection_id, now + LEASE)
+                    await work.commit()
+                    return await self._refresh(connection)
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        raise CalendarAway
+
+    async def _refresh(self, connection: Connection) -> str:
+        """Whoever is here holds the lease."""
+        try:
+            grant = await self.services.get(connection.provider).refresh(connection.refresh_token)
+        except CalendarReconnect as error:
+            return await self._give_up(connection, error)
+        except BaseException:
+            async with self.open_work() as work:
+                await work.calendars.lease_refresh(connection.id, None)
+                await work.commit()
+            raise
+        async with self.open_work() as work:
+            current = self._usable(await work.calendars.find_locked(connection.id))
+            if current.refresh_token != connection.refresh_token:  # it was connected again meanwhile
+                return current.access_token
+            await work.calendars.keep_tokens(
+                connection.id,
+                grant.access_token,
+                grant.refresh_token or connection.refresh_token,
+                self.clock.now() + grant.lifetime,
+            )
+            await work.commit()
+        return grant.access_token
+
+    async def _give_up(self, connection: Connection, error: CalendarReconnect) -> str:
+        async with self.open_work() as work:
+            current = self._usable(await work.calendars.find_locked(connection.id))
+            if current.refresh_token != connection.refresh_token:
+                return current.access_token
+            await work.calendars.give_up(connection.id, error.sentence)
+            await work.messages.owe_calendar_revoked(connection.id)
+            await work.commit()
+        self.wake_ups.nudge()
+        raise error
+
+    def _lasts(self, connection: Connection) -> bool:
+        return connection.expires_at > self.clock.now() + EARLY
+
+    @staticmethod
+    def _usable(connection: Connection | None) -> Connection:
+        if connection is None:
+            raise CalendarNotConnected
+        if connection.status is not ConnectionStatus.ACTIVE:
+            raise CalendarReconnect
+        return connection

@@ -1,0 +1,1 @@
+"""Events: management, queries, reviews, messages to participants."""

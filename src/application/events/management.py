@@ -1,0 +1,185 @@
+"""Creating, changing, cancelling and deleting events."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from application.accounts.access import require_access
+from application.events.ports import EventReader, EventView
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.payments.checkout import refuse_unpayable
+from application.payments.ports.gateways import PaymentGateway
+from application.payments.ports.records import Refund
+from application.payments.refunds import Refunds
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import User, UserId
+from domain.errors import Forbidden
+from domain.events import Event, EventId, EventPlan, EventStatus, refuse_past
+from domain.money import Money
+from domain.outbox import Fact
+
+RESCHEDULED = "rescheduled"
+"""Why people are written to about an event whose time or place changed."""
+
+
+class OnlyFacilitatorsCreate(Forbidden):
+    code = "facilitator_required"
+    message = "Only facilitators can create events"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEvent:
+    """Creates an event of the asking facilitator.
+
+    - It begins in the future and ends after it begins, and what it costs can be paid at the gateway of this house.
+    - From then on nobody books them as a coach in that time; a session that was booked before stays, and what becomes
+      of it is theirs to say.
+    """
+
+    open_work: OpenUnitOfWork
+    gateway: PaymentGateway
+    reader: EventReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, plan: EventPlan) -> EventView:
+        if not user.can_facilitate:
+            raise OnlyFacilitatorsCreate
+        if (made := made_before()) is not None:
+            return await self.reader.get(EventId(made))
+        now, plan = self.clock.now(), plan.entered()
+        refuse_past(plan.interval, now)
+        refuse_unpayable(plan.price, self.gateway)
+        async with self.open_work() as work:
+            await require_access(work, user)
+            await work.coaches.let_event_in(user.id)
+            event = await work.events.add(user.id, plan, now)
+            await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
+            await work.commit(made=event.id)
+        self.wake_ups.nudge()
+        return await self.reader.get(event.id)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateEvent:
+    """Changes an event of the asking facilitator; what is not given stays.
+
+    - There are never fewer places than bookings.
+    - A new title, time, place or link is sent to the CRM, and to every participant with an update of their calendar
+      entry, unless the event is over. No other change is mailed.
+    - A new price can be paid at the gateway of this house.
+    - A new price or refund policy is for later bookings; those that there are keep what was agreed. After a change of
+      time or place they can be cancelled for a full refund.
+    """
+
+    open_work: OpenUnitOfWork
+    gateway: PaymentGateway
+    reader: EventReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId, change: Callable[[EventPlan], EventPlan]) -> EventView:
+        """`change` takes the present plan and answers with the wanted one."""
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            now = self.clock.now()
+            changed = event.replanned(change(event.plan), now)
+            if changed.plan.price != event.plan.price:
+                refuse_unpayable(changed.plan.price, self.gateway)
+            if changed.plan.interval != event.plan.interval:
+                await work.coaches.let_event_in(event.facilitator_id)
+            if changed.plan.refund_policy != event.plan.refund_policy:
+                await work.bookings.keep_policy(event_id, event.plan.refund_policy)
+            await work.events.save(changed)
+            if changed.revision > event.revision:
+                reason = RESCHEDULED if changed.schedule_revision > event.schedule_revision else None
+                await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
+                if not changed.is_over(now):
+                    await work.messages.owe_for_bookings_of(
+                        Fact.BOOKING_MOVED, event_id, reason=reason, before=event.plan
+                    )
+            if changed.plan.interval.starts_at != event.plan.interval.starts_at:
+                await work.bookings.shorten_holds(event_id, changed.plan.interval.starts_at)
+                await work.reminders.align_event(event_id)
+            await work.commit()
+        self.wake_ups.nudge()
+        return await self.reader.get(event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledEvent:
+    """How many payments are given back, and the sum of it."""
+
+    refunds: int
+    total: Money
+
+
+def _cancelled_event(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
+    currency = event.plan.price.currency
+    total = sum((refund.amount.amount for refund in refunds if refund.amount.currency == currency), Decimal(0))
+    return CancelledEvent(len(refunds), Money(total, currency))
+
+
+@dataclass(frozen=True, slots=True)
+class CancelEvent:
+    """Cancels an event of the asking facilitator that is not over, and every booking of it. Each person and the CRM
+    hear of it.
+    What was paid is given back in full, in the background; the answer says how much was promised."""
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId) -> CancelledEvent:
+        if (made := made_before()) is not None:
+            refunds, amount, currency = made
+            return CancelledEvent(refunds, Money(Decimal(amount), currency))
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            promised = _cancelled_event(event, await _cancel(work, event, self.refunds, self.clock, by=user.id))
+            total = promised.total
+            await work.commit(made=[promised.refunds, str(total.amount), total.currency])
+        self.wake_ups.nudge()
+        return promised
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEvent:
+    """Takes an event out of every list. One that is still ahead is cancelled first, as a facilitator's cancel does;
+    bookings, payments and messages stay."""
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId) -> None:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event = await work.events.get(event_id)
+            event.require_manager(user)
+            if event.status is EventStatus.ACTIVE and not event.is_over(now):
+                await _cancel(work, event, self.refunds, self.clock, by=user.id)
+            await work.events.hide(event_id, now)
+            await work.commit()
+        self.wake_ups.nudge()
+
+
+async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock, *, by: UserId) -> Sequence[Refund]:
+    now = clock.now()
+    await work.events.save(event.cancelled(now))
+    await work.messages.owe_checkout_ends_of(event.id)
+    promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED, by=by)
+    await work.bookings.cancel_all(event.id, now, by=by)
+    await work.invitations.withdraw_all(event.id, now)
+    await work.reminders.align_event(event.id)
+    await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
+    await work.messages.owe_for_bookings_of(
+        Fact.BOOKING_CANCELLED, event.id, cancelled_at=now, reason=Fact.EVENT_CANCELLED
+    )
+    return promised

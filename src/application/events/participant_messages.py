@@ -1,0 +1,61 @@
+"""What a facilitator does for the participants of an event."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.ports import Limit, RateLimiter
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User
+from domain.errors import TooManyRequests
+from domain.events import EventId
+from domain.participant_messages import NoParticipants, ParticipantMessage
+
+MESSAGES_PER_EVENT = Limit("participant-messages-event", times=5, per=timedelta(days=1))
+MESSAGES_PER_SENDER = Limit("participant-messages-sender", times=50, per=timedelta(days=1))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteToParticipants:
+    """Writes to all confirmed participants of the asking facilitator's event, each by a mail of their own.
+
+    - Confirmed are bookings that are paid, free, or paid on the spot; not those that are held until they are paid.
+    - An event that is over still has its participants; a cancelled one has none.
+    - No participant sees the address of another. A reply reaches the facilitator.
+    - An event has 5 messages a day, a sender 50.
+    """
+
+    open_work: OpenUnitOfWork
+    limiter: RateLimiter
+    wake_ups: WakeUps
+
+    async def __call__(self, user: User, event_id: EventId, *, subject: str, text: str) -> int:
+        """How many people receive it. Raises `NoParticipants`."""
+        if (made := made_before()) is not None:
+            return int(made)
+        message = ParticipantMessage.entered(subject, text)
+        async with self.open_work() as work:
+            (await work.events.get(event_id)).require_manager(user)
+        await self.limiter.take(MESSAGES_PER_SENDER, str(user.id))
+        try:
+            await self.limiter.take(MESSAGES_PER_EVENT, str(event_id))
+            try:
+                recipients = await self._write(user, event_id, message)
+            except NoParticipants:
+                await self.limiter.give_back(MESSAGES_PER_EVENT, str(event_id))
+                raise
+        except (NoParticipants, TooManyRequests):
+            await self.limiter.give_back(MESSAGES_PER_SENDER, str(user.id))
+            raise
+        self.wake_ups.nudge()
+        return recipients
+
+    async def _write(self, user: User, event_id: EventId, message: ParticipantMessage) -> int:
+        async with self.open_work() as work:
+            (await work.events.get(event_id)).require_manager(user)
+            recipients = await work.messages.owe_for_participants(event_id, message)
+            if not recipients:
+                raise NoParticipants
+            await work.commit(made=recipients)
+        return recipients

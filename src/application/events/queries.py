@@ -1,0 +1,36 @@
+"""Queries about events."""
+
+from dataclasses import dataclass
+
+from application.bookings.ports import BookingReader, BookingView
+from application.events.ports import EventReader, EventView
+from application.ports import Page, PageRequest
+from domain.accounts import User
+from domain.events import EventId, EventNotFound, NotYourEvent
+
+
+@dataclass(frozen=True, slots=True)
+class ShowEvent:
+    """One event. While its facilitator is deactivated it is shown in people's bookings of it alone."""
+
+    reader: EventReader
+
+    async def __call__(self, event_id: EventId, viewer: User | None = None) -> EventView:
+        event = await self.reader.get(event_id, viewer=viewer.id if viewer else None)
+        if not event.facilitator_active:
+            raise EventNotFound
+        return event
+
+
+@dataclass(frozen=True, slots=True)
+class EventBookings:
+    """The bookings of an event, for the facilitator whose event it is."""
+
+    events: EventReader
+    bookings: BookingReader
+
+    async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
+        event = await self.events.get(event_id)
+        if event.facilitator_id != user.id and user.role != "admin":
+            raise NotYourEvent
+        return event, await self.bookings.list_of_event(event_id, page)

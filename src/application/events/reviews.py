@@ -1,0 +1,55 @@
+"""Reviews: who attended may say how it was."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from application.events.ports import EventReader, ReviewReader, ReviewView
+from application.events.queries import ShowEvent
+from application.idempotency import made_before
+from application.ports import Clock, Page, PageRequest
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User
+from domain.events import EventId
+from domain.reviews import Review, require_attendance
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReview:
+    """Reviews an event: 1 to 5, with a comment or without.
+
+    - Only people who had a place and whose event is over can, once each; nobody their own event.
+    - The facilitator's rating, which their events show, moves with it.
+    """
+
+    open_work: OpenUnitOfWork
+    events: EventReader
+    clock: Clock
+
+    async def __call__(self, user: User, event_id: EventId, *, rating: int, comment: str | None) -> ReviewView:
+        now = self.clock.now()
+        event = await self.events.get(event_id)
+        review = Review(event_id, user.id, rating, comment, now)
+        if (made := made_before()) is not None:
+            return ReviewView(
+                made["id"], rating, review.comment, user.id, user.name, datetime.fromisoformat(made["at"])
+            )
+        async with self.open_work() as work:
+            has_place = await work.reviews.has_place(event_id, user.id)
+            require_attendance(
+                ended_at=event.ends_at, now=now, has_place=has_place, is_host=event.facilitator_id == user.id
+            )
+            review_id = await work.reviews.add(review, facilitator_id=event.facilitator_id)
+            await work.commit(made={"id": review_id, "at": now.isoformat()})
+        return ReviewView(review_id, rating, review.comment, user.id, user.name, now)
+
+
+@dataclass(frozen=True, slots=True)
+class ListReviews:
+    """The reviews of an event, newest first."""
+
+    show_event: ShowEvent
+    reviews: ReviewReader
+
+    async def __call__(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
+        await self.show_event(event_id)
+        return await self.reviews.list_of_event(event_id, page)

@@ -1,0 +1,1 @@
+"""Notifications: reminders, payment links, live updates."""

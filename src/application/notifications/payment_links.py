@@ -1,0 +1,75 @@
+"""Telling people by mail where they pay for what is held for them."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from application.outbox.ports import Courier
+from application.payments.ports.records import PaymentReader
+from application.ports import Clock
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.outbox import Fact, Failed, Message, Outcome
+from domain.payments import UNPAID
+
+AT_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MailWithPaymentLinks:
+    """A courier of mails that puts the link into those that ask for a payment. The link is made after the booking and
+    belongs to the gateway, so it is looked up when the mail goes.
+
+    - The first mail about a booking waits for a link that is just being made, up to `patience`. Without one it is tried
+      again twice, as mails are (after seconds, after minutes), and then goes without: a gateway that was away for a
+      moment costs no link, and one that stays away no mail. `tries` is how often mails are tried at all.
+    - It is not put off when there is not `enough` time left to pay.
+    - What was paid or given up meanwhile has no link any more. Later mails have the link that there is.
+    """
+
+    mail: Courier
+    payments: PaymentReader
+    clock: Clock
+    tries: int
+    patience: timedelta = timedelta(seconds=3)
+    enough: timedelta = timedelta(minutes=15)
+
+    async def deliver(self, message: Message) -> Outcome:
+        held = _held(message.snapshot)
+        if held is None:
+            return await self.mail.deliver(message)
+        booking_id, until = held
+        is_first = message.fact is Fact.BOOKING_CREATED
+        is_open, url = await self._link(booking_id, self.patience if is_first else timedelta(0))
+        if is_first and is_open and url is None and self._can_wait(message, until):
+            return Failed("its payment link is not made yet")
+        return await self.mail.deliver(replace(message, snapshot=message.snapshot | {"payment_url": url}))
+
+    def _can_wait(self, message: Message, until: datetime) -> bool:
+        return message.attempt < min(AT_MOST, self.tries) and until - self.clock.now() > self.enough
+
+    async def _link(self, booking_id: BookingId | CoachingId, patience: timedelta) -> tuple[bool, str | None]:
+        """Whether there is something to pay, and where."""
+        until, pause = self.clock.now() + patience, 0.02
+        while True:
+            found = await self.payments.open_request(booking_id)
+            if found is None:
+                return False, None
+            if found.url is not None or self.clock.now() >= until:
+                return True, found.url
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+
+def _held(snapshot: dict[str, Any]) -> tuple[BookingId | CoachingId, datetime] | None:
+    """The booking that its reader has to pay for, and until when; None for every other mail."""
+    about = snapshot.get("coaching") or snapshot.get("booking")
+    if about is None or snapshot.get("recipient") == "coach":
+        return None
+    until = about.get("hold_until")
+    if until is None or about["payment_status"] not in UNPAID or about["status"] == "cancelled":
+        return None
+    booking_id = CoachingId(UUID(about["id"])) if "coaching" in snapshot else BookingId(about["id"])
+    return booking_id, datetime.fromisoformat(until)

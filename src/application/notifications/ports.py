@@ -1,0 +1,114 @@
+"""Ports of notifications: live updates and reminders."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NewType, Protocol
+
+from application.ports import Page, PageRequest
+from domain.accounts import UserId
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, WhyNot
+
+EntryId = NewType("EntryId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """`told` is the fact as the CRM is told it."""
+
+    id: EntryId
+    fact: str
+    told: dict[str, Any]
+    occurred_at: datetime
+
+
+class FeedReader(Protocol):
+    async def newest(self, facilitator_id: UserId) -> EntryId:
+        """0 where there is none."""
+        ...
+
+    async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[FeedEntry]:
+        """The next ones, the oldest first."""
+        ...
+
+    async def has_news(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
+        """Whether there are any after it. May take a moment: what many ask at about the same time is looked up
+        once."""
+        ...
+
+
+class Listener(Protocol):
+    async def wait(self, seconds: float) -> bool:
+        """Until there may be something new (True), or so long."""
+        ...
+
+
+class FeedBell(Protocol):
+    """Rings in every process when a facilitator's news were recorded in any. It may miss a ring: whoever waits looks
+    again after a while."""
+
+    def listening(self, facilitator_id: UserId) -> AbstractAsyncContextManager[Listener]: ...
+
+
+class Reminders(Protocol):
+    """Inside a unit of work. The `align` methods make the planned reminders what they have to be now: there is one for
+    each person and offset that is still ahead, none for what was cancelled or begins at another time. They may be
+    called as often as one likes."""
+
+    async def align_booking(self, booking_id: BookingId) -> None: ...
+
+    async def align_event(self, event_id: EventId) -> None:
+        """Those of all its bookings."""
+        ...
+
+    async def align_coaching(self, coaching_id: CoachingId) -> None: ...
+
+    async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
+        """Planned ones whose time has come, locked until the unit of work ends; what others have locked is left out."""
+        ...
+
+    async def queue(self, reminders: Sequence[ReminderId]) -> None:
+        """They are owed by mail from now on."""
+        ...
+
+    async def skip(self, reminders: Sequence[ReminderId], why: WhyNot, now: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderView:
+    before: timedelta
+    starts_at: datetime
+    due_at: datetime
+    status: ReminderStatus
+    reason: WhyNot | None
+    settled_at: datetime | None
+    user_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedReminder:
+    """`snapshot` is what its mail is written from: the booking as it is at the same moment as `about`."""
+
+    reminder: Reminder
+    about: Reminded
+    snapshot: dict[str, Any]
+
+
+class ReminderBook(Protocol):
+    """Outside of a unit of work."""
+
+    async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
+        """None for one that was sent."""
+        ...
+
+    async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:
+        """Sent, or skipped for a reason. One that was sent stays so."""
+        ...
+
+    async def list_of(self, booking_id: BookingId | CoachingId, page: PageRequest) -> Page[ReminderView]:
+        """The next to come first. Raises `Invalid` for a cursor it did not make."""
+        ...

@@ -1,0 +1,113 @@
+"""Reminding people of what they booked."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from application.appointments.queries import ShowCoaching
+from application.bookings.queries import ShowBooking
+from application.notifications.ports import ReminderBook, ReminderView
+from application.outbox.ports import Courier, WakeUps
+from application.ports import Clock, Page, PageRequest
+from application.unit_of_work import OpenUnitOfWork
+from domain.accounts import User
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.outbox import Delivered, Fact, Message, Outcome
+from domain.reminders import ReminderId, WhyNot, why_not
+
+AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReminders:
+    """Looks what reminders are due and owes them by mail.
+
+    - Each is queued by one worker, once.
+    - What is of no use any more is marked with the reason: cancelled, begun, moved, or overtaken by the next one.
+    - Whoever falls behind catches up: a round ends when nothing is due any more.
+    """
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """How many were looked at."""
+        looked_at = 0
+        while True:
+            number = await self._some()
+            looked_at += number
+            if number < AT_ONCE:
+                return looked_at
+
+    async def _some(self) -> int:
+        now = self.clock.now()
+        wanted: list[ReminderId] = []
+        useless: dict[WhyNot, list[ReminderId]] = defaultdict(list)
+        async with self.open_work() as work:
+            due = await work.reminders.claim_due(now, limit=AT_ONCE)
+            for reminder, about in due:
+                reason = why_not(reminder, about, now)
+                (wanted if reason is None else useless[reason]).append(reminder.id)
+            await work.reminders.queue(wanted)
+            for reason, reminders in useless.items():
+                await work.reminders.skip(reminders, reason, now)
+            await work.commit()
+        if wanted:
+            self.wake_ups.nudge()
+        return len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class MailWithReminders:
+    """A courier of mails that looks at a reminder once more before it goes: since it was queued, mail may have been
+    away for hours, the booking cancelled, the event renamed, the session begun. The mail is written from what is true
+    when it goes, and told when that is: what was tomorrow when the reminder was queued may be in an hour."""
+
+    mail: Courier
+    book: ReminderBook
+    clock: Clock
+
+    async def deliver(self, message: Message) -> Outcome:
+        if message.fact is not Fact.BOOKING_REMINDER:
+            return await self.mail.deliver(message)
+        reminder_id = ReminderId(UUID(message.snapshot["reminder_id"]))
+        now = self.clock.now()
+        found = await self.book.find(reminder_id, now)
+        if found is None:
+            return Delivered("was sent before")
+        reason = why_not(found.reminder, found.about, now)
+        if reason is not None:
+            await self.book.settle(reminder_id, reason, now)
+            return Delivered(f"not sent: {reason}")
+        outcome = await self.mail.deliver(replace(message, snapshot=found.snapshot | {"as_of": now.isoformat()}))
+        if isinstance(outcome, Delivered):
+            await self.book.settle(reminder_id, None, self.clock.now())
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ShowBookingReminders:
+    """The reminders of a booking, the next to come first: those planned, those sent, and why others were not. For the
+    person whose booking it is, the facilitator of its event, and admins."""
+
+    show_booking: ShowBooking
+    book: ReminderBook
+
+    async def __call__(self, user: User, booking_id: BookingId, page: PageRequest) -> Page[ReminderView]:
+        await self.show_booking(user, booking_id)
+        return await self.book.list_of(booking_id, page)
+
+
+@dataclass(frozen=True, slots=True)
+class ShowCoachingReminders:
+    """The reminders of a session, to its client and to its coach, the next to come first: those planned, those sent,
+    and why others were not. For its client, its coach and admins."""
+
+    show_coaching: ShowCoaching
+    book: ReminderBook
+
+    async def __call__(self, user: User, coaching_id: CoachingId, page: PageRequest) -> Page[ReminderView]:
+        await self.show_coaching(user, coaching_id)
+        return await self.book.list_of(coaching_id, page)

@@ -1,0 +1,1 @@
+"""The outbox: delivery of messages, dead letters."""

@@ -1,0 +1,154 @@
+"""Handing over what is owed: at least once, the messages of a lane in order, each destination at its own pace."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from application.outbox.ports import Circuits, Courier, DueMessages
+from domain.circuit_breaker import CircuitRule, shows_destination_well
+from domain.errors import Unavailable
+from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
+
+_log = logging.getLogger(__name__)
+
+
+GATHER_SECONDS = 0.01
+"""With every hand full, the first that is free waits so long for others: one claim then serves them all."""
+
+SOON = timedelta(seconds=5)
+"""After our own database was away."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverDue:
+    """Delivers one destination's due messages, up to `at_once` of them at the same time, until none is left.
+
+    - A message is claimed for `lease` and the claim renewed while its delivery lasts, so that another worker takes
+      over what a killed one held.
+    - A failed attempt is tried again by the schedule, never earlier than the destination asked for. What cannot
+      succeed, and what has used up the schedule, is dead until an operator replays it.
+    - A wait that the destination asked for is kept by everything that is owed to it; one that wants nothing more is
+      halted until an operator resumes it, and the message that met this waits as it is.
+    - A destination that keeps failing is left alone but for one probe at a time. What is not tried loses no attempt.
+    - What our own database kept from being done is tried again soon and loses no attempt: else two restarts within a
+      minute would cost a message five.
+    - Whatever else a courier raises is a failed attempt of that one message; so is a worker that dies over it.
+    """
+
+    outbox: DueMessages
+    circuits: Circuits
+    couriers: Mapping[Destination, Courier]
+    schedule: RetrySchedule
+    rule: CircuitRule = field(default_factory=CircuitRule)
+    at_once: int = 24
+    lease: timedelta = timedelta(seconds=10)
+    renew_every: timedelta = timedelta(seconds=3)
+    luck: Callable[[], float] = random.random
+
+    async def __call__(self, destination: Destination, bell: asyncio.Event, closing: asyncio.Event) -> None:
+        """`bell` says that there may be more; `closing` that nothing more is to be claimed. When cancelled, what is
+        still being handed over is broken off and its claim released. Raises `Unavailable`."""
+        in_flight: dict[asyncio.Task[None], asyncio.Task[Outcome]] = {}
+        try:
+            while True:
+                bell.clear()
+                free = 0 if closing.is_set() else self.at_once - len(in_flight)
+                for message in await self._claim(destination, free) if free else ():
+                    attempt = asyncio.create_task(self._attempt(message))
+                    in_flight[asyncio.create_task(self._see_through(message, attempt))] = attempt
+                if not in_flight:
+                    return
+                full = len(in_flight) == self.at_once
+                await _first_of(bell, in_flight)
+                if full:
+                    await asyncio.sleep(GATHER_SECONDS)
+                for over in [task for task in in_flight if task.done()]:
+                    del in_flight[over]
+                    over.result()
+        except asyncio.CancelledError:
+            for attempt in in_flight.values():
+                attempt.cancel()
+            raise
+        finally:
+            await asyncio.gather(*in_flight, return_exceptions=True)
+
+    async def _claim(self, destination: Destination, limit: int) -> Sequence[Message]:
+        return await self.outbox.claim(destination, limit=limit, lease=self.lease, probe_every=self.rule.probe_every)
+
+    async def _attempt(self, message: Message) -> Outcome:
+        if message.attempt > len(self.schedule.delays):
+            return Failed("no attempt came to its end: each took its worker down with it", permanent=True)
+        try:
+            return await self.couriers[message.destination].deliver(message)
+        except Unavailable as error:
+            return Failed(f"{type(error).__name__}: {error}", untried=True)
+        except Exception as error:
+            _log.exception("courier_broke on message %s", message.id)
+            return Failed(f"{type(error).__name__}: {error}")
+
+    async def _see_through(self, message: Message, attempt: asyncio.Task[Outcome]) -> None:
+        began = time.monotonic()
+        while not (await asyncio.wait({attempt}, timeout=self.renew_every.total_seconds()))[0]:
+            with suppress(Unavailable):
+                await self.outbox.renew(message, lease=self.lease)
+        if attempt.cancelled():
+            await self.outbox.release(message)
+        else:
+            await self._settle(message, attempt.result(), timedelta(seconds=time.monotonic() - began))
+
+    async def _settle(self, message: Message, outcome: Outcome, took: timedelta) -> None:
+        """A handed-over message must not be sent again because the outbox was away for a moment."""
+        last_chance = time.monotonic() + self.lease.total_seconds()
+        while True:
+            try:
+                await self._heed(message.destination, outcome)
+                await self.outbox.settle(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
+                break
+            except Unavailable:
+                if time.monotonic() > last_chance:
+                    raise
+                await asyncio.sleep(0.5)
+        with suppress(Unavailable):  # the next attempt judges as well
+            await self._judge(message, outcome)
+
+    async def _heed(self, destination: Destination, outcome: Outcome) -> None:
+        """What the destination asked for holds before anything else of it can be claimed."""
+        if isinstance(outcome, Delivered):
+            return
+        if outcome.halts:
+            await self.circuits.halt(destination, reason=outcome.reason)
+        elif outcome.of_destination and outcome.retry_after:
+            await self.circuits.pause(destination, outcome.retry_after, reason=outcome.reason)
+
+    async def _judge(self, message: Message, outcome: Outcome) -> None:
+        """Whether the destination is to be left alone, or no longer."""
+        well = shows_destination_well(outcome)
+        if message.probe and well:
+            await self.circuits.close(message.destination)
+        elif isinstance(outcome, Failed) and well is False:
+            tally = await self.circuits.tally(message.destination, window=self.rule.window)
+            if self.rule.trips(tally):
+                await self.circuits.trip(message.destination, probe_in=self.rule.probe_every, reason=outcome.reason)
+
+    def _retry_in(self, message: Message, outcome: Outcome) -> timedelta | None:
+        if isinstance(outcome, Delivered) or outcome.permanent:
+            return None
+        if outcome.halts:
+            return timedelta(0)
+        if outcome.untried:
+            return SOON
+        delay = self.schedule.next_delay(message.attempt, self.luck())
+        return None if delay is None else max(delay, outcome.retry_after or timedelta(0))
+
+
+async def _first_of(bell: asyncio.Event, in_flight: Mapping[asyncio.Task[None], object]) -> None:
+    ring = asyncio.create_task(bell.wait())
+    try:
+        await asyncio.wait({ring, *in_flight}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ring.cancel()

@@ -1,0 +1,265 @@
+"""Ports of the outbox: writing, claiming and recording messages, circuit breakers, dead letters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from application.payments.ports.gateways import GatewayEvent
+from application.payments.ports.records import Refund
+from application.ports import Page, PageRequest
+from domain.accounts import UserId
+from domain.appointments import CoachingId
+from domain.bookings import BookingId, BookingStatus
+from domain.calendars import ConnectionId
+from domain.circuit_breaker import Tally
+from domain.events import EventId, EventPlan
+from domain.invitations import InvitationId
+from domain.money import Money
+from domain.outbox import Destination, Fact, Message, MessageId, MessageStatus, Outcome
+from domain.participant_messages import ParticipantMessage
+from domain.payments import Payment
+from domain.time import Interval
+
+
+class WakeUps(Protocol):
+    def nudge(self) -> None:
+        """Says that there is something to deliver. Never waits, never fails: the sweep finds what a lost nudge left."""
+        ...
+
+
+class DueMessages(Protocol):
+    """The outbox as a worker sees it. A claim is a lease: who does not settle or renew it in time may lose it.
+
+    What is said about a claim that was lost meanwhile is logged and changes nothing. Every method raises `Unavailable`
+    when the outbox cannot be reached.
+    """
+
+    async def claim(
+        self, destination: Destination, *, limit: int, lease: timedelta, probe_every: timedelta
+    ) -> Sequence[Message]:
+        """Due messages, the oldest of each lane; no other worker gets them while the lease lasts. None of a destination
+        that is paused or halted; of one whose circuit is open a single probe, every so often among all workers."""
+        ...
+
+    async def renew(self, message: Message, *, lease: timedelta) -> None: ...
+
+    async def settle(self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None) -> None:
+        """Records the attempt and what it came to: delivered, to be tried again after `retry_in`, or dead (None). It is
+        counted for the destination, and for the message unless it `halts` the destination."""
+        ...
+
+    async def release(self, message: Message) -> None:
+        """Gives a claim back as if it had never been made, at a clean stop."""
+        ...
+
+
+class Circuits(Protocol):
+    """What keeps destinations from being delivered to, shared by all workers. Every method raises `Unavailable`."""
+
+    async def pause(self, destination: Destination, wait: timedelta, *, reason: str) -> None:
+        """Nothing is claimed for so long, or for longer where that was asked for before."""
+        ...
+
+    async def halt(self, destination: Destination, *, reason: str) -> None:
+        """Nothing is claimed until an operator resumes it."""
+        ...
+
+    async def tally(self, destination: Destination, *, window: timedelta) -> Tally: ...
+
+    async def trip(self, destination: Destination, *, probe_in: timedelta, reason: str) -> None:
+        """Opens the circuit; does nothing where it is open already."""
+        ...
+
+    async def close(self, destination: Destination) -> None:
+        """It is back: everything is claimed again, and what was counted so far is forgotten."""
+        ...
+
+
+class Courier(Protocol):
+    """Hands a message over to one destination, in a bounded time. Never raises for what the destination did: that is
+    a `Failed`."""
+
+    async def deliver(self, message: Message) -> Outcome: ...
+
+
+class Circuit(StrEnum):
+    """`open`: the destination kept failing and is left alone; `half_open`: the next message is a probe."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFigures:
+    """`oldest_due_seconds` is how long the message that waits longest could have been tried already; None where none
+    waits. `halted` lasts until an operator resumes it; `paused_until` lies ahead or is None; `reason` is why it is not
+    served as usual."""
+
+    destination: Destination
+    pending: int
+    oldest_due_seconds: float | None
+    dead: int
+    circuit: Circuit
+    paused_until: datetime | None
+    halted: bool
+    reason: str | None
+
+
+class DeliveryReader(Protocol):
+    async def figures(self) -> Sequence[DestinationFigures]:
+        """One line for every destination, also for those that are owed nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """None leaves that out. `since`: what happened then or later."""
+
+    status: MessageStatus | None = None
+    destination: Destination | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message, for an operator's eyes; it may be of a newer version, with a destination and a fact unknown here."""
+
+    id: MessageId
+    destination: str
+    fact: str
+    lane: str
+    status: MessageStatus
+    attempts: int
+    occurred_at: datetime
+    due_at: datetime
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptMade:
+    """`took_ms` in milliseconds. A `probe` tried whether a failing destination is back."""
+
+    attempt: int
+    started_at: datetime
+    took_ms: int
+    result: str
+    status_code: int | None
+    detail: str
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLetter:
+    """Everything kept about a message: what it says holds personal data."""
+
+    letter: Letter
+    settled_at: datetime | None
+    request_id: str | None
+    in_flight: bool
+    attempts_made: Sequence[AttemptMade]
+    snapshot: dict[str, Any]
+
+
+class DeadLetters(Protocol):
+    """The outbox as an operator sees and mends it. Only dead messages can be decided about, and one that is named must
+    be: `MessageNotFound`, `MessageNotDead`."""
+
+    async def list(self, wanted: LetterFilter, page: PageRequest) -> Page[Letter]:
+        """The newest first."""
+        ...
+
+    async def show(self, message_id: UUID) -> OpenedLetter:
+        """Raises `MessageNotFound`."""
+        ...
+
+    async def replay(self, message_id: UUID) -> None:
+        """Makes it due again with a fresh schedule."""
+        ...
+
+    async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
+        """Those owed to that destination, and of what happened since; answers how many."""
+        ...
+
+    async def discard(self, message_id: UUID) -> None:
+        """It is never delivered."""
+        ...
+
+    async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int: ...
+
+
+class Messages(Protocol):
+    """Writes what is owed, with the state of this very transaction."""
+
+    async def owe_for_booking(
+        self, fact: Fact, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
+    ) -> None: ...
+
+    async def owe_for_bookings_of(
+        self,
+        fact: Fact,
+        event_id: EventId,
+        *,
+        status: BookingStatus = BookingStatus.CONFIRMED,
+        cancelled_at: datetime | None = None,
+        reason: str | None = None,
+        before: EventPlan | None = None,
+    ) -> None:
+        """For every booking of the event with that status, or for every one that was cancelled at that very moment.
+        `before` is the event's plan before it changed, where the message is about that."""
+        ...
+
+    async def owe_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
+        """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
+        ...
+
+    async def owe_facilitator_approved(self, user_id: UserId) -> None:
+        """Enqueues the mail to the person who is a facilitator now."""
+        ...
+
+    async def owe_invitation(self, invitation_id: InvitationId) -> None:
+        """Enqueues the mail that asks the person to confirm."""
+        ...
+
+    async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
+
+    async def owe_for_coaching(
+        self,
+        fact: Fact,
+        coaching_id: CoachingId,
+        *,
+        before: Interval | None = None,
+        reason: str | None = None,
+        money: Money | None = None,
+    ) -> None:
+        """`before`: when the session was to be, where it was moved."""
+        ...
+
+    async def owe_calendars_of(self, coaching_id: CoachingId) -> None:
+        """Every calendar that the client or the coach has connected is owed the booking as it is now."""
+        ...
+
+    async def owe_calendars_for(self, user_id: UserId) -> None:
+        """A person's connected calendars are owed every booking of theirs that is still ahead."""
+        ...
+
+    async def owe_calendar_revoked(self, connection_id: ConnectionId) -> None:
+        """Its owner is owed a word that they have to connect it again."""
+        ...
+
+    async def owe_checkout_end(self, payment: Payment) -> None:
+        """The gateway is owed that the checkout be closed."""
+        ...
+
+    async def owe_checkout_ends_of(self, event_id: EventId) -> None:
+        """The same for every live, unpaid booking of the event."""
+        ...
+
+    async def owe_refunds(self, refunds: Sequence[Refund]) -> None: ...
+
+    async def owe_gateway_event(self, gateway: str, event: GatewayEvent) -> None:
+        """The worker is owed that a webhook be applied."""
+        ...

@@ -1,0 +1,1 @@
+"""Payments: checkout, webhooks, settlement, refunds, hold expiry, reconciliation."""

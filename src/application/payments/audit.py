@@ -1,0 +1,128 @@
+"""Whether our books and the gateways' agree, for an operator."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from application.payments.ports.gateways import GatewayRefused, Gateways, LedgerEntry
+from application.payments.ports.reconciliation import (
+    BookedPayment,
+    DeadErrand,
+    KeptDifference,
+    PaymentAudit,
+    StuckRefund,
+)
+from domain.money import Money
+from domain.payments import GatewayUnavailable, PaymentStatus, Report
+
+PAGE = 200
+AT_ONCE = 5
+"""Gateways limit how often they are asked: Stripe's test mode 25 times a second."""
+STUCK_AFTER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    booked: BookedPayment
+    why: str
+
+
+@dataclass(slots=True)
+class Audit:
+    """`away` has what was said for each gateway that could not be asked, `missed` how many payments that leaves out."""
+
+    compared: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    away: dict[str, str] = field(default_factory=dict)
+    missed: Counter[str] = field(default_factory=Counter)
+    kept: Sequence[KeptDifference] = ()
+    stuck: Sequence[StuckRefund] = ()
+    dead: Sequence[DeadErrand] = ()
+
+    @property
+    def findings(self) -> int:
+        return len(self.differences) + len(self.away) + len(self.kept) + len(self.stuck) + len(self.dead)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPayments:
+    """Compares every payment that a gateway has an order for with what the gateway says of it.
+
+    - Received there and here must be the same, to the minor unit and in the same currency.
+    - Given back there must be no less than what we know as given back, and no more than what was promised.
+    - A payment or a webhook that is on its way just now is no difference: each is looked at a second time.
+    - A gateway that is away is asked once, not for each of its payments; the others are compared.
+    - Further: differences that were kept when gateways reported, refunds that wait for long or failed, dead errands.
+    """
+
+    audit: PaymentAudit
+    gateways: Gateways
+    second_look_after: timedelta
+
+    async def __call__(self, *, since: datetime | None = None) -> Audit:
+        found = Audit()
+        async for page in self._pages(since):
+            for start in range(0, len(page), AT_ONCE):
+                suspects = await self._compare(page[start : start + AT_ONCE], found)
+                if suspects:
+                    await asyncio.sleep(self.second_look_after.total_seconds())
+                    again = [await self.audit.get(booked.payment.id) for booked in suspects]
+                    found.compared -= len(again)
+                    await self._compare(again, found, keep=True)
+        found.kept = await self.audit.differences(since=since)
+        found.stuck = await self.audit.stuck_refunds(since=since, older_than=STUCK_AFTER)
+        found.dead = await self.audit.dead_errands(since=since)
+        return found
+
+    async def _pages(self, since: datetime | None) -> AsyncIterator[Sequence[BookedPayment]]:
+        after = None
+        while page := await self.audit.payments(since=since, after=after, limit=PAGE, at_gateways=True):
+            yield page
+            after = page[-1].payment.id
+
+    async def _compare(
+        self, page: Sequence[BookedPayment], found: Audit, *, keep: bool = False
+    ) -> Sequence[BookedPayment]:
+        """Those that differ; written down with why, if they are to be kept."""
+        suspects = []
+        entries = await asyncio.gather(*(self._look_up(each, found) for each in page))
+        for booked, said in zip(page, entries, strict=True):
+            if isinstance(said, GatewayUnavailable):
+                found.away.setdefault(booked.payment.gateway, said.sentence)
+                found.missed[booked.payment.gateway] += 1
+                continue
+            found.compared += 1
+            why = said.sentence if isinstance(said, GatewayRefused) else why_different(booked, said)
+            if why is None:
+                continue
+            suspects.append(booked)
+            if keep:
+                found.differences.append(Difference(booked, why))
+        return suspects
+
+    async def _look_up(self, booked: BookedPayment, found: Audit) -> LedgerEntry | GatewayUnavailable | GatewayRefused:
+        gateway = booked.payment.gateway
+        if gateway in found.away:
+            return GatewayUnavailable(found.away[gateway])
+        try:
+            return await self.gateways.named(gateway).look_up(booked.payment)
+        except (GatewayUnavailable, GatewayRefused) as error:
+            return error
+
+
+def why_different(booked: BookedPayment, entry: LedgerEntry) -> str | None:
+    """In words; None where the books agree."""
+    if not _same(booked.received, entry.received):
+        return f"received {booked.received} here, {entry.received} at the gateway"
+    least, most, there = booked.given_back, booked.payment.refunded, entry.refunded
+    if not (_same(there, least) or _same(there, most) or least.amount <= there.amount <= most.amount):
+        return f"given back {least} here, {there} at the gateway"
+    if booked.payment.status is PaymentStatus.PENDING and entry.report.report is Report.FAILED:
+        return "waited for here, failed at the gateway"
+    return None
+
+
+def _same(one: Money, other: Money) -> bool:
+    return one == other or (one.is_zero and other.is_zero)

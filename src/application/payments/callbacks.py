@@ -1,0 +1,84 @@
+"""What a person's browser brings from a checkout: a signed success, or the unsigned news of a failure."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from application.idempotency import SAYS_THE_SAME
+from application.payments.ports.gateways import GatewayRefused, Gateways, SignedCheckouts
+from application.payments.ports.records import PaidFor, PaymentReader
+from application.payments.settlement import Settled, SettlePayment
+from application.unit_of_work import OpenUnitOfWork
+from domain.payments import (
+    UNPAID,
+    GatewayReport,
+    GatewayUnavailable,
+    Payment,
+    PaymentDiffers,
+    PaymentNotFound,
+    Report,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmPayment:
+    """Takes a checkout's signed word that an order was paid, and settles it at once; the webhook may come before,
+    after or never.
+
+    - The signature is checked before anything is looked up or said.
+    - The gateway is asked how much came. One that is away costs nothing: an order is paid in full or not at all.
+    - What was paid is closed wherever else it could be paid, so that nobody pays twice.
+    """
+
+    open_work: OpenUnitOfWork
+    checkouts: SignedCheckouts | None
+    settle_payment: SettlePayment
+    payments: PaymentReader
+
+    async def __call__(self, order_id: str, gateway_id: str, signature: str) -> PaidFor:
+        if self.checkouts is None:
+            raise GatewayUnavailable
+        self.checkouts.verify_checkout(order_id, gateway_id, signature)
+        payment = await _payment_of(self.open_work, self.checkouts.name, order_id)
+        if payment.status in UNPAID or payment.gateway_id != gateway_id:
+            await self._settle(self.checkouts, payment, gateway_id)
+        return await self.payments.paid_for(payment.id)
+
+    async def _settle(self, checkouts: SignedCheckouts, payment: Payment, gateway_id: str) -> None:
+        settled = await self.settle_payment(checkouts.name, await checkouts.confirm(payment, gateway_id))
+        if settled is Settled.DIFFERS:
+            raise PaymentDiffers
+        if settled in {Settled.RECEIVED, Settled.REINSTATED}:
+            async with self.open_work() as work:
+                await work.messages.owe_checkout_end(payment)
+                await work.commit(made=SAYS_THE_SAME)
+
+
+@dataclass(frozen=True, slots=True)
+class HearOfFailure:
+    """Somebody says that paying an order failed. Nobody signed that, so it is only a reason to ask the gateway.
+
+    - The gateway's word is what counts; while it is away, nothing changes.
+    - A completed payment stays completed, and no place is given up.
+    """
+
+    open_work: OpenUnitOfWork
+    gateways: Gateways
+    settle_payment: SettlePayment
+    payments: PaymentReader
+
+    async def __call__(self, gateway: str, order_id: str) -> PaidFor:
+        """The booking as it truly is."""
+        payment = await _payment_of(self.open_work, gateway, order_id)
+        if payment.status in UNPAID:
+            with suppress(GatewayUnavailable, GatewayRefused):
+                entry = await self.gateways.named(gateway).look_up(payment)
+                await self.settle_payment(gateway, entry.report)
+        return await self.payments.paid_for(payment.id)
+
+
+async def _payment_of(open_work: OpenUnitOfWork, gateway: str, order_id: str) -> Payment:
+    async with open_work() as work:
+        place = await work.payments.find_place(gateway, GatewayReport(order_id, Report.OPEN))
+        if place is None:
+            raise PaymentNotFound
+        return await work.payments.get(place.payment_id)

@@ -1,0 +1,47 @@
+"""Expiry of seats that are held for a payment."""
+
+from dataclasses import dataclass
+
+from application.outbox.ports import WakeUps
+from application.payments.payables import expire_hold, lock_booking
+from application.payments.ports.records import PaymentReader
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork
+from domain.bookings import BookingId
+
+AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireHolds:
+    """Gives up the places whose payment did not come in time.
+
+    - The booking is cancelled, the place free at once, the person told.
+    - The checkout is closed at the gateway; money that still comes is settled by the rules of a late payment.
+    """
+
+    open_work: OpenUnitOfWork
+    payments: PaymentReader
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """How many; the rest is left for the next round."""
+        due = await self.payments.expired_holds(self.clock.now(), limit=AT_ONCE)
+        expired = [booking_id for booking_id in due if await self._expire(booking_id)]
+        if expired:
+            self.wake_ups.nudge()
+        return len(expired)
+
+    async def _expire(self, booking_id: BookingId) -> bool:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            if not booking.has_expired(now):
+                return False
+            payment = await work.payments.find_of_booking(booking_id)
+            await expire_hold(work, event, booking, now)
+            if payment is not None and payment.order_id is not None:
+                await work.messages.owe_checkout_end(payment)
+            await work.commit()
+        return True

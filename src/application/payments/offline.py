@@ -1,0 +1,69 @@
+"""Payments on site."""
+
+from dataclasses import dataclass
+
+from application.idempotency import SAYS_THE_SAME
+from application.outbox.ports import WakeUps
+from application.payments.payables import PlacePurchase, Purchase, lock_booking, lock_purchase
+from application.payments.refunds import OFFLINE
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import User, UserId
+from domain.appointments import CoachingId
+from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
+from domain.events import EventId
+from domain.payments import (
+    UNPAID,
+    PaymentStatus,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOfflinePayment:
+    """Records that a booking was paid on the spot, as the event's facilitator or a trusted service reports it.
+
+    - Reported twice it is recorded once.
+    - A free place has nothing to pay, a cancelled one nothing any more.
+    - A checkout that is still open elsewhere is closed, so that nobody pays twice.
+    """
+
+    open_work: OpenUnitOfWork
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def by_service(self, booking_id: BookingId, *, user_id: UserId, event_id: EventId) -> PaymentStatus:
+        """The report names the booking, its user and its event; where they do not belong together there is none."""
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            if (booking.user_id, event.id) != (user_id, event_id):
+                raise BookingNotFound
+            purchase = PlacePurchase(work, event, booking, self.clock.now())
+            status = await self._record(work, booking_id, purchase)
+            await work.commit(made=SAYS_THE_SAME)
+        self.wake_ups.nudge()
+        return status
+
+    async def by_facilitator(self, user: User, booking_id: BookingId | CoachingId) -> PaymentStatus:
+        async with self.open_work() as work:
+            purchase = await lock_purchase(work, booking_id, self.clock.now(), by=user.id)
+            purchase.require_manager(user)
+            status = await self._record(work, booking_id, purchase)
+            await work.commit(made=SAYS_THE_SAME)
+        self.wake_ups.nudge()
+        return status
+
+    async def _record(self, work: UnitOfWork, booking_id: BookingId | CoachingId, purchase: Purchase) -> PaymentStatus:
+        if purchase.payment_status not in UNPAID:
+            return purchase.payment_status
+        if purchase.is_cancelled:
+            raise BookingIsCancelled
+        payment = await work.payments.get_of_booking(booking_id)
+        now = self.clock.now()
+        if payment.gateway == OFFLINE:
+            await work.payments.save(payment.received(), received_at=now)
+        else:
+            await work.payments.add_paid_on_the_spot(payment, now)
+            if payment.order_id is not None:
+                await work.messages.owe_checkout_end(payment)
+        await purchase.pay(payment.price)
+        return PaymentStatus.COMPLETED

@@ -1,0 +1,1 @@
+"""Ports of payments: gateways, payment records, data for reconciliation."""

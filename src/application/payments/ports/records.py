@@ -1,0 +1,188 @@
+"""The books: what was asked for, received and promised back, and what gateways told us."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from application.payments.ports.gateways import GatewayEvent, PaymentRequest
+from domain.accounts import UserId
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.money import Money
+from domain.payments import GatewayReport, Payment, PaymentId, PaymentStatus, RefundReport
+from domain.refunds import RefundId
+
+REFUNDED_AT_THE_GATEWAY = "refunded_at_the_gateway"
+"""What `keep_foreign` says of money that is on our books from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPlace:
+    """Where a payment belongs."""
+
+    payment_id: PaymentId
+    booking_id: BookingId | CoachingId
+
+
+class Payments(Protocol):
+    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`. Of several payments
+    that were asked for one booking, the latest is the booking's."""
+
+    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
+        """By the order, else by our own id: a gateway may report before we know the order's."""
+        ...
+
+    async def get(self, payment_id: PaymentId) -> Payment: ...
+
+    async def get_of_booking(self, booking_id: BookingId | CoachingId) -> Payment: ...
+
+    async def find_of_booking(self, booking_id: BookingId | CoachingId) -> Payment | None: ...
+
+    async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
+
+    async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
+        """The same price received by the facilitator instead: a payment of its own, which is now the booking's."""
+        ...
+
+    async def keep_difference(
+        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
+    ) -> None:
+        """For an operator to look at. The same difference is kept once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money promised back. `succeeded` is None until the gateway has given it back, or has failed for good."""
+
+    id: RefundId
+    payment_id: PaymentId
+    booking_id: BookingId | CoachingId
+    gateway: str
+    amount: Money
+    reason: str
+    succeeded: bool | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.succeeded is None
+
+    def can_become(self, succeeded: bool | None) -> bool:
+        """A bank may send back, weeks later, what a gateway had given to it; what has failed stays so."""
+        return self.is_open or (self.succeeded is True and succeeded is False)
+
+
+class RefundRecords(Protocol):
+    async def add(
+        self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime
+    ) -> Refund: ...
+
+    async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
+        """Promises back, in full, every payment that was received for the event; payments and bookings show it."""
+        ...
+
+    async def get(self, refund_id: RefundId) -> Refund:
+        """Locked until the unit of work ends. Raises `PaymentNotFound`."""
+        ...
+
+    async def find(self, report: RefundReport) -> Refund | None:
+        """By our id, or by the gateway's."""
+        ...
+
+    async def settle(
+        self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
+    ) -> None:
+        """`succeeded` None: the gateway has accepted it and is still working on it."""
+        ...
+
+    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+        """Money given back at the gateway's own desk: recorded, so that the books agree. Says what it came to."""
+        ...
+
+
+class GatewayEvents(Protocol):
+    """The inbox of webhooks: each is kept once, for good."""
+
+    async def add(self, gateway: str, event: GatewayEvent, now: datetime) -> bool:
+        """False for one that is there already."""
+        ...
+
+    async def report(self, gateway: str, event_id: str) -> tuple[GatewayReport | RefundReport | None, datetime]:
+        """What it says, and when it arrived."""
+        ...
+
+    async def first_arrival(self, gateway: str, order_id: str | None, payment_id: PaymentId) -> datetime | None:
+        """When the first webhook arrived that reports money for the order or payment and is not applied yet."""
+        ...
+
+    async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PaidFor:
+    """What a payment is for, as it stands now."""
+
+    booking_id: BookingId | CoachingId
+    reference: str
+    payment_status: PaymentStatus
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOverview:
+    """A payment and what it is for, as a buyer may see it: nothing in it says who the buyer is.
+
+    `timezone` is the IANA name of the zone in which the buyer reads times, None where it is not known. `payment_status`
+    and `is_cancelled` are the booking's. `return_url` is what a request asked for.
+    """
+
+    payment_id: PaymentId
+    gateway: str
+    reference: str
+    title: str
+    starts_at: datetime
+    ends_at: datetime
+    timezone: str | None
+    price: Money
+    is_cancelled: bool
+    payment_status: PaymentStatus
+    hold_until: datetime | None
+    checkout_url: str | None
+    return_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """What is asked, at which gateway, and where it is paid, if that is known."""
+
+    request: PaymentRequest
+    gateway: str
+    url: str | None
+
+
+class PaymentReader(Protocol):
+    async def paid_for(self, payment_id: PaymentId) -> PaidFor: ...
+
+    async def overview(self, payment_id: PaymentId) -> PaymentOverview:
+        """Raises `PaymentNotFound`."""
+        ...
+
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
+        """Bookings whose place was held for a payment that did not come in time."""
+        ...
+
+    async def claim_to_look_up(
+        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
+    ) -> Sequence[PaymentId]:
+        """Payments that are open for longer and due to be asked about, but at none of those gateways; no other worker
+        gets them for now."""
+        ...
+
+    async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
+        """What was asked for, and at which gateway, whatever became of it. Raises `PaymentNotFound`."""
+        ...
+
+    async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
+        """What is asked for a live, unpaid booking; nothing once its hold has ended."""
+        ...

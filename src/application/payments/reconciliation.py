@@ -1,0 +1,71 @@
+"""Reconciliation of open payments with their gateways."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.payments.checkout import AbandonCheckout, AskForPayment
+from application.payments.hold_expiry import AT_ONCE
+from application.payments.ports.gateways import GatewayRefused, Gateways
+from application.payments.ports.records import PaymentReader
+from application.payments.settlement import SettlePayment
+from application.unit_of_work import OpenUnitOfWork
+from domain.payments import GatewayUnavailable, Payment, PaymentId
+
+ASKED_AT_ONCE = 5
+"""Gateways limit how often they are asked; each question has a time limit of its own."""
+
+LOOK_UP_AFTER = timedelta(minutes=2)
+"""A webhook usually comes within seconds; what is open for longer is asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Asks the gateways about payments that are open for longer than a webhook takes: with all webhooks lost, every
+    payment is settled within minutes.
+
+    - Each time a payment is asked about, the next waits longer, up to an hour, for as long as gateways can still
+      authorise (three days).
+    - A checkout whose making was never confirmed to us is asked for again with the same idempotency key: it may be
+      there, and where nobody is to pay any more it is closed.
+    - A few are asked about at once. A gateway that is away is left alone until the next round; the others do not wait.
+    """
+
+    open_work: OpenUnitOfWork
+    payments: PaymentReader
+    gateways: Gateways
+    ask_for_payment: AskForPayment
+    abandon_checkout: AbandonCheckout
+    settle_payment: SettlePayment
+
+    async def __call__(self) -> int:
+        """How many were asked about."""
+        asked, away = 0, set[str]()
+        while asked < AT_ONCE:
+            due = await self.payments.claim_to_look_up(older_than=LOOK_UP_AFTER, limit=ASKED_AT_ONCE, apart_from=away)
+            away.update(name for name in await asyncio.gather(*map(self._ask, due)) if name is not None)
+            asked += len(due)
+            if len(due) < ASKED_AT_ONCE:
+                break
+        return asked
+
+    async def _ask(self, payment_id: PaymentId) -> str | None:
+        """The name of the gateway, if that is away."""
+        async with self.open_work() as work:
+            payment = await work.payments.get(payment_id)
+        try:
+            await self._look_up(payment)
+        except GatewayUnavailable:
+            return payment.gateway
+        except GatewayRefused:
+            return None
+        return None
+
+    async def _look_up(self, payment: Payment) -> None:
+        if payment.order_id is None:
+            await self.ask_for_payment(*await self.payments.request_of(payment.id))
+            if await self.payments.open_request(payment.booking_id) is None:
+                await self.abandon_checkout(payment.id)
+            return
+        entry = await self.gateways.named(payment.gateway).look_up(payment)
+        await self.settle_payment(payment.gateway, entry.report)

@@ -1,0 +1,174 @@
+"""Money given back: promised in the transaction that owes it, paid by the worker, never twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from application.idempotency import made_before
+from application.outbox.ports import WakeUps
+from application.payments.payables import lock_booking, owe_refunded
+from application.payments.ports.gateways import Gateways, RefundRequest
+from application.payments.ports.records import REFUNDED_AT_THE_GATEWAY, Refund
+from application.ports import Clock
+from application.unit_of_work import OpenUnitOfWork, UnitOfWork
+from domain.accounts import User, UserId
+from domain.bookings import Booking, BookingId, CancelReason
+from domain.events import Event, EventId
+from domain.money import Money
+from domain.payments import GatewayUnavailable, NothingToRefund, Payment, RefundReport
+from domain.refunds import RefundId, RefundPolicy
+
+OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Refunds:
+    """Promising money back, and what becomes of the promise.
+
+    - A promise is a row and a message for the worker, in the transaction of whatever caused it.
+    - Money that was taken on the spot is handed back by the facilitator: it counts as given back when it is promised.
+    - A gateway that is away delays a refund. The refund's id is the idempotency key, so it is never paid twice.
+    """
+
+    open_work: OpenUnitOfWork
+    gateways: Gateways
+    wake_ups: WakeUps
+    clock: Clock
+
+    async def promise(
+        self, work: UnitOfWork, payment: Payment, amount: Money, *, reason: str, by: UserId | None = None
+    ) -> Refund:
+        """`by`: who asked for it; None where it follows from a rule."""
+        refund = await work.refunds.add(payment, amount, reason=reason, by=by, now=self.clock.now())
+        await work.payments.save(payment.promising_back(amount))
+        await work.messages.owe_refunds([refund])
+        return refund
+
+    async def promise_all(self, work: UnitOfWork, event_id: EventId, *, reason: str, by: UserId) -> Sequence[Refund]:
+        """Everything that was paid for an event, in full."""
+        refunds = await work.refunds.add_for_event(event_id, reason=reason, by=by, now=self.clock.now())
+        await work.messages.owe_refunds(refunds)
+        return refunds
+
+    async def pay(self, refund_id: RefundId) -> None:
+        """What the worker does for a promise. Raises `GatewayRefused`, and `GatewayUnavailable` also while the gateway
+        is still working on the refund: it is asked again, so that a lost webhook leaves none open."""
+        async with self.open_work() as work:
+            refund = await work.refunds.get(refund_id)
+            payment = await work.payments.get(refund.payment_id)
+        if not refund.is_open:
+            return
+        gateway_refund_id, settled = None, True
+        if payment.gateway != OFFLINE:
+            answer = await self.gateways.named(payment.gateway).refund(RefundRequest(refund.id, payment, refund.amount))
+            gateway_refund_id, settled = answer.gateway_refund_id, answer.settled
+        async with self.open_work() as work:
+            await self._settle(work, refund.id, gateway_refund_id, succeeded=True if settled else None)
+            await work.commit()
+        self.wake_ups.nudge()
+        if not settled:
+            raise GatewayUnavailable("The gateway has accepted the refund and is still working on it")
+
+    async def settle_report(self, gateway: str, report: RefundReport) -> str:
+        """What a gateway says of money given back, by us or by somebody at its own desk: the person, the facilitator
+        and the CRM hear of either."""
+        async with self.open_work() as work:
+            refund = await work.refunds.find(report)
+            if refund is None:
+                outcome = await work.refunds.keep_foreign(gateway, report, self.clock.now())
+                kept = await work.refunds.find(report) if outcome == REFUNDED_AT_THE_GATEWAY else None
+                if kept is not None:
+                    await owe_refunded(work, kept.booking_id, reason=kept.reason, money=kept.amount)
+            else:
+                await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
+                outcome = "refund_settled"
+            await work.commit()
+        self.wake_ups.nudge()
+        return outcome
+
+    async def _settle(
+        self, work: UnitOfWork, refund_id: RefundId, gateway_refund_id: str | None, *, succeeded: bool | None
+    ) -> None:
+        refund = await work.refunds.get(refund_id)
+        if not refund.can_become(succeeded):
+            return
+        await work.refunds.settle(refund, gateway_refund_id, succeeded=succeeded, now=self.clock.now())
+        if succeeded:
+            await owe_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class RefundBooking:
+    """Refunds what was paid for a booking, or a part of it, at any time: before the event, and after it.
+
+    - The event's facilitator and admins refund. Nothing is cancelled by it: the booking keeps its status and its seat.
+    - All refunds of a payment together are never more than what was paid, however many are asked for at once.
+    - Without an amount everything that is left is refunded.
+    - A booking shows that it is refunded when nothing is left. Money that was paid on the spot is handed back there.
+    """
+
+    open_work: OpenUnitOfWork
+    refunds: Refunds
+    wake_ups: WakeUps
+
+    async def __call__(self, user: User, booking_id: BookingId, amount: Decimal | None) -> Refund:
+        if (made := made_before()) is not None:
+            async with self.open_work() as work:
+                return await work.refunds.get(RefundId(UUID(made)))
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            event.require_manager(user)
+            payment = await work.payments.find_of_booking(booking_id)
+            if payment is None:
+                raise NothingToRefund
+            back = payment.refund_of(amount)
+            refund = await self.refunds.promise(work, payment, back, reason=CancelReason.BY_ORGANISER, by=user.id)
+            if back == payment.refundable:
+                await work.bookings.save(booking.refunded())
+            await work.commit(made=str(refund.id))
+        self.wake_ups.nudge()
+        return refund
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationTerms:
+    """What a cancellation gives back at one moment: `percent` of what was paid and is not promised back yet."""
+
+    paid: Money
+    percent: int
+    refund: Money
+    policy: RefundPolicy
+
+
+def cancellation_terms(
+    event: Event, booking: Booking, payment: Payment | None, now: datetime, *, by: UserId
+) -> CancellationTerms:
+    starts_at = event.plan.interval.starts_at
+    paid = payment.refundable if payment else Money(Decimal(0), booking.price.currency)
+    policy = booking.policy_of_cancellation(event, by)
+    return CancellationTerms(
+        paid=paid,
+        percent=policy.percent(now=now, starts_at=starts_at),
+        refund=policy.refund_of(paid, now=now, starts_at=starts_at),
+        policy=policy,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ShowCancellation:
+    """What cancelling a booking now would give back, by the refund policy that was agreed when booking; asked
+    beforehand. Refused as the cancellation itself would be."""
+
+    open_work: OpenUnitOfWork
+    clock: Clock
+
+    async def __call__(self, user: User, booking_id: BookingId) -> CancellationTerms:
+        now = self.clock.now()
+        async with self.open_work() as work:
+            event, booking = await lock_booking(work, booking_id)
+            booking.require_owner(user)
+            booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
+            payment = await work.payments.find_of_booking(booking_id)
+            return cancellation_terms(event, booking, payment, now, by=user.id)

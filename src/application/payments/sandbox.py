@@ -1,0 +1,71 @@
+"""The checkout of the sandbox gateway."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from application.payments.ports.gateways import ReturnAddresses, SandboxDesk, SandboxOrder
+from application.payments.ports.records import PaymentOverview, PaymentReader
+from application.payments.webhooks import TakeGatewayEvent
+from application.ports import Clock
+from domain.checkout_return import Outcome
+from domain.payments import (
+    PaymentNotFound,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPage:
+    """What the sandbox's page shows, as of `now`, and the two addresses that it leads back to."""
+
+    order: SandboxOrder
+    payment: PaymentOverview
+    now: datetime
+    success_url: str
+    cancel_url: str
+
+    @property
+    def can_be_paid(self) -> bool:
+        return self.order.state in {"open", "declined"} and (self.time_left is None or self.time_left > timedelta(0))
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """Until the hold ends; None where there is no hold."""
+        return self.payment.hold_until - self.now if self.payment.hold_until is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class PayAtSandbox:
+    """Somebody pressed a button of the sandbox's page: the sandbox reports it as a real gateway would, signed.
+
+    In a house that takes real money there is no such page, not even for what was asked for before.
+    """
+
+    desk: SandboxDesk
+    take_gateway_event: TakeGatewayEvent
+    is_chosen: bool
+    payments: PaymentReader
+    returns: ReturnAddresses
+    clock: Clock
+
+    async def show(self, order_id: str) -> SandboxPage:
+        order = await self._order(order_id)
+        return SandboxPage(
+            order=order,
+            payment=await self.payments.overview(order.payment_id),
+            now=self.clock.now(),
+            success_url=self.returns.of(order.payment_id, Outcome.SUCCESS),
+            cancel_url=self.returns.of(order.payment_id, Outcome.CANCELLED),
+        )
+
+    async def _order(self, order_id: str) -> SandboxOrder:
+        order = await self.desk.find(order_id) if self.is_chosen else None
+        if order is None:
+            raise PaymentNotFound
+        return order
+
+    async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> None:
+        await self._order(order_id)
+        webhook = await self.desk.decide(order_id, state)
+        if webhook is not None:
+            await self.take_gateway_event("sandbox", *webhook)

@@ -1,0 +1,46 @@
+"""The unit of work: one transaction over the repositories of all contexts."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
+from application.appointments.ports import Attachments, Coaches, Coachings
+from application.bookings.ports import Bookings, Invitations
+from application.calendars.ports import Connections
+from application.events.ports import Events, Reviews
+from application.idempotency import Made
+from application.notifications.ports import Reminders
+from application.outbox.ports import Messages
+from application.payments.ports.records import GatewayEvents, Payments, RefundRecords
+
+
+class UnitOfWork(Protocol):
+    """Rolls back unless `commit` was reached."""
+
+    users: Users
+    logins: Logins
+    access: Access
+    login_networks: LoginNetworks
+    events: Events
+    bookings: Bookings
+    invitations: Invitations
+    profiles: Profiles
+    reviews: Reviews
+    payments: Payments
+    refunds: RefundRecords
+    gateway_events: GatewayEvents
+    coaches: Coaches
+    coachings: Coachings
+    attachments: Attachments
+    reminders: Reminders
+    calendars: Connections
+    messages: Messages
+
+    async def commit(self, made: Made | None = None) -> None:
+        """`made` names what was made, for whoever asks again with the same idempotency key after this process died:
+        see `made_before`. Raises `IdempotencyKeyInUse` when another process carries the request out instead."""
+        ...
+
+
+class OpenUnitOfWork(Protocol):
+    def __call__(self) -> AbstractAsyncContextManager[UnitOfWork]: ...
