@@ -7,8 +7,8 @@ import msgspec
 
 from bench.site import Site
 from domain.outbox import Destination, Fact
-from infrastructure.database.engine import Database
-from infrastructure.database.outbox import _CLAIM, PostgresDueMessages
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.claims import _CLAIM, PostgresDueMessages
 
 _CLAIMS = 300
 _AT_ONCE = 8

@@ -18,7 +18,7 @@ from bench.load import Load, Result
 from bench.site import Site, open_site
 from bench.throughput import generate, spread
 from infrastructure.embedded import processes
-from infrastructure.wake_ups import RedisWakeUps
+from infrastructure.redis.wake_ups import RedisWakeUps
 from tests.support.messages import a_snapshot, until
 from tests.support.processes import running_workers
 

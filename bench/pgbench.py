@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from infrastructure.database.engine import SERVER_SETTINGS
-from infrastructure.database.places import TAKE
 from infrastructure.embedded import EmbeddedPostgres, placement, processes
+from infrastructure.postgres.bookings.seats import TAKE
+from infrastructure.postgres.engine import SERVER_SETTINGS
 
 # Numbers the transactions of all clients from `base` on; each is another pair of person and event.
 _NEXT = "\\set n :n + 1\n\\set number :base + :n * :clients + :client_id\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import asyncpg
 
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis, processes
+from infrastructure.postgres import migrations
 from tests.support.callers import Address, Caller, request
 from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.processes import ApiProcess, running_apis, server_environ

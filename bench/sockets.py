@@ -16,8 +16,8 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
 from bench.throughput import resident_megabytes
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
+from infrastructure.postgres import migrations
 from tests.support.crowd import Member, a_crowd
 from tests.support.followers import a_newsroom, a_socket
 from tests.support.processes import running_apis, server_environ

@@ -7,8 +7,8 @@ import asyncpg
 import httpx
 import pytest
 
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from servicekit.time_zones import use_newest_time_zones

@@ -22,7 +22,7 @@ async def load(settings: Settings) -> str:
         raise SettingsError("The sample data has a published password: it is loaded by `convene up` only")
     # Imported here: `convene up` reads the login above, and is to stay small.
     from infrastructure import container
-    from infrastructure.security.passwords import Argon2Passwords
+    from infrastructure.auth.passwords import Argon2Passwords
 
     parts = container.build(settings)
     try:

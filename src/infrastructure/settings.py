@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from infrastructure.environment import (
+from infrastructure.settings_reader import (
     PUBLISHED_SECRETS,
     SECRETS,
     SHORTEST_SECRET,

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from domain.outbox import OWED, Destination, Fact, Message
-from infrastructure.deliveries.signatures import Signer
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.signing import Signer
 from tests.support.messages import a_coaching_message, a_message
 
 README = Path(__file__).parents[2] / "README.md"

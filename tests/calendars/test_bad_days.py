@@ -11,8 +11,8 @@ from application.calendars.ports import CalendarService, OwnEntries
 from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, CalendarRefused, Entry
 from domain.errors import DomainError
 from domain.time import Interval
-from infrastructure.calendars.google import GoogleCalendar
-from infrastructure.calendars.outlook import OutlookCalendar
+from infrastructure.calendar_providers.google import GoogleCalendar
+from infrastructure.calendar_providers.microsoft import OutlookCalendar
 from tests.calendars.desk import FakeCalendar, at
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import CLIENT_ID, CLIENT_SECRET

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from infrastructure.calendars.google import EVENTS
+from infrastructure.calendar_providers.google import EVENTS
 from tests.calendars.desk import Desk, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import FakeGoogleCalendar

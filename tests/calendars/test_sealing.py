@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 
 from domain.calendars import ConnectionId
-from infrastructure.database.calendars import place
-from infrastructure.database.engine import Database
-from infrastructure.database.resealing import reseal
-from infrastructure.security.secret_box import SealBroken, SecretBox
+from infrastructure.auth.token_encryption import SealBroken, SecretBox
+from infrastructure.postgres.calendars.connections import place
+from infrastructure.postgres.calendars.token_reencryption import reseal
+from infrastructure.postgres.engine import Database
 from tests.calendars.desk import Desk
 from tests.support.command import bare_environ, convene
 from tests.support.settings import TOKEN_KEY

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infrastructure.database.engine import Database
-from infrastructure.database.event_search import search_for
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.search import search_for
 from tests.support.people import People, Person
 
 EVENTS = {

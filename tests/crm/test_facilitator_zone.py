@@ -13,8 +13,8 @@ from crm.letters import LetterWriter
 from crm.notifications import InvalidFields, read_notification
 from crm.store import MailClaim
 from domain.outbox import Destination, Fact
-from infrastructure.deliveries.http import _to_json
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.http import _to_json
 from tests.crm.parts import a_message
 from tests.support.messages import a_coaching_message
 from tests.support.messages import a_message as an_outbox_message

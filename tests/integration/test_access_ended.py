@@ -18,9 +18,9 @@ from domain.calendars import Provider
 from domain.credentials import REVOKED, AccessEnd, Credential
 from domain.errors import Unauthenticated
 from infrastructure import container
-from infrastructure.database import feeds
-from infrastructure.database.access import REVOKE
-from infrastructure.database.tables import metadata
+from infrastructure.postgres.accounts.credentials import REVOKE
+from infrastructure.postgres.calendars import feeds
+from infrastructure.postgres.tables import metadata
 from infrastructure.settings import Settings
 from tests.support.crowd import a_crowd
 

@@ -16,11 +16,11 @@ from domain.errors import Unauthenticated
 from domain.external_identity import GoogleIdentity
 from infrastructure import container
 from infrastructure.clock import SystemClock
-from infrastructure.database.engine import Database
-from infrastructure.database.unit_of_work import UnitsOfWork
-from infrastructure.database.users import PostgresLogins, PostgresUsers
+from infrastructure.observability.logging import current_request_id
+from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresUsers
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from infrastructure.telemetry import current_request_id
 from tests.support.units import PAUSE, units_with, unlocked
 
 AT_ONCE = 10

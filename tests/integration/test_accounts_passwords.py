@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from domain.accounts import InvalidCredentials
 from domain.errors import TooManyRequests
 from infrastructure import container
-from infrastructure.security.passwords import NOBODYS_HASH, Argon2Passwords
+from infrastructure.auth.passwords import NOBODYS_HASH, Argon2Passwords
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving

@@ -13,8 +13,8 @@ from crm.letters import LetterWriter
 from crm.notifications import Event, Notification, Person
 from crm.store import MailClaim
 from domain.outbox import Destination, Fact
-from infrastructure.deliveries.mail import MailComposer
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.email.composer import MailComposer
 from servicekit.local_times import ahead, instant, when
 from tests.support.messages import a_message
 

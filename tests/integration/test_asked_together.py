@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from domain.errors import Unavailable
-from infrastructure.database.together import Together
+from infrastructure.postgres.batch_loader import Together
 from tests.support.messages import until
 
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from domain.outbox import Destination, Fact, Message
-from infrastructure.deliveries.letters import Unmailable
-from infrastructure.deliveries.mail import MailComposer
+from infrastructure.email.composer import MailComposer
+from infrastructure.email.content import Unmailable
 from tests.support.messages import SESSION, a_coaching_message, a_message
 
 SENDER: dict[str, Any] = {"mail_from": "Convene <no-reply@convene.example>", "public_url": "https://book.example.org"}

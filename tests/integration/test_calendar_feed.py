@@ -14,8 +14,8 @@ import vobject
 from icalendar import Calendar, Component
 
 from infrastructure import container
+from infrastructure.observability.logging import configure_logging
 from infrastructure.settings import Settings
-from infrastructure.telemetry import configure_logging
 from interfaces.http.app import create_app
 from interfaces.http.shown_paths import shown
 from tests.support.calendar_server import CalendarServer, running_calendar_server

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from application.calendars.feeds import ReadFeed
 from domain.accounts import UserId
 from domain.calendar_feed import MOST_ENTRIES, FeedEntry, FeedRange
-from infrastructure.calendars.ics import folded
+from infrastructure.icalendar.components import folded
 from tests.support.loop_time import measured_callbacks
 from tests.support.people import People
 

@@ -14,11 +14,11 @@ import pytest
 
 from application.outbox.delivery import DeliverDue
 from domain.outbox import Destination, RetrySchedule
-from infrastructure.database import outbox
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox import claims
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.messages import owe, spend_attempts_given_back
 from tests.support.receivers import Receiver, Request, answer, receiving
 
@@ -177,11 +177,11 @@ async def test_two_that_look_at_the_same_moment_try_once_and_without_the_guard_t
     guarded: bool,
     probes: int,
 ) -> None:
-    assert TURN in outbox._CLAIM, "the claim has another shape now: take its guard out here as well"
-    claim = outbox._CLAIM if guarded else outbox._CLAIM.replace(TURN, " AND (SELECT tripped")
+    assert TURN in claims._CLAIM, "the claim has another shape now: take its guard out here as well"
+    claim = claims._CLAIM if guarded else claims._CLAIM.replace(TURN, " AND (SELECT tripped")
     # Long enough for both to have looked before either has written.
     slow = claim.replace("AND EXISTS (SELECT FROM due)", "AND EXISTS (SELECT FROM due) AND pg_sleep(0.3) IS NOT NULL")
-    monkeypatch.setattr(outbox, "_CLAIM", slow)
+    monkeypatch.setattr(claims, "_CLAIM", slow)
     assert await probes_of_two_workers(database, crm, relay) == probes
 
 
@@ -198,10 +198,10 @@ async def test_one_that_dies_over_its_probe_costs_a_turn_and_where_a_turn_has_no
     guarded: bool,
     delivered: int,
 ) -> None:
-    assert TAKES_TURN in outbox._CLAIM, "the claim has another shape now: take its guard out here as well"
+    assert TAKES_TURN in claims._CLAIM, "the claim has another shape now: take its guard out here as well"
     if not guarded:  # as with a mark that somebody is probing
         endless = "SET probe_at = greatest('infinity', now() + $6::interval)"
-        monkeypatch.setattr(outbox, "_CLAIM", outbox._CLAIM.replace(TAKES_TURN, endless))
+        monkeypatch.setattr(claims, "_CLAIM", claims._CLAIM.replace(TAKES_TURN, endless))
     await pass_by(database, 31)
     doomed, other = relay(), relay()
     every = doomed.rule.probe_every

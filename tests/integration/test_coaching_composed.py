@@ -9,10 +9,10 @@ import pytest
 from icalendar import Calendar, Component
 
 from domain.outbox import Fact
-from infrastructure.deliveries.email_service import _order
-from infrastructure.deliveries.letters import Unmailable
-from infrastructure.deliveries.mail import MailComposer
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.email_service import _order
+from infrastructure.email.composer import MailComposer
+from infrastructure.email.content import Unmailable
 from tests.support.messages import SESSION, a_coaching_message, a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")

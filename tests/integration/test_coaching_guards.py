@@ -24,12 +24,12 @@ from domain.events import Event, EventId, EventPlan
 from domain.money import Money
 from domain.time import Interval
 from infrastructure.clock import SystemClock
-from infrastructure.database.attachments import PostgresAttachmentReader, PostgresAttachments
-from infrastructure.database.coaches import PostgresCoaches
-from infrastructure.database.coaching import PostgresCoachings
-from infrastructure.database.events import PostgresEvents
-from infrastructure.database.readers import PostgresEventReader
-from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.postgres.appointments.attachments import PostgresAttachmentReader, PostgresAttachments
+from infrastructure.postgres.appointments.coaches import PostgresCoaches
+from infrastructure.postgres.appointments.repository import PostgresCoachings
+from infrastructure.postgres.events.queries import PostgresEventReader
+from infrastructure.postgres.events.repository import PostgresEvents
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.support.house import House, NewSession, open_house
 from tests.support.practice import HOUR, Practice, at

@@ -12,9 +12,10 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.errors import Conflict
 from domain.events import EventId, EventOver, EventStarted
 from infrastructure import container
-from infrastructure.database import bookings, migrations
-from infrastructure.database.bookings import PostgresBookings
-from infrastructure.database.figures import PostgresFigures
+from infrastructure.postgres import migrations
+from infrastructure.postgres.bookings import repository
+from infrastructure.postgres.bookings.repository import PostgresBookings
+from infrastructure.postgres.statistics import PostgresFigures
 from infrastructure.settings import Settings
 from tests.support.coaching import books, free_hour, promoted, uuid_of
 from tests.support.crowd import a_crowd
@@ -82,7 +83,7 @@ class Unlocked(PostgresBookings):
     async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
         await self._session.execute(text("SELECT"))
         await self.together.wait()
-        unguarded = bookings._COMPLETE.replace("FOR UPDATE SKIP LOCKED", "")
+        unguarded = repository._COMPLETE.replace("FOR UPDATE SKIP LOCKED", "")
         rows = await self._session.execute(text(unguarded), {"now": now, "limit": limit})
         await asyncio.sleep(5 * PAUSE)
         return [EventId(row) for row in rows.scalars()]

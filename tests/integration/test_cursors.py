@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from infrastructure.database.pages import (
+from infrastructure.postgres.pages import (
     cursor_of,
     first_uuid,
     id_after,

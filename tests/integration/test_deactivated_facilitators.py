@@ -20,8 +20,8 @@ from domain.money import Money
 from domain.payments import GatewayReport, PaymentId, Report
 from domain.time import Interval
 from infrastructure import container
-from infrastructure.database.coaches import PostgresCoaches
-from infrastructure.database.places import TAKE, PostgresPlaces
+from infrastructure.postgres.appointments.coaches import PostgresCoaches
+from infrastructure.postgres.bookings.seats import TAKE, PostgresPlaces
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from application.outbox.delivery import DeliverDue
 from domain.outbox import Destination, RetrySchedule
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.deliveries.crm import CrmCourier
-from infrastructure.deliveries.mail import MailComposer, MailCourier
-from infrastructure.deliveries.mail_files import MailFiles
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.email.composer import MailComposer, MailCourier
+from infrastructure.email.files import MailFiles
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.people import People
 from tests.support.receivers import receiving
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from domain.outbox import Delivered, Fact, Failed
-from infrastructure.deliveries.crm import CrmCourier
-from infrastructure.deliveries.http import MOST_OF_AN_ANSWER, retry_after
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.delivery.http import MOST_OF_AN_ANSWER, retry_after
 from tests.support.certificates import a_server
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving

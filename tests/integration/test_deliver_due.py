@@ -13,11 +13,11 @@ import pytest
 
 from application.outbox.delivery import DeliverDue
 from domain.outbox import Delivered, Destination, Failed, RetrySchedule
-from infrastructure.database import outbox
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox import claims
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from interfaces.workers.deliveries import Deliveries
 from tests.support.messages import owe, until
 from tests.support.receivers import Receiver, Request, answer, receiving
@@ -164,9 +164,9 @@ async def test_two_relays_at_once_deliver_each_message_once(
 async def test_without_skip_locked_the_same_race_shows_doubles(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unguarded = outbox._CLAIM.replace("FOR UPDATE SKIP LOCKED", "")
-    assert unguarded != outbox._CLAIM
-    monkeypatch.setattr(outbox, "_CLAIM", unguarded)
+    unguarded = claims._CLAIM.replace("FOR UPDATE SKIP LOCKED", "")
+    assert unguarded != claims._CLAIM
+    monkeypatch.setattr(claims, "_CLAIM", unguarded)
     for _ in range(20):
         crm.requests.clear()
         for _ in range(50):
@@ -230,9 +230,9 @@ async def test_who_lost_the_lease_changes_nothing(
 async def test_without_the_guard_the_late_one_would_overwrite(
     database: asyncpg.Connection, relay: Callable[..., DeliverDue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unguarded = outbox._SETTLE.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
-    assert unguarded != outbox._SETTLE
-    monkeypatch.setattr(outbox, "_SETTLE", unguarded)
+    unguarded = claims._SETTLE.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
+    assert unguarded != claims._SETTLE
+    monkeypatch.setattr(claims, "_SETTLE", unguarded)
     assert await late_settlement(database, relay) == "dead"
 
 

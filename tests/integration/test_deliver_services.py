@@ -12,11 +12,11 @@ import pytest
 from icalendar import Calendar
 
 from domain.outbox import Delivered, Destination, Fact, Failed
-from infrastructure.deliveries.email_service import EmailServiceCourier
-from infrastructure.deliveries.http import HttpCourier, endpoint
-from infrastructure.deliveries.mail import MailComposer
-from infrastructure.deliveries.notifications import NotificationCourier
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.email_service import EmailServiceCourier
+from infrastructure.delivery.http import HttpCourier, endpoint
+from infrastructure.delivery.notification_service import NotificationCourier
+from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving
 

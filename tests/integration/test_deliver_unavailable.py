@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 
 from application.outbox.delivery import DeliverDue
 from domain.outbox import Destination, RetrySchedule
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.engine import Database
-from infrastructure.database.feed import PostgresFeed
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.deliveries.live_feed import LiveFeedCourier
+from infrastructure.delivery.live_updates import LiveFeedCourier
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.crowd import a_crowd
 from tests.support.messages import owe, spend_attempts_given_back
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from infrastructure.embedded import EmbeddedRedis
-from infrastructure.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
+from infrastructure.redis.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
 from interfaces.workers.doorbell import Doorbell
 from servicekit.tasks import cancel
 from tests.support.messages import until

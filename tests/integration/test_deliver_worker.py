@@ -14,8 +14,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.postgres import migrations
 from tests.support.messages import owe, until
 from tests.support.receivers import Receiver, Request, answer, receiving
 from tests.support.servers import running_postgres

@@ -7,8 +7,8 @@ import pytest
 
 from application.outbox.ports import Circuit, DestinationFigures
 from domain.outbox import Destination
-from infrastructure.database.delivery_figures import PostgresDeliveryReader
-from infrastructure.database.engine import Database
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
 from tests.support.messages import owe
 
 

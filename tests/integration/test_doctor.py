@@ -11,8 +11,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.postgres import migrations
 from tests.support.command import convene
 from tests.support.crowd import a_crowd
 from tests.support.databases import a_database

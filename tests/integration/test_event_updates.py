@@ -14,7 +14,7 @@ import pytest
 from icalendar import Calendar, Component
 
 from domain.outbox import Destination, Fact
-from infrastructure.deliveries.mail import MailComposer
+from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.people import People, Person
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from domain.outbox import Destination, Fact
-from infrastructure.deliveries.mail import MailComposer
+from infrastructure.email.composer import MailComposer
 from interfaces.cli import convene
 from interfaces.cli.problems import sentence
 from interfaces.http.app import create_app

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from application.oauth import OAuthAttempts
 from domain.external_identity import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
-from infrastructure.security.google_oidc import GoogleOidc
-from infrastructure.security.oauth import (
+from infrastructure.auth.google_oidc import GoogleOidc
+from infrastructure.auth.oauth import (
     MOST_OF_AN_ANSWER,
     WELL_KNOWN,
     AuthorizationServer,

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.databases import TEMPLATE

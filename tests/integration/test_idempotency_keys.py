@@ -19,10 +19,10 @@ from domain.events import EventId
 from domain.outbox import ALWAYS_SERVED, owed_to
 from infrastructure import container
 from infrastructure.clock import SystemClock
-from infrastructure.database.engine import Database
-from infrastructure.database.idempotency import PostgresIdempotencyKeys
-from infrastructure.database.places import PostgresPlaces
-from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.postgres.bookings.seats import PostgresPlaces
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from interfaces.http.app import assemble, create_app
 from tests.support.crowd import a_crowd, some_events
@@ -172,7 +172,7 @@ async def test_keys_without_an_account_are_limited_per_network(
 async def test_refusals_are_kept_while_an_account_has_few_keys(
     keys: PostgresIdempotencyKeys, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infrastructure.database.idempotency.REFUSALS_UP_TO", 3)
+    monkeypatch.setattr("infrastructure.postgres.idempotency.REFUSALS_UP_TO", 3)
     for number in range(6):
         await keys.keep(await begin(keys, f"refused {number}"), KeptAnswer(404, (), b""))
     assert await database.fetchval("SELECT count(*) FROM idempotency_keys") == 3

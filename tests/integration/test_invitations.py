@@ -29,13 +29,13 @@ from domain.events import EventFull, EventId
 from domain.invitations import InvitationId, InvitationNotFound
 from domain.outbox import Destination, Fact, MessageId
 from infrastructure import container
+from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.clock import SystemClock
 from infrastructure.container.foundation import invitation_tokens
-from infrastructure.database import events as event_adapter
-from infrastructure.database.tables import EventRow
-from infrastructure.deliveries.invitation_mail import InvitationLinks
-from infrastructure.deliveries.mail import MailComposer
-from infrastructure.security.invitation_tokens import MacInvitationTokens
+from infrastructure.email.composer import MailComposer
+from infrastructure.email.invitation_mail import InvitationLinks
+from infrastructure.postgres.events import repository as event_adapter
+from infrastructure.postgres.tables import EventRow
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from interfaces.http.shown_paths import shown

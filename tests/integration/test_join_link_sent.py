@@ -6,7 +6,7 @@ import json
 import pytest
 
 from domain.outbox import Destination, Fact
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
 from tests.integration.test_mail_composed import COMPOSER
 from tests.support.messages import a_message
 

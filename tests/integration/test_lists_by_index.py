@@ -17,9 +17,9 @@ from application.outbox.ports import LetterFilter
 from application.ports import PageRequest
 from domain.outbox import Destination, MessageStatus
 from domain.payments import PaymentStatus
-from infrastructure.database.dead_letters import PostgresDeadLetters
-from infrastructure.database.engine import Database
-from infrastructure.database.payment_audit import PostgresPaymentAudit
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+from infrastructure.postgres.payments.audit import PostgresPaymentAudit
 
 MESSAGES = 300_000
 PAYMENTS = 20_000

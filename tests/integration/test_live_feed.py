@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from application.accounts.ports import AccessClaims
 from domain.accounts import LoginId, UserId
-from infrastructure.security.tokens import JsonWebTokens
+from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import Address
 from tests.support.crowd import Member, a_crowd
 from tests.support.followers import Newsroom, a_newsroom, a_socket, a_stream, closed_with, news

@@ -11,9 +11,9 @@ import pytest
 from icalendar import Calendar, Component
 
 from domain.outbox import Destination, Fact, Failed, Message
-from infrastructure.deliveries.letters import Unmailable
-from infrastructure.deliveries.mail import MailComposer, MailCourier
-from infrastructure.deliveries.mail_files import MailFiles
+from infrastructure.email.composer import MailComposer, MailCourier
+from infrastructure.email.content import Unmailable
+from infrastructure.email.files import MailFiles
 from servicekit.local_times import when
 from tests.support.messages import a_message
 

@@ -16,9 +16,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from domain.outbox import Delivered, Destination, Fact, Failed
-from infrastructure.deliveries.mail import MailComposer, MailCourier
-from infrastructure.deliveries.mail_files import MailFiles
-from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.email.composer import MailComposer, MailCourier
+from infrastructure.email.files import MailFiles
+from infrastructure.email.smtp import SmtpPost
 from infrastructure.settings import SettingsError
 from tests.support.messages import a_message
 

@@ -20,10 +20,10 @@ from application.outbox.delivery import DeliverDue
 from domain.errors import DomainError
 from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 from infrastructure import container
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDueMessages
 from infrastructure.embedded import processes
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app, create_litestar
 from tests.support.http import serving

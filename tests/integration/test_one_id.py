@@ -18,8 +18,8 @@ import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from infrastructure.embedded import processes
-from infrastructure.telemetry import configure_logging
-from infrastructure.tracing import ids_of
+from infrastructure.observability.logging import configure_logging
+from infrastructure.observability.tracing import ids_of
 from tests.support.command import running_up
 from tests.support.messages import until
 from tests.support.people import People

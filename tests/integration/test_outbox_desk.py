@@ -14,11 +14,11 @@ import pytest
 
 from application.outbox.delivery import DeliverDue
 from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.dead_letters import PostgresDeadLetters
-from infrastructure.database.engine import Database
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from tests.support.messages import owe
 from tests.support.receivers import Receiver, answer, receiving
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from domain.outbox import Destination, Fact
-from infrastructure.deliveries.mail import MailComposer
+from infrastructure.email.composer import MailComposer
 from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.http import serving

@@ -2,8 +2,8 @@
 
 import pytest
 
-from infrastructure.database.engine import Database
-from infrastructure.database.places import TAKE, TAKE_UNDER_KEY
+from infrastructure.postgres.bookings.seats import TAKE, TAKE_UNDER_KEY
+from infrastructure.postgres.engine import Database
 
 _PLAIN = "bigint, bigint, text, timestamptz, text, text, interval, int"
 _GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL, 5"

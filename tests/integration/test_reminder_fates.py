@@ -10,7 +10,7 @@ import pytest
 
 from domain.appointments import CoachingStatus
 from domain.bookings import BookingId
-from infrastructure.database import migrations
+from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
 from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
 

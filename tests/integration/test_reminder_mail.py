@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from domain.outbox import Delivered, Destination, Fact, Message
-from infrastructure.deliveries.email_service import EmailServiceCourier
-from infrastructure.deliveries.letters import Unmailable
-from infrastructure.deliveries.mail import MailComposer
+from infrastructure.delivery.email_service import EmailServiceCourier
+from infrastructure.email.composer import MailComposer
+from infrastructure.email.content import Unmailable
 from servicekit.local_times import ahead
 from tests.support.messages import a_coaching_message, a_message
 from tests.support.receivers import receiving

@@ -13,9 +13,9 @@ from application.notifications.ports import QueuedReminder
 from domain.accounts import User
 from domain.bookings import BookingId
 from domain.reminders import Reminded, Reminder, ReminderId
-from infrastructure.database import reminders
-from infrastructure.database.reminder_book import PostgresReminderBook
-from infrastructure.database.reminders import PostgresReminders
+from infrastructure.postgres.reminders import repository
+from infrastructure.postgres.reminders.queries import PostgresReminderBook
+from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.settings import Settings
 from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
 from tests.support.units import PAUSE
@@ -167,6 +167,6 @@ async def test_without_the_constraint_they_are_sent_many_times(
     house: Reminding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await house.records.execute("ALTER TABLE reminders DROP CONSTRAINT uq_reminders_once")
-    unguarded, _, _ = reminders._ALIGN.partition("ON CONFLICT")
-    monkeypatch.setattr(reminders, "_ALIGN", unguarded)
+    unguarded, _, _ = repository._ALIGN.partition("ON CONFLICT")
+    monkeypatch.setattr(repository, "_ALIGN", unguarded)
     assert len(await _revived_by_four(house)) > 1

@@ -15,7 +15,7 @@ from domain.appointments import CoachingStatus
 from domain.outbox import Delivered, Destination, Fact, Message, MessageId
 from domain.reminders import Reminded, Reminder
 from infrastructure import container
-from infrastructure.database.reminders import DUE, PostgresReminders, seen
+from infrastructure.postgres.reminders.repository import DUE, PostgresReminders, seen
 from infrastructure.settings import Settings
 from tests.support.crowd import a_crowd
 from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding

@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 
 from domain.outbox import Delivered, Destination, Failed, Message
-from infrastructure.database.engine import Database
-from infrastructure.database.lanes import PostgresLanes
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.database.retention import PostgresRetention
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.ordering import PostgresLanes
+from infrastructure.postgres.outbox.retention import PostgresRetention
 from tests.support.messages import owe
 
 LEASE = timedelta(seconds=10)

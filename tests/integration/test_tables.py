@@ -22,12 +22,12 @@ from domain.accounts import UserId
 from domain.errors import DomainError
 from domain.events import EventId
 from domain.payments import hold_end
-from infrastructure.database import migrations
-from infrastructure.database.engine import Database
-from infrastructure.database.places import PostgresPlaces
-from infrastructure.database.readers import PostgresBookingReader, PostgresEventReader
-from infrastructure.database.tables import metadata
 from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.postgres import migrations
+from infrastructure.postgres.bookings.seats import PostgresPlaces
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.queries import PostgresBookingReader, PostgresEventReader
+from infrastructure.postgres.tables import metadata
 from tests.support.databases import a_database
 
 # Migrations
@@ -74,7 +74,7 @@ async def test_migrating_twice_changes_nothing(bare_database: str) -> None:
 
 
 async def test_four_processes_may_migrate_at_once(bare_database: str) -> None:
-    program = "import sys; from infrastructure.database import migrations; migrations.upgrade(sys.argv[1])"
+    program = "import sys; from infrastructure.postgres import migrations; migrations.upgrade(sys.argv[1])"
     started = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, bare_database) for _ in range(4)]
     assert [await process.wait() for process in started] == [0, 0, 0, 0]
     assert await asyncio.to_thread(migrations.is_current, bare_database)

@@ -27,11 +27,11 @@ from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from infrastructure.clock import SystemClock
-from infrastructure.database.bookings import PostgresBookings
-from infrastructure.database.events import PostgresEvents
-from infrastructure.database.payments import PostgresPayments, _payment
-from infrastructure.database.readers import PostgresBookingReader, PostgresEventReader
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.postgres.bookings.repository import PostgresBookings
+from infrastructure.postgres.events.queries import PostgresBookingReader, PostgresEventReader
+from infrastructure.postgres.events.repository import PostgresEvents
+from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
 from tests.support.house import House, open_house, order_of
 from tests.support.messages import a_message

@@ -15,7 +15,7 @@ from domain.appointments import CoachingStatus, OnlyCoachRecords, PaymentConfirm
 from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import NothingToPay, Report
-from infrastructure.database.coaching_reader import PostgresCoachingReader
+from infrastructure.postgres.appointments.queries import PostgresCoachingReader
 from tests.support.house import House, order_of
 from tests.support.practice import Practice, at
 

@@ -13,8 +13,8 @@ from application.payments.settlement import Settled
 from domain.accounts import UserId
 from domain.availability import SlotUnavailable
 from domain.time import Interval
-from infrastructure.database.coaches import PostgresCoaches
-from infrastructure.database.coaching import PostgresCoachings
+from infrastructure.postgres.appointments.coaches import PostgresCoaches
+from infrastructure.postgres.appointments.repository import PostgresCoachings
 from infrastructure.settings import Settings
 from tests.support.house import NewSession, open_house, order_of
 from tests.support.practice import Practice

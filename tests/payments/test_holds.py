@@ -16,8 +16,8 @@ from application.payments.ports.records import PaymentPlace
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import UnitOfWork
 from domain.events import EventId
-from infrastructure.database.bookings import PostgresBookings
-from infrastructure.database.events import PostgresEvents
+from infrastructure.postgres.bookings.repository import PostgresBookings
+from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.settings import Settings
 from tests.support.house import House, open_house, order_of
 from tests.support.till import Till, TillGateway, running_till

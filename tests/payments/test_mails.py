@@ -21,9 +21,9 @@ from crm.notifications import read_notification
 from crm.store import MailClaim
 from domain.outbox import Destination, Fact
 from infrastructure import container
-from infrastructure.deliveries.http import _to_json
-from infrastructure.deliveries.mail import MailComposer
-from infrastructure.deliveries.told import told
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.http import _to_json
+from infrastructure.email.composer import MailComposer
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving

@@ -11,7 +11,7 @@ import pytest
 from application.notifications.payment_links import AT_MOST, MailWithPaymentLinks
 from domain.outbox import Delivered, Destination, Fact, Failed, Message, MessageId, Outcome
 from infrastructure.clock import SystemClock
-from infrastructure.database.payment_reader import PostgresPaymentReader
+from infrastructure.postgres.payments.queries import PostgresPaymentReader
 from tests.support.house import House, Sold, order_of
 from tests.support.practice import Practice
 

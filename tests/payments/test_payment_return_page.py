@@ -20,8 +20,8 @@ from domain.booking_urls import BookingUrls
 from domain.checkout_return import Outcome, ReturnStatus, ReturnUrls
 from domain.money import Money
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
-from infrastructure.payments.razorpay import RazorpayGateway
-from infrastructure.payments.return_addresses import SignedReturnAddresses
+from infrastructure.gateways.razorpay.gateway import RazorpayGateway
+from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from interfaces.http.payment_return import RELOADS, page_of
 from interfaces.http.sandbox import time_left
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, sign

@@ -21,8 +21,8 @@ from domain.events import EventId
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus, Report
 from domain.refunds import RefundId
-from infrastructure.payments.razorpay import RazorpayGateway
-from infrastructure.payments.return_addresses import SignedReturnAddresses
+from infrastructure.gateways.razorpay.gateway import RazorpayGateway
+from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.settings import Settings
 from tests.payments.razorpay_shop import Shop, open_shop
 from tests.payments.test_razorpay_way import FAILED, PAID, PENDING, REFUNDED

@@ -18,7 +18,7 @@ from application.payments.settlement import SettlePayment
 from application.unit_of_work import UnitOfWork
 from domain.outbox import ALWAYS_SERVED, owed_to
 from infrastructure.clock import SystemClock
-from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.payments.razorpay_shop import Shop, open_shop
 from tests.payments.shop import PAID

@@ -15,8 +15,8 @@ from domain.events import EventId
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId
-from infrastructure.payments.return_addresses import SignedReturnAddresses
-from infrastructure.payments.stripe import StripeGateway
+from infrastructure.gateways.return_addresses import SignedReturnAddresses
+from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from tests.payments.shop import PAID, PENDING, REFUNDED
 from tests.payments.stripe_shop import Shop, open_shop

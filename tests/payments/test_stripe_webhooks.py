@@ -13,8 +13,8 @@ import pytest
 
 from application.payments.ports.gateways import GatewayRefused
 from domain.payments import InvalidSignature
-from infrastructure.payments.return_addresses import SignedReturnAddresses
-from infrastructure.payments.stripe import StripeGateway
+from infrastructure.gateways.return_addresses import SignedReturnAddresses
+from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.payments.shop import FAILED, PAID, PENDING

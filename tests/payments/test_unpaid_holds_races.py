@@ -16,9 +16,9 @@ from domain.accounts import UserId
 from domain.events import EventId
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
 from infrastructure.clock import SystemClock
-from infrastructure.database.coaching import PostgresCoachings
-from infrastructure.database.coaching_reader import PostgresCoachingReader
-from infrastructure.database.places import TAKE, UNDER_LIMIT, PostgresPlaces
+from infrastructure.postgres.appointments.queries import PostgresCoachingReader
+from infrastructure.postgres.appointments.repository import PostgresCoachings
+from infrastructure.postgres.bookings.seats import TAKE, UNDER_LIMIT, PostgresPlaces
 from infrastructure.settings import Settings
 from tests.support.house import House, open_house
 from tests.support.practice import Practice, at

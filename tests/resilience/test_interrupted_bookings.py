@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from infrastructure.database.places import TAKE
 from infrastructure.embedded import EmbeddedPostgres
+from infrastructure.postgres.bookings.seats import TAKE
 from tests.resilience.conftest import CREATED, Places, Site, open_site, outcomes
 from tests.support.callers import Address, Caller
 from tests.support.crowd import Member

@@ -16,9 +16,9 @@ from websockets.exceptions import InvalidStatus
 
 from application.notifications.ports import EntryId
 from domain.accounts import UserId
-from infrastructure.database.engine import Database
-from infrastructure.database.feed import RECORD, PostgresFeed
 from infrastructure.embedded import EmbeddedRedis, processes
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.live_updates import RECORD, PostgresFeed
 from tests.support.callers import Caller
 from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.followers import a_newsroom, a_socket, a_stream, closed_with, news

@@ -17,7 +17,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from infrastructure import container
-from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.support.house import open_house
 from tests.support.messages import until

@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from infrastructure.database import migrations
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
+from infrastructure.postgres import migrations
 from tests.support.databases import TEMPLATE
 from tests.support.estate import LONG_RUN, Estate, Visitors, open_estate
 from tests.support.messages import owe, until

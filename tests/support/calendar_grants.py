@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from infrastructure.security.oauth import s256
+from infrastructure.auth.oauth import s256
 from tests.support.calendar_faults import Faults, as_json
 
 CLIENT_ID, CLIENT_SECRET = "convene-tests", "the secret of the tests' calendar client"

@@ -8,7 +8,7 @@ import asyncpg
 
 from application.accounts.ports import AccessClaims
 from domain.accounts import LoginId, UserId
-from infrastructure.security.tokens import JsonWebTokens
+from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import request
 from tests.support.settings import JWT_SECRET_KEY
 

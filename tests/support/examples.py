@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 
 from infrastructure import container
-from infrastructure.database import migrations
+from infrastructure.postgres import migrations
 from interfaces.http.app import create_app, create_litestar
 from interfaces.http.coaching.availability import WEEKDAYS
 from interfaces.http.documentation import document as documentation

@@ -14,9 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from domain.outbox import Destination, Fact, Message, MessageId
-from infrastructure.database.engine import Database
-from infrastructure.database.feed import PostgresFeed
-from infrastructure.deliveries.live_feed import LiveFeedCourier
+from infrastructure.delivery.live_updates import LiveFeedCourier
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.live_updates import PostgresFeed
 from tests.support.callers import Address
 from tests.support.messages import a_message
 

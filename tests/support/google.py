@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from infrastructure.security.oauth import WELL_KNOWN, s256
+from infrastructure.auth.oauth import WELL_KNOWN, s256
 from tests.support.receivers import Receiver, Request, answer, receiving
 from tests.support.servers import free_port
 

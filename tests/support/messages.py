@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from domain.outbox import Destination, Fact, Message, MessageId
-from infrastructure.database import outbox
+from infrastructure.postgres.outbox import claims
 
 
 def a_snapshot(**changes: Any) -> dict[str, Any]:
@@ -151,5 +151,5 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30
 def spend_attempts_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the guard out of settling: an attempt that was no attempt costs the message one of its tries."""
     given_back, spent = (f"CASE WHEN $9::boolean THEN attempts{less} ELSE attempts END" for less in (" - 1", ""))
-    assert given_back in outbox._SETTLE, "the settling has another shape now: take its guard out here as well"
-    monkeypatch.setattr(outbox, "_SETTLE", outbox._SETTLE.replace(given_back, spent))
+    assert given_back in claims._SETTLE, "the settling has another shape now: take its guard out here as well"
+    monkeypatch.setattr(claims, "_SETTLE", claims._SETTLE.replace(given_back, spent))

@@ -24,8 +24,8 @@ from litestar.types import ASGIApp
 from application.idempotency import CLAIM, Made
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from infrastructure import container
-from infrastructure.database.engine import Database
-from infrastructure.database.places import PostgresPlaces, take_statement
+from infrastructure.postgres.bookings.seats import PostgresPlaces, take_statement
+from infrastructure.postgres.engine import Database
 from infrastructure.settings import load_settings
 from interfaces.http.app import assemble
 

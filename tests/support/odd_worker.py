@@ -19,8 +19,8 @@ from typing import Any
 from application.outbox.ports import Courier
 from domain.outbox import Destination, Failed, Message, Outcome
 from infrastructure import container
-from infrastructure.database import outbox
-from infrastructure.deliveries.crm import CrmCourier
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.postgres.outbox import claims
 from infrastructure.settings import Settings, load_settings
 from interfaces.workers import main as worker
 from interfaces.workers.deliveries import Deliveries
@@ -80,9 +80,9 @@ def _build(settings: Settings, changes: Mapping[str, Any]) -> container.Delivery
 
 
 def _forget_the_lanes() -> None:
-    unguarded = outbox._CLAIM.replace(_LANE_GUARD, "")
-    assert unguarded != outbox._CLAIM, "the claim has another shape now: take its guard out here as well"
-    outbox._CLAIM = unguarded
+    unguarded = claims._CLAIM.replace(_LANE_GUARD, "")
+    assert unguarded != claims._CLAIM, "the claim has another shape now: take its guard out here as well"
+    claims._CLAIM = unguarded
 
 
 if __name__ == "__main__":

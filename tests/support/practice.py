@@ -19,7 +19,7 @@ from domain.money import Money
 from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
 from infrastructure.clock import SystemClock
-from infrastructure.database.coaching_reader import PostgresCoachingReader
+from infrastructure.postgres.appointments.queries import PostgresCoachingReader
 from tests.support.crowd import a_crowd
 from tests.support.house import UNBOUNDED, House, NewSession, Reserved, Worker
 

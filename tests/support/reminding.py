@@ -34,11 +34,11 @@ from domain.refunds import RefundPolicy
 from domain.time import Interval
 from infrastructure import container
 from infrastructure.container import Container
-from infrastructure.database.circuits import PostgresCircuits
-from infrastructure.database.outbox import PostgresDueMessages
-from infrastructure.database.reminder_book import PostgresReminderBook
-from infrastructure.deliveries.mail import MailComposer, MailCourier
-from infrastructure.deliveries.smtp import SmtpPost
+from infrastructure.email.composer import MailComposer, MailCourier
+from infrastructure.email.smtp import SmtpPost
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.reminders.queries import PostgresReminderBook
 from infrastructure.settings import Settings
 from tests.support.crowd import a_crowd
 from tests.support.units import units_with

@@ -18,7 +18,7 @@ from application.bookings.ports import PlacedBooking
 from domain.accounts import UserId
 from domain.events import EventId
 from infrastructure import container
-from infrastructure.database.places import GUARD, TAKE, PostgresPlaces
+from infrastructure.postgres.bookings.seats import GUARD, TAKE, PostgresPlaces
 from infrastructure.settings import load_settings
 from interfaces.http.app import SHAPES, create_litestar
 from interfaces.http.edge import Edge

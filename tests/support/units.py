@@ -9,7 +9,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.unit_of_work import UnitOfWork
-from infrastructure.database.unit_of_work import UnitsOfWork
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 
 PAUSE = 0.02
 """Seconds between a look and what is done about it: long enough for somebody else to do something."""

@@ -44,43 +44,41 @@ from application.ports import Clock, Health, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
 from domain.outbox import Fact, owed_to
+from infrastructure.auth.google_oidc import GoogleOidc
+from infrastructure.auth.jwt import JsonWebTokens
+from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
+from infrastructure.auth.passwords import Argon2Passwords
 from infrastructure.clock import SystemClock
-from infrastructure.container.calendars import Calendars, build_calendars
-from infrastructure.container.coaching import Coaching, build_coaching
-from infrastructure.container.deliveries import DeliveryParts, build_deliveries
-from infrastructure.container.feeds import CalendarFeeds, build_feeds
+from infrastructure.container.appointments import Coaching, build_coaching
+from infrastructure.container.calendars import CalendarFeeds, Calendars, build_calendars, build_feeds
+from infrastructure.container.delivery import DeliveryParts, build_deliveries
 from infrastructure.container.foundation import derived_key, invitation_tokens, served, units_of_work
 from infrastructure.container.payments import build_gateways, build_money
-from infrastructure.database.dead_letters import PostgresDeadLetters
-from infrastructure.database.engine import Database
-from infrastructure.database.feed import PostgresFeed
-from infrastructure.database.idempotency import PostgresIdempotencyKeys
-from infrastructure.database.invitations import PostgresInvitationReader
-from infrastructure.database.login_networks import PostgresGuessedAccounts
-from infrastructure.database.oauth_attempts import PostgresAttempts
-from infrastructure.database.places import PostgresPlaces, take_statement
-from infrastructure.database.readers import (
-    ActorsTogether,
-    PostgresActorReader,
+from infrastructure.gateways.registry import GatewayRegistry
+from infrastructure.observability.health import ServersHealth
+from infrastructure.observability.logging import current_request_id
+from infrastructure.observability.metrics import Metrics
+from infrastructure.observability.tracing import Traces
+from infrastructure.postgres.accounts.actors import ActorsTogether, PostgresActorReader
+from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
+from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
+from infrastructure.postgres.bookings.invitations import PostgresInvitationReader
+from infrastructure.postgres.bookings.seats import PostgresPlaces, take_statement
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.queries import (
     PostgresBookingReader,
     PostgresEventReader,
     PostgresFacilitatorReader,
     PostgresReviewReader,
 )
-from infrastructure.database.reminder_book import PostgresReminderBook
-from infrastructure.feed_bell import RedisFeedBell
-from infrastructure.health import ServersHealth
-from infrastructure.metrics import Metrics
-from infrastructure.payments.registry import GatewayRegistry
-from infrastructure.security.google_oidc import GoogleOidc
-from infrastructure.security.oauth import AuthorizationServer, ProviderConnection
-from infrastructure.security.passwords import Argon2Passwords
-from infrastructure.security.rate_limits import LocalLimits, NoLimits, RedisLimits
-from infrastructure.security.tokens import JsonWebTokens
+from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
+from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+from infrastructure.postgres.reminders.queries import PostgresReminderBook
+from infrastructure.redis.live_updates import RedisFeedBell
+from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
+from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
-from infrastructure.telemetry import current_request_id
-from infrastructure.tracing import Traces
-from infrastructure.wake_ups import RedisWakeUps
 from servicekit.time_zones import use_newest_time_zones
 
 __all__ = ["Container", "DeliveryParts", "UseCases", "build", "build_deliveries", "served"]

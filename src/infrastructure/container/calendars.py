@@ -1,22 +1,25 @@
-"""Everything that deals with connected calendars, put together once for web and worker."""
+"""Composition of calendars for web and worker."""
 
 from dataclasses import dataclass
 
 from application.calendars.busy_times import ConnectedCalendars, ReadBusyTimes
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
+from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.calendars.sync import CalendarErrands, RecordEntry, SyncBooking
 from application.calendars.tokens import CalendarAccess
 from application.oauth import OAuthAttempts
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from infrastructure.calendars.google import GoogleCalendar
-from infrastructure.calendars.outlook import OutlookCalendar
-from infrastructure.calendars.registry import CalendarRegistry
-from infrastructure.database.calendar_busy import PostgresBusyBook
-from infrastructure.database.calendars import PostgresConnectionReader
-from infrastructure.database.engine import Database
-from infrastructure.database.oauth_attempts import PostgresAttempts
+from infrastructure.calendar_providers.google import GoogleCalendar
+from infrastructure.calendar_providers.microsoft import OutlookCalendar
+from infrastructure.calendar_providers.registry import CalendarRegistry
+from infrastructure.icalendar.feeds import IcsWriter
+from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
+from infrastructure.postgres.calendars.busy_times import PostgresBusyBook
+from infrastructure.postgres.calendars.connections import PostgresConnectionReader
+from infrastructure.postgres.calendars.feeds import PostgresFeeds
+from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
 
 
@@ -79,3 +82,19 @@ def build_services(settings: Settings) -> CalendarRegistry:
             )
         )
     return CalendarRegistry(services)
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarFeeds:
+    open_feed: OpenFeed
+    close_feed: CloseFeed
+    read_feed: ReadFeed
+
+
+def build_feeds(database: Database, public_url: str, clock: Clock) -> CalendarFeeds:
+    feeds = PostgresFeeds(database)
+    return CalendarFeeds(
+        open_feed=OpenFeed(feeds, public_url, clock),
+        close_feed=CloseFeed(feeds),
+        read_feed=ReadFeed(feeds, IcsWriter(public_url), clock),
+    )

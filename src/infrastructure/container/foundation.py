@@ -7,12 +7,12 @@ from application.bookings.ports import InvitationTokens
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.outbox import ALWAYS_SERVED, Destination, Owed
-from infrastructure.database.engine import Database
-from infrastructure.database.unit_of_work import UnitsOfWork
-from infrastructure.security.invitation_tokens import MacInvitationTokens
-from infrastructure.security.secret_box import SecretBox
+from infrastructure.auth.invitation_tokens import MacInvitationTokens
+from infrastructure.auth.token_encryption import SecretBox
+from infrastructure.observability.logging import current_request_id
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from infrastructure.telemetry import current_request_id
 
 
 def served(settings: Settings) -> frozenset[Destination]:

@@ -1,4 +1,4 @@
-"""Everything that deals with money, put together once for web, worker and CLI."""
+"""Composition of payments for web, worker and CLI."""
 
 import hashlib
 import hmac
@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from application.bookings.ports import Places
 from application.outbox.ports import WakeUps
+from application.payments.audit import AuditPayments
 from application.payments.callbacks import ConfirmPayment, HearOfFailure
 from application.payments.checkout import AbandonCheckout, AskForPayment
 from application.payments.checkout_return import ShowPaymentReturn
@@ -24,14 +25,15 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.booking_urls import BookingUrls
 from domain.checkout_return import ReturnUrls
 from domain.unpaid_holds import HoldLimits
-from infrastructure.database.engine import Database
-from infrastructure.database.payment_reader import PostgresPaymentReader
-from infrastructure.payments.offline import OfflineGateway
-from infrastructure.payments.razorpay import RazorpayGateway
-from infrastructure.payments.registry import GatewayRegistry
-from infrastructure.payments.return_addresses import SignedReturnAddresses
-from infrastructure.payments.sandbox import SandboxGateway
-from infrastructure.payments.stripe import StripeGateway
+from infrastructure.gateways.offline import OfflineGateway
+from infrastructure.gateways.razorpay.gateway import RazorpayGateway
+from infrastructure.gateways.registry import GatewayRegistry
+from infrastructure.gateways.return_addresses import SignedReturnAddresses
+from infrastructure.gateways.sandbox import SandboxGateway
+from infrastructure.gateways.stripe.gateway import StripeGateway
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.payments.audit import PostgresPaymentAudit
+from infrastructure.postgres.payments.queries import PostgresPaymentReader
 from infrastructure.settings import Settings
 
 
@@ -145,3 +147,23 @@ def _sandbox_secret(settings: Settings) -> bytes:
 def _return_addresses(settings: Settings) -> SignedReturnAddresses:
     key = hmac.digest(settings.jwt_secret_key.encode(), b"payment return addresses", hashlib.sha256)
     return SignedReturnAddresses(settings.public_url, key)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditParts:
+    database: Database
+    gateways: GatewayRegistry
+    books: PostgresPaymentAudit
+    audit_payments: AuditPayments
+
+    async def close(self) -> None:
+        await self.gateways.close()
+        await self.database.close()
+
+
+def build_audit(settings: Settings) -> AuditParts:
+    """Opens nothing, as `container.build`."""
+    database = Database(settings.database_url, pool_size=2)
+    gateways, _ = build_gateways(settings, database)
+    books = PostgresPaymentAudit(database)
+    return AuditParts(database, gateways, books, AuditPayments(books, gateways, timedelta(seconds=2)))

@@ -50,14 +50,14 @@ def settings_check(settings: Settings) -> Findings:
 
 
 def database(settings: Settings) -> Findings:
-    from infrastructure.provisioning import check_database
+    from infrastructure.external_servers import check_database
 
     check_database(settings.database_url, "DATABASE_URL")
     yield _ok("PostgreSQL answers")
 
 
 def migrations(settings: Settings) -> Findings:
-    from infrastructure.database.migrations import is_current
+    from infrastructure.postgres.migrations import is_current
 
     current = is_current(settings.database_url)
     yield _ok("up to date") if current else _fail("the database is behind the code: run `convene migrate`")
@@ -65,7 +65,7 @@ def migrations(settings: Settings) -> Findings:
 
 def clock(settings: Settings) -> Findings:
     """Tokens and holds are compared with this machine's clock, leases with the database's."""
-    from infrastructure.database.engine import Database
+    from infrastructure.postgres.engine import Database
 
     async def ahead() -> float:
         database = Database(settings.database_url, pool_size=1)
@@ -95,8 +95,8 @@ def time_zones(_settings: Settings) -> Findings:
 
 def deliveries(settings: Settings) -> Findings:
     from infrastructure.container import served
-    from infrastructure.database.engine import Database
-    from infrastructure.database.figures import Figures, PostgresFigures
+    from infrastructure.postgres.engine import Database
+    from infrastructure.postgres.statistics import Figures, PostgresFigures
 
     async def read() -> Figures:
         database = Database(settings.database_url, pool_size=1)
@@ -152,8 +152,8 @@ def _of_destination(figure: DestinationFigures, *, served: bool) -> Findings:
 
 def addresses(settings: Settings) -> Findings:
     """Accounts older than the rules for addresses: they stay, and people can log in to them."""
-    from infrastructure.database.account_addresses import OldAddresses, old_addresses
-    from infrastructure.database.engine import Database
+    from infrastructure.postgres.accounts.queries import OldAddresses, old_addresses
+    from infrastructure.postgres.engine import Database
 
     async def read() -> OldAddresses:
         database = Database(settings.database_url, pool_size=1)
@@ -185,9 +185,12 @@ def _listed(accounts: Sequence[object]) -> str:
 
 def facilitators(settings: Settings) -> Findings:
     """Bookings with deactivated facilitators, and accounts that wait for approval: an operator decides about both."""
-    from infrastructure.database.deactivated import BookingsAhead, PostgresDeactivatedFacilitators
-    from infrastructure.database.engine import Database
-    from infrastructure.database.user_list import PostgresUserList
+    from infrastructure.postgres.accounts.queries import (
+        BookingsAhead,
+        PostgresDeactivatedFacilitators,
+        PostgresUserList,
+    )
+    from infrastructure.postgres.engine import Database
 
     async def read() -> tuple[Sequence[BookingsAhead], int]:
         database = Database(settings.database_url, pool_size=1)
@@ -212,7 +215,7 @@ def facilitators(settings: Settings) -> Findings:
 
 
 def redis(settings: Settings) -> Findings:
-    from infrastructure.provisioning import check_redis
+    from infrastructure.external_servers import check_redis
 
     check_redis(settings.redis_url)
     yield _ok("answers")
@@ -229,7 +232,7 @@ def notification(settings: Settings) -> Findings:
 
 def mail(settings: Settings) -> Findings:
     from domain.outbox import Failed
-    from infrastructure.deliveries.smtp import SmtpPost
+    from infrastructure.email.smtp import SmtpPost
 
     if settings.email_service_url:
         yield _answers(settings.email_service_url, "EMAIL_SERVICE_URL")

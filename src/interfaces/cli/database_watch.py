@@ -17,7 +17,7 @@ def start_database_watch(dsn: str) -> None:
     """Reports in the background, on stderr; ends when the database answers."""
 
     def check(seconds: float) -> None:
-        from infrastructure.provisioning import check_database
+        from infrastructure.external_servers import check_database
 
         check_database(dsn, "DATABASE_URL", seconds=seconds)
 

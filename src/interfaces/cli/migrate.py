@@ -19,8 +19,8 @@ def migrate() -> None:
     environ = command_environ()
     dsn = load_database_url(environ)
 
-    from infrastructure.database.migrations import upgrade
-    from infrastructure.provisioning import ensure_database
+    from infrastructure.external_servers import ensure_database
+    from infrastructure.postgres.migrations import upgrade
 
     ensure_database(dsn, "DATABASE_URL")
     upgrade(dsn)

@@ -20,9 +20,9 @@ from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_op
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from infrastructure.database.circuits import PostgresCircuits
-    from infrastructure.database.dead_letters import PostgresDeadLetters
-    from infrastructure.database.delivery_figures import PostgresDeliveryReader
+    from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+    from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+    from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
 
 Answer = TypeVar("Answer")
 
@@ -187,10 +187,10 @@ def _messages(count: int) -> str:
 
 def _ask(question: Callable[[Desk], Awaitable[Answer]]) -> Answer:
     from domain.errors import Unavailable
-    from infrastructure.database.circuits import PostgresCircuits
-    from infrastructure.database.dead_letters import PostgresDeadLetters
-    from infrastructure.database.delivery_figures import PostgresDeliveryReader
-    from infrastructure.database.engine import Database
+    from infrastructure.postgres.engine import Database
+    from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+    from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
+    from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
 
     async def answer() -> Answer:
         database = Database(load_database_url(command_environ()), pool_size=1)

@@ -19,7 +19,7 @@ from interfaces.cli.problems import Problem
 if TYPE_CHECKING:
     from application.payments.audit import Audit
     from application.payments.ports.reconciliation import BookedPayment
-    from infrastructure.container.audit import AuditParts
+    from infrastructure.container.payments import AuditParts
 
 Answer = TypeVar("Answer")
 
@@ -115,7 +115,7 @@ def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:
     settings = load_settings(command_environ())
 
     from domain.errors import Unavailable
-    from infrastructure.container.audit import build_audit
+    from infrastructure.container.payments import build_audit
 
     async def answer() -> Answer:
         parts = build_audit(settings)

@@ -11,7 +11,7 @@ from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from infrastructure.database.resealing import Resealed
+    from infrastructure.postgres.calendars.token_reencryption import Resealed
 
 
 @click.group()
@@ -37,9 +37,9 @@ async def _rotate() -> "Resealed":
     if not settings.token_encryption_keys:
         raise Problem("TOKEN_ENCRYPTION_KEYS is not set: there is nothing to seal with")
 
-    from infrastructure.database.engine import Database
-    from infrastructure.database.resealing import reseal
-    from infrastructure.security.secret_box import SecretBox
+    from infrastructure.auth.token_encryption import SecretBox
+    from infrastructure.postgres.calendars.token_reencryption import reseal
+    from infrastructure.postgres.engine import Database
 
     database = Database(settings.database_url, pool_size=2)
     try:

@@ -137,7 +137,7 @@ def _start_servers(
         environ.setdefault("CRM_DATABASE_URL", postgres.dsn("convene_crm"))
         _say(f"PostgreSQL embedded, data in {_near(plan.data / 'postgres')}")
     else:
-        from infrastructure.provisioning import sibling_database
+        from infrastructure.external_servers import sibling_database
 
         environ.setdefault("CRM_DATABASE_URL", sibling_database(load_database_url(given), "_crm"))
         _say("PostgreSQL as DATABASE_URL says")
@@ -166,7 +166,7 @@ def _complete(
             value = getattr(settings, name.lower())
             environ[name] = ",".join(value) if isinstance(value, tuple) else value
     if _given(given, "REDIS_URL"):
-        from infrastructure.provisioning import check_redis
+        from infrastructure.external_servers import check_redis
 
         check_redis(settings.redis_url)
         _say("Redis      as REDIS_URL says")

@@ -121,8 +121,8 @@ def _entry(user: User) -> dict[str, object]:
 
 
 def _page(page: PageRequest, role: Role | None, active: bool | None, *, requested: bool) -> Page[User]:
-    from infrastructure.database.engine import Database
-    from infrastructure.database.user_list import PostgresUserList
+    from infrastructure.postgres.accounts.queries import PostgresUserList
+    from infrastructure.postgres.engine import Database
 
     async def read() -> Page[User]:
         database = Database(load_database_url(command_environ()), pool_size=1)

@@ -16,8 +16,8 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from infrastructure import container
+from infrastructure.observability.logging import configure_logging
 from infrastructure.settings import Settings, load_settings
-from infrastructure.telemetry import configure_logging
 from interfaces.http import (
     classic,
     coaching,

@@ -10,10 +10,10 @@ import uvloop
 
 from domain.errors import Unavailable
 from infrastructure import container
-from infrastructure.database.engine import Database
+from infrastructure.observability.logging import configure_logging
+from infrastructure.postgres.engine import Database
+from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
-from infrastructure.telemetry import configure_logging
-from infrastructure.wake_ups import QUEUE, WAKE, connect
 from interfaces.workers.deliveries import Deliveries
 from interfaces.workers.doorbell import Doorbell
 from interfaces.workers.rounds import Round

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from crm.migrations import upgrade as upgrade_crm
-from infrastructure.database import migrations
+from infrastructure.postgres import migrations
 from servicekit.time_zones import use_newest_time_zones
 from tests.support.golden import DIRECTORY, PARTS, Databases, made, path_of
 from tests.support.servers import running_postgres

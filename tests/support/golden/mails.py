@@ -17,10 +17,10 @@ from crm.store import MailClaim
 from domain.calendar_feed import EntryKind, FeedEntry
 from domain.invitations import InvitationId
 from domain.outbox import Destination
-from infrastructure.calendars.feed_writer import IcsWriter
-from infrastructure.deliveries.invitation_mail import InvitationLinks
-from infrastructure.deliveries.letters import Unmailable
-from infrastructure.deliveries.mail import MailComposer
+from infrastructure.email.composer import MailComposer
+from infrastructure.email.content import Unmailable
+from infrastructure.email.invitation_mail import InvitationLinks
+from infrastructure.icalendar.feeds import IcsWriter
 from servicekit import json_values
 from tests.crm.parts import a_message as a_notification
 from tests.support.golden.cases import account_messages, messages, sent_to

@@ -9,10 +9,10 @@ from crm.settings import load_settings as load_crm_settings
 from crm.webhook_store import Parcel
 from crm.webhooks import read_webhook
 from domain.outbox import ALWAYS_SERVED, OWED, Destination, Fact, MessageStatus
-from infrastructure.deliveries.crm import CrmCourier
-from infrastructure.deliveries.email_service import EmailServiceCourier
-from infrastructure.deliveries.http import HttpCourier
-from infrastructure.deliveries.notifications import NotificationCourier
+from infrastructure.delivery.crm import CrmCourier
+from infrastructure.delivery.email_service import EmailServiceCourier
+from infrastructure.delivery.http import HttpCourier
+from infrastructure.delivery.notification_service import NotificationCourier
 from tests.support.golden.cases import messages
 from tests.support.golden.json_types import flat, types_of
 from tests.support.golden.mails import MOMENT, composer

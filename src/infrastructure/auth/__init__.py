@@ -1,0 +1,1 @@
+"""Passwords, tokens, OAuth clients, encryption of stored tokens."""

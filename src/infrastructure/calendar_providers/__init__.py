@@ -1,0 +1,1 @@
+"""Clients of the calendars that accounts connect: Google Calendar and Outlook."""

@@ -1,1 +1,0 @@
-"""Calendars that people have connected."""

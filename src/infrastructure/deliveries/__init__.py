@@ -1,1 +1,0 @@
-"""Couriers: one module for each way a message can leave the house."""

@@ -1,0 +1,1 @@
+"""Senders of outbox messages, one module for each kind of destination."""

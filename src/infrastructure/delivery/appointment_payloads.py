@@ -1,0 +1,93 @@
+"""What the database wrote into a message about coaching, as typed values.
+
+Raises `msgspec.ValidationError` for a snapshot of another shape: no courier can send such a message.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from domain.appointments import CoachingStatus
+from domain.money import exponent
+from domain.outbox import Message
+from infrastructure.delivery.payloads import MoneyThen, PaymentThen, make_readable
+
+
+class Participant(msgspec.Struct, frozen=True):
+    """`timezone` is the IANA name of the zone in which they are told of times."""
+
+    id: int
+    uuid: UUID
+    name: str
+    email: str
+    timezone: str
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["name"])
+
+
+class SessionThen(msgspec.Struct, frozen=True):
+    id: UUID
+    status: CoachingStatus
+    payment_status: str
+    starts_at: datetime
+    ends_at: datetime
+    price: Decimal
+    currency: str
+    notes: str | None
+    meeting_link: str | None
+    sequence: int
+    hold_until: datetime | None
+    uid: str | None = None
+    """Of its calendar entry. Messages from before it was stored have none."""
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["notes"], "meeting_link")
+
+    @property
+    def exact_price(self) -> Decimal:
+        """With the currency's own number of decimals: the column has four for every currency."""
+        return round(self.price, exponent(self.currency))
+
+    @property
+    def minutes(self) -> int:
+        return (self.ends_at - self.starts_at) // timedelta(minutes=1)
+
+    @property
+    def awaits_payment(self) -> bool:
+        """Whether its time is held for a payment."""
+        return self.hold_until is not None and self.payment_status in {"pending", "failed"}
+
+
+class TimesThen(msgspec.Struct, frozen=True):
+    starts_at: datetime
+    ends_at: datetime
+
+
+class CoachingSnapshot(msgspec.Struct, frozen=True):
+    """Everything as it was when the fact happened. `before` is from when it was moved; `recipient` whom this message is
+    for, where each of the two gets one of their own."""
+
+    coaching: SessionThen
+    client: Participant
+    coach: Participant
+    recipient: Literal["client", "coach"] | None
+    before: TimesThen | None
+    reason: str | None
+    money: MoneyThen | None
+    payment: PaymentThen | None
+    as_of: datetime | None = None
+    """When a reminder goes out."""
+    payment_url: str | None = None
+    """Where it can be paid, as far as that is known when the mail goes."""
+
+
+def is_about_coaching(message: Message) -> bool:
+    return "coaching" in message.snapshot
+
+
+def read_coaching(message: Message) -> CoachingSnapshot:
+    return msgspec.convert(message.snapshot, CoachingSnapshot)

@@ -1,0 +1,12 @@
+"""Tells the CRM: `POST {CRM_SERVICE_URL}/notify`, one message a fact."""
+
+from collections.abc import Sequence
+
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.http import HttpCourier
+
+
+class CrmCourier(HttpCourier):
+    def __init__(self, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15) -> None:
+        address = f"{url.rstrip('/')}/notify"
+        super().__init__(address, token, told, signing_secrets=signing_secrets, seconds=seconds)

@@ -1,0 +1,117 @@
+"""A fact as other services are told it: the fields of both published CRM documents at the top level."""
+
+from datetime import datetime
+from typing import Any
+
+from domain.appointments import LIVE
+from domain.outbox import Message
+from infrastructure.delivery.appointment_payloads import CoachingSnapshot, Participant, is_about_coaching, read_coaching
+from infrastructure.delivery.payloads import Person, Snapshot, read_snapshot, zulu
+from servicekit.date_range import is_enterable
+
+
+def told(message: Message) -> dict[str, Any]:
+    return _told_of_coaching(message) if is_about_coaching(message) else _told_of_event(message)
+
+
+def _told_of_event(message: Message) -> dict[str, Any]:
+    then = read_snapshot(message)
+    booking = then.booking
+    return {
+        "booking_id": booking and booking.id,
+        "booking_reference": booking and booking.reference,
+        "action": message.fact,
+        "occurred_at": zulu(message.occurred_at),
+        "user": then.user and _person(then.user),
+        "event": _event(then),
+        "facilitator_id": then.facilitator.id,
+        "facilitator": _facilitator(then.facilitator),
+        "status": booking and booking.status,
+        "payment_status": booking and booking.payment_status,
+        "notes": booking and booking.notes,
+        "reason": then.reason,
+        "price": booking and then.agreed.price,
+        "amount": then.money and then.money.amount,
+        "currency": (then.money or then.agreed).currency if booking else None,
+    }
+
+
+def _told_of_coaching(message: Message) -> dict[str, Any]:
+    """A session as a booking of an event that only the two of them have. The coach has mail from us already."""
+    then = read_coaching(message)
+    session = then.coaching
+    return {
+        "kind": "coaching",
+        "booking_id": str(session.id),
+        "action": message.fact,
+        "occurred_at": zulu(message.occurred_at),
+        "user": _person(then.client),
+        "event": _session(then),
+        "previous": then.before
+        and {"start_datetime": zulu(then.before.starts_at), "end_datetime": zulu(then.before.ends_at)},
+        "facilitator_id": then.coach.id,
+        "facilitator": _facilitator(then.coach),
+        "email_facilitator": False,
+        "status": session.status,
+        "payment_status": session.payment_status,
+        "notes": session.notes,
+        "meeting_link": session.meeting_link,
+        "reason": then.reason,
+        "price": session.exact_price,
+        "amount": then.money and then.money.amount,
+        "currency": session.currency,
+    }
+
+
+def _session(then: CoachingSnapshot) -> dict[str, Any]:
+    session = then.coaching
+    return {
+        "id": str(session.id),
+        "title": f"Coaching with {then.coach.name}",
+        "date_time": zulu(session.starts_at),
+        "start_datetime": zulu(session.starts_at),
+        "end_datetime": zulu(session.ends_at),
+        "duration_minutes": session.minutes,
+        "virtual_link": session.meeting_link,
+        "facilitator_id": then.coach.id,
+        "max_participants": 1,
+        "current_participants": int(session.status in LIVE),
+        "is_active": session.status in LIVE,
+        "price": session.exact_price,
+        "currency": session.currency,
+        "version": session.sequence,
+    }
+
+
+def _person(person: Person | Participant) -> dict[str, Any]:
+    return {"id": person.id, "name": person.name, "email": person.email}
+
+
+def _facilitator(person: Person | Participant) -> dict[str, Any]:
+    """With the IANA name of the time zone of their mails, where they have one."""
+    return _person(person) | ({"timezone": person.timezone} if person.timezone else {})
+
+
+def _event(then: Snapshot) -> dict[str, Any]:
+    event = then.event
+    return {
+        "id": event.id,
+        "title": event.title,
+        "date_time": _date(event.starts_at),
+        "start_datetime": _date(event.starts_at),
+        "end_datetime": _date(event.ends_at),
+        "location": event.location,
+        "virtual_link": then.join_link,
+        "facilitator_id": then.facilitator.id,
+        "max_participants": event.capacity,
+        "current_participants": event.booked,
+        "is_active": event.status == "active",
+        "price": event.exact_price,
+        "currency": event.currency,
+        "version": event.version,
+    }
+
+
+def _date(moment: datetime) -> str | None:
+    """None outside of the dates that receivers accept: such an event was stored before dates had a range."""
+    return zulu(moment) if is_enterable(moment) else None

@@ -1,0 +1,55 @@
+"""Hands mails to an e-mail service instead of a mail server: posted to EMAIL_SERVICE_URL, or to `/send` where that
+names only a server."""
+
+import base64
+from collections.abc import Sequence
+from email.message import EmailMessage
+from typing import Any
+
+from domain.outbox import Failed, Message, Outcome
+from infrastructure.delivery.http import HttpCourier, endpoint
+from infrastructure.email.composer import MailComposer
+from infrastructure.email.content import Unmailable
+
+
+class EmailServiceCourier(HttpCourier):
+    def __init__(
+        self, composer: MailComposer, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15
+    ) -> None:
+        def write(message: Message) -> dict[str, Any]:
+            return _order(composer.compose(message))
+
+        super().__init__(endpoint(url, "/send"), token, write, signing_secrets=signing_secrets, seconds=seconds)
+
+    async def deliver(self, message: Message) -> Outcome:
+        try:
+            return await super().deliver(message)
+        except Unmailable as error:
+            return Failed(str(error), permanent=True)
+
+
+def _order(mail: EmailMessage) -> dict[str, Any]:
+    """The mail in the service's words. The invitation goes along as an attachment."""
+    return {
+        "from": str(mail["From"]),
+        "to": mail["To"].addresses[0].addr_spec,
+        "reply_to": mail["Reply-To"].addresses[0].addr_spec if mail["Reply-To"] else None,
+        "subject": str(mail["Subject"]),
+        "text": _text(mail, "plain"),
+        "html": _text(mail, "html"),
+        "message_id": str(mail["Message-ID"]),
+        "attachments": [_attachment(part) for part in mail.iter_attachments()],
+    }
+
+
+def _text(mail: EmailMessage, kind: str) -> str:
+    part = mail.get_body((kind,))
+    return part.get_content() if part is not None else ""
+
+
+def _attachment(part: Any) -> dict[str, Any]:
+    return {
+        "filename": part.get_filename(),
+        "content_type": part.get_content_type(),
+        "content_base64": base64.b64encode(part.get_payload(decode=True)).decode(),
+    }

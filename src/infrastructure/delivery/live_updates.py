@@ -1,0 +1,42 @@
+"""Records news for facilitators, and rings in the API's processes."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.accounts import UserId
+from domain.outbox import Delivered, Message, Outcome
+from infrastructure.delivery.crm_format import told
+from infrastructure.postgres.live_updates import PostgresFeed
+
+CHANNEL = "convene:feed"
+
+_to_json = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class LiveFeedCourier:
+    """The table is what counts; a ring that is lost costs its listeners a few seconds."""
+
+    def __init__(self, feed: PostgresFeed, redis: Redis) -> None:
+        self._feed = feed
+        self._redis = redis
+        # A facilitator's news are recorded one after the other: more at once would wait in the database for each other.
+        self._turns = asyncio.Semaphore(2)
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Raises `Unavailable`."""
+        # As it goes over the wire to others: amounts are numbers, times are text.
+        news: dict[str, Any] = msgspec.json.decode(_to_json(told(message)))
+        facilitator_id = UserId(news["facilitator_id"])
+        async with self._turns:
+            await self._feed.record(facilitator_id, message, news)
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.publish(CHANNEL, str(facilitator_id))
+        return Delivered()
+
+    async def close(self) -> None:
+        await self._redis.aclose()

@@ -1,0 +1,19 @@
+"""Tells the notification service, which shows facilitators at once what happened: one message a fact, posted to
+NOTIFICATION_SERVICE_URL, or to `/notify` where that names only a server."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from domain.outbox import Message
+from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.http import HttpCourier, endpoint
+
+
+class NotificationCourier(HttpCourier):
+    def __init__(self, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15) -> None:
+        address = endpoint(url, "/notify")
+        super().__init__(address, token, _notification, signing_secrets=signing_secrets, seconds=seconds)
+
+
+def _notification(message: Message) -> dict[str, Any]:
+    return {"type": message.fact, **told(message)}

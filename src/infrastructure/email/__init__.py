@@ -1,0 +1,1 @@
+"""E-mails: content, composition, transports."""

@@ -1,0 +1,29 @@
+"""The mail about an account."""
+
+import msgspec
+
+from domain.outbox import Message
+from infrastructure.delivery.payloads import make_readable
+from infrastructure.email.content import Letter
+
+
+class Owner(msgspec.Struct, frozen=True):
+    name: str
+    email: str
+
+    def __post_init__(self) -> None:
+        make_readable(self, ["name"])
+
+
+class AccountSnapshot(msgspec.Struct, frozen=True):
+    person: Owner
+
+
+def approved_letter(message: Message) -> Letter:
+    then = msgspec.convert(message.snapshot, AccountSnapshot)
+    return Letter(
+        recipient=then.person,
+        subject="You are a facilitator now",
+        headline="Your registration as a facilitator is approved",
+        sentence="You can create events and offer appointments. Please log in again first.",
+    )

@@ -1,0 +1,65 @@
+"""The letters about coaching: one to the client and one to the coach, each in their own words and their own zone."""
+
+from domain.appointments import CoachingStatus
+from domain.outbox import Fact, Message
+from infrastructure.delivery.appointment_payloads import CoachingSnapshot, read_coaching
+from infrastructure.email.content import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
+from infrastructure.email.copy.appointments import button, facts, words
+from infrastructure.icalendar.components import Attendee, Entry, Organizer, Status, coaching_uid, described
+from servicekit.local_times import reading_zone
+from servicekit.text import isolated
+
+STATUS: dict[CoachingStatus, Status] = {
+    CoachingStatus.PENDING: "TENTATIVE",
+    CoachingStatus.CONFIRMED: "CONFIRMED",
+    CoachingStatus.COMPLETED: "CONFIRMED",
+    CoachingStatus.CANCELLED: "CANCELLED",
+}
+
+
+def coaching_letter(message: Message, house: House) -> Letter:
+    """Raises `Unmailable`."""
+    then = read_coaching(message)
+    wording = words(message.fact, then)
+    if wording is None or then.recipient is None:
+        raise Unmailable(f"no mail is written about {message.fact} to {then.recipient}")
+    recipient, other = (then.coach, then.client) if then.recipient == "coach" else (then.client, then.coach)
+    coaching_with = "Coaching with "
+    title = coaching_with + isolated(other.name)
+    is_live = then.coaching.status in {CoachingStatus.PENDING, CoachingStatus.CONFIRMED}
+    named = {"client": isolated(then.client.name), "coach": isolated(then.coach.name), "money": then.money}
+    return Letter(
+        recipient=recipient,
+        reply_to=other,
+        subject=wording.subject.format(title=shortened(other.name, coaching_with)),
+        headline=wording.headline,
+        sentence=wording.sentence.format(**named),
+        facts=facts(message.fact, then, title, reading_zone(recipient.timezone), message.occurred_at),
+        button=button(message.fact, then),
+        booking_link=house.booking_link(str(then.coaching.id), is_live=is_live) if recipient is then.client else None,
+        invitation=None if message.fact in LEAVES_CALENDARS else _invitation(message, then, title, house),
+    )
+
+
+def _invitation(message: Message, then: CoachingSnapshot, title: str, house: House) -> Invitation:
+    """We invite both: a calendar that is told its owner organises an entry takes no changes from elsewhere."""
+    session, status = then.coaching, STATUS[then.coaching.status]
+    sender = house.sender
+    entry = Entry(
+        uid=session.uid or coaching_uid(session.id, house.host),
+        sequence=session.sequence,
+        stamp=message.occurred_at,
+        starts_at=session.starts_at,
+        ends_at=session.ends_at,
+        status=status,
+        summary=title,
+        description=described(session.notes, session.meeting_link, f"Booking {session.id}"),
+        location=None,
+        url=session.meeting_link,
+        organizer=Organizer(sender.display_name or sender.addr_spec, sender.addr_spec),
+        attendees=[
+            Attendee(then.client.name, then.client.email),
+            Attendee(then.coach.name, then.coach.email, "NEEDS-ACTION" if status == "TENTATIVE" else "ACCEPTED"),
+        ],
+    )
+    return Invitation(entry, "CANCEL" if message.fact is Fact.BOOKING_CANCELLED else "REQUEST")

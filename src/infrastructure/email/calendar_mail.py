@@ -1,0 +1,32 @@
+"""The letter to somebody whose connected calendar refuses us."""
+
+import msgspec
+
+from domain.outbox import Message
+from infrastructure.email.content import Letter
+
+_CALENDARS = {"google": "Google calendar", "outlook": "Outlook calendar"}
+
+
+class Owner(msgspec.Struct, frozen=True):
+    name: str
+    email: str
+
+
+class RevokedSnapshot(msgspec.Struct, frozen=True):
+    person: Owner
+    provider: str
+
+
+def revoked_letter(message: Message) -> Letter:
+    then = msgspec.convert(message.snapshot, RevokedSnapshot)
+    calendar = _CALENDARS.get(then.provider, "calendar")
+    return Letter(
+        recipient=then.person,
+        subject=f"Please connect your {calendar} again",
+        headline=f"Your {calendar} is not connected any more",
+        sentence=(
+            f"Your {calendar} does not let us in any more. Until you connect it again, where you connected it first, "
+            "your bookings do not change in it, and new appointments in it do not keep your time free here."
+        ),
+    )

@@ -1,0 +1,139 @@
+"""Mail to people about what happened to their bookings: plain text, HTML and an entry for their calendar."""
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Protocol
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from domain.booking_urls import BookingUrls
+from domain.outbox import Fact, Failed, Message, Outcome
+from infrastructure.delivery.appointment_payloads import is_about_coaching
+from infrastructure.email.account_mail import approved_letter
+from infrastructure.email.appointment_mail import coaching_letter
+from infrastructure.email.booking_mail import booking_letter
+from infrastructure.email.calendar_mail import revoked_letter
+from infrastructure.email.content import Addressee, House, Invitation, Letter, Unmailable
+from infrastructure.email.invitation_mail import InvitationLinks, invitation_letter
+from infrastructure.icalendar import components
+from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
+from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
+from servicekit.text import isolated
+
+INVITE_NAME = "invite.ics"
+
+
+class Post(Protocol):
+    """Takes a mail away. Never raises for what the other side did: that is a `Failed`."""
+
+    async def send(self, mail: EmailMessage) -> Outcome: ...
+
+
+class MailCourier:
+    def __init__(self, composer: "MailComposer", post: Post) -> None:
+        self._composer = composer
+        self._post = post
+        self._pen = asyncio.Lock()
+
+    async def deliver(self, message: Message) -> Outcome:
+        try:
+            mail = await self._write(message)
+        except Unmailable as error:
+            return Failed(str(error), permanent=True)
+        return await self._post.send(mail)
+
+    async def _write(self, message: Message) -> EmailMessage:
+        """Writing keeps the worker's loop for some 3 ms, eight at once kept the CRM waiting for seconds: one at a
+        time, and as long as it took the others have the loop."""
+        async with self._pen:
+            began = time.perf_counter()
+            mail = self._composer.compose(message)
+            await asyncio.sleep(time.perf_counter() - began)
+        return mail
+
+
+class MailComposer:
+    """Writes the mail for a message. The same message gives the same Message-ID and the same invitation, so that a
+    mail that had to be sent twice is recognised as one.
+
+    `public_url` is the address of the house; its host names calendar entries whose message has no UID. `smtputf8`: the
+    transport takes addresses with letters beyond ASCII before the @. Without `invitation_links` there are no mails of
+    invitations. `booking_url_template`: see `BookingUrls`.
+    """
+
+    def __init__(
+        self,
+        *,
+        mail_from: str,
+        public_url: str,
+        smtputf8: bool = False,
+        invitation_links: InvitationLinks | None = None,
+        booking_url_template: str | None = None,
+    ) -> None:
+        self._invitation_links = invitation_links
+        booking_urls = BookingUrls(booking_url_template) if booking_url_template else None
+        self._house = House(sender_mailbox(mail_from), components.uid_host(public_url), booking_urls)
+        self._smtputf8 = smtputf8
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["isolated"] = isolated
+
+    def compose(self, message: Message) -> EmailMessage:
+        """Raises `Unmailable`."""
+        try:
+            return self._compose(message)
+        except (UnusableAddress, UnsafeHeader) as error:
+            raise Unmailable(str(error)) from None
+
+    def _compose(self, message: Message) -> EmailMessage:
+        letter = self._letter(message)
+        sender = self._house.sender
+        mail = EmailMessage(policy=MAIL_POLICY)
+        mail["From"] = sender
+        mail["To"] = self._mailbox(letter.recipient)
+        if letter.reply_to is not None:
+            # An account older than the rule for addresses may have one that nothing can be sent to.
+            with contextlib.suppress(UnusableAddress):
+                mail["Reply-To"] = self._mailbox(letter.reply_to)
+        mail["Subject"] = letter.subject
+        mail["Date"] = format_datetime(message.occurred_at.astimezone(UTC))
+        mail["Message-ID"] = f"<{message.id}@{sender.domain}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        told = {"letter": letter}
+        mail.set_content(self._templates.get_template("letter.txt").render(told))
+        mail.add_alternative(self._templates.get_template("letter.html").render(told), subtype="html")
+        if letter.invitation is not None:
+            _add_invitation(mail, letter.invitation)
+        return mail
+
+    def _mailbox(self, person: Addressee) -> Address:
+        return mailbox(person.name, person.email, smtputf8=self._smtputf8)
+
+    def _letter(self, message: Message) -> Letter:
+        if is_about_coaching(message):
+            return coaching_letter(message, self._house)
+        if message.fact is Fact.CALENDAR_REVOKED:
+            return revoked_letter(message)
+        if message.fact is Fact.FACILITATOR_APPROVED:
+            return approved_letter(message)
+        if message.fact is Fact.BOOKING_INVITATION:
+            return invitation_letter(message, self._invitation_links)
+        return booking_letter(message, self._house)
+
+
+def _add_invitation(mail: EmailMessage, invitation: Invitation) -> None:
+    """As an alternative for mail programs that answer invitations, attached for those that do not."""
+    text = components.invitation(invitation.entry, invitation.method)
+    mail.add_alternative(text, subtype="calendar", params={"method": invitation.method})
+    mail.add_attachment(text.encode(), maintype="application", subtype="ics", filename=INVITE_NAME)

@@ -1,0 +1,103 @@
+"""What a mail says, before it is a mail: whoever writes about a subject makes a letter, the composer makes it mail."""
+
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from typing import Protocol
+
+from domain.booking_urls import BookingUrls
+from domain.outbox import Fact
+from infrastructure.icalendar.components import Entry, Method
+from servicekit.links import is_web_address
+from servicekit.text import isolated
+
+LEAVES_CALENDARS = frozenset(
+    {Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER, Fact.PARTICIPANT_MESSAGE}
+)
+"""What changes nothing in a calendar."""
+_LONGEST_TITLE_IN_A_SUBJECT = 120
+
+
+class Unmailable(Exception):
+    """There is nobody to write to, or nothing to write."""
+
+
+class Addressee(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def email(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Who writes. `host` names calendar entries whose message has no UID; `booking_urls` is where clients view a
+    booking, None where no such page is known."""
+
+    sender: Address
+    host: str
+    booking_urls: BookingUrls | None = None
+
+    def booking_link(self, reference: str, *, is_live: bool) -> "Button | None":
+        """The link to a client's booking; a booking that is cancelled or completed can only be viewed."""
+        if self.booking_urls is None:
+            return None
+        label = "View or cancel your booking" if is_live else "View your booking"
+        return Button(label, self.booking_urls.of(reference))
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Subject, headline and sentence; names in braces are filled in."""
+
+    subject: str
+    headline: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What happens to the recipient's calendar."""
+
+    entry: Entry
+    method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    recipient: Addressee
+    subject: str
+    headline: str
+    sentence: str
+    text: str | None = None
+    """Lines that a person wrote, below the sentence."""
+    reply_to: Addressee | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+    button: Button | None = None
+    booking_link: Button | None = None
+    invitation: Invitation | None = None
+
+    def __post_init__(self) -> None:
+        if self.button is not None and not is_web_address(self.button.url):
+            object.__setattr__(self, "button", None)
+
+    @property
+    def takes_back(self) -> bool:
+        return self.invitation is not None and self.invitation.method == "CANCEL"
+
+
+def shortened(title: str, before: str = "") -> str:
+    """On one line of a subject, where `before` stands before it."""
+    title, at_most = " ".join(title.split()), _LONGEST_TITLE_IN_A_SUBJECT - len(before)
+    return before + isolated(title if len(title) <= at_most else f"{title[: at_most - 1]}…")
+
+
+def said(facts: dict[str, str | None]) -> dict[str, str]:
+    """Without what there is nothing to say of."""
+    return {label: words for label, words in facts.items() if words}

@@ -1,0 +1,1 @@
+"""The texts of e-mails, one module for each subject."""

@@ -1,0 +1,53 @@
+"""What a mail says about a change of an event: which of name, time, place and link are new, and what they were."""
+
+from zoneinfo import ZoneInfo
+
+from infrastructure.delivery.payloads import EventThen, PlanThen
+from infrastructure.email.content import Wording
+from servicekit.local_times import when
+
+_STAYS = "Your booking stays valid. These are the details now."
+# Messages from before they named what changed.
+_UNNAMED = Wording("Changed: {title}", "The details have changed", f"The details of {{title}} have changed. {_STAYS}")
+
+
+def change_wording(before: PlanThen | None, event: EventThen) -> Wording:
+    names = [] if before is None else _changes(before, event)
+    if not names:
+        return _UNNAMED
+    have = "has" if len(names) == 1 else "have"
+    headline = f"The {_and(names)} {have} changed"
+    sentence = f"The {_and(names, 'the ')} of {{title}} {have} changed. {_STAYS}"
+    return Wording(f"New {_and(names)}: {{title}}", headline, sentence)
+
+
+def place_of(event: EventThen | PlanThen) -> str | None:
+    return event.location or ("Online" if event.virtual_link else None)
+
+
+def previous_facts(before: PlanThen | None, event: EventThen, zone: ZoneInfo) -> dict[str, str | None]:
+    """What it was before, of all that changed. An old link is left out: it must not be followed any more."""
+    if before is None:
+        return {}
+    changed = _changes(before, event)
+    return {
+        "Previous name": before.title if "name" in changed else None,
+        "Previous time": when(before.starts_at, before.ends_at, zone) if "time" in changed else None,
+        "Previous place": place_of(before) if "place" in changed else None,
+    }
+
+
+def _changes(before: PlanThen, event: EventThen) -> list[str]:
+    differ = {
+        "name": before.title != event.title,
+        "time": (before.starts_at, before.ends_at) != (event.starts_at, event.ends_at),
+        "place": before.location != event.location,
+        "link": before.virtual_link != event.virtual_link,
+    }
+    return [name for name, differs in differ.items() if differs]
+
+
+def _and(names: list[str], article: str = "") -> str:
+    """`time`, `time and place`, `name, time and place`."""
+    *first, last = (f"{article if number else ''}{name}" for number, name in enumerate(names))
+    return f"{', '.join(first)} and {last}" if first else last

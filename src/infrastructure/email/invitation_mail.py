@@ -1,0 +1,51 @@
+"""The mail to a person whom a facilitator has added to an event by hand."""
+
+from application.bookings.ports import InvitationTokens
+from domain.invitations import InvitationId
+from domain.outbox import Message
+from infrastructure.delivery.payloads import read_snapshot
+from infrastructure.email.content import Button, Letter, Unmailable, said, shortened
+from infrastructure.email.copy.event_changes import place_of
+from servicekit.local_times import instant, reading_zone, when
+from servicekit.text import isolated
+
+
+class InvitationLinks:
+    """`public_url` is the address of the API, which shows the page of an invitation."""
+
+    def __init__(self, public_url: str, tokens: InvitationTokens) -> None:
+        self._public_url = public_url.rstrip("/")
+        self._tokens = tokens
+
+    def link(self, invitation_id: InvitationId) -> str:
+        return f"{self._public_url}/invitations/{self._tokens.token(invitation_id)}"
+
+
+def invitation_letter(message: Message, links: InvitationLinks | None) -> Letter:
+    """Times are in UTC, for people with an account as for those without. Raises `Unmailable`."""
+    then = read_snapshot(message)
+    invitation, event = then.invitation, then.event
+    if invitation is None or links is None:
+        raise Unmailable("this message is about no invitation")
+    facilitator = isolated(then.facilitator.name)
+    return Letter(
+        recipient=invitation,
+        reply_to=then.facilitator,
+        subject=f"Please confirm: {shortened(event.title)}",
+        headline="Please confirm your seat",
+        sentence=(
+            f"{facilitator} has added you to {isolated(event.title)}. A seat is held for you until the time below. "
+            "Please confirm or decline by the link. Without an answer the seat is released. If you do not know what "
+            "this is about, you can ignore this mail."
+        ),
+        facts=said(
+            {
+                "What": event.title,
+                "When": when(event.starts_at, event.ends_at, reading_zone(None)),
+                "Where": place_of(event),
+                "With": then.facilitator.name,
+                "Answer by": instant(min(invitation.expires_at, event.starts_at), reading_zone(None)),
+            }
+        ),
+        button=Button("Confirm or decline", links.link(InvitationId(invitation.id))),
+    )

@@ -1,0 +1,162 @@
+"""A gateway to try everything with: no account, no money. It keeps books of its own and calls back with a signature, as
+a real one does; where people would type their card number, there are two buttons."""
+
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+import asyncpg
+
+from application.payments.ports.gateways import (
+    Checkout,
+    GatewayEvent,
+    GatewayRefused,
+    LedgerEntry,
+    PaymentRequest,
+    RefundAnswer,
+    RefundRequest,
+    SandboxOrder,
+)
+from domain.money import Money
+from domain.payments import GatewayReport, InvalidSignature, Payment, PaymentId, Report
+from infrastructure.postgres.engine import Database
+
+SIGNATURE = "sandbox-signature"
+
+_REPORTS: dict[str, Report] = {
+    "open": Report.OPEN,
+    "paid": Report.RECEIVED,
+    "declined": Report.FAILED,
+    "expired": Report.FAILED,
+}
+
+
+class SandboxGateway:
+    name = "sandbox"
+    holds_places = True
+
+    def __init__(self, database: Database, *, public_url: str, secret: bytes) -> None:
+        self._database = database
+        self._public_url = public_url
+        self._secret = secret
+
+    def refuse_price(self, price: Money) -> None: ...
+
+    async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
+        order_id = f"sbx_{request.payment_id.hex}"
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """INSERT INTO sandbox_orders (id, payment_id, title, amount, currency, state, created_at)
+                VALUES ($1, $2, $3, $4, $5, 'open', now()) ON CONFLICT DO NOTHING""",
+                order_id,
+                request.payment_id,
+                request.title,
+                request.price.amount,
+                request.price.currency,
+            )
+        return Checkout(order_id, f"{self._public_url}/sandbox/pay/{order_id}")
+
+    async def look_up(self, payment: Payment) -> LedgerEntry:
+        order = await self.find(payment.order_id or "")
+        if order is None:
+            raise GatewayRefused(f"The sandbox knows no order {payment.order_id}")
+        received = order.price if order.state == "paid" else Money(Decimal(0), order.price.currency)
+        return LedgerEntry(_report(order), received, order.refunded)
+
+    async def expire_checkout(self, payment: Payment) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE sandbox_orders SET state = 'expired' WHERE id = $1 AND state IN ('open', 'declined')",
+                payment.order_id,
+            )
+
+    async def refund(self, request: RefundRequest) -> RefundAnswer:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """UPDATE sandbox_orders SET refunds = refunds || jsonb_build_object($2::text, $3::text)
+                WHERE id = $1 AND state = 'paid' RETURNING id""",
+                request.payment.order_id,
+                str(request.refund_id),
+                str(request.amount.amount),
+            )
+        if row is None:
+            raise GatewayRefused("The sandbox has no such payment to give back")
+        return RefundAnswer(f"sbxr_{request.refund_id.hex}", settled=True)
+
+    def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
+        if not hmac.compare_digest(self._sign(body).encode(), headers.get(SIGNATURE, "").encode()):
+            raise InvalidSignature
+        event: dict[str, Any] = json.loads(body)
+        order = event["order"]
+        paid = Money(Decimal(order["amount"]), order["currency"])
+        report = GatewayReport(
+            order_id=order["id"],
+            report=_REPORTS[order["state"]],
+            payment_id=PaymentId(uuid.UUID(order["payment_id"])),
+            gateway_id=f"sbxp_{order['id']}" if order["state"] == "paid" else None,
+            amount=paid if order["state"] == "paid" else None,
+        )
+        return GatewayEvent(event["id"], event["type"], report, event)
+
+    async def find(self, order_id: str) -> SandboxOrder | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow("SELECT * FROM sandbox_orders WHERE id = $1", order_id)
+        return _order(row) if row else None
+
+    async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> tuple[bytes, dict[str, str]] | None:
+        """Somebody pressed a button. Answers with the signed webhook that a real gateway would now send; None when
+        there is nothing to decide any more. A declined order can still be paid."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "UPDATE sandbox_orders SET state = $2 WHERE id = $1 AND state IN ('open', 'declined') RETURNING *",
+                order_id,
+                state,
+            )
+        if row is None:
+            return None
+        order = _order(row)
+        body = json.dumps(
+            {
+                "id": f"sbxe_{uuid.uuid4().hex}",
+                "type": f"order.{state}",
+                "order": {
+                    "id": order.id,
+                    "payment_id": str(order.payment_id),
+                    "amount": str(order.price.amount),
+                    "currency": order.price.currency,
+                    "state": state,
+                },
+            }
+        ).encode()
+        return body, {SIGNATURE: self._sign(body)}
+
+    def _sign(self, body: bytes) -> str:
+        return hmac.new(self._secret, body, hashlib.sha256).hexdigest()
+
+
+def _report(order: SandboxOrder) -> GatewayReport:
+    paid = order.state == "paid"
+    return GatewayReport(
+        order_id=order.id,
+        report=_REPORTS[order.state],
+        payment_id=order.payment_id,
+        gateway_id=f"sbxp_{order.id}" if paid else None,
+        amount=order.price if paid else None,
+    )
+
+
+def _order(row: asyncpg.Record) -> SandboxOrder:
+    currency = row["currency"]
+    refunded = sum((Decimal(amount) for amount in row["refunds"].values()), Decimal(0))
+    return SandboxOrder(
+        id=row["id"],
+        payment_id=PaymentId(row["payment_id"]),
+        title=row["title"],
+        price=Money(row["amount"], currency),
+        state=row["state"],
+        refunded=Money(refunded, currency),
+    )

@@ -1,0 +1,249 @@
+"""Stripe, through its official client (https://docs.stripe.com/api): Checkout Sessions, refunds, webhooks.
+
+A session is asked for with our payment's id as the idempotency key and carries it in its metadata, as does the payment
+intent behind it; sessions and refunds that do not carry it belong to somebody else who uses the same account. A
+session is believed, since only who holds our key writes its amount and its metadata.
+
+Stripe answers a key it knows as it did the first time, and refuses it for other parameters. So nothing here depends on
+the moment of asking: neither what is asked for nor until when.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import stripe
+
+from application.payments.ports.gateways import (
+    Checkout,
+    GatewayEvent,
+    GatewayRefused,
+    LedgerEntry,
+    PaymentRequest,
+    RefundAnswer,
+    RefundRequest,
+    ReturnAddresses,
+)
+from domain.checkout_return import Outcome
+from domain.errors import Invalid
+from domain.money import Money
+from domain.payments import GatewayUnavailable, InvalidSignature, Payment
+from infrastructure.gateways.stripe.updates import (
+    Event,
+    Refund,
+    Session,
+    minor_units,
+    money,
+    read,
+    refunded,
+    report_of,
+    untaken,
+)
+
+if TYPE_CHECKING:
+    from stripe.params.checkout import SessionCreateParams
+
+T = TypeVar("T")
+
+SIGNATURE = "stripe-signature"
+TOLERANCE = stripe.Webhook.DEFAULT_TOLERANCE
+"""Seconds. How far a webhook's time may lie from ours."""
+
+OUTLIVES_HOLD = timedelta(minutes=31)
+"""A session must be open for half an hour from when it is made, and may be asked for until the hold ends. The hold's
+end closes it; this is for when nobody is there to do so."""
+
+LONGEST_NAME = 250
+"""Characters of what is sold."""
+
+_TRIED_AGAIN = frozenset({408, 409, 425, 429})
+
+
+class StripeGateway:
+    """`seconds` bounds each call as a whole, with whatever the client tries again."""
+
+    name = "stripe"
+    holds_places = True
+
+    def __init__(
+        self, secret_key: str, webhook_secret: str, *, base_url: str, returns: ReturnAddresses, seconds: float = 10
+    ) -> None:
+        self._webhook_secret = webhook_secret
+        self._returns = returns
+        self._seconds = seconds
+        self._http = stripe.HTTPXClient(timeout=seconds / 2)
+        self._stripe = stripe.StripeClient(
+            secret_key, http_client=self._http, base_addresses={"api": base_url}, max_network_retries=2
+        )
+
+    async def close(self) -> None:
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    def refuse_price(self, price: Money) -> None:
+        wrong = untaken(price)
+        if wrong:
+            raise Invalid(wrong)
+
+    async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
+        asked = self._session_for(request)
+        sessions = self._stripe.v1.checkout.sessions
+        async with self._asking():
+            try:
+                made = await sessions.create_async(asked, {"idempotency_key": str(request.payment_id)})
+            except stripe.IdempotencyError as error:
+                if error.http_status in _TRIED_AGAIN:
+                    raise
+                # The title was changed between two tries. Nobody was told where the first session is paid.
+                digest = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
+                made = await sessions.create_async(asked, {"idempotency_key": f"{request.payment_id}-{digest[:16]}"})
+        session = _as(Session, made)
+        if session.url is None:
+            raise GatewayRefused(f"Stripe's checkout {session.id} is closed already")
+        return Checkout(session.id, session.url)
+
+    async def look_up(self, payment: Payment) -> LedgerEntry:
+        async with self._asking():
+            session = await self._session(payment, expand=["payment_intent.latest_charge"])
+        intent, currency = session.intent, payment.price.currency
+        return LedgerEntry(
+            report=report_of(session),
+            received=money(intent.amount_received if intent else 0, intent.currency if intent else currency),
+            refunded=refunded(intent, currency),
+        )
+
+    async def expire_checkout(self, payment: Payment) -> None:
+        async with self._asking():
+            try:
+                await self._stripe.v1.checkout.sessions.expire_async(_order_id(payment))
+            except stripe.InvalidRequestError:
+                # Only an open one can be expired; one that was paid or has expired needs nothing.
+                if (await self._session(payment)).status == "open":
+                    raise
+
+    async def refund(self, request: RefundRequest) -> RefundAnswer:
+        intent_id = request.payment.gateway_id
+        if intent_id is None:
+            raise GatewayRefused("Stripe has no payment that could be given back")
+        refund_id = str(request.refund_id)
+        amount = minor_units(request.amount)
+        async with self._asking():
+            refund = await self._refund_made_before(intent_id, refund_id)
+            if refund is None:
+                made = await self._stripe.v1.refunds.create_async(
+                    {
+                        "payment_intent": intent_id,
+                        "amount": amount,
+                        "metadata": {"refund_id": refund_id, "payment_id": str(request.payment.id)},
+                    },
+                    {"idempotency_key": refund_id},
+                )
+                refund = _as(Refund, made)
+        if refund.status in {"failed", "canceled"}:
+            raise GatewayRefused(f"Stripe could not give the money back ({refund.id})")
+        return RefundAnswer(refund.id, settled=refund.status == "succeeded")
+
+    def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
+        signature = headers.get(SIGNATURE, "")
+        try:
+            self._stripe.construct_event(body, signature, self._webhook_secret, TOLERANCE)
+        except (stripe.SignatureVerificationError, UnicodeDecodeError, TypeError):
+            # A body that is no text, a signature outside ASCII.
+            raise InvalidSignature from None
+        except (ValueError, AttributeError, RecursionError) as error:
+            # No JSON, none that is an object.
+            raise GatewayRefused(f"This is no webhook of Stripe: {type(error).__name__}") from None
+        _refuse_from_the_future(signature)
+        try:
+            event = msgspec.json.decode(body, type=Event)
+            report = read(event)
+        except (msgspec.DecodeError, Invalid) as error:
+            raise GatewayRefused(f"This is no webhook of Stripe: {error}") from None
+        return GatewayEvent(event.id, event.type, report, msgspec.json.decode(body))
+
+    def _session_for(self, request: PaymentRequest) -> "SessionCreateParams":
+        metadata = {
+            "user_id": str(request.user_id),
+            "facilitator_id": str(request.facilitator_id),
+            "booking_id": str(request.booking_id),
+            "payment_id": str(request.payment_id),
+        }
+        if request.event_id is not None:
+            metadata["event_id"] = str(request.event_id)
+        asked: SessionCreateParams = {
+            "mode": "payment",
+            "client_reference_id": str(request.booking_id),
+            "customer_email": request.user_email,
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {
+                        "currency": request.price.currency.lower(),
+                        "unit_amount": minor_units(request.price),
+                        "product_data": {"name": request.title[:LONGEST_NAME], "description": request.reference},
+                    },
+                }
+            ],
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata, "description": f"{request.title} ({request.reference})"},
+            "success_url": self._returns.of(request.payment_id, Outcome.SUCCESS),
+            "cancel_url": self._returns.of(request.payment_id, Outcome.CANCELLED),
+        }
+        if request.until is not None:
+            asked["expires_at"] = int((request.until + OUTLIVES_HOLD).timestamp())
+        return asked
+
+    async def _session(self, payment: Payment, *, expand: list[str] | None = None) -> Session:
+        found = await self._stripe.v1.checkout.sessions.retrieve_async(_order_id(payment), {"expand": expand or []})
+        return _as(Session, found)
+
+    async def _refund_made_before(self, intent_id: str, refund_id: str) -> Refund | None:
+        """Stripe forgets an idempotency key after a day; a refund may be tried for longer."""
+        page = await self._stripe.v1.refunds.list_async({"payment_intent": intent_id, "limit": 100})
+        made = (_as(Refund, found) for found in page.data)
+        return next((refund for refund in made if str(refund.refund_id) == refund_id), None)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
+        except TimeoutError:
+            raise GatewayUnavailable(f"Stripe did not answer within {self._seconds:g} s") from None
+        except stripe.StripeError as error:
+            raise _refusal(error) from None
+        except (msgspec.ValidationError, Invalid):
+            raise GatewayUnavailable("Stripe answered something that its documents do not show") from None
+
+
+def _as(kind: type[T], found: stripe.StripeObject) -> T:
+    return msgspec.convert(found.to_dict(), kind)
+
+
+def _order_id(payment: Payment) -> str:
+    if payment.order_id is None:
+        raise GatewayRefused("Stripe was not asked for this payment yet")
+    return payment.order_id
+
+
+def _refuse_from_the_future(signature: str) -> None:
+    """The client only refuses what is too old. It has checked that there is a time, which is signed."""
+    told = next(item for item in signature.split(",") if item.startswith("t="))
+    if int(told.removeprefix("t=")) > time.time() + TOLERANCE:
+        raise InvalidSignature
+
+
+def _refusal(error: stripe.StripeError) -> GatewayUnavailable | GatewayRefused:
+    """Never Stripe's whole answer: it repeats what was sent."""
+    status = error.http_status
+    if isinstance(error, stripe.APIConnectionError) or status is None:
+        return GatewayUnavailable("Stripe cannot be reached")
+    if not 400 <= status < 500 or status in _TRIED_AGAIN:
+        return GatewayUnavailable(f"Stripe answered {status}")
+    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
+        return GatewayRefused(f"Stripe does not accept our key ({status})")
+    return GatewayRefused(f"Stripe refused ({status}): {(error.user_message or 'no reason given')[:200]}")

@@ -1,0 +1,175 @@
+"""What this process counts and what the database knows, as Prometheus reads it.
+
+Where several processes answer at one address, a scrape reaches any of them. They count into the same files then
+(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them), and whoever is asked tells for all.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from application.outbox.ports import Circuit, DestinationFigures
+from domain.errors import Unavailable
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.statistics import Figures, PostgresFigures
+
+# Few, since each is a series for every route.
+_REQUEST_SECONDS = (0.01, 0.05, 0.25, 1, 5)
+_WAIT_SECONDS = (0.001, 0.01, 0.1, 1, 3)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ATTEMPTS = ("delivered", "failed", "dead")
+_STATES = (*Circuit, "paused", "halted")
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """For one process; see the module about several."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "convene_http_requests",
+            "Requests answered, by route template, method and class of status.",
+            ("route", "method", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "convene_http_request_seconds",
+            "Seconds from a request to the end of its answer, by route template.",
+            ("route",),
+            buckets=_REQUEST_SECONDS,
+            registry=self._registry,
+        )
+        self._refusals = Counter(
+            "convene_refusals",
+            "Requests refused, by the stable code of their error: invalid_credentials is a login that failed.",
+            ("code",),
+            registry=self._registry,
+        )
+        self._waits = Histogram(
+            "convene_database_wait_seconds",
+            "Seconds that each use of the database waited for its connection.",
+            buckets=_WAIT_SECONDS,
+            registry=self._registry,
+        )
+        self._in_use = Gauge(
+            "convene_database_connections_in_use",
+            "Connections to PostgreSQL that are in use.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+
+    def request(self, *, route: str, method: str, status: int, seconds: float) -> None:
+        """`route` is a template, never the path itself. `status` 0: the caller left before it was answered."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(route, method, f"{status // 100}xx" if status else "none").inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def refused(self, code: str) -> None:
+        self._refusals.labels(code).inc()
+
+    def waited(self, seconds: float) -> None:
+        self._waits.observe(seconds)
+
+    def in_use(self, connections: int) -> None:
+        self._in_use.set(connections)
+
+    async def exposition(self, database: Database) -> bytes:
+        """Prometheus' text. Without the database it still tells what was counted here, and that it is away."""
+        try:
+            figures = await PostgresFigures(database).read()
+        except Unavailable:
+            figures = None
+        return generate_latest(self._counted()) + generate_latest(_Told(_families(figures)))
+
+    def _counted(self) -> Collector:
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if directory is None:
+            return self._registry
+        _forget_the_dead(Path(directory))
+        return MultiProcessCollector(CollectorRegistry(), directory)  # type: ignore[no-untyped-call]
+
+
+class _Told(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _families(figures: Figures | None) -> Iterator[Metric]:
+    yield GaugeMetricFamily("convene_database_up", "Whether PostgreSQL answers.", 0 if figures is None else 1)
+    if figures is None:
+        return
+    yield from _outbox(figures)
+    yield from _deliveries(figures)
+    yield GaugeMetricFamily("convene_holds_open", "Places held for unpaid bookings.", figures.holds_open)
+    yield GaugeMetricFamily(
+        "convene_holds_overdue", "Of these, past their end by a minute: no worker gives them up.", figures.holds_overdue
+    )
+    yield GaugeMetricFamily(
+        "convene_reminders_late", "Reminders that no worker took up when they were due.", figures.reminders_late
+    )
+    yield GaugeMetricFamily(
+        "convene_payment_differences",
+        "Where a gateway says what the ledger does not: `convene payments check`.",
+        figures.payment_differences,
+    )
+
+
+def _outbox(figures: Figures) -> Iterator[Metric]:
+    pending = _by_destination("convene_outbox_pending", "Messages not yet delivered.")
+    oldest = _by_destination("convene_outbox_oldest_seconds", "Age of the oldest message not yet delivered.")
+    late = _by_destination("convene_outbox_late_seconds", "For how long a message could have been tried already.")
+    dead = _by_destination("convene_outbox_dead", "Messages given up: `convene outbox list`.")
+    for figure in figures.destinations:
+        labels = (figure.destination,)
+        pending.add_metric(labels, figure.pending)
+        oldest.add_metric(labels, figures.oldest.get(figure.destination, 0))
+        late.add_metric(labels, figure.oldest_due_seconds or 0)
+        dead.add_metric(labels, figure.dead)
+    yield from (pending, oldest, late, dead)
+
+
+def _deliveries(figures: Figures) -> Iterator[Metric]:
+    states = _by_destination("convene_destination_state", "1 for the state a destination is in.", "state")
+    rescues = CounterMetricFamily(
+        "convene_lease_rescues", "Messages taken over from a worker that was lost.", labels=("destination",)
+    )
+    attempts = CounterMetricFamily(
+        "convene_delivery_attempts", "Attempts to deliver, by what came of them.", labels=("destination", "result")
+    )
+    for figure in figures.destinations:
+        for state in _STATES:
+            states.add_metric((figure.destination, state), state == _state(figure))
+        for result in _ATTEMPTS:
+            attempts.add_metric((figure.destination, result), figures.counts.get((figure.destination, result), 0))
+        rescues.add_metric((figure.destination,), figures.counts.get((figure.destination, "rescued"), 0))
+    yield from (states, attempts, rescues)
+
+
+def _state(figure: DestinationFigures) -> str:
+    if figure.halted:
+        return "halted"
+    return "paused" if figure.paused_until else figure.circuit
+
+
+def _by_destination(name: str, words: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, words, labels=("destination", *labels))
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """What ended processes had counted stays; what they held is theirs no more."""
+    for file in directory.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]

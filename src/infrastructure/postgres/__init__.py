@@ -1,0 +1,1 @@
+"""Adapters on PostgreSQL, one module or package for each context."""

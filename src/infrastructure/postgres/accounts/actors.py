@@ -1,0 +1,48 @@
+"""The account of an access token, looked up at every request; concurrent lookups are batched."""
+
+from collections.abc import Collection, Mapping
+
+from domain.accounts import LoginId, User, UserId
+from infrastructure.postgres.accounts.repository import user_of_record
+from infrastructure.postgres.batch_loader import Together
+from infrastructure.postgres.engine import Database
+
+
+class PostgresActorReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
+                          u.created_at, u.google_id, u.profile_picture, u.timezone, u.requested_role
+                   FROM users u JOIN logins l ON l.user_id = u.id
+                   WHERE u.id = $1 AND l.id = $2 AND l.ended_at IS NULL""",
+                user_id,
+                login_id,
+            )
+        return user_of_record(row) if row else None
+
+    async def find_all(self, asked: Collection[tuple[UserId, LoginId]]) -> Mapping[tuple[UserId, LoginId], User]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                """SELECT u.id, u.uuid, u.email, u.name, u.role, u.phone, u.is_active, u.is_verified, u.token_version,
+                          u.created_at, u.google_id, u.profile_picture, u.timezone, u.requested_role,
+                          l.id AS login_id
+                   FROM unnest($1::bigint[], $2::uuid[]) AS asked(user_id, login_id)
+                   JOIN users u ON u.id = asked.user_id
+                   JOIN logins l ON l.user_id = u.id AND l.id = asked.login_id AND l.ended_at IS NULL""",
+                *([each[place] for each in asked] for place in (0, 1)),
+            )
+        return {(UserId(row["id"]), LoginId(row["login_id"])): user_of_record(row) for row in rows}
+
+
+class ActorsTogether:
+    """Actors who are looked up again and again, for as long as they stay: many at a time, a moment later."""
+
+    def __init__(self, reader: PostgresActorReader) -> None:
+        self._find = Together(reader.find_all, window=0.25)
+
+    async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
+        return await self._find((user_id, login_id))

@@ -1,0 +1,218 @@
+"""Accounts and their logins."""
+
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from advanced_alchemy.exceptions import DuplicateKeyError
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.accounts.ports import Credentials, RefreshToken
+from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
+from domain.external_identity import GoogleAccountTaken, GoogleIdentity
+from infrastructure.postgres.engine import violated_constraint
+from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
+
+ONE_GOOGLE_ACCOUNT = "uq_users_google_id"
+
+
+class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
+    model_type = UserRow
+
+
+class PostgresUsers:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self._rows = _UserRows(session=session)
+
+    async def add(
+        self,
+        *,
+        email: str,
+        name: str,
+        role: Role,
+        password_hash: str,
+        now: datetime,
+        requested_role: Role | None = None,
+    ) -> User:
+        row = UserRow(
+            email=email,
+            name=name,
+            role=role,
+            requested_role=requested_role,
+            password_hash=password_hash,
+            created_at=now,
+        )
+        try:
+            return _user(await self._rows.add(row, auto_refresh=True))
+        except DuplicateKeyError:
+            raise EmailTaken from None
+
+    async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
+        row = UserRow(
+            email=email,
+            name=name,
+            role=Role.USER,
+            is_verified=identity.email_verified,
+            google_id=identity.subject,
+            profile_picture=identity.picture,
+            created_at=now,
+        )
+        try:
+            return _user(await self._rows.add(row, auto_refresh=True))
+        except DuplicateKeyError as error:
+            raise (GoogleAccountTaken if violated_constraint(error) == ONE_GOOGLE_ACCOUNT else EmailTaken) from None
+
+    async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
+        row = UserRow(email=email, name=name, role=Role.USER, is_verified=True, created_at=now)
+        try:
+            return _user(await self._rows.add(row, auto_refresh=True))
+        except DuplicateKeyError:
+            raise EmailTaken from None
+
+    async def get(self, user_id: UserId) -> User:
+        row = await self._rows.get_one_or_none(id=user_id)
+        if row is None:
+            raise UserNotFound
+        return _user(row)
+
+    async def get_locked(self, user_id: UserId) -> User:
+        locked = select(UserRow).where(UserRow.id == user_id).with_for_update(key_share=True)
+        row = await self._session.scalar(locked.execution_options(populate_existing=True))
+        if row is None:
+            raise UserNotFound
+        return _user(row)
+
+    async def find_by_google_id(self, google_id: str) -> User | None:
+        locked = select(UserRow).where(UserRow.google_id == google_id).with_for_update(key_share=True)
+        row = await self._session.scalar(locked.execution_options(populate_existing=True))
+        return _user(row) if row else None
+
+    async def find_credentials(self, email: str) -> Credentials | None:
+        row = await self._rows.get_one_or_none(email=email)
+        return Credentials(_user(row), row.password_hash) if row else None
+
+    async def save(self, user: User) -> None:
+        present = update(UserRow).where(UserRow.id == user.id)
+        changed = present.values(
+            name=user.name,
+            phone=user.phone,
+            role=user.role,
+            is_active=user.is_active,
+            is_verified=user.is_verified,
+            token_version=user.token_version,
+            google_id=user.google_id,
+            profile_picture=user.profile_picture,
+            timezone=user.timezone,
+            requested_role=user.requested_role,
+        )
+        try:
+            await self._session.execute(changed)
+        except IntegrityError as error:
+            if violated_constraint(error) == ONE_GOOGLE_ACCOUNT:
+                raise GoogleAccountTaken from None
+            raise
+
+    async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
+        await self._session.execute(update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash))
+
+
+class PostgresLogins:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def start(self, user_id: UserId, now: datetime) -> LoginId:
+        row = LoginRow(user_id=user_id, started_at=now)
+        self._session.add(row)
+        await self._session.flush()
+        return LoginId(row.id)
+
+    async def end(self, login_id: LoginId, now: datetime, *, reason: str) -> None:
+        await self._session.execute(
+            update(LoginRow)
+            .where(LoginRow.id == login_id, LoginRow.ended_at.is_(None))
+            .values(ended_at=now, end_reason=reason)
+        )
+
+    async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None:
+        self._session.add(RefreshTokenRow(fingerprint=fingerprint, login_id=login_id, expires_at=expires_at))
+        await self._session.flush()
+
+    async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
+        found = await self._session.execute(
+            select(RefreshTokenRow, LoginRow)
+            .join(LoginRow, LoginRow.id == RefreshTokenRow.login_id)
+            .where(RefreshTokenRow.fingerprint == fingerprint)
+            .with_for_update()
+        )
+        row = found.one_or_none()
+        if row is None:
+            return None
+        token, login = row
+        return RefreshToken(
+            login_id=LoginId(cast(UUID, login.id)),
+            user_id=UserId(login.user_id),
+            expires_at=token.expires_at,
+            is_retired=token.retired_at is not None,
+            login_is_over=login.ended_at is not None,
+        )
+
+    async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None:
+        await self._session.execute(
+            update(RefreshTokenRow).where(RefreshTokenRow.fingerprint == fingerprint).values(retired_at=now)
+        )
+
+
+class PostgresProfiles:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
+        await self._session.execute(
+            insert(FacilitatorProfileRow)
+            .values(user_id=user_id, bio=bio, specialization=specialization)
+            .on_conflict_do_nothing()
+        )
+
+
+def _user(row: UserRow) -> User:
+    return User(
+        id=UserId(row.id),
+        uuid=row.uuid,
+        email=row.email,
+        name=row.name,
+        role=Role(row.role),
+        phone=row.phone,
+        is_active=row.is_active,
+        is_verified=row.is_verified,
+        token_version=row.token_version,
+        created_at=row.created_at,
+        google_id=row.google_id,
+        profile_picture=row.profile_picture,
+        timezone=row.timezone,
+        requested_role=Role(row.requested_role) if row.requested_role else None,
+    )
+
+
+def user_of_record(row: Any) -> User:
+    """Of a row with the columns of `users`."""
+    return User(
+        id=UserId(row["id"]),
+        uuid=row["uuid"],
+        email=row["email"],
+        name=row["name"],
+        role=Role(row["role"]),
+        phone=row["phone"],
+        is_active=row["is_active"],
+        is_verified=row["is_verified"],
+        token_version=row["token_version"],
+        created_at=row["created_at"],
+        google_id=row["google_id"],
+        profile_picture=row["profile_picture"],
+        timezone=row["timezone"],
+        requested_role=Role(row["requested_role"]) if row["requested_role"] else None,
+    )

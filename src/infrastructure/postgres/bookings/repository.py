@@ -1,0 +1,168 @@
+"""Bookings as aggregates."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Numeric, RowMapping, Text, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.accounts import UserId
+from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
+from domain.events import EventId
+from domain.money import Money
+from domain.payments import PaymentStatus
+from domain.refunds import RefundPolicy
+from infrastructure.postgres.events.repository import stored_policy
+from infrastructure.postgres.outbox.payloads import AGREED, AGREED_POLICY
+from infrastructure.postgres.tables import BookingRow, EventRow
+
+_COMPLETE = """
+WITH ended AS (
+    SELECT e.id FROM events e
+    WHERE e.ends_at <= :now AND e.completed_at IS NULL AND NOT EXISTS (
+        SELECT FROM bookings b WHERE b.event_id = e.id AND b.status = 'confirmed' AND b.hold_until IS NOT NULL)
+    ORDER BY e.ends_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE events SET completed_at = :now FROM ended WHERE events.id = ended.id
+), completed AS (
+    UPDATE bookings SET status = 'completed' FROM ended
+    WHERE bookings.event_id = ended.id AND bookings.status = 'confirmed'
+)
+SELECT id FROM ended
+"""
+
+_END_HOLDS = """
+UPDATE bookings SET hold_until = :now FROM events e
+WHERE e.id = bookings.event_id AND e.facilitator_id = :facilitator_id AND bookings.hold_until > :now
+  AND bookings.status = 'confirmed' AND bookings.payment_status IN ('pending', 'failed')
+"""
+
+
+# The seat is counted since the person was added by hand, and what it costs is settled elsewhere.
+_ADD_INVITED = """
+INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, price, currency, refund_policy,
+                      schedule_revision)
+SELECT id, :user_id, 'confirmed', 'not_required', :now, 0, currency, refund_policy, schedule_revision
+FROM events WHERE id = :event_id
+RETURNING id
+"""
+
+_B, _E = BookingRow.__table__.alias("b"), EventRow.__table__.alias("e")
+_LOCKED = (
+    select(
+        _B,
+        literal_column(AGREED[0], Numeric).label("agreed_price"),
+        literal_column(AGREED[1], Text).label("agreed_currency"),
+        literal_column(AGREED_POLICY, JSONB).label("agreed_policy"),
+    )
+    .select_from(_B.join(_E, _E.c.id == _B.c.event_id))
+    .with_for_update(of=_B)
+)
+
+
+class PostgresBookings:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def find_event_id(self, booking_id: BookingId) -> EventId | None:
+        event_id = await self._session.scalar(select(BookingRow.event_id).where(BookingRow.id == booking_id))
+        return EventId(event_id) if event_id is not None else None
+
+    async def get(self, booking_id: BookingId) -> Booking:
+        row = (await self._session.execute(_LOCKED.where(_B.c.id == booking_id))).mappings().first()
+        if row is None:
+            raise BookingNotFound
+        return _booking(row)
+
+    async def save(self, booking: Booking) -> None:
+        await self._session.execute(
+            update(BookingRow)
+            .where(BookingRow.id == booking.id)
+            .values(
+                status=booking.status,
+                payment_status=booking.payment_status,
+                cancelled_at=booking.cancelled_at,
+                cancel_reason=booking.cancel_reason,
+                cancelled_by=booking.cancelled_by,
+                hold_until=booking.hold_until,
+            )
+        )
+
+    async def free_place(self, event_id: EventId) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event_id)
+            .values(booked=EventRow.booked - 1, version=EventRow.version + 1)
+        )
+
+    async def take_place(self, event_id: EventId) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event_id)
+            .values(booked=EventRow.booked + 1, version=EventRow.version + 1)
+        )
+
+    async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
+        values = {"event_id": event_id, "user_id": user_id, "now": now}
+        return BookingId((await self._session.execute(text(_ADD_INVITED), values)).scalar_one())
+
+    async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
+        rows = await self._session.execute(text(_COMPLETE), {"now": now, "limit": limit})
+        return [EventId(row) for row in rows.scalars()]
+
+    async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
+        await self._session.execute(text(_END_HOLDS), {"facilitator_id": facilitator_id, "now": now})
+
+    async def keep_policy(self, event_id: EventId, policy: RefundPolicy) -> None:
+        await self._session.execute(
+            update(BookingRow)
+            .where(BookingRow.event_id == event_id, BookingRow.refund_policy.is_(None))
+            .values(refund_policy=stored_policy(policy))
+        )
+
+    async def shorten_holds(self, event_id: EventId, starts_at: datetime) -> None:
+        await self._session.execute(
+            update(BookingRow)
+            .where(
+                BookingRow.event_id == event_id,
+                BookingRow.status == BookingStatus.CONFIRMED,
+                BookingRow.hold_until > starts_at,
+            )
+            .values(hold_until=starts_at)
+        )
+
+    async def cancel_all(self, event_id: EventId, now: datetime, *, by: UserId) -> int:
+        result = await self._session.execute(
+            update(BookingRow)
+            .where(BookingRow.event_id == event_id, BookingRow.status == BookingStatus.CONFIRMED)
+            .values(
+                status=BookingStatus.CANCELLED,
+                cancelled_at=now,
+                cancel_reason=CancelReason.EVENT_CANCELLED,
+                cancelled_by=by,
+                hold_until=None,
+            )
+        )
+        return cast("CursorResult[Any]", result).rowcount
+
+
+def _booking(row: RowMapping) -> Booking:
+    return Booking(
+        id=BookingId(row["id"]),
+        reference=row["reference"],
+        event_id=EventId(row["event_id"]),
+        user_id=UserId(row["user_id"]),
+        status=BookingStatus(row["status"]),
+        payment_status=PaymentStatus(row["payment_status"]),
+        notes=row["notes"],
+        created_at=row["created_at"],
+        cancelled_at=row["cancelled_at"],
+        price=Money(row["agreed_price"], row["agreed_currency"]),
+        refund_policy=RefundPolicy.of(row["agreed_policy"]),
+        schedule_revision=row["schedule_revision"],
+        cancel_reason=CancelReason(row["cancel_reason"]) if row["cancel_reason"] else None,
+        cancelled_by=UserId(row["cancelled_by"]) if row["cancelled_by"] is not None else None,
+        hold_until=row["hold_until"],
+    )

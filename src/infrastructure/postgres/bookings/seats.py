@@ -1,0 +1,220 @@
+"""Taking a place, in one statement: the hot path of the product.
+
+One round trip holds the hot event's row for as short as it can be held. The guard is the rule that
+`domain.events.Event.refuse_booking` states; CHECK `never_oversold` and the index `uq_bookings_one_live_place` stand
+behind it whatever this statement does. Why one statement and not a transaction of several: docs/decisions/0001.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from application.bookings.ports import PlacedBooking
+from application.idempotency import CLAIM
+from domain.accounts import UserId
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.events import AlreadyBooked, Event, EventId
+from domain.outbox import ALWAYS_SERVED, Destination, Fact, owed_to
+from domain.payments import PaymentId, PaymentStatus
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.repository import event_of_record
+from infrastructure.postgres.idempotency import require_claim
+from infrastructure.postgres.outbox import payloads
+
+ONE_LIVE_PLACE = "uq_bookings_one_live_place"
+
+# The account says whether the facilitator is active. A statement that waits for the event's row sees the account as it
+# was before it waited, but the row as it is then: so the row says it, too. A scalar subquery, since an EXISTS becomes a
+# join that a plan made for small tables may begin at the wrong end.
+GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity AND facilitator_active
+      AND (SELECT is_active FROM users WHERE users.id = facilitator_id)
+      AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
+
+
+UNDER_LIMIT = "unpaid_holds($2) < $8"
+
+_UNDER_KEY = """claim AS (
+    SELECT true FROM idempotency_keys WHERE owner = $9 AND key = $10 AND runner = $11 FOR UPDATE
+), """
+
+_PLACED = """
+SELECT b.id, b.reference, b.payment_status, b.notes, b.created_at, u.name AS user_name, u.email AS user_email,
+       b.hold_until, e.id AS event_id, e.title AS event_title, e.facilitator_id, e.price, e.currency,
+       (SELECT id FROM asked) AS payment_id
+FROM b, e, users u WHERE u.id = $2
+"""
+
+_SAID = """
+, placed AS ({}), said AS (
+    UPDATE idempotency_keys SET committed = true, made = to_jsonb(placed) || jsonb_build_object('user_id', $2)
+    FROM placed WHERE owner = $9 AND key = $10
+)
+SELECT * FROM placed
+"""
+
+
+def take_statement(
+    owed: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
+) -> str:
+    """The statement, where a new booking is owed to these destinations and people are reminded of it that long before
+    it starts. Its parameters: event, user, notes, now, request id, gateway, how long an unpaid place is held at most
+    (never beyond the start, `domain.payments.hold_end`), and how many unpaid holds the user may have with this one
+    (null: any number). Price, refund policy and schedule revision are copied from the event's row to the booking.
+
+    `under_key` is for requests with an idempotency key. It takes owner, key and runner besides, and a place only while
+    the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
+
+    `account` is read before the event's row is locked. For a booking that will be an unpaid hold, `unpaid_holds` waits
+    for other such bookings of the same account and then counts with a snapshot of its own (migration 0013). Whether the
+    event is free was read before the wait: an event that became free or priced meanwhile gives no seat, and the caller
+    looks again.
+    """
+    statement = f"""
+WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
+    SELECT price = 0 AS is_free, CASE WHEN price = 0 OR $8::int IS NULL THEN true ELSE {UNDER_LIMIT} END AS may_hold
+    FROM events {", claim" if under_key else ""}
+    WHERE id = $1 AND {GUARD}
+), e AS (
+    UPDATE events SET booked = booked + 1, version = version + 1 FROM account
+    WHERE id = $1 AND {GUARD} AND may_hold AND (price = 0) = is_free
+    RETURNING events.*
+), b AS (
+    INSERT INTO bookings (event_id, user_id, status, payment_status, notes, created_at, hold_until,
+                          price, currency, refund_policy, schedule_revision)
+    SELECT e.id, $2, 'confirmed', CASE WHEN e.price = 0 THEN 'not_required' ELSE 'pending' END, $3, $4,
+           CASE WHEN e.price > 0 AND $7::interval IS NOT NULL
+                THEN least($4::timestamptz + $7::interval, e.starts_at) END,
+           e.price, e.currency, e.refund_policy, e.schedule_revision
+    FROM e
+    RETURNING *
+), asked AS (
+    INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at)
+    SELECT b.id, $6, e.price, e.currency, 'pending', $4 FROM b, e WHERE e.price > 0
+    RETURNING id
+), owed AS (
+    INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
+    SELECT d.name, {payloads.BOOKING_LANE}, '{Fact.BOOKING_CREATED}', s.snapshot, $5, $4
+    FROM b, e, users u, users f,
+         LATERAL (SELECT {payloads.booking_snapshot(agreed=payloads.AGREED_NOW)} AS snapshot) s,
+         {payloads.destinations(owed)}
+    WHERE u.id = $2 AND f.id = e.facilitator_id
+"""  # noqa: S608 (composed of constants)
+    statement += f"){_reminded(remind_before)}"
+    if under_key:
+        return statement + _SAID.format(_PLACED)
+    return statement + _PLACED
+
+
+def _reminded(remind_before: Sequence[timedelta]) -> str:
+    if not remind_before:
+        return ""
+    offsets = ", ".join(f"interval '{offset.total_seconds():.0f} s'" for offset in remind_before)
+    return f""", reminded AS (
+    INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at)
+    SELECT b.id, $2, o, e.starts_at, e.starts_at - o FROM b, e, unnest(ARRAY[{offsets}]) AS o
+    WHERE e.starts_at - o > $4
+)"""  # noqa: S608 (composed of constants)
+
+
+TAKE = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED])
+TAKE_UNDER_KEY = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED], under_key=True)
+
+
+class PostgresPlaces:
+    def __init__(
+        self, database: Database, *, gateway: str, take: str = TAKE, take_under_key: str = TAKE_UNDER_KEY
+    ) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._take = take
+        self._take_under_key = take_under_key
+
+    async def take(
+        self,
+        *,
+        event_id: EventId,
+        user_id: UserId,
+        notes: str | None,
+        now: datetime,
+        hold_for: timedelta | None,
+        request_id: str | None,
+        unpaid_at_most: int | None = None,
+    ) -> PlacedBooking | None:
+        claim = CLAIM.get()
+        if claim is not None and claim.made is not None:
+            return msgspec.json.decode(claim.made, type=PlacedBooking)
+        given = (event_id, user_id, notes, now, request_id, self._gateway, hold_for, unpaid_at_most)
+        async with self._database.connection() as connection:
+            try:
+                if claim is None:
+                    row = await connection.fetchrow(self._take, *given)
+                else:
+                    row = await connection.fetchrow(self._take_under_key, *given, claim.owner, claim.key, claim.runner)
+            except asyncpg.UniqueViolationError as error:
+                if error.constraint_name == ONE_LIVE_PLACE:
+                    raise AlreadyBooked from None
+                raise
+            if row is None and claim is not None:
+                await require_claim(connection, claim)
+        return _placed(row, user_id) if row else None
+
+    async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                """SELECT e.*, f.is_active, EXISTS (SELECT FROM bookings b
+                                       WHERE b.event_id = e.id AND b.user_id = $2 AND b.status <> 'cancelled') AS mine
+                   FROM events e JOIN users f ON f.id = e.facilitator_id WHERE e.id = $1 AND e.hidden_at IS NULL""",
+                event_id,
+                user_id,
+            )
+        if row is None:
+            return None
+        event = event_of_record(row)
+        return replace(event, facilitator_active=event.facilitator_active and row["is_active"]), row["mine"]
+
+    async def count_unpaid_holds(self, user_id: UserId) -> int:
+        async with self._database.connection() as connection:
+            count: int = await connection.fetchval("SELECT unpaid_holds($1)", user_id)
+        return count
+
+    async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE payments SET gateway_reference = $2, checkout_url = $3 WHERE id = $1",
+                payment_id,
+                order_id,
+                url,
+            )
+
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE payments SET return_url = $3 WHERE booking_id = ANY ($1) OR coaching_booking_id = ANY ($2)",
+                [booking_id for booking_id in booking_ids if isinstance(booking_id, int)],
+                [booking_id for booking_id in booking_ids if not isinstance(booking_id, int)],
+                return_url,
+            )
+
+
+def _placed(row: asyncpg.Record, user_id: UserId) -> PlacedBooking:
+    return PlacedBooking(
+        id=BookingId(row["id"]),
+        reference=row["reference"],
+        payment_status=PaymentStatus(row["payment_status"]),
+        payment_id=PaymentId(row["payment_id"]) if row["payment_id"] else None,
+        notes=row["notes"],
+        created_at=row["created_at"],
+        user_id=user_id,
+        user_name=row["user_name"],
+        user_email=row["user_email"],
+        event_id=EventId(row["event_id"]),
+        event_title=row["event_title"],
+        facilitator_id=UserId(row["facilitator_id"]),
+        price=row["price"],
+        currency=row["currency"],
+        hold_until=row["hold_until"],
+    )

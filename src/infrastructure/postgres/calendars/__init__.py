@@ -1,0 +1,1 @@
+"""Calendars in PostgreSQL: connections, busy times, feeds."""

@@ -1,0 +1,31 @@
+"""What comes after the `@` in the UIDs of calendar entries (RFC 5545, 3.8.4.7): written once, and never changed.
+
+A UID that followed PUBLIC_URL would orphan every entry in people's calendars when the address of the deployment
+changes.
+"""
+
+from infrastructure.postgres.engine import Database
+
+_KEEP = """
+INSERT INTO calendar_identity (uid_domain) SELECT $1 WHERE NOT EXISTS (SELECT FROM calendar_identity)
+ON CONFLICT DO NOTHING
+"""
+
+
+def uid(kind: str, id_column: str) -> str:
+    """SQL for the UID of an entry; NULL while no domain is stored."""
+    domain = "(SELECT uid_domain FROM calendar_identity WHERE only_row)"
+    return f"('{kind}-' || {id_column} || '@' || {domain})"
+
+
+class PostgresCalendarIdentity:
+    """`host` is that of PUBLIC_URL, with which entries were named before the domain was stored."""
+
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
+        self._host = host
+
+    async def keep(self) -> None:
+        """Stores the domain unless there is one. Raises `Unavailable`."""
+        async with self._database.connection() as connection:
+            await connection.execute(_KEEP, self._host)

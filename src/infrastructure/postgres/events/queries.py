@@ -1,0 +1,275 @@
+"""Queries about events, bookings and reviews: each page is made by one statement."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+from application.bookings.ports import BookingFilter, BookingView
+from application.events.ports import Dashboard, EventFilter, EventView, ReviewView
+from application.ports import Page, PageRequest
+from domain.accounts import UserId
+from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.events import EventId, EventNotFound, EventStatus, EventType
+from domain.money import Money
+from domain.payments import PaymentStatus
+from domain.reviews import ReviewId
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.events.search import search_for
+from infrastructure.postgres.outbox.payloads import AGREED
+from infrastructure.postgres.pages import cursor_of, id_after, moment_and_id_after
+
+_EVENT = """
+    e.id AS event_id, e.title, e.description, e.event_type, e.category, e.starts_at, e.ends_at, e.location,
+    e.virtual_link, e.capacity, e.booked, e.price, e.currency, e.status AS event_status,
+    e.created_at AS event_created_at, f.id AS facilitator_id, f.uuid AS facilitator_uuid,
+    f.name AS facilitator_name, f.email AS facilitator_email, f.is_active AS facilitator_active,
+    fp.rating_sum::float8 / nullif(fp.rating_count, 0) AS rating
+"""
+
+_FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_profiles fp ON fp.user_id = f.id"
+
+# As `shows_join_link` in the domain has it. Without a viewer there is no such booking.
+_SEAT = """EXISTS (
+    SELECT FROM bookings s WHERE s.event_id = e.id AND s.user_id = $1::bigint AND s.status <> 'cancelled'
+      AND s.payment_status NOT IN ('pending', 'failed')) AS viewer_has_seat"""
+
+_EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM events e {_FACILITATOR}"  # noqa: S608
+"""`$1` is the id of the person who asks."""
+
+_BOOKINGS = f"""
+    SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
+           u.id AS user_id, u.name AS user_name, u.email AS user_email, u.phone AS user_phone,
+           p.gateway_payment_id, p.gateway_reference, {AGREED[0]} AS agreed_price, {AGREED[1]} AS agreed_currency,
+           {_EVENT}, false AS viewer_has_seat
+    FROM bookings b
+    JOIN users u ON u.id = b.user_id
+    JOIN events e ON e.id = b.event_id
+    {_FACILITATOR}
+    LEFT JOIN LATERAL (SELECT * FROM payments WHERE booking_id = b.id ORDER BY id DESC LIMIT 1) p ON true
+"""  # noqa: S608 (composed of constants)
+
+
+class PostgresEventReader:
+    """`emails_public` says whether events show the e-mail addresses of their facilitators."""
+
+    def __init__(self, database: Database, *, emails_public: bool = True) -> None:
+        self._database = database
+        self._emails_public = emails_public
+
+    async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
+        rows = await _fetch(self._database, f"{_EVENTS} WHERE e.id = $2 AND e.hidden_at IS NULL", viewer, event_id)
+        if not rows:
+            raise EventNotFound
+        return self._shown(_event(rows[0]))
+
+    async def list(
+        self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
+    ) -> Page[EventView]:
+        starts_at, event_id = moment_and_id_after(page.after)
+        search = await search_for(self._database, filters.text, first=10)
+        rows = await _fetch(
+            self._database,
+            f"""{_EVENTS}
+            WHERE e.hidden_at IS NULL AND f.is_active AND {search.condition}
+              AND ($2::text IS NULL OR lower(e.event_type) = lower($2) OR lower(e.category) = lower($2))
+              AND ($3::bigint IS NULL OR e.facilitator_id = $3)
+              AND CASE WHEN $4::bool IS NULL THEN e.status = 'active' AND e.ends_at > $5
+                       ELSE (e.status = 'active') = $4 END
+              AND ($6::numeric IS NULL OR fp.rating_sum >= $6 * nullif(fp.rating_count, 0))
+              AND ($7::timestamptz IS NULL OR (e.starts_at, e.id) > ($7, $8::bigint))
+            ORDER BY e.starts_at, e.id LIMIT $9""",
+            viewer,
+            filters.kind,
+            filters.facilitator_id,
+            filters.active,
+            now,
+            filters.least_rating,
+            starts_at,
+            event_id,
+            page.limit + 1,
+            *search.values,
+        )
+        return self._page(rows, page)
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
+        starts_at, event_id = moment_and_id_after(page.after)
+        rows = await _fetch(
+            self._database,
+            f"""{_EVENTS}
+            WHERE e.facilitator_id = $1 AND e.hidden_at IS NULL
+              AND ($2::timestamptz IS NULL OR (e.starts_at, e.id) < ($2, $3::bigint))
+            ORDER BY e.starts_at DESC, e.id DESC LIMIT $4""",
+            facilitator_id,
+            starts_at,
+            event_id,
+            page.limit + 1,
+        )
+        return self._page(rows, page)
+
+    def _page(self, rows: "Sequence[asyncpg.Record]", page: PageRequest) -> Page[EventView]:
+        events = [self._shown(_event(row)) for row in rows[: page.limit]]
+        more = len(rows) > page.limit
+        return Page(events, cursor_of(events[-1].starts_at, events[-1].id) if more else None)
+
+    def _shown(self, event: EventView) -> EventView:
+        return event if self._emails_public else replace(event, facilitator_email=None)
+
+
+class PostgresBookingReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, booking_id: BookingId) -> BookingView:
+        rows = await _fetch(self._database, f"{_BOOKINGS} WHERE b.id = $1", booking_id)
+        if not rows:
+            raise BookingNotFound
+        return _booking(rows[0])
+
+    async def list_of_user(self, user_id: UserId, filters: BookingFilter, page: PageRequest) -> Page[BookingView]:
+        return await self._newest_first(
+            page,
+            """b.user_id = $3 AND ($4::text IS NULL OR b.status = $4)
+               AND ($5::text IS NULL OR b.payment_status = $5)""",
+            user_id,
+            filters.status,
+            filters.payment_status,
+        )
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[BookingView]:
+        return await self._newest_first(page, "b.event_id = $3", event_id)
+
+    async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
+        return await self._newest_first(page, "e.facilitator_id = $3", facilitator_id)
+
+    async def _newest_first(self, page: PageRequest, condition: str, *values: Any) -> Page[BookingView]:
+        """`condition` names its `values` from $3 on."""
+        rows = await _fetch(
+            self._database,
+            f"""{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {condition}
+            ORDER BY b.id DESC LIMIT $2""",
+            id_after(page.after),
+            page.limit + 1,
+            *values,
+        )
+        bookings = [_booking(row) for row in rows[: page.limit]]
+        return Page(bookings, cursor_of(bookings[-1].id) if len(rows) > page.limit else None)
+
+
+class PostgresReviewReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
+        rows = await _fetch(
+            self._database,
+            """SELECT r.id, r.rating, r.comment, r.created_at, u.id AS user_id, u.name AS user_name
+            FROM reviews r JOIN users u ON u.id = r.user_id
+            WHERE r.event_id = $1 AND ($2::bigint IS NULL OR r.id < $2) ORDER BY r.id DESC LIMIT $3""",
+            event_id,
+            id_after(page.after),
+            page.limit + 1,
+        )
+        reviews = [
+            ReviewView(
+                id=ReviewId(row["id"]),
+                rating=row["rating"],
+                comment=row["comment"],
+                user_id=UserId(row["user_id"]),
+                user_name=row["user_name"],
+                created_at=row["created_at"],
+            )
+            for row in rows[: page.limit]
+        ]
+        return Page(reviews, cursor_of(reviews[-1].id) if len(rows) > page.limit else None)
+
+
+class PostgresFacilitatorReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def has_profile(self, user_id: UserId) -> bool:
+        return bool(await _fetch(self._database, "SELECT FROM facilitator_profiles WHERE user_id = $1", user_id))
+
+    async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard:
+        (row,) = await _fetch(
+            self._database,
+            """WITH own AS (SELECT id, status, starts_at FROM events WHERE facilitator_id = $1 AND hidden_at IS NULL),
+            money AS (
+                SELECT p.currency, sum(p.amount - p.refunded) AS amount, count(*) AS payments
+                FROM payments p JOIN bookings b ON b.id = p.booking_id JOIN events e ON e.id = b.event_id
+                WHERE e.facilitator_id = $1 AND p.status IN ('completed', 'refunded') GROUP BY p.currency
+            )
+            SELECT (SELECT count(*) FROM own) AS total_sessions,
+                   (SELECT count(*) FROM own WHERE status = 'active') AS active_sessions,
+                   (SELECT count(*) FROM own WHERE status = 'active' AND starts_at > $2) AS upcoming_sessions,
+                   (SELECT count(*) FROM bookings b JOIN events e ON e.id = b.event_id
+                    WHERE e.facilitator_id = $1 AND b.status <> 'cancelled') AS total_bookings,
+                   (SELECT coalesce(json_object_agg(currency, amount::text ORDER BY payments DESC, currency), '{}')
+                    FROM money) AS revenue""",
+            facilitator_id,
+            now,
+        )
+        return Dashboard(
+            total_sessions=row["total_sessions"],
+            active_sessions=row["active_sessions"],
+            upcoming_sessions=row["upcoming_sessions"],
+            total_bookings=row["total_bookings"],
+            revenue={currency: Decimal(amount) for currency, amount in row["revenue"].items()},
+        )
+
+
+async def _fetch(database: Database, query: str, *values: Any) -> "Sequence[asyncpg.Record]":
+    async with database.connection() as connection:
+        rows: Sequence[asyncpg.Record] = await connection.fetch(query, *values)
+        return rows
+
+
+def _event(row: asyncpg.Record) -> EventView:
+    return EventView(
+        id=EventId(row["event_id"]),
+        title=row["title"],
+        description=row["description"],
+        event_type=EventType(row["event_type"]),
+        category=row["category"],
+        starts_at=row["starts_at"],
+        ends_at=row["ends_at"],
+        location=row["location"],
+        virtual_link=row["virtual_link"],
+        capacity=row["capacity"],
+        booked=row["booked"],
+        price=row["price"],
+        currency=row["currency"],
+        status=EventStatus(row["event_status"]),
+        facilitator_id=UserId(row["facilitator_id"]),
+        facilitator_uuid=row["facilitator_uuid"],
+        facilitator_name=row["facilitator_name"],
+        facilitator_email=row["facilitator_email"],
+        rating=row["rating"],
+        created_at=row["event_created_at"],
+        facilitator_active=row["facilitator_active"],
+        viewer_has_seat=row["viewer_has_seat"],
+    )
+
+
+def _booking(row: asyncpg.Record) -> BookingView:
+    return BookingView(
+        id=BookingId(row["id"]),
+        reference=row["reference"],
+        status=BookingStatus(row["status"]),
+        payment_status=PaymentStatus(row["payment_status"]),
+        payment_id=row["gateway_payment_id"],
+        payment_reference=row["gateway_reference"],
+        notes=row["notes"],
+        created_at=row["created_at"],
+        cancelled_at=row["cancelled_at"],
+        user_id=UserId(row["user_id"]),
+        user_name=row["user_name"],
+        user_email=row["user_email"],
+        user_phone=row["user_phone"],
+        price=Money(row["agreed_price"], row["agreed_currency"]),
+        event=_event(row),
+    )

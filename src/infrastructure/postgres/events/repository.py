@@ -1,0 +1,144 @@
+"""Events as aggregates."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+import asyncpg
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.accounts import UserId
+from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.money import Money
+from domain.refunds import RefundPolicy
+from domain.time import Interval
+from infrastructure.postgres.tables import EventRow, UserRow
+
+
+class PostgresEvents:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event:
+        row = EventRow(facilitator_id=facilitator_id, created_at=now, **_columns(plan))
+        self._session.add(row)
+        await self._session.flush()
+        await self._session.refresh(row)
+        return _event(row)
+
+    async def get(self, event_id: EventId) -> Event:
+        return await self._locked(EventRow.id == event_id, EventRow.hidden_at.is_(None))
+
+    async def get_even_hidden(self, event_id: EventId) -> Event:
+        return await self._locked(EventRow.id == event_id)
+
+    async def _locked(self, *which: ColumnElement[bool]) -> Event:
+        found = await self._session.execute(
+            select(EventRow, UserRow.is_active)
+            .join(UserRow, UserRow.id == EventRow.facilitator_id)
+            .where(*which)
+            .with_for_update(key_share=True, of=EventRow)
+        )
+        row = found.one_or_none()
+        if row is None:
+            raise EventNotFound
+        event = _event(row[0])
+        return replace(event, facilitator_active=event.facilitator_active and row[1])
+
+    async def set_facilitator_active(self, facilitator_id: UserId, *, active: bool) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.facilitator_id == facilitator_id, EventRow.facilitator_active.is_not(active))
+            .values(facilitator_active=active)
+        )
+
+    async def save(self, event: Event) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event.id)
+            .values(
+                booked=event.booked,
+                status=event.status,
+                revision=event.revision,
+                version=event.version,
+                updated_at=event.updated_at,
+                schedule_revision=event.schedule_revision,
+                **_columns(event.plan),
+            )
+        )
+
+    async def count_change(self, event_id: EventId) -> None:
+        await self._session.execute(
+            update(EventRow).where(EventRow.id == event_id).values(version=EventRow.version + 1)
+        )
+
+    async def hide(self, event_id: EventId, now: datetime) -> None:
+        await self._session.execute(update(EventRow).where(EventRow.id == event_id).values(hidden_at=now))
+
+
+def event_of_record(record: asyncpg.Record) -> Event:
+    return _event(_Columns(record))
+
+
+class _EventColumns(Protocol):
+    """The columns of `events`, whichever driver brought them."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class _Columns:
+    def __init__(self, record: asyncpg.Record) -> None:
+        self._record = record
+
+    def __getattr__(self, name: str) -> Any:
+        return self._record[name]
+
+
+def _columns(plan: EventPlan) -> dict[str, Any]:
+    return {
+        "title": plan.title,
+        "description": plan.description,
+        "event_type": plan.event_type,
+        "category": plan.category,
+        "starts_at": plan.interval.starts_at,
+        "ends_at": plan.interval.ends_at,
+        "location": plan.location,
+        "virtual_link": plan.virtual_link,
+        "capacity": plan.capacity,
+        "price": plan.price.amount,
+        "currency": plan.price.currency,
+        "refund_policy": stored_policy(plan.refund_policy),
+    }
+
+
+def stored_policy(policy: RefundPolicy) -> list[list[int]]:
+    """As the columns `refund_policy` hold it."""
+    return [[tier.hours_before, tier.percent] for tier in policy.tiers]
+
+
+def _event(row: _EventColumns | EventRow) -> Event:
+    return Event(
+        id=EventId(row.id),
+        facilitator_id=UserId(row.facilitator_id),
+        plan=EventPlan(
+            title=row.title,
+            interval=Interval(row.starts_at, row.ends_at),
+            capacity=row.capacity,
+            price=Money(row.price, row.currency),
+            event_type=EventType(row.event_type),
+            description=row.description,
+            category=row.category,
+            location=row.location,
+            virtual_link=row.virtual_link,
+            refund_policy=RefundPolicy.of(row.refund_policy),
+        ),
+        booked=row.booked,
+        status=EventStatus(row.status),
+        revision=row.revision,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        facilitator_active=row.facilitator_active,
+        schedule_revision=row.schedule_revision,
+    )

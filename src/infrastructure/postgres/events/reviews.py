@@ -1,0 +1,58 @@
+"""Reviews, and the rating of facilitators that follows from them."""
+
+from advanced_alchemy.exceptions import DuplicateKeyError
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.accounts import UserId
+from domain.bookings import BookingStatus
+from domain.events import EventId
+from domain.reviews import AlreadyReviewed, Review, ReviewId
+from infrastructure.postgres.tables import BookingRow, FacilitatorProfileRow, ReviewRow
+
+
+class _ReviewRows(SQLAlchemyAsyncRepository[ReviewRow]):
+    model_type = ReviewRow
+
+
+class PostgresReviews:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self._rows = _ReviewRows(session=session)
+
+    async def has_place(self, event_id: EventId, user_id: UserId) -> bool:
+        place = select(BookingRow.id).where(
+            BookingRow.event_id == event_id,
+            BookingRow.user_id == user_id,
+            BookingRow.status != BookingStatus.CANCELLED,
+        )
+        return await self._session.scalar(place) is not None
+
+    async def add(self, review: Review, *, facilitator_id: UserId) -> ReviewId:
+        row = ReviewRow(
+            event_id=review.event_id,
+            user_id=review.user_id,
+            rating=review.rating,
+            comment=review.comment,
+            created_at=review.created_at,
+        )
+        try:
+            added = await self._rows.add(row)
+        except DuplicateKeyError:
+            raise AlreadyReviewed from None
+        # Admins hold events without a profile of their own.
+        first = insert(FacilitatorProfileRow).values(
+            user_id=facilitator_id, rating_sum=review.rating, rating_count=1, created_at=review.created_at
+        )
+        await self._session.execute(
+            first.on_conflict_do_update(
+                index_elements=[FacilitatorProfileRow.user_id],
+                set_={
+                    "rating_sum": FacilitatorProfileRow.rating_sum + review.rating,
+                    "rating_count": FacilitatorProfileRow.rating_count + 1,
+                },
+            )
+        )
+        return ReviewId(added.id)

@@ -1,0 +1,45 @@
+"""Text search of events, by PostgreSQL's own full-text search and two indexes: no extension is needed.
+
+Every word has to begin a word of the title, the description, the category or the facilitator's name. A single
+character has to be a word.
+"""
+
+from dataclasses import dataclass
+
+from domain.errors import Invalid
+from infrastructure.postgres.engine import Database
+
+_WORDS = """
+    SELECT query, ARRAY(
+        SELECT u.id FROM users u WHERE u.role <> 'user' AND search_vector(u.name) @@ query::tsquery
+    ) AS facilitators
+    FROM (
+        SELECT quote_literal(word) || CASE WHEN length(word) > 1 THEN ':*' ELSE '' END AS query
+        FROM unnest(tsvector_to_array(search_vector($1))) AS word
+    ) AS words
+"""
+_TEXT = "search_vector(e.title || ' ' || e.description || ' ' || coalesce(e.category, ''))"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A condition on `events e`, and its values."""
+
+    condition: str = "true"
+    values: tuple[object, ...] = ()
+
+
+async def search_for(database: Database, text: str | None, *, first: int) -> Search:
+    """The condition for `text`, with parameters from number `first` on. Raises `Invalid` for text without a word."""
+    if text is None:
+        return Search()
+    async with database.connection() as connection:
+        words = await connection.fetch(_WORDS, text)
+    if not words:
+        raise Invalid({"q": "Must contain a letter or a digit"})
+    # The facilitator first: to see a row's words PostgreSQL has to read its text.
+    conditions = [
+        f"(e.facilitator_id = ANY(${number}::bigint[]) OR {_TEXT} @@ ${number + 1}::text::tsquery)"
+        for number in range(first, first + 2 * len(words), 2)
+    ]
+    return Search(" AND ".join(conditions), tuple(value for word in words for value in (word[1], word[0])))

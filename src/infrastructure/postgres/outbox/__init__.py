@@ -1,0 +1,1 @@
+"""The outbox in PostgreSQL: writing, claiming and recording messages."""

@@ -1,0 +1,149 @@
+"""The outbox for an operator's eyes and hands."""
+
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from application.outbox.ports import AttemptMade, Letter, LetterFilter, OpenedLetter
+from application.ports import Page, PageRequest
+from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
+from infrastructure.postgres.engine import Connection, Database
+from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
+
+_LETTER = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
+# Ids (UUIDv7) follow time, so a page is read from its end, no further than `since`. Parameters: the first id, since,
+# the id that the page comes before, how many.
+_SINCE = "($2::timestamptz IS NULL OR occurred_at >= $2)"
+_NEWEST = f"""
+SELECT {_LETTER} FROM outbox WHERE id >= $1 AND id < $3 AND {_SINCE} ORDER BY id DESC LIMIT $4
+"""  # noqa: S608
+
+# The newest of every destination and status that was asked for, each from the end of its part of `ix_outbox_listed`,
+# merged. Rows are compared and ordered as that index has them: for `destination = ... ORDER BY id` the planner may walk
+# the primary key through the whole table to find a status that is rare.
+# `names` steps from one destination in the index to the next: a newer version may have more than this one knows.
+_NEWEST_OF_EACH = f"""
+WITH RECURSIVE names AS (
+    SELECT CASE WHEN $5::text IS NULL THEN (SELECT min(destination) FROM outbox) ELSE $5 END AS name
+    UNION ALL
+    SELECT (SELECT min(destination) FROM outbox WHERE destination > names.name) FROM names
+    WHERE $5::text IS NULL AND names.name IS NOT NULL
+)
+SELECT letters.* FROM names CROSS JOIN unnest($6::text[]) AS wanted (status) CROSS JOIN LATERAL (
+    SELECT {_LETTER} FROM outbox
+    WHERE (destination, status, id) >= (names.name, wanted.status, $1)
+      AND (destination, status, id) < (names.name, wanted.status, $3) AND {_SINCE}
+    ORDER BY destination DESC, status DESC, id DESC LIMIT $4
+) AS letters
+ORDER BY letters.id DESC LIMIT $4
+"""  # noqa: S608
+
+_REPLAYED = "status = 'pending', attempts = 0, due_at = now(), settled_at = NULL"
+_DISCARDED = "status = 'discarded', settled_at = now()"
+
+_MOST_AT_ONCE = 5_000
+"""Messages that one statement decides about, so that it ends in time."""
+
+
+class PostgresDeadLetters:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list(self, wanted: LetterFilter, page: PageRequest) -> Page[Letter]:
+        query = _NEWEST if wanted.status is None and wanted.destination is None else _NEWEST_OF_EACH
+        chosen = () if query is _NEWEST else (wanted.destination, _statuses(wanted.status))
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                query,
+                first_uuid(wanted.since),
+                wanted.since,
+                uuid_after(page.after) or LAST_UUID,
+                page.limit + 1,
+                *chosen,
+            )
+        letters = [_letter(row) for row in rows[: page.limit]]
+        return Page(letters, cursor_of(letters[-1].id) if len(rows) > page.limit else None)
+
+    async def show(self, message_id: UUID) -> OpenedLetter:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                f"""SELECT {_LETTER}, settled_at, request_id, snapshot,
+                           claimed_by IS NOT NULL AND due_at > now() AS in_flight
+                    FROM outbox WHERE id = $1""",  # noqa: S608
+                message_id,
+            )
+            attempts = await connection.fetch(
+                """SELECT attempt, started_at, took_ms, result, status_code, detail, probe
+                   FROM delivery_attempts WHERE message_id = $1 ORDER BY id""",
+                message_id,
+            )
+        if row is None:
+            raise MessageNotFound
+        return OpenedLetter(
+            letter=_letter(row),
+            settled_at=row["settled_at"],
+            request_id=row["request_id"],
+            in_flight=row["in_flight"],
+            attempts_made=[AttemptMade(**made) for made in attempts],
+            snapshot=row["snapshot"],
+        )
+
+    async def replay(self, message_id: UUID) -> None:
+        await self._decide(_REPLAYED, message_id)
+
+    async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
+        return await self._decide_all(_REPLAYED, destination, since)
+
+    async def discard(self, message_id: UUID) -> None:
+        await self._decide(_DISCARDED, message_id)
+
+    async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int:
+        return await self._decide_all(_DISCARDED, destination, since)
+
+    async def _decide(self, change: str, message_id: UUID) -> None:
+        statement = f"UPDATE outbox SET {change} WHERE id = $1 AND status = 'dead' RETURNING id"  # noqa: S608
+        async with self._database.connection() as connection:
+            if await connection.fetchval(statement, message_id) is None:
+                await _refuse(connection, message_id)
+
+    async def _decide_all(self, change: str, destination: Destination | None, since: datetime | None) -> int:
+        """In steps; a message that dies again meanwhile is not decided about twice."""
+        statement = f"""
+            UPDATE outbox SET {change} WHERE id IN (
+                SELECT id FROM outbox
+                WHERE status = 'dead' AND ($1::text IS NULL OR destination = $1)
+                  AND ($2::timestamptz IS NULL OR occurred_at >= $2) AND seq > $3
+                ORDER BY seq LIMIT {_MOST_AT_ONCE} FOR UPDATE)
+            RETURNING seq"""  # noqa: S608
+        last, decided = 0, 0
+        while True:
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(statement, destination, since, last)
+            decided += len(rows)
+            if len(rows) < _MOST_AT_ONCE:
+                return decided
+            last = max(row["seq"] for row in rows)
+
+
+async def _refuse(connection: Connection, message_id: UUID) -> None:
+    known = await connection.fetchval("SELECT true FROM outbox WHERE id = $1", message_id)
+    raise MessageNotDead if known else MessageNotFound
+
+
+def _letter(row: asyncpg.Record) -> Letter:
+    return Letter(
+        id=MessageId(row["id"]),
+        destination=row["destination"],
+        fact=row["fact"],
+        lane=row["lane"],
+        status=MessageStatus(row["status"]),
+        attempts=row["attempts"],
+        occurred_at=row["occurred_at"],
+        due_at=row["due_at"],
+        last_error=row["last_error"],
+    )
+
+
+def _statuses(wanted: MessageStatus | None) -> list[str]:
+    return [*MessageStatus] if wanted is None else [wanted]

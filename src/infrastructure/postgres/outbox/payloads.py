@@ -1,0 +1,99 @@
+"""The state of a booking and its event, written into a message by the very statement that changes them."""
+
+import json
+from collections.abc import Iterable
+
+from domain.events import EventPlan
+from domain.money import Money
+from domain.outbox import Destination
+from infrastructure.postgres.calendars.identity import uid
+
+_EVENT = """jsonb_build_object(
+    'id', e.id, 'title', e.title, 'description', e.description, 'event_type', e.event_type, 'category', e.category,
+    'starts_at', e.starts_at, 'ends_at', e.ends_at, 'location', e.location, 'virtual_link', e.virtual_link,
+    'capacity', e.capacity, 'booked', e.booked, 'price', e.price::text, 'currency', e.currency,
+    'status', e.status, 'revision', e.revision, 'version', e.version)"""
+
+AGREED_NOW = ("b.price", "b.currency")
+"""Price and currency of a booking that is just being made."""
+AGREED = (
+    "coalesce(b.price, (SELECT amount FROM payments WHERE booking_id = b.id ORDER BY id LIMIT 1), 0)",
+    "coalesce(b.currency, (SELECT currency FROM payments WHERE booking_id = b.id ORDER BY id LIMIT 1), e.currency)",
+)
+"""Price and currency of booking `b` of event `e`. A booking without any was made before they were stored with it: then
+they are those of its payment, and it was free of charge where it has none."""
+AGREED_POLICY = "coalesce(b.refund_policy, e.refund_policy)"
+"""Its refund policy: that of the event until it is stored with the booking, which is before the event's changes."""
+
+
+def _booking(agreed: tuple[str, str]) -> str:
+    price, currency = agreed
+    return f"""jsonb_build_object(
+    'id', b.id, 'reference', b.reference, 'status', b.status, 'payment_status', b.payment_status, 'notes', b.notes,
+    'uid', {uid("booking", "b.id")},
+    'created_at', b.created_at, 'cancelled_at', b.cancelled_at, 'hold_until', b.hold_until,
+    'price', ({price})::text, 'currency', {currency})"""
+
+
+def payment_of(column: str) -> str:
+    """SQL for the payment of booking `b`: where there are two, the one that something last happened to."""
+    return f"""(
+    SELECT jsonb_build_object('gateway', p.gateway, 'id', p.gateway_payment_id, 'received_at', p.received_at,
+        'url', CASE WHEN p.status IN ('pending', 'failed') THEN p.checkout_url END)
+    FROM payments p
+    WHERE p.{column} = b.id
+    ORDER BY greatest(p.received_at, (SELECT max(settled_at) FROM refunds WHERE payment_id = p.id)) DESC NULLS LAST,
+        p.id DESC
+    LIMIT 1)"""  # noqa: S608 (composed of constants)
+
+
+def _person(alias: str) -> str:
+    return (
+        f"jsonb_build_object('id', {alias}.id, 'name', {alias}.name, 'email', {alias}.email, "
+        f"'timezone', {alias}.timezone)"
+    )
+
+
+def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) -> str:
+    return (
+        f"jsonb_build_object('booking', {booking}, 'user', {user}, 'event', {_EVENT}, "
+        f"'facilitator', {_person('f')}, 'reason', {reason}, 'money', {money}, 'payment', {payment})"
+    )
+
+
+def booking_snapshot(
+    reason: str = "NULL::text", money: str = "NULL::jsonb", *, agreed: tuple[str, str] = AGREED
+) -> str:
+    """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
+    or given back, where the fact is about that, and then the payment itself is in it, too."""
+    payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {payment_of('booking_id')} END"
+    return _snapshot(_booking(agreed), _person("u"), reason, money, payment)
+
+
+def event_snapshot() -> str:
+    """SQL for the snapshot of event `e` of facilitator `f`."""
+    return _snapshot("NULL", "NULL", "NULL", "NULL", "NULL")
+
+
+BOOKING_LANE = "'booking:' || b.id"
+EVENT_LANE = "'event:' || e.id"
+
+
+def destinations(owed: Iterable[Destination]) -> str:
+    """SQL for these destinations, as rows of `d(name)`."""
+    names = ", ".join(f"'{destination}'" for destination in owed)
+    return f"unnest(ARRAY[{names}]::text[]) AS d(name)"
+
+
+def money_json(money: Money | None) -> str | None:
+    """The parameter for `money`."""
+    return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
+
+
+def plan_json(plan: EventPlan | None) -> str | None:
+    """The parameter for `before`: what participants see of an event's plan."""
+    if plan is None:
+        return None
+    seen = {"title": plan.title, "location": plan.location, "virtual_link": plan.virtual_link}
+    times = {"starts_at": plan.interval.starts_at.isoformat(), "ends_at": plan.interval.ends_at.isoformat()}
+    return json.dumps(seen | times)

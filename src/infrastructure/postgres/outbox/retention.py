@@ -1,0 +1,60 @@
+"""Deletes delivered messages after their retention time, invitations that have ended, and networks that have not logged
+in for long. Dead letters stay until an operator decides."""
+
+from application.accounts.password_guesses import KNOWN_FOR
+from infrastructure.postgres.engine import Database
+
+# In small steps, each short enough to hold nobody up. The attempts go with their messages.
+_PRUNE = """
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox
+    WHERE status IN ('delivered', 'discarded') AND settled_at < now() - make_interval(days => $1)
+    ORDER BY settled_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
+_FORGET_NETWORKS = """
+DELETE FROM login_networks WHERE (user_id, network) IN (
+    SELECT user_id, network FROM login_networks WHERE last_login_at < now() - make_interval(secs => $1)
+    ORDER BY last_login_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
+_FORGET_INVITATIONS = """
+DELETE FROM invitations WHERE id IN (
+    SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - make_interval(days => $1)
+    ORDER BY answered_at LIMIT $2
+    FOR UPDATE SKIP LOCKED)
+"""
+
+_FORGET_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - interval '1 hour'"
+
+
+class PostgresRetention:
+    """Of delivered and discarded messages, and of invitations that have ended, for so many days."""
+
+    def __init__(self, database: Database, *, days: int, step: int = 500, most_steps: int = 20) -> None:
+        self._database = database
+        self._days = days
+        self._step = step
+        self._most_steps = most_steps
+
+    async def prune(self) -> int:
+        """Deletes what is due, up to 10,000 messages at a time; answers how many."""
+        pruned = 0
+        for _ in range(self._most_steps):
+            async with self._database.connection() as connection:
+                done = _number(await connection.execute(_PRUNE, self._days, self._step))
+            pruned += done
+            if done < self._step:
+                break
+        async with self._database.connection() as connection:
+            await connection.execute(_FORGET_MINUTES)
+            await connection.execute(_FORGET_INVITATIONS, self._days, self._step)
+            await connection.execute(_FORGET_NETWORKS, KNOWN_FOR.total_seconds(), self._step)
+        return pruned
+
+
+def _number(tag: str) -> int:
+    """How many rows a command says that it changed."""
+    return int(tag.rpartition(" ")[2])

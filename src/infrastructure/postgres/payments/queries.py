@@ -1,0 +1,136 @@
+"""Which payments and holds are due for what."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from application.payments.ports.gateways import PaymentRequest
+from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
+from domain.accounts import UserId
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.money import Money
+from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.payments.repository import booking_of, column_of
+
+_HOLDS = """
+SELECT id FROM bookings
+WHERE hold_until <= $1 AND status = 'confirmed' AND payment_status IN ('pending', 'failed')
+ORDER BY hold_until LIMIT $2
+"""
+
+# Asked about after 2, 4, 8 ... minutes, at most an hour apart, for three days: as long as gateways may authorise late.
+_TO_LOOK_UP = """
+WITH due AS (
+    SELECT id FROM payments
+    WHERE status IN ('pending', 'failed') AND gateway <> 'offline' AND gateway <> ALL ($3)
+      AND created_at < now() - $1::interval AND created_at > now() - interval '3 days'
+      AND (looked_up_at IS NULL
+           OR looked_up_at < now() - least($1::interval * 2 ^ least(look_ups, 10), interval '1 hour'))
+    ORDER BY looked_up_at NULLS FIRST LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE payments SET looked_up_at = now(), look_ups = look_ups + 1 FROM due WHERE payments.id = due.id
+RETURNING payments.id
+"""
+
+# A place in an event and a coach's time, as one kind of thing to pay for.
+_REQUEST = """
+SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency, p.booking_id, p.coaching_booking_id,
+       coalesce(b.reference, c.id::text) AS reference, coalesce(b.hold_until, c.hold_until) AS hold_until,
+       coalesce(b.payment_status, c.payment_status) AS payment_status, p.return_url,
+       coalesce(b.status, c.status) = 'cancelled' AS is_cancelled,
+       coalesce(e.starts_at, c.starts_at) AS starts_at, coalesce(e.ends_at, c.ends_at) AS ends_at,
+       e.id AS event_id, coalesce(e.title, 'Coaching with ' || f.name) AS title, f.id AS facilitator_id,
+       u.id AS user_id, u.name AS user_name, u.email AS user_email, u.timezone
+FROM payments p
+     LEFT JOIN bookings b ON b.id = p.booking_id LEFT JOIN events e ON e.id = b.event_id
+     LEFT JOIN coaching_bookings c ON c.id = p.coaching_booking_id
+     JOIN users u ON u.id = coalesce(b.user_id, c.client_id)
+     JOIN users f ON f.id = coalesce(e.facilitator_id, c.coach_id)
+"""
+
+_OPEN_REQUEST = """
+WHERE p.{column} = $1 AND coalesce(b.status, c.status) IN ('pending', 'confirmed')
+  AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed') AND p.status IN ('pending', 'failed')
+  AND f.is_active
+  AND coalesce(b.hold_until, c.hold_until, 'infinity') > now()
+ORDER BY p.id DESC LIMIT 1
+"""
+
+
+class PostgresPaymentReader:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
+        async with self._database.connection() as connection:
+            return [BookingId(row["id"]) for row in await connection.fetch(_HOLDS, now, limit)]
+
+    async def claim_to_look_up(
+        self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
+    ) -> Sequence[PaymentId]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_TO_LOOK_UP, older_than, limit, list(apart_from))
+        return [PaymentId(row["id"]) for row in rows]
+
+    async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_REQUEST + _OPEN_REQUEST.format(column=column_of(booking_id)), booking_id)
+        return OpenRequest(_request(row), row["gateway"], row["checkout_url"]) if row else None
+
+    async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
+        row = await self._of(payment_id)
+        return _request(row), row["gateway"]
+
+    async def paid_for(self, payment_id: PaymentId) -> PaidFor:
+        row = await self._of(payment_id)
+        return PaidFor(
+            booking_of(row["booking_id"], row["coaching_booking_id"]),
+            row["reference"],
+            PaymentStatus(row["payment_status"]),
+        )
+
+    async def overview(self, payment_id: PaymentId) -> PaymentOverview:
+        row = await self._of(payment_id)
+        return PaymentOverview(
+            payment_id=payment_id,
+            gateway=row["gateway"],
+            reference=row["reference"],
+            title=row["title"],
+            starts_at=row["starts_at"],
+            ends_at=row["ends_at"],
+            timezone=row["timezone"],
+            price=Money(row["amount"], row["currency"]),
+            is_cancelled=row["is_cancelled"],
+            payment_status=PaymentStatus(row["payment_status"]),
+            hold_until=row["hold_until"],
+            checkout_url=row["checkout_url"],
+            return_url=row["return_url"],
+        )
+
+    async def _of(self, payment_id: PaymentId) -> asyncpg.Record:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(f"{_REQUEST} WHERE p.id = $1", payment_id)
+        if row is None:
+            raise PaymentNotFound
+        return row
+
+
+def _request(row: asyncpg.Record) -> PaymentRequest:
+    return PaymentRequest(
+        payment_id=PaymentId(row["payment_id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        reference=row["reference"],
+        event_id=EventId(row["event_id"]) if row["event_id"] is not None else None,
+        user_id=UserId(row["user_id"]),
+        user_name=row["user_name"],
+        user_email=row["user_email"],
+        facilitator_id=UserId(row["facilitator_id"]),
+        price=Money(row["amount"], row["currency"]),
+        title=row["title"],
+        until=row["hold_until"],
+    )

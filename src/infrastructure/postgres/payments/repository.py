@@ -1,0 +1,357 @@
+"""Payments, refunds and the inbox of webhooks as records, inside a unit of work."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.payments.ports.gateways import GatewayEvent
+from application.payments.ports.records import REFUNDED_AT_THE_GATEWAY, PaymentPlace, Refund
+from domain.accounts import UserId
+from domain.appointments import Change, CoachingId
+from domain.bookings import BookingId
+from domain.events import EventId
+from domain.money import Money
+from domain.payments import (
+    GatewayReport,
+    Payment,
+    PaymentId,
+    PaymentNotFound,
+    PaymentStatus,
+    RefundReport,
+    Report,
+)
+from domain.refunds import RefundId
+from infrastructure.postgres.appointments.repository import PostgresCoachings
+
+_PAYMENT = "SELECT p.* FROM payments p"
+_REFUND = """SELECT r.*, p.booking_id, p.coaching_booking_id, p.gateway
+FROM refunds r JOIN payments p ON p.id = r.payment_id"""
+
+
+class PostgresPayments:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
+        row = await _first(
+            self._session,
+            """SELECT p.id, p.booking_id, p.coaching_booking_id FROM payments p
+            WHERE p.gateway = :gateway AND (p.gateway_reference = :order_id OR p.id = CAST(:payment_id AS uuid))
+            ORDER BY p.gateway_reference IS NOT DISTINCT FROM :order_id DESC LIMIT 1""",
+            gateway=gateway,
+            order_id=report.order_id,
+            payment_id=report.payment_id,
+        )
+        if row is None:
+            return None
+        return PaymentPlace(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
+
+    async def get(self, payment_id: PaymentId) -> Payment:
+        return _found(await _first(self._session, f"{_PAYMENT} WHERE p.id = :id FOR UPDATE", id=payment_id))
+
+    async def get_of_booking(self, booking_id: BookingId | CoachingId) -> Payment:
+        return _found(await self._row_of_booking(booking_id))
+
+    async def find_of_booking(self, booking_id: BookingId | CoachingId) -> Payment | None:
+        row = await self._row_of_booking(booking_id)
+        return _payment(row) if row else None
+
+    async def _row_of_booking(self, booking_id: BookingId | CoachingId) -> RowMapping | None:
+        return await _first(
+            self._session,
+            f"{_PAYMENT} WHERE p.{column_of(booking_id)} = :booking_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
+            booking_id=booking_id,
+        )
+
+    async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None:
+        await _run(
+            self._session,
+            """UPDATE payments SET status = :status, gateway_reference = :order_id, gateway_payment_id = :gateway_id,
+                refunded = :refunded, received_at = coalesce(:received_at, received_at) WHERE id = :id""",
+            id=payment.id,
+            status=payment.status,
+            order_id=payment.order_id,
+            gateway_id=payment.gateway_id,
+            refunded=payment.refunded.amount,
+            received_at=received_at,
+        )
+
+    async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
+        await _run(
+            self._session,
+            f"""INSERT INTO payments ({column_of(payment.booking_id)}, gateway, amount, currency, status, created_at,
+                received_at)
+            VALUES (:booking_id, 'offline', :amount, :currency, 'completed', :now, :now)""",  # noqa: S608
+            booking_id=payment.booking_id,
+            amount=payment.price.amount,
+            currency=payment.price.currency,
+            now=now,
+        )
+
+    async def keep_difference(
+        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
+    ) -> None:
+        await _run(
+            self._session,
+            """INSERT INTO payment_differences (gateway, order_id, payment_id, why, report, seen_at)
+            VALUES (:gateway, :order_id, :payment_id, :why, CAST(:report AS jsonb), now()) ON CONFLICT DO NOTHING""",
+            gateway=gateway,
+            order_id=report.order_id or "",
+            payment_id=payment_id,
+            why=why,
+            report=_json(report),
+        )
+
+
+class PostgresRefunds:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
+        row = await _first(
+            self._session,
+            """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by)
+            VALUES (:payment_id, :amount, :currency, :reason, 'pending', :now, :by) RETURNING id""",
+            payment_id=payment.id,
+            amount=amount.amount,
+            currency=amount.currency,
+            reason=reason,
+            by=by,
+            now=now,
+        )
+        assert row is not None
+        return Refund(RefundId(row["id"]), payment.id, payment.booking_id, payment.gateway, amount, reason, None)
+
+    async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
+        rows = await self._session.execute(
+            text(
+                """WITH paid AS (
+                    SELECT p.id, p.booking_id, p.gateway, p.amount - p.refunded AS amount, p.currency
+                    FROM payments p JOIN bookings b ON b.id = p.booking_id
+                    WHERE b.event_id = :event_id AND b.status = 'confirmed' AND p.status = 'completed'
+                    ORDER BY p.booking_id FOR UPDATE OF p
+                ), promised AS (
+                    UPDATE payments SET status = 'refunded', refunded = payments.amount
+                    FROM paid WHERE payments.id = paid.id
+                ), shown AS (
+                    UPDATE bookings SET payment_status = 'refunded' FROM paid WHERE bookings.id = paid.booking_id
+                ), added AS (
+                    INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by)
+                    SELECT id, amount, currency, :reason, 'pending', :now, :by FROM paid
+                    RETURNING *
+                )
+                SELECT added.*, paid.booking_id, NULL AS coaching_booking_id, paid.gateway
+                FROM added JOIN paid ON paid.id = added.payment_id"""
+            ),
+            {"event_id": event_id, "reason": reason, "by": by, "now": now},
+        )
+        return [_refund(row) for row in rows.mappings()]
+
+    async def get(self, refund_id: RefundId) -> Refund:
+        row = await _first(self._session, f"{_REFUND} WHERE r.id = :id FOR UPDATE OF r", id=refund_id)
+        if row is None:
+            raise PaymentNotFound
+        return _refund(row)
+
+    async def find(self, report: RefundReport) -> Refund | None:
+        row = await _first(
+            self._session,
+            f"{_REFUND} WHERE r.id = CAST(:id AS uuid) OR r.gateway_refund_id = :gateway_refund_id",
+            id=report.refund_id,
+            gateway_refund_id=report.gateway_refund_id,
+        )
+        return _refund(row) if row else None
+
+    async def settle(
+        self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
+    ) -> None:
+        status = {None: "pending", True: "processed", False: "failed"}[succeeded]
+        await _run(
+            self._session,
+            """UPDATE refunds SET status = CAST(:status AS text),
+                gateway_refund_id = coalesce(:gateway_refund_id, gateway_refund_id),
+                settled_at = CASE WHEN CAST(:status AS text) = 'pending' THEN NULL ELSE CAST(:now AS timestamptz) END
+            WHERE id = :id""",
+            id=refund.id,
+            status=status,
+            gateway_refund_id=gateway_refund_id,
+            now=now,
+        )
+
+    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+        of_payment = {"gateway": gateway, "gateway_id": report.gateway_id}
+        await _run(
+            self._session,
+            # Before the payment, as everybody who changes both locks them.
+            """SELECT FROM bookings WHERE id IN (SELECT booking_id FROM payments
+                WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
+            **of_payment,
+        )
+        await _run(
+            self._session,
+            """SELECT FROM coaching_bookings WHERE id IN (SELECT coaching_booking_id FROM payments
+                WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
+            **of_payment,
+        )
+        row = await _first(
+            self._session,
+            f"{_PAYMENT} WHERE p.gateway = :gateway AND p.gateway_payment_id = :gateway_id FOR UPDATE",
+            **of_payment,
+        )
+        if row is None:
+            return "unknown"
+        if await self.find(report) is not None:
+            return "refund_settled"  # the same word, sent twice, was applied while this one waited for the lock
+        payment = _payment(row)
+        if not report.succeeded or report.amount.amount > payment.refundable.amount:
+            difference = GatewayReport(payment.order_id or "", Report.RECEIVED, payment_id=payment.id)
+            why = f"the gateway gave back {report.amount} ({report.gateway_refund_id}) that nobody here promised"
+            await PostgresPayments(self._session).keep_difference(gateway, difference, payment.id, why)
+            return "differs"
+        await _run(
+            self._session,
+            """INSERT INTO refunds (payment_id, amount, currency, reason, status, gateway_refund_id, requested_at,
+                settled_at)
+            VALUES (:payment_id, :amount, :currency, 'at_the_gateway', 'processed', :gateway_refund_id, :now, :now)""",
+            payment_id=payment.id,
+            amount=report.amount.amount,
+            currency=report.amount.currency,
+            gateway_refund_id=report.gateway_refund_id,
+            now=now,
+        )
+        await PostgresPayments(self._session).save(payment.promising_back(report.amount))
+        if isinstance(payment.booking_id, int):
+            await _run(
+                self._session, "UPDATE bookings SET payment_status = 'refunded' WHERE id = :id", id=payment.booking_id
+            )
+        else:
+            coachings = PostgresCoachings(self._session)
+            before = await coachings.get(payment.booking_id)
+            after = before.refunded(now)
+            await coachings.save(after)
+            await coachings.record(after, Change.REFUNDED, by=None, before=before, now=now)
+        return REFUNDED_AT_THE_GATEWAY
+
+
+class PostgresGatewayEvents:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, gateway: str, event: GatewayEvent, now: datetime) -> bool:
+        added = await _first(
+            self._session,
+            """INSERT INTO gateway_events (gateway, id, kind, report, payload, received_at)
+            VALUES (:gateway, :id, :kind, CAST(:report AS jsonb), CAST(:payload AS jsonb), :now)
+            ON CONFLICT DO NOTHING RETURNING id""",
+            gateway=gateway,
+            id=event.id,
+            kind=event.kind,
+            report=_json(event.report) if event.report else None,
+            payload=msgspec.json.encode(event.payload).decode(),
+            now=now,
+        )
+        return added is not None
+
+    async def report(self, gateway: str, event_id: str) -> tuple[GatewayReport | RefundReport | None, datetime]:
+        row = await _first(
+            self._session,
+            "SELECT report, received_at FROM gateway_events WHERE gateway = :gateway AND id = :id",
+            gateway=gateway,
+            id=event_id,
+        )
+        assert row is not None
+        return _report(row["report"]) if row["report"] else None, row["received_at"]
+
+    async def first_arrival(self, gateway: str, order_id: str | None, payment_id: PaymentId) -> datetime | None:
+        row = await _first(
+            self._session,
+            """SELECT min(received_at) AS first FROM gateway_events
+            WHERE settled_at IS NULL AND report IS NOT NULL AND gateway = :gateway
+              AND report -> 'report' ->> 'report' = :received
+              AND (report -> 'report' ->> 'order_id' = :order_id
+                  OR report -> 'report' ->> 'payment_id' = :payment_id)""",
+            gateway=gateway,
+            received=Report.RECEIVED,
+            order_id=order_id,
+            payment_id=str(payment_id),
+        )
+        return row["first"] if row else None
+
+    async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None:
+        await _run(
+            self._session,
+            """UPDATE gateway_events SET settled_at = :now, outcome = :outcome
+            WHERE gateway = :gateway AND id = :id""",
+            gateway=gateway,
+            id=event_id,
+            outcome=outcome,
+            now=now,
+        )
+
+
+def booking_of(booking_id: int | None, coaching_booking_id: UUID | None) -> BookingId | CoachingId:
+    """What a payment is for: one of the two."""
+    if booking_id is not None:
+        return BookingId(booking_id)
+    assert coaching_booking_id is not None
+    return CoachingId(coaching_booking_id)
+
+
+def column_of(booking_id: BookingId | CoachingId) -> str:
+    """Where `payments` names it."""
+    return "booking_id" if isinstance(booking_id, int) else "coaching_booking_id"
+
+
+async def _first(session: AsyncSession, statement: str, **values: Any) -> RowMapping | None:
+    return (await session.execute(text(statement), values)).mappings().first()
+
+
+async def _run(session: AsyncSession, statement: str, **values: Any) -> None:
+    await session.execute(text(statement), values)
+
+
+def _found(row: RowMapping | None) -> Payment:
+    if row is None:
+        raise PaymentNotFound
+    return _payment(row)
+
+
+def _payment(row: RowMapping) -> Payment:
+    return Payment(
+        id=PaymentId(row["id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        gateway=row["gateway"],
+        price=Money(row["amount"], row["currency"]),
+        status=PaymentStatus(row["status"]),
+        order_id=row["gateway_reference"],
+        gateway_id=row["gateway_payment_id"],
+        refunded=Money(row["refunded"], row["currency"]),
+    )
+
+
+def _refund(row: RowMapping) -> Refund:
+    return Refund(
+        id=RefundId(row["id"]),
+        payment_id=PaymentId(row["payment_id"]),
+        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        gateway=row["gateway"],
+        amount=Money(row["amount"], row["currency"]),
+        reason=row["reason"],
+        succeeded={"pending": None, "processed": True, "failed": False}[row["status"]],
+    )
+
+
+def _json(report: GatewayReport | RefundReport) -> str:
+    kind = "refund" if isinstance(report, RefundReport) else "payment"
+    return msgspec.json.encode({"kind": kind, "report": report}).decode()
+
+
+def _report(stored: dict[str, Any]) -> GatewayReport | RefundReport:
+    if stored["kind"] == "refund":
+        return msgspec.convert(stored["report"], RefundReport)
+    return msgspec.convert(stored["report"], GatewayReport)

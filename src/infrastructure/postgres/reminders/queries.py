@@ -1,0 +1,71 @@
+"""Reminders as a worker delivers them and as people look them up."""
+
+from datetime import datetime
+
+from application.notifications.ports import QueuedReminder, ReminderView
+from application.ports import Page, PageRequest
+from domain.appointments import CoachingId
+from domain.bookings import BookingId
+from domain.reminders import ReminderId, ReminderStatus, WhyNot
+from infrastructure.postgres.engine import Database
+from infrastructure.postgres.pages import cursor_of, moment_and_uuid_after
+from infrastructure.postgres.payments.repository import column_of
+from infrastructure.postgres.reminders.repository import FIND, seen
+
+# What became of a queued one is known by its message alone: nothing else hears of its last attempt, or of what an
+# operator decides about it. One that is gone was discarded long ago: had it been delivered, the reminder would say so.
+_LIST = """
+SELECT r.id, r."before", r.starts_at, r.due_at, r.settled_at, u.name AS user_name,
+       CASE WHEN given_up IS NULL THEN r.status ELSE 'failed' END AS status, coalesce(given_up, r.reason) AS reason
+FROM reminders r JOIN users u ON u.id = r.user_id
+     LEFT JOIN outbox m ON m.id = r.message_id,
+     LATERAL (SELECT CASE
+         WHEN r.status <> 'queued' OR r.message_id IS NULL THEN NULL
+         WHEN m.status = 'dead' THEN 'undeliverable'
+         WHEN m.status = 'discarded' OR m.id IS NULL THEN 'discarded'
+     END AS given_up) AS end_of_message
+WHERE """
+
+
+class PostgresReminderBook:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(FIND, reminder_id, now)
+        return QueuedReminder(*seen(row), row["snapshot"]) if row else None
+
+    async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(
+                """UPDATE reminders SET status = CASE WHEN $2::text IS NULL THEN 'sent' ELSE 'skipped' END,
+                   reason = $2, settled_at = $3 WHERE id = $1 AND status <> 'sent'""",
+                *(reminder_id, why, now),
+            )
+
+    async def list_of(self, booking_id: BookingId | CoachingId, page: PageRequest) -> Page[ReminderView]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                f"""{_LIST} r.{column_of(booking_id)} = $1
+                AND ($2::timestamptz IS NULL OR (r.due_at, r.id) > ($2, $3::uuid))
+                ORDER BY r.due_at, r.id LIMIT $4""",
+                booking_id,
+                *moment_and_uuid_after(page.after),
+                page.limit + 1,
+            )
+        shown = rows[: page.limit]
+        following = cursor_of(shown[-1]["due_at"], shown[-1]["id"]) if len(rows) > page.limit else None
+        reminders = [
+            ReminderView(
+                before=row["before"],
+                starts_at=row["starts_at"],
+                due_at=row["due_at"],
+                status=ReminderStatus(row["status"]),
+                reason=WhyNot(row["reason"]) if row["reason"] else None,
+                settled_at=row["settled_at"],
+                user_name=row["user_name"],
+            )
+            for row in shown
+        ]
+        return Page(reminders, following)

@@ -1,0 +1,83 @@
+"""The tables as SQLAlchemy rows. What the database itself refuses (an oversell, a double booking) is said here;
+`migrations/` builds the same, and a test compares the two."""
+
+from advanced_alchemy.base import DefaultBase
+
+from infrastructure.postgres.tables.accounts import (
+    FacilitatorProfileRow,
+    LoginNetworkRow,
+    LoginRow,
+    OAuthAttemptRow,
+    RefreshTokenRow,
+    UserRow,
+)
+from infrastructure.postgres.tables.appointments import (
+    CoachingAttachmentRow,
+    CoachingBookingRow,
+    CoachingChangeRow,
+    CoachRow,
+)
+from infrastructure.postgres.tables.bookings import BookingRow, InvitationRow
+from infrastructure.postgres.tables.calendars import (
+    CalendarBusyRow,
+    CalendarConnectionRow,
+    CalendarEntryRow,
+    CalendarFeedRow,
+    CalendarIdentityRow,
+)
+from infrastructure.postgres.tables.events import EventRow, ReviewRow
+from infrastructure.postgres.tables.idempotency import IdempotencyKeyRow
+from infrastructure.postgres.tables.live_updates import FeedEntryRow
+from infrastructure.postgres.tables.outbox import (
+    DeliveryAttemptRow,
+    DeliveryCountRow,
+    DestinationMinuteRow,
+    DestinationRow,
+    OutboxRow,
+)
+from infrastructure.postgres.tables.payments import (
+    GatewayEventRow,
+    PaymentDifferenceRow,
+    PaymentRow,
+    RefundRow,
+    SandboxOrderRow,
+)
+from infrastructure.postgres.tables.reminders import ReminderRow
+
+metadata = DefaultBase.metadata
+
+__all__ = [
+    "BookingRow",
+    "CalendarBusyRow",
+    "CalendarConnectionRow",
+    "CalendarEntryRow",
+    "CalendarFeedRow",
+    "CalendarIdentityRow",
+    "CoachRow",
+    "CoachingAttachmentRow",
+    "CoachingBookingRow",
+    "CoachingChangeRow",
+    "DeliveryAttemptRow",
+    "DeliveryCountRow",
+    "DestinationMinuteRow",
+    "DestinationRow",
+    "EventRow",
+    "FacilitatorProfileRow",
+    "FeedEntryRow",
+    "GatewayEventRow",
+    "IdempotencyKeyRow",
+    "InvitationRow",
+    "LoginNetworkRow",
+    "LoginRow",
+    "OAuthAttemptRow",
+    "OutboxRow",
+    "PaymentDifferenceRow",
+    "PaymentRow",
+    "RefreshTokenRow",
+    "RefundRow",
+    "ReminderRow",
+    "ReviewRow",
+    "SandboxOrderRow",
+    "UserRow",
+    "metadata",
+]

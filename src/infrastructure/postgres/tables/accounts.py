@@ -1,0 +1,106 @@
+"""Tables of accounts."""
+
+from datetime import datetime
+from uuid import UUID
+
+from advanced_alchemy.base import DefaultBase
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, NOW, identity
+
+
+class UserRow(DefaultBase):
+    __tablename__ = "users"
+
+    id: Mapped[int] = identity()
+    uuid: Mapped[UUID] = mapped_column(Uuid, unique=True, server_default=NEW_UUID)
+    email: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    phone: Mapped[str | None] = mapped_column(Text)
+    timezone: Mapped[str | None] = mapped_column(Text)
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    is_verified: Mapped[bool] = mapped_column(server_default=text("false"))
+    token_version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+    google_id: Mapped[str | None] = mapped_column(Text, unique=True)
+    profile_picture: Mapped[str | None] = mapped_column(Text)
+    requested_role: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("role IN ('user', 'facilitator', 'admin')", name="role"),
+        CheckConstraint("requested_role = 'facilitator'", name="requested_role"),
+        Index(
+            "ix_users_search",
+            text("search_vector(name)"),
+            postgresql_using="gin",
+            postgresql_where=text("role <> 'user'"),
+        ),
+    )
+
+
+class FacilitatorProfileRow(DefaultBase):
+    """`rating_sum` and `rating_count` are kept with each review, so that a list of events reads them in one query."""
+
+    __tablename__ = "facilitator_profiles"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    bio: Mapped[str | None] = mapped_column(Text)
+    specialization: Mapped[str | None] = mapped_column(Text)
+    rating_sum: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    rating_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+
+
+class OAuthAttemptRow(DefaultBase):
+    """A sign-in that was sent to an identity provider. `state` and `browser` are fingerprints; it is used once."""
+
+    __tablename__ = "oauth_attempts"
+
+    state: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    browser: Mapped[bytes] = mapped_column(LargeBinary)
+    nonce: Mapped[str] = mapped_column(Text)
+    verifier: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+
+
+class LoginRow(DefaultBase):
+    """One login is one family of refresh tokens; when it ends, every token of it is dead."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    started_at: Mapped[datetime] = mapped_column(INSTANT)
+    ended_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    end_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class RefreshTokenRow(DefaultBase):
+    __tablename__ = "refresh_tokens"
+
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    login_id: Mapped[UUID] = mapped_column(ForeignKey("logins.id"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(INSTANT, index=True)
+    retired_at: Mapped[datetime | None] = mapped_column(INSTANT)
+
+
+class LoginNetworkRow(DefaultBase):
+    """A network from which a user has logged in. `network` is a keyed hash of the user and the network."""
+
+    __tablename__ = "login_networks"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    network: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    last_login_at: Mapped[datetime] = mapped_column(INSTANT, index=True)

@@ -1,0 +1,107 @@
+"""Tables of the outbox."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from advanced_alchemy.base import DefaultBase
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, NOW, identity
+
+
+class OutboxRow(DefaultBase):
+    """One thing owed to one destination. `due_at` is also the lease: a claim moves it ahead."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    destination: Mapped[str] = mapped_column(Text)
+    lane: Mapped[str] = mapped_column(Text)
+    fact: Mapped[str] = mapped_column(Text)
+    snapshot: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    occurred_at: Mapped[datetime] = mapped_column(INSTANT)
+    due_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
+    claimed_by: Mapped[UUID | None] = mapped_column(Uuid)
+    settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'delivered', 'dead', 'discarded')", name="status"),
+        Index("ix_outbox_due", "destination", "due_at", "seq", postgresql_where=text("status = 'pending'")),
+        Index("ix_outbox_lane", "destination", "lane", "seq", postgresql_where=text("status = 'pending'")),
+        Index("ix_outbox_dead", "seq", postgresql_where=text("status = 'dead'")),
+        Index("ix_outbox_listed", "destination", "status", "id"),
+        Index("ix_outbox_settled", "settled_at", postgresql_where=text("status IN ('delivered', 'discarded')")),
+    )
+
+
+class DeliveryAttemptRow(DefaultBase):
+    __tablename__ = "delivery_attempts"
+
+    id: Mapped[int] = identity()
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(INSTANT)
+    took_ms: Mapped[int]
+    result: Mapped[str] = mapped_column(Text)
+    status_code: Mapped[int | None]
+    detail: Mapped[str] = mapped_column(Text)
+    probe: Mapped[bool] = mapped_column(server_default=text("false"))
+
+    __table_args__ = (CheckConstraint("result IN ('delivered', 'failed')", name="result"),)
+
+
+class DestinationRow(DefaultBase):
+    """What keeps a destination from being delivered to; one without a row is served. While tripped, one message may go
+    at `probe_at`; what is halted waits for an operator. `reason` is the latest."""
+
+    __tablename__ = "destinations"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    tripped_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    probe_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    paused_until: Mapped[datetime | None] = mapped_column(INSTANT)
+    halted_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    reason: Mapped[str | None] = mapped_column(Text)
+
+
+class DestinationMinuteRow(DefaultBase):
+    """A minute's attempts that say something about their destination. In shards: a counter stays locked until its
+    transaction is on disk."""
+
+    __tablename__ = "destination_minutes"
+
+    destination: Mapped[str] = mapped_column(Text, primary_key=True)
+    minute: Mapped[datetime] = mapped_column(INSTANT, primary_key=True)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    attempts: Mapped[int]
+    failures: Mapped[int]
+
+
+class DeliveryCountRow(DefaultBase):
+    """How often deliveries came to what. Only grows, so that it is a counter to Prometheus."""
+
+    __tablename__ = "delivery_counts"
+
+    destination: Mapped[str] = mapped_column(Text, primary_key=True)
+    what: Mapped[str] = mapped_column(Text, primary_key=True)
+    total: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (CheckConstraint("what IN ('delivered', 'failed', 'dead', 'rescued')", name="what"),)

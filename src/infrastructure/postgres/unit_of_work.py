@@ -1,0 +1,126 @@
+"""One transaction, with a view of it for each aggregate."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
+from application.appointments.ports import Attachments, Coaches, Coachings
+from application.bookings.ports import Bookings, Invitations
+from application.calendars.ports import Connections
+from application.events.ports import Events, Reviews
+from application.idempotency import CLAIM, Made
+from application.notifications.ports import Reminders
+from application.outbox.ports import Messages
+from application.payments.ports.records import GatewayEvents, Payments, RefundRecords
+from application.ports import Clock
+from application.unit_of_work import UnitOfWork
+from domain.outbox import Owed
+from infrastructure.auth.token_encryption import SecretBox
+from infrastructure.postgres.accounts.credentials import PostgresAccess
+from infrastructure.postgres.accounts.login_networks import PostgresLoginNetworks
+from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresProfiles, PostgresUsers
+from infrastructure.postgres.appointments.attachments import PostgresAttachments
+from infrastructure.postgres.appointments.coaches import PostgresCoaches
+from infrastructure.postgres.appointments.repository import PostgresCoachings
+from infrastructure.postgres.bookings.invitations import PostgresInvitations
+from infrastructure.postgres.bookings.repository import PostgresBookings
+from infrastructure.postgres.calendars.connections import PostgresConnections
+from infrastructure.postgres.engine import Database, within_the_deadline
+from infrastructure.postgres.events.repository import PostgresEvents
+from infrastructure.postgres.events.reviews import PostgresReviews
+from infrastructure.postgres.idempotency import commit_under_key
+from infrastructure.postgres.outbox.writer import PostgresMessages
+from infrastructure.postgres.payments.repository import PostgresGatewayEvents, PostgresPayments, PostgresRefunds
+from infrastructure.postgres.reminders.repository import PostgresReminders
+
+
+class PostgresUnitOfWork:
+    users: Users
+    logins: Logins
+    access: Access
+    login_networks: LoginNetworks
+    events: Events
+    bookings: Bookings
+    invitations: Invitations
+    profiles: Profiles
+    reviews: Reviews
+    payments: Payments
+    refunds: RefundRecords
+    gateway_events: GatewayEvents
+    coaches: Coaches
+    coachings: Coachings
+    attachments: Attachments
+    reminders: Reminders
+    calendars: Connections
+    messages: Messages
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        messages: Messages,
+        reminders: Reminders,
+        *,
+        default_currency: str,
+        box: SecretBox,
+    ) -> None:
+        self._session = session
+        self.users = PostgresUsers(session)
+        self.logins = PostgresLogins(session)
+        self.access = PostgresAccess(session)
+        self.login_networks = PostgresLoginNetworks(session)
+        self.events = PostgresEvents(session)
+        self.bookings = PostgresBookings(session)
+        self.invitations = PostgresInvitations(session)
+        self.profiles = PostgresProfiles(session)
+        self.reviews = PostgresReviews(session)
+        self.payments = PostgresPayments(session)
+        self.refunds = PostgresRefunds(session)
+        self.gateway_events = PostgresGatewayEvents(session)
+        self.coaches = PostgresCoaches(session, default_currency)
+        self.coachings = PostgresCoachings(session)
+        self.attachments = PostgresAttachments(session)
+        self.reminders = reminders
+        self.calendars = PostgresConnections(session, box)
+        self.messages = messages
+
+    async def commit(self, made: Made | None = None) -> None:
+        claim = CLAIM.get()
+        if claim is not None:
+            await commit_under_key(self._session, claim, made)
+        await self._session.commit()
+
+
+class UnitsOfWork:
+    """Opens units of work; what was not committed is rolled back when one is left."""
+
+    def __init__(
+        self,
+        database: Database,
+        owed: Owed,
+        clock: Clock,
+        request_id: Callable[[], str | None],
+        *,
+        default_currency: str = "INR",
+        reminder_offsets: Sequence[timedelta] = (),
+        box: SecretBox | None = None,
+    ) -> None:
+        self._database = database
+        self._owed = owed
+        self._clock = clock
+        self._request_id = request_id
+        self._default_currency = default_currency
+        self._reminder_offsets = reminder_offsets
+        self._box = box or SecretBox(())
+
+    @contextlib.asynccontextmanager
+    async def __call__(self) -> AsyncIterator[UnitOfWork]:
+        async with within_the_deadline(), self._database.session() as session:
+            now = self._clock.now()
+            messages = PostgresMessages(session, self._owed, now=now, request_id=self._request_id())
+            reminders = PostgresReminders(session, self._reminder_offsets, now=now)
+            yield PostgresUnitOfWork(
+                session, messages, reminders, default_currency=self._default_currency, box=self._box
+            )

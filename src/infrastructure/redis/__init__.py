@@ -1,0 +1,1 @@
+"""Adapters on Redis: wake-ups, live updates between processes, rate limits."""

@@ -1,0 +1,106 @@
+"""Hears in Redis that a facilitator's news were recorded, and wakes whoever follows them in this process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextvars import Context
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
+
+from domain.accounts import UserId
+from infrastructure.delivery.live_updates import CHANNEL
+from servicekit.tasks import cancel
+
+_log = structlog.get_logger(__name__)
+
+
+class _Follower:
+    def __init__(self) -> None:
+        self.rung = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self.rung.wait(), seconds)
+        except TimeoutError:
+            return False
+        self.rung.clear()
+        return True
+
+
+class RedisFeedBell:
+    """One subscription a process, from the first follower on; made anew whenever Redis goes away and comes back."""
+
+    def __init__(self, url: str, *, back_off: float = 1, silence: float = 3) -> None:
+        self._url = url
+        self._back_off = back_off
+        self._silence = silence
+        self._followers: dict[UserId, set[_Follower]] = {}
+        self._hearing: asyncio.Task[None] | None = None
+        self._away = False
+
+    @contextlib.asynccontextmanager
+    async def listening(self, facilitator_id: UserId) -> AsyncIterator[_Follower]:
+        if self._hearing is None or self._hearing.done():
+            # It outlives the request that began it, and is not to speak in its name.
+            self._hearing = asyncio.create_task(self._hear(), context=Context())
+        follower = _Follower()
+        self._followers.setdefault(facilitator_id, set()).add(follower)
+        try:
+            yield follower
+        finally:
+            followers = self._followers[facilitator_id]
+            followers.discard(follower)
+            if not followers:
+                del self._followers[facilitator_id]
+
+    async def close(self) -> None:
+        if self._hearing is not None:
+            await cancel([self._hearing])
+
+    async def _hear(self) -> None:
+        while True:
+            redis = Redis.from_url(self._url, socket_timeout=5, socket_connect_timeout=1)
+            try:
+                await self._hear_from(redis)
+            except (RedisError, OSError) as error:
+                if not self._away:
+                    _log.warning("redis_away", part="feed", error=str(error) or type(error).__name__)
+                self._away = True
+            finally:
+                with contextlib.suppress(RedisError, OSError):
+                    await redis.aclose()
+            await asyncio.sleep(self._back_off)
+
+    async def _hear_from(self, redis: Redis) -> None:
+        """Until the connection breaks, or does not answer a ping any more (it is half open). Raises `RedisError`."""
+        async with redis.pubsub() as subscription:
+            await subscription.subscribe(CHANNEL)
+            if self._away:
+                _log.info("redis_back", part="feed")
+            self._away = False
+            for followers in self._followers.values():
+                _wake(followers)  # what was rung meanwhile was not heard
+            pinged = False
+            while True:
+                heard = await subscription.get_message(timeout=self._silence)
+                if heard is not None:
+                    pinged = False
+                    if heard["type"] == "message":
+                        self._ring(heard["data"])
+                elif pinged:
+                    raise RedisTimeout("a ping was not answered")
+                else:
+                    await subscription.ping()
+                    pinged = True
+
+    def _ring(self, said: bytes) -> None:
+        if said.isdigit():
+            _wake(self._followers.get(UserId(int(said)), set()))
+
+
+def _wake(followers: set[_Follower]) -> None:
+    for follower in followers:
+        follower.rung.set()
