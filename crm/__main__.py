@@ -26,11 +26,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.supervisors import Multiprocess
 
 from crm import migrations
-from crm.api.documentation import document
 from crm.api.errors import connection_error
-from crm.api.frame import SECURITY_HEADERS
+from crm.api.middleware import SECURITY_HEADERS
+from crm.api.openapi import document
 from crm.app import create_app
-from crm.logs import configure_logs
+from crm.logging import configure_logs
 from crm.settings import CrmSettings, SettingsError, load_settings
 from servicekit.env_file import EnvFileError, load_env_file
 from servicekit.http_server import prepare, server_options

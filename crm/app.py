@@ -13,12 +13,11 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from crm.api.bodies import BODY_LIMIT
-from crm.api.documentation import show_asset, show_docs, show_document
 from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
-from crm.api.frame import RequestFrame
 from crm.api.health import health
 from crm.api.mail_checks import send_test_email, test_gmail_auth
+from crm.api.middleware import RequestFrame
 from crm.api.notifications import (
     clear_notifications,
     delete_notification,
@@ -26,17 +25,18 @@ from crm.api.notifications import (
     notify,
     process_notification,
 )
+from crm.api.openapi import show_asset, show_docs, show_document
 from crm.api.security import bearer_guard
 from crm.api.webhook import webhook
-from crm.carriers import carrier_for
 from crm.database import Database
-from crm.dispatch import LEASE, Dispatcher, Pace
+from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
+from crm.delivery.email import MailCourier
+from crm.delivery.http import HttpCourier
+from crm.email.content import LetterWriter
+from crm.email.transport import carrier_for
 from crm.facilitator_events import FacilitatorEvents
-from crm.letters import LetterWriter
-from crm.mail_courier import MailCourier
-from crm.outgoing import HttpCourier
+from crm.notification_store import NotificationStore, mail_queue
 from crm.settings import CrmSettings, load_settings
-from crm.store import NotificationStore, mail_queue
 from crm.webhook_store import Destination, WebhookStore, parcel_queue
 from servicekit.browser_pages import BrowserPages
 from servicekit.time_zones import use_newest_time_zones

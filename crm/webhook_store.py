@@ -12,9 +12,9 @@ import asyncpg
 import msgspec
 
 from crm.database import Database
+from crm.delivery.queue import Queue
+from crm.notification_store import MessageIdReused
 from crm.notifications import InvalidFields
-from crm.queue import Queue
-from crm.store import MessageIdReused
 from crm.webhooks import Webhook
 
 INSERT = """

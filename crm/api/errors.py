@@ -11,10 +11,10 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from crm.api.frame import ClientLeft, request_id
+from crm.api.middleware import ClientLeft, request_id
 from crm.database import DatabaseAway
+from crm.notification_store import MessageIdReused, NotificationNotFound
 from crm.notifications import InvalidFields, MissingFields
-from crm.store import MessageIdReused, NotificationNotFound
 
 Handler: TypeAlias = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
 

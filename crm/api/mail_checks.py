@@ -12,10 +12,10 @@ from litestar.di import NamedDependency
 
 from crm.api.bodies import read_json_object
 from crm.api.errors import Refusal, invalid
-from crm.carriers import Carrier, LoginRefused, SmtpCarrier
-from crm.letters import LetterWriter
+from crm.delivery.failures import DeliveryError, DestinationAway, Refused
+from crm.email.content import LetterWriter
+from crm.email.transport import Carrier, LoginRefused, SmtpCarrier
 from crm.notifications import InvalidFields, MissingFields, one_reason
-from crm.outcomes import DeliveryError, DestinationAway, Refused
 from crm.settings import CrmSettings
 from servicekit import json_values
 from servicekit.mailboxes import UnusableAddress, mailbox, new_address

@@ -25,10 +25,10 @@ from crm.api.requests import (
     with_events,
 )
 from crm.api.security import verify_signature
-from crm.dispatch import Dispatcher
+from crm.delivery.dispatcher import Dispatcher
+from crm.notification_store import Item, MailClaim, NotificationStore
 from crm.notifications import read_notification
 from crm.settings import CrmSettings
-from crm.store import Item, MailClaim, NotificationStore
 
 log = structlog.stdlib.get_logger("crm.notifications")
 

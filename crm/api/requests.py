@@ -11,7 +11,7 @@ from uuid import UUID
 from litestar import Request
 
 from crm.api.errors import invalid, not_found
-from crm.api.frame import request_id
+from crm.api.middleware import request_id
 from crm.notifications import LARGEST_ID, BookingId
 from servicekit.query_parameters import unknown_parameters
 

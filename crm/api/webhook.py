@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 
 from crm.api.bodies import read_json_object
 from crm.api.requests import message_id
-from crm.dispatch import Dispatcher
+from crm.delivery.dispatcher import Dispatcher
 from crm.webhook_store import Destination, Parcel, WebhookStore
 from crm.webhooks import read_webhook
 

@@ -7,10 +7,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from domain.accounts import SELF_ASSIGNABLE_ROLES
-from interfaces.http.documentation import schema_names
-from interfaces.http.documentation.document import examples
-from interfaces.http.documentation.groups import FOR_NEW_CLIENTS, TAGS
-from interfaces.http.documentation.schemas import named
+from interfaces.http.openapi import schema_names
+from interfaces.http.openapi.document import examples
+from interfaces.http.openapi.groups import FOR_NEW_CLIENTS, TAGS
+from interfaces.http.openapi.schemas import named
 from tests.support.described import Described, document, endpoints, misfits, operations, the
 
 OPERATIONS = pytest.mark.parametrize("described", endpoints(), indirect=True)

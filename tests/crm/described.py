@@ -9,7 +9,7 @@ import httpx
 from jsonschema import Draft202012Validator, FormatChecker
 
 from crm.__main__ import DRAWING
-from crm.api import documentation
+from crm.api import openapi
 from crm.app import create_app
 from crm.settings import load_settings
 
@@ -19,7 +19,7 @@ FORMATS = FormatChecker(["date-time", "uuid"])
 @cache
 def document() -> dict[str, Any]:
     """As a client reads it."""
-    made: dict[str, Any] = json.loads(json.dumps(documentation.document(create_app(load_settings(DRAWING)))))
+    made: dict[str, Any] = json.loads(json.dumps(openapi.document(create_app(load_settings(DRAWING)))))
     return made
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from crm.api import documentation
+from crm.api import openapi
 from crm.app import create_app
 from crm.migrations import upgrade
 from crm.settings import CrmSettings
@@ -18,7 +18,7 @@ from tests.crm.parts import LOGIN, TOKEN, MailServer, a_message, running_crm, se
 from tests.support.recorder import Recorder, as_text
 from tests.support.servers import running_postgres, temporary_directory
 
-FILE = Path(documentation.__file__).with_name("examples.json")
+FILE = Path(openapi.__file__).with_name("examples.json")
 KEY = {"Idempotency-Key": "019b8a51-7c00-7000-8000-000000000012"}
 
 
@@ -72,7 +72,7 @@ def _message(call: Recorder) -> dict[str, Any]:
 
 
 def _recorder(client: httpx.AsyncClient, settings: CrmSettings) -> Recorder:
-    served = documentation.operations(create_app(settings))
+    served = openapi.operations(create_app(settings))
     return Recorder(client, {str(handler.operation_id): (method, path) for path, method, handler in served})
 
 

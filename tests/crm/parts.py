@@ -14,7 +14,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from crm.app import create_app
-from crm.dispatch import Pace
+from crm.delivery.dispatcher import Pace
 from crm.settings import CrmSettings, load_settings
 from tests.crm.described import as_described
 from tests.support.http import serving

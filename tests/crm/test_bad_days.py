@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from crm.dispatch import Pace
+from crm.delivery.dispatcher import Pace
 from crm.migrations import upgrade
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for, until
 from tests.support.servers import running_postgres

@@ -9,10 +9,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from crm.letters import LetterWriter
+from crm.email.content import LetterWriter
 from crm.migrations import downgrade, upgrade
+from crm.notification_store import MailClaim
 from crm.notifications import read_notification
-from crm.store import MailClaim
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
 
 SESSION = "019bb1c6-5a00-7000-8000-000000000001"

@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 
-from crm.letters import LetterWriter
+from crm.email.content import LetterWriter
+from crm.notification_store import MailClaim
 from crm.notifications import InvalidFields, read_notification
-from crm.store import MailClaim
 from domain.outbox import Destination, Fact
 from infrastructure.delivery.crm_format import told
 from infrastructure.delivery.http import _to_json

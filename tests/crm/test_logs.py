@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from crm.logs import configure_logs
+from crm.logging import configure_logs
 
 
 @pytest.fixture(autouse=True)

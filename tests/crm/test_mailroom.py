@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crm.dispatch import Pace
+from crm.delivery.dispatcher import Pace
 from crm.settings import CrmSettings
 from tests.crm.parts import (
     TOKEN,

@@ -14,7 +14,7 @@ import pytest
 from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from crm.api.documentation import examples
+from crm.api.openapi import examples
 from crm.api.operations import OPERATIONS, TAGS
 from crm.app import create_app
 from tests.crm.described import as_described, document, misfits, operations

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm.queue import claim_due
+from crm.delivery.queue import claim_due
 from crm.settings import CrmSettings
 from tests.crm.parts import MailServer, a_message, connected, running_crm, settings_for
 

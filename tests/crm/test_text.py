@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm.letters import LetterWriter
+from crm.email.content import LetterWriter
+from crm.notification_store import MailClaim
 from crm.notifications import read_notification
-from crm.store import MailClaim
 from tests.crm.parts import a_message
 
 HEBREW = "יוגה"

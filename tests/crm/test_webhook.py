@@ -12,8 +12,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm.outcomes import DestinationAway
-from crm.outgoing import HttpCourier
+from crm.delivery.failures import DestinationAway
+from crm.delivery.http import HttpCourier
 from crm.settings import CrmSettings
 from crm.webhook_store import Parcel
 from tests.crm.parts import connected, running_crm, settings_for, until

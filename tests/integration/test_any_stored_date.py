@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm.letters import LetterWriter
+from crm.email.content import LetterWriter
+from crm.notification_store import MailClaim
 from crm.notifications import Event, Notification, Person
-from crm.store import MailClaim
 from domain.outbox import Destination, Fact
 from infrastructure.delivery.crm_format import told
 from infrastructure.email.composer import MailComposer

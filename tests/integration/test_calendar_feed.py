@@ -17,7 +17,7 @@ from infrastructure import container
 from infrastructure.observability.logging import configure_logging
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from interfaces.http.shown_paths import shown
+from interfaces.http.log_redaction import shown
 from tests.support.calendar_server import CalendarServer, running_calendar_server
 from tests.support.http import serving
 from tests.support.people import PASSWORD, People, Person

@@ -18,7 +18,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from interfaces.workers.deliveries import Deliveries
+from interfaces.workers.delivery import Deliveries
 from tests.support.messages import owe, until
 from tests.support.receivers import Receiver, Request, answer, receiving
 

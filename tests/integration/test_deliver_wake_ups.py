@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from infrastructure.embedded import EmbeddedRedis
 from infrastructure.redis.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
-from interfaces.workers.doorbell import Doorbell
+from interfaces.workers.wake_up_listener import Doorbell
 from servicekit.tasks import cancel
 from tests.support.messages import until
 from tests.support.servers import running_redis

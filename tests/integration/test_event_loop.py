@@ -16,8 +16,8 @@ import asyncpg
 import httpx
 import pytest
 
-from crm.api.documentation import document as crm_document
 from crm.api.errors import connection_error
+from crm.api.openapi import document as crm_document
 from crm.app import create_app as create_crm
 from infrastructure.embedded import EmbeddedPostgres
 from interfaces.cli.server import error_body, http_limits

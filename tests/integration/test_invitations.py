@@ -38,7 +38,7 @@ from infrastructure.postgres.events import repository as event_adapter
 from infrastructure.postgres.tables import EventRow
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from interfaces.http.shown_paths import shown
+from interfaces.http.log_redaction import shown
 from tests.conftest import a_client
 from tests.support.http import serving
 from tests.support.invariants import broken_invariants

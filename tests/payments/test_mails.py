@@ -16,9 +16,9 @@ import httpx
 import pytest
 from icalendar import Calendar
 
-from crm.letters import LetterWriter
+from crm.email.content import LetterWriter
+from crm.notification_store import MailClaim
 from crm.notifications import read_notification
-from crm.store import MailClaim
 from domain.outbox import Destination, Fact
 from infrastructure import container
 from infrastructure.delivery.crm_format import told

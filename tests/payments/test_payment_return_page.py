@@ -22,8 +22,8 @@ from domain.money import Money
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
-from interfaces.http.payment_return import RELOADS, page_of
-from interfaces.http.sandbox import time_left
+from interfaces.http.web.payment_return import RELOADS, page_of
+from interfaces.http.web.sandbox import time_left
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, sign
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

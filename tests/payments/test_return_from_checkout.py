@@ -11,7 +11,7 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from interfaces.http.shown_paths import shown
+from interfaces.http.log_redaction import shown
 from tests.conftest import a_client
 from tests.payments import razorpay_shop, stripe_shop
 from tests.payments.shop import Booked, GatewayShop

@@ -15,8 +15,8 @@ from infrastructure import container
 from infrastructure.settings import load_settings
 from interfaces.cli.openapi import DRAWING
 from interfaces.http.app import create_litestar
-from interfaces.http.documentation import document as make_document
-from interfaces.http.documentation.operations import operations as routed
+from interfaces.http.openapi import document as make_document
+from interfaces.http.openapi.operations import operations as routed
 
 FORMATS = FormatChecker(["date-time", "uuid"])
 _PARAMETER = re.compile(r"{\w+}")

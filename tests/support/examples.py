@@ -19,9 +19,9 @@ import httpx
 from infrastructure import container
 from infrastructure.postgres import migrations
 from interfaces.http.app import create_app, create_litestar
-from interfaces.http.coaching.availability import WEEKDAYS
-from interfaces.http.documentation import document as documentation
-from interfaces.http.documentation.operations import operations
+from interfaces.http.coaching_api.availability import WEEKDAYS
+from interfaces.http.openapi import document as documentation
+from interfaces.http.openapi.operations import operations
 from tests.support.calendar_grants import BACK
 from tests.support.coaching import a_price_for
 from tests.support.google import FakeGoogle, fake_google, query_of

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from infrastructure import container
 from infrastructure.settings import load_settings
 from interfaces.http.app import SHAPES, create_litestar
-from interfaces.http.edge import Edge
+from interfaces.http.middleware import Edge
 
 
 class NaiveAnswers:

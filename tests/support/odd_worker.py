@@ -23,7 +23,7 @@ from infrastructure.delivery.crm import CrmCourier
 from infrastructure.postgres.outbox import claims
 from infrastructure.settings import Settings, load_settings
 from interfaces.workers import main as worker
-from interfaces.workers.deliveries import Deliveries
+from interfaces.workers.delivery import Deliveries
 
 _LANE_GUARD = """
       AND seq = (

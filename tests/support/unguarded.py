@@ -21,7 +21,7 @@ from infrastructure import container
 from infrastructure.postgres.bookings.seats import GUARD, TAKE, PostgresPlaces
 from infrastructure.settings import load_settings
 from interfaces.http.app import SHAPES, create_litestar
-from interfaces.http.edge import Edge
+from interfaces.http.middleware import Edge
 
 _LOOK = f"SELECT FROM events WHERE id = $1 AND {GUARD.replace('$4', '$3')}"
 _TAKE_ANYWAY = TAKE.replace(f" AND {GUARD}", "")

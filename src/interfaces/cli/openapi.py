@@ -25,7 +25,7 @@ def openapi(output: Path | None) -> None:
     from infrastructure import container
     from infrastructure.settings import load_settings
     from interfaces.http.app import create_litestar
-    from interfaces.http.documentation import document
+    from interfaces.http.openapi import document
 
     given = {name: os.environ[name] for name in ("PUBLIC_URL",) if name in os.environ}
     settings = load_settings(DRAWING | given)

@@ -13,8 +13,8 @@ import uvicorn
 
 from infrastructure.settings import Settings
 from interfaces.http.app import SHAPES
-from interfaces.http.edge import SECURITY_HEADERS
 from interfaces.http.errors import Refusal, body_of
+from interfaces.http.middleware import SECURITY_HEADERS
 from servicekit.http_limits import HttpLimits
 from servicekit.http_server import prepare, server_options
 

@@ -18,21 +18,9 @@ from litestar.types import ASGIApp
 from infrastructure import container
 from infrastructure.observability.logging import configure_logging
 from infrastructure.settings import Settings, load_settings
-from interfaces.http import (
-    classic,
-    coaching,
-    health,
-    invitations,
-    live,
-    meeting,
-    operators,
-    payment_return,
-    sandbox,
-    service,
-    sessions,
-)
-from interfaces.http.actor import actor, viewer
-from interfaces.http.core import (
+from interfaces.http import coaching_api, events_api, health, live, ops, service, sessions_api, shared_booking_route
+from interfaces.http.authentication import actor, viewer
+from interfaces.http.booking_api import (
     accounts,
     admin,
     bookings,
@@ -45,8 +33,6 @@ from interfaces.http.core import (
     reviews,
     stripe,
 )
-from interfaces.http.documentation import PLUGINS, openapi_config
-from interfaces.http.edge import MAX_BODY, Edge
 from interfaces.http.errors import Shapes, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.json_bodies import StrictRequest
@@ -54,6 +40,9 @@ from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.methods import tell_methods
+from interfaces.http.middleware import MAX_BODY, Edge
+from interfaces.http.openapi import PLUGINS, openapi_config
+from interfaces.http.web import invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
 
 ROUTES: list[Any] = [
@@ -72,20 +61,20 @@ ROUTES: list[Any] = [
     *payment_return.ROUTES,
     *sandbox.ROUTES,
     *invitations.ROUTES,
-    *classic.ROUTES,
-    *sessions.ROUTES,
-    *coaching.ROUTES,
-    *meeting.ROUTES,
+    *events_api.ROUTES,
+    *sessions_api.ROUTES,
+    *coaching_api.ROUTES,
+    *shared_booking_route.ROUTES,
     *service.ROUTES,
     *admin.ROUTES,
     *live.ROUTES,
-    *operators.ROUTES,
+    *ops.ROUTES,
 ]
 
 LINKS = {"/docs": "Documentation of the API", "/health": "Health"}
 """On the start page and the error pages that a browser is shown."""
 
-SHAPES = Shapes({**classic.SHAPES, **sessions.SHAPES, **coaching.SHAPES})
+SHAPES = Shapes({**events_api.SHAPES, **sessions_api.SHAPES, **coaching_api.SHAPES})
 
 
 def _never() -> bool:
@@ -102,7 +91,7 @@ def create_app(settings: Settings | None = None, draining: Callable[[], bool] = 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
     app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     authenticate = parts.use_cases.authenticate
-    edge = Edge(app, SHAPES, parts.answered, uploads=coaching.UPLOADS, authenticate=authenticate, draining=draining)
+    edge = Edge(app, SHAPES, parts.answered, uploads=coaching_api.UPLOADS, authenticate=authenticate, draining=draining)
     return BrowserPages(edge, "Convene", LINKS)
 
 

@@ -26,7 +26,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from interfaces.http.shown_paths import shown
+from interfaces.http.log_redaction import shown
 from servicekit.json_values import plain_words
 
 _log = structlog.get_logger()

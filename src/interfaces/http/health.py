@@ -8,7 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from application.ports import Clock, Health
-from interfaces.http.actor import public
+from interfaces.http.authentication import public
 from interfaces.http.injection import Given
 from interfaces.http.schemas import whole_seconds
 

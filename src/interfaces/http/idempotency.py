@@ -15,8 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from application.accounts.sessions import Actor
 from application.idempotency import CLAIM, AnswerOnce, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
 from domain.networks import network_of
-from interfaces.http.actor import GIVES_TOKENS, MAKES
-from interfaces.http.addresses import client_address
+from interfaces.http.authentication import GIVES_TOKENS, MAKES, client_address
 from interfaces.http.errors import DECIDED
 
 HEADER = "Idempotency-Key"

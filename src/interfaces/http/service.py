@@ -13,7 +13,7 @@ from domain.bookings import BookingId
 from domain.errors import Unauthenticated
 from domain.events import EventId
 from domain.payments import PaymentStatus
-from interfaces.http.actor import Connection, bearer_token
+from interfaces.http.authentication import Connection, bearer_token
 from interfaces.http.injection import Given
 from interfaces.http.schemas import BodyId
 

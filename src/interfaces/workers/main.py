@@ -14,9 +14,9 @@ from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.engine import Database
 from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
-from interfaces.workers.deliveries import Deliveries
-from interfaces.workers.doorbell import Doorbell
-from interfaces.workers.rounds import Round
+from interfaces.workers.delivery import Deliveries
+from interfaces.workers.periodic_tasks import Round
+from interfaces.workers.wake_up_listener import Doorbell
 from servicekit.tasks import cancel
 
 _log = structlog.get_logger(__name__)

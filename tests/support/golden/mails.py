@@ -11,9 +11,9 @@ from uuid import UUID
 
 from icalendar.parser import Contentlines
 
-from crm.letters import LetterWriter
+from crm.email.content import LetterWriter
+from crm.notification_store import MailClaim
 from crm.notifications import Notification
-from crm.store import MailClaim
 from domain.calendar_feed import EntryKind, FeedEntry
 from domain.invitations import InvitationId
 from domain.outbox import Destination

@@ -4,7 +4,7 @@ import json
 from typing import Any
 from uuid import UUID
 
-from crm.outgoing import HttpCourier as CrmHttpCourier
+from crm.delivery.http import HttpCourier as CrmHttpCourier
 from crm.settings import load_settings as load_crm_settings
 from crm.webhook_store import Parcel
 from crm.webhooks import read_webhook

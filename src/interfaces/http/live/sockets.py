@@ -13,7 +13,7 @@ from litestar.exceptions import WebSocketDisconnect
 from application.accounts.sessions import Actor
 from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import DomainError, Forbidden, Unauthenticated
-from interfaces.http.actor import bearer_token
+from interfaces.http.authentication import bearer_token
 from interfaces.http.errors import body_of, refusal_of
 from interfaces.http.live.entries import as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of

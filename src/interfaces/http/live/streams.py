@@ -15,11 +15,11 @@ from application.accounts.sessions import Actor, Authenticate
 from application.notifications.live_updates import FollowFeed
 from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import Unauthenticated
-from interfaces.http.actor import bearer_token, facilitators
-from interfaces.http.edge import ONLY_HEAD
+from interfaces.http.authentication import bearer_token, facilitators
 from interfaces.http.injection import Given
 from interfaces.http.live.entries import Entry, as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
+from interfaces.http.middleware import ONLY_HEAD
 
 EVENT_STREAM = "text/event-stream"
 LAST_SEEN = "Last-Event-ID"

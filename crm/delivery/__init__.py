@@ -1,0 +1,1 @@
+"""Delivery of stored messages: a queue with leases, retries, senders."""

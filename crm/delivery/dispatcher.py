@@ -1,0 +1,220 @@
+"""Gets everything that is owed to a destination there: soon, and whatever happens to this process or to that place.
+
+The row is the memory. Whoever claims it (a request, or the round that each process makes) holds it by a lease, so
+several processes share the work; what a process that died was delivering is due again when its lease ends. While the
+destination is away new rows wait in the table and one of them at a time asks whether it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from random import uniform
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from crm.database import DatabaseAway
+from crm.delivery.failures import Deferred, DeliveryError, DestinationAway, Refused, Unsendable
+from crm.delivery.queue import C, Claim, Queue, Status
+from servicekit.tasks import cancel
+
+LEASE = timedelta(seconds=60)
+SEND_SECONDS = 40.0  # with the wait for a turn; shorter than the lease, or two processes would deliver
+DRAIN_SECONDS = 8.0
+AT_ONCE = 8
+BATCH = 20
+BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (0.5, 1, 5, 15, 60))
+GIVE_UP_AFTER = timedelta(days=5)  # RFC 5321, 4.5.4.1: at least four to five days
+
+C_contra = TypeVar("C_contra", bound=Claim, contravariant=True)
+
+log = structlog.stdlib.get_logger("crm.delivery.dispatcher")
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Seconds: between two looks at the table, between two probes of a destination that is away (it grows to the
+    longest), and how long a request waits for its own delivery."""
+
+    round: float = 1.0
+    longest_pause: float = 15.0
+    patience: float = 5.0
+
+
+class Courier(Protocol[C_contra]):
+    """Takes claims to one destination. `cargo` is what the responses call one of them: Email."""
+
+    @property
+    def cargo(self) -> str: ...
+
+    async def deliver(self, claim: C_contra) -> str:
+        """Hand it over and say so, for the row's `response`; raises DeliveryError when it was not taken."""
+
+
+class Dispatcher(Generic[C]):
+    """Delivers for one process. Between `start` and `close` it also makes its round of what is due."""
+
+    def __init__(self, queue: Queue[C], courier: Courier[C], pace: Pace = Pace()) -> None:  # noqa: B008
+        self._queue = queue
+        self._courier = courier
+        self._pace = pace
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._under_way: set[asyncio.Task[bool]] = set()
+        self._out_but_unmarked: set[int] = set()
+        self._away = False
+        self._nudged = asyncio.Event()
+        self._round: asyncio.Task[None] | None = None
+
+    @property
+    def claims_at_once(self) -> bool:
+        """Whether what is new may be tried at once: not while the destination is known to be away."""
+        return not self._away
+
+    def start(self) -> None:
+        self._round = asyncio.create_task(self._make_rounds(), name=f"crm-{self._courier.cargo}-rounds")
+
+    async def close(self) -> None:
+        """Let the deliveries under way finish, give the rest back."""
+        if self._round:
+            await cancel([self._round])
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=DRAIN_SECONDS)
+            await cancel(late)
+        with suppress(DatabaseAway):
+            await self._queue.release_claims()
+
+    def nudge(self) -> None:
+        """Something new is due: look at once, unless the destination is away."""
+        self._nudged.set()
+
+    async def settle(self, row_id: int, status: Status, claim: C | None) -> bool:
+        """Whether the row is delivered, waiting a short while for it.
+
+        A repeated request finds it delivered, or being delivered by another, or left behind by one that died.
+        """
+        if status is not Status.PENDING:
+            return status is Status.SENT
+        try:
+            async with asyncio.timeout(self._pace.patience):
+                return await self._outcome(row_id, claim)
+        except (TimeoutError, DatabaseAway):
+            return False
+
+    async def _outcome(self, row_id: int, claim: C | None) -> bool:
+        while True:
+            if claim is None and self.claims_at_once:
+                claim = await self._queue.claim(row_id)
+            if claim:
+                return await asyncio.shield(self._set_out(claim))
+            status, leased = await self._queue.state(row_id)
+            if status is not Status.PENDING or not leased:
+                return status is Status.SENT
+            await asyncio.sleep(0.05)
+
+    async def _make_rounds(self) -> None:
+        pause = self._pace.round
+        while True:
+            claims: list[C] = []
+            self._nudged.clear()
+            try:
+                claims = await self._queue.claim_due(1 if self._away else BATCH)
+                if claims:
+                    await asyncio.wait({self._set_out(claim) for claim in claims})
+            except DatabaseAway as error:
+                log.warning("database away", error=str(error))
+            except Exception:
+                log.exception("round failed", cargo=self._courier.cargo)
+            if not self._away:
+                pause = self._pace.round
+            elif claims:
+                pause = min(self._pace.longest_pause, pause * 2)
+            if self._away or not claims:
+                await self._rest(pause * uniform(0.8, 1.2))  # noqa: S311
+
+    async def _rest(self, seconds: float) -> None:
+        if self._away:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._nudged.wait(), seconds)
+
+    def _set_out(self, claim: C) -> asyncio.Task[bool]:
+        """Deliver in a task of its own: a caller that stops waiting must not cut a delivery in two."""
+        task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._courier.cargo}-{claim.id}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _deliver(self, claim: C) -> bool:
+        if claim.id in self._out_but_unmarked:
+            return True
+        cargo = self._courier.cargo
+        try:
+            response = await self._hand_over(claim)
+        except Refused as error:
+            await self._give_up(claim, f"{cargo} failed: {error}")
+        except DestinationAway as error:
+            await self._owe(claim, timedelta(seconds=self._pace.round), f"{cargo} not sent yet: {error}")
+        except Deferred as error:
+            await self._owe(claim, max(_back_off(claim), error.after), f"{cargo} not sent yet: {error}")
+        except Exception:
+            log.exception("delivery could not be made", cargo=cargo, row=claim.id)
+            await self._owe(claim, _back_off(claim), f"{cargo} not sent yet: an unexpected error, see the log")
+        else:
+            await self._mark_sent(claim, response)
+            log.info("delivered", cargo=cargo, row=claim.id, attempts=claim.attempts)
+            return True
+        return False
+
+    async def _hand_over(self, claim: C) -> str:
+        try:
+            async with asyncio.timeout(SEND_SECONDS), self._turns:
+                response = await self._courier.deliver(claim)
+        except (DestinationAway, TimeoutError) as error:
+            reason = str(error) or "no answer in time"
+            self._note(away=True, reason=reason)
+            raise DestinationAway(reason) from error
+        except Unsendable:
+            raise
+        except DeliveryError:
+            self._note(away=False)
+            raise
+        self._note(away=False)
+        return response
+
+    def _note(self, *, away: bool, reason: str | None = None) -> None:
+        if away != self._away:
+            log.warning("destination away" if away else "destination back", cargo=self._courier.cargo, reason=reason)
+        self._away = away
+
+    async def _mark_sent(self, claim: C, response: str) -> None:
+        """What is out and not marked would go out again: stay until the database knows."""
+        self._out_but_unmarked.add(claim.id)
+        try:
+            while True:
+                try:
+                    await self._queue.mark_sent(claim, response)
+                except DatabaseAway:
+                    await asyncio.sleep(0.25)
+                else:
+                    return
+        finally:
+            self._out_but_unmarked.discard(claim.id)
+
+    async def _owe(self, claim: C, delay: timedelta, response: str) -> None:
+        if datetime.now(UTC) - claim.received_at > GIVE_UP_AFTER:
+            await self._give_up(claim, response.replace("not sent yet", "given up", 1))
+            return
+        with suppress(DatabaseAway):  # the lease ends by itself
+            await self._queue.try_later(claim, delay, response)
+
+    async def _give_up(self, claim: C, response: str) -> None:
+        log.warning("given up", cargo=self._courier.cargo, row=claim.id, response=response)
+        with suppress(DatabaseAway):
+            await self._queue.mark_failed(claim, response)
+
+
+def _back_off(claim: Claim) -> timedelta:
+    return BACK_OFF[min(claim.attempts, len(BACK_OFF)) - 1] * uniform(0.9, 1.1)  # noqa: S311

@@ -1,0 +1,31 @@
+"""Takes the facilitators' mails out: one mail for each notification that owes one.
+
+A mail that had to be sent again has the Message-ID it had.
+"""
+
+from __future__ import annotations
+
+from crm.delivery.failures import Unsendable
+from crm.email.content import LetterWriter
+from crm.email.transport import Carrier
+from crm.notification_store import MailClaim
+from servicekit.mail_headers import UnsafeHeader
+from servicekit.mailboxes import UnusableAddress
+
+
+class MailCourier:
+    cargo = "Email"
+
+    def __init__(self, letters: LetterWriter, carrier: Carrier) -> None:
+        self._letters = letters
+        self._carrier = carrier
+
+    async def deliver(self, claim: MailClaim) -> str:
+        try:
+            message = self._letters.compose(claim)
+        except UnusableAddress as error:
+            raise Unsendable(f"no usable address: {error}") from None
+        except UnsafeHeader as error:
+            raise Unsendable(str(error)) from None
+        await self._carrier.send(message)
+        return f"Email sent successfully to {claim.recipient_email}"

@@ -1,0 +1,1 @@
+"""E-mails to facilitators: content and transport."""

@@ -1,0 +1,232 @@
+"""The mail a facilitator gets about a notification: a subject that says it all, plain text and HTML.
+
+Composing the same claim twice gives the same Message-ID and Date, so a mail that had to be sent again can be
+recognised as the same one. Times are shown in the facilitator's time zone, which the mail names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from crm.notification_store import MailClaim
+from crm.notifications import Event, Notification
+from servicekit.date_range import in_zone
+from servicekit.links import usable_link
+from servicekit.local_times import instant, when
+from servicekit.mail_headers import MAIL_POLICY
+from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
+from servicekit.numbers import amount_of
+from servicekit.text import clean_line, isolated
+
+TITLE_LENGTH = 80
+NOTE_LENGTH = 2000
+"""Of a line of the notes."""
+NOTES_LENGTH = 10_000
+
+
+AMOUNTS: Mapping[str, str] = {
+    "payment_completed": "Received",
+    "payment_failed": "Asked for",
+    "booking_refunded": "Given back",
+}
+"""What the amount of a message is."""
+BY_ORGANISER = "by_organiser"
+"""Why a booking was cancelled that its owner did not cancel."""
+HOLD_ENDED = "payment_expired"
+"""Why a booking was cancelled that nobody gave up: its place was held for a payment that did not come."""
+
+
+class Wording(msgspec.Struct, frozen=True):
+    """How one kind of message is told, or one reason for it. `{who}` and `{title}` are filled in."""
+
+    subject: str
+    headline: str
+
+
+WORDINGS: Mapping[str, Wording] = {
+    "booking_created": Wording("New booking: {who} for {title}", "{who} booked a place in {title}."),
+    "booking_cancelled": Wording("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
+    HOLD_ENDED: Wording(
+        "Booking ended: {who}, {title}", "{who} did not pay in time for {title}: the place is free again."
+    ),
+    BY_ORGANISER: Wording(
+        "Booking cancelled: {who}, {title}", "The booking of {who} for {title} was cancelled by the organiser."
+    ),
+    "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
+    "payment_failed": Wording("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
+    "booking_refunded": Wording("Refunded: {who}, {title}", "{who} gets money back for {title}."),
+    "payment_refunded": Wording("Refunded: {who}, {title}", "{who} got their money back for {title}."),
+    "event_cancelled": Wording("Cancelled: {title}", "{title} is cancelled."),
+}
+
+
+class LetterWriter:
+    """Composes mails from `mail_from`, a name and an address. `smtputf8`: the transport takes addresses with letters
+    beyond ASCII before the @."""
+
+    def __init__(self, mail_from: str, *, smtputf8: bool = False) -> None:
+        self._sender = sender_mailbox(mail_from)
+        self._smtputf8 = smtputf8
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["isolated"] = isolated
+
+    def compose(self, claim: MailClaim) -> EmailMessage:
+        """The mail for a claim; raises UnusableAddress when nobody could receive it."""
+        notification = claim.notification
+        message = EmailMessage(policy=MAIL_POLICY)
+        message["From"] = self._sender
+        message["To"] = self._mailbox(claim.recipient_name, claim.recipient_email)
+        if (user := notification.user) and user.email and not notification.about_event:
+            with contextlib.suppress(UnusableAddress):
+                message["Reply-To"] = self._mailbox(user.name, user.email)
+        message["Subject"] = subject(notification)
+        message["Date"] = format_datetime(claim.received_at)
+        message["Message-ID"] = f"<{claim.mail_id}@{self._sender.domain}>"
+        message["Auto-Submitted"] = "auto-generated"
+        told = _told(claim)
+        message.set_content(self._templates.get_template("notification.txt").render(told))
+        message.add_alternative(self._templates.get_template("notification.html").render(told), subtype="html")
+        return message
+
+    def test(self, to_email: str, subject_line: str, html: str) -> EmailMessage:
+        """A mail somebody asked for to see one arrive: `html` as it is."""
+        message = EmailMessage(policy=MAIL_POLICY)
+        message["From"] = self._sender
+        message["To"] = self._mailbox(None, to_email)
+        message["Subject"] = subject_line
+        message["Date"] = format_datetime(datetime.now(UTC))
+        message["Message-ID"] = f"<{uuid4()}@{self._sender.domain}>"
+        message.set_content(html, subtype="html")
+        return message
+
+    def _mailbox(self, name: str | None, email: str) -> Address:
+        return mailbox(_line(name), email, smtputf8=self._smtputf8)
+
+
+def subject(notification: Notification) -> str:
+    """One line: what happened, to whom, in what, when."""
+    wording = _wording(notification)
+    line = wording.subject.format(who=_who(notification), title=_title(notification.event))
+    if notification.event.starts_at is None:
+        return line
+    starts_at, zone = in_zone(notification.event.starts_at, notification.timezone), notification.timezone.key
+    return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} {zone})"
+
+
+def _told(claim: MailClaim) -> dict[str, object]:
+    notification, event = claim.notification, claim.notification.event
+    user = notification.user if not notification.about_event else None
+    facts = {
+        "When": _when(event, notification.timezone),
+        "Where": _line(event.location),
+        "Online": usable_link((event.virtual_link or "").strip()),
+        "Booked by": _person(user.name, user.email) if user else None,
+        "Reference": _line(notification.booking_reference)
+        or (str(notification.booking_id) if notification.booking_id else None),
+        "Payment": _payment(notification),
+        AMOUNTS.get(notification.action or "", "Amount"): _price(notification.amount, notification.currency),
+        "Places taken": _places(event),
+    }
+    return {
+        "greeting": _line(claim.recipient_name),
+        "headline": _wording(notification).headline.format(who=_who(notification), title=_title(notification.event)),
+        "facts": {label: fact for label, fact in facts.items() if fact},
+        "notes": _notes(notification.notes or ""),
+        "can_reply": bool(user and user.email),
+        "number": claim.id,
+    }
+
+
+def _wording(notification: Notification) -> Wording:
+    action = notification.action
+    if action is None:
+        return WORDINGS["booking_created"]
+    if action == "booking_cancelled" and notification.reason in (HOLD_ENDED, BY_ORGANISER):
+        return WORDINGS[notification.reason]
+    told = _line(action.replace("_", " ")).capitalize()
+    told = told.replace("{", "").replace("}", "")
+    return WORDINGS.get(action) or Wording(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")
+
+
+def _who(notification: Notification) -> str:
+    user = notification.user
+    return isolated(_line((user.name or user.email) if user else None, TITLE_LENGTH)) or "Somebody"
+
+
+def _title(event: Event) -> str:
+    return isolated(_line(event.title, TITLE_LENGTH)) or "your event"
+
+
+def _when(event: Event, zone: ZoneInfo) -> str | None:
+    if event.starts_at is None:
+        return None
+    if event.ends_at is None:
+        return instant(event.starts_at, zone)
+    return when(event.starts_at, event.ends_at, zone)
+
+
+def _places(event: Event) -> str | None:
+    if event.current_participants is None:
+        return None
+    if event.max_participants is None:
+        return str(event.current_participants)
+    full = ": full" if event.current_participants >= event.max_participants > 0 else ""
+    return f"{event.current_participants} of {event.max_participants}{full}"
+
+
+def _payment(notification: Notification) -> str | None:
+    if notification.about_event or not notification.payment_status:
+        return None
+    status = _line(notification.payment_status.replace("_", " "))
+    price = _price(notification.event.price, notification.event.currency)
+    if notification.price is not None:
+        price = _price(notification.price, notification.currency or notification.event.currency)
+    return f"{status} ({price})" if price else status
+
+
+def _price(price: float | str | None, currency: str | None) -> str | None:
+    """With its currency: whole amounts bare, others with at least two decimals. None for what is no amount."""
+    amount = amount_of(price)
+    if amount is None:
+        return None
+    shown = f"{amount:,.0f}" if amount == amount.to_integral_value() else _decimals(amount)
+    return f"{_line(currency, 8)} {shown}".strip()
+
+
+def _decimals(amount: Decimal) -> str:
+    places = amount.normalize().as_tuple().exponent
+    return f"{amount:,.{max(2, -places if isinstance(places, int) else 2)}f}"
+
+
+def _person(name: str | None, email: str | None) -> str | None:
+    name, email = isolated(_line(name)), _line(email)
+    return f"{name} <{email}>" if name and email else name or email
+
+
+def _notes(text: str) -> list[str]:
+    text = text.strip()
+    lines = [_line(line, NOTE_LENGTH) for line in text[:NOTES_LENGTH].splitlines()]
+    return [*lines, "…"] if len(text) > NOTES_LENGTH else lines
+
+
+def _line(text: str | None, length: int = 300) -> str:
+    """Other people's words on one line, without control or invisible formatting characters, at most `length` long."""
+    return clean_line(text or "", at_most=length)

@@ -1,0 +1,266 @@
+"""The notifications table: what was received, and where each facilitator's mail is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from crm.database import Connection, Database
+from crm.delivery.queue import Queue, Status
+from crm.facilitator_events import remember_event
+from crm.notifications import BookingId, InvalidFields, Moment, Notification
+
+# No conflict target: the identity cannot collide, so the only conflict there is, is the message's id.
+INSERT = """
+INSERT INTO notifications (message_id, body, action, booking_id, coaching_id, user_name, user_email, event_id,
+    event_title, event_date, facilitator_id, recipient_name, recipient_email, status, response, attempts,
+    next_attempt_at, lease)
+VALUES ($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + $17::interval, $18)
+ON CONFLICT DO NOTHING
+RETURNING id, mail_id, received_at
+"""
+
+# Reading first keeps the row unlocked in the common case; ON CONFLICT DO UPDATE would lock it for nothing.
+REMEMBER_FACILITATOR = """
+INSERT INTO facilitators AS known (id, name, email, told_at)
+SELECT $1::bigint, $2::text, $3::text, least(coalesce($4::timestamptz, now()), now())
+WHERE NOT EXISTS (
+    SELECT FROM facilitators f WHERE f.id = $1 AND f.name IS NOT DISTINCT FROM $2 AND f.email = $3
+)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email, told_at = excluded.told_at
+WHERE known.told_at <= excluded.told_at
+"""
+
+MAIL_COLUMNS = "n.id, n.mail_id, n.body, n.received_at, n.recipient_name, n.recipient_email, n.attempts"
+
+ITEM = """id, message_id, action, booking_id, coaching_id, user_name, user_email, event_title, event_date,
+    facilitator_id, received_at, processed, status, sent_at, response"""
+
+ABOUT_BOOKING = "num_nonnulls(booking_id, coaching_id) = 1"
+
+# Only who and when change: a deleted notification still owes its mail, and still is what its message id means.
+DELETE = "UPDATE notifications SET deleted_at = now(), deleted_by = $1 WHERE deleted_at IS NULL"
+
+MARK_PROCESSED = """
+UPDATE notifications SET processed = true, processed_at = coalesce(processed_at, now()),
+    processed_by = coalesce(processed_by, $2)
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING id
+"""
+
+
+class MailClaim(msgspec.Struct, frozen=True):
+    """A mail that is ours to send until the lease ends. `attempts` counts this one."""
+
+    id: int
+    mail_id: UUID
+    notification: Notification
+    received_at: datetime
+    recipient_name: str | None
+    recipient_email: str
+    attempts: int
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A notification that is stored, by this call or by an earlier one with the same message id."""
+
+    id: int
+    status: Status
+    claim: MailClaim | None = None
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A notification as both API documents list it."""
+
+    id: int
+    message_id: str | None
+    action: str | None
+    booking_id: BookingId | None
+    user_name: str | None
+    user_email: str | None
+    event_title: str | None
+    event_date: Moment | None
+    facilitator_id: int | None
+    received_at: Moment
+    processed: bool
+    status: Status
+    sent_at: Moment | None
+    response: str | None
+
+
+class MessageIdReused(Exception):
+    """The message id is known with another body."""
+
+
+class NotificationNotFound(Exception):
+    """There is no notification with this id, or none any more."""
+
+
+def mail_queue(database: Database, lease: UUID, lease_time: timedelta) -> Queue[MailClaim]:
+    """The notifications whose facilitator is owed a mail."""
+    return Queue(database, table="notifications", columns=MAIL_COLUMNS, read=_claim, lease=lease, lease_time=lease_time)
+
+
+class NotificationStore:
+    """What is recorded and shown of notifications. `lease` is this process's name in the rows it has claimed."""
+
+    def __init__(self, database: Database, lease: UUID, lease_time: timedelta) -> None:
+        self._database = database
+        self._lease = lease
+        self._lease_time = lease_time
+
+    async def record(
+        self, notification: Notification, body: str, message_id: str | None, *, claim: bool = True
+    ) -> Recorded:
+        """Store a message once, and claim its mail when `claim`; raises MessageIdReused, InvalidFields.
+
+        A second call with the same `message_id`, at the same moment or later, finds the row of the first.
+        """
+        async with self._database.connection() as connection:
+            while True:
+                async with connection.transaction():
+                    recorded = await self._insert(connection, notification, body, message_id, claim=claim)
+                if recorded is not None:
+                    return recorded
+                # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
+                first = await connection.fetchrow(
+                    "SELECT id, status, body = $2::jsonb AS same FROM notifications WHERE message_id = $1",
+                    message_id,
+                    body,
+                )
+                if first is None:
+                    continue
+                if not first["same"]:
+                    raise MessageIdReused
+                return Recorded(first["id"], Status(first["status"]))
+
+    async def _insert(
+        self, connection: Connection, notification: Notification, body: str, message_id: str | None, *, claim: bool
+    ) -> Recorded | None:
+        name, email = await self._recipient(connection, notification)
+        status, response = _mail_owed(notification, email)
+        pending = status is Status.PENDING
+        leased = pending and claim
+        user, event = notification.user, notification.event
+        values = (
+            message_id,
+            body,
+            notification.action,
+            *_key(notification.booking_id),
+            user.name if user else None,
+            user.email if user else None,
+            notification.event_key,
+            event.title,
+            event.starts_at,
+            notification.facilitator_key,
+            name,
+            email,
+            status.value,
+            response,
+            int(leased),
+            (self._lease_time if leased else timedelta()) if pending else None,
+            self._lease if leased else None,
+        )
+        try:
+            row = await connection.fetchrow(INSERT, *values)
+        except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
+            raise InvalidFields({"body": "A number is out of range"}) from None
+        if row is None:
+            return None
+        await self._remember_facilitator(connection, notification)
+        await remember_event(connection, notification)
+        if not leased or email is None:
+            return Recorded(row["id"], status)
+        return Recorded(
+            row["id"], status, MailClaim(row["id"], row["mail_id"], notification, row["received_at"], name, email, 1)
+        )
+
+    async def _recipient(self, connection: Connection, notification: Notification) -> tuple[str | None, str | None]:
+        told = notification.facilitator
+        if told and told.email:
+            return told.name, told.email
+        known = await connection.fetchrow(
+            "SELECT name, email FROM facilitators WHERE id = $1", notification.facilitator_key
+        )
+        return (known["name"], known["email"]) if known else (told.name if told else None, None)
+
+    async def _remember_facilitator(self, connection: Connection, notification: Notification) -> None:
+        told, key = notification.facilitator, notification.facilitator_key
+        if told and told.email and key and told.id in (None, key):
+            await connection.execute(REMEMBER_FACILITATOR, key, told.name, told.email, notification.happened_at)
+
+    async def items(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        message_id: str | None = None,
+        booking_id: BookingId | None = None,
+        with_events: bool = False,
+    ) -> Sequence[Item]:
+        """Notifications that are not deleted, newest first, older than the one numbered `before`.
+
+        Those about an event as such, which name no booking, only `with_events`.
+        """
+        number, session = _key(booking_id)
+        filters = {"id <": before, "message_id =": message_id, "booking_id =": number, "coaching_id =": session}
+        given = {test: value for test, value in filters.items() if value is not None}
+        tests = ["deleted_at IS NULL", *(f"{test} ${number}" for number, test in enumerate(given, start=2))]
+        if not with_events:
+            tests.append(ABOUT_BOOKING)
+        query = f"SELECT {ITEM} FROM notifications WHERE {' AND '.join(tests)} ORDER BY id DESC LIMIT $1"  # noqa: S608
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(query, limit, *given.values())
+        return [_item(row) for row in rows]
+
+    async def mark_processed(self, notification_id: int, who: str) -> None:
+        """Somebody has dealt with it; the first to say so is remembered. Raises NotificationNotFound."""
+        async with self._database.connection() as connection:
+            if await connection.fetchrow(MARK_PROCESSED, notification_id, who) is None:
+                raise NotificationNotFound
+
+    async def delete(self, notification_id: int, who: str) -> None:
+        """Hide it from the list, and nothing else. Raises NotificationNotFound."""
+        async with self._database.connection() as connection:
+            if await connection.execute(f"{DELETE} AND id = $2", who, notification_id) == "UPDATE 0":
+                raise NotificationNotFound
+
+    async def clear(self, who: str, *, with_events: bool = False) -> int:
+        """Hide all that the list would show; how many they were."""
+        which = "" if with_events else f" AND {ABOUT_BOOKING}"
+        async with self._database.connection() as connection:
+            done = await connection.execute(f"{DELETE}{which}", who)
+        return int(done.removeprefix("UPDATE "))
+
+
+def _key(booking_id: BookingId | None) -> tuple[int | None, UUID | None]:
+    """The columns that name a booking: its number, or a coaching session's UUID."""
+    return (None, booking_id) if isinstance(booking_id, UUID) else (booking_id, None)
+
+
+def _mail_owed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
+    if not notification.email_facilitator:
+        return Status.SKIPPED, "No email: the booking system writes to the facilitator itself"
+    if notification.facilitators_own_doing:
+        return Status.SKIPPED, "No email: the facilitator did this"
+    if notification.told_with_the_event:
+        return Status.SKIPPED, "No email: the facilitator is told once, with the event's cancellation"
+    if email is None:
+        return Status.SKIPPED, "No email: the facilitator's address is not known"
+    return Status.PENDING, None
+
+
+def _item(row: Mapping[str, Any]) -> Item:
+    fields: dict[str, Any] = dict(row)
+    session = fields.pop("coaching_id")
+    return msgspec.convert(fields | ({"booking_id": str(session)} if session else {}), Item)
+
+
+def _claim(row: Mapping[str, Any]) -> MailClaim:
+    fields: dict[str, Any] = dict(row)
+    return MailClaim(notification=msgspec.json.decode(fields.pop("body"), type=Notification), **fields)

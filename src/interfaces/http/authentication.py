@@ -1,0 +1,92 @@
+"""Who may call a route, and from which network address."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from application.accounts.sessions import Actor
+from application.events.management import OnlyFacilitatorsCreate
+from domain.accounts import ProfileNotFound, Role, User
+from domain.errors import Forbidden, Unauthenticated
+from domain.networks import client_of
+
+public = {"public": True}
+
+GIVES_TOKENS = "gives_tokens"
+
+way_in = {**public, GIVES_TOKENS: True}
+"""Such an answer is not kept anywhere, also not for an idempotency key."""
+
+MAKES = "makes"
+
+makes_and_lets_in = {**way_in, MAKES: True}
+"""Beside its tokens there is something that it makes: with a key it makes it once, and gives tokens for it again."""
+
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def bearer_token(connection: Connection) -> str:
+    """The token of the Authorization header. Raises `Unauthenticated`."""
+    return token_in(connection.headers.get("authorization", ""))
+
+
+def token_in(authorization: str) -> str:
+    """The token of this header's value. Raises `Unauthenticated`."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    return token.strip()
+
+
+async def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
+    connection.scope["user"] = await connection.app.state.use_cases.authenticate(bearer_token(connection))
+
+
+async def admins(connection: Connection, handler: BaseRouteHandler) -> None:
+    await signed_in(connection, handler)
+    if connection.scope["user"].user.role is not Role.ADMIN:
+        raise Forbidden
+
+
+async def facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
+    await signed_in(connection, handler)
+    if not connection.scope["user"].user.can_facilitate:
+        raise Forbidden
+
+
+async def event_creators(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Facilitators, with contract B's sentence for everybody else."""
+    await signed_in(connection, handler)
+    if not connection.scope["user"].user.can_facilitate:
+        raise OnlyFacilitatorsCreate
+
+
+async def profiled_facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Facilitators who have a profile."""
+    await facilitators(connection, handler)
+    if not await connection.app.state.use_cases.facilitator_reader.has_profile(connection.scope["user"].user.id):
+        raise ProfileNotFound
+
+
+async def viewer(request: Request[Any, Any, Any]) -> User | None:
+    """The dependency `viewer` of public routes: the person whom a valid token names; None without one."""
+    try:
+        found: Actor = await request.app.state.use_cases.authenticate(bearer_token(request))
+    except Unauthenticated:
+        return None
+    return found.user
+
+
+def actor(request: Request[Any, Any, Any]) -> Actor:
+    """The dependency `actor`: whom the guard let in."""
+    found: Actor = request.scope["user"]
+    return found
+
+
+def client_address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The network address of the client. `X-Forwarded-For` counts only behind trusted proxies."""
+    peer = connection.client.host if connection.client else "local"
+    return client_of(peer, connection.headers.getall("x-forwarded-for", []), connection.app.state.trusted_proxies)

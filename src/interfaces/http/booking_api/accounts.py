@@ -1,0 +1,210 @@
+"""Contract B 1, 2, 5, 20, 21: accounts. Beside them: log-out and changing the password."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, get, post, put
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from application.accounts.login import LoggedIn, LogIn
+from application.accounts.profile import ChangePassword, UpdateProfile
+from application.accounts.registration import Register, Registration
+from application.accounts.sessions import Actor, LogOut, Refresh
+from domain.accounts import InvalidCredentials, Role, User
+from domain.errors import Invalid
+from interfaces.emails import email_address, plausible_email_address
+from interfaces.http.authentication import bearer_token, client_address, public, signed_in, way_in
+from interfaces.http.injection import Given
+from interfaces.http.schemas import Done, EnteredRole, self_assigned_role, whole_seconds
+
+TAGS = ["Contract B: accounts"]
+
+
+class RegistrationBody(Struct):
+    email: str
+    password: str
+    name: str
+    role: EnteredRole = "user"
+
+
+class Credentials(Struct):
+    email: str
+    password: str
+
+
+class UserBody(Struct):
+    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+
+    id: int
+    uuid: UUID
+    email: str
+    name: str
+    role: Role
+    requested_role: Role | None
+
+
+class Registered(Struct):
+    message: str
+    user: UserBody
+
+
+class TokensBody(Struct):
+    access_token: str
+    refresh_token: str
+    user: UserBody
+
+
+class Profile(Struct):
+    id: int
+    uuid: UUID
+    email: str
+    name: str
+    phone: str | None
+    role: Role
+    is_active: bool
+    is_verified: bool
+    created_at: datetime
+    timezone: str | None
+    requested_role: Role | None
+
+
+class ProfileChange(Struct):
+    """`email` may be the account's own; another is refused."""
+
+    email: str | None = None
+    name: str | None = None
+    phone: str | None = None
+    timezone: str | None = None
+
+
+class UserWithPhone(Struct):
+    id: int
+    uuid: UUID
+    email: str
+    name: str
+    phone: str | None
+    role: Role
+    timezone: str | None
+
+
+class ProfileChanged(Struct):
+    message: str
+    user: UserWithPhone
+
+
+class LogOutRequest(Struct):
+    everywhere: bool = False
+
+
+class PasswordChange(Struct):
+    current_password: str
+    new_password: str
+
+
+@post("/auth/register", operation_id="register", tags=TAGS, opt=public)
+async def register_user(
+    data: JSONBody[RegistrationBody], request: Request[Any, Any, Any], register: Given[Register]
+) -> Registered:
+    registration = Registration(
+        email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
+    )
+    user = await register(registration, address=client_address(request))
+    return Registered("User registered successfully", _user(user))
+
+
+@post("/auth/login", operation_id="logIn", tags=TAGS, status_code=200, opt=way_in)
+async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Given[LogIn]) -> TokensBody:
+    email = plausible_email_address(data.email)
+    if email is None:
+        raise InvalidCredentials
+    return _tokens(await log_in(email=email, password=data.password, address=client_address(request)))
+
+
+@post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=way_in)
+async def refresh_token(request: Request[Any, Any, Any], refresh: Given[Refresh]) -> TokensBody:
+    return _tokens(await refresh(bearer_token(request)))
+
+
+@post("/auth/logout", operation_id="logOut", tags=TAGS, status_code=200, guards=[signed_in])
+async def log_out_user(
+    actor: Given[Actor], log_out: Given[LogOut], data: JSONBody[LogOutRequest | None] = None
+) -> Done:
+    await log_out(actor, everywhere=data.everywhere if data else False)
+    return Done("Logged out successfully")
+
+
+@post("/auth/password", operation_id="changePassword", tags=TAGS, status_code=200, guards=[signed_in])
+async def change_own_password(
+    data: JSONBody[PasswordChange],
+    request: Request[Any, Any, Any],
+    actor: Given[Actor],
+    change_password: Given[ChangePassword],
+) -> Done:
+    await change_password(actor, current=data.current_password, new=data.new_password, address=client_address(request))
+    return Done("Password changed successfully. Please log in again")
+
+
+@get("/profile", operation_id="getProfile", tags=TAGS, guards=[signed_in])
+async def show_profile(actor: Given[Actor]) -> Profile:
+    """The profile of whoever asks."""
+    user = actor.user
+    return Profile(
+        id=user.id,
+        uuid=user.uuid,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        is_active=user.is_active,
+        is_verified=user.is_verified,
+        created_at=whole_seconds(user.created_at),
+        timezone=user.timezone,
+        requested_role=user.requested_role,
+    )
+
+
+@put("/profile", operation_id="updateProfile", tags=TAGS, guards=[signed_in])
+async def change_profile(
+    data: JSONBody[ProfileChange], actor: Given[Actor], update_profile: Given[UpdateProfile]
+) -> ProfileChanged:
+    if data.email not in {None, actor.user.email} and plausible_email_address(data.email or "") != actor.user.email:
+        raise Invalid({"email": "Cannot be changed: leave it out, or send the address of the account"})
+    user = await update_profile(actor, name=data.name, phone=data.phone, timezone=data.timezone)
+    changed = UserWithPhone(
+        id=user.id,
+        uuid=user.uuid,
+        email=user.email,
+        name=user.name,
+        phone=user.phone,
+        role=user.role,
+        timezone=user.timezone,
+    )
+    return ProfileChanged("Profile updated successfully", changed)
+
+
+ROUTES = [
+    register_user,
+    log_in_user,
+    refresh_token,
+    log_out_user,
+    change_own_password,
+    show_profile,
+    change_profile,
+]
+
+
+def _user(user: User) -> UserBody:
+    return UserBody(
+        id=user.id,
+        uuid=user.uuid,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        requested_role=user.requested_role,
+    )
+
+
+def _tokens(logged_in: LoggedIn) -> TokensBody:
+    return TokensBody(logged_in.access_token, logged_in.refresh_token, _user(logged_in.user))

@@ -1,0 +1,271 @@
+"""Contract B 11 to 14: bookings."""
+
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from application.accounts.sessions import Actor
+from application.bookings.cancellation import CancelBooking
+from application.bookings.ports import BookingFilter, BookingReader, BookingView
+from application.bookings.queries import ShowBooking
+from application.bookings.reservation import BookPlace, NewBooking
+from application.notifications.reminders import ShowBookingReminders
+from application.payments.ports.records import Refund
+from application.ports import DEFAULT_PAGE
+from domain.accounts import User
+from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.errors import Invalid
+from domain.events import EventId
+from domain.payments import PaymentStatus
+from interfaces.http.authentication import signed_in
+from interfaces.http.injection import Given
+from interfaces.http.reminders import ReminderBody, reminder_bodies
+from interfaces.http.schemas import (
+    BodyId,
+    number,
+    object_page,
+    page_request,
+    path_id,
+    require_one_seat,
+    whole_seconds,
+)
+
+TAGS = ["Contract B: bookings"]
+
+
+class NewBookingRequest(Struct):
+    """`return_url`: where the buyer goes after paying, character by character an address of `OAUTH_REDIRECT_ALLOWLIST`.
+    It gets the query parameters `booking_reference` and `status`."""
+
+    event_id: BodyId
+    notes: str | None = None
+    quantity: int | None = None
+    return_url: str | None = None
+
+
+class UserBrief(Struct):
+    id: int
+    name: str
+    email: str
+
+
+class EventBrief(Struct):
+    id: int
+    title: str
+    price: float
+    currency: str
+
+
+class CreatedBooking(Struct):
+    id: int
+    booking_reference: str
+    status: BookingStatus
+    notes: str | None
+    payment_status: PaymentStatus
+    payment_id: str | None
+    payment_reference: str | None
+    price: float
+    currency: str
+    facilitator_id: int
+    user: UserBrief
+    event: EventBrief
+    created_at: datetime
+
+
+class BookingCreated(Struct):
+    message: str
+    booking: CreatedBooking
+    payment_url: str | None
+
+
+class EventOfBooking(Struct):
+    id: int
+    title: str
+    description: str
+    start_datetime: datetime
+    end_datetime: datetime
+    location: str | None
+    virtual_link: str | None
+    price: float
+    currency: str
+
+
+class BookingBody(Struct):
+    """`price` and `currency` are what was agreed when booking; those of `event` are what it costs now. The event's
+    `virtual_link` is `null` for a person whose booking is unpaid or cancelled."""
+
+    id: int
+    booking_reference: str
+    status: BookingStatus
+    notes: str | None
+    payment_status: PaymentStatus
+    payment_id: str | None
+    payment_reference: str | None
+    price: float
+    currency: str
+    facilitator_id: int
+    cancelled_at: datetime | None
+    user: UserBrief
+    event: EventOfBooking
+    created_at: datetime
+
+
+class BookingList(Struct):
+    bookings: list[BookingBody]
+    next_cursor: str | None
+
+
+class RefundBody(Struct):
+    refund_id: str
+    amount: float
+    currency: str
+    status: Literal["pending", "processed"]
+
+
+class BookingCancelled(Struct):
+    message: str
+    refund: RefundBody | None
+
+
+@post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
+async def create_booking(
+    request: Request[Actor, Any, Any], data: JSONBody[NewBookingRequest], book_place: Given[BookPlace]
+) -> BookingCreated:
+    require_one_seat(data.quantity)
+    # With `actor` there would be two dependencies, and Litestar resolves two in a task group: 0.13 ms of 0.92 (CPU).
+    new = await book_place(request.user.user.id, EventId(data.event_id), data.notes, return_url=data.return_url)
+    return BookingCreated("Booking created successfully", _created(new), new.payment_url)
+
+
+@get("/bookings", operation_id="listBookings", tags=TAGS, guards=[signed_in])
+async def list_bookings(
+    request: Request[Any, Any, Any],
+    actor: Given[Actor],
+    booking_reader: Given[BookingReader],
+    status: FromQuery[str | None] = None,
+    payment_status: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[BookingList]:
+    """The bookings of whoever asks, newest first."""
+    filters = BookingFilter(
+        status=_one_of(BookingStatus, "status", status),
+        payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),
+    )
+    page = await booking_reader.list_of_user(actor.user.id, filters, page_request(limit, cursor))
+    return object_page(request, BookingList([_booking(booking, actor.user) for booking in page.items], page.next))
+
+
+class BookingReminders(Struct):
+    booking_id: int
+    reminders: list[ReminderBody]
+    next_cursor: str | None
+
+
+@get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
+async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booking: Given[ShowBooking]) -> BookingBody:
+    return _booking(await show_booking(actor.user, _id(booking_id)), actor.user)
+
+
+@get("/bookings/{booking_id:str}/reminders", operation_id="listBookingReminders", tags=TAGS, guards=[signed_in])
+async def list_reminders(
+    request: Request[Any, Any, Any],
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    show_booking_reminders: Given[ShowBookingReminders],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[BookingReminders]:
+    wanted = _id(booking_id)
+    page = await show_booking_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, BookingReminders(wanted, reminder_bodies(page.items), page.next))
+
+
+@post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])
+async def cancel_own_booking(
+    booking_id: FromPath[str], actor: Given[Actor], cancel_booking: Given[CancelBooking]
+) -> BookingCancelled:
+    refund = await cancel_booking(actor.user, _id(booking_id))
+    return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)
+
+
+ROUTES = [create_booking, list_bookings, get_booking, list_reminders, cancel_own_booking]
+
+_WORDS_OF_D = {"unpaid": "pending", "paid": "completed"}
+
+Choice = TypeVar("Choice", BookingStatus, PaymentStatus)
+
+
+def _one_of(kind: type[Choice], field: str, text: str | None) -> Choice | None:
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise Invalid({field: f"Must be one of {', '.join(kind)}"}) from None
+
+
+def _id(text: str) -> BookingId:
+    return BookingId(path_id(text, BookingNotFound))
+
+
+def refund_body(refund: Refund) -> RefundBody:
+    amount = refund.amount
+    return RefundBody(
+        refund_id=f"rfnd_{refund.id.hex}",
+        amount=number(amount.amount, amount.currency),
+        currency=amount.currency,
+        status="pending" if refund.is_open else "processed",
+    )
+
+
+def _created(new: NewBooking) -> CreatedBooking:
+    placed = new.placed
+    return CreatedBooking(
+        id=placed.id,
+        booking_reference=placed.reference,
+        status=BookingStatus.CONFIRMED,
+        notes=placed.notes,
+        payment_status=placed.payment_status,
+        payment_id=None,
+        payment_reference=None,
+        price=number(placed.price, placed.currency),
+        currency=placed.currency,
+        facilitator_id=placed.facilitator_id,
+        user=UserBrief(placed.user_id, placed.user_name, placed.user_email),
+        event=EventBrief(placed.event_id, placed.event_title, number(placed.price, placed.currency), placed.currency),
+        created_at=whole_seconds(placed.created_at),
+    )
+
+
+def _booking(booking: BookingView, viewer: User) -> BookingBody:
+    event = booking.event
+    return BookingBody(
+        id=booking.id,
+        booking_reference=booking.reference,
+        status=booking.status,
+        notes=booking.notes,
+        payment_status=booking.payment_status,
+        payment_id=booking.payment_id,
+        payment_reference=booking.payment_reference,
+        price=number(booking.price.amount, booking.price.currency),
+        currency=booking.price.currency,
+        facilitator_id=event.facilitator_id,
+        cancelled_at=whole_seconds(booking.cancelled_at) if booking.cancelled_at else None,
+        user=UserBrief(booking.user_id, booking.user_name, booking.user_email),
+        event=EventOfBooking(
+            id=event.id,
+            title=event.title,
+            description=event.description,
+            start_datetime=whole_seconds(event.starts_at),
+            end_datetime=whole_seconds(event.ends_at),
+            location=event.location,
+            virtual_link=booking.join_link(viewer),
+            price=number(event.price, event.currency),
+            currency=event.currency,
+        ),
+        created_at=whole_seconds(booking.created_at),
+    )

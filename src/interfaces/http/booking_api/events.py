@@ -1,0 +1,280 @@
+"""Contract B 6 to 10: events."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, Response, delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from msgspec import UNSET, Struct, UnsetType
+
+from application.accounts.sessions import Actor
+from application.events.management import CreateEvent, DeleteEvent, UpdateEvent
+from application.events.ports import EventFilter, EventReader, EventView
+from application.events.queries import ShowEvent
+from application.ports import Clock
+from domain.accounts import User, UserId
+from domain.errors import Invalid
+from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.money import Money
+from domain.refunds import RefundPolicy
+from domain.reviews import BEST_RATING
+from domain.time import Interval
+from interfaces.http.authentication import event_creators, facilitators, public
+from interfaces.http.injection import Given
+from interfaces.http.schemas import (
+    Done,
+    EnteredEventType,
+    event_type,
+    kept,
+    number,
+    object_page,
+    page_request,
+    path_id,
+    query_flag,
+    query_id,
+    query_search,
+    whole_seconds,
+)
+
+TAGS = ["Contract B: events"]
+
+_RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
+
+
+class FacilitatorBody(Struct):
+    """`email` is `null` where the operator keeps it private (`FACILITATOR_EMAIL_PUBLIC=false`)."""
+
+    id: int
+    uuid: UUID
+    name: str
+    email: str | None
+
+
+class EventBody(Struct):
+    """`virtual_link` is for the facilitator, admins and people whose booking is paid or free; `null` for all others."""
+
+    id: int
+    title: str
+    description: str
+    event_type: EventType
+    category: str | None
+    start_datetime: datetime
+    end_datetime: datetime
+    location: str | None
+    virtual_link: str | None
+    max_participants: int
+    current_participants: int
+    price: float
+    currency: str
+    is_active: bool
+    rating: float | None
+    facilitator: FacilitatorBody
+    created_at: datetime
+
+
+class EventList(Struct):
+    events: list[EventBody]
+    next_cursor: str | None
+
+
+class RefundTierBody(Struct):
+    """Up to `hours_before` hours before the start a cancellation gives back `percent` of what was paid."""
+
+    hours_before: int
+    percent: int
+
+
+class NewEvent(Struct):
+    title: str
+    start_datetime: datetime
+    end_datetime: datetime
+    max_participants: int
+    description: str = ""
+    event_type: EnteredEventType = "session"
+    category: str | None = None
+    location: str | None = None
+    virtual_link: str | None = None
+    price: Decimal = Decimal(0)
+    currency: str | None = None
+    refund_policy: list[RefundTierBody] | None = None
+
+
+class EventChange(Struct):
+    """What is left out stays as it is; `null` takes away what may be absent."""
+
+    title: str | UnsetType = UNSET
+    start_datetime: datetime | UnsetType = UNSET
+    end_datetime: datetime | UnsetType = UNSET
+    max_participants: int | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    event_type: EnteredEventType | UnsetType = UNSET
+    category: str | None | UnsetType = UNSET
+    location: str | None | UnsetType = UNSET
+    virtual_link: str | None | UnsetType = UNSET
+    price: Decimal | UnsetType = UNSET
+    currency: str | UnsetType = UNSET
+    refund_policy: list[RefundTierBody] | UnsetType = UNSET
+
+
+class EventAnswer(Struct):
+    message: str
+    event: EventBody
+
+
+@get("/events", operation_id="listEvents", tags=TAGS, opt=public)
+async def list_events(
+    request: Request[Any, Any, Any],
+    event_reader: Given[EventReader],
+    clock: Given[Clock],
+    viewer: Given[User | None],
+    type_: Annotated[str | None, QueryParameter(name="type")] = None,
+    facilitator_id: FromQuery[str | None] = None,
+    active: FromQuery[str | None] = None,
+    q: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[EventList]:
+    """Events, the next to begin first: those that can be had, or with `active` those that are (not) cancelled."""
+    facilitator = query_id("facilitator_id", facilitator_id)
+    filters = EventFilter(
+        kind=type_,
+        facilitator_id=UserId(facilitator) if facilitator is not None else None,
+        active=query_flag("active", active),
+        text=query_search("q", q),
+    )
+    page = await event_reader.list(
+        filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
+    )
+    return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
+
+
+@get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
+async def filter_events(
+    request: Request[Any, Any, Any],
+    event_reader: Given[EventReader],
+    clock: Given[Clock],
+    viewer: Given[User | None],
+    type_: Annotated[str | None, QueryParameter(name="type")] = None,
+    rating: FromQuery[str | None] = None,
+    q: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[EventList]:
+    """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
+    Without reviews there is no rating, and then a filter by rating leaves an event out."""
+    filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
+    page = await event_reader.list(
+        filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
+    )
+    return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
+
+
+@get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
+async def show_one_event(
+    event_id: FromPath[str], show_event: Given[ShowEvent], viewer: Given[User | None]
+) -> EventBody:
+    """One event."""
+    return event_body(await show_event(_id(event_id), viewer), viewer)
+
+
+@post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
+async def add_event(
+    data: JSONBody[NewEvent],
+    actor: Given[Actor],
+    create_event: Given[CreateEvent],
+    default_currency: Given[str],
+) -> EventAnswer:
+    plan = EventPlan(
+        title=data.title,
+        interval=Interval(data.start_datetime, data.end_datetime),
+        capacity=data.max_participants,
+        price=Money(data.price, data.currency or default_currency),
+        event_type=event_type("event_type", data.event_type),
+        description=data.description,
+        category=data.category,
+        location=data.location,
+        virtual_link=data.virtual_link,
+        refund_policy=RefundPolicy() if data.refund_policy is None else _policy(data.refund_policy),
+    )
+    return EventAnswer("Event created successfully", event_body(await create_event(actor.user, plan), actor.user))
+
+
+@put("/events/{event_id:str}", operation_id="updateEvent", tags=TAGS, guards=[facilitators])
+async def change_event(
+    event_id: FromPath[str],
+    data: JSONBody[EventChange],
+    actor: Given[Actor],
+    update_event: Given[UpdateEvent],
+) -> EventAnswer:
+    event = await update_event(actor.user, _id(event_id), lambda plan: _changed(plan, data))
+    return EventAnswer("Event updated successfully", event_body(event, actor.user))
+
+
+@delete("/events/{event_id:str}", operation_id="deleteEvent", tags=TAGS, status_code=200, guards=[facilitators])
+async def remove_event(event_id: FromPath[str], actor: Given[Actor], delete_event: Given[DeleteEvent]) -> Done:
+    await delete_event(actor.user, _id(event_id))
+    return Done("Event deleted successfully")
+
+
+ROUTES = [list_events, filter_events, show_one_event, add_event, change_event, remove_event]
+
+
+def event_body(event: EventView, viewer: User | None) -> EventBody:
+    return EventBody(
+        id=event.id,
+        title=event.title,
+        description=event.description,
+        event_type=event.event_type,
+        category=event.category,
+        start_datetime=whole_seconds(event.starts_at),
+        end_datetime=whole_seconds(event.ends_at),
+        location=event.location,
+        virtual_link=event.join_link(viewer),
+        max_participants=event.capacity,
+        current_participants=event.booked,
+        price=number(event.price, event.currency),
+        currency=event.currency,
+        is_active=event.status is EventStatus.ACTIVE,
+        rating=round(event.rating, 2) if event.rating is not None else None,
+        facilitator=FacilitatorBody(
+            event.facilitator_id, event.facilitator_uuid, event.facilitator_name, event.facilitator_email
+        ),
+        created_at=whole_seconds(event.created_at),
+    )
+
+
+def _id(text: str) -> EventId:
+    return EventId(path_id(text, EventNotFound))
+
+
+def _policy(tiers: list[RefundTierBody]) -> RefundPolicy:
+    return RefundPolicy.of((tier.hours_before, tier.percent) for tier in tiers)
+
+
+def _least_rating(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    if not _RATING.fullmatch(text) or Decimal(text) > BEST_RATING:
+        raise Invalid({"rating": f"Must be a number from 0 to {BEST_RATING}"})
+    return Decimal(text)
+
+
+def _changed(plan: EventPlan, change: EventChange) -> EventPlan:
+    price = kept(change.price, plan.price.amount)
+    return EventPlan(
+        title=kept(change.title, plan.title),
+        interval=Interval(
+            kept(change.start_datetime, plan.interval.starts_at), kept(change.end_datetime, plan.interval.ends_at)
+        ),
+        capacity=kept(change.max_participants, plan.capacity),
+        price=Money(price, kept(change.currency, plan.price.currency)),
+        event_type=plan.event_type if change.event_type is UNSET else event_type("event_type", change.event_type),
+        description=kept(change.description, plan.description),
+        category=kept(change.category, plan.category),
+        location=kept(change.location, plan.location),
+        virtual_link=kept(change.virtual_link, plan.virtual_link),
+        refund_policy=plan.refund_policy if change.refund_policy is UNSET else _policy(change.refund_policy),
+    )

@@ -1,0 +1,115 @@
+"""Contract B 3 and 4, and D's and A's ways in: Google login in a browser."""
+
+import hashlib
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, Response, get
+from litestar.datastructures import Cookie
+from litestar.params import FromQuery, QueryParameter
+from litestar.response import Redirect
+from msgspec import Struct
+
+from application.accounts.external_identity import FinishGoogleSignIn, StartGoogleSignIn
+from application.accounts.login import LoggedIn
+from application.oauth import ATTEMPT_LIFETIME
+from domain.accounts import Role
+from interfaces.http.authentication import client_address, public
+from interfaces.http.injection import Given
+
+TAGS = ["Contract B: accounts"]
+
+
+class GoogleUser(Struct):
+    id: int
+    uuid: UUID
+    email: str
+    name: str
+    role: Role
+    google_id: str | None
+    profile_picture: str | None
+
+
+class GoogleTokens(Struct):
+    access_token: str
+    refresh_token: str
+    user: GoogleUser
+
+
+@get("/auth/google", operation_id="signInWithGoogle", tags=TAGS, status_code=302, opt=public)
+async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: Given[StartGoogleSignIn]) -> Redirect:
+    """Sends the browser to Google's consent screen. Google sends it back to `/auth/google/callback`."""
+    return await _to_google(request, start_google_sign_in)
+
+
+@get(
+    "/auth/google/login",
+    operation_id="signInWithGoogleOfD",
+    tags=["Contract D: accounts"],
+    status_code=302,
+    opt=public,
+)
+async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Given[StartGoogleSignIn]) -> Redirect:
+    """The same as `/auth/google`."""
+    return await _to_google(request, start_google_sign_in)
+
+
+@get("/auth/google/callback", operation_id="finishGoogleSignIn", tags=TAGS, opt=public)
+async def finish_sign_in(
+    request: Request[Any, Any, Any],
+    finish_google_sign_in: Given[FinishGoogleSignIn],
+    sign_in_state: Annotated[str | None, QueryParameter(name="state")] = None,
+    code: FromQuery[str | None] = None,
+    error: FromQuery[str | None] = None,
+) -> Response[GoogleTokens]:
+    """Where Google sends the browser back to. Works once, in the browser that was sent to Google, for 10 minutes."""
+    over_https: bool = request.app.state.public_url.startswith("https:")
+    cookie = _cookie_name(sign_in_state or "", over_https=over_https)
+    logged_in = await finish_google_sign_in(
+        state=sign_in_state,
+        browser=request.cookies.get(cookie),
+        code=code,
+        error=error,
+        address=client_address(request),
+    )
+    return Response(_tokens(logged_in), cookies=[_cookie(cookie, "", over_https=over_https, seconds=0)])
+
+
+ROUTES = [start_sign_in, start_login, finish_sign_in]
+
+
+async def _to_google(request: Request[Any, Any, Any], start_google_sign_in: StartGoogleSignIn) -> Redirect:
+    over_https: bool = request.app.state.public_url.startswith("https:")
+    url, started = await start_google_sign_in(address=client_address(request))
+    cookie = _cookie(
+        _cookie_name(started.state, over_https=over_https),
+        started.browser,
+        over_https=over_https,
+        seconds=int(ATTEMPT_LIFETIME.total_seconds()),
+    )
+    return Redirect(url, status_code=302, cookies=[cookie])
+
+
+def _cookie_name(state: str, *, over_https: bool) -> str:
+    """One for each attempt, so that two tabs do not take each other's. A `__Host-` cookie cannot be planted by another
+    host of the domain (RFC 6265bis, 4.1.3.2)."""
+    name = f"convene-sign-in-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+    return f"__Host-{name}" if over_https else name
+
+
+def _cookie(name: str, value: str, *, over_https: bool, seconds: int) -> Cookie:
+    return Cookie(key=name, value=value, path="/", max_age=seconds, httponly=True, samesite="lax", secure=over_https)
+
+
+def _tokens(logged_in: LoggedIn) -> GoogleTokens:
+    user = logged_in.user
+    shown = GoogleUser(
+        id=user.id,
+        uuid=user.uuid,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        google_id=user.google_id,
+        profile_picture=user.profile_picture,
+    )
+    return GoogleTokens(logged_in.access_token, logged_in.refresh_token, shown)

@@ -1,0 +1,175 @@
+"""What facilitators do for the participants of their events: beside contract B, with its errors."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from application.accounts.sessions import Actor
+from application.bookings.cancellation import CancelParticipant
+from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
+from application.events.participant_messages import WriteToParticipants
+from application.ports import DEFAULT_PAGE
+from domain.bookings import BookingId, BookingNotFound
+from domain.events import EventId, EventNotFound
+from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
+from interfaces.emails import email_address
+from interfaces.http.authentication import facilitators
+from interfaces.http.booking_api.bookings import BookingCancelled, refund_body
+from interfaces.http.booking_api.facilitator import TAGS
+from interfaces.http.injection import Given
+from interfaces.http.schemas import object_page, page_request, path_id, path_uuid, whole_seconds
+
+
+class MessageToParticipants(Struct):
+    """`subject`: one line of at most 200 characters. `text`: at most 5,000 characters, with line breaks."""
+
+    subject: str
+    text: str
+
+
+class MessageAccepted(Struct):
+    """`recipients`: how many people receive a mail."""
+
+    message: str
+    recipients: int
+
+
+class ParticipantToAdd(Struct):
+    name: str
+    email: str
+
+
+class InvitationBody(Struct):
+    """`status`: `pending` until the person has `confirmed` or `declined`, the time has `expired`, or the seat was
+    `withdrawn`. `booking_id` is the person's booking once they have confirmed."""
+
+    id: UUID
+    event_id: int
+    name: str
+    email: str
+    status: InvitationStatus
+    created_at: datetime
+    expires_at: datetime
+    answered_at: datetime | None
+    booking_id: int | None
+
+
+class InvitationSent(Struct):
+    message: str
+    invitation: InvitationBody
+
+
+class InvitationList(Struct):
+    event_id: int
+    invitations: list[InvitationBody]
+    next_cursor: str | None
+
+
+@post(
+    "/facilitator/bookings/{booking_id:str}/cancel",
+    operation_id="cancelParticipant",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def cancel_booking_of_participant(
+    booking_id: FromPath[str], actor: Given[Actor], cancel_participant: Given[CancelParticipant]
+) -> BookingCancelled:
+    refund = await cancel_participant(actor.user, BookingId(path_id(booking_id, BookingNotFound)))
+    return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)
+
+
+@post(
+    "/facilitator/events/{event_id:str}/messages",
+    operation_id="writeToParticipants",
+    tags=TAGS,
+    status_code=202,
+    guards=[facilitators],
+)
+async def write_to_participants_of_event(
+    event_id: FromPath[str],
+    data: JSONBody[MessageToParticipants],
+    actor: Given[Actor],
+    write_to_participants: Given[WriteToParticipants],
+) -> MessageAccepted:
+    wanted = EventId(path_id(event_id, EventNotFound))
+    recipients = await write_to_participants(actor.user, wanted, subject=data.subject, text=data.text)
+    return MessageAccepted("Message accepted for delivery", recipients)
+
+
+@post(
+    "/facilitator/events/{event_id:str}/bookings",
+    operation_id="addParticipant",
+    tags=TAGS,
+    status_code=202,
+    guards=[facilitators],
+)
+async def add_participant_by_hand(
+    event_id: FromPath[str],
+    data: JSONBody[ParticipantToAdd],
+    actor: Given[Actor],
+    invite_participant: Given[InviteParticipant],
+) -> InvitationSent:
+    wanted = EventId(path_id(event_id, EventNotFound))
+    invitation = await invite_participant(actor.user, wanted, name=data.name, email=email_address(data.email))
+    return InvitationSent("A seat is held, and the person is asked to confirm by mail", _invitation(invitation))
+
+
+@get(
+    "/facilitator/events/{event_id:str}/invitations",
+    operation_id="listInvitations",
+    tags=TAGS,
+    guards=[facilitators],
+)
+async def list_invitations_of_event(
+    request: Request[Any, Any, Any],
+    event_id: FromPath[str],
+    actor: Given[Actor],
+    list_invitations: Given[ListInvitations],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[InvitationList]:
+    wanted = EventId(path_id(event_id, EventNotFound))
+    page = await list_invitations(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, InvitationList(wanted, [_invitation(each) for each in page.items], page.next))
+
+
+@post(
+    "/facilitator/invitations/{invitation_id:str}/cancel",
+    operation_id="withdrawInvitation",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def withdraw_invitation_of_person(
+    invitation_id: FromPath[str], actor: Given[Actor], withdraw_invitation: Given[WithdrawInvitation]
+) -> InvitationSent:
+    wanted = InvitationId(path_uuid(invitation_id, InvitationNotFound))
+    return InvitationSent("The seat is released", _invitation(await withdraw_invitation(actor.user, wanted)))
+
+
+ROUTES = [
+    cancel_booking_of_participant,
+    write_to_participants_of_event,
+    add_participant_by_hand,
+    list_invitations_of_event,
+    withdraw_invitation_of_person,
+]
+
+
+def _invitation(invitation: Invitation) -> InvitationBody:
+    return InvitationBody(
+        id=invitation.id,
+        event_id=invitation.event_id,
+        name=invitation.name,
+        email=invitation.email,
+        status=invitation.status,
+        created_at=whole_seconds(invitation.created_at),
+        expires_at=whole_seconds(invitation.expires_at),
+        answered_at=whole_seconds(invitation.answered_at) if invitation.answered_at else None,
+        booking_id=invitation.booking_id,
+    )

@@ -1,0 +1,144 @@
+"""Paying: asking for the link again, what a cancellation gives back, money taken on the spot, gateways' webhooks."""
+
+from decimal import Decimal
+from typing import Any, Literal
+
+from litestar import Request, get, post
+from litestar.params import FromPath, JSONBody
+from msgspec import Struct
+
+from application.accounts.sessions import Actor
+from application.payments.checkout import AskForPayment
+from application.payments.offline import RecordOfflinePayment
+from application.payments.refunds import RefundBooking, ShowCancellation
+from application.payments.webhooks import TakeGatewayEvent
+from domain.bookings import BookingId, BookingNotFound
+from domain.payments import PaymentStatus
+from interfaces.http.authentication import facilitators, public, signed_in
+from interfaces.http.booking_api.bookings import RefundBody, refund_body
+from interfaces.http.booking_api.events import RefundTierBody
+from interfaces.http.injection import Given
+from interfaces.http.schemas import PaymentLinkRequest, number, path_id
+
+TAGS = ["Contract B: payments"]
+
+
+class PaymentLink(Struct):
+    payment_url: str | None
+
+
+class CancellationBody(Struct):
+    """What cancelling now would give back."""
+
+    booking_id: int
+    paid: float
+    refund_percent: int
+    refund_amount: float
+    currency: str
+    refund_policy: list[RefundTierBody]
+
+
+class PaymentOfBooking(Struct):
+    message: str
+    booking_id: int
+    payment_status: PaymentStatus
+
+
+class RefundRequest(Struct):
+    """`amount` is in the currency of the booking; left out, everything that is left of the payment."""
+
+    amount: Decimal | None = None
+
+
+class BookingRefunded(Struct):
+    message: str
+    booking_id: int
+    refund: RefundBody
+
+
+class Received(Struct):
+    status: Literal["received"]
+
+
+@post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])
+async def ask_for_payment_link(
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    ask_for_payment: Given[AskForPayment],
+    data: JSONBody[PaymentLinkRequest | None] = None,
+) -> PaymentLink:
+    """Where a booking of one's own is paid: the same address as before, if there was one. `null` where people pay on
+    the spot."""
+    return_url = data.return_url if data else None
+    return PaymentLink(await ask_for_payment.for_booking(actor.user, _id(booking_id), return_url=return_url))
+
+
+@get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])
+async def show_cancellation_terms(
+    booking_id: FromPath[str], actor: Given[Actor], show_cancellation: Given[ShowCancellation]
+) -> CancellationBody:
+    wanted = _id(booking_id)
+    terms = await show_cancellation(actor.user, wanted)
+    currency = terms.refund.currency
+    return CancellationBody(
+        booking_id=wanted,
+        paid=number(terms.paid.amount, currency),
+        refund_percent=terms.percent,
+        refund_amount=number(terms.refund.amount, currency),
+        currency=currency,
+        refund_policy=[RefundTierBody(tier.hours_before, tier.percent) for tier in terms.policy.tiers],
+    )
+
+
+@post(
+    "/facilitator/bookings/{booking_id:str}/payment",
+    operation_id="recordPaymentOnTheSpot",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def record_payment_on_the_spot(
+    booking_id: FromPath[str], actor: Given[Actor], record_offline_payment: Given[RecordOfflinePayment]
+) -> PaymentOfBooking:
+    """The event's facilitator has the money. Recorded once, however often it is said."""
+    wanted = _id(booking_id)
+    status = await record_offline_payment.by_facilitator(actor.user, wanted)
+    return PaymentOfBooking("Payment recorded", wanted, status)
+
+
+@post(
+    "/bookings/{booking_id:str}/refund",
+    operation_id="refundBooking",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def refund_payment_of_booking(
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    refund_booking: Given[RefundBooking],
+    data: JSONBody[RefundRequest | None] = None,
+) -> BookingRefunded:
+    wanted = _id(booking_id)
+    refund = await refund_booking(actor.user, wanted, data.amount if data else None)
+    return BookingRefunded("Refund requested", wanted, refund_body(refund))
+
+
+@post("/payment/sandbox/webhook", operation_id="sandboxWebhook", include_in_schema=False, status_code=200, opt=public)
+async def sandbox_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
+    """The sandbox gateway reports; who cannot sign as it does is refused."""
+    await take_gateway_event("sandbox", await request.body(), dict(request.headers))
+    return Received("received")
+
+
+ROUTES = [
+    ask_for_payment_link,
+    show_cancellation_terms,
+    record_payment_on_the_spot,
+    refund_payment_of_booking,
+    sandbox_webhook,
+]
+
+
+def _id(text: str) -> BookingId:
+    return BookingId(path_id(text, BookingNotFound))

@@ -1,0 +1,79 @@
+"""Contract B 15 and 16, and Razorpay's webhook."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, post
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from application.payments.callbacks import ConfirmPayment, HearOfFailure
+from application.payments.ports.records import PaidFor
+from application.payments.webhooks import TakeGatewayEvent
+from domain.payments import PaymentStatus
+from interfaces.http.authentication import public
+from interfaces.http.booking_api.payments import Received
+from interfaces.http.injection import Given
+
+TAGS = ["Contract B: payments"]
+RAZORPAY = "razorpay"
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+"""What Razorpay calls something of its own."""
+
+
+class PaidCallback(Struct):
+    razorpay_payment_id: Name
+    razorpay_order_id: Name
+    razorpay_signature: Name
+
+
+class FailedCallback(Struct):
+    """All but the order is what the client was told; none of it is signed."""
+
+    razorpay_order_id: Name
+    razorpay_payment_id: str | None = None
+    error_code: str | None = None
+    error_description: str | None = None
+
+
+class BookingOfPayment(Struct):
+    """`id` is a number for a place in an event, a UUID for a coach's time."""
+
+    id: int | UUID
+    booking_reference: str
+    payment_status: PaymentStatus
+
+
+class CallbackTaken(Struct):
+    message: str
+    booking: BookingOfPayment
+
+
+@post("/payment/success", operation_id="confirmPayment", tags=TAGS, status_code=200, opt=public)
+async def confirm_payment(data: JSONBody[PaidCallback], confirm_payment: Given[ConfirmPayment]) -> CallbackTaken:
+    """What Razorpay's Checkout hands to the client when an order was paid. Settled at once; the same payment may be
+    confirmed again, and its webhook changes nothing more."""
+    booking = await confirm_payment(data.razorpay_order_id, data.razorpay_payment_id, data.razorpay_signature)
+    return CallbackTaken("Payment processed successfully", _booking(booking))
+
+
+@post("/payment/failure", operation_id="reportFailedPayment", tags=TAGS, status_code=200, opt=public)
+async def hear_of_failure(data: JSONBody[FailedCallback], hear_of_failure: Given[HearOfFailure]) -> CallbackTaken:
+    """A try to pay an order failed. Anybody can say so, so Razorpay is asked; the answer shows what is true."""
+    booking = await hear_of_failure(RAZORPAY, data.razorpay_order_id)
+    return CallbackTaken("Payment failure recorded", _booking(booking))
+
+
+@post("/payment/razorpay/webhook", operation_id="razorpayWebhook", tags=TAGS, status_code=200, opt=public)
+async def razorpay_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
+    """Razorpay reports; who cannot sign as it does is refused."""
+    await take_gateway_event(RAZORPAY, await request.body(), dict(request.headers))
+    return Received("received")
+
+
+ROUTES = [confirm_payment, hear_of_failure, razorpay_webhook]
+
+
+def _booking(booking: PaidFor) -> BookingOfPayment:
+    return BookingOfPayment(booking.booking_id, booking.reference, booking.payment_status)

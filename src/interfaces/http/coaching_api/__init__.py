@@ -1,0 +1,32 @@
+"""Contract E: coaching and calendars."""
+
+from typing import Any
+
+from interfaces.http.coaching_api import (
+    appointments,
+    attachments,
+    availability,
+    calendar_feed,
+    calendars,
+    coaches,
+    payments,
+    series,
+    statistics,
+)
+from interfaces.http.coaching_api.errors import shape
+
+SHAPES = {"/booking": shape, "/coach": shape, "/coaches": shape, "/calendar": shape}
+
+UPLOADS = [attachments.UPLOAD]
+
+ROUTES: list[Any] = [
+    *appointments.ROUTES,
+    *payments.ROUTES,
+    *coaches.ROUTES,
+    *availability.ROUTES,
+    *series.ROUTES,
+    *statistics.ROUTES,
+    *calendar_feed.ROUTES,
+    *attachments.ROUTES,
+    *calendars.ROUTES,
+]

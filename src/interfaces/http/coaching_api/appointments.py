@@ -1,0 +1,375 @@
+"""Contract E: bookings of a coach's time."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, Response, delete, get, patch, post
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import UNSET, Struct, UnsetType, convert
+from msgspec.structs import asdict
+
+from application.accounts.sessions import Actor
+from application.appointments.booking import BookCoaching, BookedCoaching
+from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
+from application.appointments.ports import CoachingPage, CoachingView, HistoryEntry
+from application.appointments.queries import ListCoachings, ShowCoaching
+from application.notifications.reminders import ShowCoachingReminders
+from application.ports import DEFAULT_PAGE, PageRequest
+from domain.accounts import UserNotFound
+from domain.appointments import (
+    Change,
+    CoachingCancelReason,
+    CoachingId,
+    CoachingNotFound,
+    CoachingStatus,
+    CoachNotFound,
+    length_of,
+)
+from domain.errors import Invalid
+from domain.payments import PaymentStatus
+from interfaces.http.authentication import signed_in
+from interfaces.http.injection import Given
+from interfaces.http.reminders import ReminderBody, reminder_bodies
+from interfaces.http.schemas import (
+    number,
+    object_page,
+    one_of,
+    page_request,
+    path_uuid,
+    query_id,
+    whole_seconds,
+)
+
+TAGS = ["Contract E: appointments"]
+
+
+class NewCoachingRequest(Struct):
+    """`return_url`: where the client goes after paying, as in `POST /bookings`."""
+
+    coach_id: UUID
+    session_datetime: datetime
+    duration_minutes: int
+    notes: str | None = None
+    return_url: str | None = None
+
+
+class CoachingBody(Struct):
+    id: UUID
+    client_id: UUID
+    client_name: str
+    client_email: str
+    coach_id: UUID
+    coach_name: str
+    coach_email: str
+    session_datetime: datetime
+    end_datetime: datetime
+    duration_minutes: int
+    status: CoachingStatus
+    payment_status: PaymentStatus
+    payment_id: UUID | None
+    price: float
+    currency: str
+    meeting_link: str | None
+    notes: str | None
+    series_id: UUID | None
+    sequence: int
+    hold_until: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class CoachingCreated(CoachingBody):
+    """`payment_url` is where it is paid; `null` where nothing is to be paid online, and while the gateway is away."""
+
+    payment_url: str | None
+
+
+class CoachingList(Struct):
+    bookings: list[CoachingBody]
+    total: int
+    skip: int
+    limit: int
+    next_cursor: str | None
+
+
+class StatusRequest(Struct):
+    status: Annotated[str, one_of(CoachingStatus)]
+
+
+class NotesRequest(Struct):
+    notes: str | None
+
+
+class RescheduleRequest(Struct):
+    session_datetime: datetime
+    duration_minutes: int | None = None
+
+
+class RememberedFile(Struct):
+    id: UUID
+    filename: str
+
+
+class RememberedFields(Struct):
+    """Of a booking's fields those that changed; all of them when it was made. `attachment` is there when a file was
+    added or removed."""
+
+    status: Annotated[str, one_of(CoachingStatus)] | UnsetType = UNSET
+    payment_status: Annotated[str, one_of(PaymentStatus)] | UnsetType = UNSET
+    session_datetime: datetime | UnsetType = UNSET
+    end_datetime: datetime | UnsetType = UNSET
+    notes: str | UnsetType | None = UNSET
+    meeting_link: str | UnsetType | None = UNSET
+    cancel_reason: Annotated[str, one_of(CoachingCancelReason)] | UnsetType | None = UNSET
+    attachment: RememberedFile | UnsetType = UNSET
+
+
+class HistoryEntryBody(Struct):
+    """`change` is what happened: `created`, `confirmed`, `completed`, `cancelled`, `rescheduled`, `payment_failed`,
+    `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting), `attachment_added` or
+    `attachment_removed`. `changed_by` is `null` where it was a gateway, a calendar or the passing of time."""
+
+    change: Change
+    changed_at: datetime
+    changed_by: UUID | None
+    changed_by_name: str | None
+    before: RememberedFields | None
+    after: RememberedFields
+
+
+class HistoryBody(Struct):
+    booking_id: UUID
+    history: list[HistoryEntryBody]
+    next_cursor: str | None
+
+
+class SessionReminders(Struct):
+    booking_id: UUID
+    reminders: list[ReminderBody]
+    next_cursor: str | None
+
+
+@post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[signed_in])
+async def book_session(
+    data: JSONBody[NewCoachingRequest], actor: Given[Actor], book_coaching: Given[BookCoaching]
+) -> CoachingCreated:
+    booked = await book_coaching(
+        actor.user,
+        data.coach_id,
+        data.session_datetime,
+        length_of(data.duration_minutes),
+        data.notes,
+        return_url=data.return_url,
+    )
+    return created_body(booked)
+
+
+@get("/booking/{booking_id:str}", operation_id="getCoaching", tags=TAGS, guards=[signed_in])
+async def get_session(
+    booking_id: FromPath[str], actor: Given[Actor], show_coaching: Given[ShowCoaching]
+) -> CoachingBody:
+    return coaching_body(await show_coaching(actor.user, coaching_id(booking_id)))
+
+
+@get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[signed_in])
+async def list_sessions_of_client(
+    request: Request[Any, Any, Any],
+    client_id: FromPath[str],
+    actor: Given[Actor],
+    list_coachings: Given[ListCoachings],
+    skip: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+) -> Response[CoachingList]:
+    client, wanted = path_uuid(client_id, UserNotFound), _status_filter(status)
+    skipped, page = _window(skip, limit, cursor)
+    listed = await list_coachings.of_client(actor.user, client, wanted, skip=skipped, page=page)
+    return object_page(request, _listed(listed, skipped, page))
+
+
+@get("/booking/coach/{coach_id:str}", operation_id="listCoachingsOfCoach", tags=TAGS, guards=[signed_in])
+async def list_sessions_of_coach(
+    request: Request[Any, Any, Any],
+    coach_id: FromPath[str],
+    actor: Given[Actor],
+    list_coachings: Given[ListCoachings],
+    skip: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+    status: FromQuery[str | None] = None,
+) -> Response[CoachingList]:
+    coach, wanted = path_uuid(coach_id, CoachNotFound), _status_filter(status)
+    skipped, page = _window(skip, limit, cursor)
+    listed = await list_coachings.of_coach(actor.user, coach, wanted, skip=skipped, page=page)
+    return object_page(request, _listed(listed, skipped, page))
+
+
+@patch("/booking/{booking_id:str}/status", operation_id="changeCoachingStatus", tags=TAGS, guards=[signed_in])
+async def change_session_status(
+    booking_id: FromPath[str],
+    data: JSONBody[StatusRequest],
+    actor: Given[Actor],
+    change_coaching_status: Given[ChangeCoachingStatus],
+) -> CoachingBody:
+    status = _status(data.status)
+    return coaching_body(await change_coaching_status(actor.user, coaching_id(booking_id), status))
+
+
+@delete("/booking/{booking_id:str}", operation_id="cancelCoaching", tags=TAGS, guards=[signed_in])
+async def cancel_session(
+    booking_id: FromPath[str], actor: Given[Actor], cancel_coaching: Given[CancelCoaching]
+) -> None:
+    await cancel_coaching(actor.user, coaching_id(booking_id))
+
+
+@patch("/booking/{booking_id:str}", operation_id="noteCoaching", tags=TAGS, guards=[signed_in])
+async def note_session(
+    booking_id: FromPath[str], data: JSONBody[NotesRequest], actor: Given[Actor], note_coaching: Given[NoteCoaching]
+) -> CoachingBody:
+    return coaching_body(await note_coaching(actor.user, coaching_id(booking_id), data.notes))
+
+
+@post(
+    "/booking/{booking_id:str}/reschedule",
+    operation_id="rescheduleCoaching",
+    tags=TAGS,
+    status_code=200,
+    guards=[signed_in],
+)
+async def reschedule_session(
+    booking_id: FromPath[str],
+    data: JSONBody[RescheduleRequest],
+    actor: Given[Actor],
+    move_coaching: Given[MoveCoaching],
+) -> CoachingBody:
+    length = None if data.duration_minutes is None else length_of(data.duration_minutes)
+    return coaching_body(await move_coaching(actor.user, coaching_id(booking_id), data.session_datetime, length))
+
+
+@get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[signed_in])
+async def get_session_history(
+    request: Request[Any, Any, Any],
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    show_coaching: Given[ShowCoaching],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[HistoryBody]:
+    """What happened to a session, the oldest first: who changed what, and what it was before."""
+    wanted = coaching_id(booking_id)
+    page = await show_coaching.history(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, HistoryBody(wanted, [_entry(entry) for entry in page.items], page.next))
+
+
+@get("/booking/{booking_id:str}/reminders", operation_id="listCoachingReminders", tags=TAGS, guards=[signed_in])
+async def list_session_reminders(
+    request: Request[Any, Any, Any],
+    booking_id: FromPath[str],
+    actor: Given[Actor],
+    show_coaching_reminders: Given[ShowCoachingReminders],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[SessionReminders]:
+    wanted = coaching_id(booking_id)
+    page = await show_coaching_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    return object_page(request, SessionReminders(wanted, reminder_bodies(page.items), page.next))
+
+
+ROUTES = [
+    book_session,
+    get_session,
+    list_sessions_of_client,
+    list_sessions_of_coach,
+    change_session_status,
+    cancel_session,
+    note_session,
+    reschedule_session,
+    get_session_history,
+    list_session_reminders,
+]
+
+_MOST = 100
+
+
+def _window(skip: str | None, limit: str | None, cursor: str | None) -> tuple[int, PageRequest]:
+    """Who asks for more than there is at once hears of it: whoever counts on 200 a page would skip half of them."""
+    size = query_id("limit", limit) if limit is not None else 20
+    if size is None or size > _MOST:
+        raise Invalid({"limit": f"Must be between 1 and {_MOST}"})
+    if skip is not None and not re.fullmatch("0|[1-9][0-9]{0,17}", skip, re.ASCII):
+        raise Invalid({"skip": "Must be a whole number, 0 or more"})
+    if skip is not None and cursor is not None:
+        raise Invalid({"skip": "Must not be given together with cursor"})
+    return int(skip or 0), PageRequest(size, cursor)
+
+
+def _status_filter(text: str | None) -> CoachingStatus | None:
+    return None if text is None else _status(text)
+
+
+def _status(text: str) -> CoachingStatus:
+    try:
+        return CoachingStatus(text)
+    except ValueError:
+        raise Invalid({"status": f"Must be one of {', '.join(CoachingStatus)}"}) from None
+
+
+def _listed(listed: CoachingPage, skipped: int, page: PageRequest) -> CoachingList:
+    return CoachingList([coaching_body(view) for view in listed.items], listed.total, skipped, page.limit, listed.next)
+
+
+def _entry(entry: HistoryEntry) -> HistoryEntryBody:
+    return HistoryEntryBody(
+        change=entry.change,
+        changed_at=whole_seconds(entry.changed_at),
+        changed_by=entry.by_uuid,
+        changed_by_name=entry.by_name,
+        before=None if entry.before is None else _remembered(entry.before),
+        after=_remembered(entry.after),
+    )
+
+
+_NAMES_IN_HISTORY = {"starts_at": "session_datetime", "ends_at": "end_datetime"}
+
+
+def _remembered(fields: Mapping[str, Any]) -> RememberedFields:
+    return convert({_NAMES_IN_HISTORY.get(name, name): value for name, value in fields.items()}, RememberedFields)
+
+
+def coaching_id(text: str) -> CoachingId:
+    return CoachingId(path_uuid(text, CoachingNotFound))
+
+
+def created_body(booked: BookedCoaching) -> CoachingCreated:
+    return CoachingCreated(**asdict(coaching_body(booked.coaching)), payment_url=booked.payment_url)
+
+
+def coaching_body(view: CoachingView) -> CoachingBody:
+    return CoachingBody(
+        id=view.id,
+        client_id=view.client_uuid,
+        client_name=view.client_name,
+        client_email=view.client_email,
+        coach_id=view.coach_uuid,
+        coach_name=view.coach_name,
+        coach_email=view.coach_email,
+        session_datetime=whole_seconds(view.session.starts_at),
+        end_datetime=whole_seconds(view.session.ends_at),
+        duration_minutes=(view.session.ends_at - view.session.starts_at) // timedelta(minutes=1),
+        status=view.status,
+        payment_status=view.payment_status,
+        payment_id=view.payment_id,
+        price=number(view.price.amount, view.price.currency),
+        currency=view.price.currency,
+        meeting_link=view.meeting_link,
+        notes=view.notes,
+        series_id=view.series_id,
+        sequence=view.sequence,
+        hold_until=whole_seconds(view.hold_until) if view.hold_until else None,
+        created_at=whole_seconds(view.created_at),
+        updated_at=whole_seconds(view.updated_at),
+    )

@@ -1,0 +1,131 @@
+"""Contract E: files that belong to a booking."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from litestar import Response, delete, get, post
+from litestar.datastructures import UploadFile
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath
+from msgspec import Struct
+
+from application.accounts.sessions import Actor
+from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
+from application.appointments.ports import AttachmentView
+from domain.attachments import MAX_BYTES, UNKNOWN_TYPE, AttachmentId, AttachmentNotFound, NewAttachment
+from interfaces.http.authentication import signed_in
+from interfaces.http.coaching_api.appointments import coaching_id
+from interfaces.http.injection import Given
+from interfaces.http.middleware import MAX_BODY, Upload
+from interfaces.http.schemas import path_uuid, whole_seconds
+
+TAGS = ["Contract E: attachments"]
+
+# The file and the form around it.
+UPLOAD = Upload(re.compile(r"/booking/[^/]+/attachments/?"), MAX_BYTES + MAX_BODY)
+
+_PLAIN = re.compile(r'[^ -~]|["\\%]')
+
+
+class NewFile(Struct):
+    file: UploadFile
+
+
+class AttachmentBody(Struct):
+    id: UUID
+    filename: str
+    media_type: str
+    size: int
+    uploaded_by: UUID
+    uploaded_by_name: str
+    created_at: datetime
+
+
+class AttachmentList(Struct):
+    attachments: list[AttachmentBody]
+
+
+@post(
+    "/booking/{booking_id:str}/attachments",
+    operation_id="addAttachment",
+    tags=TAGS,
+    guards=[signed_in],
+    request_max_body_size=UPLOAD.largest,
+)
+async def add_attachment(
+    booking_id: FromPath[str],
+    data: Annotated[NewFile, Body(media_type=RequestEncodingType.MULTI_PART)],
+    actor: Given[Actor],
+    attach: Given[Attach],
+) -> AttachmentBody:
+    new = NewAttachment(data.file.filename, data.file.content_type, await data.file.read())
+    return _body(await attach(actor.user, coaching_id(booking_id), new))
+
+
+@get("/booking/{booking_id:str}/attachments", operation_id="listAttachments", tags=TAGS, guards=[signed_in])
+async def list_of_attachments(
+    booking_id: FromPath[str], actor: Given[Actor], list_attachments: Given[ListAttachments]
+) -> AttachmentList:
+    return AttachmentList([_body(view) for view in await list_attachments(actor.user, coaching_id(booking_id))])
+
+
+@get(
+    "/booking/{booking_id:str}/attachments/{attachment_id:str}",
+    operation_id="downloadAttachment",
+    tags=TAGS,
+    guards=[signed_in],
+    media_type=UNKNOWN_TYPE,
+)
+async def download(
+    booking_id: FromPath[str],
+    attachment_id: FromPath[str],
+    actor: Given[Actor],
+    download_attachment: Given[DownloadAttachment],
+) -> Response[bytes]:
+    file = await download_attachment(actor.user, coaching_id(booking_id), _id(attachment_id))
+    # Whatever it says it is, a browser shall store it and never show it: it comes from somebody else.
+    headers = {"Content-Disposition": disposition(file.filename), "Content-Security-Policy": "sandbox"}
+    return Response(file.content, media_type=UNKNOWN_TYPE, headers=headers)
+
+
+@delete(
+    "/booking/{booking_id:str}/attachments/{attachment_id:str}",
+    operation_id="deleteAttachment",
+    tags=TAGS,
+    guards=[signed_in],
+)
+async def remove_attachment(
+    booking_id: FromPath[str],
+    attachment_id: FromPath[str],
+    actor: Given[Actor],
+    delete_attachment: Given[DeleteAttachment],
+) -> None:
+    await delete_attachment(actor.user, coaching_id(booking_id), _id(attachment_id))
+
+
+ROUTES = [add_attachment, list_of_attachments, download, remove_attachment]
+
+
+def disposition(filename: str) -> str:
+    """RFC 6266: the name itself for who reads it, and one in plain letters for who does not."""
+    return f"attachment; filename=\"{_PLAIN.sub('_', filename)}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _id(text: str) -> AttachmentId:
+    return AttachmentId(path_uuid(text, AttachmentNotFound))
+
+
+def _body(view: AttachmentView) -> AttachmentBody:
+    attachment = view.attachment
+    return AttachmentBody(
+        id=attachment.id,
+        filename=attachment.filename,
+        media_type=attachment.media_type,
+        size=attachment.size,
+        uploaded_by=view.uploader_uuid,
+        uploaded_by_name=view.uploader_name,
+        created_at=whole_seconds(attachment.created_at),
+    )

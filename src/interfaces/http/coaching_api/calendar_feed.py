@@ -1,0 +1,66 @@
+"""A person's bookings as a calendar that programs subscribe to."""
+
+from typing import Any
+
+from litestar import Request, Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+from msgspec import Struct
+
+from application.accounts.sessions import Actor
+from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
+from domain.calendar_feed import FeedNotFound
+from interfaces.http.authentication import GIVES_TOKENS, public, signed_in
+from interfaces.http.injection import Given
+
+TAGS = ["Contract E: calendar feed"]
+MEDIA_TYPE = "text/calendar"
+
+
+class FeedAddress(Struct):
+    url: str
+
+
+@post(
+    "/calendar/feed",
+    operation_id="openCalendarFeed",
+    tags=TAGS,
+    guards=[signed_in],
+    opt={GIVES_TOKENS: True},
+)
+async def open_own_feed(actor: Given[Actor], open_feed: Given[OpenFeed]) -> FeedAddress:
+    return FeedAddress(await open_feed(actor.user))
+
+
+@delete("/calendar/feed", operation_id="closeCalendarFeed", tags=TAGS, guards=[signed_in])
+async def close_own_feed(actor: Given[Actor], close_feed: Given[CloseFeed]) -> None:
+    await close_feed(actor.user)
+
+
+@get(
+    "/calendar/feed/{feed:str}",
+    operation_id="readCalendarFeed",
+    tags=TAGS,
+    opt=public,
+    media_type=MEDIA_TYPE,
+    responses={304: ResponseSpec(None, description="It is as `If-None-Match` says")},
+)
+async def show_feed(feed: FromPath[str], request: Request[Any, Any, Any], read_feed: Given[ReadFeed]) -> Response[str]:
+    token, _, extension = feed.rpartition(".")
+    if extension != "ics":
+        raise FeedNotFound
+    known = _known(request)
+    calendar = await read_feed(token, lambda version: not known.isdisjoint({f'"{version}"', "*"}))
+    headers = {"ETag": f'"{calendar.version}"', "Cache-Control": "private, no-cache"}
+    if calendar.text is None:
+        return Response("", status_code=304, headers=headers)
+    return Response(calendar.text, headers=headers)
+
+
+ROUTES = [open_own_feed, close_own_feed, show_feed]
+
+
+def _known(request: Request[Any, Any, Any]) -> frozenset[str]:
+    """The entity tags that the reader has (RFC 9110, 13.1.2)."""
+    tags = ",".join(request.headers.getall("If-None-Match", [])).split(",")
+    return frozenset(tag.strip().removeprefix("W/") for tag in tags)

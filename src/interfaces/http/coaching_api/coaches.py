@@ -1,0 +1,85 @@
+"""Finding a coach: what contract E leaves out, in its error shape."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from application.appointments.ports import CoachReader, CoachView
+from application.ports import Clock
+from domain.appointments import CoachNotFound
+from domain.errors import Invalid
+from interfaces.http.authentication import public
+from interfaces.http.injection import Given
+from interfaces.http.schemas import number, object_page, path_uuid, query_id
+
+TAGS = ["Contract E: coaches"]
+
+
+class CoachBody(Struct):
+    """`uuid` is the `coach_id` of all other operations. `rating` is the mean of the reviews of their events."""
+
+    uuid: UUID
+    name: str
+    bio: str | None
+    specialization: str | None
+    rating: float | None
+    price_per_hour: float
+    currency: str
+    timezone: str
+
+
+class CoachListBody(Struct):
+    coaches: list[CoachBody]
+    next_cursor: str | None
+
+
+@get("/coaches", operation_id="listCoaches", tags=TAGS, opt=public)
+async def list_coaches(
+    request: Request[Any, Any, Any],
+    coach_reader: Given[CoachReader],
+    clock: Given[Clock],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[CoachListBody]:
+    """Coaches who offer appointments, in the order of their registration.
+
+    - A coach is an active facilitator with weekly hours, or with hours on a date that is not over. Facilitators are
+      open from nine to five every day until they set other hours.
+    - `uuid` is what other operations call `coach_id`. The price is per hour; zero is free.
+    """
+    found = await coach_reader.list(_page_size(limit), cursor, clock.now().date())
+    return object_page(request, CoachListBody([_body(coach) for coach in found.items], found.next))
+
+
+@get("/coaches/{coach_id:str}", operation_id="getCoach", tags=TAGS, opt=public)
+async def show_coach(coach_id: FromPath[str], coach_reader: Given[CoachReader], clock: Given[Clock]) -> CoachBody:
+    """A coach who offers appointments, as in the list of coaches."""
+    return _body(await coach_reader.get(path_uuid(coach_id, CoachNotFound), clock.now().date()))
+
+
+ROUTES = [list_coaches, show_coach]
+
+_DEFAULT_PAGE, _MAX_PAGE = 20, 100
+
+
+def _page_size(limit: str | None) -> int:
+    size = _DEFAULT_PAGE if limit is None else query_id("limit", limit)
+    if size is None or size > _MAX_PAGE:
+        raise Invalid({"limit": f"Must be between 1 and {_MAX_PAGE}"})
+    return size
+
+
+def _body(coach: CoachView) -> CoachBody:
+    return CoachBody(
+        uuid=coach.uuid,
+        name=coach.name,
+        bio=coach.bio,
+        specialization=coach.specialization,
+        rating=round(coach.rating, 2) if coach.rating is not None else None,
+        price_per_hour=number(coach.price_per_hour.amount, coach.price_per_hour.currency),
+        currency=coach.price_per_hour.currency,
+        timezone=coach.timezone,
+    )

@@ -1,0 +1,8 @@
+"""Contract A: events and bookings under /api."""
+
+from interfaces.http.events_api import accounts, bookings, events
+from interfaces.http.events_api.errors import shape
+
+ROUTES = [*accounts.ROUTES, *events.ROUTES, *bookings.ROUTES]
+
+SHAPES = {"/api": shape}

@@ -1,0 +1,75 @@
+"""Contract A: events."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from application.events.ports import EventFilter, EventReader, EventView
+from application.events.queries import ShowEvent
+from application.ports import Clock
+from domain.events import EventId, EventNotFound, EventType
+from interfaces.http.authentication import signed_in
+from interfaces.http.injection import Given
+from interfaces.http.schemas import array_page, number, page_request, path_id, query_search, whole_seconds
+
+TAGS = ["Contract A: events"]
+
+
+class EventBody(Struct):
+    """`duration` counts whole minutes."""
+
+    id: int
+    title: str
+    description: str
+    event_type: EventType
+    date_time: datetime
+    duration: int
+    max_participants: int
+    price: float
+    currency: str
+    facilitator: str
+    facilitator_id: int
+    available_spots: int
+
+
+@get("/api/events", operation_id="listEventsOfA", tags=TAGS, guards=[signed_in])
+async def list_events(
+    request: Request[Any, Any, Any],
+    event_reader: Given[EventReader],
+    clock: Given[Clock],
+    q: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[list[EventBody]]:
+    """Events that can be had, the next to begin first."""
+    page = await event_reader.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
+    return array_page(request, page, _event)
+
+
+@get("/api/events/{event_id:str}", operation_id="getEventOfA", tags=TAGS, guards=[signed_in])
+async def show_one_event(event_id: FromPath[str], show_event: Given[ShowEvent]) -> EventBody:
+    """One event."""
+    return _event(await show_event(EventId(path_id(event_id, EventNotFound))))
+
+
+ROUTES = [list_events, show_one_event]
+
+
+def _event(event: EventView) -> EventBody:
+    return EventBody(
+        id=event.id,
+        title=event.title,
+        description=event.description,
+        event_type=event.event_type,
+        date_time=whole_seconds(event.starts_at),
+        duration=(event.ends_at - event.starts_at) // timedelta(minutes=1),
+        max_participants=event.capacity,
+        price=number(event.price, event.currency),
+        currency=event.currency,
+        facilitator=event.facilitator_name,
+        facilitator_id=event.facilitator_id,
+        available_spots=event.available,
+    )

@@ -1,0 +1,354 @@
+"""What surrounds every request, before and after the framework: its id, a sound body, safe headers, one log line.
+The same for WebSockets, as far as they have these.
+
+It stands outside Litestar because Litestar's own middleware does not see what no route matches.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import structlog
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
+
+from domain.errors import DomainError
+from interfaces.http.authentication import token_in
+from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal, refusal_of
+from interfaces.http.log_redaction import shown
+from servicekit.numbers import has_unbounded_number
+
+_log = structlog.get_logger()
+
+MAX_BODY = 64 * 1024
+MAX_DEPTH = 32
+SENT_AT_ONCE = 256 * 1024
+"""Bytes of an answer's body."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
+_JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+_FORM = re.compile(rb"multipart/form-data\s*;.*boundary=.+", re.IGNORECASE)
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+ONLY_HEAD = "convene.only_head"
+"""In the scope of a HEAD, which is answered as the GET: nobody waits for the body."""
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class _ClientLeft(Exception):
+    """The client closed the connection before its request was complete. No answer can be sent."""
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+class Count(Protocol):
+    """Is told of every request; `status` 0 where the caller left before it was answered."""
+
+    def __call__(
+        self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Where a POST of somebody who is logged in may bring a file, as a form, in a body of at most so many bytes."""
+
+    path: re.Pattern[str]
+    largest: int
+
+
+class Edge:
+    """An ASGI application around another."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        shapes: Shapes,
+        count: Count,
+        *,
+        uploads: Sequence[Upload] = (),
+        authenticate: Callable[[str], Awaitable[object]] | None = None,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count. Who is
+        answered while the process is `draining` is told to take another connection next time."""
+        self._app = app
+        self._shapes = shapes
+        self._count = count
+        self._uploads = uploads
+        self._authenticate = authenticate
+        self._draining = draining
+
+    def _upload(self, scope: HTTPScope) -> Upload | None:
+        if scope["method"] != "POST":
+            return None
+        return next((upload for upload in self._uploads if upload.path.fullmatch(scope["path"])), None)
+
+    async def _require_uploader(self, headers: dict[bytes, bytes]) -> None:
+        """The guards ask again; before that, nobody's megabytes are waited for."""
+        assert self._authenticate is not None, "there are uploads"
+        try:
+            await self._authenticate(token_in(headers.get(b"authorization", b"").decode("latin-1")))
+        except DomainError as error:
+            raise _Refused(refusal_of(error)) from None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await self._answer(scope, receive, send)
+        elif scope["type"] == ScopeType.WEBSOCKET:
+            await self._converse(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        answer = _Answer(send, request_id, self._draining)
+        started = time.perf_counter()
+        # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
+        asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
+        try:
+            upload = self._upload(scope)
+            if upload is not None:
+                await self._require_uploader(headers)
+            receive = await _sound_request(scope, headers, receive, upload)
+            await self._app(cast(Scope, asked), receive, answer.send)
+        except _Refused as refused:
+            await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
+        except _ClientLeft:
+            pass  # counted and logged with status 0
+        finally:
+            # A stream lasts as long as somebody follows it; what was waited for is its beginning.
+            seconds = (answer.streaming_since or time.perf_counter()) - started
+            method = scope["method"]
+            # The router writes down which route it found.
+            self._count(
+                route=str(asked.get("path_template") or "none"),
+                method=method,
+                status=answer.status,
+                seconds=seconds,
+                request_id=request_id,
+                traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
+            )
+            _log.info(
+                "request", method=method, path=shown(scope["path"]), status=answer.status, ms=round(seconds * 1000, 1)
+            )
+
+    async def _converse(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+        request_id = _request_id(dict(scope["headers"]))
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        socket = _Socket(receive, send, request_id)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, socket.receive, socket.send)
+        finally:
+            seconds = round(time.perf_counter() - started, 1)
+            _log.info(
+                "socket", path=shown(scope["path"]), status=socket.status, closed_with=socket.code, seconds=seconds
+            )
+
+
+class _Socket:
+    """A WebSocket's beginning and end, whoever ends it."""
+
+    def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
+        self._receive = receive
+        self._send = send
+        self._id_header = (b"x-request-id", request_id.encode())
+        self.status = 403
+        """Of the handshake. A close before it is answered so by the server."""
+        self.code: int | None = None
+
+    async def receive(self) -> Any:
+        message: Any = await self._receive()
+        if message["type"] == "websocket.disconnect" and self.code is None:
+            self.code = message["code"]
+        return message
+
+    async def send(self, message: Any) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                self.status = 101
+                message["headers"] = [*message["headers"], self._id_header]
+            case "websocket.http.response.start":
+                self.status = message["status"]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS, self._id_header]
+            case "websocket.close":
+                self.code = message["code"]
+        await self._send(message)
+
+
+class _Answer:
+    """Adds to every answer what every answer must carry."""
+
+    def __init__(self, send: Send, request_id: str, draining: Callable[[], bool]) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._draining = draining
+        self.status = 0
+        self.streaming_since: float | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in headers}
+            if (b"content-type", _EVENT_STREAM) in headers:
+                self.streaming_since = time.perf_counter()
+            headers += [header for header in SECURITY_HEADERS if header[0] not in present]
+            headers.append((b"x-request-id", self._request_id.encode()))
+            if self._draining():
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
+        elif message["type"] == "http.response.body" and len(message["body"]) > SENT_AT_ONCE:
+            await self._send_in_parts(message["body"], more_body=message["more_body"])
+            return
+        await self._send(message)
+
+    async def _send_in_parts(self, body: bytes, *, more_body: bool) -> None:
+        """So that neither writing a large page nor a slow reader holds up other requests."""
+        for start in range(0, len(body), SENT_AT_ONCE):
+            await asyncio.sleep(0)
+            part, more = body[start : start + SENT_AT_ONCE], more_body or start + SENT_AT_ONCE < len(body)
+            await self._send({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def refuse(self, refusal: Refusal, shape: Shape) -> None:
+        body = msgspec.json.encode(body_of(refusal, shape, self._request_id))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    """The caller's, when it looks like one; else that of the trace it belongs to; else a new one."""
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    trace = _TRACE.match(headers.get(b"traceparent", b"").decode("latin-1"))
+    return trace[1] if trace else uuid.uuid4().hex
+
+
+async def _sound_request(
+    scope: HTTPScope, headers: dict[bytes, bytes], receive: Receive, upload: Upload | None
+) -> Receive:
+    """Refuses what no handler should have to think about; answers with a `receive` that replays the body."""
+    if "\x00" in scope["path"]:
+        raise _Refused(framework_refusal(404))
+    query: bytes = scope["query_string"]
+    if b"%00" in query:
+        raise _Refused(_unsound_query("Must not contain NUL characters"))
+    if not _is_utf8_query(query):
+        raise _Refused(_unsound_query("Is not sound UTF-8 text"))
+    if scope["method"] not in {"POST", "PUT", "PATCH"}:
+        return receive
+    body = await _whole_body(headers, receive, upload.largest if upload else MAX_BODY)
+    if upload is not None:
+        if not _FORM.fullmatch(headers.get(b"content-type", b"")):
+            raise _Refused(Refusal(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
+    elif body:
+        if not _JSON.fullmatch(headers.get(b"content-type", b"")):
+            raise _Refused(framework_refusal(415))
+        _refuse_unsound_json(body)
+    return _replay(body, receive)
+
+
+def _unsound_query(why: str) -> Refusal:
+    return Refusal(400, "validation_error", "Validation error", {"query": why})
+
+
+async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: int) -> bytes:
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit() or len(declared) > 18:
+        raise _Refused(framework_refusal(400))
+    if int(declared) > largest:
+        raise _Refused(_too_large(largest))
+    body = bytearray()
+    while True:
+        message: Any = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeft
+        body += message.get("body", b"")
+        if len(body) > largest:
+            raise _Refused(_too_large(largest))
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large(largest: int) -> Refusal:
+    usual = framework_refusal(413)
+    return usual if largest == MAX_BODY else replace(usual, sentence=f"Request body is larger than {largest >> 10} KiB")
+
+
+def _refuse_unsound_json(body: bytes) -> None:
+    """The decoder's recursion and its reading of strings answer bad input with an exception of their own."""
+
+    def refuse(why: str) -> _Refused:
+        return _Refused(Refusal(400, "validation_error", "Validation error", {"body": why}))
+
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise refuse("Is not valid UTF-8") from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(body):
+        raise refuse(f"Is nested more than {MAX_DEPTH} deep")
+    if b"\\u0000" in body and _ESCAPED_NUL.search(body):
+        raise refuse("Must not contain NUL characters")
+    if has_unbounded_number(body):
+        raise refuse("Has a number that is out of range")
+
+
+def _is_too_deep(body: bytes) -> bool:
+    depth = 0
+    for token in _BRACKETS.finditer(body):
+        first = body[token.start()]
+        if first in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif first in b"]}":
+            depth -= 1
+    return False
+
+
+def _is_utf8_query(query: bytes) -> bool:
+    if b"%" not in query:
+        return query.isascii()
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replay() -> Any:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

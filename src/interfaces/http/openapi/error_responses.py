@@ -1,0 +1,123 @@
+"""The errors of an operation as OpenAPI responses. Their bodies are made by the code that makes the real ones, so an
+example cannot differ from what a client gets."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from domain.errors import DomainError, Invalid, TooManyRequests, Unavailable
+from interfaces.http.errors import (
+    FRAMEWORK,
+    MISSING_FIELD,
+    Refusal,
+    Shape,
+    body_of,
+    framework_refusal,
+    refusal_of,
+)
+from interfaces.http.openapi.errors import refusals
+from interfaces.http.openapi.operations import Operation
+from interfaces.http.openapi.schema_names import ERROR_CODE, ERRORS
+from servicekit.http_server import REFUSALS
+
+REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
+_PROBES = (framework_refusal(400), Refusal(400, "probe", "Probe", {"field": "why"}), framework_refusal(500))
+_DESCRIPTIONS = {
+    "error": "What went wrong, in the words of this contract.",
+    "message": "A sentence for people.",
+    "code": "A stable name of the refusal, for programs.",
+    "request_id": "The request's id, also in `X-Request-ID` and in the logs.",
+    "details": "Field by field, what is wrong with it.",
+}
+
+
+def error_schema(shape: Shape) -> dict[str, Any]:
+    """The JSON schema of what a shape makes."""
+    bodies = [body_of(refusal, shape, REQUEST_ID) for refusal in _PROBES]
+    names = list(dict.fromkeys(name for body in bodies for name in body))
+    return {
+        "type": "object",
+        "title": ERRORS[shape],
+        "required": [name for name in names if all(name in body for body in bodies)],
+        "properties": {name: _property(name, bodies) for name in names},
+    }
+
+
+def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
+    """The codes of all refusals: those of the operations, of addresses that are none, and of the server itself."""
+    codes = {refusal.code for operation in described for refusal in _refusals(operation, {})}
+    codes |= {code for code, _ in FRAMEWORK.values()} | {code for _, code, _ in REFUSALS.values()}
+    return {"type": "string", "enum": sorted(codes), "title": ERROR_CODE, "description": _DESCRIPTIONS["code"]}
+
+
+def error_responses(operation: Operation, shapes: Iterable[Shape], wrong: Mapping[str, str]) -> dict[str, Any]:
+    """By status. `shapes` are those that this operation's errors may have; `wrong` is an example of `details`."""
+    shapes = list(shapes)
+    by_status: dict[int, list[Refusal]] = {}
+    for refusal in _refusals(operation, wrong):
+        by_status.setdefault(refusal.status, []).append(refusal)
+    return {str(status): _response(status, by_status[status], shapes) for status in sorted(by_status)}
+
+
+def invalid_details(operation: Operation, required: list[str], queried: list[str]) -> dict[str, str]:
+    """What a validation error of this operation may say."""
+    if required:
+        return {required[0]: MISSING_FIELD}
+    if operation.takes_body:
+        return {"body": "Is not valid JSON"}
+    if "limit" in queried:
+        return {"limit": "Must be a positive whole number"}
+    return {"query": "Is not sound UTF-8 text"}
+
+
+def _refusals(operation: Operation, wrong: Mapping[str, str]) -> Iterable[Refusal]:
+    yield refusal_of(Invalid(wrong))
+    for kind in refusals(operation):
+        yield refusal_of(_instance(kind))
+    if operation.takes_body:
+        yield Refusal(408, "request_timeout", "The request body took too long to arrive")
+        yield framework_refusal(413)
+        yield framework_refusal(415)
+    yield refusal_of(RuntimeError())
+    if operation.needs_database:
+        yield refusal_of(Unavailable())
+
+
+def _instance(kind: type[DomainError]) -> DomainError:
+    return kind(retry_after=60) if issubclass(kind, TooManyRequests) else kind()
+
+
+def _response(status: int, refused: list[Refusal], shapes: list[Shape]) -> dict[str, Any]:
+    schemas = [{"$ref": f"#/components/schemas/{ERRORS[shape]}"} for shape in shapes]
+    response: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {
+            "application/json": {
+                "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
+                "examples": {
+                    name: {"summary": refusal.sentence, "value": body_of(refusal, shape, REQUEST_ID)}
+                    for refusal in refused
+                    for name, shape in _named(refusal, shapes)
+                },
+            }
+        },
+    }
+    headers = {name for refusal in refused for name in refusal.headers}
+    if headers:
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in sorted(headers)}
+    return response
+
+
+def _named(refusal: Refusal, shapes: list[Shape]) -> Iterable[tuple[str, Shape]]:
+    """Examples by the refusal's code; where contracts meet, also by the shape's name."""
+    for shape in shapes:
+        yield (refusal.code if len(shapes) == 1 else f"{refusal.code}_{ERRORS[shape]}"), shape
+
+
+def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    if name == "code":
+        return {"$ref": f"#/components/schemas/{ERROR_CODE}"}
+    described = {"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
+    if any(isinstance(body.get(name), dict) for body in bodies):
+        return {"type": "object", "additionalProperties": {"type": "string"}, **described}
+    return {"type": "string", **described}

@@ -1,0 +1,106 @@
+"""The operations of an application, and what their handlers declare."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from application.accounts.sessions import Actor
+from application.ports import Clock
+from interfaces.http.authentication import GIVES_TOKENS, MAKES
+
+_FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""In the order in which those of a path are listed; the framework keeps them in a set."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`path` is as OpenAPI writes it, `/events/{event_id}`; `method` in lower case."""
+
+    path: str
+    method: str
+    handler: HTTPRouteHandler
+
+    @property
+    def id(self) -> str:
+        return str(self.handler.operation_id)
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body would be read, even if none is wanted."""
+        return self.method in {"post", "put", "patch"}
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether an `Idempotency-Key` may be given."""
+        return self.method == "post"
+
+    @property
+    def answers_once(self) -> bool:
+        """Whether with the key it does what it does once."""
+        return self.takes_key and (not self.gives_tokens or bool(self.handler.opt.get(MAKES)))
+
+    @property
+    def gives_tokens(self) -> bool:
+        """Whether its answer is stored nowhere."""
+        return bool(self.handler.opt.get(GIVES_TOKENS))
+
+    @property
+    def path_ids(self) -> list[str]:
+        return re.findall(r"{(\w+)}", self.path)
+
+    @cached_property
+    def guards(self) -> list[Any]:
+        return list(self.handler.resolve_guards())
+
+    @cached_property
+    def calls(self) -> list[type]:
+        """What of the application the handler calls: use cases, readers, the clock."""
+        asked = [parameter.annotation for parameter in self.handler.parsed_fn_signature.parameters.values()]
+        return [kind for kind in asked if isinstance(kind, type) and kind.__module__.startswith("application.")]
+
+    @property
+    def use_cases(self) -> list[type]:
+        return [kind for kind in self.calls if "ports" not in kind.__module__.split(".") and kind is not Actor]
+
+    @property
+    def needs_database(self) -> bool:
+        return bool(self.guards) or any(kind is not Clock for kind in self.calls)
+
+    @property
+    def summary(self) -> str:
+        """`cancelBookingOfA` is "Cancel booking"."""
+        words = _WORDS.sub(" ", _FLAVOUR.sub("", self.id))
+        return words.capitalize().replace("google", "Google")
+
+    @property
+    def description(self) -> str | None:
+        """The handler's docstring, else that of the use case it calls."""
+        for described in (self.handler.fn, *self.use_cases):
+            text = getattr(described, "__doc__", None)
+            if text:
+                return inspect.cleandoc(text)
+        return None
+
+
+def is_of_coaching(path: str) -> bool:
+    """Contract E names some parameters as the others do, and means something else by them."""
+    return path.startswith(("/booking/", "/coach/", "/coaches", "/calendar/"))
+
+
+def operations(app: Litestar) -> Iterator[Operation]:
+    """Those that belong to the API: not the framework's own, not the pages of this package."""
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            in_order = sorted(route.route_handler_map.items(), key=lambda kept: _METHODS.index(kept[0]))
+            for method, (handler, _) in in_order:
+                if handler.resolve_include_in_schema() and method != "OPTIONS":
+                    yield Operation(route.path_format or "/", method.lower(), handler)

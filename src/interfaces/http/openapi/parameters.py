@@ -1,0 +1,143 @@
+"""Parameters by name. Handlers take them as text and refuse with their own words; this says what the text must be."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from application.ports import DEFAULT_PAGE, MAX_PAGE
+from domain.appointments import CoachingStatus
+from domain.bookings import BookingStatus
+from domain.calendars import Provider
+from domain.outbox import Destination, MessageStatus
+from domain.payments import PaymentStatus
+from domain.reviews import BEST_RATING
+from interfaces.http.idempotency import HEADER
+from interfaces.http.openapi.operations import is_of_coaching
+from interfaces.http.schemas import LONGEST_SEARCH
+
+_ID = {"type": "integer", "format": "int64", "minimum": 1}
+
+PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "event_id": ("The event's id.", _ID),
+    "session_id": ("The session's id.", _ID),
+    "booking_id": ("The booking's id.", _ID),
+    "facilitator_id": ("Only events of this facilitator: their user id.", _ID),
+    "type": (
+        "Only events of this type (`session`, `workshop`, `retreat`) or category, ignoring case.",
+        {"type": "string"},
+    ),
+    "active": (
+        "`true`: only events that take place; `false`: only cancelled ones. Past events are included either way.",
+        {"type": "boolean"},
+    ),
+    "q": (
+        "Only events with all of these words, or words that begin so, in the title, the description, the category or"
+        " the facilitator's name, ignoring case.",
+        {"type": "string", "maxLength": LONGEST_SEARCH},
+    ),
+    "rating": (
+        "Only events whose facilitator is rated at least this well.",
+        {"type": "number", "minimum": 0, "maximum": BEST_RATING},
+    ),
+    "invitation_id": ("The invitation's id.", {"type": "string", "format": "uuid"}),
+    "message_id": ("The message's id.", {"type": "string", "format": "uuid"}),
+    "destination": ("Only what is owed to this destination.", {"type": "string", "enum": [*Destination]}),
+    "since": (
+        "Only what happened then or later; a time without an offset is UTC.",
+        {"type": "string", "format": "date-time"},
+    ),
+    "status": ("Only bookings with this status.", {"type": "string", "enum": [*BookingStatus]}),
+    "payment_status": (
+        "Only bookings with this payment status. `unpaid` means `pending`, `paid` means `completed`.",
+        {"type": "string", "enum": [*PaymentStatus, "unpaid", "paid"]},
+    ),
+    "limit": (
+        f"At most so many items; more than {MAX_PAGE} is taken as {MAX_PAGE}.",
+        {"type": "integer", "minimum": 1, "default": MAX_PAGE},
+    ),
+    "cursor": ("Where the next page begins, as the page before it said.", {"type": "string"}),
+    "feed": ("The last part of the secret address, `….ics`.", {"type": "string"}),
+    "Last-Event-ID": (
+        "The id of the last entry that was seen: what was missed since comes first.",
+        {"type": "integer", "format": "int64", "minimum": 0},
+    ),
+    "state": ("What was sent to Google with the browser.", {"type": "string"}),
+    "code": ("Google's authorization code.", {"type": "string"}),
+    "error": ("Why Google did not let the person through.", {"type": "string"}),
+}
+
+
+_ONCE = "With the same key and the same request the answer is the same one, for 72 hours; see *Asking again*."
+_MADE_ONCE = "With the same key and the same request it is made once; the tokens are not kept. See *Asking again*."
+_NOT_ONCE = "Changes nothing here: answers with tokens are not kept. See *Asking again*."
+
+
+def idempotency_key(*, answers_once: bool, gives_tokens: bool) -> dict[str, Any]:
+    """The header of every POST."""
+    same = _MADE_ONCE if gives_tokens else _ONCE
+    return {
+        "name": HEADER,
+        "in": "header",
+        "required": False,
+        "description": same if answers_once else _NOT_ONCE,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    }
+
+
+_UUID = {"type": "string", "format": "uuid"}
+_DATE = {"type": "string", "examples": ["2026-01-18", "2026-01-18T14:00:00Z"]}
+
+PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "redirect_uri": (
+        "Where the person is sent back to: an address of `OAUTH_REDIRECT_ALLOWLIST`, letter by letter.",
+        {"type": "string"},
+    ),
+    "provider": ("Whose calendar it is.", {"type": "string", "enum": [*Provider]}),
+    "booking_id": ("The booking's id.", _UUID),
+    "client_id": ("The client: their `uuid`.", _UUID),
+    "coach_id": ("The coach: their `uuid`.", _UUID),
+    "skip": ("So many bookings are left away.", {"type": "integer", "minimum": 0, "default": 0}),
+    "limit": ("At most so many items.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+    "status": ("Only bookings with this status.", {"type": "string", "enum": [*CoachingStatus]}),
+    "attachment_id": ("The attachment's id.", _UUID),
+    "start_date": ("Where the range begins: a date (its first instant in UTC) or a date and time.", _DATE),
+    "end_date": (
+        "Where the range ends, after `start_date`: a date (its first instant) or a date and time. 23:59, with or "
+        "without seconds, is the end of its day.",
+        _DATE,
+    ),
+    "duration_minutes": (
+        "How long the session is to be.",
+        {"type": "integer", "minimum": 15, "maximum": 480, "default": 60},
+    ),
+}
+"""What contract E means by a name; for the others it is as above."""
+
+PAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "limit": (
+        f"At most so many items; more than {MAX_PAGE} is taken as {MAX_PAGE}.",
+        {"type": "integer", "minimum": 1, "default": DEFAULT_PAGE},
+    ),
+    "cursor": PARAMETERS["cursor"],
+}
+"""Of lists that no contract documents."""
+
+_SHORT_LISTS = ("/reviews", "/reminders", "/invitations", "/history", "/admin/outbox")
+"""How their paths end."""
+
+PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "status": ("Only messages with this status.", {"type": "string", "enum": [*MessageStatus]}),
+}
+"""The same for what only admins ask."""
+
+
+def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, Any]:
+    """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
+    own = PARAMETERS_OF_ADMINS if path.startswith("/admin/") else {}
+    table = {**PARAMETERS, **(PARAMETERS_OF_COACHING if is_of_coaching(path) else own)}
+    if path.endswith(_SHORT_LISTS):
+        table |= PAGES
+    if parameter["name"] not in table:
+        raise LookupError(f"{parameter['name']} has no line in {__name__}: say there what it means")
+    description, schema = table[parameter["name"]]
+    shown = {} if example is None else {"example": example}
+    return {**parameter, "description": description, "schema": dict(schema), **shown}

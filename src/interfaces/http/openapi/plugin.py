@@ -1,0 +1,95 @@
+"""How the description joins the application."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import msgspec
+from litestar import Router
+from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import OpenAPIType, Reference, Schema
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
+
+from interfaces.http.openapi.pages import ROUTES
+from interfaces.http.openapi.schema_names import schema_name
+from interfaces.http.schemas import ONE_OF
+
+if TYPE_CHECKING:
+    from litestar._openapi.schema_generation import SchemaCreator
+    from litestar.routes import BaseRoute
+    from litestar.types import ControllerRouterHandler
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Makes Litestar draw what `document` finishes, and serve our pages."""
+    return OpenAPIConfig(title="Convene", version="", openapi_router=_Pages(path="/docs", route_handlers=ROUTES))
+
+
+class DecimalAsNumber(OpenAPISchemaPlugin):
+    """Amounts are JSON numbers at the edge; Litestar would call them strings."""
+
+    @staticmethod
+    def is_plugin_supported_type(value: Any) -> bool:
+        return value is Decimal
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:  # noqa: ARG002
+        return Schema(type=OpenAPIType.NUMBER)
+
+
+class NamedStructs(StructSchemaPlugin):
+    """Gives each struct's schema its name as title. Litestar's own is the class's name, which may be another's too."""
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:
+        schema = super().to_openapi_schema(field_definition, schema_creator)
+        schema.title = schema_name(field_definition.annotation)
+        properties = schema.properties or {}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(field_definition.annotation)}
+        for name, annotation in get_type_hints(field_definition.annotation, include_extras=True).items():
+            values = _values(annotation)
+            if values is not None:
+                properties[name] = _enumeration(schema_creator, values, annotation, fields[name].default)
+        return schema
+
+
+def _values(annotation: Any) -> type[StrEnum] | None:
+    """The values that `one_of` gives to a text, wherever in a union it stands."""
+    for part in get_args(annotation):
+        if isinstance(part, msgspec.Meta) and part.extra and ONE_OF in part.extra:
+            found: type[StrEnum] = part.extra[ONE_OF]
+            return found
+        if (values := _values(part)) is not None:
+            return values
+    return None
+
+
+def _enumeration(creator: "SchemaCreator", values: type[StrEnum], annotation: Any, default: Any) -> Schema | Reference:
+    """What Litestar draws for a field of the enum's type, with the default that it would leave out."""
+    optional = values | None if type(None) in get_args(annotation) else values
+    reference = creator.for_field_definition(FieldDefinition.from_annotation(optional))
+    return Schema(all_of=[reference], default=default) if isinstance(default, str) else reference
+
+
+class NamedEnums(OpenAPISchemaPlugin):
+    """The same for enums, whose schemas are shared by all fields: none gets the default of the first field."""
+
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        return field_definition.is_enum
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Any:
+        plain = FieldDefinition.from_annotation(field_definition.annotation)
+        reference = schema_creator.for_enum_field(plain)
+        schema = schema_creator.schema_registry.get_schema_for_field_definition(plain)
+        schema.title = schema_name(plain.annotation)
+        return reference
+
+
+class _Pages(Router):
+    """Keeps out the pages that Litestar adds, which load their assets from outside."""
+
+    def register(self, value: "ControllerRouterHandler") -> "list[BaseRoute]":
+        return super().register(value) if any(value is page for page in ROUTES) else []
+
+
+PLUGINS = (DecimalAsNumber(), NamedStructs(), NamedEnums())

@@ -1,0 +1,185 @@
+"""What the description calls the schemas. Generators name their classes after them.
+
+A struct's or an enum's schema is called as the class is, unless a line here says otherwise: where the name in the code
+tells bodies from entities (`BookingBody`), and where contracts have the same thing in two forms. Then contracts B and D
+have the plain name, and the others end in `OfA`, `OfC` and so on, as their operation ids do.
+"""
+
+from collections.abc import Mapping
+
+from domain.appointments import Change, CoachingCancelReason, CoachingStatus
+from domain.calendars import ConnectionStatus, Provider
+from domain.outbox import Fact
+from domain.reminders import WhyNot
+from interfaces.http import health, reminders, schemas, service, shared_booking_route
+from interfaces.http.booking_api import (
+    accounts,
+    admin,
+    bookings,
+    events,
+    facilitator,
+    participants,
+    payments,
+    razorpay,
+    reviews,
+)
+from interfaces.http.coaching_api import (
+    appointments,
+    attachments,
+    availability,
+    calendar_feed,
+    calendars,
+    coaches,
+    series,
+    statistics,
+)
+from interfaces.http.coaching_api import errors as e_errors
+from interfaces.http.coaching_api import payments as appointment_payments
+from interfaces.http.errors import Shape, core_shape
+from interfaces.http.events_api import accounts as a_accounts
+from interfaces.http.events_api import bookings as a_bookings
+from interfaces.http.events_api import errors as a_errors
+from interfaces.http.events_api import events as a_events
+from interfaces.http.live import entries
+from interfaces.http.sessions_api import accounts as c_accounts
+from interfaces.http.sessions_api import bookings as c_bookings
+from interfaces.http.sessions_api import errors as c_errors
+from interfaces.http.sessions_api import facilitator as c_facilitator
+from interfaces.http.sessions_api import google as c_google
+from interfaces.http.sessions_api import sessions
+
+NAMES: Mapping[type, str] = {
+    # Accounts
+    accounts.RegistrationBody: "RegistrationRequest",
+    accounts.Credentials: "LoginRequest",
+    accounts.UserBody: "User",
+    accounts.Registered: "UserRegistered",
+    accounts.TokensBody: "Tokens",
+    accounts.Profile: "UserProfile",
+    accounts.ProfileChange: "UserProfileUpdate",
+    accounts.UserWithPhone: "UpdatedUser",
+    accounts.ProfileChanged: "UserProfileUpdated",
+    accounts.LogOutRequest: "LogoutRequest",
+    accounts.PasswordChange: "PasswordChangeRequest",
+    a_accounts.NewUser: "RegistrationRequestOfA",
+    a_accounts.Credentials: "LoginRequestOfA",
+    a_accounts.UserBody: "UserOfA",
+    a_accounts.Entrance: "TokenOfA",
+    c_accounts.NewUser: "RegistrationRequestOfC",
+    c_accounts.Credentials: "LoginRequestOfC",
+    c_accounts.UserBody: "UserOfC",
+    c_accounts.Entrance: "TokenOfC",
+    c_google.GoogleCredentials: "GoogleLoginRequest",
+    # Events
+    events.FacilitatorBody: "Facilitator",
+    events.EventBody: "Event",
+    events.RefundTierBody: "RefundTier",
+    events.EventChange: "EventUpdate",
+    events.EventAnswer: "EventSaved",
+    reviews.ReviewBody: "Review",
+    reviews.ReviewAnswer: "ReviewCreated",
+    a_events.EventBody: "EventOfA",
+    sessions.SessionBody: "Session",
+    sessions.SessionChange: "SessionUpdate",
+    c_facilitator.OwnSession: "FacilitatorSession",
+    c_facilitator.DashboardBody: "Dashboard",
+    c_facilitator.Metrics: "DashboardMetrics",
+    # Bookings
+    bookings.NewBookingRequest: "BookingRequest",
+    bookings.UserBrief: "UserSummary",
+    bookings.EventBrief: "EventSummary",
+    bookings.EventOfBooking: "BookedEvent",
+    bookings.BookingBody: "Booking",
+    bookings.RefundBody: "Refund",
+    reminders.ReminderBody: "Reminder",
+    facilitator.EventCount: "EventOccupancy",
+    facilitator.BookingsOfEvent: "EventBookings",
+    facilitator.Registrations: "EventRegistrations",
+    a_bookings.EventBrief: "EventSummaryOfA",
+    a_bookings.BookingBody: "BookingOfA",
+    a_bookings.BookingCancelled: "BookingCancelledOfA",
+    c_bookings.SessionBrief: "BookedSession",
+    c_bookings.BookingBody: "BookingOfC",
+    c_facilitator.SessionBrief: "SessionSummary",
+    c_facilitator.Attendee: "AttendeeOfC",
+    c_facilitator.AttendeeBooking: "AttendeeBookingOfC",
+    shared_booking_route.BookingRequest: "BookingRequestOfAOrC",
+    shared_booking_route.Booked: "BookingCreatedOfAOrC",
+    participants.InvitationBody: "Invitation",
+    participants.InvitationSent: "InvitationSaved",
+    participants.ParticipantToAdd: "ParticipantRequest",
+    participants.MessageToParticipants: "ParticipantMessage",
+    participants.MessageAccepted: "ParticipantMessageAccepted",
+    # Payments
+    payments.CancellationBody: "CancellationTerms",
+    payments.PaymentOfBooking: "BookingPayment",
+    payments.Received: "WebhookReceived",
+    razorpay.PaidCallback: "RazorpayPayment",
+    razorpay.FailedCallback: "RazorpayFailure",
+    razorpay.CallbackTaken: "RazorpayCallbackProcessed",
+    razorpay.BookingOfPayment: "RazorpayBooking",
+    service.PaymentRecorded: "OfflinePaymentRecorded",
+    # Coaches and appointments
+    coaches.CoachBody: "Coach",
+    coaches.CoachListBody: "CoachList",
+    appointments.NewCoachingRequest: "AppointmentRequest",
+    appointments.CoachingBody: "Appointment",
+    appointments.CoachingCreated: "AppointmentCreated",
+    appointments.CoachingList: "AppointmentList",
+    appointment_payments.CoachingPaymentLink: "AppointmentPaymentLink",
+    appointments.StatusRequest: "AppointmentStatusUpdate",
+    appointments.NotesRequest: "AppointmentNotesUpdate",
+    appointments.HistoryBody: "AppointmentHistory",
+    appointments.HistoryEntryBody: "AppointmentHistoryEntry",
+    appointments.RememberedFields: "AppointmentSnapshot",
+    appointments.RememberedFile: "AttachmentSummary",
+    appointments.SessionReminders: "AppointmentReminders",
+    series.NewSeriesRequest: "RecurringAppointmentRequest",
+    series.SeriesBody: "RecurringAppointment",
+    series.RefusedSession: "RefusedAppointment",
+    availability.SlotBody: "Slot",
+    availability.HoursBody: "Hours",
+    availability.AvailabilityBody: "Availability",
+    availability.AvailabilityChange: "AvailabilityUpdate",
+    statistics.CoachFiguresBody: "CoachStatistics",
+    statistics.CoachWeekBody: "CoachWeekStatistics",
+    attachments.NewFile: "AttachmentUpload",
+    attachments.AttachmentBody: "Attachment",
+    # Calendars
+    calendars.ConsentCode: "CalendarAuthorizationCode",
+    calendars.ConsentUrl: "CalendarAuthorizationUrl",
+    calendars.BookingToSync: "CalendarSyncRequest",
+    calendars.SyncedEntry: "CalendarEntry",
+    calendars.ConnectionBody: "CalendarConnection",
+    calendar_feed.FeedAddress: "CalendarFeed",
+    # Operation
+    schemas.Done: "SuccessMessage",
+    entries.Entry: "LiveUpdate",
+    admin.OpenedMessage: "OutboxMessageDetails",
+    admin.ReplayOrder: "ReplayRequest",
+    admin.Replayed: "MessagesReplayed",
+    health.Running: "ServiceStatus",
+    health.Healthy: "Health",
+    # Values
+    CoachingCancelReason: "AppointmentCancelReason",
+    CoachingStatus: "AppointmentStatus",
+    Change: "AppointmentChange",
+    ConnectionStatus: "CalendarConnectionStatus",
+    Fact: "MessageType",
+    Provider: "CalendarProvider",
+    WhyNot: "SkipReason",
+}
+
+ERRORS: Mapping[Shape, str] = {
+    core_shape: "Error",
+    a_errors.shape: "ErrorOfA",
+    c_errors.shape: "ErrorOfC",
+    c_errors.booking_shape: "ErrorOfAOrC",
+    e_errors.shape: "ErrorOfE",
+}
+
+ERROR_CODE = "ErrorCode"
+
+
+def schema_name(described: type) -> str:
+    return NAMES.get(described, described.__name__)

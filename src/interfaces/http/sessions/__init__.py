@@ -1,8 +1,0 @@
-"""Contract C: sessions, their bookings and the facilitator's dashboard under /api."""
-
-from interfaces.http.sessions import accounts, bookings, facilitator, google, sessions
-from interfaces.http.sessions.errors import shape
-
-ROUTES = [*accounts.ROUTES, *google.ROUTES, *sessions.ROUTES, *bookings.ROUTES, *facilitator.ROUTES]
-
-SHAPES = dict.fromkeys(("/api/auth", "/api/sessions", "/api/bookings/my", "/api/facilitator"), shape)

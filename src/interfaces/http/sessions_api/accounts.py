@@ -1,0 +1,89 @@
+"""Contract C: registering and logging in."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, post
+from litestar.params import JSONBody
+from msgspec import Struct
+
+from application.accounts.login import LoggedIn, LogIn
+from application.accounts.registration import RegisterAndLogIn, Registration
+from domain.accounts import InvalidCredentials, Role
+from interfaces.emails import email_address, plausible_email_address
+from interfaces.http.authentication import client_address, makes_and_lets_in, way_in
+from interfaces.http.injection import Given
+from interfaces.http.schemas import EnteredRole, self_assigned_role
+
+TAGS = ["Contract C: accounts"]
+
+
+class NewUser(Struct):
+    email: str
+    password: str
+    name: str
+    role: EnteredRole = "user"
+    bio: str | None = None
+    specialization: str | None = None
+
+
+class Credentials(Struct):
+    email: str
+    password: str
+
+
+class UserBody(Struct):
+    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+
+    id: int
+    uuid: UUID
+    email: str
+    name: str
+    role: Role
+    requested_role: Role | None
+
+
+class Entrance(Struct):
+    access_token: str
+    user: UserBody
+
+
+@post("/api/auth/register", operation_id="registerOfC", tags=TAGS, opt=makes_and_lets_in)
+async def register_user(
+    data: JSONBody[NewUser], request: Request[Any, Any, Any], register_and_log_in: Given[RegisterAndLogIn]
+) -> Entrance:
+    registration = Registration(
+        email=email_address(data.email),
+        password=data.password,
+        name=data.name,
+        role=self_assigned_role(data.role),
+        bio=data.bio,
+        specialization=data.specialization,
+    )
+    return entrance(await register_and_log_in(registration, address=client_address(request)))
+
+
+@post("/api/auth/login", operation_id="logInOfC", tags=TAGS, status_code=200, opt=way_in)
+async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Given[LogIn]) -> Entrance:
+    email = plausible_email_address(data.email)
+    if email is None:
+        raise InvalidCredentials
+    return entrance(await log_in(email=email, password=data.password, address=client_address(request)))
+
+
+ROUTES = [register_user, log_in_user]
+
+
+def entrance(logged_in: LoggedIn) -> Entrance:
+    user = logged_in.user
+    return Entrance(
+        logged_in.access_token,
+        UserBody(
+            id=user.id,
+            uuid=user.uuid,
+            email=user.email,
+            name=user.name,
+            role=user.role,
+            requested_role=user.requested_role,
+        ),
+    )

@@ -1,0 +1,244 @@
+"""Contract C: what facilitators see of their sessions and bookings."""
+
+from datetime import datetime
+from typing import Any
+
+from litestar import Request, Response, delete, get
+from litestar.params import FromPath, FromQuery
+from msgspec import Struct
+
+from application.accounts.sessions import Actor
+from application.bookings.ports import BookingReader, BookingView
+from application.events.management import CancelEvent
+from application.events.ports import Dashboard, EventReader, EventView, FacilitatorReader
+from application.events.queries import EventBookings
+from application.ports import Clock, PageRequest
+from domain.bookings import BookingStatus
+from domain.events import EventId, EventNotFound, EventStatus, EventType
+from interfaces.http.authentication import facilitators, profiled_facilitators
+from interfaces.http.injection import Given
+from interfaces.http.schemas import Done, array_page, number, page_request, path_id, whole_seconds
+
+TAGS = ["Contract C: facilitators"]
+
+RECENT = PageRequest(limit=10)
+
+
+class Attendee(Struct):
+    id: int
+    name: str
+    email: str
+
+
+class SessionBrief(Struct):
+    id: int
+    title: str
+    start_time: datetime
+
+
+class AttendeeBooking(Struct):
+    id: int
+    user: Attendee
+    booking_status: BookingStatus
+    booking_date: datetime
+    notes: str | None
+
+
+class FacilitatorBooking(Struct):
+    id: int
+    user: Attendee
+    session: SessionBrief
+    booking_status: BookingStatus
+    booking_date: datetime
+    notes: str | None
+
+
+class Metrics(Struct):
+    """`total_revenue` is in `currency`, the one of most payments; `revenue_by_currency` has the others too."""
+
+    total_sessions: int
+    active_sessions: int
+    total_bookings: int
+    total_revenue: float
+    currency: str
+    revenue_by_currency: dict[str, float]
+    upcoming_sessions: int
+
+
+class RecentBooking(Struct):
+    id: int
+    user: Attendee
+    session: SessionBrief
+    booking_date: datetime
+    status: BookingStatus
+
+
+class DashboardBody(Struct):
+    metrics: Metrics
+    recent_bookings: list[RecentBooking]
+
+
+class OwnSession(Struct):
+    id: int
+    title: str
+    description: str
+    session_type: EventType
+    start_time: datetime
+    end_time: datetime
+    capacity: int
+    price: float
+    currency: str
+    status: EventStatus
+    bookings_count: int
+    available_spots: int
+    created_at: datetime
+
+
+@delete(
+    "/api/facilitator/sessions/{session_id:str}",
+    operation_id="deleteSession",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def remove_session(session_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]) -> Done:
+    """Cancels the session; nothing is deleted."""
+    await cancel_event(actor.user, _id(session_id))
+    return Done("Session cancelled successfully")
+
+
+@get("/api/facilitator/bookings", operation_id="listFacilitatorBookings", tags=TAGS, guards=[profiled_facilitators])
+async def list_bookings(
+    request: Request[Any, Any, Any],
+    actor: Given[Actor],
+    booking_reader: Given[BookingReader],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[list[FacilitatorBooking]]:
+    """The bookings of all one's sessions, newest first, cancelled ones included."""
+    page = await booking_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    return array_page(request, page, _facilitator_booking)
+
+
+@get("/api/facilitator/dashboard", operation_id="getDashboard", tags=TAGS, guards=[profiled_facilitators])
+async def show_dashboard(
+    actor: Given[Actor],
+    facilitator_reader: Given[FacilitatorReader],
+    booking_reader: Given[BookingReader],
+    clock: Given[Clock],
+    default_currency: Given[str],
+) -> DashboardBody:
+    """Key figures and the last ten bookings. Revenue is money received minus money given back."""
+    dashboard = await facilitator_reader.dashboard(actor.user.id, clock.now())
+    recent = await booking_reader.list_of_facilitator(actor.user.id, RECENT)
+    return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in recent.items])
+
+
+@get("/api/facilitator/sessions", operation_id="listOwnSessions", tags=TAGS, guards=[profiled_facilitators])
+async def list_own_sessions(
+    request: Request[Any, Any, Any],
+    actor: Given[Actor],
+    event_reader: Given[EventReader],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[list[OwnSession]]:
+    """All one's sessions, cancelled and past ones included, the latest start first."""
+    page = await event_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    return array_page(request, page, _own_session)
+
+
+@get(
+    "/api/facilitator/sessions/{session_id:str}/bookings",
+    operation_id="listSessionBookings",
+    tags=TAGS,
+    guards=[facilitators],
+)
+async def list_session_bookings(
+    request: Request[Any, Any, Any],
+    session_id: FromPath[str],
+    actor: Given[Actor],
+    event_bookings: Given[EventBookings],
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[list[AttendeeBooking]]:
+    """The bookings of one's own session, newest first, cancelled ones included."""
+    _, page = await event_bookings(actor.user, _id(session_id), page_request(limit, cursor))
+    return array_page(request, page, _attendee_booking)
+
+
+ROUTES = [remove_session, list_bookings, show_dashboard, list_own_sessions, list_session_bookings]
+
+
+def _id(text: str) -> EventId:
+    return EventId(path_id(text, EventNotFound))
+
+
+def _metrics(dashboard: Dashboard, default_currency: str) -> Metrics:
+    revenue = {currency: number(amount, currency) for currency, amount in dashboard.revenue.items()}
+    currency = next(iter(revenue), default_currency)
+    return Metrics(
+        total_sessions=dashboard.total_sessions,
+        active_sessions=dashboard.active_sessions,
+        total_bookings=dashboard.total_bookings,
+        total_revenue=revenue.get(currency, 0.0),
+        currency=currency,
+        revenue_by_currency=revenue,
+        upcoming_sessions=dashboard.upcoming_sessions,
+    )
+
+
+def _attendee(booking: BookingView) -> Attendee:
+    return Attendee(booking.user_id, booking.user_name, booking.user_email)
+
+
+def _session_brief(event: EventView) -> SessionBrief:
+    return SessionBrief(event.id, event.title, whole_seconds(event.starts_at))
+
+
+def _attendee_booking(booking: BookingView) -> AttendeeBooking:
+    return AttendeeBooking(
+        id=booking.id,
+        user=_attendee(booking),
+        booking_status=booking.status,
+        booking_date=whole_seconds(booking.created_at),
+        notes=booking.notes,
+    )
+
+
+def _facilitator_booking(booking: BookingView) -> FacilitatorBooking:
+    return FacilitatorBooking(
+        id=booking.id,
+        user=_attendee(booking),
+        session=_session_brief(booking.event),
+        booking_status=booking.status,
+        booking_date=whole_seconds(booking.created_at),
+        notes=booking.notes,
+    )
+
+
+def _recent(booking: BookingView) -> RecentBooking:
+    return RecentBooking(
+        id=booking.id,
+        user=_attendee(booking),
+        session=_session_brief(booking.event),
+        booking_date=whole_seconds(booking.created_at),
+        status=booking.status,
+    )
+
+
+def _own_session(event: EventView) -> OwnSession:
+    return OwnSession(
+        id=event.id,
+        title=event.title,
+        description=event.description,
+        session_type=event.event_type,
+        start_time=whole_seconds(event.starts_at),
+        end_time=whole_seconds(event.ends_at),
+        capacity=event.capacity,
+        price=number(event.price, event.currency),
+        currency=event.currency,
+        status=event.status,
+        bookings_count=event.booked,
+        available_spots=event.available,
+        created_at=whole_seconds(event.created_at),
+    )

@@ -1,0 +1,44 @@
+"""Contract C: Google login for clients that got an ID token on their own.
+
+The documented body alone would let anybody log in as anybody, so `id_token` has to prove what it says.
+"""
+
+from typing import Annotated, Any
+
+from litestar import Request, post
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from application.accounts.external_identity import SignInWithGoogleToken
+from interfaces.emails import account_address
+from interfaces.http.authentication import client_address, way_in
+from interfaces.http.injection import Given
+from interfaces.http.sessions_api.accounts import TAGS, Entrance, entrance
+
+
+class GoogleCredentials(Struct):
+    """`google_id` and `email` as they stand in the token."""
+
+    google_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    email: str
+    name: Annotated[str, Meta(min_length=1, max_length=1_000)]
+    id_token: Annotated[str, Meta(min_length=1)]
+
+
+@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=way_in)
+async def sign_in_with_token(
+    data: JSONBody[GoogleCredentials],
+    request: Request[Any, Any, Any],
+    sign_in_with_google_token: Given[SignInWithGoogleToken],
+) -> Entrance:
+    logged_in = await sign_in_with_google_token(
+        id_token=data.id_token,
+        google_id=data.google_id,
+        email=account_address(data.email),
+        name=data.name,
+        address=client_address(request),
+    )
+    return entrance(logged_in)
+
+
+ROUTES = [sign_in_with_token]

@@ -1,0 +1,165 @@
+"""Contract C: sessions, which are the events of the other contracts."""
+
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from litestar import Request, Response, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import UNSET, Struct, UnsetType
+
+from application.accounts.sessions import Actor
+from application.events.management import CancelEvent, CreateEvent, UpdateEvent
+from application.events.ports import EventFilter, EventReader, EventView
+from application.ports import Clock
+from domain.events import EventId, EventNotFound, EventPlan, EventType
+from domain.money import Money
+from domain.time import Interval
+from interfaces.http.authentication import facilitators, profiled_facilitators, signed_in
+from interfaces.http.injection import Given
+from interfaces.http.schemas import (
+    Done,
+    EnteredEventType,
+    array_page,
+    event_type,
+    kept,
+    number,
+    page_request,
+    path_id,
+    query_search,
+    whole_seconds,
+)
+
+TAGS = ["Contract C: events"]
+
+
+class SessionBody(Struct):
+    id: int
+    title: str
+    description: str
+    facilitator: str
+    facilitator_id: int
+    session_type: EventType
+    start_time: datetime
+    end_time: datetime
+    capacity: int
+    price: float
+    currency: str
+    available_spots: int
+
+
+class NewSession(Struct):
+    title: str
+    start_time: datetime
+    end_time: datetime
+    description: str | None = None
+    session_type: EnteredEventType = "session"
+    capacity: int = 1
+    price: Decimal = Decimal(0)
+    currency: str | None = None
+
+
+class SessionChange(Struct):
+    """What is left out stays as it is."""
+
+    title: str | UnsetType = UNSET
+    description: str | None | UnsetType = UNSET
+    session_type: EnteredEventType | UnsetType = UNSET
+    start_time: datetime | UnsetType = UNSET
+    end_time: datetime | UnsetType = UNSET
+    capacity: int | UnsetType = UNSET
+    price: Decimal | UnsetType = UNSET
+    currency: str | UnsetType = UNSET
+
+
+class SessionCreated(Struct):
+    message: str
+    session_id: int
+
+
+@get("/api/sessions", operation_id="listSessions", tags=TAGS, guards=[signed_in])
+async def list_sessions(
+    request: Request[Any, Any, Any],
+    event_reader: Given[EventReader],
+    clock: Given[Clock],
+    q: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+    cursor: FromQuery[str | None] = None,
+) -> Response[list[SessionBody]]:
+    """Active sessions that are not over, the next to begin first."""
+    page = await event_reader.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
+    return array_page(request, page, _session)
+
+
+@post("/api/sessions", operation_id="createSession", tags=TAGS, guards=[profiled_facilitators])
+async def add_session(
+    data: JSONBody[NewSession], actor: Given[Actor], create_event: Given[CreateEvent], default_currency: Given[str]
+) -> SessionCreated:
+    plan = EventPlan(
+        title=data.title,
+        description=data.description or "",
+        event_type=event_type("session_type", data.session_type),
+        interval=Interval(data.start_time, data.end_time),
+        capacity=data.capacity,
+        price=Money(data.price, data.currency or default_currency),
+    )
+    return SessionCreated("Session created successfully", (await create_event(actor.user, plan)).id)
+
+
+@put("/api/sessions/{session_id:str}", operation_id="updateSession", tags=TAGS, guards=[facilitators])
+async def change_session(
+    session_id: FromPath[str], data: JSONBody[SessionChange], actor: Given[Actor], update_event: Given[UpdateEvent]
+) -> Done:
+    await update_event(actor.user, _id(session_id), lambda plan: _changed(plan, data))
+    return Done("Session updated successfully")
+
+
+@post(
+    "/api/sessions/{session_id:str}/cancel",
+    operation_id="cancelSession",
+    tags=TAGS,
+    status_code=200,
+    guards=[facilitators],
+)
+async def cancel_session(session_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]) -> Done:
+    await cancel_event(actor.user, _id(session_id))
+    return Done("Session cancelled successfully")
+
+
+ROUTES = [list_sessions, add_session, change_session, cancel_session]
+
+
+def _id(text: str) -> EventId:
+    return EventId(path_id(text, EventNotFound))
+
+
+def _session(event: EventView) -> SessionBody:
+    return SessionBody(
+        id=event.id,
+        title=event.title,
+        description=event.description,
+        facilitator=event.facilitator_name,
+        facilitator_id=event.facilitator_id,
+        session_type=event.event_type,
+        start_time=whole_seconds(event.starts_at),
+        end_time=whole_seconds(event.ends_at),
+        capacity=event.capacity,
+        price=number(event.price, event.currency),
+        currency=event.currency,
+        available_spots=event.available,
+    )
+
+
+def _changed(plan: EventPlan, change: SessionChange) -> EventPlan:
+    return replace(
+        plan,
+        title=kept(change.title, plan.title),
+        description=kept(change.description, plan.description) or "",
+        event_type=event_type("session_type", kept(change.session_type, plan.event_type)),
+        interval=Interval(
+            kept(change.start_time, plan.interval.starts_at), kept(change.end_time, plan.interval.ends_at)
+        ),
+        capacity=kept(change.capacity, plan.capacity),
+        price=Money(kept(change.price, plan.price.amount), kept(change.currency, plan.price.currency)),
+    )

@@ -1,0 +1,1 @@
+"""Pages for people: the sandbox checkout, the return from a checkout, the answer to an invitation."""

@@ -1,0 +1,80 @@
+"""The sandbox gateway's own page: what is bought and for when, two buttons, and a way back. For people, so no
+description of the API has it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader
+from litestar import MediaType, Response, get, post
+from litestar.params import FromPath
+from litestar.response import Redirect
+
+from application.payments.sandbox import PayAtSandbox, SandboxPage
+from interfaces.http.authentication import public
+from interfaces.http.injection import Given
+from interfaces.http.web.payment_return import what_and_when
+from servicekit.local_times import instant, reading_zone
+
+_page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("sandbox.html")
+RELOAD_SECONDS = 60
+"""So that the time left is true; the page ends with the hold."""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+
+
+@get(
+    "/sandbox/pay/{order_id:str}",
+    operation_id="showSandboxOrder",
+    include_in_schema=False,
+    opt=public,
+    media_type=MediaType.HTML,
+)
+async def show_order(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> Response[str]:
+    """Shows what is bought. Whoever has the address may pay, as at a real gateway."""
+    shown = await pay_at_sandbox.show(order_id)
+    text = _page.render(
+        shown=shown,
+        order=shown.order,
+        facts=what_and_when(shown.payment),
+        time_left=time_left(shown),
+        seconds=RELOAD_SECONDS if shown.can_be_paid and shown.time_left is not None else None,
+    )
+    return Response(text, headers={"Content-Security-Policy": _POLICY})
+
+
+@post(
+    "/sandbox/pay/{order_id:str}/paid",
+    operation_id="payAtSandbox",
+    include_in_schema=False,
+    status_code=303,
+    opt=public,
+)
+async def pay(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> Redirect:
+    """The button "Pay"."""
+    await pay_at_sandbox.decide(order_id, "paid")
+    return Redirect(f"/sandbox/pay/{order_id}", status_code=303)
+
+
+@post(
+    "/sandbox/pay/{order_id:str}/declined",
+    operation_id="declineAtSandbox",
+    include_in_schema=False,
+    status_code=303,
+    opt=public,
+)
+async def decline(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> Redirect:
+    """The button "Decline"."""
+    await pay_at_sandbox.decide(order_id, "declined")
+    return Redirect(f"/sandbox/pay/{order_id}", status_code=303)
+
+
+ROUTES = [show_order, pay, decline]
+
+
+def time_left(shown: SandboxPage) -> str | None:
+    """Of the hold, in whole minutes; None where there is none."""
+    until, left = shown.payment.hold_until, shown.time_left
+    if until is None or left is None or left <= timedelta(0):
+        return None
+    minutes = left // timedelta(minutes=1)
+    words = "less than a minute" if minutes == 0 else "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{words}, until {instant(until, reading_zone(shown.payment.timezone))}"
