@@ -72,6 +72,15 @@ def test_a_stored_name_and_place_turn_no_mail_around_after_they_were_changed() -
 
 
 PAYMENT = {"gateway": "stripe", "id": None, "received_at": None}
+MONEY = {"amount": "30.00", "currency": "INR"}
+
+
+def test_what_a_gateway_calls_a_payment_stays_one_visible_line() -> None:
+    payment = PAYMENT | {"id": "pay\u202e_1\u200b\r\nWhere: elsewhere", "url": None}
+    text = text_of(composed(Fact.PAYMENT_COMPLETED, payment=payment, money=MONEY), "plain")
+    assert "Payment: pay_1 Where: elsewhere at Stripe" in text.splitlines()
+
+
 BAD_LINKS = [
     "https://",
     "https://a b/",

@@ -16,7 +16,10 @@ from domain.money import exponent
 from domain.outbox import Message
 from servicekit.date_range import in_zone
 from servicekit.links import usable_link
-from servicekit.text import without_invisible
+from servicekit.text import clean_line, without_invisible
+
+_LONGEST_ID = 255
+"""Of a payment at its gateway; those of Stripe have at most 255 characters."""
 
 
 def make_readable(record: msgspec.Struct, texts: Sequence[str], link: str | None = None) -> None:
@@ -119,6 +122,10 @@ class PaymentThen(msgspec.Struct, frozen=True):
     id: str | None
     received_at: datetime | None
     url: str | None
+
+    def __post_init__(self) -> None:
+        if self.id is not None:
+            msgspec.structs.force_setattr(self, "id", clean_line(self.id, at_most=_LONGEST_ID))
 
 
 class InvitationThen(msgspec.Struct, frozen=True):
