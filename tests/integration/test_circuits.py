@@ -180,7 +180,7 @@ async def test_two_that_look_at_the_same_moment_try_once_and_without_the_guard_t
     assert TURN in claims._CLAIM, "the claim has another shape now: take its guard out here as well"
     claim = claims._CLAIM if guarded else claims._CLAIM.replace(TURN, " AND (SELECT tripped")
     # Long enough for both to have looked before either has written.
-    slow = claim.replace("AND EXISTS (SELECT FROM due)", "AND EXISTS (SELECT FROM due) AND pg_sleep(0.3) IS NOT NULL")
+    slow = claim.replace("AND EXISTS (SELECT FROM due)", "AND EXISTS (SELECT FROM due) AND pg_sleep(1) IS NOT NULL")
     monkeypatch.setattr(claims, "_CLAIM", slow)
     assert await probes_of_two_workers(database, crm, relay) == probes
 
