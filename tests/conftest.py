@@ -12,13 +12,19 @@ from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from servicekit.time_zones import use_newest_time_zones
-from tests.support import hypothesis_profiles  # noqa: F401 (registers and loads them)
-from tests.support.databases import TEMPLATE, a_database
+from tests.support import (
+    fork_server,
+    hypothesis_profiles,  # noqa: F401 (registers and loads them)
+)
+from tests.support.command import bare_environ
+from tests.support.databases import TEMPLATE, a_database, drop
 from tests.support.described import as_described
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis
 from tests.support.settings import settings_for
+
+fork_server.install(bare_environ())
 
 # Expected local times are those of the services, which read the newest database.
 use_newest_time_zones()
@@ -32,6 +38,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
+@pytest.fixture
+def new_interpreters() -> Iterator[None]:
+    """For tests of how processes start: each is an interpreter that has imported nothing."""
+    with fork_server.new_interpreters():
+        yield
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     with running_redis() as server:
@@ -39,9 +52,11 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture
-async def database_url(postgres: EmbeddedPostgres) -> str:
+async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """A database of one's own, empty and migrated."""
-    return await a_database(postgres)
+    url = await a_database(postgres)
+    yield url
+    await drop(postgres, url)
 
 
 @pytest.fixture
@@ -80,8 +95,10 @@ def people(api: httpx.AsyncClient) -> People:
 
 
 @pytest.fixture(scope="module")
-async def shared_database_url(postgres: EmbeddedPostgres) -> str:
-    return await a_database(postgres)
+async def shared_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    url = await a_database(postgres)
+    yield url
+    await drop(postgres, url)
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ async def test_what_is_wrong_is_one_line(command: str, database: str, name: str)
     assert name in complaint
 
 
+@pytest.mark.usefixtures("new_interpreters")
 async def test_a_database_without_the_schema_is_one_line_until_it_is_migrated(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def _client(port: int) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.usefixtures("new_interpreters")
 async def test_sigterm_lets_the_request_under_way_finish(
     dsn: str, tmp_path: Path, mail_server: MailServer, workers: str
 ) -> None:

@@ -16,6 +16,8 @@ from tests.support.command import CONVENE, bare_environ, convene
 from tests.support.servers import free_port, running_postgres, temporary_directory
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("new_interpreters")
+
 COMPLETE = {
     "DATABASE_URL": "postgresql://convene@127.0.0.1:1/convene",
     "REDIS_URL": "redis://127.0.0.1:1",

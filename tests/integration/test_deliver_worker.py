@@ -103,6 +103,7 @@ async def is_delivered(database: asyncpg.Connection, message_id: UUID) -> bool:
     return await status_of(database, message_id) == "delivered"
 
 
+@pytest.mark.usefixtures("new_interpreters")
 async def test_a_worker_started_without_redis_delivers_to_every_destination_and_stops_cleanly(
     database_url: str, database: asyncpg.Connection, crm: Receiver, start: Start, tmp_path: Path
 ) -> None:

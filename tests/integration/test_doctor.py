@@ -53,6 +53,7 @@ def examine(database_url: str, redis_url: str, crm: Receiver, tmp_path: Path) ->
     return examine
 
 
+@pytest.mark.usefixtures("new_interpreters")
 async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: asyncpg.Connection) -> None:
     await owe(database)
     found = await examine()

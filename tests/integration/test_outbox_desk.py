@@ -188,6 +188,7 @@ async def test_list_chooses_by_status_destination_and_time(
     assert await convene("list", "--since", "2099-01-01") == (0, "no dead messages\n", "")
 
 
+@pytest.mark.usefixtures("new_interpreters")
 async def test_show_tells_everything_kept(dead: UUID, convene: Convene) -> None:
     status, out, _ = await convene("show", str(dead))
     assert status == 0

@@ -87,6 +87,7 @@ async def books(
     yield Books(database, settings, tmp_path)
 
 
+@pytest.mark.usefixtures("new_interpreters")
 async def test_books_that_agree_are_said_to_agree(books: Books) -> None:
     done = await books.run("check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "3 payments compared, nothing to look at\n", "")

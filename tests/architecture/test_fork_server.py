@@ -1,0 +1,60 @@
+"""Forked processes of the tests: they differ from a new interpreter only in what is imported already."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import bare_environ
+from tests.support.processes import API, server_environ
+
+IS_FORKED = sys.platform == "linux"
+FACTS = [sys.executable, "-P", "-m", "tests.support.process_facts"]
+
+
+def run(*arguments: str, **options: Any) -> tuple[int, dict[str, Any]]:
+    options = {"env": bare_environ(GREETING="hello"), "stdin": subprocess.DEVNULL} | options
+    done = subprocess.run([*FACTS, *arguments], stdout=subprocess.PIPE, check=False, **options)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_fork_is_a_process_of_its_own_with_what_it_was_given(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    status, facts = run("7", str(write), cwd=tmp_path, pass_fds=(write,), start_new_session=True)
+    assert facts.pop("pid") not in (os.getpid(), facts["parent"])
+    assert facts == {
+        "parent": os.getpid(),
+        "leads_session": True,
+        "cwd": str(tmp_path),
+        "environ": bare_environ(GREETING="hello"),
+        "arguments": ["7", str(write)],
+        "open": [0, 1, 2, write],
+        "imported": IS_FORKED,
+    }
+    assert status == 7
+    os.close(write)
+    assert os.read(read, 10) == b"here"
+    os.close(read)
+
+
+@pytest.mark.usefixtures("new_interpreters")
+def test_a_new_interpreter_has_imported_nothing() -> None:
+    status, facts = run("0")
+    assert (status, facts["imported"]) == (0, False)
+
+
+def test_what_python_reads_as_it_starts_needs_a_new_interpreter() -> None:
+    assert not run("0", env=bare_environ(PYTHONWARNINGS="error"))[1]["imported"]
+    assert run("0", env=bare_environ(PYTHONUNBUFFERED="1"))[1]["imported"] is IS_FORKED
+
+
+def test_a_signal_ends_it(tmp_path: Path) -> None:
+    environ = server_environ("postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", tmp_path)
+    with subprocess.Popen([sys.executable, "-m", *API[:2], "--port", "0"], env=environ, stderr=subprocess.PIPE) as api:
+        api.kill()
+        assert api.wait(30) == -signal.SIGKILL
