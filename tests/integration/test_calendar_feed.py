@@ -98,12 +98,18 @@ async def test_what_is_cancelled_disappears(api: httpx.AsyncClient, people: Peop
     assert await entries(api, his) == {}
 
 
+async def an_hour_passes(database: asyncpg.Connection) -> None:
+    for table in ("events", "bookings"):
+        await database.execute(f"UPDATE {table} SET created_at = created_at - interval '1 hour'")
+
+
 async def test_a_change_grows_the_sequence_of_the_same_entry(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     john, ada = await people.facilitator(), await people.user()
     event = await john.creates_event()
     await ada.books(event["id"])
+    await an_hour_passes(database)
     path = await opened(ada)
     [(uid, before)] = (await entries(api, path)).items()
     assert (await john.put(f"/events/{event['id']}", {"location": "Garden"})).is_success
@@ -114,7 +120,7 @@ async def test_a_change_grows_the_sequence_of_the_same_entry(
     assert before["LAST-MODIFIED"].dt == before["DTSTAMP"].dt
     assert after["LAST-MODIFIED"].dt == after["DTSTAMP"].dt
     updated_at = await database.fetchval("SELECT updated_at FROM events WHERE id = $1", event["id"])
-    assert after["DTSTAMP"].dt == updated_at.replace(microsecond=0)
+    assert after["DTSTAMP"].dt == updated_at.replace(microsecond=0) > before["DTSTAMP"].dt
     [(_, own)] = (await entries(api, await opened(john))).items()
     assert own["LAST-MODIFIED"].dt == own["DTSTAMP"].dt == updated_at.replace(microsecond=0)
 
@@ -179,6 +185,7 @@ async def test_an_unpaid_place_is_tentative_until_it_is_paid(
         john, ada = await people.facilitator(), await people.user()
         booking = await ada.books((await john.creates_event())["id"])
         free = await ada.books((await john.creates_event(price=0))["id"])
+        await an_hour_passes(database)
         path = await opened(ada)
         name = f"booking-{booking['id']}"
         before = await entries(api, path)
@@ -192,7 +199,7 @@ async def test_an_unpaid_place_is_tentative_until_it_is_paid(
         assert "meet.google.com" in str(after.to_ical())
         assert after["SEQUENCE"] > before[name]["SEQUENCE"]
         received_at = await database.fetchval("SELECT max(received_at) FROM payments")
-        assert after["DTSTAMP"].dt == received_at.replace(microsecond=0)
+        assert after["DTSTAMP"].dt == received_at.replace(microsecond=0) > before[name]["DTSTAMP"].dt
 
 
 async def test_it_reaches_ninety_days_back(

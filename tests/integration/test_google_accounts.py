@@ -250,6 +250,15 @@ async def test_without_an_address_there_is_no_new_account(at_google: AtGoogle) -
     assert refused(await account.signs_in(email="nobody")) == (403, "google_email_missing")
 
 
+async def test_there_is_no_new_account_with_an_address_that_mail_cannot_be_sent_to(
+    at_google: AtGoogle, shared_database: asyncpg.Connection
+) -> None:
+    account = at_google("jörg@example.com")
+    answer = await account.signs_in()
+    assert (answer.status_code, answer.json()["details"].keys()) == (400, {"email"})
+    assert await shared_database.fetchval("SELECT count(*) FROM users WHERE google_id = $1", account.sub) == 0
+
+
 async def test_a_deactivated_account_stays_closed(
     people: People, at_google: AtGoogle, shared_database: asyncpg.Connection
 ) -> None:

@@ -15,7 +15,7 @@ from infrastructure.email.composer import MailComposer, MailCourier
 from infrastructure.email.content import Unmailable
 from infrastructure.email.files import MailFiles
 from servicekit.local_times import when
-from tests.support.messages import a_message
+from tests.support.messages import a_coaching_message, a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
 
@@ -120,6 +120,13 @@ def test_the_invitation_field_by_field() -> None:
     assert entry["ATTENDEE"] == "mailto:ada@example.com"
     assert entry["ATTENDEE"].params["CN"] == "Ada Lovelace"
     assert entry["ATTENDEE"].params["PARTSTAT"] == "ACCEPTED"
+
+
+def test_an_entry_has_the_uid_that_is_stored_and_not_one_of_the_present_address() -> None:
+    _, entry = calendar_of(composed(booking={"uid": "booking-12@before.example"}))
+    assert entry["UID"] == "booking-12@before.example"
+    message = a_coaching_message(Fact.BOOKING_CREATED, coaching={"uid": "coaching-1@before.example"})
+    assert "\nUID:coaching-1@before.example\n" in text_of(COMPOSER.compose(message), "calendar")
 
 
 def test_an_online_event_has_its_link_as_the_place() -> None:
