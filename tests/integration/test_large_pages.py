@@ -1,14 +1,21 @@
 """Pages of 500 long entries are built without holding the event loop for long."""
 
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
 
+from interfaces.http import middleware
+from interfaces.http.app import create_app
 from tests.support.callers import Caller, request
 from tests.support.loop_time import measured_callbacks
 from tests.support.people import People, Person
+from tests.support.settings import settings_for
 
 HELD_SECONDS = 0.05
 ENTRIES = 500
@@ -46,6 +53,38 @@ async def user(shared_people: People, facilitator: Person, shared_database: asyn
     values = ["e.id" if name == "event_id" else f"b.{name}" for name in names]
     await shared_database.execute(BOOKINGS.format(columns=", ".join(names), values=", ".join(values)), booking["id"])
     return ada
+
+
+async def test_a_large_answer_is_sent_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between them other requests have their turn."""
+    monkeypatch.setattr(middleware, "SENT_AT_ONCE", 1_000)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": "GET",
+        "path": "/docs/openapi.json",
+        "raw_path": b"/docs/openapi.json",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"a.example"), (b"accept", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app: Any = create_app(settings_for("postgresql://localhost/none", "redis://localhost", tmp_path))
+    await app(scope, asyncio.Event().wait, send)
+    start, *parts = sent
+    assert start["status"] == 200
+    assert len(parts) > 10
+    assert all(len(part["body"]) <= 1_000 for part in parts)
+    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert json.loads(b"".join(part["body"] for part in parts))["openapi"]
 
 
 @pytest.mark.parametrize(
