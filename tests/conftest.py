@@ -15,6 +15,7 @@ from servicekit.time_zones import use_newest_time_zones
 from tests.support import (
     fork_server,
     hypothesis_profiles,  # noqa: F401 (registers and loads them)
+    savings,
 )
 from tests.support.command import bare_environ
 from tests.support.databases import TEMPLATE, a_database, drop
@@ -25,6 +26,8 @@ from tests.support.servers import running_postgres, running_redis
 from tests.support.settings import settings_for
 
 fork_server.install(bare_environ())
+savings.save()
+savings.hash_passwords_cheaply()
 
 # Expected local times are those of the services, which read the newest database.
 use_newest_time_zones()
@@ -42,6 +45,13 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 def new_interpreters() -> Iterator[None]:
     """For tests of how processes start: each is an interpreter that has imported nothing."""
     with fork_server.new_interpreters():
+        yield
+
+
+@pytest.fixture
+def recommended_hashing() -> Iterator[None]:
+    """Passwords are hashed as slowly as in the product."""
+    with savings.recommended_hashing():
         yield
 
 

@@ -36,6 +36,7 @@ async def log_in(api: httpx.AsyncClient, email: str, password: str) -> httpx.Res
     return await api.post("/auth/login", json={"email": email, "password": password})
 
 
+@pytest.mark.usefixtures("recommended_hashing")
 def test_who_does_not_exist_is_refused_as_slowly_as_who_does() -> None:
     assert not Argon2Passwords().needs_rehash(NOBODYS_HASH)
 

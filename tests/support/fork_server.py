@@ -242,6 +242,7 @@ def _main() -> None:
 
     for name in IMPORTED:
         import_module(name)
+    _prepare_applications()
     del sys.modules["crm.__main__"]  # A main module must be new to the interpreter.
     gc.collect()
     gc.freeze()
@@ -250,6 +251,20 @@ def _main() -> None:
         order = _serve(connection)
     if order is not None:
         runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+
+
+def _prepare_applications() -> None:
+    """Makes one of each, so that what applications of a kind have in common is there before the fork."""
+    from crm.__main__ import DRAWING
+    from crm.app import create_app as create_crm
+    from crm.settings import load_settings as load_crm_settings
+    from interfaces.http.app import create_app
+    from tests.support import savings
+    from tests.support.settings import settings_for
+
+    savings.save()
+    create_app(settings_for("postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", Path("/nonexistent")))
+    create_crm(load_crm_settings(DRAWING))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,33 @@
 
 import asyncio
 import os
+from typing import ClassVar, NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
+
+class Cost(NamedTuple):
+    """What a hash takes: passes over so many KiB."""
+
+    passes: int
+    kib: int
+
+
+RECOMMENDED = Cost(passes=2, kib=19 * 1024)
+
 # Hashing takes a core for some 30 ms; more at once than cores would only slow everything else down.
 AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
 
-# Of random bytes that were not kept, with the parameters below: who does not exist is refused as slowly as who does.
+# Of random bytes that were not kept, with the same parameters: who does not exist is refused as slowly as who does.
 NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$JteB7OI5UeW9hNGftraVLQ$OZsVXpCDqF26Ajfn8m3fV4i+OQCS2i0f1oksvft8CQk"
 
 
 class Argon2Passwords:
+    cost: ClassVar[Cost] = RECOMMENDED
+
     def __init__(self) -> None:
-        self._argon2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._argon2 = PasswordHasher(time_cost=self.cost.passes, memory_cost=self.cost.kib, parallelism=1)
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     async def hash(self, password: str) -> str:
