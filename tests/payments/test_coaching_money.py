@@ -16,6 +16,7 @@ from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import NothingToPay, Report
 from infrastructure.postgres.appointments.queries import PostgresCoachingReader
+from tests.support.estate import LONG_RUN
 from tests.support.house import House, order_of
 from tests.support.practice import Practice, at
 
@@ -208,11 +209,11 @@ async def test_declined_and_then_paid(house: House, practice: Practice) -> None:
         assert await house.booking(new) == then
 
 
-async def test_the_same_webhook_a_thousand_times_has_one_effect(house: House, practice: Practice) -> None:
+async def test_the_same_webhook_hundreds_of_times_has_one_effect(house: House, practice: Practice) -> None:
     new = await practice.book(await house.person(), await practice.coach())
     webhook = house.till.pay(order_of(new))
     assert webhook is not None
-    for _ in range(50):
+    for _ in range(50 if LONG_RUN else 10):
         await asyncio.gather(*(worker.take_gateway_event("till", *webhook) for worker in house.workers * 10))
     await house.until_dry()
     assert await house.told(new) == [("booking_created", None), ("payment_completed", None)]

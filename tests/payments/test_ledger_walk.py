@@ -24,13 +24,14 @@ from domain.accounts import User
 from domain.appointments import CoachingId
 from domain.errors import DomainError
 from domain.events import EventId
+from tests.support.estate import LONG_RUN
 from tests.support.house import House, NewSession, Sold, order_of
 from tests.support.practice import Practice
 from tests.support.till import Webhook
 
-STEPS = int(os.environ.get("CONVENE_WALK_STEPS", "450"))
+STEPS = int(os.environ.get("CONVENE_WALK_STEPS") or (450 if LONG_RUN else 220))
 SEED = int(os.environ.get("CONVENE_WALK_SEED", "20261120"))
-STORIES = int(os.environ.get("CONVENE_WALK_STORIES", "8"))
+STORIES = int(os.environ.get("CONVENE_WALK_STORIES") or (8 if LONG_RUN else 4))
 PRICES = {"INR": "30.55", "JPY": "501", "KWD": "1.235"}
 
 

@@ -19,6 +19,7 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.payments.shop import FAILED, PAID, PENDING
 from tests.payments.stripe_shop import Shop, open_shop
+from tests.support.estate import LONG_RUN
 from tests.support.http import serving
 from tests.support.stripe_server import (
     SECRET_KEY,
@@ -140,10 +141,10 @@ async def test_without_stripe_its_webhooks_wait(make_settings: Callable[..., Set
     assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")
 
 
-async def test_the_same_event_a_thousand_times_has_one_effect(shop: Shop) -> None:
+async def test_the_same_event_hundreds_of_times_has_one_effect(shop: Shop) -> None:
     booked, session = await shop.a_booking()
     shop.stripe.pays(session)
-    assert await _errands_of_one_event(shop, times=1_000) == 1
+    assert await _errands_of_one_event(shop, times=1_000 if LONG_RUN else 200) == 1
     assert await shop.state(booked) == PAID
     assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 1
     assert await shop.told(booked) == 1
