@@ -95,6 +95,7 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
             assert up.stop() == 0
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_the_services_run_one_by_one_as_compose_starts_them(tmp_path: Path) -> None:
     with running_postgres() as postgres, running_redis() as redis:
         api, crm = free_port(), free_port()
