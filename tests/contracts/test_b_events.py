@@ -1,6 +1,7 @@
 """Contract B, endpoints 6 to 10: events, in the document's order."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -98,7 +99,9 @@ async def test_6_a_page_leads_to_the_next(api: httpx.AsyncClient, people: People
     expected = [one["id"] for one in created]
     first = await api.get("/events?limit=2")
     second = await api.get("/events", params={"limit": 2, "cursor": first.json()["next_cursor"]})
-    third = await api.get("/events", params={"limit": 2, "cursor": second.json()["next_cursor"]})
+    third = await api.get(second.links["next"]["url"])
+    assert first.links["next"]["url"].endswith(f"cursor={quote(first.json()['next_cursor'])}")
+    assert third.links == {}
     assert [ids(page) for page in (first, second, third)] == [expected[:2], expected[2:4], expected[4:]]
     assert third.json()["next_cursor"] is None
     assert ids(await api.get("/events?limit=500")) == expected

@@ -2,13 +2,14 @@
 
 from email.headerregistry import Address
 from email.policy import SMTP
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from crm import letters
-from tests.crm.parts import MailServer, a_message, mail_status
+from crm.email import content
+from tests.crm.parts import MailServer, a_message, mail_status, running_crm, settings_for
 
 ENCODED = "=?utf-8?b?SGkNCkJjYzogeEBleGFtcGxlLmNvbQ0KDQo8aDE+T3ducw==?="
 SECOND_MAILBOX = "=?utf-8?q?=22X=22_=3Cevil=40example=2Ecom=3E=2C_?="
@@ -54,11 +55,19 @@ async def test_an_address_that_needs_smtputf8_is_a_dead_letter(crm: httpx.AsyncC
     assert mail_server.mails == []
 
 
+async def test_with_smtputf8_letters_before_the_at_sign_are_mailed(dsn: str, tmp_path: Path) -> None:
+    async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path), MAIL_SMTPUTF8="true")) as client:
+        message = a_message(facilitator={"id": 2, "name": "Jörg", "email": "jörg@example.com"})
+        assert (await client.post("/notify", json=message)).json()["email_sent"] is True
+    [path] = (tmp_path / "mail").iterdir()
+    assert " <jörg@example.com>\r\n".encode() in path.read_bytes()
+
+
 async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(
     crm: httpx.AsyncClient, crm_dsn: str, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the standard library writes it: the name becomes a second mailbox."""
-    monkeypatch.setattr(letters, "MAIL_POLICY", SMTP)
+    monkeypatch.setattr(content, "MAIL_POLICY", SMTP)
     message = a_message(facilitator={"id": 2, "name": SECOND_MAILBOX, "email": "john@example.com"})
     assert (await crm.post("/notify", json=message)).json()["email_sent"] is False
     [item] = (await crm.get("/notifications")).json()

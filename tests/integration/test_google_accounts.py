@@ -244,6 +244,14 @@ async def test_a_new_account_is_verified_as_far_as_google_says(
     assert await shared_database.fetchval(verified, account.sub) is True
 
 
+async def test_a_network_from_which_people_sign_in_with_google_is_known(
+    at_google: AtGoogle, shared_database: asyncpg.Connection
+) -> None:
+    answer = await at_google("known@example.com").signs_in()
+    number = "SELECT count(*) FROM login_networks WHERE user_id = $1"
+    assert await shared_database.fetchval(number, answer.json()["user"]["id"]) == 1
+
+
 async def test_without_an_address_there_is_no_new_account(at_google: AtGoogle) -> None:
     account = at_google("x@example.com")
     assert refused(await account.signs_in(email=None)) == (403, "google_email_missing")
