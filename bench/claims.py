@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 
 from bench.site import Site
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.claims import _CLAIM, PostgresDueMessages
 
@@ -21,7 +21,7 @@ SELECT (ARRAY['crm', 'email'])[1 + n % 2], 'booking:' || n / 4, 'booking_created
        now() - n * interval '0.5 s'
 FROM generate_series($1::int, $2::int) n
 """
-_OWE = """
+_ENQUEUE = """
 INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
 SELECT 'crm', 'bench:' || n, 'booking_created', '{}', now() FROM generate_series(1, $1) n
 """
@@ -40,7 +40,7 @@ async def measure(site: Site, *, delivered: int) -> Costs:
     await site.database.execute("TRUNCATE outbox, delivery_attempts")
     for begin in range(1, delivered + 1, _STEP):
         await site.database.execute(_REMEMBER, begin, min(delivered, begin + _STEP - 1))
-    await site.database.execute(_OWE, (_CLAIMS + 2) * _AT_ONCE)
+    await site.database.execute(_ENQUEUE, (_CLAIMS + 2) * _AT_ONCE)
     await site.database.execute("VACUUM ANALYZE outbox")
     database = Database(site.postgres.dsn("convene"))
     outbox, took = PostgresDueMessages(database), []
@@ -51,7 +51,7 @@ async def measure(site: Site, *, delivered: int) -> Costs:
             took.append(1000 * (time.perf_counter() - began))
             assert len(claimed) == _AT_ONCE
         async with database.connection() as connection:
-            values = (Destination.CRM, _AT_ONCE, _LEASE, None, list(Fact), _LEASE)
+            values = (Destination.CRM, _AT_ONCE, _LEASE, None, list(MessageType), _LEASE)
             rows = await connection.fetch(f"EXPLAIN {_CLAIM}", *values)
     finally:
         await database.close()

@@ -14,16 +14,16 @@ from datetime import timedelta
 
 import msgspec
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from bench.site import Site
 from infrastructure.embedded import processes
 from tests.support.messages import a_snapshot
 from tests.support.processes import running_workers
 
 MESSAGES = 3_000
-_AT_ONCE = {field.name: field.default for field in dataclasses.fields(DeliverDue)}["at_once"]
+_AT_ONCE = {field.name: field.default for field in dataclasses.fields(DeliverMessages)}["at_once"]
 
-_OWE = """
+_ENQUEUE = """
 INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
 SELECT 'crm', 'bench:' || n, 'booking_created', $2, now() FROM generate_series(1, $1) n
 """
@@ -49,7 +49,7 @@ async def measure(site: Site, *, blocks: int) -> Rates:
 
 async def _drain(site: Site, url: str) -> float:
     await site.database.execute("TRUNCATE outbox, delivery_attempts")
-    await site.database.execute(_OWE, MESSAGES, json.dumps(a_snapshot()))
+    await site.database.execute(_ENQUEUE, MESSAGES, json.dumps(a_snapshot()))
     await site.database.execute("ANALYZE outbox")
     environ = site.environ | {"CRM_SERVICE_URL": url, "LOG_LEVEL": "info"}
     with running_workers(1, environ, site.directory):

@@ -29,7 +29,7 @@ LOOKS = 120
 BOOKINGS_PER_SECOND = 20
 BOOKING_SECONDS = 10
 
-_OWE = """
+_ENQUEUE = """
 INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
 SELECT 'crm', 'bench:' || lane, 'booking_created', $2, now()
 FROM generate_series(1, 4) turn, generate_series(1, $1) lane ORDER BY turn, lane
@@ -70,13 +70,13 @@ async def measure(site: Site) -> Recovery:
         environ = site.environ | {"CRM_SERVICE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}"}
         with running_workers(2, environ, site.directory):
             before = await _book(site, 0)
-            await site.database.execute(_OWE, LANES, json.dumps(a_snapshot()))
+            await site.database.execute(_ENQUEUE, LANES, json.dumps(a_snapshot()))
             await until(lambda: _is_open(site))
             await asyncio.sleep(2)  # what was under way when it opened comes to its end
             began = await site.database.fetchval(_ATTEMPTS)
             for look in range(1, LOOKS + 1):
                 await site.database.execute(_PASS, STEP)
-                wake_ups.nudge()
+                wake_ups.notify()
                 await until(lambda look=look: _looked(site, look))
             attempts = await site.database.fetchval(_ATTEMPTS) - began
             sink = processes.spawn(

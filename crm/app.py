@@ -17,7 +17,7 @@ from crm.api.errors import HANDLERS
 from crm.api.facilitator_events import list_facilitator_events
 from crm.api.health import health
 from crm.api.mail_checks import send_test_email, test_gmail_auth
-from crm.api.middleware import RequestFrame
+from crm.api.middleware import RequestMiddleware
 from crm.api.notifications import (
     clear_notifications,
     delete_notification,
@@ -30,14 +30,14 @@ from crm.api.security import bearer_guard
 from crm.api.webhook import webhook
 from crm.database import Database
 from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
-from crm.delivery.email import MailCourier
-from crm.delivery.http import HttpCourier
-from crm.email.content import LetterWriter
-from crm.email.transport import carrier_for
+from crm.delivery.email import EmailSender
+from crm.delivery.http import HttpSender
+from crm.email.content import NotificationEmailWriter
+from crm.email.transport import transport_for
 from crm.facilitator_events import FacilitatorEvents
 from crm.notification_store import NotificationStore, mail_queue
 from crm.settings import CrmSettings, load_settings
-from crm.webhook_store import Destination, WebhookStore, parcel_queue
+from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
 from servicekit.time_zones import use_newest_time_zones
 
@@ -54,25 +54,25 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     database = Database(settings.database_url)
     lease = uuid4()
     letters, carrier = (
-        LetterWriter(settings.mail_from, smtputf8=settings.mail_smtputf8),
-        carrier_for(settings.smtp, settings.data),
+        NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8),
+        transport_for(settings.smtp, settings.data),
     )
-    mailroom = Dispatcher(mail_queue(database, lease, LEASE), MailCourier(letters, carrier), pace)
-    http = _http_couriers(settings)
-    couriers = {
-        destination: Dispatcher(parcel_queue(database, destination, lease, LEASE), courier, pace)
-        for destination, courier in http.items()
+    mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(letters, carrier), pace)
+    http = _http_senders(settings)
+    senders = {
+        destination: Dispatcher(webhook_queue(database, destination, lease, LEASE), sender, pace)
+        for destination, sender in http.items()
     }
 
-    dispatchers: list[Dispatcher[Any]] = [mailroom, *couriers.values()]
+    dispatchers: list[Dispatcher[Any]] = [mail_dispatcher, *senders.values()]
 
     @asynccontextmanager
     async def run(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(database.close)
             await database.open()
-            for courier in http.values():
-                closing.push_async_callback(courier.close)
+            for sender in http.values():
+                closing.push_async_callback(sender.close)
             for dispatcher in dispatchers:
                 dispatcher.start()
             try:
@@ -86,8 +86,8 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
         "store": NotificationStore(database, lease, LEASE),
         "events": FacilitatorEvents(database),
         "webhooks": WebhookStore(database, forwards=settings.forward is not None),
-        "mailroom": mailroom,
-        "couriers": couriers,
+        "mail_dispatcher": mail_dispatcher,
+        "senders": senders,
         "letters": letters,
         "carrier": carrier,
     }
@@ -111,18 +111,18 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
         logging_config=None,
     )
     app.asgi_handler = BrowserPages(
-        RequestFrame(app.asgi_handler), "Convene CRM", {"/docs": "Documentation of the API"}
+        RequestMiddleware(app.asgi_handler), "Convene CRM", {"/docs": "Documentation of the API"}
     )
     return app
 
 
-def _http_couriers(settings: CrmSettings) -> dict[Destination, HttpCourier]:
-    couriers = {}
+def _http_senders(settings: CrmSettings) -> dict[Destination, HttpSender]:
+    senders = {}
     if settings.forward:
-        couriers[Destination.FORWARD] = HttpCourier("Forward", settings.forward.url, settings.forward.token)
+        senders[Destination.TRANSITIONS] = HttpSender("Forward", settings.forward.url, settings.forward.token)
     if settings.payments:
-        couriers[Destination.PAYMENT] = HttpCourier("Payment report", settings.payments.url, settings.payments.token)
-    return couriers
+        senders[Destination.PAYMENT] = HttpSender("Payment report", settings.payments.url, settings.payments.token)
+    return senders
 
 
 def _always(part: object) -> Provide:

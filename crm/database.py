@@ -1,4 +1,4 @@
-"""Bounded access to the CRM's PostgreSQL: an answer or `DatabaseAway` within five seconds."""
+"""Bounded access to the CRM's PostgreSQL: an answer or `DatabaseUnavailable` within five seconds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Connection(Protocol):
     async def fetchrow(self, query: str, *args: object) -> Mapping[str, Any] | None: ...
 
 
-class DatabaseAway(Exception):
+class DatabaseUnavailable(Exception):
     """The database did not answer in time, or not at all; nothing is known to have been committed."""
 
 
@@ -71,9 +71,9 @@ class Database:
 
     @asynccontextmanager
     async def connection(self, seconds: float = WORK_SECONDS) -> AsyncIterator[Connection]:
-        """Lend a connection for at most `seconds`; raises DatabaseAway when it cannot be had or breaks."""
+        """Lend a connection for at most `seconds`; raises DatabaseUnavailable when it cannot be had or breaks."""
         if self._pool is None:
-            raise DatabaseAway("the pool is not open")
+            raise DatabaseUnavailable("the pool is not open")
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._pool.acquire()
@@ -85,13 +85,13 @@ class Database:
         except (TimeoutError, *_AWAY) as error:
             if isinstance(error, ValueError):  # asyncpg's complaint about an argument: a bug, no outage
                 raise
-            raise DatabaseAway(f"{type(error).__name__}: {error}") from error
+            raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def answers(self) -> bool:
         """Whether the database answers within a second."""
         try:
             async with self.connection(seconds=1.0) as connection:
                 await connection.execute("SELECT 1")
-        except DatabaseAway:
+        except DatabaseUnavailable:
             return False
         return True

@@ -143,7 +143,7 @@ class NotificationStore:
         self, connection: Connection, notification: Notification, body: str, message_id: str | None, *, claim: bool
     ) -> Recorded | None:
         name, email = await self._recipient(connection, notification)
-        status, response = _mail_owed(notification, email)
+        status, response = _is_mailed(notification, email)
         pending = status is Status.PENDING
         leased = pending and claim
         user, event = notification.user, notification.event
@@ -243,7 +243,7 @@ def _key(booking_id: BookingId | None) -> tuple[int | None, UUID | None]:
     return (None, booking_id) if isinstance(booking_id, UUID) else (booking_id, None)
 
 
-def _mail_owed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
+def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
     if not notification.email_facilitator:
         return Status.SKIPPED, "No email: the booking system writes to the facilitator itself"
     if notification.facilitators_own_doing:

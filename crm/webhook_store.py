@@ -25,7 +25,7 @@ ON CONFLICT (message_id) DO NOTHING
 RETURNING id
 """
 
-OWE = "INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body) VALUES ($1, $2, $3::json)"
+ENQUEUE = "INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body) VALUES ($1, $2, $3::json)"
 
 FIRST = """
 SELECT b.id, b.body::jsonb = $2::jsonb AS same,
@@ -37,11 +37,11 @@ FROM crm_bookings b WHERE b.message_id = $1
 class Destination(StrEnum):
     """Who is owed something for a webhook: the server it is forwarded to, the booking API that is told of a payment."""
 
-    FORWARD = "forward"
+    TRANSITIONS = "forward"
     PAYMENT = "payment"
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class WebhookDelivery(msgspec.Struct, frozen=True):
     """A body that is ours to hand over until the lease ends. `crm_booking_id` names it to the destination."""
 
     id: int
@@ -58,7 +58,9 @@ class Stored(msgspec.Struct, frozen=True):
     owed: Sequence[Destination]
 
 
-def parcel_queue(database: Database, destination: Destination, lease: UUID, lease_time: timedelta) -> Queue[Parcel]:
+def webhook_queue(
+    database: Database, destination: Destination, lease: UUID, lease_time: timedelta
+) -> Queue[WebhookDelivery]:
     """What one destination is owed."""
     return Queue(
         database,
@@ -81,7 +83,7 @@ class WebhookStore:
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
-        owed = {Destination.FORWARD: body} if self._forwards else {}
+        owed = {Destination.TRANSITIONS: body} if self._forwards else {}
         if webhook.payment:
             owed[Destination.PAYMENT] = msgspec.json.encode(webhook.payment).decode()
         user = webhook.user
@@ -102,7 +104,7 @@ class WebhookStore:
                     row = await connection.fetchrow(INSERT, *values)
                     if row is not None:
                         for destination, content in owed.items():
-                            await connection.execute(OWE, row["id"], destination.value, content)
+                            await connection.execute(ENQUEUE, row["id"], destination.value, content)
                         return Stored(row["id"], tuple(owed))
                 # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
                 first = await connection.fetchrow(FIRST, message_id, body)
@@ -113,5 +115,5 @@ class WebhookStore:
         return Stored(first["id"], tuple(Destination(name) for name in first["owed"]))
 
 
-def _parcel(row: Mapping[str, Any]) -> Parcel:
-    return Parcel(**row)
+def _parcel(row: Mapping[str, Any]) -> WebhookDelivery:
+    return WebhookDelivery(**row)

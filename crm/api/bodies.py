@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from crm.api.errors import Refusal, invalid
+from crm.api.errors import ErrorResponse, invalid
 from servicekit.numbers import has_unbounded_number
 
 BODY_LIMIT = 64 * 1024
@@ -62,9 +62,9 @@ def _values(root: object) -> Iterator[tuple[int, object]]:
             waiting.extend((depth + 1, part) for part in value)
 
 
-def not_json() -> Refusal:
-    return Refusal(415, "unsupported_media_type", "Send the body as application/json in UTF-8")
+def not_json() -> ErrorResponse:
+    return ErrorResponse(415, "unsupported_media_type", "Send the body as application/json in UTF-8")
 
 
-def malformed(message: str) -> Refusal:
-    return Refusal(400, "malformed_body", message)
+def malformed(message: str) -> ErrorResponse:
+    return ErrorResponse(400, "malformed_body", message)

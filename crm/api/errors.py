@@ -12,7 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from crm.api.middleware import ClientLeft, request_id
-from crm.database import DatabaseAway
+from crm.database import DatabaseUnavailable
 from crm.notification_store import MessageIdReused, NotificationNotFound
 from crm.notifications import InvalidFields, MissingFields
 
@@ -41,7 +41,7 @@ CODES: Mapping[int, str] = {413: "body_too_large"}
 log = structlog.stdlib.get_logger("crm.http")
 
 
-class Refusal(Exception):
+class ErrorResponse(Exception):
     """A request that is refused, as it will be answered."""
 
     def __init__(
@@ -67,44 +67,44 @@ class Refusal(Exception):
         }
 
 
-def invalid(details: Mapping[str, str]) -> Refusal:
+def invalid(details: Mapping[str, str]) -> ErrorResponse:
     """400 for values that cannot be accepted: field to reason."""
     message = "; ".join(f"{field}: {reason}" for field, reason in details.items())
-    return Refusal(400, "validation_error", message, error="Validation error", details=dict(details))
+    return ErrorResponse(400, "validation_error", message, error="Validation error", details=dict(details))
 
 
-def missing(fields: Sequence[str]) -> Refusal:
+def missing(fields: Sequence[str]) -> ErrorResponse:
     """400 for required fields that are absent or null."""
     plural = "s" if len(fields) > 1 else ""
     message = f"Missing required field{plural}: {', '.join(fields)}"
-    return Refusal(400, "missing_fields", message, error="Missing required fields", missing_fields=list(fields))
+    return ErrorResponse(400, "missing_fields", message, error="Missing required fields", missing_fields=list(fields))
 
 
-def not_found() -> Refusal:
-    return Refusal(404, "not_found", MESSAGES[404])
+def not_found() -> ErrorResponse:
+    return ErrorResponse(404, "not_found", MESSAGES[404])
 
 
-def message_id_reused() -> Refusal:
-    return Refusal(422, "idempotency_key_reused", "This Idempotency-Key was used before with another body")
+def message_id_reused() -> ErrorResponse:
+    return ErrorResponse(422, "idempotency_key_reused", "This Idempotency-Key was used before with another body")
 
 
-def database_away() -> Refusal:
+def database_unavailable() -> ErrorResponse:
     message = "The database cannot be reached; try again shortly"
-    return Refusal(503, "database_unavailable", message, headers={"retry-after": str(RETRY_AFTER_SECONDS)})
+    return ErrorResponse(503, "database_unavailable", message, headers={"retry-after": str(RETRY_AFTER_SECONDS)})
 
 
-def unexpected() -> Refusal:
-    return Refusal(500, "internal_error", MESSAGES[500])
+def unexpected() -> ErrorResponse:
+    return ErrorResponse(500, "internal_error", MESSAGES[500])
 
 
-def refused_by_framework(status: int, headers: Mapping[str, str] | None = None) -> Refusal:
+def refused_by_framework(status: int, headers: Mapping[str, str] | None = None) -> ErrorResponse:
     """What the framework answers with this status, in our words."""
     phrase = HTTPStatus(status).phrase
     code = CODES.get(status, phrase.lower().replace(" ", "_").replace("-", "_"))
-    return Refusal(status, code, MESSAGES.get(status, phrase), headers=headers)
+    return ErrorResponse(status, code, MESSAGES.get(status, phrase), headers=headers)
 
 
-def body_of(refusal: Refusal, *, sentences: bool) -> dict[str, Any]:
+def body_of(refusal: ErrorResponse, *, sentences: bool) -> dict[str, Any]:
     """On contract A's paths `error` is the status phrase, on those of B and D (`sentences`) a sentence."""
     if refusal.phrased and sentences:
         return refusal.body | {"error": SENTENCES.get(refusal.status, refusal.body["message"])}
@@ -118,13 +118,13 @@ def connection_error(path: str | None, method: str, status: int, code: str, mess
     return msgspec.json.encode({"error": error, "message": message, "code": code, "request_id": request_id})
 
 
-def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
+def _answer(request: Request[Any, Any, Any], refusal: ErrorResponse) -> Response[dict[str, Any]]:
     handler = request.scope.get("route_handler")
     body = body_of(refusal, sentences=handler is not None and "sentences" in handler.opt)
     return Response(body, status_code=refusal.status, headers=refusal.headers, media_type="application/json")
 
 
-def _refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[dict[str, Any]]:
+def _refusal(request: Request[Any, Any, Any], refusal: ErrorResponse) -> Response[dict[str, Any]]:
     return _answer(request, refusal)
 
 
@@ -144,9 +144,9 @@ def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> R
     return _answer(request, message_id_reused())
 
 
-def _database_away(request: Request[Any, Any, Any], error: DatabaseAway) -> Response[dict[str, Any]]:
+def _database_away(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
     log.warning("database away", error=str(error))
-    return _answer(request, database_away())
+    return _answer(request, database_unavailable())
 
 
 def _client_left(request: Request[Any, Any, Any], _: ClientLeft) -> Response[dict[str, Any]]:
@@ -166,12 +166,12 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[d
 
 
 HANDLERS: dict[int | type[Exception], Handler] = {
-    Refusal: _refusal,
+    ErrorResponse: _refusal,
     MissingFields: _missing_fields,
     InvalidFields: _invalid_fields,
     MessageIdReused: _message_id_reused,
     NotificationNotFound: _not_found,
-    DatabaseAway: _database_away,
+    DatabaseUnavailable: _database_away,
     ClientLeft: _client_left,
     HTTPException: _http,
     Exception: _unexpected,

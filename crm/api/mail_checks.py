@@ -11,10 +11,10 @@ from litestar import Request, get, post
 from litestar.di import NamedDependency
 
 from crm.api.bodies import read_json_object
-from crm.api.errors import Refusal, invalid
-from crm.delivery.failures import DeliveryError, DestinationAway, Refused
-from crm.email.content import LetterWriter
-from crm.email.transport import Carrier, LoginRefused, SmtpCarrier
+from crm.api.errors import ErrorResponse, invalid
+from crm.delivery.failures import DeliveryError, DestinationUnavailable, Refused
+from crm.email.content import NotificationEmailWriter
+from crm.email.transport import LoginRefused, MailTransport, SmtpTransport
 from crm.notifications import InvalidFields, MissingFields, one_reason
 from crm.settings import CrmSettings
 from servicekit import json_values
@@ -47,8 +47,8 @@ class LoginAccepted(msgspec.Struct):
 @post("/test-email", operation_id="sendTestEmail", status_code=200)
 async def send_test_email(
     request: Request[Any, Any, Any],
-    letters: NamedDependency[LetterWriter],
-    carrier: NamedDependency[Carrier],
+    letters: NamedDependency[NotificationEmailWriter],
+    carrier: NamedDependency[MailTransport],
     settings: NamedDependency[CrmSettings],
 ) -> TestMailSent:
     """Send one mail now, the way every mail goes; without `SMTP_URL` it is written as a file, as they all are.
@@ -84,13 +84,13 @@ async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccept
         raise check_failed(503, "smtp_not_configured", message, authenticated=False)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await SmtpCarrier(server).log_in()
+            await SmtpTransport(server).log_in()
     except LoginRefused as error:
         message = f"The mail server refused the login: {error}"
         raise check_failed(
             502, "smtp_login_refused", message, authenticated=False, gmail_user=server.username
         ) from error
-    except (DestinationAway, TimeoutError) as error:
+    except (DestinationUnavailable, TimeoutError) as error:
         message = f"The mail server cannot be used: {str(error) or 'no answer in time'}"
         raise check_failed(503, "smtp_unavailable", message, authenticated=False, gmail_user=server.username) from error
     return LoginAccepted(gmail_user=server.username)
@@ -113,8 +113,8 @@ def _read(body: dict[str, Any], *, smtputf8: bool) -> TestMail:
     return mail
 
 
-def check_failed(status: int, code: str, message: str, **extra: bool | str) -> Refusal:
+def check_failed(status: int, code: str, message: str, **extra: bool | str) -> ErrorResponse:
     words = " ".join(message.encode("utf-8", "replace").decode().split())
-    refusal = Refusal(status, code, words)
+    refusal = ErrorResponse(status, code, words)
     refusal.body |= extra
     return refusal

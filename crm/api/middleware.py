@@ -35,7 +35,7 @@ def request_id() -> str:
     return bound if isinstance(bound, str) else ""
 
 
-class RequestFrame:
+class RequestMiddleware:
     """ASGI: wraps the whole application, so that nothing is answered outside it."""
 
     def __init__(self, app: ASGIApp) -> None:

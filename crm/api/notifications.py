@@ -65,7 +65,7 @@ class Cleared(msgspec.Struct):
 async def notify(
     request: Request[Any, Any, Any],
     store: NamedDependency[NotificationStore],
-    mailroom: NamedDependency[Dispatcher[MailClaim]],
+    mail_dispatcher: NamedDependency[Dispatcher[MailClaim]],
     settings: NamedDependency[CrmSettings],
 ) -> Notified:
     """Store a notification and e-mail its facilitator.
@@ -81,8 +81,8 @@ async def notify(
     body, text = await read_json_object(request)
     verify_signature(request, await request.body(), settings.signing_secrets)
     notification = read_notification(body)
-    recorded = await store.record(notification, text, message_id(request), claim=mailroom.claims_at_once)
-    email_sent = await mailroom.settle(recorded.id, recorded.status, recorded.claim)
+    recorded = await store.record(notification, text, message_id(request), claim=mail_dispatcher.claims_at_once)
+    email_sent = await mail_dispatcher.settle(recorded.id, recorded.status, recorded.claim)
     log.info("notification", notification_id=recorded.id, action=notification.action, email_sent=email_sent)
     return Notified(
         status="success",

@@ -8,8 +8,8 @@ import msgspec
 
 from crm.api.bodies import malformed, not_json
 from crm.api.errors import (
-    Refusal,
-    database_away,
+    ErrorResponse,
+    database_unavailable,
     invalid,
     message_id_reused,
     missing,
@@ -66,12 +66,12 @@ class Facts(NamedTuple):
 
     tag: str
     summary: str
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[ErrorResponse, ...] = ()
     body: type[msgspec.Struct] | None = None
     parameters: tuple[str, ...] = ()
 
 
-def _refused_bodies(field: str, reason: str) -> tuple[Refusal, ...]:
+def _refused_bodies(field: str, reason: str) -> tuple[ErrorResponse, ...]:
     in_body = (malformed("The body is not valid JSON"), missing([field]), invalid({field: reason}))
     return (*in_body, refused_by_framework(413), not_json())
 
@@ -79,7 +79,7 @@ def _refused_bodies(field: str, reason: str) -> tuple[Refusal, ...]:
 WRONG_LIMIT = invalid({"limit": "Expected a whole number from 1"})
 WRONG_ID = "Must be a whole number or null"
 WRONG_BOOKING = "Must be a UUID with its hyphens"
-STORED = (database_away(),)
+STORED = (database_unavailable(),)
 LOGIN: dict[str, Any] = {"authenticated": False, "gmail_user": "studio@example.com"}
 
 OPERATIONS = {

@@ -15,7 +15,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 
-from crm.api.errors import MESSAGES, Refusal
+from crm.api.errors import MESSAGES, ErrorResponse
 
 TOLERANCE_SECONDS = 300
 
@@ -33,9 +33,9 @@ def bearer_guard(token: str, status: int = 401) -> Guard:
     return require_bearer
 
 
-def invalid_token(status: int) -> Refusal:
+def invalid_token(status: int) -> ErrorResponse:
     challenge = {"www-authenticate": "Bearer"} if status == 401 else {}
-    return Refusal(status, "invalid_token", MESSAGES[401], headers=challenge)
+    return ErrorResponse(status, "invalid_token", MESSAGES[401], headers=challenge)
 
 
 def verify_signature(request: Request[Any, Any, Any], body: bytes, secrets: Sequence[bytes]) -> None:
@@ -65,5 +65,5 @@ def _signature(part: str) -> bytes:
         return b""
 
 
-def invalid_signature(message: str) -> Refusal:
-    return Refusal(401, "invalid_signature", message)
+def invalid_signature(message: str) -> ErrorResponse:
+    return ErrorResponse(401, "invalid_signature", message)

@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from crm.api.bodies import read_json_object
 from crm.api.requests import message_id
 from crm.delivery.dispatcher import Dispatcher
-from crm.webhook_store import Destination, Parcel, WebhookStore
+from crm.webhook_store import Destination, WebhookDelivery, WebhookStore
 from crm.webhooks import read_webhook
 
 log = structlog.stdlib.get_logger("crm.webhooks")
@@ -33,7 +33,7 @@ class WebhookReceived(msgspec.Struct):
 async def webhook(
     request: Request[Any, Any, Any],
     webhooks: NamedDependency[WebhookStore],
-    couriers: NamedDependency[dict[Destination, Dispatcher[Parcel]]],
+    senders: NamedDependency[dict[Destination, Dispatcher[WebhookDelivery]]],
 ) -> WebhookReceived:
     """Store a booking, forward it and report its payment.
 
@@ -46,8 +46,8 @@ async def webhook(
     told = read_webhook(body)
     stored = await webhooks.record(told, text, message_id(request))
     for destination in stored.owed:
-        if courier := couriers.get(destination):
-            courier.nudge()
+        if sender := senders.get(destination):
+            sender.notify()
         else:
             log.warning("nobody to take it", destination=destination, hint="set BACKEND_SERVICE_TOKEN")
     log.info("webhook", webhook_id=str(stored.id), booking_id=told.booking_id, owed=list(stored.owed))
@@ -55,6 +55,6 @@ async def webhook(
         status="success",
         message="Webhook received",
         webhook_id=stored.id,
-        forwarding=Destination.FORWARD in stored.owed,
+        forwarding=Destination.TRANSITIONS in stored.owed,
         reporting_payment=Destination.PAYMENT in stored.owed,
     )

@@ -16,8 +16,8 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 import structlog
 
-from crm.database import DatabaseAway
-from crm.delivery.failures import Deferred, DeliveryError, DestinationAway, Refused, Unsendable
+from crm.database import DatabaseUnavailable
+from crm.delivery.failures import Deferred, DeliveryError, DestinationUnavailable, Refused, Unsendable
 from crm.delivery.queue import C, Claim, Queue, Status
 from servicekit.tasks import cancel
 
@@ -43,7 +43,7 @@ class Pace(msgspec.Struct, frozen=True):
     patience: float = 5.0
 
 
-class Courier(Protocol[C_contra]):
+class Sender(Protocol[C_contra]):
     """Takes claims to one destination. `cargo` is what the responses call one of them: Email."""
 
     @property
@@ -56,15 +56,15 @@ class Courier(Protocol[C_contra]):
 class Dispatcher(Generic[C]):
     """Delivers for one process. Between `start` and `close` it also makes its round of what is due."""
 
-    def __init__(self, queue: Queue[C], courier: Courier[C], pace: Pace = Pace()) -> None:  # noqa: B008
+    def __init__(self, queue: Queue[C], sender: Sender[C], pace: Pace = Pace()) -> None:  # noqa: B008
         self._queue = queue
-        self._courier = courier
+        self._sender = sender
         self._pace = pace
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._under_way: set[asyncio.Task[bool]] = set()
         self._out_but_unmarked: set[int] = set()
         self._away = False
-        self._nudged = asyncio.Event()
+        self._notified = asyncio.Event()
         self._round: asyncio.Task[None] | None = None
 
     @property
@@ -73,7 +73,7 @@ class Dispatcher(Generic[C]):
         return not self._away
 
     def start(self) -> None:
-        self._round = asyncio.create_task(self._make_rounds(), name=f"crm-{self._courier.cargo}-rounds")
+        self._round = asyncio.create_task(self._make_rounds(), name=f"crm-{self._sender.cargo}-rounds")
 
     async def close(self) -> None:
         """Let the deliveries under way finish, give the rest back."""
@@ -82,12 +82,12 @@ class Dispatcher(Generic[C]):
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=DRAIN_SECONDS)
             await cancel(late)
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             await self._queue.release_claims()
 
-    def nudge(self) -> None:
+    def notify(self) -> None:
         """Something new is due: look at once, unless the destination is away."""
-        self._nudged.set()
+        self._notified.set()
 
     async def settle(self, row_id: int, status: Status, claim: C | None) -> bool:
         """Whether the row is delivered, waiting a short while for it.
@@ -99,7 +99,7 @@ class Dispatcher(Generic[C]):
         try:
             async with asyncio.timeout(self._pace.patience):
                 return await self._outcome(row_id, claim)
-        except (TimeoutError, DatabaseAway):
+        except (TimeoutError, DatabaseUnavailable):
             return False
 
     async def _outcome(self, row_id: int, claim: C | None) -> bool:
@@ -117,15 +117,15 @@ class Dispatcher(Generic[C]):
         pause = self._pace.round
         while True:
             claims: list[C] = []
-            self._nudged.clear()
+            self._notified.clear()
             try:
                 claims = await self._queue.claim_due(1 if self._away else BATCH)
                 if claims:
                     await asyncio.wait({self._set_out(claim) for claim in claims})
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 log.warning("database away", error=str(error))
             except Exception:
-                log.exception("round failed", cargo=self._courier.cargo)
+                log.exception("round failed", cargo=self._sender.cargo)
             if not self._away:
                 pause = self._pace.round
             elif claims:
@@ -138,11 +138,11 @@ class Dispatcher(Generic[C]):
             await asyncio.sleep(seconds)
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._nudged.wait(), seconds)
+            await asyncio.wait_for(self._notified.wait(), seconds)
 
     def _set_out(self, claim: C) -> asyncio.Task[bool]:
         """Deliver in a task of its own: a caller that stops waiting must not cut a delivery in two."""
-        task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._courier.cargo}-{claim.id}")
+        task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._sender.cargo}-{claim.id}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
@@ -150,18 +150,18 @@ class Dispatcher(Generic[C]):
     async def _deliver(self, claim: C) -> bool:
         if claim.id in self._out_but_unmarked:
             return True
-        cargo = self._courier.cargo
+        cargo = self._sender.cargo
         try:
             response = await self._hand_over(claim)
         except Refused as error:
             await self._give_up(claim, f"{cargo} failed: {error}")
-        except DestinationAway as error:
-            await self._owe(claim, timedelta(seconds=self._pace.round), f"{cargo} not sent yet: {error}")
+        except DestinationUnavailable as error:
+            await self._enqueue(claim, timedelta(seconds=self._pace.round), f"{cargo} not sent yet: {error}")
         except Deferred as error:
-            await self._owe(claim, max(_back_off(claim), error.after), f"{cargo} not sent yet: {error}")
+            await self._enqueue(claim, max(_back_off(claim), error.after), f"{cargo} not sent yet: {error}")
         except Exception:
             log.exception("delivery could not be made", cargo=cargo, row=claim.id)
-            await self._owe(claim, _back_off(claim), f"{cargo} not sent yet: an unexpected error, see the log")
+            await self._enqueue(claim, _back_off(claim), f"{cargo} not sent yet: an unexpected error, see the log")
         else:
             await self._mark_sent(claim, response)
             log.info("delivered", cargo=cargo, row=claim.id, attempts=claim.attempts)
@@ -171,11 +171,11 @@ class Dispatcher(Generic[C]):
     async def _hand_over(self, claim: C) -> str:
         try:
             async with asyncio.timeout(SEND_SECONDS), self._turns:
-                response = await self._courier.deliver(claim)
-        except (DestinationAway, TimeoutError) as error:
+                response = await self._sender.deliver(claim)
+        except (DestinationUnavailable, TimeoutError) as error:
             reason = str(error) or "no answer in time"
             self._note(away=True, reason=reason)
-            raise DestinationAway(reason) from error
+            raise DestinationUnavailable(reason) from error
         except Unsendable:
             raise
         except DeliveryError:
@@ -186,7 +186,7 @@ class Dispatcher(Generic[C]):
 
     def _note(self, *, away: bool, reason: str | None = None) -> None:
         if away != self._away:
-            log.warning("destination away" if away else "destination back", cargo=self._courier.cargo, reason=reason)
+            log.warning("destination away" if away else "destination back", cargo=self._sender.cargo, reason=reason)
         self._away = away
 
     async def _mark_sent(self, claim: C, response: str) -> None:
@@ -196,23 +196,23 @@ class Dispatcher(Generic[C]):
             while True:
                 try:
                     await self._queue.mark_sent(claim, response)
-                except DatabaseAway:
+                except DatabaseUnavailable:
                     await asyncio.sleep(0.25)
                 else:
                     return
         finally:
             self._out_but_unmarked.discard(claim.id)
 
-    async def _owe(self, claim: C, delay: timedelta, response: str) -> None:
+    async def _enqueue(self, claim: C, delay: timedelta, response: str) -> None:
         if datetime.now(UTC) - claim.received_at > GIVE_UP_AFTER:
             await self._give_up(claim, response.replace("not sent yet", "given up", 1))
             return
-        with suppress(DatabaseAway):  # the lease ends by itself
+        with suppress(DatabaseUnavailable):  # the lease ends by itself
             await self._queue.try_later(claim, delay, response)
 
     async def _give_up(self, claim: C, response: str) -> None:
-        log.warning("given up", cargo=self._courier.cargo, row=claim.id, response=response)
-        with suppress(DatabaseAway):
+        log.warning("given up", cargo=self._sender.cargo, row=claim.id, response=response)
+        with suppress(DatabaseUnavailable):
             await self._queue.mark_failed(claim, response)
 
 

@@ -6,17 +6,17 @@ A mail that had to be sent again has the Message-ID it had.
 from __future__ import annotations
 
 from crm.delivery.failures import Unsendable
-from crm.email.content import LetterWriter
-from crm.email.transport import Carrier
+from crm.email.content import NotificationEmailWriter
+from crm.email.transport import MailTransport
 from crm.notification_store import MailClaim
 from servicekit.mail_headers import UnsafeHeader
 from servicekit.mailboxes import UnusableAddress
 
 
-class MailCourier:
+class EmailSender:
     cargo = "Email"
 
-    def __init__(self, letters: LetterWriter, carrier: Carrier) -> None:
+    def __init__(self, letters: NotificationEmailWriter, carrier: MailTransport) -> None:
         self._letters = letters
         self._carrier = carrier
 

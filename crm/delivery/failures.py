@@ -4,7 +4,7 @@ DeliveryError
 ├── Refused           this will never be taken
 │   └── Unsendable    this was not even offered: it says nothing of the destination
 ├── Deferred          this was not taken now, others may be
-└── DestinationAway   nothing can be taken now
+└── DestinationUnavailable   nothing can be taken now
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ class Deferred(DeliveryError):
         self.after = after
 
 
-class DestinationAway(DeliveryError):
+class DestinationUnavailable(DeliveryError):
     """Nothing can be taken now: the destination is away, or its settings are wrong."""

@@ -8,8 +8,8 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from crm.delivery.failures import Deferred, DestinationAway, Refused
-from crm.webhook_store import Parcel
+from crm.delivery.failures import Deferred, DestinationUnavailable, Refused
+from crm.webhook_store import WebhookDelivery
 
 EXCHANGE_SECONDS = 15.0
 MOST_OF_AN_ANSWER = 20_000
@@ -19,7 +19,7 @@ LONGEST_RETRY_AFTER = timedelta(hours=24)
 RETRIED_CLIENT_ERRORS = frozenset({408, 425, 429})
 
 
-class HttpCourier:
+class HttpSender:
     """Posts each parcel to `url` with its crm_booking's id as Idempotency-Key. `seconds` bounds a whole exchange.
 
     A permanent client error is Refused. No connection, or no whole answer in time, means the destination is away.
@@ -47,19 +47,19 @@ class HttpCourier:
             limits=httpx.Limits(keepalive_expiry=3),
         )
 
-    async def deliver(self, claim: Parcel) -> str:
+    async def deliver(self, claim: WebhookDelivery) -> str:
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(claim)
         except TimeoutError:
-            raise DestinationAway(f"no complete answer within {self._seconds:g} s") from None
+            raise DestinationUnavailable(f"no complete answer within {self._seconds:g} s") from None
         except httpx.HTTPError as error:
-            raise DestinationAway(f"{type(error).__name__}: {error}") from error
+            raise DestinationUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _exchange(self, parcel: Parcel) -> str:
+    async def _exchange(self, parcel: WebhookDelivery) -> str:
         headers = {"Idempotency-Key": str(parcel.crm_booking_id)}
         async with self._client.stream("POST", self._url, content=parcel.body.encode(), headers=headers) as response:
             answer = await _beginning(response)

@@ -48,31 +48,31 @@ HOLD_ENDED = "payment_expired"
 """Why a booking was cancelled that nobody gave up: its place was held for a payment that did not come."""
 
 
-class Wording(msgspec.Struct, frozen=True):
+class EmailCopy(msgspec.Struct, frozen=True):
     """How one kind of message is told, or one reason for it. `{who}` and `{title}` are filled in."""
 
     subject: str
     headline: str
 
 
-WORDINGS: Mapping[str, Wording] = {
-    "booking_created": Wording("New booking: {who} for {title}", "{who} booked a place in {title}."),
-    "booking_cancelled": Wording("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
-    HOLD_ENDED: Wording(
+WORDINGS: Mapping[str, EmailCopy] = {
+    "booking_created": EmailCopy("New booking: {who} for {title}", "{who} booked a place in {title}."),
+    "booking_cancelled": EmailCopy("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
+    HOLD_ENDED: EmailCopy(
         "Booking ended: {who}, {title}", "{who} did not pay in time for {title}: the place is free again."
     ),
-    BY_ORGANISER: Wording(
+    BY_ORGANISER: EmailCopy(
         "Booking cancelled: {who}, {title}", "The booking of {who} for {title} was cancelled by the organiser."
     ),
-    "payment_completed": Wording("Paid: {who} for {title}", "{who} paid for their place in {title}."),
-    "payment_failed": Wording("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
-    "booking_refunded": Wording("Refunded: {who}, {title}", "{who} gets money back for {title}."),
-    "payment_refunded": Wording("Refunded: {who}, {title}", "{who} got their money back for {title}."),
-    "event_cancelled": Wording("Cancelled: {title}", "{title} is cancelled."),
+    "payment_completed": EmailCopy("Paid: {who} for {title}", "{who} paid for their place in {title}."),
+    "payment_failed": EmailCopy("Not paid yet: {who} for {title}", "{who} tried to pay for {title}, and it failed."),
+    "booking_refunded": EmailCopy("Refunded: {who}, {title}", "{who} gets money back for {title}."),
+    "payment_refunded": EmailCopy("Refunded: {who}, {title}", "{who} got their money back for {title}."),
+    "event_cancelled": EmailCopy("Cancelled: {title}", "{title} is cancelled."),
 }
 
 
-class LetterWriter:
+class NotificationEmailWriter:
     """Composes mails from `mail_from`, a name and an address. `smtputf8`: the transport takes addresses with letters
     beyond ASCII before the @."""
 
@@ -155,7 +155,7 @@ def _told(claim: MailClaim) -> dict[str, object]:
     }
 
 
-def _wording(notification: Notification) -> Wording:
+def _wording(notification: Notification) -> EmailCopy:
     action = notification.action
     if action is None:
         return WORDINGS["booking_created"]
@@ -163,7 +163,7 @@ def _wording(notification: Notification) -> Wording:
         return WORDINGS[notification.reason]
     told = _line(action.replace("_", " ")).capitalize()
     told = told.replace("{", "").replace("}", "")
-    return WORDINGS.get(action) or Wording(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")
+    return WORDINGS.get(action) or EmailCopy(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")
 
 
 def _who(notification: Notification) -> str:

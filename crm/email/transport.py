@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import aiosmtplib
 
-from crm.delivery.failures import Deferred, DeliveryError, DestinationAway, Refused, Unsendable
+from crm.delivery.failures import Deferred, DeliveryError, DestinationUnavailable, Refused, Unsendable
 from crm.settings import SmtpServer
 from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 
@@ -27,12 +27,12 @@ class LoginRefused(Exception):
 
 
 @runtime_checkable
-class Carrier(Protocol):
+class MailTransport(Protocol):
     async def send(self, message: EmailMessage) -> None:
         """Hand over one mail; raises DeliveryError when it was not taken."""
 
 
-class SmtpCarrier:
+class SmtpTransport:
     """Hands each mail to an SMTP server on a connection of its own."""
 
     def __init__(self, server: SmtpServer) -> None:
@@ -50,10 +50,10 @@ class SmtpCarrier:
         except (aiosmtplib.SMTPNotSupported, ValueError) as error:
             raise Refused(str(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise DestinationAway(f"{server.host}:{server.port}: {error}") from error
+            raise DestinationUnavailable(f"{server.host}:{server.port}: {error}") from error
 
     async def log_in(self) -> None:
-        """Only that: connect, log in and leave. Raises LoginRefused or DestinationAway."""
+        """Only that: connect, log in and leave. Raises LoginRefused or DestinationUnavailable."""
         server = self._server
         try:
             async with self._connected():
@@ -61,7 +61,7 @@ class SmtpCarrier:
         except aiosmtplib.SMTPAuthenticationError as error:
             raise LoginRefused(f"{error.code} {error.message}") from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            raise DestinationAway(f"{server.host}:{server.port}: {error}") from error
+            raise DestinationUnavailable(f"{server.host}:{server.port}: {error}") from error
 
     def _connected(self) -> aiosmtplib.SMTP:
         server = self._server
@@ -77,7 +77,7 @@ class SmtpCarrier:
         )
 
 
-class FileCarrier:
+class FileTransport:
     """Writes each mail as one `.eml` file; the same mail again replaces its file."""
 
     def __init__(self, directory: Path) -> None:
@@ -87,7 +87,7 @@ class FileCarrier:
         try:
             await asyncio.to_thread(self._write, message)
         except OSError as error:
-            raise DestinationAway(f"{self._directory}: {error.strerror or error}") from error
+            raise DestinationUnavailable(f"{self._directory}: {error.strerror or error}") from error
 
     def _write(self, message: EmailMessage) -> None:
         octets = _verified(message).octets
@@ -118,9 +118,9 @@ async def _hand_over(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> None:
     await connection.sendmail(mail.sender, mail.recipients, mail.octets, mail_options=options)
 
 
-def carrier_for(smtp: SmtpServer | None, data: Path) -> Carrier:
+def transport_for(smtp: SmtpServer | None, data: Path) -> MailTransport:
     """SMTP where there is a server, files below `data`/mail where there is none."""
-    return SmtpCarrier(smtp) if smtp else FileCarrier(data / "mail")
+    return SmtpTransport(smtp) if smtp else FileTransport(data / "mail")
 
 
 def file_name(message: EmailMessage) -> str:

@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
-from application.appointments.ports import Attachments, Coaches, Coachings
+from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
 from application.events.ports import Events, Reviews
@@ -30,7 +30,7 @@ class UnitOfWork(Protocol):
     refunds: RefundRecords
     gateway_events: GatewayEvents
     coaches: Coaches
-    coachings: Coachings
+    appointments: Appointments
     attachments: Attachments
     reminders: Reminders
     calendars: Connections

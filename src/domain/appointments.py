@@ -15,7 +15,7 @@ from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
 from domain.time import Interval, end_of_day, entered_instant
 
-CoachingId = NewType("CoachingId", UUID)
+AppointmentId = NewType("AppointmentId", UUID)
 SeriesId = NewType("SeriesId", UUID)
 
 MAX_OCCURRENCES = 52
@@ -23,24 +23,24 @@ LONGEST_REPORT = timedelta(days=371)
 _MINUTE = timedelta(minutes=1)
 
 
-class CoachingStatus(StrEnum):
+class AppointmentStatus(StrEnum):
     PENDING = "pending"
     CONFIRMED = "confirmed"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
 
 
-TRANSITIONS: dict[CoachingStatus, frozenset[CoachingStatus]] = {
-    CoachingStatus.PENDING: frozenset({CoachingStatus.CONFIRMED, CoachingStatus.CANCELLED}),
-    CoachingStatus.CONFIRMED: frozenset({CoachingStatus.COMPLETED, CoachingStatus.CANCELLED}),
-    CoachingStatus.COMPLETED: frozenset(),
-    CoachingStatus.CANCELLED: frozenset(),
+TRANSITIONS: dict[AppointmentStatus, frozenset[AppointmentStatus]] = {
+    AppointmentStatus.PENDING: frozenset({AppointmentStatus.CONFIRMED, AppointmentStatus.CANCELLED}),
+    AppointmentStatus.CONFIRMED: frozenset({AppointmentStatus.COMPLETED, AppointmentStatus.CANCELLED}),
+    AppointmentStatus.COMPLETED: frozenset(),
+    AppointmentStatus.CANCELLED: frozenset(),
 }
-LIVE = frozenset({CoachingStatus.PENDING, CoachingStatus.CONFIRMED})
+LIVE = frozenset({AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED})
 """These keep the coach's time."""
 
 
-class CoachingCancelReason(StrEnum):
+class AppointmentCancelReason(StrEnum):
     BY_PERSON = "by_person"
     BY_COACH = "by_coach"
     BY_ORGANISER = "by_organiser"
@@ -66,7 +66,7 @@ class Change(StrEnum):
     ATTACHMENT_REMOVED = "attachment_removed"
 
 
-class CoachingNotFound(NotFound):
+class AppointmentNotFound(NotFound):
     code = "coaching_not_found"
     message = "Booking not found"
 
@@ -86,17 +86,17 @@ class OnlyClientsBook(Forbidden):
     message = "Only clients can create bookings"
 
 
-class NotForYourEyes(Forbidden):
+class AppointmentViewForbidden(Forbidden):
     code = "coaching_not_visible"
     message = "Unauthorized to view this booking"
 
 
-class NotTheirsToList(Forbidden):
+class AppointmentListForbidden(Forbidden):
     code = "coachings_not_visible"
     message = "Unauthorized to view these bookings"
 
 
-class NotYoursToChange(Forbidden):
+class AppointmentChangeForbidden(Forbidden):
     code = "not_your_coaching"
     message = "Unauthorized to update this booking"
 
@@ -221,7 +221,7 @@ class Coach:
 
 
 @dataclass(frozen=True, slots=True)
-class NewCoaching:
+class NewAppointment:
     """A session to be reserved. `busy` is the session with the coach's buffers."""
 
     client_id: UserId
@@ -240,15 +240,15 @@ class NewCoaching:
 
 
 @dataclass(frozen=True, slots=True)
-class Coaching:
+class Appointment:
     """A coaching booking. `sequence` grows with every change that calendars must hear of (RFC 5545, 3.8.7.4)."""
 
-    id: CoachingId
+    id: AppointmentId
     client_id: UserId
     coach_id: UserId
     session: Interval
     busy: Interval
-    status: CoachingStatus
+    status: AppointmentStatus
     payment_status: PaymentStatus
     price: Money
     refund_policy: RefundPolicy
@@ -258,7 +258,7 @@ class Coaching:
     sequence: int
     hold_until: datetime | None
     cancelled_at: datetime | None
-    cancel_reason: CoachingCancelReason | None
+    cancel_reason: AppointmentCancelReason | None
     created_at: datetime
     updated_at: datetime
 
@@ -266,7 +266,7 @@ class Coaching:
     def is_live(self) -> bool:
         return self.status in LIVE
 
-    def require_participant(self, user: User, refusal: type[Forbidden] = NotYoursToChange) -> None:
+    def require_participant(self, user: User, refusal: type[Forbidden] = AppointmentChangeForbidden) -> None:
         if user.role is not Role.ADMIN and user.id not in {self.client_id, self.coach_id}:
             raise refusal
 
@@ -274,35 +274,35 @@ class Coaching:
         """The coach and admins decide about a session; the client may only give it up."""
         return user.role is Role.ADMIN or user.id == self.coach_id
 
-    def reason_of_cancellation(self, user: User) -> CoachingCancelReason:
+    def reason_of_cancellation(self, user: User) -> AppointmentCancelReason:
         if user.id == self.client_id:
-            return CoachingCancelReason.BY_PERSON
-        return CoachingCancelReason.BY_COACH if user.id == self.coach_id else CoachingCancelReason.BY_ORGANISER
+            return AppointmentCancelReason.BY_PERSON
+        return AppointmentCancelReason.BY_COACH if user.id == self.coach_id else AppointmentCancelReason.BY_ORGANISER
 
-    def require_transition(self, status: CoachingStatus) -> None:
+    def require_transition(self, status: AppointmentStatus) -> None:
         if status not in TRANSITIONS[self.status]:
             raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
 
-    def confirmed(self, now: datetime) -> "Coaching":
+    def confirmed(self, now: datetime) -> "Appointment":
         """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no
         time is held for a payment, by the coach."""
-        self.require_transition(CoachingStatus.CONFIRMED)
+        self.require_transition(AppointmentStatus.CONFIRMED)
         if self.payment_status in UNPAID and self.hold_until is not None:
             raise PaymentConfirms
-        return self._changed(now, status=CoachingStatus.CONFIRMED)
+        return self._changed(now, status=AppointmentStatus.CONFIRMED)
 
-    def completed(self, now: datetime) -> "Coaching":
-        self.require_transition(CoachingStatus.COMPLETED)
-        return replace(self, status=CoachingStatus.COMPLETED, updated_at=now)
+    def completed(self, now: datetime) -> "Appointment":
+        self.require_transition(AppointmentStatus.COMPLETED)
+        return replace(self, status=AppointmentStatus.COMPLETED, updated_at=now)
 
-    def cancelled(self, now: datetime, reason: CoachingCancelReason) -> "Coaching":
+    def cancelled(self, now: datetime, reason: AppointmentCancelReason) -> "Appointment":
         if not self.is_live:
             raise NotCancellable
         return self._changed(
-            now, status=CoachingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None
+            now, status=AppointmentStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None
         )
 
-    def moved(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
+    def moved(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
         if not self.is_live:
             raise NotReschedulable
         longer = session.ends_at - session.starts_at != self.session.ends_at - self.session.starts_at
@@ -311,11 +311,11 @@ class Coaching:
         hold_until = min(self.hold_until, session.starts_at) if self.hold_until else None
         return self._changed(now, session=session, busy=busy, hold_until=hold_until)
 
-    def moved_by_coach(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
+    def moved_by_coach(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
         """Or by an admin. The client may then cancel for a full refund until the start."""
         return replace(self.moved(session, busy, now), refund_policy=RefundPolicy())
 
-    def moved_by_client(self, session: Interval, busy: Interval, now: datetime) -> "Coaching":
+    def moved_by_client(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
         """Before it has begun: nobody has a session twice by moving the one that they had. Nor does a move bring back
         what a cancellation would not give back any more."""
         if self.is_live and self.session.starts_at <= now:
@@ -326,41 +326,41 @@ class Coaching:
         percent = self.refund_policy.percent(now=now, starts_at=self.session.starts_at)
         return replace(moved, refund_policy=self.refund_policy.at_most(percent))
 
-    def noted(self, notes: str | None, now: datetime) -> "Coaching":
+    def noted(self, notes: str | None, now: datetime) -> "Appointment":
         return replace(self, notes=notes, updated_at=now)
 
-    def linked(self, meeting_link: str, now: datetime) -> "Coaching":
+    def linked(self, meeting_link: str, now: datetime) -> "Appointment":
         return replace(self, meeting_link=meeting_link, updated_at=now)
 
     def has_expired(self, now: datetime) -> bool:
         """Its time was held for a payment that did not come."""
         return (
-            self.status is CoachingStatus.PENDING
+            self.status is AppointmentStatus.PENDING
             and self.payment_status in UNPAID
             and self.hold_until is not None
             and self.hold_until <= now
         )
 
-    def paid(self, now: datetime) -> "Coaching":
+    def paid(self, now: datetime) -> "Appointment":
         """A payment confirms what was pending."""
-        status = CoachingStatus.CONFIRMED if self.status is CoachingStatus.PENDING else self.status
+        status = AppointmentStatus.CONFIRMED if self.status is AppointmentStatus.PENDING else self.status
         return self._changed(now, status=status, payment_status=PaymentStatus.COMPLETED, hold_until=None)
 
-    def unpaid(self, now: datetime) -> "Coaching":
+    def unpaid(self, now: datetime) -> "Appointment":
         return replace(self, payment_status=PaymentStatus.FAILED, updated_at=now)
 
-    def reinstated(self, now: datetime) -> "Coaching":
+    def reinstated(self, now: datetime) -> "Appointment":
         """Its payment came after its time had been given up, and the time is still free."""
         return self._changed(
             now,
-            status=CoachingStatus.CONFIRMED,
+            status=AppointmentStatus.CONFIRMED,
             payment_status=PaymentStatus.COMPLETED,
             cancelled_at=None,
             cancel_reason=None,
         )
 
-    def refunded(self, now: datetime) -> "Coaching":
+    def refunded(self, now: datetime) -> "Appointment":
         return replace(self, payment_status=PaymentStatus.REFUNDED, updated_at=now)
 
-    def _changed(self, now: datetime, **fields: object) -> "Coaching":
+    def _changed(self, now: datetime, **fields: object) -> "Appointment":
         return replace(self, sequence=self.sequence + 1, updated_at=now, **fields)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import NewType
 from uuid import UUID
 
 from domain.accounts import User, UserId
-from domain.appointments import Coaching, CoachingId
+from domain.appointments import Appointment, AppointmentId
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.text import line
 from servicekit.text import has_visible, without_invisible
@@ -32,7 +32,7 @@ class TooManyAttachments(Conflict):
     message = f"A booking has at most {MAX_ATTACHMENTS} attachments"
 
 
-class NotYourAttachment(Forbidden):
+class AttachmentForbidden(Forbidden):
     code = "not_your_attachment"
     message = "Only who uploaded it, the coach or an admin can delete an attachment"
 
@@ -58,16 +58,16 @@ class NewAttachment:
 @dataclass(frozen=True, slots=True)
 class Attachment:
     id: AttachmentId
-    booking_id: CoachingId
+    booking_id: AppointmentId
     uploaded_by: UserId
     filename: str
     media_type: str
     size: int
     created_at: datetime
 
-    def require_deletable(self, user: User, coaching: Coaching) -> None:
-        if user.id != self.uploaded_by and not coaching.is_run_by(user):
-            raise NotYourAttachment
+    def require_deletable(self, user: User, appointment: Appointment) -> None:
+        if user.id != self.uploaded_by and not appointment.is_run_by(user):
+            raise AttachmentForbidden
 
 
 def clean_filename(name: str) -> str:

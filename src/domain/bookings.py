@@ -42,7 +42,7 @@ class BookingNotFound(NotFound):
     message = "Booking not found"
 
 
-class NotYourBooking(Forbidden):
+class BookingForbidden(Forbidden):
     code = "not_your_booking"
     message = "You can only access your own bookings"
 
@@ -88,7 +88,7 @@ class Booking:
 
     def require_owner(self, user: User) -> None:
         if user.id != self.user_id and user.role != "admin":
-            raise NotYourBooking
+            raise BookingForbidden
 
     def policy_of_cancellation(self, event: Event, by: UserId) -> RefundPolicy:
         """What was agreed; a full refund when the organiser cancels, or after time or place of the event changed."""

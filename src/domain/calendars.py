@@ -7,7 +7,7 @@ from typing import NewType
 from uuid import UUID, uuid5
 
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from domain.time import Interval
 
@@ -38,7 +38,7 @@ class CalendarNotConfigured(Unavailable):
         super().__init__(message, retry_after=None)
 
 
-class CalendarAway(Unavailable):
+class CalendarUnavailable(Unavailable):
     code = "calendar_away"
     message = "The calendar's provider cannot be reached just now. Please try again shortly"
 
@@ -94,7 +94,7 @@ class NoCalendarToSync(Conflict):
     message = "No calendar of this type is connected: connect one, or give its access_token"
 
 
-class NotYoursToSync(Forbidden):
+class CalendarSyncForbidden(Forbidden):
     code = "not_your_coaching_to_sync"
     message = "Only the client or the coach can sync this booking"
 
@@ -125,7 +125,7 @@ class Entry:
         return self.hosts and self.link is None
 
 
-def entry_key(booking_id: CoachingId, user_id: UserId) -> UUID:
+def entry_key(booking_id: AppointmentId, user_id: UserId) -> UUID:
     """Of a booking in this person's calendar: the same after the calendar was disconnected and connected again."""
     return uuid5(booking_id, str(user_id))
 

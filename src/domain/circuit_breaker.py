@@ -15,7 +15,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitRule:
+class CircuitBreakerRule:
     """A destination that failed in 70 % of at least 10 attempts within 5 minutes is left alone: one message every 30 s
     tries whether it is back, and its success ends it (the thresholds of Convoy's breaker)."""
 
@@ -33,6 +33,6 @@ def shows_destination_well(outcome: Outcome) -> bool | None:
     (a message that cannot be written, a courier that broke)."""
     if isinstance(outcome, Delivered):
         return True
-    if outcome.of_destination:
+    if outcome.destination_fault:
         return False
     return None if outcome.status_code is None else True

@@ -60,7 +60,7 @@ class AlreadyBooked(Conflict):
     message = "You have already booked this event"
 
 
-class NotYourEvent(Forbidden):
+class EventForbidden(Forbidden):
     code = "not_your_event"
     message = "You can only manage your own events"
 
@@ -76,7 +76,7 @@ class CurrencyOfBookings(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class EventPlan:
+class EventDetails:
     """What a facilitator says about an event. Its text and dates are checked where they are entered: see `entered`."""
 
     title: str
@@ -94,7 +94,7 @@ class EventPlan:
         if not 1 <= self.capacity <= MAX_CAPACITY:
             raise Invalid({"max_participants": f"Must be between 1 and {MAX_CAPACITY}"})
 
-    def entered(self, earlier: "EventPlan | None" = None) -> "EventPlan":
+    def entered(self, earlier: "EventDetails | None" = None) -> "EventDetails":
         """The plan with its text checked and trimmed, and its dates checked. What is as in the `earlier` plan is stored
         already and stays, also where today's rules refuse it. Raises `Invalid`, naming the field."""
         entered_interval(self.interval, earlier.interval if earlier else None)
@@ -103,11 +103,11 @@ class EventPlan:
         checked: dict[str, Any] = {name: _TEXT_RULES[name](texts[name]) for name in changed}
         return replace(self, **checked)
 
-    def is_visibly_changed_from(self, earlier: "EventPlan") -> bool:
+    def is_visibly_changed_from(self, earlier: "EventDetails") -> bool:
         """Whether title, time, place or link differ. Participants get an update of their calendar entry then."""
         return any(getattr(self, name) != getattr(earlier, name) for name in _VISIBLE)
 
-    def is_rescheduled_from(self, earlier: "EventPlan") -> bool:
+    def is_rescheduled_from(self, earlier: "EventDetails") -> bool:
         """Whether time or place differ, so that people who booked may cancel for a full refund."""
         # A new link is neither.
         return (self.interval, self.location) != (earlier.interval, earlier.location)
@@ -132,7 +132,7 @@ class Event:
 
     id: EventId
     facilitator_id: UserId
-    plan: EventPlan
+    plan: EventDetails
     booked: int
     status: EventStatus
     revision: int
@@ -168,9 +168,9 @@ class Event:
 
     def require_manager(self, user: User) -> None:
         if not (user.can_facilitate and (user.id == self.facilitator_id or user.role == "admin")):
-            raise NotYourEvent
+            raise EventForbidden
 
-    def replanned(self, plan: EventPlan, now: datetime) -> "Event":
+    def replanned(self, plan: EventDetails, now: datetime) -> "Event":
         """The event with another plan, its changed text and dates checked. Raises when it is cancelled, has more
         bookings than places, would be moved after it began or into the past, or would change the price's currency while
         people hold bookings."""

@@ -15,7 +15,7 @@ class GoogleNotConfigured(Unavailable):
         super().__init__(retry_after=None)
 
 
-class GoogleAway(Unavailable):
+class GoogleUnavailable(Unavailable):
     code = "google_away"
     message = "Google cannot be reached just now. Please try again shortly"
 

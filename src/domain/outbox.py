@@ -25,7 +25,7 @@ class Destination(StrEnum):
     """What shows facilitators at once what happened."""
 
 
-class Fact(StrEnum):
+class MessageType(StrEnum):
     """What happened: to a booking (a place in an event, or a coach's time), to an event as such, or to what we keep for
     somebody elsewhere."""
 
@@ -41,7 +41,7 @@ class Fact(StrEnum):
     EVENT_CREATED = "event_created"
     EVENT_UPDATED = "event_updated"
     EVENT_CANCELLED = "event_cancelled"
-    REFUND_PROMISED = "refund_promised"
+    REFUND_REQUESTED = "refund_promised"
     CHECKOUT_ENDED = "checkout_ended"
     GATEWAY_EVENT = "gateway_event"
     BOOKING_REMINDER = "booking_reminder"
@@ -57,41 +57,41 @@ class Fact(StrEnum):
     """A calendar refuses us from now on: its owner has to connect it again."""
 
 
-Owed = Mapping[Fact, tuple[Destination, ...]]
+Routes = Mapping[MessageType, tuple[Destination, ...]]
 
 NEWS = (Destination.CRM, Destination.EMAIL, Destination.REALTIME, Destination.NOTIFICATION)
 
-OWED: Owed = {
-    Fact.BOOKING_CREATED: NEWS,
-    Fact.BOOKING_CANCELLED: NEWS,
-    Fact.BOOKING_CONFIRMED: NEWS,
-    Fact.BOOKING_RESCHEDULED: NEWS,
-    Fact.BOOKING_COMPLETED: (Destination.CRM,),
-    Fact.BOOKING_MOVED: (Destination.EMAIL,),
-    Fact.PAYMENT_COMPLETED: NEWS,
-    Fact.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
-    Fact.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
-    Fact.EVENT_CREATED: (Destination.CRM,),
-    Fact.EVENT_UPDATED: (Destination.CRM,),
-    Fact.EVENT_CANCELLED: (Destination.CRM, Destination.REALTIME, Destination.NOTIFICATION),
-    Fact.REFUND_PROMISED: (Destination.PAYMENTS,),
-    Fact.CHECKOUT_ENDED: (Destination.PAYMENTS,),
-    Fact.GATEWAY_EVENT: (Destination.PAYMENTS,),
-    Fact.BOOKING_REMINDER: (Destination.EMAIL,),
-    Fact.FACILITATOR_APPROVED: (Destination.EMAIL,),
-    Fact.BOOKING_INVITATION: (Destination.EMAIL,),
-    Fact.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
-    Fact.CALENDAR_OUTDATED: (Destination.CALENDAR,),
-    Fact.CALENDAR_REVOKED: (Destination.EMAIL,),
+ROUTES: Routes = {
+    MessageType.BOOKING_CREATED: NEWS,
+    MessageType.BOOKING_CANCELLED: NEWS,
+    MessageType.BOOKING_CONFIRMED: NEWS,
+    MessageType.BOOKING_RESCHEDULED: NEWS,
+    MessageType.BOOKING_COMPLETED: (Destination.CRM,),
+    MessageType.BOOKING_MOVED: (Destination.EMAIL,),
+    MessageType.PAYMENT_COMPLETED: NEWS,
+    MessageType.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
+    MessageType.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
+    MessageType.EVENT_CREATED: (Destination.CRM,),
+    MessageType.EVENT_UPDATED: (Destination.CRM,),
+    MessageType.EVENT_CANCELLED: (Destination.CRM, Destination.REALTIME, Destination.NOTIFICATION),
+    MessageType.REFUND_REQUESTED: (Destination.PAYMENTS,),
+    MessageType.CHECKOUT_ENDED: (Destination.PAYMENTS,),
+    MessageType.GATEWAY_EVENT: (Destination.PAYMENTS,),
+    MessageType.BOOKING_REMINDER: (Destination.EMAIL,),
+    MessageType.FACILITATOR_APPROVED: (Destination.EMAIL,),
+    MessageType.BOOKING_INVITATION: (Destination.EMAIL,),
+    MessageType.PARTICIPANT_MESSAGE: (Destination.EMAIL,),
+    MessageType.CALENDAR_OUTDATED: (Destination.CALENDAR,),
+    MessageType.CALENDAR_REVOKED: (Destination.EMAIL,),
 }
 ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
 
-def owed_to(served: Collection[Destination]) -> Owed:
+def routes_for(served: Collection[Destination]) -> Routes:
     """What is owed where only these destinations are served: for any other a message would wait for ever."""
     return {
         fact: tuple(destination for destination in destinations if destination in served)
-        for fact, destinations in OWED.items()
+        for fact, destinations in ROUTES.items()
     }
 
 
@@ -124,7 +124,7 @@ class Message:
     id: MessageId
     destination: Destination
     lane: str
-    fact: Fact
+    fact: MessageType
     snapshot: dict[str, Any]
     attempt: int
     occurred_at: datetime
@@ -144,19 +144,19 @@ class Delivered:
 class Failed:
     """Not delivered.
 
-    `permanent`: sending the same again cannot help. `retry_after`: the wait that was asked for. `of_destination`: not
-    this message but the destination is what fails, so it counts for its circuit, and `retry_after` is for everything
-    owed to it. `halts`: the destination wants nothing more, until an operator has looked. `untried`: what stood in the
-    way was ours alone, and the attempt does not count.
+    `permanent`: sending the same again cannot help. `retry_after`: the wait that the destination asked for.
+    `destination_fault`: the destination fails, not this message; the failure counts for its circuit breaker, and
+    `retry_after` applies to all its messages. `stop_destination`: the destination accepts nothing more until an
+    operator resumes it. `not_attempted`: the cause is on our side, and the attempt does not count.
     """
 
     reason: str
     permanent: bool = False
     status_code: int | None = None
     retry_after: timedelta | None = None
-    of_destination: bool = False
-    halts: bool = False
-    untried: bool = False
+    destination_fault: bool = False
+    stop_destination: bool = False
+    not_attempted: bool = False
 
 
 Outcome = Delivered | Failed

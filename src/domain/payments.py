@@ -18,7 +18,7 @@ from domain.money import Money, smallest_step
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from domain.appointments import CoachingId
+    from domain.appointments import AppointmentId
     from domain.bookings import BookingId
 
 PaymentId = NewType("PaymentId", UUID)
@@ -34,7 +34,7 @@ class PaymentStatus(StrEnum):
 
 UNPAID = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
 
-FORWARD: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.PENDING: frozenset({PaymentStatus.COMPLETED, PaymentStatus.FAILED}),
     # Razorpay authorises late: a payment that failed can still arrive (`failed -> authorized` in its documents).
     PaymentStatus.FAILED: frozenset({PaymentStatus.COMPLETED}),
@@ -69,7 +69,7 @@ class InvalidSignature(Conflict):
     message = "Invalid signature"
 
 
-class PaymentDiffers(Conflict):
+class PaymentMismatch(Conflict):
     code = "payment_differs"
     message = "The payment is not what was asked for"
 
@@ -86,7 +86,7 @@ class Payment:
     so far."""
 
     id: PaymentId
-    booking_id: BookingId | CoachingId
+    booking_id: BookingId | AppointmentId
     gateway: str
     price: Money
     status: PaymentStatus
@@ -95,7 +95,7 @@ class Payment:
     refunded: Money
 
     def can_become(self, status: PaymentStatus) -> bool:
-        return status in FORWARD[self.status]
+        return status in TRANSITIONS[self.status]
 
     def received(self, *, order_id: str | None = None, gateway_id: str | None = None) -> Payment:
         """Remembers what the gateway calls it: the answer that names the order may have been lost."""
@@ -136,14 +136,14 @@ class Payment:
             raise Invalid({"amount": f"Must be a multiple of {smallest_step(currency)} {currency}"})
         return wanted
 
-    def promising_back(self, amount: Money) -> Payment:
+    def with_refund(self, amount: Money) -> Payment:
         """With that much more of it promised back; a payment that is promised back as a whole counts as refunded."""
         refunded = Money(self.refunded.amount + amount.amount, self.price.currency)
         status = PaymentStatus.REFUNDED if refunded == self.price else self.status
         return replace(self, refunded=refunded, status=status)
 
 
-class Report(StrEnum):
+class PaymentUpdate(StrEnum):
     """What a gateway says of a payment, whatever its own words are."""
 
     RECEIVED = "received"
@@ -152,31 +152,35 @@ class Report(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayReport:
+class GatewayUpdate:
     """A gateway's word on one order, or on our payment where it does not name the order. `payment_id` is ours, where
     the gateway carries it along; `amount` is what came, where something came."""
 
     order_id: str | None
-    report: Report
+    report: PaymentUpdate
     payment_id: PaymentId | None = None
     gateway_id: str | None = None
     amount: Money | None = None
 
-    def differs_from(self, payment: Payment) -> str | None:
+    def mismatch_with(self, payment: Payment) -> str | None:
         """Why this cannot be about what was asked for: another order, payment, amount or currency. None when it can."""
         if payment.order_id is not None and self.order_id not in (None, payment.order_id):
             return f"order {self.order_id} is not {payment.order_id}"
         if self.payment_id is not None and self.payment_id != payment.id:
             return f"payment {self.payment_id} is not {payment.id}"
-        if self.report is Report.RECEIVED and self.amount != payment.price:
+        if self.report is PaymentUpdate.RECEIVED and self.amount != payment.price:
             return f"received {self.amount}, asked for {payment.price}"
-        if self.report is Report.RECEIVED and payment.gateway_id and self.gateway_id not in (None, payment.gateway_id):
+        if (
+            self.report is PaymentUpdate.RECEIVED
+            and payment.gateway_id
+            and self.gateway_id not in (None, payment.gateway_id)
+        ):
             return f"received {self.gateway_id} after {payment.gateway_id}: it was paid twice"
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class RefundReport:
+class RefundUpdate:
     """A gateway's word on money given back. `refund_id` is ours, where the gateway carries it along; `payment` is what
     the same word says of the payment, which may be the first that we hear of it."""
 
@@ -185,7 +189,7 @@ class RefundReport:
     amount: Money
     succeeded: bool
     refund_id: UUID | None = None
-    payment: GatewayReport | None = None
+    payment: GatewayUpdate | None = None
 
 
 def hold_end(now: datetime, hold_for: timedelta, *, starts_at: datetime) -> datetime:

@@ -7,7 +7,7 @@ from typing import NewType
 from uuid import UUID
 
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 
 ReminderId = NewType("ReminderId", UUID)
@@ -24,7 +24,7 @@ class ReminderStatus(StrEnum):
     FAILED = "failed"
 
 
-class WhyNot(StrEnum):
+class SkipReason(StrEnum):
     """Why a reminder is not sent."""
 
     BOOKING_CANCELLED = "booking_cancelled"
@@ -47,7 +47,7 @@ class Reminder:
     start is due already with a smaller offset."""
 
     id: ReminderId
-    booking_id: BookingId | CoachingId
+    booking_id: BookingId | AppointmentId
     user_id: UserId
     before: timedelta
     starts_at: datetime
@@ -65,17 +65,17 @@ class Reminded:
     """Taken place, whatever the clock says: a coach may complete a session before its time."""
 
 
-def why_not(reminder: Reminder, about: Reminded, now: datetime) -> WhyNot | None:
+def skip_reason(reminder: Reminder, about: Reminded, now: datetime) -> SkipReason | None:
     """None when it is to be sent. Late is better than never, as long as it helps: after an outage the last of those
     that are due is sent while the start is ahead."""
     if about.is_cancelled:
-        return WhyNot.BOOKING_CANCELLED
+        return SkipReason.BOOKING_CANCELLED
     if about.starts_at != reminder.starts_at:
-        return WhyNot.MOVED
+        return SkipReason.MOVED
     if about.starts_at <= now or about.is_over:
-        return WhyNot.TOO_LATE
+        return SkipReason.TOO_LATE
     if not about.is_confirmed:
-        return WhyNot.NOT_CONFIRMED
+        return SkipReason.NOT_CONFIRMED
     if not reminder.latest:
-        return WhyNot.SUPERSEDED
+        return SkipReason.SUPERSEDED
     return None

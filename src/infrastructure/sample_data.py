@@ -5,9 +5,9 @@ from decimal import Decimal
 
 from application.unit_of_work import UnitOfWork
 from domain.accounts import Role, User, UserId
-from domain.events import EventPlan, EventType
+from domain.events import EventDetails, EventType
 from domain.money import Money
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from domain.time import Interval
 from infrastructure.settings import Settings, SettingsError
 
@@ -47,7 +47,7 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
     await _offer(
         work,
         facilitator.id,
-        EventPlan(
+        EventDetails(
             title="Morning Meditation",
             description="Start your day with peaceful meditation",
             interval=Interval(tomorrow, tomorrow + timedelta(hours=1)),
@@ -62,7 +62,7 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
     await _offer(
         work,
         facilitator.id,
-        EventPlan(
+        EventDetails(
             title="Weekend Retreat",
             description="Two days of quiet in the hills",
             event_type=EventType.RETREAT,
@@ -76,6 +76,6 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
     )
 
 
-async def _offer(work: UnitOfWork, facilitator_id: UserId, plan: EventPlan, now: datetime) -> None:
+async def _offer(work: UnitOfWork, facilitator_id: UserId, plan: EventDetails, now: datetime) -> None:
     event = await work.events.add(facilitator_id, plan, now)
-    await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
+    await work.messages.enqueue_for_event(MessageType.EVENT_CREATED, event.id)

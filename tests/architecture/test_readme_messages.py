@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.outbox import OWED, Destination, Fact, Message
+from domain.outbox import ROUTES, Destination, Message, MessageType
 from infrastructure.delivery.crm_format import told
 from infrastructure.delivery.signing import Signer
 from tests.support.messages import a_coaching_message, a_message
@@ -19,24 +19,24 @@ README = Path(__file__).parents[2] / "README.md"
 
 PAID = {"booking": {"payment_status": "completed"}, "money": {"amount": 30.5, "currency": "INR"}}
 OF_EVENT = {"booking": None, "user": None}
-CHANGES: dict[Fact, dict[str, Any]] = {
-    Fact.BOOKING_CREATED: {},
-    Fact.BOOKING_CONFIRMED: {"coaching": {"status": "confirmed"}},
-    Fact.BOOKING_RESCHEDULED: {
+CHANGES: dict[MessageType, dict[str, Any]] = {
+    MessageType.BOOKING_CREATED: {},
+    MessageType.BOOKING_CONFIRMED: {"coaching": {"status": "confirmed"}},
+    MessageType.BOOKING_RESCHEDULED: {
         "coaching": {"status": "confirmed", "sequence": 1},
         "before": {"starts_at": "2026-11-30T10:00:00Z", "ends_at": "2026-11-30T11:00:00Z"},
     },
-    Fact.BOOKING_CANCELLED: {"booking": {"status": "cancelled"}, "event": {"booked": 3}, "reason": "I am ill"},
-    Fact.BOOKING_COMPLETED: {"coaching": {"status": "completed", "sequence": 1}},
-    Fact.PAYMENT_COMPLETED: PAID,
-    Fact.PAYMENT_FAILED: {"booking": {"payment_status": "failed"}, "money": {"amount": 30.5, "currency": "INR"}},
-    Fact.BOOKING_REFUNDED: {
+    MessageType.BOOKING_CANCELLED: {"booking": {"status": "cancelled"}, "event": {"booked": 3}, "reason": "I am ill"},
+    MessageType.BOOKING_COMPLETED: {"coaching": {"status": "completed", "sequence": 1}},
+    MessageType.PAYMENT_COMPLETED: PAID,
+    MessageType.PAYMENT_FAILED: {"booking": {"payment_status": "failed"}, "money": {"amount": 30.5, "currency": "INR"}},
+    MessageType.BOOKING_REFUNDED: {
         "booking": {"status": "cancelled", "payment_status": "refunded"},
         "money": {"amount": 30.5, "currency": "INR"},
     },
-    Fact.EVENT_CREATED: OF_EVENT,
-    Fact.EVENT_UPDATED: OF_EVENT | {"event": {"title": "Evening Yoga"}},
-    Fact.EVENT_CANCELLED: OF_EVENT | {"event": {"status": "cancelled"}},
+    MessageType.EVENT_CREATED: OF_EVENT,
+    MessageType.EVENT_UPDATED: OF_EVENT | {"event": {"title": "Evening Yoga"}},
+    MessageType.EVENT_CANCELLED: OF_EVENT | {"event": {"status": "cancelled"}},
 }
 
 
@@ -46,7 +46,7 @@ def examples() -> list[dict[str, Any]]:
     return [json.loads(encode(told(a_message_of(fact)))) for fact in CHANGES]
 
 
-def a_message_of(fact: Fact) -> Message:
+def a_message_of(fact: MessageType) -> Message:
     """Of a session with a coach, where only those have such messages."""
     make = a_coaching_message if "coaching" in CHANGES[fact] else a_message
     return make(fact, **CHANGES[fact])
@@ -59,8 +59,8 @@ def block(language: str, beginning: str) -> str:
 
 
 def test_every_type_of_message_is_listed_with_an_example_body() -> None:
-    assert [*CHANGES] == [fact for fact in CHANGES if Destination.CRM in OWED[fact]]
-    assert set(CHANGES) == {fact for fact, destinations in OWED.items() if Destination.CRM in destinations}
+    assert [*CHANGES] == [fact for fact in CHANGES if Destination.CRM in ROUTES[fact]]
+    assert set(CHANGES) == {fact for fact, destinations in ROUTES.items() if Destination.CRM in destinations}
     assert [json.loads(line) for line in block("json", '{"booking_id"').splitlines()] == examples()
     assert all(f"| `{fact}` |" in README.read_text() for fact in CHANGES)
 

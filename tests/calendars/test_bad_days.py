@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from application.calendars.ports import CalendarService, OwnEntries
-from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, CalendarRefused, Entry
+from domain.calendars import CalendarNotUnderstood, CalendarReconnect, CalendarRefused, CalendarUnavailable, Entry
 from domain.errors import DomainError
 from domain.time import Interval
 from infrastructure.calendar_providers.google import GoogleCalendar
@@ -75,10 +75,10 @@ async def call(service: CalendarService, name: str, tokens: dict[str, str]) -> o
 @pytest.mark.parametrize(
     ("fault", "kinds"),
     [
-        ("hang", (CalendarAway,)),
-        ("drip", (CalendarAway,)),
-        ("server_error", (CalendarAway,)),
-        ("lost_answer", (CalendarAway,)),
+        ("hang", (CalendarUnavailable,)),
+        ("drip", (CalendarUnavailable,)),
+        ("server_error", (CalendarUnavailable,)),
+        ("lost_answer", (CalendarUnavailable,)),
         ("ten_megabytes", (CalendarNotUnderstood,)),
         ("not_json", (CalendarNotUnderstood,)),
         ("wrong_types", (CalendarNotUnderstood,)),
@@ -117,7 +117,7 @@ async def test_a_consent_that_is_over_is_told_from_everything_else(
             await service.refresh(tokens["refresh_token"])
     for error in ("invalid_client", "temporarily_unavailable"):
         calendar.grants.faults.next.append(faults.saying(faults.as_json({"error": error}, 400)))
-        with pytest.raises(CalendarAway):
+        with pytest.raises(CalendarUnavailable):
             await service.refresh(tokens["refresh_token"])
     await service.close()
 
@@ -193,6 +193,6 @@ async def test_many_calls_at_once_do_not_disturb_each_other(
         *(service.busy(tokens["access_token"], Interval(start, start + timedelta(days=1)), NOTHING) for _ in range(8)),
         return_exceptions=True,
     )
-    assert sum(isinstance(result, CalendarAway) for result in results) == 1
+    assert sum(isinstance(result, CalendarUnavailable) for result in results) == 1
     assert sum(result == [] for result in results) == 7
     await service.close()

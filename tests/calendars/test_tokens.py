@@ -77,7 +77,7 @@ async def test_one_refresh_serves_everybody_who_waits_for_it(desk: Desk, process
     others = [build_deliveries(desk.settings) for _ in range(processes)]
     try:
         used = await asyncio.gather(
-            *(_token(other.calendars.errands.access, connection_id) for other in others for _ in range(20))
+            *(_token(other.calendars.jobs.access, connection_id) for other in others for _ in range(20))
         )
     finally:
         for other in others:
@@ -110,7 +110,7 @@ async def test_without_the_lease_many_refreshes_are_asked_for(desk: Desk) -> Non
     others = [build_deliveries(desk.settings) for _ in range(3)]
     try:
         await asyncio.gather(
-            *(_token(other.calendars.errands.access, connection_id) for other in others), return_exceptions=True
+            *(_token(other.calendars.jobs.access, connection_id) for other in others), return_exceptions=True
         )
     finally:
         for other in others:
@@ -166,7 +166,7 @@ async def test_many_who_find_the_consent_taken_back_tell_its_owner_once(desk: De
     others = [build_deliveries(desk.settings) for _ in range(3)]
     try:
         results = await asyncio.gather(
-            *(_token(other.calendars.errands.access, connection_id) for other in others for _ in range(5)),
+            *(_token(other.calendars.jobs.access, connection_id) for other in others for _ in range(5)),
             return_exceptions=True,
         )
     finally:
@@ -200,7 +200,7 @@ async def test_a_refresh_goes_on_when_whoever_asked_for_it_has_gone(desk: Desk) 
         return reply
 
     desk.calendar.grants.faults.next.append(slowly)
-    access = desk.parts.calendars.errands.access
+    access = desk.parts.calendars.jobs.access
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.15):
             await _token(access, connection_id)

@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.coaching import at, books, uuid_of
+from tests.support.appointments import at, books, uuid_of
 from tests.support.people import People, Person, event
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

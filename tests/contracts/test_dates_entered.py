@@ -8,7 +8,7 @@ import httpx
 import pytest
 from icalendar import Calendar
 
-from tests.support.coaching import books, free_hour, uuid_of, wanted
+from tests.support.appointments import books, free_hour, uuid_of, wanted
 from tests.support.described import document
 from tests.support.people import Person, event
 

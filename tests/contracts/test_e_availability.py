@@ -10,7 +10,7 @@ import pytest
 
 from domain.availability import Availability
 from tests.contracts.documents import unwalked
-from tests.support.coaching import at, books, uuid_of, wanted
+from tests.support.appointments import at, books, uuid_of, wanted
 from tests.support.people import People, Person
 
 OUT_OF_RANGE = "Must be between 1970-01-01 and 2099-12-31"

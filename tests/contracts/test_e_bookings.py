@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.contracts.documents import unwalked
-from tests.support.coaching import at, books, free_hour, in_status, promoted, uuid_of, wanted
+from tests.support.appointments import at, books, free_hour, in_status, promoted, uuid_of, wanted
 from tests.support.people import People, Person
 from tests.support.shapes import NUMBER, Instant, Nullable, Uuid, misfits
 

@@ -9,8 +9,8 @@ from infrastructure.embedded import EmbeddedPostgres
 from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.contracts.documents import unwalked
+from tests.support.appointments import at, uuid_of, wanted
 from tests.support.calendar_grants import BACK
-from tests.support.coaching import at, uuid_of, wanted
 from tests.support.databases import a_database
 from tests.support.google_calendar import FakeGoogleCalendar, fake_google_calendar
 from tests.support.http import serving

@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.coaching import promoted
+from tests.support.appointments import promoted
 from tests.support.people import People, Person
 
 LINK = "https://meet.google.com/abc-defg-hij"

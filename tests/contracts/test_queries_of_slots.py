@@ -7,7 +7,7 @@ import httpx
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.contracts.test_queries_of_lists import StatementLog
-from tests.support.coaching import at, uuid_of
+from tests.support.appointments import at, uuid_of
 from tests.support.people import People
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
 from tests.crm.parts import MailServer, a_message
@@ -223,7 +223,7 @@ async def test_other_peoples_words_are_inert_in_a_mail() -> None:
         claim = MailClaim(
             1, UUID(int=1), read_notification(message), datetime.now(UTC), "J\r\nX: y", "john@example.com", 1
         )
-        mail = LetterWriter("Convene <convene@localhost>").compose(claim)
+        mail = NotificationEmailWriter("Convene <convene@localhost>").compose(claim)
         html, plain = mail.get_body(("html",)), mail.get_body(("plain",))
         assert html is not None
         assert plain is not None

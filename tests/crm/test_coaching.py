@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.migrations import downgrade, upgrade
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
@@ -87,7 +87,7 @@ def test_a_place_that_nobody_paid_for_was_not_cancelled_by_the_person(
 ) -> None:
     notification = read_notification(a_message(action="booking_cancelled", reason=reason))
     claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)
-    mail = LetterWriter("CRM <crm@example.com>").compose(claim)
+    mail = NotificationEmailWriter("CRM <crm@example.com>").compose(claim)
     assert mail["Subject"] == f"{subject}: Ada Lovelace, Morning Meditation (1 Dec 2026, 09:00 UTC)"
     plain = mail.get_body(("plain",))
     assert plain is not None

@@ -19,7 +19,7 @@ from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.crm.parts import TOKEN, MailServer, connected, running_crm, settings_for
-from tests.support.coaching import a_price_for, at, uuid_of, wanted
+from tests.support.appointments import a_price_for, at, uuid_of, wanted
 from tests.support.http import serving
 from tests.support.people import People, Person
 
@@ -200,7 +200,7 @@ async def test_time_that_nobody_paid_for_is_given_up_in_both_calendars(house: Ho
     await a_price_for(house.settings.database_url, await uuid_of(mira))
     booked = await house.books(ada, mira)
     await house.database.execute("UPDATE coaching_bookings SET hold_until = $1", datetime.now(UTC))
-    assert await house.parts.coaching.expire_coaching_holds() == 1
+    assert await house.parts.appointment.expire_appointment_holds() == 1
     await house.works()
     assert house.subjects(ada) == ["Please pay", "Booking ended"]
     assert house.subjects(mira) == ["New booking", "Booking ended"]

@@ -9,10 +9,10 @@ import asyncpg
 import httpx
 import pytest
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import InvalidFields, read_notification
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.delivery.crm_format import told
 from infrastructure.delivery.http import _to_json
 from tests.crm.parts import a_message
@@ -27,7 +27,7 @@ def mailed(message: dict[str, Any]) -> tuple[str, str]:
     """Subject and time of the mail about a message."""
     notification = read_notification(message)
     claim = MailClaim(1, UUID(int=1), notification, datetime(2026, 11, 20, tzinfo=UTC), "John", "john@example.com", 1)
-    mail = LetterWriter("CRM <crm@convene.example>").compose(claim)
+    mail = NotificationEmailWriter("CRM <crm@convene.example>").compose(claim)
     body = mail.get_body(("plain",))
     assert body is not None
     [line] = [line for line in body.get_content().splitlines() if line.startswith("When:")]
@@ -76,7 +76,7 @@ def test_the_crm_is_sent_the_zone_where_there_is_one() -> None:
     facilitator = told(an_outbox_message(facilitator={"timezone": "Europe/Berlin"}))["facilitator"]
     assert facilitator["timezone"] == "Europe/Berlin"
     assert "timezone" not in told(an_outbox_message())["facilitator"]
-    assert told(a_coaching_message(Fact.BOOKING_CREATED, None))["facilitator"]["timezone"] == "Europe/Berlin"
+    assert told(a_coaching_message(MessageType.BOOKING_CREATED, None))["facilitator"]["timezone"] == "Europe/Berlin"
 
 
 async def test_the_zone_of_the_profile_reaches_the_facilitators_mail(

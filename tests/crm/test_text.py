@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
 from tests.crm.parts import a_message
@@ -23,7 +23,7 @@ def composed(name: str = "John Doe", **changes: Any) -> EmailMessage:
         message[part] = message[part] | value if isinstance(value, dict) else value
     received = datetime(2026, 11, 20, tzinfo=UTC)
     claim = MailClaim(1, UUID(int=1), read_notification(message), received, name, "john@example.com", 1)
-    return LetterWriter("Convene <crm@convene.example>").compose(claim)
+    return NotificationEmailWriter("Convene <crm@convene.example>").compose(claim)
 
 
 def text_of(mail: EmailMessage, kind: str) -> str:

@@ -12,10 +12,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from crm.delivery.failures import DestinationAway
-from crm.delivery.http import HttpCourier
+from crm.delivery.failures import DestinationUnavailable
+from crm.delivery.http import HttpSender
 from crm.settings import CrmSettings
-from crm.webhook_store import Parcel
+from crm.webhook_store import WebhookDelivery
 from tests.crm.parts import connected, running_crm, settings_for, until
 from tests.support.receivers import Behaviour, Receiver, Request, answer, receiving
 
@@ -334,13 +334,13 @@ async def _hang_up(_: Request, __: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize("behave", [_never, _by_drops, _hang_up])
 async def test_a_server_that_does_not_answer_in_time_is_away(elsewhere: Receiver, behave: Behaviour) -> None:
     elsewhere.behave = behave
-    parcel = Parcel(1, UUID(int=1), "{}", datetime.now(UTC), 1)
-    courier = HttpCourier("Forward", elsewhere.url, FORWARD_TOKEN, seconds=0.3)
+    parcel = WebhookDelivery(1, UUID(int=1), "{}", datetime.now(UTC), 1)
+    sender = HttpSender("Forward", elsewhere.url, FORWARD_TOKEN, seconds=0.3)
     try:
-        with pytest.raises(DestinationAway):
-            await courier.deliver(parcel)
+        with pytest.raises(DestinationUnavailable):
+            await sender.deliver(parcel)
     finally:
-        await courier.close()
+        await sender.close()
 
 
 @pytest.mark.parametrize(

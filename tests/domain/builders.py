@@ -8,7 +8,7 @@ from uuid import UUID
 
 from domain.accounts import Role, User, UserId
 from domain.bookings import Booking, BookingId, BookingStatus
-from domain.events import Event, EventId, EventPlan, EventStatus
+from domain.events import Event, EventDetails, EventId, EventStatus
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy
@@ -21,9 +21,9 @@ def an_interval(*, starts_in: timedelta = timedelta(days=7), lasts: timedelta = 
     return Interval(NOW + starts_in, NOW + starts_in + lasts)
 
 
-def a_plan(**changes: Any) -> EventPlan:
+def a_plan(**changes: Any) -> EventDetails:
     usual = {"title": "Yoga", "interval": an_interval(), "capacity": 10, "price": Money(Decimal(25), "INR")}
-    return EventPlan(**usual | changes)
+    return EventDetails(**usual | changes)
 
 
 def an_event(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.accounts import Role, UserId
-from domain.bookings import BookingAlreadyCancelled, BookingOver, BookingStatus, CancelReason, NotYourBooking
+from domain.bookings import BookingAlreadyCancelled, BookingForbidden, BookingOver, BookingStatus, CancelReason
 from domain.money import Money
 from domain.payments import PaymentStatus, hold_end, status_at_booking
 from domain.refunds import RefundPolicy
@@ -39,7 +39,7 @@ def test_a_booking_belongs_to_its_booker_and_to_admins() -> None:
     booking.require_owner(a_user(1))
     booking.require_owner(a_user(9, Role.ADMIN))
     for stranger in (a_user(3), a_user(2, Role.FACILITATOR)):
-        with pytest.raises(NotYourBooking):
+        with pytest.raises(BookingForbidden):
             booking.require_owner(stranger)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.circuit_breaker import CircuitRule, Tally, shows_destination_well
+from domain.circuit_breaker import CircuitBreakerRule, Tally, shows_destination_well
 from domain.outbox import Delivered, Failed, Outcome
 
 
@@ -11,15 +11,15 @@ from domain.outbox import Delivered, Failed, Outcome
     [(9, 9, False), (10, 10, True), (10, 7, True), (10, 6, False), (100, 70, True), (100, 69, False), (0, 0, False)],
 )
 def test_seven_in_ten_of_at_least_ten_trip_it(attempts: int, failures: int, trips: bool) -> None:
-    assert CircuitRule().trips(Tally(attempts, failures)) is trips
+    assert CircuitBreakerRule().trips(Tally(attempts, failures)) is trips
 
 
 @pytest.mark.parametrize(
     ("outcome", "well"),
     [
         (Delivered(), True),
-        (Failed("503", status_code=503, of_destination=True), False),
-        (Failed("no answer", of_destination=True), False),
+        (Failed("503", status_code=503, destination_fault=True), False),
+        (Failed("no answer", destination_fault=True), False),
         (Failed("422: this one is wrong", status_code=422, permanent=True), True),
         (Failed("it could not even be written"), None),
     ],

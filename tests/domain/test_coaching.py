@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from domain.accounts import Role, UserId
 from domain.appointments import (
-    Coaching,
-    CoachingCancelReason,
-    CoachingId,
-    CoachingStatus,
+    Appointment,
+    AppointmentCancelReason,
+    AppointmentId,
+    AppointmentStatus,
     HasBegun,
     NotReschedulable,
     PricedLengthFixed,
@@ -29,15 +29,15 @@ from tests.domain.builders import NOW, a_user, an_interval
 WEEK_OR_DAY_BEFORE = RefundPolicy((RefundTier(hours_before=168, percent=100), RefundTier(hours_before=24, percent=50)))
 
 
-def an_appointment(**changes: Any) -> Coaching:
+def an_appointment(**changes: Any) -> Appointment:
     session = an_interval()
-    usual = Coaching(
-        id=CoachingId(UUID(int=1)),
+    usual = Appointment(
+        id=AppointmentId(UUID(int=1)),
         client_id=UserId(1),
         coach_id=UserId(2),
         session=session,
         busy=session,
-        status=CoachingStatus.PENDING,
+        status=AppointmentStatus.PENDING,
         payment_status=PaymentStatus.PENDING,
         price=Money(Decimal(40), "INR"),
         refund_policy=RefundPolicy(),
@@ -83,8 +83,8 @@ def test_a_client_moves_it_until_it_begins_and_a_coach_also_later() -> None:
     assert appointment.moved_by_coach(later, later, NOW).session == later
 
 
-@pytest.mark.parametrize("status", [CoachingStatus.COMPLETED, CoachingStatus.CANCELLED])
-def test_what_is_over_is_not_moved(status: CoachingStatus) -> None:
+@pytest.mark.parametrize("status", [AppointmentStatus.COMPLETED, AppointmentStatus.CANCELLED])
+def test_what_is_over_is_not_moved(status: AppointmentStatus) -> None:
     later = an_interval(starts_in=timedelta(days=9))
     with pytest.raises(NotReschedulable):
         an_appointment(status=status).moved_by_client(later, later, NOW)
@@ -93,7 +93,7 @@ def test_what_is_over_is_not_moved(status: CoachingStatus) -> None:
 def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> None:
     paid = an_appointment(
         payment_status=PaymentStatus.COMPLETED,
-        status=CoachingStatus.CONFIRMED,
+        status=AppointmentStatus.CONFIRMED,
         session=an_interval(starts_in=timedelta(days=2)),
         refund_policy=WEEK_OR_DAY_BEFORE,
     )
@@ -108,7 +108,7 @@ def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> N
 def test_a_payment_confirms_what_is_pending_and_ends_the_hold() -> None:
     paid = an_appointment().paid(NOW)
     assert (paid.status, paid.payment_status, paid.hold_until) == (
-        CoachingStatus.CONFIRMED,
+        AppointmentStatus.CONFIRMED,
         PaymentStatus.COMPLETED,
         None,
     )
@@ -121,7 +121,7 @@ def test_a_payment_confirms_what_is_pending_and_ends_the_hold() -> None:
         ({"hold_until": NOW}, True),
         ({"hold_until": NOW, "payment_status": PaymentStatus.FAILED}, True),
         ({"hold_until": NOW, "payment_status": PaymentStatus.COMPLETED}, False),
-        ({"hold_until": NOW, "status": CoachingStatus.CONFIRMED}, False),
+        ({"hold_until": NOW, "status": AppointmentStatus.CONFIRMED}, False),
         ({"hold_until": None}, False),
     ],
 )
@@ -129,23 +129,23 @@ def test_only_an_unpaid_pending_appointment_expires(changes: dict[str, Any], exp
     assert an_appointment(**changes).has_expired(NOW) is expired
 
 
-@pytest.mark.parametrize("by", CoachingCancelReason)
-def test_a_cancelled_appointment_holds_nothing_more(by: CoachingCancelReason) -> None:
+@pytest.mark.parametrize("by", AppointmentCancelReason)
+def test_a_cancelled_appointment_holds_nothing_more(by: AppointmentCancelReason) -> None:
     cancelled = an_appointment().cancelled(NOW, by)
-    assert (cancelled.status, cancelled.hold_until, cancelled.cancel_reason) == (CoachingStatus.CANCELLED, None, by)
+    assert (cancelled.status, cancelled.hold_until, cancelled.cancel_reason) == (AppointmentStatus.CANCELLED, None, by)
 
 
 @pytest.mark.parametrize(
     ("user_id", "role", "reason"),
     [
-        (1, Role.USER, CoachingCancelReason.BY_PERSON),
-        (2, Role.FACILITATOR, CoachingCancelReason.BY_COACH),
-        (3, Role.ADMIN, CoachingCancelReason.BY_ORGANISER),
-        (1, Role.ADMIN, CoachingCancelReason.BY_PERSON),
-        (2, Role.ADMIN, CoachingCancelReason.BY_COACH),
+        (1, Role.USER, AppointmentCancelReason.BY_PERSON),
+        (2, Role.FACILITATOR, AppointmentCancelReason.BY_COACH),
+        (3, Role.ADMIN, AppointmentCancelReason.BY_ORGANISER),
+        (1, Role.ADMIN, AppointmentCancelReason.BY_PERSON),
+        (2, Role.ADMIN, AppointmentCancelReason.BY_COACH),
     ],
 )
 def test_the_reason_of_a_cancellation_says_who_cancelled(
-    user_id: int, role: Role, reason: CoachingCancelReason
+    user_id: int, role: Role, reason: AppointmentCancelReason
 ) -> None:
     assert an_appointment().reason_of_cancellation(a_user(user_id, role)) is reason

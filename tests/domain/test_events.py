@@ -11,11 +11,11 @@ from domain.events import (
     CapacityBelowBookings,
     CurrencyOfBookings,
     EventCancelled,
+    EventForbidden,
     EventFull,
     EventNotFound,
     EventStarted,
     EventStatus,
-    NotYourEvent,
 )
 from domain.money import Money
 from tests.domain.builders import NOW, a_plan, a_user, an_event, an_interval
@@ -67,7 +67,7 @@ def test_an_event_is_managed_by_its_facilitator_and_by_admins() -> None:
     event.require_manager(a_user(2, Role.FACILITATOR))
     event.require_manager(a_user(9, Role.ADMIN))
     for stranger in (a_user(3, Role.FACILITATOR), a_user(2, Role.USER), a_user(3)):
-        with pytest.raises(NotYourEvent):
+        with pytest.raises(EventForbidden):
             event.require_manager(stranger)
 
 

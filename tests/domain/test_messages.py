@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.outbox import ALWAYS_SERVED, OWED, Destination, Fact, RetrySchedule, owed_to
+from domain.outbox import ALWAYS_SERVED, ROUTES, Destination, MessageType, RetrySchedule, routes_for
 
 STANDARD = RetrySchedule(tuple(timedelta(seconds=s) for s in (0, 5, 300, 1800, 7200, 18000, 36000, 36000)))
 
@@ -26,13 +26,13 @@ def test_a_message_that_was_tried_more_often_than_planned_is_not_tried_again() -
 
 
 def test_every_fact_is_owed_to_somebody_and_a_booking_is_told_to_the_crm_and_to_its_maker() -> None:
-    assert set(OWED) == set(Fact)
-    assert all(owed_to(ALWAYS_SERVED).values())
-    assert {Destination.CRM, Destination.EMAIL} <= set(OWED[Fact.BOOKING_CREATED])
+    assert set(ROUTES) == set(MessageType)
+    assert all(routes_for(ALWAYS_SERVED).values())
+    assert {Destination.CRM, Destination.EMAIL} <= set(ROUTES[MessageType.BOOKING_CREATED])
 
 
 def test_nothing_is_owed_to_a_destination_that_is_not_served() -> None:
-    assert Destination.NOTIFICATION in OWED[Fact.BOOKING_CREATED]
-    assert {each for owed in owed_to(ALWAYS_SERVED).values() for each in owed} == ALWAYS_SERVED
-    assert owed_to(set(Destination)) == OWED
-    assert not any(owed_to(()).values())
+    assert Destination.NOTIFICATION in ROUTES[MessageType.BOOKING_CREATED]
+    assert {each for owed in routes_for(ALWAYS_SERVED).values() for each in owed} == ALWAYS_SERVED
+    assert routes_for(set(Destination)) == ROUTES
+    assert not any(routes_for(()).values())

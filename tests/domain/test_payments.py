@@ -15,13 +15,13 @@ from domain.errors import Invalid
 from domain.money import Money, exponent
 from domain.payments import (
     UNPAID,
-    GatewayReport,
+    GatewayUpdate,
     NothingToRefund,
     Payment,
     PaymentId,
     PaymentStatus,
+    PaymentUpdate,
     RefundExceedsPayment,
-    Report,
     status_at_booking,
 )
 
@@ -46,8 +46,8 @@ def a_payment(**changes: Any) -> Payment:
     return replace(payment, **changes)
 
 
-def a_report(**changes: Any) -> GatewayReport:
-    return replace(GatewayReport("order-1", Report.RECEIVED, PaymentId(UUID(int=1)), "pay-1", PRICE), **changes)
+def a_report(**changes: Any) -> GatewayUpdate:
+    return replace(GatewayUpdate("order-1", PaymentUpdate.RECEIVED, PaymentId(UUID(int=1)), "pay-1", PRICE), **changes)
 
 
 @pytest.mark.parametrize(("now", "then"), list(product(PaymentStatus, PaymentStatus)))
@@ -77,24 +77,24 @@ def test_a_received_payment_knows_its_order_and_the_money(order_id: str | None, 
         ({"amount": Money(Decimal("25.49"), "INR")}, "received 25.49 INR, asked for 25.50 INR"),
         ({"amount": Money(Decimal("25.50"), "USD")}, "received 25.50 USD, asked for 25.50 INR"),
         ({"amount": None}, "received None, asked for 25.50 INR"),
-        ({"report": Report.FAILED, "amount": None}, None),
-        ({"report": Report.OPEN, "amount": None}, None),
-        ({"report": Report.FAILED, "order_id": "order-2"}, "order order-2 is not order-1"),
+        ({"report": PaymentUpdate.FAILED, "amount": None}, None),
+        ({"report": PaymentUpdate.OPEN, "amount": None}, None),
+        ({"report": PaymentUpdate.FAILED, "order_id": "order-2"}, "order order-2 is not order-1"),
     ],
 )
 def test_a_report_must_be_about_what_was_asked_for(change: dict[str, Any], why: str | None) -> None:
-    assert a_report(**change).differs_from(a_payment()) == why
+    assert a_report(**change).mismatch_with(a_payment()) == why
 
 
 def test_any_order_will_do_while_we_do_not_know_ours() -> None:
-    assert a_report(order_id="order-2").differs_from(a_payment(order_id=None)) is None
+    assert a_report(order_id="order-2").mismatch_with(a_payment(order_id=None)) is None
 
 
 def test_the_whole_promised_back_is_refunded_and_a_part_is_not() -> None:
     paid = a_payment(status=COMPLETED)
 
-    part = paid.promising_back(Money(Decimal("10.25"), "INR"))
-    whole = part.promising_back(part.refundable)
+    part = paid.with_refund(Money(Decimal("10.25"), "INR"))
+    whole = part.with_refund(part.refundable)
 
     assert (part.status, part.refundable) == (COMPLETED, Money(Decimal("15.25"), "INR"))
     assert (whole.status, whole.refunded, whole.refundable.is_zero) == (REFUNDED, PRICE, True)
@@ -111,7 +111,7 @@ def test_parts_that_are_promised_back_add_up_to_what_was_paid(currency: str, par
     payment = a_payment(status=COMPLETED, price=price, refunded=Money.from_minor_units(0, currency))
     for number, part in enumerate(parts):
         assert payment.refundable.minor_units == sum(parts[number:])
-        payment = payment.promising_back(Money.from_minor_units(part, currency))
+        payment = payment.with_refund(Money.from_minor_units(part, currency))
     assert (payment.status, payment.refunded) == (REFUNDED, price)
 
 
@@ -141,7 +141,7 @@ def test_refunds_together_are_never_more_than_what_was_paid(price: int, parts: l
             continue
         assert back == (payment.refundable if amount is None else Money(amount, currency))
         assert not back.is_zero
-        payment = payment.promising_back(back)
+        payment = payment.with_refund(back)
         given_back += back.amount
         assert payment.refunded.amount == given_back <= payment.price.amount
     assert payment.can_become(PaymentStatus.REFUNDED) == (given_back < payment.price.amount)

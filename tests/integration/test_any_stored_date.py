@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import Event, Notification, Person
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.delivery.crm_format import told
 from infrastructure.email.composer import MailComposer
 from servicekit.local_times import ahead, instant, when
@@ -48,7 +48,7 @@ def test_a_mail_with_its_invitation_can_be_written(zone: str, starts_at: datetim
     then: dict[str, Any] = {"event": times, "user": {"timezone": zone}}
     mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, **then))
     assert "text/calendar" in [part.get_content_type() for part in mail.walk()]
-    assert COMPOSER.compose(a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL, **then))
+    assert COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **then))
 
 
 def test_a_mail_about_an_event_that_ends_at_the_last_instant_of_all() -> None:
@@ -76,4 +76,4 @@ def test_the_crm_can_mail_about_every_date_that_it_has_stored(starts_at: datetim
     )
     now = datetime(2026, 11, 20, tzinfo=UTC)
     claim = MailClaim(1, UUID(int=1), notification, now, "John", "john@example.com", 1)
-    assert LetterWriter("crm@convene.example").compose(claim)["Subject"]
+    assert NotificationEmailWriter("crm@convene.example").compose(claim)["Subject"]

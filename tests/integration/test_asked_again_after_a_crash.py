@@ -15,7 +15,7 @@ import pytest
 
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.support.coaching import a_price_for, at, uuid_of, wanted
+from tests.support.appointments import a_price_for, at, uuid_of, wanted
 from tests.support.described import operations
 from tests.support.http import serving
 from tests.support.lost_answers import died_after_the_commit

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from domain.errors import Unavailable
-from infrastructure.postgres.batch_loader import Together
+from infrastructure.postgres.batch_loader import BatchLoader
 from tests.support.messages import until
 
 
@@ -33,14 +33,14 @@ def oracle() -> Oracle:
 
 
 async def test_what_many_ask_at_once_is_asked_once(oracle: Oracle) -> None:
-    together = Together(oracle, window=0.01)
+    together = BatchLoader(oracle, window=0.01)
     oracle.answer.set()
     assert await asyncio.gather(*(together(number) for number in [1, 2, 1, -1] * 50)) == [1, 1, 1, None] * 50
     assert oracle.asked == [{1, 2, -1}]
 
 
 async def test_nobody_is_told_what_was_looked_up_before_they_asked(oracle: Oracle) -> None:
-    together = Together(oracle, window=0)
+    together = BatchLoader(oracle, window=0)
     early = asyncio.create_task(together(1))
     await until(lambda: len(oracle.asked) == 1)
     late = asyncio.create_task(together(1))
@@ -50,7 +50,7 @@ async def test_nobody_is_told_what_was_looked_up_before_they_asked(oracle: Oracl
 
 
 async def test_whoever_leaves_takes_the_answer_from_nobody(oracle: Oracle) -> None:
-    together = Together(oracle, window=0)
+    together = BatchLoader(oracle, window=0)
     first, second = asyncio.create_task(together(1)), asyncio.create_task(together(1))
     await until(lambda: len(oracle.asked) == 1)
     first.cancel()
@@ -59,7 +59,7 @@ async def test_whoever_leaves_takes_the_answer_from_nobody(oracle: Oracle) -> No
 
 
 async def test_an_error_is_everybodys_and_the_next_ask_anew(oracle: Oracle) -> None:
-    together = Together(oracle, window=0)
+    together = BatchLoader(oracle, window=0)
     oracle.is_away = True
     oracle.answer.set()
     said = await asyncio.gather(together(1), together(2), return_exceptions=True)

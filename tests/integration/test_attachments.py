@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from domain.attachments import MAX_ATTACHMENTS, MAX_BYTES
-from tests.support.coaching import at, books, uuid_of
+from tests.support.appointments import at, books, uuid_of
 from tests.support.people import People, Person
 
 OCTETS = "application/octet-stream"

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from domain.outbox import Destination, Fact, Message
+from domain.outbox import Destination, Message, MessageType
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
 from tests.support.messages import SESSION, a_coaching_message, a_message
@@ -28,11 +28,11 @@ LIVE = "View or cancel your booking"
 OVER = "View your booking"
 
 
-def about_event(fact: Fact, **snapshot: Any) -> Message:
+def about_event(fact: MessageType, **snapshot: Any) -> Message:
     return a_message(fact, destination=Destination.EMAIL, **(LATER | snapshot))
 
 
-def about_appointment(fact: Fact, recipient: str = "client", **snapshot: Any) -> Message:
+def about_appointment(fact: MessageType, recipient: str = "client", **snapshot: Any) -> Message:
     return a_coaching_message(fact, recipient, **(LATER | snapshot))
 
 
@@ -46,12 +46,17 @@ def bodies(message: Message, composer: MailComposer = COMPOSER) -> tuple[str, st
 
 
 # About an account, a calendar or a seat that is not booked yet; a facilitator's message is in `test_participants.py`.
-OTHERS = {Fact.CALENDAR_REVOKED, Fact.FACILITATOR_APPROVED, Fact.BOOKING_INVITATION, Fact.PARTICIPANT_MESSAGE}
+OTHERS = {
+    MessageType.CALENDAR_REVOKED,
+    MessageType.FACILITATOR_APPROVED,
+    MessageType.BOOKING_INVITATION,
+    MessageType.PARTICIPANT_MESSAGE,
+}
 
 
 def mailed(make: Any) -> list[Message]:
     """One message of each type that a mail to a client is written about."""
-    messages = [make(fact) for fact in Fact if fact not in OTHERS]
+    messages = [make(fact) for fact in MessageType if fact not in OTHERS]
     return [message for message in messages if is_mailed(message)]
 
 
@@ -92,8 +97,8 @@ def test_without_the_template_no_mail_has_the_link(make: Any) -> None:
 @pytest.mark.parametrize("status", ["cancelled", "completed"])
 def test_a_booking_that_is_over_can_be_viewed(status: str) -> None:
     """A mail does not offer to cancel what is cancelled or has taken place."""
-    event = about_event(Fact.BOOKING_REFUNDED, booking={"status": status})
-    appointment = about_appointment(Fact.BOOKING_REFUNDED, coaching={"status": status})
+    event = about_event(MessageType.BOOKING_REFUNDED, booking={"status": status})
+    appointment = about_appointment(MessageType.BOOKING_REFUNDED, coaching={"status": status})
     for message in (event, appointment):
         for body in bodies(message):
             assert LIVE not in body
@@ -102,7 +107,7 @@ def test_a_booking_that_is_over_can_be_viewed(status: str) -> None:
 
 def test_a_coach_s_mail_has_no_link() -> None:
     """The page behind the link is the client's."""
-    for fact in (Fact.BOOKING_CREATED, Fact.BOOKING_CANCELLED, Fact.PAYMENT_COMPLETED):
+    for fact in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
         assert all("app.example.com" not in body for body in bodies(about_appointment(fact, "coach")))
 
 
@@ -110,5 +115,5 @@ def test_the_link_does_not_replace_the_payment_link() -> None:
     """A mail that asks for a payment has both links, the one to pay first."""
     unpaid = {"status": "confirmed", "payment_status": "pending", "hold_until": "2026-11-20T14:00:00+00:00"}
     pay = "https://pay.example/x"
-    for body in bodies(about_event(Fact.BOOKING_CREATED, booking=unpaid, payment_url=pay)):
+    for body in bodies(about_event(MessageType.BOOKING_CREATED, booking=unpaid, payment_url=pay)):
         assert body.index(pay) < body.index(LIVE)

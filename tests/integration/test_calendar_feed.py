@@ -72,13 +72,13 @@ async def test_everything_of_a_person_is_in_it_under_the_uids_of_the_invitations
 
     hers = await entries(api, await opened(ada))
     assert hers.keys() == {f"booking-{booking['id']}", f"coaching-{session['id']}"}
-    place, coaching = hers[f"booking-{booking['id']}"], hers[f"coaching-{session['id']}"]
+    place, appointment = hers[f"booking-{booking['id']}"], hers[f"coaching-{session['id']}"]
     assert (place["SUMMARY"], place["STATUS"], place["LOCATION"]) == ("Morning Yoga", "CONFIRMED", "Studio B")
-    assert (coaching["SUMMARY"], coaching["STATUS"]) == ("Coaching with Mira Sol", "TENTATIVE")
-    assert coaching["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
-    assert str(coaching["DESCRIPTION"]).startswith("Career; questions, and <b>more</b>")
-    assert "ATTENDEE" not in coaching
-    assert "ORGANIZER" not in coaching
+    assert (appointment["SUMMARY"], appointment["STATUS"]) == ("Coaching with Mira Sol", "TENTATIVE")
+    assert appointment["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
+    assert str(appointment["DESCRIPTION"]).startswith("Career; questions, and <b>more</b>")
+    assert "ATTENDEE" not in appointment
+    assert "ORGANIZER" not in appointment
 
     his = await entries(api, await opened(john))
     assert his.keys() == {f"event-{event['id']}", f"coaching-{session['id']}"}
@@ -343,9 +343,9 @@ async def test_a_calendar_server_takes_every_entry_and_finds_it_by_its_time(
     now = datetime.now(UTC)
     found = named(await calendar_server.between(now, now + timedelta(days=30)))
     assert found.keys() == {f"booking-{booking['id']}", f"coaching-{session['id']}"}
-    coaching = found[f"coaching-{session['id']}"]
-    assert (coaching["SUMMARY"], coaching["STATUS"]) == ("Coaching with John Facilitator", "TENTATIVE")
-    assert coaching["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
+    appointment = found[f"coaching-{session['id']}"]
+    assert (appointment["SUMMARY"], appointment["STATUS"]) == ("Coaching with John Facilitator", "TENTATIVE")
+    assert appointment["DTSTART"].dt == datetime.fromisoformat(session["session_datetime"])
 
     # Moved by the facilitator: the same entry, put again, is found at its new time only.
     starts = now.replace(microsecond=0) + timedelta(days=20)

@@ -12,17 +12,17 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, RetrySchedule
-from infrastructure.delivery.crm import CrmCourier
+from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.messages import owe, spend_attempts_given_back
 from tests.support.receivers import Receiver, Request, answer, receiving
 
-Relay = Callable[[], DeliverDue]
+Relay = Callable[[], DeliverMessages]
 
 
 @pytest.fixture
@@ -36,18 +36,18 @@ async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Relay]:
     """Makes workers: each has its own pool and its own token. Nothing is tried twice within a test's time."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def make() -> DeliverDue:
-            own, courier = Database(database_url), CrmCourier(crm.url, "t", seconds=5)
+        def make() -> DeliverMessages:
+            own, sender = Database(database_url), CrmSender(crm.url, "t", seconds=5)
             stack.push_async_callback(own.close)
-            stack.push_async_callback(courier.close)
+            stack.push_async_callback(sender.close)
             schedule = RetrySchedule(tuple(timedelta(hours=1) for _ in range(8)))
-            couriers = {Destination.CRM: courier, Destination.EMAIL: courier}
-            return DeliverDue(PostgresDueMessages(own), PostgresCircuits(own), couriers, schedule)
+            senders = {Destination.CRM: sender, Destination.EMAIL: sender}
+            return DeliverMessages(PostgresDueMessages(own), PostgresCircuitBreakers(own), senders, schedule)
 
         yield make
 
 
-async def work(*relays: DeliverDue, destination: Destination = Destination.CRM) -> None:
+async def work(*relays: DeliverMessages, destination: Destination = Destination.CRM) -> None:
     """Until nothing can be claimed."""
     await asyncio.gather(*(each(destination, asyncio.Event(), asyncio.Event()) for each in relays))
 
@@ -296,7 +296,7 @@ async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothin
     assert tuple(kept) == ("pending", 0, "410 Gone: unsubscribed")
     crm.behave = None
     circuits = relay().circuits
-    assert isinstance(circuits, PostgresCircuits)
+    assert isinstance(circuits, PostgresCircuitBreakers)
     assert await circuits.resume(Destination.CRM)
     assert not await circuits.resume(Destination.CRM)
     await work(relay())
@@ -316,7 +316,7 @@ async def test_however_often_it_is_gone_no_message_dies_of_it_and_without_the_at
         spend_attempts_given_back(monkeypatch)
     message_id = await owe(database)
     worker = relay()
-    assert isinstance(worker.circuits, PostgresCircuits)
+    assert isinstance(worker.circuits, PostgresCircuitBreakers)
     crm.always(answer(410))
     for _ in worker.schedule.delays:
         await work(worker)

@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.coaching import uuid_of
+from tests.support.appointments import uuid_of
 from tests.support.people import People, Person
 
 # Monday, 30 March 2026, begins at 22:00 UTC of the Sunday before in Berlin: on that Sunday clocks went forward.

@@ -12,7 +12,7 @@ import pytest
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.support.coaching import a_price_for, at, uuid_of, wanted
+from tests.support.appointments import a_price_for, at, uuid_of, wanted
 from tests.support.http import serving
 from tests.support.people import People, Person
 

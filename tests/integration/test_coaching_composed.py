@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from icalendar import Calendar, Component
 
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from infrastructure.delivery.crm_format import told
 from infrastructure.delivery.email_service import _order
 from infrastructure.email.composer import MailComposer
@@ -19,7 +19,7 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 CLIENT, COACH = "client", "coach"
 
 
-def composed(fact: Fact, recipient: str, **snapshot: Any) -> EmailMessage:
+def composed(fact: MessageType, recipient: str, **snapshot: Any) -> EmailMessage:
     mail = COMPOSER.compose(a_coaching_message(fact, recipient, **snapshot))
     return cast(EmailMessage, message_from_bytes(bytes(mail), policy=default))
 
@@ -49,81 +49,123 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
 @pytest.mark.parametrize(
     ("fact", "recipient", "snapshot", "subject", "sentence"),
     [
-        (Fact.BOOKING_CREATED, CLIENT, {}, "Requested: Coaching with Mira Sol", "when Mira Sol confirms it"),
-        (Fact.BOOKING_CREATED, COACH, {}, "New request: Coaching with Ada Lovelace", "Ada Lovelace asks for a session"),
-        (Fact.BOOKING_CREATED, CLIENT, {"coaching": HELD}, "Please pay: Coaching with Mira Sol", "Please pay by then"),
+        (MessageType.BOOKING_CREATED, CLIENT, {}, "Requested: Coaching with Mira Sol", "when Mira Sol confirms it"),
         (
-            Fact.BOOKING_CREATED,
+            MessageType.BOOKING_CREATED,
+            COACH,
+            {},
+            "New request: Coaching with Ada Lovelace",
+            "Ada Lovelace asks for a session",
+        ),
+        (
+            MessageType.BOOKING_CREATED,
+            CLIENT,
+            {"coaching": HELD},
+            "Please pay: Coaching with Mira Sol",
+            "Please pay by then",
+        ),
+        (
+            MessageType.BOOKING_CREATED,
             COACH,
             {"coaching": HELD},
             "New booking: Coaching with Ada Lovelace",
             "as soon as it is",
         ),
-        (Fact.BOOKING_CONFIRMED, CLIENT, {}, "Confirmed: Coaching with Mira Sol", "Mira Sol has confirmed"),
-        (Fact.BOOKING_CONFIRMED, COACH, {}, "Confirmed: Coaching with Ada Lovelace", "with Ada Lovelace is confirmed"),
-        (Fact.BOOKING_RESCHEDULED, CLIENT, {}, "Moved: Coaching with Mira Sol", "takes place at another time"),
-        (Fact.BOOKING_RESCHEDULED, COACH, {}, "Moved: Coaching with Ada Lovelace", "takes place at another time"),
-        (Fact.BOOKING_CANCELLED, CLIENT, {"reason": "by_person"}, "Booking cancelled: Coaching with Mira Sol", "asked"),
+        (MessageType.BOOKING_CONFIRMED, CLIENT, {}, "Confirmed: Coaching with Mira Sol", "Mira Sol has confirmed"),
         (
-            Fact.BOOKING_CANCELLED,
+            MessageType.BOOKING_CONFIRMED,
+            COACH,
+            {},
+            "Confirmed: Coaching with Ada Lovelace",
+            "with Ada Lovelace is confirmed",
+        ),
+        (MessageType.BOOKING_RESCHEDULED, CLIENT, {}, "Moved: Coaching with Mira Sol", "takes place at another time"),
+        (
+            MessageType.BOOKING_RESCHEDULED,
+            COACH,
+            {},
+            "Moved: Coaching with Ada Lovelace",
+            "takes place at another time",
+        ),
+        (
+            MessageType.BOOKING_CANCELLED,
+            CLIENT,
+            {"reason": "by_person"},
+            "Booking cancelled: Coaching with Mira Sol",
+            "asked",
+        ),
+        (
+            MessageType.BOOKING_CANCELLED,
             COACH,
             {"reason": "by_person"},
             "Booking cancelled: Coaching with Ada Lovelace",
             "Ada Lovelace has cancelled",
         ),
-        (Fact.BOOKING_CANCELLED, CLIENT, {"reason": "by_coach"}, "Cancelled: Coaching with Mira Sol", "We are sorry"),
-        (Fact.BOOKING_CANCELLED, COACH, {"reason": "by_coach"}, "Cancelled: Coaching with Ada Lovelace", "your side"),
         (
-            Fact.BOOKING_CANCELLED,
+            MessageType.BOOKING_CANCELLED,
+            CLIENT,
+            {"reason": "by_coach"},
+            "Cancelled: Coaching with Mira Sol",
+            "We are sorry",
+        ),
+        (
+            MessageType.BOOKING_CANCELLED,
+            COACH,
+            {"reason": "by_coach"},
+            "Cancelled: Coaching with Ada Lovelace",
+            "your side",
+        ),
+        (
+            MessageType.BOOKING_CANCELLED,
             CLIENT,
             {"reason": "payment_expired"},
             "Booking ended: Coaching with Mira Sol",
             "anew",
         ),
         (
-            Fact.BOOKING_CANCELLED,
+            MessageType.BOOKING_CANCELLED,
             COACH,
             {"reason": "payment_expired"},
             "Booking ended: Coaching with Ada Lovelace",
             "Ada Lovelace did not pay in time",
         ),
         (
-            Fact.PAYMENT_COMPLETED,
+            MessageType.PAYMENT_COMPLETED,
             CLIENT,
             {"money": MONEY, "payment": BY_CARD, "coaching": {"status": "confirmed"}},
             "Receipt: Coaching with Mira Sol",
             "We have received 1,500.00 INR for your session with Mira Sol. This mail is your receipt. Your session is",
         ),
         (
-            Fact.PAYMENT_COMPLETED,
+            MessageType.PAYMENT_COMPLETED,
             COACH,
             {"money": MONEY, "payment": BY_CARD},
             "Paid: Coaching with Ada Lovelace",
             "Ada Lovelace has paid 1,500.00 INR",
         ),
         (
-            Fact.BOOKING_REFUNDED,
+            MessageType.BOOKING_REFUNDED,
             CLIENT,
             {"money": MONEY, "payment": BY_CARD, "reason": "booking_cancelled"},
             "Refund: Coaching with Mira Sol",
             "It can take some days until your bank shows it",
         ),
         (
-            Fact.BOOKING_REFUNDED,
+            MessageType.BOOKING_REFUNDED,
             CLIENT,
             {"money": MONEY, "payment": ON_THE_SPOT, "reason": "booking_cancelled"},
             "Refund: Coaching with Mira Sol",
             "Mira Sol hands the money back to you",
         ),
         (
-            Fact.BOOKING_REFUNDED,
+            MessageType.BOOKING_REFUNDED,
             COACH,
             {"money": MONEY, "payment": ON_THE_SPOT, "reason": "booking_cancelled"},
             "Refund: Coaching with Ada Lovelace",
             "please hand 1,500.00 INR back to Ada Lovelace",
         ),
         (
-            Fact.BOOKING_REFUNDED,
+            MessageType.BOOKING_REFUNDED,
             COACH,
             {"money": MONEY, "payment": BY_CARD, "reason": "place_gone"},
             "Refund: Coaching with Ada Lovelace",
@@ -132,7 +174,7 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
     ],
 )
 def test_each_is_told_in_their_own_words(
-    fact: Fact, recipient: str, snapshot: dict[str, Any], subject: str, sentence: str
+    fact: MessageType, recipient: str, snapshot: dict[str, Any], subject: str, sentence: str
 ) -> None:
     mail = composed(fact, recipient, **snapshot)
     other, own = ("ada@example.com", "mira@example.com")[:: 1 if recipient == COACH else -1]
@@ -146,7 +188,7 @@ def test_each_is_told_in_their_own_words(
 
 @pytest.mark.parametrize("url", ["https://pay.example/1?a=b&c=d", None])
 def test_who_is_to_pay_is_told_where(url: str | None) -> None:
-    mail = composed(Fact.BOOKING_CREATED, CLIENT, coaching=HELD, payment_url=url)
+    mail = composed(MessageType.BOOKING_CREATED, CLIENT, coaching=HELD, payment_url=url)
     assert (f"Pay now: {url}" in lines(mail)) is (url is not None)
     assert ("The link to pay is where you booked." in " ".join(lines(mail))) is (url is None)
     if url is not None:
@@ -154,8 +196,8 @@ def test_who_is_to_pay_is_told_where(url: str | None) -> None:
 
 
 def test_each_reads_times_on_their_own_clock() -> None:
-    coaching = HELD | {"meeting_link": "https://meet.example/1"}
-    client, coach = (composed(Fact.BOOKING_CREATED, who, coaching=coaching) for who in (CLIENT, COACH))
+    appointment = HELD | {"meeting_link": "https://meet.example/1"}
+    client, coach = (composed(MessageType.BOOKING_CREATED, who, coaching=appointment) for who in (CLIENT, COACH))
     for line in (
         "What: Coaching with Mira Sol",
         "When: Tuesday, 1 December 2026, 05:00 to 06:00 America/New_York (UTC-05:00)",
@@ -219,13 +261,15 @@ def test_clocks_that_change_meanwhile_are_told_with_both_offsets(
     zone: str, starts_at: str, ends_at: str, said: str
 ) -> None:
     times = {"starts_at": starts_at, "ends_at": ends_at}
-    mail = composed(Fact.BOOKING_CONFIRMED, COACH, coach={"timezone": zone}, coaching=times)
+    mail = composed(MessageType.BOOKING_CONFIRMED, COACH, coach={"timezone": zone}, coaching=times)
     assert f"When: {said}" in lines(mail)
 
 
 def test_a_moved_session_says_when_it_was_and_moves_in_the_calendar() -> None:
     before = {"starts_at": "2026-10-20T10:00:00Z", "ends_at": "2026-10-20T11:00:00Z"}
-    mail = composed(Fact.BOOKING_RESCHEDULED, COACH, before=before, coaching={"sequence": 2, "status": "confirmed"})
+    mail = composed(
+        MessageType.BOOKING_RESCHEDULED, COACH, before=before, coaching={"sequence": 2, "status": "confirmed"}
+    )
     assert "Was: Tuesday, 20 October 2026, 12:00 to 13:00 Europe/Berlin (UTC+02:00)" in lines(mail)
     assert "When: Tuesday, 1 December 2026, 11:00 to 12:00 Europe/Berlin (UTC+01:00)" in lines(mail)
     method, event = entry(mail)
@@ -236,7 +280,7 @@ def test_a_moved_session_says_when_it_was_and_moves_in_the_calendar() -> None:
 @pytest.mark.parametrize("recipient", [CLIENT, COACH])
 def test_the_entry_invites_both_and_is_the_same_for_both(recipient: str) -> None:
     link = "https://meet.example/1"
-    method, event = entry(composed(Fact.BOOKING_CREATED, recipient, coaching={"meeting_link": link}))
+    method, event = entry(composed(MessageType.BOOKING_CREATED, recipient, coaching={"meeting_link": link}))
     assert (method, event["STATUS"], event["SEQUENCE"]) == ("REQUEST", "TENTATIVE", 0)
     assert event["UID"] == f"coaching-{SESSION}@book.example.org"
     assert (event["LOCATION"], event["URL"]) == (link, link)
@@ -246,19 +290,19 @@ def test_the_entry_invites_both_and_is_the_same_for_both(recipient: str) -> None
 
 
 def test_a_cancelled_session_is_taken_off_the_calendar() -> None:
-    coaching = {"status": "cancelled", "sequence": 3, "meeting_link": "https://meet.example/1"}
-    mail = composed(Fact.BOOKING_CANCELLED, CLIENT, reason="by_coach", coaching=coaching)
+    appointment = {"status": "cancelled", "sequence": 3, "meeting_link": "https://meet.example/1"}
+    mail = composed(MessageType.BOOKING_CANCELLED, CLIENT, reason="by_coach", coaching=appointment)
     method, event = entry(mail)
     assert (method, event["STATUS"], event["SEQUENCE"]) == ("CANCEL", "CANCELLED", 3)
     assert "Join online" not in " ".join(lines(mail))
 
 
-@pytest.mark.parametrize("fact", [Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED])
-def test_money_alone_leaves_the_calendar_as_it_is(fact: Fact) -> None:
+@pytest.mark.parametrize("fact", [MessageType.PAYMENT_FAILED, MessageType.BOOKING_REFUNDED])
+def test_money_alone_leaves_the_calendar_as_it_is(fact: MessageType) -> None:
     url = "https://pay.example/1"
     mail = composed(fact, CLIENT, money=MONEY, payment=BY_CARD | {"url": url})
     assert not any(part.get_content_type() == "text/calendar" for part in mail.walk())
-    assert (f"Pay now: {url}" in lines(mail)) == (fact is Fact.PAYMENT_FAILED)
+    assert (f"Pay now: {url}" in lines(mail)) == (fact is MessageType.PAYMENT_FAILED)
 
 
 HOSTILE = '<script>alert("x")</script>{{7*7}}{client}%s'
@@ -267,7 +311,7 @@ HOSTILE = '<script>alert("x")</script>{{7*7}}{client}%s'
 @pytest.mark.parametrize("recipient", [CLIENT, COACH])
 def test_html_and_templates_in_what_people_wrote_stay_words(recipient: str) -> None:
     mail = composed(
-        Fact.BOOKING_CREATED,
+        MessageType.BOOKING_CREATED,
         recipient,
         client={"name": HOSTILE},
         coach={"name": HOSTILE},
@@ -284,11 +328,11 @@ def test_html_and_templates_in_what_people_wrote_stay_words(recipient: str) -> N
 
 def test_a_failed_payment_is_nothing_to_the_coach() -> None:
     with pytest.raises(Unmailable):
-        composed(Fact.PAYMENT_FAILED, COACH, money=MONEY)
+        composed(MessageType.PAYMENT_FAILED, COACH, money=MONEY)
 
 
 def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() -> None:
-    message = a_message(Fact.CALENDAR_REVOKED)
+    message = a_message(MessageType.CALENDAR_REVOKED)
     person = {"id": 3, "name": "Ada <b>", "email": "ada@example.com", "timezone": "UTC"}
     message.snapshot.clear()
     message.snapshot.update(person=person, provider="google")
@@ -304,7 +348,7 @@ def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() 
 
 def test_other_services_are_told_of_a_session_as_of_a_booking() -> None:
     before = {"starts_at": "2026-10-20T10:00:00Z", "ends_at": "2026-10-20T11:00:00Z"}
-    body = told(a_coaching_message(Fact.BOOKING_RESCHEDULED, None, before=before, coaching={"sequence": 2}))
+    body = told(a_coaching_message(MessageType.BOOKING_RESCHEDULED, None, before=before, coaching={"sequence": 2}))
     assert (body["kind"], body["action"], body["booking_id"]) == ("coaching", "booking_rescheduled", SESSION)
     ada = {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"}
     mira = {"id": 9, "name": "Mira Sol", "email": "mira@example.com", "timezone": "Europe/Berlin"}

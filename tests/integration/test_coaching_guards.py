@@ -16,18 +16,18 @@ import pytest
 from application.appointments.attachments import Attach
 from application.events.management import CreateEvent, UpdateEvent
 from domain.accounts import User, UserId
-from domain.appointments import Coach, CoachingId
+from domain.appointments import AppointmentId, Coach
 from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
 from domain.errors import Unavailable
-from domain.events import Event, EventId, EventPlan
+from domain.events import Event, EventDetails, EventId
 from domain.money import Money
 from domain.time import Interval
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.appointments.attachments import PostgresAttachmentReader, PostgresAttachments
+from infrastructure.postgres.appointments.attachments import PostgresAttachmentQueries, PostgresAttachments
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
-from infrastructure.postgres.appointments.repository import PostgresCoachings
-from infrastructure.postgres.events.queries import PostgresEventReader
+from infrastructure.postgres.appointments.repository import PostgresAppointments
+from infrastructure.postgres.events.queries import PostgresEventQueries
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
@@ -57,7 +57,7 @@ class Scene:
         create = CreateEvent(
             worker.open_work,
             worker.gateways.chosen,
-            PostgresEventReader(worker.database),
+            PostgresEventQueries(worker.database),
             self.house.wake_ups,
             SystemClock(),
         )
@@ -68,7 +68,7 @@ class Scene:
         update = UpdateEvent(
             worker.open_work,
             worker.gateways.chosen,
-            PostgresEventReader(worker.database),
+            PostgresEventQueries(worker.database),
             self.house.wake_ups,
             SystemClock(),
         )
@@ -102,8 +102,8 @@ async def a_scene(
         yield Scene(practice, await practice.coach(price="0"), await house.person())
 
 
-def a_plan(hour: float) -> EventPlan:
-    return EventPlan("Yoga", Interval(at(hour), at(hour) + HOUR), 5, Money.from_minor_units(0, "INR"))
+def a_plan(hour: float) -> EventDetails:
+    return EventDetails("Yoga", Interval(at(hour), at(hour) + HOUR), 5, Money.from_minor_units(0, "INR"))
 
 
 @dataclass
@@ -127,7 +127,7 @@ class SlowEvents(PostgresEvents):
 
     pause = Pause()
 
-    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event:
+    async def add(self, facilitator_id: UserId, plan: EventDetails, now: datetime) -> Event:
         event = await super().add(facilitator_id, plan, now)
         await self.pause()
         return event
@@ -227,14 +227,14 @@ async def test_sessions_of_one_coach_do_not_wait_for_each_other(
 # Two sessions that are moved to one time, which a third is about to take
 
 
-class OutOfTurn(PostgresCoachings):
+class OutOfTurn(PostgresAppointments):
     async def _take_turns(self, coach_id: UserId) -> None:
         pass
 
 
 @pytest.mark.parametrize(
     ("units", "loser"),
-    [(UnitsOfWork, SlotUnavailable), (units_with(coachings=OutOfTurn), Unavailable)],
+    [(UnitsOfWork, SlotUnavailable), (units_with(appointments=OutOfTurn), Unavailable)],
     ids=["", "twin"],
 )
 async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that_it_is_taken(
@@ -271,7 +271,7 @@ async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that
 class SlowCount(PostgresAttachments):
     pause = Pause()
 
-    async def count(self, booking: CoachingId) -> int:
+    async def count(self, booking: AppointmentId) -> int:
         number = await super().count(booking)
         await self.pause()
         return number
@@ -281,11 +281,11 @@ class SlowCount(PostgresAttachments):
 async def test_the_last_place_for_a_file_is_given_once(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
-    kind = PostgresCoachings if guarded else unlocked(PostgresCoachings)
-    async with a_scene(make_settings(), database, units_with(coachings=kind, attachments=SlowCount)) as scene:
-        booking = CoachingId((await scene.books(10)).placed.id)  # type: ignore[arg-type]
+    kind = PostgresAppointments if guarded else unlocked(PostgresAppointments)
+    async with a_scene(make_settings(), database, units_with(appointments=kind, attachments=SlowCount)) as scene:
+        booking = AppointmentId((await scene.books(10)).placed.id)  # type: ignore[arg-type]
         worker = scene.house.worker
-        attach = Attach(worker.open_work, PostgresAttachmentReader(worker.database), SystemClock())
+        attach = Attach(worker.open_work, PostgresAttachmentQueries(worker.database), SystemClock())
         file = NewAttachment("goals.txt", "text/plain", b"x")
         SlowCount.pause.reached.set()
         for _ in range(MAX_ATTACHMENTS - 1):

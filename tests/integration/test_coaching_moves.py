@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.coaching import a_price_for, at, books, free_hour, in_status, uuid_of, wanted
+from tests.support.appointments import a_price_for, at, books, free_hour, in_status, uuid_of, wanted
 from tests.support.people import People, Person
 
 

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from tests.support.coaching import books, free_hour, promoted, uuid_of, wanted
+from tests.support.appointments import books, free_hour, promoted, uuid_of, wanted
 from tests.support.people import People, Person
 
 WHO = ("client", "coach", "admin", "other_client", "other_coach", "nobody")

@@ -12,7 +12,7 @@ import pytest
 from domain.appointments import MAX_OCCURRENCES
 from domain.errors import Invalid
 from infrastructure.recurrence_rules import RecurrenceRules
-from tests.support.coaching import a_price_for, at, books, uuid_of, wanted
+from tests.support.appointments import a_price_for, at, books, uuid_of, wanted
 from tests.support.people import People, Person
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from domain.appointments import CoachingStatus
-from tests.support.coaching import books, free_hour, in_status, promoted, status_of, uuid_of, wanted
+from domain.appointments import AppointmentStatus
+from tests.support.appointments import books, free_hour, in_status, promoted, status_of, uuid_of, wanted
 from tests.support.people import People, Person
 
 ALLOWED = {
@@ -16,7 +16,7 @@ ALLOWED = {
     ("confirmed", "cancelled"),
 }
 """As the document lists them."""
-PAIRS = [(before, after) for before in CoachingStatus for after in CoachingStatus]
+PAIRS = [(before, after) for before in AppointmentStatus for after in AppointmentStatus]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ async def test_the_client_may_only_cancel_and_a_stranger_nothing(
     assert await status_of(ada, booking) == (after if answer.status_code == 200 else before)
 
 
-@pytest.mark.parametrize("before", CoachingStatus)
+@pytest.mark.parametrize("before", AppointmentStatus)
 async def test_what_is_live_can_be_deleted_and_nothing_else(
     ada: Person, john: Person, coach: str, admin: Person, stranger: Person, before: str
 ) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.support.coaching import books, free_hour, uuid_of, wanted
+from tests.support.appointments import books, free_hour, uuid_of, wanted
 from tests.support.people import Person
 
 # How a client may write fourteen o'clock UTC.

@@ -17,7 +17,7 @@ from infrastructure.postgres.bookings import repository
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.statistics import PostgresFigures
 from infrastructure.settings import Settings
-from tests.support.coaching import books, free_hour, promoted, uuid_of
+from tests.support.appointments import books, free_hour, promoted, uuid_of
 from tests.support.crowd import a_crowd
 from tests.support.people import People, Person
 from tests.support.reminding import DAY, HOUR, MINUTE, Hands, Inbox, Reminding

@@ -15,13 +15,13 @@ from application.events.management import CreateEvent
 from domain.accounts import UserId
 from domain.appointments import CoachInactive
 from domain.errors import Unauthenticated
-from domain.events import EventId, EventPlan
+from domain.events import EventDetails, EventId
 from domain.money import Money
-from domain.payments import GatewayReport, PaymentId, Report
+from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate
 from domain.time import Interval
 from infrastructure import container
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
-from infrastructure.postgres.bookings.seats import TAKE, PostgresPlaces
+from infrastructure.postgres.bookings.seats import TAKE, PostgresSeatInventory
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
@@ -166,9 +166,9 @@ async def test_money_that_comes_for_an_ended_hold_is_given_back(studio: Studio) 
     held = await studio.ada.books(event["id"])
     await studio.set_active(False)
     payment = await studio.records.fetchrow("SELECT * FROM payments WHERE booking_id = $1", held["id"])
-    report = GatewayReport(
+    report = GatewayUpdate(
         payment["gateway_reference"],
-        Report.RECEIVED,
+        PaymentUpdate.RECEIVED,
         PaymentId(payment["id"]),
         gateway_id="pay_late",
         amount=Money(payment["amount"], payment["currency"]),
@@ -213,7 +213,7 @@ async def test_a_seat_that_is_booked_while_the_account_is_deactivated_is_not_sol
     """Both wait for the event's row, the deactivation first. The booking began while the account was active."""
     take = TAKE if guarded else TAKE.replace(" AND facilitator_active", "")
     assert (take == TAKE) is guarded
-    places = PostgresPlaces(studio.parts.database, gateway="offline", take=take)
+    places = PostgresSeatInventory(studio.parts.database, gateway="offline", take=take)
     event = await studio.john.creates_event(price=0)
     other = await asyncpg.connect(database_url)
     async with other.transaction():
@@ -266,7 +266,7 @@ async def while_deactivating(
 async def test_time_that_is_booked_while_the_coach_is_deactivated_is_not_sold(
     studio: Studio, database_url: str, guarded: bool
 ) -> None:
-    book = studio.parts.coaching.book_coaching
+    book = studio.parts.appointment.book_appointment
     if not guarded:
         units = units_with(coaches=lambda session: UnheldCoaches(session, "INR"))
         given = studio.parts.open_work
@@ -291,7 +291,7 @@ async def test_an_event_that_is_created_while_the_account_is_deactivated_is_not_
     async with studio.parts.open_work() as work:
         john = await work.users.get(UserId(studio.john.id))
     starts = datetime.now(UTC) + timedelta(days=5)
-    plan = EventPlan("Yoga", Interval(starts, starts + timedelta(hours=1)), 5, Money.from_minor_units(0, "INR"))
+    plan = EventDetails("Yoga", Interval(starts, starts + timedelta(hours=1)), 5, Money.from_minor_units(0, "INR"))
     create: CreateEvent = studio.parts.use_cases.create_event
     outcome = await while_deactivating(studio, database_url, lambda: create(john, plan), waits=True)
     assert isinstance(outcome, Unauthenticated)
@@ -301,7 +301,7 @@ async def test_an_event_that_is_created_while_the_account_is_deactivated_is_not_
 async def test_bookings_and_deactivations_at_once_leave_nothing_sold(studio: Studio) -> None:
     event = await studio.john.creates_event(max_participants=60, price=30)
     crowd = await a_crowd(studio.records, 30)
-    book = studio.parts.use_cases.book_place
+    book = studio.parts.use_cases.book_seat
 
     async def deactivate_in_between() -> None:
         booked = "SELECT booked FROM events WHERE id = $1"

@@ -6,13 +6,13 @@ from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, RetrySchedule
-from infrastructure.delivery.crm import CrmCourier
-from infrastructure.email.composer import MailComposer, MailCourier
+from infrastructure.delivery.crm import CrmSender
+from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.files import MailFiles
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.people import People
 from tests.support.receivers import receiving
@@ -31,19 +31,21 @@ async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_o
 
     own = Database(database_url)
     async with receiving() as crm:
-        courier = CrmCourier(crm.url, "t")
-        mail = MailCourier(
+        sender = CrmSender(crm.url, "t")
+        mail = EmailSender(
             MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example"), MailFiles(tmp_path)
         )
-        couriers = {Destination.CRM: courier, Destination.EMAIL: mail}
-        due = DeliverDue(PostgresDueMessages(own), PostgresCircuits(own), couriers, RetrySchedule((timedelta(0),)))
-        for destination in couriers:
+        senders = {Destination.CRM: sender, Destination.EMAIL: mail}
+        due = DeliverMessages(
+            PostgresDueMessages(own), PostgresCircuitBreakers(own), senders, RetrySchedule((timedelta(0),))
+        )
+        for destination in senders:
             await due(destination, asyncio.Event(), asyncio.Event())
         async with own.connection() as connection:
             lost = await connection.fetch(
-                "SELECT fact, last_error FROM outbox WHERE status <> 'delivered' AND destination = ANY($1)", [*couriers]
+                "SELECT fact, last_error FROM outbox WHERE status <> 'delivered' AND destination = ANY($1)", [*senders]
             )
-        await courier.close()
+        await sender.close()
     await own.close()
 
     assert lost == []

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.outbox import Delivered, Fact, Failed
-from infrastructure.delivery.crm import CrmCourier
+from domain.outbox import Delivered, Failed, MessageType
+from infrastructure.delivery.crm import CrmSender
 from infrastructure.delivery.http import MOST_OF_AN_ANSWER, retry_after
 from tests.support.certificates import a_server
 from tests.support.messages import a_message
@@ -26,22 +26,22 @@ async def crm() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def courier(crm: Receiver) -> AsyncIterator[CrmCourier]:
-    courier = CrmCourier(f"{crm.url}/", "a-token", seconds=30)
-    yield courier
-    await courier.close()
+async def sender(crm: Receiver) -> AsyncIterator[CrmSender]:
+    sender = CrmSender(f"{crm.url}/", "a-token", seconds=30)
+    yield sender
+    await sender.close()
 
 
 @pytest.fixture
-async def impatient_courier(crm: Receiver) -> AsyncIterator[CrmCourier]:
-    courier = CrmCourier(f"{crm.url}/", "a-token", seconds=0.5)
-    yield courier
-    await courier.close()
+async def impatient_courier(crm: Receiver) -> AsyncIterator[CrmSender]:
+    sender = CrmSender(f"{crm.url}/", "a-token", seconds=0.5)
+    yield sender
+    await sender.close()
 
 
-async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, courier: CrmCourier) -> None:
+async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(201, b'{"status": "success"}'))
-    assert await courier.deliver(a_message()) == Delivered('{"status": "success"}', 201)
+    assert await sender.deliver(a_message()) == Delivered('{"status": "success"}', 201)
     [request] = crm.requests
     assert (request.method, request.path) == ("POST", "/notify")
     assert request.headers["authorization"] == "Bearer a-token"
@@ -82,9 +82,9 @@ async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, cou
     }
 
 
-async def test_an_events_own_message_names_no_booking_and_nobody_who_booked(crm: Receiver, courier: CrmCourier) -> None:
-    message = a_message(Fact.EVENT_CANCELLED, booking=None, user=None, event={"status": "cancelled"})
-    assert isinstance(await courier.deliver(message), Delivered)
+async def test_an_events_own_message_names_no_booking_and_nobody_who_booked(crm: Receiver, sender: CrmSender) -> None:
+    message = a_message(MessageType.EVENT_CANCELLED, booking=None, user=None, event={"status": "cancelled"})
+    assert isinstance(await sender.deliver(message), Delivered)
     body = crm.requests[0].json
     assert body["action"] == "event_cancelled"
     assert [body[name] for name in ("booking_id", "booking_reference", "user", "payment_status", "notes")] == [None] * 5
@@ -96,14 +96,14 @@ async def test_an_events_own_message_names_no_booking_and_nobody_who_booked(crm:
     [("30.0000", "JPY", b"30"), ("1.2500", "KWD", b"1.250"), ("0.0000", "INR", b"0.00")],
 )
 async def test_a_price_is_a_number_with_the_currencys_own_decimals(
-    crm: Receiver, courier: CrmCourier, price: str, currency: str, written: bytes
+    crm: Receiver, sender: CrmSender, price: str, currency: str, written: bytes
 ) -> None:
-    await courier.deliver(a_message(event={"price": price, "currency": currency}))
+    await sender.deliver(a_message(event={"price": price, "currency": currency}))
     assert b'"price":' + written + b"," in crm.requests[0].body
 
 
-async def test_times_with_another_offset_are_told_in_utc(crm: Receiver, courier: CrmCourier) -> None:
-    await courier.deliver(a_message(event={"starts_at": "2026-12-01T15:30:00+05:30"}))
+async def test_times_with_another_offset_are_told_in_utc(crm: Receiver, sender: CrmSender) -> None:
+    await sender.deliver(a_message(event={"starts_at": "2026-12-01T15:30:00+05:30"}))
     assert crm.requests[0].json["event"]["date_time"] == "2026-12-01T10:00:00Z"
 
 
@@ -111,9 +111,9 @@ async def test_every_secret_signs_so_that_a_receiver_may_hold_the_old_or_the_new
     old, new = b"o" * 32, b"n" * 24
     other = b"another key, without the prefix"
     secrets = (f"whsec_{base64.b64encode(new).decode()}", base64.b64encode(other).decode())
-    courier = CrmCourier(crm.url, "t", signing_secrets=secrets)
-    await courier.deliver(a_message())
-    await courier.close()
+    sender = CrmSender(crm.url, "t", signing_secrets=secrets)
+    await sender.deliver(a_message())
+    await sender.close()
     [request] = crm.requests
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
     expected = [base64.b64encode(hmac.digest(key, signed, "sha256")).decode() for key in (new, other)]
@@ -129,9 +129,9 @@ async def test_while_a_secret_is_rotated_a_receiver_verifies_with_the_old_or_the
     """As receivers do: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
     key = base64.b64encode(held.encode()).decode()
     rotated = [base64.b64encode(each.encode()).decode() for each in ("new" * 11, "old" * 11)]
-    courier = CrmCourier(crm.url, "t", signing_secrets=[f"whsec_{each}" for each in rotated])
-    await courier.deliver(a_message())
-    await courier.close()
+    sender = CrmSender(crm.url, "t", signing_secrets=[f"whsec_{each}" for each in rotated])
+    await sender.deliver(a_message())
+    await sender.close()
     [request] = crm.requests
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
     own = base64.b64encode(hmac.digest(base64.b64decode(key), signed, "sha256")).decode()
@@ -139,15 +139,15 @@ async def test_while_a_secret_is_rotated_a_receiver_verifies_with_the_old_or_the
     assert any(hmac.compare_digest(own, each) for each in told) is verifies
 
 
-async def test_without_secrets_nothing_is_signed(crm: Receiver, courier: CrmCourier) -> None:
-    await courier.deliver(a_message())
+async def test_without_secrets_nothing_is_signed(crm: Receiver, sender: CrmSender) -> None:
+    await sender.deliver(a_message())
     assert not any(name.startswith("webhook-") for name in crm.requests[0].headers)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_every_2xx_is_a_delivery(crm: Receiver, courier: CrmCourier, status: int) -> None:
+async def test_every_2xx_is_a_delivery(crm: Receiver, sender: CrmSender, status: int) -> None:
     crm.always(answer(status, b""))
-    assert await courier.deliver(a_message()) == Delivered("", status)
+    assert await sender.deliver(a_message()) == Delivered("", status)
 
 
 @pytest.mark.parametrize(
@@ -158,17 +158,17 @@ async def test_every_2xx_is_a_delivery(crm: Receiver, courier: CrmCourier, statu
     ],
 )
 async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
-    crm: Receiver, courier: CrmCourier, status: int, permanent: bool
+    crm: Receiver, sender: CrmSender, status: int, permanent: bool
 ) -> None:
     crm.always(answer(status, b"no"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert (outcome.status_code, outcome.permanent) == (status, permanent)
     assert outcome.reason.endswith(": no")
 
 
 @pytest.mark.parametrize(
-    ("status", "of_destination"),
+    ("status", "destination_fault"),
     [
         (307, True),
         (408, True),
@@ -182,25 +182,25 @@ async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
     ],
 )
 async def test_whether_the_destination_fails_or_this_message(
-    crm: Receiver, courier: CrmCourier, status: int, of_destination: bool
+    crm: Receiver, sender: CrmSender, status: int, destination_fault: bool
 ) -> None:
     crm.always(answer(status, b"no"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
-    assert (outcome.of_destination, outcome.halts) == (of_destination, status == 410)
+    assert (outcome.destination_fault, outcome.stop_destination) == (destination_fault, status == 410)
 
 
-async def test_a_redirect_is_not_followed(crm: Receiver, courier: CrmCourier) -> None:
+async def test_a_redirect_is_not_followed(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(307, b"", Location=f"{crm.url}/elsewhere"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
     assert [request.path for request in crm.requests] == ["/notify"]
 
 
-async def test_the_wait_that_was_asked_for_is_told(crm: Receiver, courier: CrmCourier) -> None:
+async def test_the_wait_that_was_asked_for_is_told(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(429, b"", Retry_After="120"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert outcome.retry_after == timedelta(seconds=120)
 
@@ -233,10 +233,10 @@ def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(header: str | 
     assert retry_after(header, NOW) == (None if seconds is None else timedelta(seconds=seconds))
 
 
-async def test_a_date_is_meant_by_the_clock_of_who_names_it(crm: Receiver, courier: CrmCourier) -> None:
+async def test_a_date_is_meant_by_the_clock_of_who_names_it(crm: Receiver, sender: CrmSender) -> None:
     """Ours is years away from it."""
     crm.always(answer(503, b"", Date="Thu, 20 Nov 2036 12:00:00 GMT", Retry_After="Thu, 20 Nov 2036 12:10:00 GMT"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert outcome.retry_after == timedelta(minutes=10)
 
@@ -261,19 +261,19 @@ async def _a_byte_now_and_then(_request: Request, writer: asyncio.StreamWriter) 
 
 @pytest.mark.parametrize("behave", [_silence, _headers_then_silence, _a_byte_now_and_then])
 async def test_a_server_that_does_not_come_to_an_end_is_left(
-    crm: Receiver, behave: object, impatient_courier: CrmCourier
+    crm: Receiver, behave: object, impatient_courier: CrmSender
 ) -> None:
     crm.behave = behave  # type: ignore[assignment]
     outcome = await impatient_courier.deliver(a_message())
-    assert outcome == Failed("no complete answer within 0.5 s", of_destination=True)
+    assert outcome == Failed("no complete answer within 0.5 s", destination_fault=True)
 
 
-async def test_of_a_huge_answer_only_the_beginning_is_read(crm: Receiver, courier: CrmCourier) -> None:
+async def test_of_a_huge_answer_only_the_beginning_is_read(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(200, b"x" * 10_000_000))
-    assert await courier.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
+    assert await sender.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
 
 
-async def test_an_answer_without_an_end_is_left_after_its_beginning(crm: Receiver, courier: CrmCourier) -> None:
+async def test_an_answer_without_an_end_is_left_after_its_beginning(crm: Receiver, sender: CrmSender) -> None:
     written = 0
 
     async def ten_gigabytes(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -285,24 +285,24 @@ async def test_an_answer_without_an_end_is_left_after_its_beginning(crm: Receive
             written += 100_000
 
     crm.behave = ten_gigabytes
-    assert await courier.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
+    assert await sender.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
     # What the two sockets hold between them, and no more.
     assert written < 20_000_000
 
 
-async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, courier: CrmCourier) -> None:
+async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, sender: CrmSender) -> None:
     bomb = gzip.compress(b"\x00" * 10_000_000)
     crm.always(answer(200, bomb, Content_Encoding="gzip"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Delivered)
     assert len(outcome.answer) <= len(bomb)
     assert crm.requests[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("status", [200, 503])
-async def test_a_reason_in_whatever_letters_changes_nothing(crm: Receiver, courier: CrmCourier, status: int) -> None:
+async def test_a_reason_in_whatever_letters_changes_nothing(crm: Receiver, sender: CrmSender, status: int) -> None:
     crm.always(f"HTTP/1.1 {status} très bien\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert outcome.status_code == status
     assert isinstance(outcome, Delivered) == (status == 200)
 
@@ -323,50 +323,50 @@ async def test_a_reason_in_whatever_letters_changes_nothing(crm: Receiver, couri
         b"HTTP/1.1 302 Found\r\nLocation: http://[::bad\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-async def test_what_is_no_answer_is_the_destinations_failure(crm: Receiver, courier: CrmCourier, raw: bytes) -> None:
+async def test_what_is_no_answer_is_the_destinations_failure(crm: Receiver, sender: CrmSender, raw: bytes) -> None:
     async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         await writer.drain()
 
     crm.behave = behave
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
-    assert (outcome.permanent, outcome.of_destination) == (False, True)
+    assert (outcome.permanent, outcome.destination_fault) == (False, True)
 
 
-async def test_a_cookie_is_not_carried_to_the_next_message(crm: Receiver, courier: CrmCourier) -> None:
+async def test_a_cookie_is_not_carried_to_the_next_message(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(200, b"", Set_Cookie="session=1; Path=/"))
-    await courier.deliver(a_message())
-    await courier.deliver(a_message())
+    await sender.deliver(a_message())
+    await sender.deliver(a_message())
     assert "cookie" not in crm.requests[1].headers
 
 
 async def test_a_host_that_cannot_be_is_the_destinations_failure() -> None:
-    courier = CrmCourier(f"http://{'a' * 70}.example", "t")
-    outcome = await courier.deliver(a_message())
-    await courier.close()
+    sender = CrmSender(f"http://{'a' * 70}.example", "t")
+    outcome = await sender.deliver(a_message())
+    await sender.close()
     assert isinstance(outcome, Failed)
-    assert outcome.of_destination
+    assert outcome.destination_fault
 
 
-async def test_a_connection_that_breaks_is_tried_again(crm: Receiver, courier: CrmCourier) -> None:
+async def test_a_connection_that_breaks_is_tried_again(crm: Receiver, sender: CrmSender) -> None:
     async def hang_up(_request: Request, _writer: asyncio.StreamWriter) -> None:
         return None
 
     crm.behave = hang_up
-    outcome = await courier.deliver(a_message())
+    outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
     crm.behave = None
-    assert isinstance(await courier.deliver(a_message()), Delivered)
+    assert isinstance(await sender.deliver(a_message()), Delivered)
 
 
 async def test_nobody_listening_is_tried_again() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        courier = CrmCourier(f"http://127.0.0.1:{taken.getsockname()[1]}", "t")
-        outcome = await courier.deliver(a_message())
-        await courier.close()
+        sender = CrmSender(f"http://127.0.0.1:{taken.getsockname()[1]}", "t")
+        outcome = await sender.deliver(a_message())
+        await sender.close()
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
 
@@ -374,9 +374,9 @@ async def test_nobody_listening_is_tried_again() -> None:
 async def test_a_proxy_of_the_machine_never_sees_the_token(crm: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiving() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        courier = CrmCourier(crm.url, "t")
-        assert isinstance(await courier.deliver(a_message()), Delivered)
-        await courier.close()
+        sender = CrmSender(crm.url, "t")
+        assert isinstance(await sender.deliver(a_message()), Delivered)
+        await sender.close()
     assert (len(crm.requests), len(proxy.requests)) == (1, 0)
 
 
@@ -403,9 +403,9 @@ async def test_only_a_server_that_shows_who_it_is_is_told_anything(
     if known:
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     server = await asyncio.start_server(crm.serve, "127.0.0.1", ssl=context)
-    courier = CrmCourier(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "t")
-    outcome = await courier.deliver(a_message())
-    await courier.close()
+    sender = CrmSender(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", "t")
+    outcome = await sender.deliver(a_message())
+    await sender.close()
     server.close()
     assert isinstance(outcome, Delivered) == delivers == bool(crm.requests), outcome
-    assert delivers or (isinstance(outcome, Failed) and outcome.of_destination and not outcome.permanent)
+    assert delivers or (isinstance(outcome, Failed) and outcome.destination_fault and not outcome.permanent)

@@ -11,12 +11,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.outbox import Delivered, Destination, Failed, RetrySchedule
-from infrastructure.delivery.crm import CrmCourier
+from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from interfaces.workers.delivery import Deliveries
 from tests.support.messages import owe, until
@@ -33,28 +33,28 @@ async def crm() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Callable[..., DeliverDue]]:
+async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Callable[..., DeliverMessages]]:
     """Makes relays: each has its own pool and its own token, as a worker process has."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def make(*, tries: int = 8, delay: timedelta = SHORT, **options: Any) -> DeliverDue:
+        def make(*, tries: int = 8, delay: timedelta = SHORT, **options: Any) -> DeliverMessages:
             database = Database(database_url)
-            courier = CrmCourier(crm.url, "t", seconds=5)
+            sender = CrmSender(crm.url, "t", seconds=5)
             stack.push_async_callback(database.close)
-            stack.push_async_callback(courier.close)
+            stack.push_async_callback(sender.close)
             schedule = RetrySchedule((timedelta(0), *[delay] * (tries - 1)))
-            parts = PostgresDueMessages(database), PostgresCircuits(database), {Destination.CRM: courier}
-            return DeliverDue(*parts, schedule, **options)
+            parts = PostgresDueMessages(database), PostgresCircuitBreakers(database), {Destination.CRM: sender}
+            return DeliverMessages(*parts, schedule, **options)
 
         yield make
 
 
-async def run_once(*relays: DeliverDue) -> None:
+async def run_once(*relays: DeliverMessages) -> None:
     """Until nothing is due."""
     await asyncio.gather(*(each(Destination.CRM, asyncio.Event(), asyncio.Event()) for each in relays))
 
 
-async def run_until_settled(database: asyncpg.Connection, *relays: DeliverDue) -> None:
+async def run_until_settled(database: asyncpg.Connection, *relays: DeliverMessages) -> None:
     """Until nothing is pending, sweeping all the time."""
     workers = [Deliveries(each, [Destination.CRM], sweep_every=0.01) for each in relays]
     serving = [asyncio.create_task(worker.serve()) for worker in workers]
@@ -92,7 +92,7 @@ def refuses(status: int, times: int, whom: Callable[[Request], bool] = lambda _r
 
 
 async def test_a_delivery_is_recorded_with_its_attempt(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.always(answer(201, b'{"notification_id": 4}'))
     message_id = await owe(database)
@@ -106,7 +106,7 @@ async def test_a_delivery_is_recorded_with_its_attempt(
 
 
 async def test_a_lane_keeps_its_order_under_retries_and_holds_up_no_other(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     slow = [str(await owe(database, lane="slow")) for _ in range(4)]
     quick = [str(await owe(database, lane="quick")) for _ in range(4)]
@@ -119,7 +119,7 @@ async def test_a_lane_keeps_its_order_under_retries_and_holds_up_no_other(
 
 
 async def test_a_dead_message_does_not_block_its_lane(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     first, second = [await owe(database, lane="one") for _ in range(2)]
     crm.behave = refuses(422, 1)
@@ -130,7 +130,7 @@ async def test_a_dead_message_does_not_block_its_lane(
 
 
 async def test_what_has_used_up_the_schedule_is_dead(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await owe(database)
     crm.always(answer(500, b"\x00broken\xff"))
@@ -143,7 +143,7 @@ async def test_what_has_used_up_the_schedule_is_dead(
 
 
 async def test_nothing_is_tried_again_earlier_than_the_destination_asked(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await owe(database)
     crm.always(answer(429, b"", Retry_After="3600"))
@@ -154,7 +154,7 @@ async def test_nothing_is_tried_again_earlier_than_the_destination_asked(
 
 
 async def test_two_relays_at_once_deliver_each_message_once(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     owed = {str(await owe(database)) for _ in range(200)}
     await run_once(relay(), relay())
@@ -162,7 +162,7 @@ async def test_two_relays_at_once_deliver_each_message_once(
 
 
 async def test_without_skip_locked_the_same_race_shows_doubles(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue], monkeypatch: pytest.MonkeyPatch
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unguarded = claims._CLAIM.replace("FOR UPDATE SKIP LOCKED", "")
     assert unguarded != claims._CLAIM
@@ -177,7 +177,7 @@ async def test_without_skip_locked_the_same_race_shows_doubles(
     pytest.fail("the race never happened, so the test beside this one proves nothing")
 
 
-async def two_workers(relay: Callable[..., DeliverDue]) -> tuple[PostgresDueMessages, PostgresDueMessages]:
+async def two_workers(relay: Callable[..., DeliverMessages]) -> tuple[PostgresDueMessages, PostgresDueMessages]:
     first, second = relay().outbox, relay().outbox
     assert isinstance(first, PostgresDueMessages)
     assert isinstance(second, PostgresDueMessages)
@@ -185,7 +185,7 @@ async def two_workers(relay: Callable[..., DeliverDue]) -> tuple[PostgresDueMess
 
 
 async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
-    database: asyncpg.Connection, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
     await owe(database)
     first, second = await two_workers(relay)
@@ -196,7 +196,7 @@ async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
 
 
 async def test_what_a_dead_worker_held_is_taken_over(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await owe(database)
     dead, _ = await two_workers(relay)
@@ -208,7 +208,7 @@ async def test_what_a_dead_worker_held_is_taken_over(
     assert [tuple(each) for each in made] == [(1, "failed", "taken over"), (2, "delivered", "{}")]
 
 
-async def late_settlement(database: asyncpg.Connection, relay: Callable[..., DeliverDue]) -> str:
+async def late_settlement(database: asyncpg.Connection, relay: Callable[..., DeliverMessages]) -> str:
     """A worker settles a message that another has taken over meanwhile; what the message then is."""
     message_id = await owe(database)
     late, current = await two_workers(relay)
@@ -220,7 +220,7 @@ async def late_settlement(database: asyncpg.Connection, relay: Callable[..., Del
 
 
 async def test_who_lost_the_lease_changes_nothing(
-    database: asyncpg.Connection, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
     assert await late_settlement(database, relay) == "pending"
     made = await database.fetch("SELECT attempt, split_part(detail, ':', 1) FROM delivery_attempts ORDER BY id")
@@ -228,7 +228,7 @@ async def test_who_lost_the_lease_changes_nothing(
 
 
 async def test_without_the_guard_the_late_one_would_overwrite(
-    database: asyncpg.Connection, relay: Callable[..., DeliverDue], monkeypatch: pytest.MonkeyPatch
+    database: asyncpg.Connection, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unguarded = claims._SETTLE.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
     assert unguarded != claims._SETTLE
@@ -237,7 +237,7 @@ async def test_without_the_guard_the_late_one_would_overwrite(
 
 
 async def test_a_worker_that_lost_a_lease_to_itself_changes_nothing_either(
-    database: asyncpg.Connection, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await owe(database)
     worker, _ = await two_workers(relay)
@@ -254,7 +254,7 @@ async def test_a_worker_that_lost_a_lease_to_itself_changes_nothing_either(
 async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
     database: asyncpg.Connection,
     crm: Receiver,
-    relay: Callable[..., DeliverDue],
+    relay: Callable[..., DeliverMessages],
     renew_every: timedelta,
     doubled: bool,
 ) -> None:
@@ -275,7 +275,7 @@ async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
 
 
 async def test_a_poisonous_message_dies_alone(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     poison = await owe(database, event={"starts_at": "the day after tomorrow"})
     others = {str(await owe(database)) for _ in range(30)}
@@ -287,7 +287,7 @@ async def test_a_poisonous_message_dies_alone(
 
 
 async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await owe(database)
     for _ in range(2):
@@ -299,7 +299,7 @@ async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
 
 
 async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     newer, known = await owe(database, fact="place_raffled"), await owe(database)
     await run_once(relay())
@@ -308,7 +308,7 @@ async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
 
 
 async def test_what_comes_while_another_hangs_is_delivered_at_the_ring_of_the_bell(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     hanging = str(await owe(database))
     let_go = asyncio.Event()
@@ -334,7 +334,7 @@ async def hang(_request: Request, _writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_clean_stop_gives_back_what_it_cannot_finish(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.behave = hang
     owed = [await owe(database) for _ in range(3)]
@@ -350,7 +350,7 @@ async def test_a_clean_stop_gives_back_what_it_cannot_finish(
 
 
 async def test_once_closing_nothing_more_is_claimed(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     await owe(database)
     closing = asyncio.Event()
@@ -360,7 +360,7 @@ async def test_once_closing_nothing_more_is_claimed(
 
 
 async def test_never_more_than_agreed_at_once(
-    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverDue]
+    database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     at_once = most = 0
 

@@ -11,25 +11,25 @@ from typing import Any
 import pytest
 from icalendar import Calendar
 
-from domain.outbox import Delivered, Destination, Fact, Failed
+from domain.outbox import Delivered, Destination, Failed, MessageType
 from infrastructure.delivery.crm_format import told
-from infrastructure.delivery.email_service import EmailServiceCourier
-from infrastructure.delivery.http import HttpCourier, endpoint
-from infrastructure.delivery.notification_service import NotificationCourier
+from infrastructure.delivery.email_service import EmailServiceSender
+from infrastructure.delivery.http import HttpSender, endpoint
+from infrastructure.delivery.notification_service import NotificationServiceSender
 from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
-Make = Callable[..., HttpCourier]
+Make = Callable[..., HttpSender]
 
 
-def notifications(url: str, token: str = "a-token", **options: Any) -> HttpCourier:
-    return NotificationCourier(url, token, **options)
+def notifications(url: str, token: str = "a-token", **options: Any) -> HttpSender:
+    return NotificationServiceSender(url, token, **options)
 
 
-def email_service(url: str, token: str = "a-token", **options: Any) -> HttpCourier:
-    return EmailServiceCourier(COMPOSER, url, token, **options)
+def email_service(url: str, token: str = "a-token", **options: Any) -> HttpSender:
+    return EmailServiceSender(COMPOSER, url, token, **options)
 
 
 both = pytest.mark.parametrize("make", [notifications, email_service])
@@ -42,14 +42,14 @@ async def service() -> AsyncIterator[Receiver]:
 
 
 async def sent(service: Receiver, make: Make, message: Any, path: str = "") -> Request:
-    courier = make(service.url + path)
-    assert isinstance(await courier.deliver(message), Delivered)
-    await courier.close()
+    sender = make(service.url + path)
+    assert isinstance(await sender.deliver(message), Delivered)
+    await sender.close()
     return service.requests[-1]
 
 
 async def test_a_notification_says_what_happened_and_all_that_the_crm_is_told(service: Receiver) -> None:
-    for fact in (Fact.BOOKING_CREATED, Fact.BOOKING_CANCELLED, Fact.PAYMENT_COMPLETED):
+    for fact in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
         message = a_message(fact, destination=Destination.NOTIFICATION)
         request = await sent(service, notifications, message)
         assert (request.method, request.path) == ("POST", "/notify")
@@ -60,7 +60,7 @@ async def test_a_notification_says_what_happened_and_all_that_the_crm_is_told(se
 
 
 async def test_a_cancelled_event_is_notified_without_anybody_who_booked(service: Receiver) -> None:
-    message = a_message(Fact.EVENT_CANCELLED, destination=Destination.NOTIFICATION, booking=None, user=None)
+    message = a_message(MessageType.EVENT_CANCELLED, destination=Destination.NOTIFICATION, booking=None, user=None)
     body = (await sent(service, notifications, message)).json
     assert (body["type"], body["event"]["id"], body["booking_id"], body["user"]) == ("event_cancelled", 7, None, None)
 
@@ -97,17 +97,17 @@ async def test_a_subject_of_many_scripts_arrives_as_it_is(service: Receiver) -> 
 @pytest.mark.parametrize(
     ("fact", "snapshot"),
     [
-        (Fact.EVENT_UPDATED, {}),
-        (Fact.BOOKING_CREATED, {"user": {"email": "nobody"}}),
-        (Fact.BOOKING_CREATED, {"booking": None}),
+        (MessageType.EVENT_UPDATED, {}),
+        (MessageType.BOOKING_CREATED, {"user": {"email": "nobody"}}),
+        (MessageType.BOOKING_CREATED, {"booking": None}),
     ],
 )
 async def test_what_nobody_can_be_written_about_is_not_sent(
-    service: Receiver, fact: Fact, snapshot: dict[str, Any]
+    service: Receiver, fact: MessageType, snapshot: dict[str, Any]
 ) -> None:
-    courier = email_service(service.url)
-    outcome = await courier.deliver(a_message(fact, destination=Destination.EMAIL, **snapshot))
-    await courier.close()
+    sender = email_service(service.url)
+    outcome = await sender.deliver(a_message(fact, destination=Destination.EMAIL, **snapshot))
+    await sender.close()
     assert isinstance(outcome, Failed)
     assert outcome.permanent
     assert service.requests == []
@@ -126,9 +126,9 @@ async def test_who_sends_it_and_which_message_it_is_stands_in_the_headers(servic
 @both
 async def test_it_is_signed_where_there_is_a_secret(service: Receiver, make: Make) -> None:
     secret = b"s" * 32
-    courier = make(service.url, signing_secrets=[f"whsec_{base64.b64encode(secret).decode()}"])
-    await courier.deliver(a_message())
-    await courier.close()
+    sender = make(service.url, signing_secrets=[f"whsec_{base64.b64encode(secret).decode()}"])
+    await sender.deliver(a_message())
+    await sender.close()
     [request] = service.requests
     signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.body
     expected = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
@@ -166,9 +166,9 @@ async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
     service: Receiver, make: Make, status: int, permanent: bool
 ) -> None:
     service.always(answer(status, b"no", Retry_After="7"))
-    courier = make(service.url)
-    outcome = await courier.deliver(a_message())
-    await courier.close()
+    sender = make(service.url)
+    outcome = await sender.deliver(a_message())
+    await sender.close()
     assert isinstance(outcome, Failed)
     assert (outcome.status_code, outcome.permanent) == (status, permanent)
     assert outcome.retry_after == timedelta(seconds=7)
@@ -178,9 +178,9 @@ async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
 async def test_a_redirect_never_takes_the_token_elsewhere(service: Receiver, make: Make) -> None:
     async with receiving() as elsewhere:
         service.always(answer(307, b"", Location=elsewhere.url))
-        courier = make(service.url)
-        outcome = await courier.deliver(a_message())
-        await courier.close()
+        sender = make(service.url)
+        outcome = await sender.deliver(a_message())
+        await sender.close()
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
     assert elsewhere.requests == []
@@ -193,17 +193,17 @@ async def test_a_service_that_never_answers_is_left(service: Receiver, make: Mak
         return b""
 
     service.behave = silence
-    courier = make(service.url, seconds=0.3)
-    assert await courier.deliver(a_message()) == Failed("no complete answer within 0.3 s", of_destination=True)
-    await courier.close()
+    sender = make(service.url, seconds=0.3)
+    assert await sender.deliver(a_message()) == Failed("no complete answer within 0.3 s", destination_fault=True)
+    await sender.close()
 
 
 @both
 async def test_nobody_listening_is_tried_again(make: Make) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        courier = make(f"http://127.0.0.1:{taken.getsockname()[1]}")
-        outcome = await courier.deliver(a_message())
-        await courier.close()
+        sender = make(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        outcome = await sender.deliver(a_message())
+        await sender.close()
     assert isinstance(outcome, Failed)
     assert not outcome.permanent

@@ -7,12 +7,12 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, RetrySchedule
-from infrastructure.delivery.live_updates import LiveFeedCourier
+from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import PostgresFeed
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.crowd import a_crowd
 from tests.support.messages import owe, spend_attempts_given_back
@@ -22,10 +22,10 @@ TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
 
 async def try_to_deliver(here: Database, feed_dsn: str, redis_url: str) -> None:
     feed = Database(feed_dsn)
-    courier = LiveFeedCourier(PostgresFeed(feed), Redis.from_url(redis_url))
-    parts = PostgresDueMessages(here), PostgresCircuits(here), {Destination.REALTIME: courier}
-    await DeliverDue(*parts, TWO_TRIES)(Destination.REALTIME, asyncio.Event(), asyncio.Event())
-    await courier.close()
+    sender = LiveUpdateSender(PostgresFeed(feed), Redis.from_url(redis_url))
+    parts = PostgresDueMessages(here), PostgresCircuitBreakers(here), {Destination.REALTIME: sender}
+    await DeliverMessages(*parts, TWO_TRIES)(Destination.REALTIME, asyncio.Event(), asyncio.Event())
+    await sender.close()
     await feed.close()
 
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from infrastructure.embedded import EmbeddedRedis
 from infrastructure.redis.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
-from interfaces.workers.wake_up_listener import Doorbell
+from interfaces.workers.wake_up_listener import WakeUpListener
 from servicekit.tasks import cancel
 from tests.support.messages import until
 from tests.support.servers import running_redis
@@ -32,8 +32,10 @@ async def wake_ups(redis: EmbeddedRedis) -> AsyncIterator[RedisWakeUps]:
 async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
     """Set whenever a worker hears the bell."""
     event = asyncio.Event()
-    doorbell = Doorbell(lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05)
-    listening = asyncio.create_task(doorbell.listen())
+    wake_up_listener = WakeUpListener(
+        lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05
+    )
+    listening = asyncio.create_task(wake_up_listener.listen())
     await until(event.is_set)
     yield event
     await cancel([listening])
@@ -41,7 +43,7 @@ async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
 
 async def hears_a_nudge(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
     rung.clear()
-    wake_ups.nudge()
+    wake_ups.notify()
     await until(rung.is_set)
 
 
@@ -55,7 +57,7 @@ async def test_many_nudges_are_few_rings_and_a_queue_nobody_reads_stays_short(
 ) -> None:
     for _ in range(50):
         for _ in range(50):
-            wake_ups.nudge()
+            wake_ups.notify()
         await asyncio.sleep(0.005)
     client = Redis.from_url(redis.url)
     assert 1 <= await client.zcard(QUEUE) <= 16
@@ -68,7 +70,7 @@ async def test_redis_may_be_restarted_empty_under_both(
     await hears_a_nudge(wake_ups, rung)
     redis.stop()
     for _ in range(20):
-        wake_ups.nudge()
+        wake_ups.notify()
         await asyncio.sleep(0.01)
     rung.clear()
     redis.start()
@@ -80,7 +82,7 @@ async def test_an_outage_is_said_once(redis: EmbeddedRedis, wake_ups: RedisWakeU
     redis.stop()
     with capture_logs() as said:
         for _ in range(10):
-            wake_ups.nudge()
+            wake_ups.notify()
             await asyncio.sleep(0.02)
     assert [line["event"] for line in said] == ["redis_away"], said
 
@@ -93,7 +95,7 @@ async def test_a_redis_that_accepts_and_never_answers_holds_nobody_up() -> None:
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     wake_ups = RedisWakeUps(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", seconds=0.1)
     for _ in range(5):
-        wake_ups.nudge()
+        wake_ups.notify()
         await asyncio.sleep(0.05)
     await wake_ups.close()
     server.close()

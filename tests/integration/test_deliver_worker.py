@@ -172,14 +172,14 @@ async def test_postgresql_may_go_away_and_come_back(own_postgres: EmbeddedPostgr
     worker = await start(own_postgres.dsn("convene"))
     await until(lambda: worker.said("worker_started"))
     own_postgres.stop()
-    await until(lambda: worker.said("database_away"))
+    await until(lambda: worker.said("database_unavailable"))
     own_postgres.start()
     database = await asyncpg.connect(own_postgres.dsn("convene"))
     message_id = await owe(database)
     await until(lambda: is_delivered(database, message_id))
     await database.close()
     events = [line["event"] for line in await worker.stop()]
-    assert events.count("database_away") == 1
+    assert events.count("database_unavailable") == 1
     assert events.count("database_back") == 1
 
 

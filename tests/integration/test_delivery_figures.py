@@ -5,32 +5,32 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from application.outbox.ports import Circuit, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationFigures
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
+from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 from tests.support.messages import owe
 
 
 @pytest.fixture
-async def reader(database_url: str) -> AsyncIterator[PostgresDeliveryReader]:
+async def reader(database_url: str) -> AsyncIterator[PostgresDeliveryStatistics]:
     own = Database(database_url)
-    yield PostgresDeliveryReader(own)
+    yield PostgresDeliveryStatistics(own)
     await own.close()
 
 
-async def figures_of(reader: PostgresDeliveryReader, destination: Destination) -> DestinationFigures:
+async def figures_of(reader: PostgresDeliveryStatistics, destination: Destination) -> DestinationFigures:
     return next(each for each in await reader.figures() if each.destination is destination)
 
 
-async def test_every_destination_has_a_line_and_an_idle_one_owes_nothing(reader: PostgresDeliveryReader) -> None:
+async def test_every_destination_has_a_line_and_an_idle_one_owes_nothing(reader: PostgresDeliveryStatistics) -> None:
     figures = await reader.figures()
     assert [each.destination for each in figures] == list(Destination)
-    assert figures[0] == DestinationFigures(Destination.CRM, 0, None, 0, Circuit.CLOSED, None, False, None)
+    assert figures[0] == DestinationFigures(Destination.CRM, 0, None, 0, CircuitBreaker.CLOSED, None, False, None)
 
 
 async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
-    database: asyncpg.Connection, reader: PostgresDeliveryReader
+    database: asyncpg.Connection, reader: PostgresDeliveryStatistics
 ) -> None:
     late, later, dead, told = [await owe(database) for _ in range(4)]
     await owe(database, destination="email")
@@ -45,7 +45,9 @@ async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
     assert (await figures_of(reader, Destination.EMAIL)).pending == 1
 
 
-async def test_what_is_not_due_yet_is_not_late(database: asyncpg.Connection, reader: PostgresDeliveryReader) -> None:
+async def test_what_is_not_due_yet_is_not_late(
+    database: asyncpg.Connection, reader: PostgresDeliveryStatistics
+) -> None:
     await owe(database)
     await database.execute("UPDATE outbox SET due_at = now() + interval '1 h'")
     crm = await figures_of(reader, Destination.CRM)
@@ -55,17 +57,17 @@ async def test_what_is_not_due_yet_is_not_late(database: asyncpg.Connection, rea
 @pytest.mark.parametrize(
     ("columns", "circuit", "paused", "halted"),
     [
-        ("tripped_at = now(), probe_at = now() + interval '30 s'", Circuit.OPEN, False, False),
-        ("tripped_at = now(), probe_at = now() - interval '1 s'", Circuit.HALF_OPEN, False, False),
-        ("paused_until = now() + interval '1 h'", Circuit.CLOSED, True, False),
-        ("halted_at = now()", Circuit.CLOSED, False, True),
+        ("tripped_at = now(), probe_at = now() + interval '30 s'", CircuitBreaker.OPEN, False, False),
+        ("tripped_at = now(), probe_at = now() - interval '1 s'", CircuitBreaker.HALF_OPEN, False, False),
+        ("paused_until = now() + interval '1 h'", CircuitBreaker.CLOSED, True, False),
+        ("halted_at = now()", CircuitBreaker.CLOSED, False, True),
     ],
 )
 async def test_why_a_destination_is_not_served_is_said(
     database: asyncpg.Connection,
-    reader: PostgresDeliveryReader,
+    reader: PostgresDeliveryStatistics,
     columns: str,
-    circuit: Circuit,
+    circuit: CircuitBreaker,
     paused: bool,
     halted: bool,
 ) -> None:
@@ -75,7 +77,9 @@ async def test_why_a_destination_is_not_served_is_said(
     assert (crm.circuit, crm.paused_until is not None, crm.halted, crm.reason) == (circuit, paused, halted, "because")
 
 
-async def test_a_pause_that_is_over_is_not_told(database: asyncpg.Connection, reader: PostgresDeliveryReader) -> None:
+async def test_a_pause_that_is_over_is_not_told(
+    database: asyncpg.Connection, reader: PostgresDeliveryStatistics
+) -> None:
     await database.execute(
         "INSERT INTO destinations (name, paused_until, reason) VALUES ('crm', now() - interval '1 s', '429')"
     )

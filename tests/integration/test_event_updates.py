@@ -13,7 +13,7 @@ import httpx
 import pytest
 from icalendar import Calendar, Component
 
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.people import People, Person
@@ -36,7 +36,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 def composed(*names: str) -> EmailMessage:
     event = {name: value for changed in names for name, value in CHANGES[changed].items()}
-    message = a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL, event=event, before=BEFORE)
+    message = a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, event=event, before=BEFORE)
     return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(message)), policy=default))
 
 
@@ -77,7 +77,7 @@ def test_the_subject_names_what_changed(names: tuple[str, ...]) -> None:
 
 
 def test_a_message_from_before_they_named_what_changed_can_be_mailed() -> None:
-    mail = COMPOSER.compose(a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL))
+    mail = COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL))
     assert mail["Subject"] == "Changed: Morning Yoga"
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
 from interfaces.cli import convene
 from interfaces.cli.problems import sentence
@@ -124,7 +124,7 @@ async def test_approval_registers_as_a_user_who_waits(
 
     row = await shared_database.fetchrow("SELECT * FROM outbox WHERE lane = $1", f"user:{user['id']}")
     assert (row["destination"], row["fact"]) == ("email", "facilitator_approved")
-    message = a_message(Fact(row["fact"]), destination=Destination.EMAIL)
+    message = a_message(MessageType(row["fact"]), destination=Destination.EMAIL)
     mail = COMPOSER.compose(replace(message, snapshot=json.loads(row["snapshot"])))
     assert (mail["To"], mail["Subject"]) == (f"Mira Sol <{body['email']}>", "You are a facilitator now")
 

@@ -16,10 +16,10 @@ from application.idempotency import CLAIM, Claim, ForgetKeys, IdempotencyKeyInUs
 from application.ports import Limit
 from domain.accounts import UserId
 from domain.events import EventId
-from domain.outbox import ALWAYS_SERVED, owed_to
+from domain.outbox import ALWAYS_SERVED, routes_for
 from infrastructure import container
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.bookings.seats import PostgresPlaces
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.unit_of_work import UnitsOfWork
@@ -409,8 +409,8 @@ async def test_who_was_replaced_can_commit_nothing(
     claim = await begin(keys, "key")
     assert claim.runner != late.runner
     opened = Database(database_url)
-    places = PostgresPlaces(opened, gateway="offline")
-    open_work = UnitsOfWork(opened, owed_to(ALWAYS_SERVED), SystemClock(), lambda: None)
+    places = PostgresSeatInventory(opened, gateway="offline")
+    open_work = UnitsOfWork(opened, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None)
 
     async def take() -> object:
         return await places.take(

@@ -27,7 +27,7 @@ from application.bookings.invitations import ExpireInvitations
 from domain.accounts import User, UserId
 from domain.events import EventFull, EventId
 from domain.invitations import InvitationId, InvitationNotFound
-from domain.outbox import Destination, Fact, MessageId
+from domain.outbox import Destination, MessageId, MessageType
 from infrastructure import container
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.clock import SystemClock
@@ -115,7 +115,7 @@ def mail_to(shared_database: asyncpg.Connection, settings: Settings) -> MailTo:
                ORDER BY seq DESC""",
             email,
         )
-        message = a_message(Fact.BOOKING_INVITATION, destination=Destination.EMAIL)
+        message = a_message(MessageType.BOOKING_INVITATION, destination=Destination.EMAIL)
         message = replace(message, id=MessageId(row["id"]), snapshot=json.loads(row["snapshot"]))
         return cast(EmailMessage, message_from_bytes(bytes(composer.compose(message)), policy=default))
 

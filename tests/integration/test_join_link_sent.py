@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.delivery.crm_format import told
 from tests.integration.test_mail_composed import COMPOSER
 from tests.support.messages import a_message
@@ -21,11 +21,13 @@ BOOKINGS = [
 
 
 @pytest.mark.parametrize(("status", "payment_status", "shown"), BOOKINGS)
-@pytest.mark.parametrize("fact", [Fact.BOOKING_CREATED, Fact.BOOKING_MOVED, Fact.PAYMENT_COMPLETED])
+@pytest.mark.parametrize(
+    "fact", [MessageType.BOOKING_CREATED, MessageType.BOOKING_MOVED, MessageType.PAYMENT_COMPLETED]
+)
 def test_only_mails_about_a_paid_or_free_seat_have_the_link(
-    fact: Fact, status: str, payment_status: str, shown: bool
+    fact: MessageType, status: str, payment_status: str, shown: bool
 ) -> None:
-    money = {"amount": "30.50", "currency": "INR"} if fact is Fact.PAYMENT_COMPLETED else None
+    money = {"amount": "30.50", "currency": "INR"} if fact is MessageType.PAYMENT_COMPLETED else None
     message = a_message(
         fact,
         destination=Destination.EMAIL,
@@ -47,4 +49,4 @@ def test_only_payloads_about_a_paid_or_free_seat_have_the_link(status: str, paym
 
 
 def test_the_payload_of_an_event_itself_has_the_link() -> None:
-    assert LINK in told(a_message(Fact.EVENT_UPDATED, booking=None, user=None))["event"]["virtual_link"]
+    assert LINK in told(a_message(MessageType.EVENT_UPDATED, booking=None, user=None))["event"]["virtual_link"]

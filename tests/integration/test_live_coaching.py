@@ -10,7 +10,7 @@ from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.support.coaching import free_hour, uuid_of, wanted
+from tests.support.appointments import free_hour, uuid_of, wanted
 from tests.support.followers import a_stream
 from tests.support.http import serving
 from tests.support.people import People

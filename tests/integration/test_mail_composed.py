@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from icalendar import Calendar, Component
 
-from domain.outbox import Destination, Fact, Failed, Message
-from infrastructure.email.composer import MailComposer, MailCourier
+from domain.outbox import Destination, Failed, Message, MessageType
+from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.content import Unmailable
 from infrastructure.email.files import MailFiles
 from servicekit.local_times import when
@@ -20,7 +20,7 @@ from tests.support.messages import a_coaching_message, a_message
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
 
 
-def composed(fact: Fact = Fact.BOOKING_CREATED, **snapshot: Any) -> EmailMessage:
+def composed(fact: MessageType = MessageType.BOOKING_CREATED, **snapshot: Any) -> EmailMessage:
     message: Message = a_message(fact, destination=Destination.EMAIL, **snapshot)
     return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(message)), policy=default))
 
@@ -125,7 +125,7 @@ def test_the_invitation_field_by_field() -> None:
 def test_an_entry_has_the_uid_that_is_stored_and_not_one_of_the_present_address() -> None:
     _, entry = calendar_of(composed(booking={"uid": "booking-12@before.example"}))
     assert entry["UID"] == "booking-12@before.example"
-    message = a_coaching_message(Fact.BOOKING_CREATED, coaching={"uid": "coaching-1@before.example"})
+    message = a_coaching_message(MessageType.BOOKING_CREATED, appointment={"uid": "coaching-1@before.example"})
     assert "\nUID:coaching-1@before.example\n" in text_of(COMPOSER.compose(message), "calendar")
 
 
@@ -141,7 +141,7 @@ def test_times_given_with_an_offset_are_in_utc_in_the_invitation() -> None:
 
 
 def test_a_moved_event_updates_the_same_entry() -> None:
-    mail = composed(Fact.BOOKING_MOVED, event={"version": 6, "location": "Garden"})
+    mail = composed(MessageType.BOOKING_MOVED, event={"version": 6, "location": "Garden"})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Changed: Morning Yoga"
     assert (calendar["METHOD"], entry["UID"], entry["SEQUENCE"]) == ("REQUEST", "booking-12@book.example.org", 6)
@@ -150,7 +150,7 @@ def test_a_moved_event_updates_the_same_entry() -> None:
 
 
 def test_a_cancelled_booking_takes_its_entry_back() -> None:
-    mail = composed(Fact.BOOKING_CANCELLED, booking={"status": "cancelled"}, event={"version": 6})
+    mail = composed(MessageType.BOOKING_CANCELLED, booking={"status": "cancelled"}, event={"version": 6})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Booking cancelled: Morning Yoga"
     assert "as you asked" in text_of(mail, "plain")
@@ -160,7 +160,9 @@ def test_a_cancelled_booking_takes_its_entry_back() -> None:
 
 
 def test_a_cancelled_event_has_its_own_words() -> None:
-    mail = composed(Fact.BOOKING_CANCELLED, reason="event_cancelled", event={"version": 6, "status": "cancelled"})
+    mail = composed(
+        MessageType.BOOKING_CANCELLED, reason="event_cancelled", event={"version": 6, "status": "cancelled"}
+    )
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Cancelled: Morning Yoga"
     assert "will not take place" in text_of(mail, "plain")
@@ -218,16 +220,16 @@ def test_an_international_domain_is_written_so_that_every_server_understands() -
 @pytest.mark.parametrize(
     ("fact", "snapshot"),
     [
-        (Fact.EVENT_UPDATED, {"booking": None, "user": None}),
-        (Fact.BOOKING_CREATED, {"user": {"email": "no address at all"}}),
-        (Fact.BOOKING_CREATED, {"user": {"name": "Ada\r\nBcc: eve@example.com"}}),
+        (MessageType.EVENT_UPDATED, {"booking": None, "user": None}),
+        (MessageType.BOOKING_CREATED, {"user": {"email": "no address at all"}}),
+        (MessageType.BOOKING_CREATED, {"user": {"name": "Ada\r\nBcc: eve@example.com"}}),
     ],
 )
-async def test_what_cannot_be_mailed_is_a_permanent_failure(fact: Fact, snapshot: Any, tmp_path: Any) -> None:
+async def test_what_cannot_be_mailed_is_a_permanent_failure(fact: MessageType, snapshot: Any, tmp_path: Any) -> None:
     message = a_message(fact, destination=Destination.EMAIL, **snapshot)
     with pytest.raises(Unmailable):
         COMPOSER.compose(message)
-    outcome = await MailCourier(COMPOSER, MailFiles(tmp_path)).deliver(message)
+    outcome = await EmailSender(COMPOSER, MailFiles(tmp_path)).deliver(message)
     assert isinstance(outcome, Failed)
     assert outcome.permanent
     assert list(tmp_path.iterdir()) == []

@@ -15,10 +15,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from domain.outbox import Delivered, Destination, Fact, Failed
-from infrastructure.email.composer import MailComposer, MailCourier
+from domain.outbox import Delivered, Destination, Failed, MessageType
+from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.files import MailFiles
-from infrastructure.email.smtp import SmtpPost
+from infrastructure.email.smtp import SmtpTransport
 from infrastructure.settings import SettingsError
 from tests.support.messages import a_message
 
@@ -86,7 +86,7 @@ def server(mailbox: Mailbox) -> Iterator[str]:
 
 async def test_a_mail_arrives_whole(mailbox: Mailbox, server: str) -> None:
     mail = a_mail(user={"name": "Łukasz"})
-    outcome = await SmtpPost(f"smtp://{server}").send(mail)
+    outcome = await SmtpTransport(f"smtp://{server}").send(mail)
     assert isinstance(outcome, Delivered)
     assert "taken as 42" in outcome.answer
     [envelope] = mailbox.envelopes
@@ -121,7 +121,7 @@ async def test_what_people_wrote_arrives_as_they_wrote_it(mailbox: Mailbox, serv
     mail = a_mail(
         event={"title": text}, user={"name": text}, facilitator={"name": text}, booking={"notes": ".\r.\n..\n"}
     )
-    assert isinstance(await SmtpPost(f"smtp://{server}").send(mail), Delivered)
+    assert isinstance(await SmtpTransport(f"smtp://{server}").send(mail), Delivered)
     [envelope] = mailbox.envelopes
     assert isinstance(envelope.content, bytes)
     received = message_from_bytes(envelope.content, policy=default)
@@ -137,7 +137,7 @@ async def test_what_people_wrote_arrives_as_they_wrote_it(mailbox: Mailbox, serv
 
 async def test_an_international_domain_is_that_of_idna_2008(mailbox: Mailbox, server: str) -> None:
     mail = a_mail(user={"email": "ada@faß.de"}, facilitator={"email": "john@straße.example"})
-    assert isinstance(await SmtpPost(f"smtp://{server}").send(mail), Delivered)
+    assert isinstance(await SmtpTransport(f"smtp://{server}").send(mail), Delivered)
     [envelope] = mailbox.envelopes
     assert envelope.rcpt_tos == ["ada@xn--fa-hia.de"]
     assert isinstance(envelope.content, bytes)
@@ -150,7 +150,7 @@ async def test_letters_before_the_at_sign_go_out_where_the_server_takes_them(mai
     mail = composer.compose(a_message(destination=Destination.EMAIL, user={"email": "jörg@faß.de"}))
     for offered in (True, False):
         with serving(mailbox, enable_SMTPUTF8=offered) as server:
-            outcome = await SmtpPost(f"smtp://{server}").send(mail)
+            outcome = await SmtpTransport(f"smtp://{server}").send(mail)
         assert isinstance(outcome, Delivered) is offered
     assert isinstance(outcome, Failed)
     assert outcome.permanent
@@ -161,18 +161,18 @@ async def test_letters_before_the_at_sign_go_out_where_the_server_takes_them(mai
 
 
 async def test_without_smtputf8_such_an_account_gets_no_mail_and_others_are_not_asked_to_reply(tmp_path: Path) -> None:
-    courier = MailCourier(COMPOSER, MailFiles(tmp_path))
-    outcome = await courier.deliver(a_message(destination=Destination.EMAIL, user={"email": "jörg@example.com"}))
+    sender = EmailSender(COMPOSER, MailFiles(tmp_path))
+    outcome = await sender.deliver(a_message(destination=Destination.EMAIL, user={"email": "jörg@example.com"}))
     assert isinstance(outcome, Failed)
     assert outcome.permanent
-    outcome = await courier.deliver(a_message(destination=Destination.EMAIL, facilitator={"email": "jörg@example.com"}))
+    outcome = await sender.deliver(a_message(destination=Destination.EMAIL, facilitator={"email": "jörg@example.com"}))
     assert isinstance(outcome, Delivered)
 
 
 async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(tmp_path: Path) -> None:
     mail = a_mail()
     mail._headers[1] = ("To", "ada@example.com, eve@example.com")  # type: ignore[attr-defined]
-    for post in (MailFiles(tmp_path), SmtpPost("smtp://127.0.0.1:9")):
+    for post in (MailFiles(tmp_path), SmtpTransport("smtp://127.0.0.1:9")):
         outcome = await post.send(mail)
         assert isinstance(outcome, Failed)
         assert outcome.permanent
@@ -182,28 +182,28 @@ async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(tmp_path: P
 @pytest.mark.parametrize(("reply", "permanent"), [("550 no such user", True), ("451 greylisted", False)])
 async def test_a_refused_recipient(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
     mailbox.to_recipient = reply
-    outcome = await SmtpPost(f"smtp://{server}").send(a_mail())
+    outcome = await SmtpTransport(f"smtp://{server}").send(a_mail())
     assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
 
 
 @pytest.mark.parametrize(("reply", "permanent"), [("554 looks like spam", True), ("452 disk full", False)])
 async def test_a_refused_mail(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
     mailbox.to_data = reply
-    outcome = await SmtpPost(f"smtp://{server}").send(a_mail())
+    outcome = await SmtpTransport(f"smtp://{server}").send(a_mail())
     assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
 
 
 async def test_a_server_that_closes_for_everybody_is_what_fails_not_the_mail(mailbox: Mailbox, server: str) -> None:
     mailbox.to_recipient = "421 shutting down"
-    outcome = await SmtpPost(f"smtp://{server}").send(a_mail())
-    assert outcome == Failed("421 shutting down", status_code=421, of_destination=True)
+    outcome = await SmtpTransport(f"smtp://{server}").send(a_mail())
+    assert outcome == Failed("421 shutting down", status_code=421, destination_fault=True)
 
 
 async def test_a_mail_that_was_taken_is_delivered_whatever_happens_to_the_goodbye(
     mailbox: Mailbox, server: str
 ) -> None:
     mailbox.hang_after_data = True
-    assert isinstance(await SmtpPost(f"smtp://{server}", seconds=2).send(a_mail()), Delivered)
+    assert isinstance(await SmtpTransport(f"smtp://{server}", seconds=2).send(a_mail()), Delivered)
     assert len(mailbox.envelopes) == 1
 
 
@@ -214,32 +214,32 @@ async def test_a_server_that_says_nothing_is_tried_again() -> None:
 
     listener = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    outcome = await SmtpPost(f"smtp://127.0.0.1:{port}", seconds=0.3).send(a_mail())
+    outcome = await SmtpTransport(f"smtp://127.0.0.1:{port}", seconds=0.3).send(a_mail())
     listener.close()
     await listener.wait_closed()
-    assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s", of_destination=True)
+    assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s", destination_fault=True)
 
 
 async def test_nobody_listening_is_tried_again() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        outcome = await SmtpPost(f"smtp://127.0.0.1:{taken.getsockname()[1]}").send(a_mail())
+        outcome = await SmtpTransport(f"smtp://127.0.0.1:{taken.getsockname()[1]}").send(a_mail())
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
 
 
 async def test_the_login_of_the_address_is_used_with_its_escapes_undone(mailbox: Mailbox) -> None:
     with serving(mailbox, authenticator=mailbox.authenticate, auth_require_tls=False) as address:
-        outcome = await SmtpPost(f"smtp://me%40example.com:p%40ss%2Fword@{address}").send(a_mail())
+        outcome = await SmtpTransport(f"smtp://me%40example.com:p%40ss%2Fword@{address}").send(a_mail())
         assert isinstance(outcome, Delivered)
         assert mailbox.login == LoginPassword(b"me@example.com", b"p@ss/word")
-        outcome = await SmtpPost(f"smtp://me:wrong@{address}").send(a_mail())
+        outcome = await SmtpTransport(f"smtp://me:wrong@{address}").send(a_mail())
     assert isinstance(outcome, Failed)
     assert (outcome.status_code, outcome.permanent) == (535, False)
 
 
 async def test_starttls_that_was_insisted_on_and_is_not_offered_sends_nothing(mailbox: Mailbox, server: str) -> None:
-    outcome = await SmtpPost(f"smtp://{server}?starttls=1").send(a_mail())
+    outcome = await SmtpTransport(f"smtp://{server}?starttls=1").send(a_mail())
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
     assert mailbox.envelopes == []
@@ -250,7 +250,7 @@ async def test_starttls_that_was_insisted_on_and_is_not_offered_sends_nothing(ma
 )
 def test_an_address_that_says_too_much_is_refused_in_one_line(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^SMTP_URL: [^\n]+$"):
-        SmtpPost(url)
+        SmtpTransport(url)
 
 
 def names(directory: Path) -> list[str]:
@@ -259,7 +259,7 @@ def names(directory: Path) -> list[str]:
 
 async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_subject(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "mail"
-    outcome = await MailCourier(COMPOSER, MailFiles(directory)).deliver(a_message(destination=Destination.EMAIL))
+    outcome = await EmailSender(COMPOSER, MailFiles(directory)).deliver(a_message(destination=Destination.EMAIL))
     [file] = directory.iterdir()
     assert file.name == "20261120T130810Z-ada@example.com-you-are-booked-morning-yoga-7c8d9e0f1a2b.eml"
     assert outcome == Delivered(file.name)
@@ -268,10 +268,10 @@ async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_sub
 
 
 async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> None:
-    courier = MailCourier(COMPOSER, MailFiles(tmp_path))
+    sender = EmailSender(COMPOSER, MailFiles(tmp_path))
     for _ in range(2):
-        await courier.deliver(a_message(destination=Destination.EMAIL))
-    await courier.deliver(a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL))
+        await sender.deliver(a_message(destination=Destination.EMAIL))
+    await sender.deliver(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL))
     assert len(names(tmp_path)) == 2
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from tests.integration.test_mail_composed import COMPOSER, calendar_of, composed, text_of
 from tests.support.messages import a_coaching_message
 
@@ -34,7 +34,7 @@ def test_right_to_left_text_is_isolated_in_subject_sentence_and_facts() -> None:
 
 def test_a_long_name_in_the_subject_of_coaching_is_isolated_in_whole() -> None:
     name = HEBREW * 12
-    message = a_coaching_message(Fact.BOOKING_CREATED, coach={"name": name})
+    message = a_coaching_message(MessageType.BOOKING_CREATED, coach={"name": name})
     subject = str(COMPOSER.compose(message)["Subject"])
     assert subject == f"Requested: Coaching with \u2068{name[:105]}…\u2069"
 
@@ -64,7 +64,7 @@ def test_a_stored_name_and_place_turn_no_mail_around_after_they_were_changed() -
     turned = "Yo\u202ega \u2067by\u200b night"
     times = {"starts_at": "2026-12-01T09:00:00Z", "ends_at": "2026-12-01T10:00:00Z"}
     before = {"title": turned, "location": turned, "virtual_link": "https://u@x.example/", **times}
-    mail = composed(Fact.BOOKING_MOVED, before=before)
+    mail = composed(MessageType.BOOKING_MOVED, before=before)
     text = text_of(mail, "plain")
     assert not {"\u202e", "\u2067", "\u200b"} & set(f"{text}{text_of(mail, 'html')}")
     assert "Previous name: Yoga by night" in text
@@ -77,7 +77,7 @@ MONEY = {"amount": "30.00", "currency": "INR"}
 
 def test_what_a_gateway_calls_a_payment_stays_one_visible_line() -> None:
     payment = PAYMENT | {"id": "pay\u202e_1\u200b\r\nWhere: elsewhere", "url": None}
-    text = text_of(composed(Fact.PAYMENT_COMPLETED, payment=payment, money=MONEY), "plain")
+    text = text_of(composed(MessageType.PAYMENT_COMPLETED, payment=payment, money=MONEY), "plain")
     assert "Payment: pay_1 Where: elsewhere at Stripe" in text.splitlines()
 
 
@@ -98,7 +98,7 @@ def test_a_stored_link_that_is_none_becomes_no_button_and_no_link(link: str) -> 
     for part in (text_of(mail, "plain"), text_of(mail, "html"), entry["DESCRIPTION"], entry["LOCATION"]):
         assert link == "https://" or link not in part
         assert "Join online" not in part
-    for paid in (composed(payment_url=link), composed(Fact.PAYMENT_FAILED, payment=PAYMENT | {"url": link})):
+    for paid in (composed(payment_url=link), composed(MessageType.PAYMENT_FAILED, payment=PAYMENT | {"url": link})):
         assert "Pay now" not in text_of(paid, "html")
         assert link == "https://" or link not in text_of(paid, "plain")
 

@@ -16,13 +16,13 @@ import pytest
 from litestar.routes import HTTPRoute
 from prometheus_client.parser import text_string_to_metric_families
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.errors import DomainError
 from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 from infrastructure import container
 from infrastructure.embedded import processes
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app, create_litestar
@@ -180,7 +180,9 @@ async def test_attempts_and_rescues_of_all_workers_add_up(
     own = Database(database_url)
     try:
         workers = [PostgresDueMessages(own), PostgresDueMessages(own)]
-        deliver = DeliverDue(workers[0], PostgresCircuits(own), {Destination.CRM: script}, schedule, at_once=1)
+        deliver = DeliverMessages(
+            workers[0], PostgresCircuitBreakers(own), {Destination.CRM: script}, schedule, at_once=1
+        )
         for _ in range(3):
             await owe(database)
         await deliver(Destination.CRM, asyncio.Event(), asyncio.Event())

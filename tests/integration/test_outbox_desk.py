@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageStatus, RetrySchedule
-from infrastructure.delivery.crm import CrmCourier
+from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from tests.support.messages import owe
@@ -41,16 +41,19 @@ async def own(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Tries once what is due; what fails is dead."""
-    courier = CrmCourier(crm.url, "t")
-    due = DeliverDue(
-        PostgresDueMessages(own), PostgresCircuits(own), {Destination.CRM: courier}, RetrySchedule((timedelta(0),))
+    sender = CrmSender(crm.url, "t")
+    due = DeliverMessages(
+        PostgresDueMessages(own),
+        PostgresCircuitBreakers(own),
+        {Destination.CRM: sender},
+        RetrySchedule((timedelta(0),)),
     )
 
     async def deliver() -> None:
         await due(Destination.CRM, asyncio.Event(), asyncio.Event())
 
     yield deliver
-    await courier.close()
+    await sender.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.coaching import uuid_of
+from tests.support.appointments import uuid_of
 from tests.support.people import People, Person
 
 NOW = datetime.now(UTC)

@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
 from interfaces.http.app import create_app
 from tests.conftest import a_client
@@ -231,7 +231,7 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 
 
 def composed(subject: str, text: str, composer: MailComposer = COMPOSER, **snapshot: Any) -> EmailMessage:
-    message = a_message(Fact.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **snapshot)
+    message = a_message(MessageType.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **snapshot)
     written = replace(message, snapshot=message.snapshot | {"written": {"subject": subject, "text": text}})
     return cast(EmailMessage, message_from_bytes(bytes(composer.compose(written)), policy=default))
 

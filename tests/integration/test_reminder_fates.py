@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from domain.appointments import CoachingStatus
+from domain.appointments import AppointmentStatus
 from domain.bookings import BookingId
 from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
@@ -121,7 +121,7 @@ async def test_a_mail_is_written_from_what_is_true_when_it_goes(house: Reminding
 async def test_both_people_of_a_session_are_written_to_as_they_are_called_by_then(house: Reminding) -> None:
     client, coach = await house.person(), await house.coach()
     session = await house.session(client, coach, DAY + MINUTE)
-    await house.parts.coaching.change_coaching_status(coach, session, CoachingStatus.CONFIRMED)
+    await house.parts.appointment.change_appointment_status(coach, session, AppointmentStatus.CONFIRMED)
     await house.deliver()
     house.clock.moment += MINUTE
     await house.queue()
@@ -135,7 +135,7 @@ async def test_both_people_of_a_session_are_written_to_as_they_are_called_by_the
 async def test_nobody_is_reminded_of_a_session_that_its_coach_has_completed(house: Reminding) -> None:
     client, coach = await house.person(), await house.coach()
     session = await house.session(client, coach, DAY + MINUTE)
-    for status in (CoachingStatus.CONFIRMED, CoachingStatus.COMPLETED):
-        await house.parts.coaching.change_coaching_status(coach, session, status)
+    for status in (AppointmentStatus.CONFIRMED, AppointmentStatus.COMPLETED):
+        await house.parts.appointment.change_appointment_status(coach, session, status)
     await house.pass_(MINUTE)
     assert (await house.rows(session))[:2] == [(24, "skipped", "too_late")] * 2

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from domain.outbox import Delivered, Destination, Fact, Message
-from infrastructure.delivery.email_service import EmailServiceCourier
+from domain.outbox import Delivered, Destination, Message, MessageType
+from infrastructure.delivery.email_service import EmailServiceSender
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
 from servicekit.local_times import ahead
@@ -23,12 +23,12 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def a_reminder(*, left: timedelta, **snapshot: Any) -> Message:
-    message = a_message(Fact.BOOKING_REMINDER, destination=Destination.EMAIL, **snapshot)
+    message = a_message(MessageType.BOOKING_REMINDER, destination=Destination.EMAIL, **snapshot)
     return replace(message, snapshot=message.snapshot | {"as_of": (START - left).isoformat()})
 
 
 def a_coaching_reminder(recipient: str, *, left: timedelta) -> Message:
-    message = a_coaching_message(Fact.BOOKING_REMINDER, recipient)
+    message = a_coaching_message(MessageType.BOOKING_REMINDER, recipient)
     return replace(message, snapshot=message.snapshot | {"as_of": (START - left).isoformat()})
 
 
@@ -141,19 +141,19 @@ def test_braces_in_a_title_stay_what_they_are() -> None:
 
 
 def test_without_a_moment_there_is_nothing_to_say() -> None:
-    for message in (a_message(Fact.BOOKING_REMINDER), a_coaching_message(Fact.BOOKING_REMINDER)):
+    for message in (a_message(MessageType.BOOKING_REMINDER), a_coaching_message(MessageType.BOOKING_REMINDER)):
         with pytest.raises(Unmailable):
             COMPOSER.compose(message)
 
 
 async def test_an_e_mail_service_is_handed_the_same() -> None:
     async with receiving() as service:
-        courier = EmailServiceCourier(COMPOSER, service.url, "token")
+        sender = EmailServiceSender(COMPOSER, service.url, "token")
         outcomes = [
-            await courier.deliver(message)
+            await sender.deliver(message)
             for message in (a_reminder(left=24 * HOUR), a_coaching_reminder("coach", left=HOUR))
         ]
-        await courier.close()
+        await sender.close()
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
     assert [(request.json["to"], request.json["subject"]) for request in service.requests] == [
         ("ada@example.com", "Tomorrow: Morning Yoga"),

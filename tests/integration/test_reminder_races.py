@@ -14,7 +14,7 @@ from domain.accounts import User
 from domain.bookings import BookingId
 from domain.reminders import Reminded, Reminder, ReminderId
 from infrastructure.postgres.reminders import repository
-from infrastructure.postgres.reminders.queries import PostgresReminderBook
+from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.settings import Settings
 from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
@@ -50,7 +50,7 @@ class KnowingOnlyTheirOwn(OneEach):
         return [(replace(reminder, latest=True), about) for reminder, about in await super().claim_due(now, limit=1)]
 
 
-class TrustingBook(PostgresReminderBook):
+class TrustingBook(PostgresReminderQueries):
     """Takes a reminder for what it was when it was queued."""
 
     async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.appointments import CoachingStatus
-from domain.outbox import Delivered, Destination, Fact, Message, MessageId
+from domain.appointments import AppointmentStatus
+from domain.outbox import Delivered, Destination, Message, MessageId, MessageType
 from domain.reminders import Reminded, Reminder
 from infrastructure import container
 from infrastructure.postgres.reminders.repository import DUE, PostgresReminders, seen
@@ -125,11 +125,11 @@ async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(house: 
     session = await house.session(client, coach, 3 * DAY)
     for person in (client, coach):
         assert await house.rows(session, person) == PLANNED
-    move = house.parts.coaching.move_coaching
+    move = house.parts.appointment.reschedule_appointment
     await move(client, session, house.clock.now() + 4 * DAY, None)
     for person in (client, coach):
         assert await house.rows(session, person) == [(24, "skipped", "moved"), (1, "skipped", "moved"), *PLANNED]
-    await house.parts.coaching.cancel_coaching(client, session)
+    await house.parts.appointment.cancel_appointment(client, session)
     for person in (client, coach):
         assert (await house.rows(session, person))[2:] == CANCELLED
 
@@ -154,7 +154,7 @@ async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_req
     client, coach = await house.person(), await house.coach()
     asked = await house.session(client, coach, 2 * DAY)
     confirmed = await house.session(client, coach, 2 * DAY + HOUR)
-    await house.parts.coaching.change_coaching_status(coach, confirmed, CoachingStatus.CONFIRMED)
+    await house.parts.appointment.change_appointment_status(coach, confirmed, AppointmentStatus.CONFIRMED)
     await house.pass_(DAY + HOUR + MINUTE)
     assert [row for row in await house.rows(asked) if row[0] == 24] == [(24, "skipped", "not_confirmed")] * 2
     assert [row for row in await house.rows(confirmed) if row[0] == 24] == [(24, "sent", None)] * 2
@@ -226,7 +226,7 @@ async def test_one_that_was_sent_is_not_sent_again_though_its_message_was_not_ma
     await house.pass_(MINUTE)
     [row] = await house.reminders_owed()
     message = _message(row)
-    assert await house.courier().deliver(message) == Delivered("was sent before")
+    assert await house.sender().deliver(message) == Delivered("was sent before")
     assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 1
     assert (await house.rows(booking))[0] == (24, "sent", None)
 
@@ -237,7 +237,7 @@ async def test_the_same_reminder_sent_twice_is_one_mail_to_a_mail_program(house:
     await house.pass_(MINUTE)
     await house.records.execute("UPDATE reminders SET status = 'queued' WHERE status = 'sent'")
     [row] = await house.reminders_owed()
-    await house.courier().deliver(_message(row))
+    await house.sender().deliver(_message(row))
     first, second = [mail for mail in house.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
     assert first["Message-ID"] == second["Message-ID"]
 
@@ -313,7 +313,7 @@ def _message(row: asyncpg.Record) -> Message:
         id=MessageId(row["id"]),
         destination=Destination.EMAIL,
         lane=row["lane"],
-        fact=Fact(row["fact"]),
+        fact=MessageType(row["fact"]),
         snapshot=json.loads(row["snapshot"]),
         attempt=2,
         occurred_at=row["occurred_at"],

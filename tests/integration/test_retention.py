@@ -11,7 +11,7 @@ import pytest
 from domain.outbox import Delivered, Destination, Failed, Message
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from infrastructure.postgres.outbox.ordering import PostgresLanes
+from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
 from infrastructure.postgres.outbox.retention import PostgresRetention
 from tests.support.messages import owe
 
@@ -107,7 +107,7 @@ async def test_behind_a_message_that_waits_nothing_is_looked_at_again_and_again(
     await waits(PostgresDueMessages(own))
     other = await owe(database)
     assert len(await due_ids(database)) == 4
-    lanes = PostgresLanes(own, at_once=2)
+    lanes = PostgresOrderingKeys(own, at_once=2)
     assert [await lanes.hold_back() for _ in range(3)] == [2, 1, 0]
     assert await due_ids(database) == {other}
 
@@ -116,7 +116,7 @@ async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asy
     ids = [await owe(database, lane="long") for _ in range(3)]
     due = PostgresDueMessages(own)
     await waits(due)
-    assert await PostgresLanes(own).hold_back() == 2
+    assert await PostgresOrderingKeys(own).hold_back() == 2
     await database.execute("UPDATE outbox SET due_at = now() WHERE id = $1", ids[0])
     for message_id, outcome in zip(ids, (Delivered(), Failed("400", permanent=True), Delivered()), strict=True):
         [message] = await claim(due)
@@ -148,7 +148,7 @@ async def test_behind_a_message_that_is_being_delivered_or_due_soon_nothing_is_h
         await owe(database, lane=lane)
     due = PostgresDueMessages(own)
     claimed = await claim(due)
-    assert await PostgresLanes(own).hold_back() == 0
+    assert await PostgresOrderingKeys(own).hold_back() == 0
     for message in claimed:
         await due.settle(message, Failed("503"), took=LEASE, retry_in=timedelta(seconds=2))
-    assert await PostgresLanes(own).hold_back() == 0
+    assert await PostgresOrderingKeys(own).hold_back() == 0

@@ -63,7 +63,7 @@ async def deliver(settings: Settings) -> None:
     """What a worker does between starting and having nothing left to do: a refund that is paid is told in turn."""
     parts = container.build_deliveries(settings)
     try:
-        for destination in [*parts.deliver_due.couriers, *parts.deliver_due.couriers]:
+        for destination in [*parts.deliver_due.senders, *parts.deliver_due.senders]:
             await parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
     finally:
         await parts.close()
@@ -194,5 +194,5 @@ async def test_who_is_owed_something_has_a_courier(
 ) -> None:
     settings = make_settings(**given)
     parts = container.build_deliveries(settings)
-    assert set(parts.deliver_due.couriers) == container.served(settings) == destinations
+    assert set(parts.deliver_due.senders) == container.served(settings) == destinations
     await parts.close()

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from application.bookings.ports import BookingFilter, PlacedBooking
+from application.bookings.ports import BookingFilter, ReservedBooking
 from application.events.ports import EventFilter
 from application.ports import PageRequest
 from domain.accounts import UserId
@@ -24,9 +24,9 @@ from domain.events import EventId
 from domain.payments import hold_end
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
-from infrastructure.postgres.bookings.seats import PostgresPlaces
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.events.queries import PostgresBookingReader, PostgresEventReader
+from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries
 from infrastructure.postgres.tables import metadata
 from tests.support.databases import a_database
 
@@ -161,9 +161,9 @@ async def test_the_database_refuses_a_second_live_booking(shared_database: async
 
 
 @pytest.fixture
-async def places(database_url: str) -> AsyncIterator[PostgresPlaces]:
+async def places(database_url: str) -> AsyncIterator[PostgresSeatInventory]:
     pool = Database(database_url)
-    yield PostgresPlaces(pool, gateway="offline")
+    yield PostgresSeatInventory(pool, gateway="offline")
     await pool.close()
 
 
@@ -185,7 +185,7 @@ STATES = {
 
 
 async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would_give_it(
-    database: asyncpg.Connection, places: PostgresPlaces, asker: int
+    database: asyncpg.Connection, places: PostgresSeatInventory, asker: int
 ) -> None:
     """In every one of 1,024 states of an event, its facilitator and the person who asks."""
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -212,7 +212,7 @@ async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would
     assert (len(seen), sum(seen)) == (1024, 16)
 
 
-async def agreed(database: asyncpg.Connection, placed: PlacedBooking, state: dict[str, Any], now: datetime) -> None:
+async def agreed(database: asyncpg.Connection, placed: ReservedBooking, state: dict[str, Any], now: datetime) -> None:
     """The statement stores what the domain says of a hold, and the terms of the event as they are."""
     row = await database.fetchrow(
         """SELECT b.hold_until, b.price = e.price AND b.currency = e.currency AND b.refund_policy = e.refund_policy
@@ -251,7 +251,7 @@ async def arrange(
     return event_id
 
 
-async def would_be_given(places: PostgresPlaces, event_id: int, user_id: int, now: datetime) -> bool:
+async def would_be_given(places: PostgresSeatInventory, event_id: int, user_id: int, now: datetime) -> bool:
     found = await places.find_event(EventId(event_id), UserId(user_id))
     if found is None:
         return False
@@ -289,13 +289,13 @@ async def test_a_list_is_one_query_however_long(
         await make_booking(database, event_id, asker)
         await make_booking(database, events[0], await make_user(database, f"{number}@example.com"))
     watched = WatchedDatabase(database_url)
-    event_reader, booking_reader = PostgresEventReader(watched), PostgresBookingReader(watched)
+    event_queries, booking_queries = PostgresEventQueries(watched), PostgresBookingQueries(watched)
     page, user_id = PageRequest(), UserId(asker)
     for read, least in [
-        (event_reader.list(EventFilter(), page, datetime.now(UTC)), rows),
-        (event_reader.list_of_facilitator(user_id, page), rows),
-        (booking_reader.list_of_user(user_id, BookingFilter(), page), rows),
-        (booking_reader.list_of_event(EventId(events[0]), page), rows + 1),
+        (event_queries.list(EventFilter(), page, datetime.now(UTC)), rows),
+        (event_queries.list_of_facilitator(user_id, page), rows),
+        (booking_queries.list_of_user(user_id, BookingFilter(), page), rows),
+        (booking_queries.list_of_event(EventId(events[0]), page), rows + 1),
     ]:
         watched.statements.clear()
         assert len((await read).items) == least

@@ -14,22 +14,22 @@ from sqlalchemy import text
 
 from application.bookings.reservation import NewBooking
 from application.events.management import RESCHEDULED, UpdateEvent
-from application.payments.payables import PAID_AFTER_START, PlacePurchase
+from application.payments.payables import PAID_AFTER_START, PayableBooking
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.settlement import Settled
 from domain.accounts import Role, User
 from domain.bookings import BookingId
 from domain.errors import Forbidden
-from domain.events import EventId, EventPlan
+from domain.events import EventDetails, EventId
 from domain.money import Money
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from infrastructure.clock import SystemClock
 from infrastructure.delivery.crm_format import told
 from infrastructure.postgres.bookings.repository import PostgresBookings
-from infrastructure.postgres.events.queries import PostgresBookingReader, PostgresEventReader
+from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
@@ -45,18 +45,18 @@ OTHER_POLICY = [(1, 10)]
 
 async def update(house: House, event_id: EventId, **changes: Any) -> None:
     worker = house.worker
-    reader = PostgresEventReader(worker.database)
+    reader = PostgresEventQueries(worker.database)
     change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, house.wake_ups, SystemClock())
     await change(house.facilitator, event_id, lambda plan: replace(plan, **changes))
 
 
-def later(plan: EventPlan, by: timedelta) -> Interval:
+def later(plan: EventDetails, by: timedelta) -> Interval:
     return Interval(plan.interval.starts_at + by, plan.interval.ends_at + by)
 
 
 async def reschedule(house: House, event_id: EventId, by: timedelta = timedelta(hours=1)) -> None:
     worker = house.worker
-    reader = PostgresEventReader(worker.database)
+    reader = PostgresEventQueries(worker.database)
     change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, house.wake_ups, SystemClock())
     await change(house.facilitator, event_id, lambda plan: replace(plan, interval=later(plan, by)))
 
@@ -97,7 +97,7 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
         await update(house, each, price=Money(Decimal(50), "EUR"))
         await reschedule(house, each)
 
-    reader = PostgresBookingReader(house.worker.database)
+    reader = PostgresBookingQueries(house.worker.database)
     for new, price in ((paid, "10"), (held, "10"), (free, "0")):
         view = await reader.get(new.placed.id)
         assert (view.price, view.event.price) == (Money(Decimal(price), "EUR"), Decimal(50))
@@ -108,7 +108,7 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
         )
         assert row is not None
         snapshot = json.loads(row["snapshot"])
-        said = told(replace(a_message(Fact.BOOKING_MOVED, destination=Destination.CRM), snapshot=snapshot))
+        said = told(replace(a_message(MessageType.BOOKING_MOVED, destination=Destination.CRM), snapshot=snapshot))
         assert (said["price"], said["currency"], said["event"]["price"]) == (Decimal(price), "EUR", Decimal(50))
 
 
@@ -181,7 +181,7 @@ async def test_money_that_arrives_after_the_start_is_refunded(house: House, ago:
     if noticed:
         assert await house.worker.expire_holds() == 1
     with pytest.raises(NothingToPay):
-        await house.worker.ask_for_payment.of_booking(new.placed.id)
+        await house.worker.open_checkout.of_booking(new.placed.id)
 
     webhook = house.till.pay(order_of(new))
     assert webhook is not None
@@ -308,7 +308,7 @@ async def test_a_payment_that_lands_at_the_start_is_refunded_once(
 async def test_without_the_look_at_the_start_a_late_payment_buys_what_has_begun(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PlacePurchase, "has_started", False)
+    monkeypatch.setattr(PayableBooking, "has_started", False)
     event = await house.event()
     new = await house.book(await house.person(), event)
     await starts(house, event, timedelta(minutes=1))

@@ -139,13 +139,13 @@ async def test_what_waits_for_somebody_is_named(books: Books) -> None:
         WHERE fact = 'refund_promised'"""
     )
     dead = await books.database.fetchval("SELECT id FROM outbox WHERE status = 'dead'")
-    reported, refund, errand, sum_up = await books.findings()
+    reported, refund, job, sum_up = await books.findings()
     assert reported.startswith("reported: 20")
     assert "Z stripe cs_1: received 5.00 INR, asked for 20.00 INR; `convene payments settle-" in reported
     assert refund.startswith(f"refund: {await books.reference(2)} (sandbox): 20.00 INR promised 20")
     assert refund.endswith("not given back yet")
-    assert "refund_promised" in errand
-    assert "No such order [2J at all; `convene outbox replay " + str(dead) in errand
+    assert "refund_promised" in job
+    assert "No such order [2J at all; `convene outbox replay " + str(dead) in job
     assert sum_up == "3 payments compared, 3 to look at"
 
     await books.change("UPDATE refunds SET status = 'failed'")

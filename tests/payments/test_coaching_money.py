@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from application.appointments.payment import CoachingPayment
+from application.appointments.payment import AppointmentPayment
 from application.payments.reconciliation import ASKED_AT_ONCE
 from application.payments.settlement import Settled
 from domain.accounts import User
-from domain.appointments import CoachingStatus, OnlyCoachRecords, PaymentConfirms
+from domain.appointments import AppointmentStatus, OnlyCoachRecords, PaymentConfirms
 from domain.availability import SlotUnavailable
 from domain.money import Money
-from domain.payments import NothingToPay, Report
-from infrastructure.postgres.appointments.queries import PostgresCoachingReader
+from domain.payments import NothingToPay, PaymentUpdate
+from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from tests.support.estate import LONG_RUN
 from tests.support.house import House, order_of
 from tests.support.practice import Practice, at
@@ -37,7 +37,7 @@ async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(house: H
     assert new.payment_url == f"https://till.example/{order_of(new)}"
     assert await house.booking(new) == PENDING
     with pytest.raises(PaymentConfirms):
-        await practice.decide(coach, new, CoachingStatus.CONFIRMED)
+        await practice.decide(coach, new, AppointmentStatus.CONFIRMED)
 
     assert await house.settle("till", house.received(new)) is Settled.RECEIVED
 
@@ -48,7 +48,7 @@ async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(house: H
     await house.minutes_pass(1000)
     assert await practice.expire() == 0
     with pytest.raises(NothingToPay):
-        await house.worker.ask_for_payment.of_booking(new.placed.id)
+        await house.worker.open_checkout.of_booking(new.placed.id)
 
 
 async def test_a_free_session_waits_for_its_coach_alone(house: House, practice: Practice) -> None:
@@ -57,7 +57,7 @@ async def test_a_free_session_waits_for_its_coach_alone(house: House, practice: 
     await house.minutes_pass(100_000)
     assert await practice.expire() == 0
     assert (new.payment_url, await house.booking(new)) == (None, ("pending", "not_required"))
-    await practice.decide(coach, new, CoachingStatus.CONFIRMED)
+    await practice.decide(coach, new, AppointmentStatus.CONFIRMED)
     assert await house.booking(new) == ("confirmed", "not_required")
 
 
@@ -68,7 +68,7 @@ async def test_what_is_paid_on_the_spot_is_confirmed_and_recorded_by_the_coach(
     new = await practice.book(client, coach, gateway="offline")
     await house.minutes_pass(100_000)
     assert await practice.expire() == 0
-    await practice.decide(coach, new, CoachingStatus.CONFIRMED)
+    await practice.decide(coach, new, AppointmentStatus.CONFIRMED)
     assert (new.payment_url, await house.booking(new)) == (None, ("confirmed", "pending"))
     record = house.worker.record_offline_payment.by_facilitator
     with pytest.raises(OnlyCoachRecords):
@@ -214,10 +214,10 @@ async def test_the_same_webhook_hundreds_of_times_has_one_effect(house: House, p
     webhook = house.till.pay(order_of(new))
     assert webhook is not None
     for _ in range(50 if LONG_RUN else 10):
-        await asyncio.gather(*(worker.take_gateway_event("till", *webhook) for worker in house.workers * 10))
+        await asyncio.gather(*(worker.receive_webhook("till", *webhook) for worker in house.workers * 10))
     await house.until_dry()
     assert await house.told(new) == [("booking_created", None), ("payment_completed", None)]
-    assert await house.errands() == [("gateway_event", "delivered")]
+    assert await house.jobs() == [("gateway_event", "delivered")]
     assert await practice.history(new) == ["created", "paid"]
 
 
@@ -278,15 +278,15 @@ async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(hous
 
 async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_links(practice: Practice) -> None:
     client, coach = await practice.house.person(), await practice.coach()
-    reader = PostgresCoachingReader(practice.house.worker.database)
+    reader = PostgresAppointmentQueries(practice.house.worker.database)
     practice.house.till.away = True
     views = [
         await reader.get((await practice.book(client, coach, hour)).placed.id) for hour in range(ASKED_AT_ONCE + 3)
     ]
     practice.house.till.away = False
-    hasty = CoachingPayment(practice.house.worker.ask_for_payment, reader, patience=timedelta(0))
+    hasty = AppointmentPayment(practice.house.worker.open_checkout, reader, patience=timedelta(0))
     assert list(await hasty.open(views))[ASKED_AT_ONCE:] == [None] * 3
-    patient = await CoachingPayment(practice.house.worker.ask_for_payment, reader).open(views)
+    patient = await AppointmentPayment(practice.house.worker.open_checkout, reader).open(views)
     assert len({link for link in patient if link}) == ASKED_AT_ONCE + 3
 
 
@@ -313,7 +313,7 @@ async def test_a_session_that_is_moved_keeps_its_payment(house: House, practice:
     for new, hour in ((paid, 5), (unpaid, 6)):
         await practice.move(client, new, hour)
     assert await house.booking(paid) == PAID
-    assert await house.worker.ask_for_payment.for_booking(client, unpaid.placed.id) == unpaid.payment_url
+    assert await house.worker.open_checkout.for_booking(client, unpaid.placed.id) == unpaid.payment_url
     assert await house.settle("till", house.received(unpaid)) is Settled.RECEIVED
     assert await house.booking(unpaid) == PAID
     assert await house.wrongs() == []
@@ -325,7 +325,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(house: Hou
     new = await practice.book(client, coach)
     assert (new.payment_url, await house.booking(new)) == (None, PENDING)
     house.till.away = False
-    url = await house.worker.ask_for_payment.for_booking(client, new.placed.id)
+    url = await house.worker.open_checkout.for_booking(client, new.placed.id)
     assert url == f"https://till.example/{order_of(new)}"
     assert await house.settle("till", house.received(new)) is Settled.RECEIVED
 
@@ -365,7 +365,7 @@ async def test_an_hours_price_is_shared_out_to_what_can_be_paid(
 
 async def test_a_report_of_another_amount_confirms_no_session(house: House, practice: Practice) -> None:
     new = await practice.book(await house.person(), await practice.coach())
-    report = house.says(new, Report.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
+    report = house.says(new, PaymentUpdate.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
     assert await house.settle("till", report) is Settled.DIFFERS
     assert await house.booking(new) == PENDING
     assert await house.differences() == ["received 29.99 INR, asked for 30.00 INR"]

@@ -14,7 +14,7 @@ from domain.accounts import UserId
 from domain.availability import SlotUnavailable
 from domain.time import Interval
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
-from infrastructure.postgres.appointments.repository import PostgresCoachings
+from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.settings import Settings
 from tests.support.house import NewSession, open_house, order_of
 from tests.support.practice import Practice
@@ -148,7 +148,7 @@ async def test_without_the_lock_a_payment_that_lands_while_the_hold_ends_breaks_
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     await database.execute(WITHOUT_BACKSTOP)
-    units = units_with(coachings=unlocked(PostgresCoachings))
+    units = units_with(appointments=unlocked(PostgresAppointments))
     async with running_till() as till, open_house(make_settings(), database, *till, workers=4, units=units) as house:
         for hour in range(ROUNDS):
             await pay_while_the_hold_ends(Practice(house), hour)

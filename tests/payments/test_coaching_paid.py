@@ -16,7 +16,7 @@ from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.support.coaching import a_price_for, at, books, uuid_of, wanted
+from tests.support.appointments import a_price_for, at, books, uuid_of, wanted
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.shapes import Instant, Uuid, misfits
@@ -137,7 +137,7 @@ async def test_each_session_of_a_series_names_where_it_is_paid(practice: Practic
 
 async def test_time_that_is_not_paid_for_is_given_up(practice: Practice, database: asyncpg.Connection) -> None:
     booking = await practice.books()
-    expire = practice.worker.coaching.expire_coaching_holds
+    expire = practice.worker.appointment.expire_appointment_holds
     assert await expire() == 0
     await database.execute("UPDATE coaching_bookings SET hold_until = now() - interval '1 second'")
     assert await expire() == 1

@@ -11,8 +11,8 @@ from datetime import datetime
 import asyncpg
 import pytest
 
-from application.payments.payables import PlacePurchase, Purchase
-from application.payments.ports.records import PaymentPlace
+from application.payments.payables import Payable, PayableBooking
+from application.payments.ports.records import PaymentTarget
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import UnitOfWork
 from domain.events import EventId
@@ -43,7 +43,7 @@ async def test_a_hold_ends_once_however_many_workers_look(house: House) -> None:
         assert house.till.orders[order_of(new)].state == "closed"
         assert house.till.pay(order_of(new)) is None
     assert await house.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 0
-    assert await house.errands() == [("checkout_ended", "delivered")] * 30
+    assert await house.jobs() == [("checkout_ended", "delivered")] * 30
 
 
 async def test_an_expired_place_is_free_for_the_next_person(house: House) -> None:
@@ -179,16 +179,16 @@ async def pay_while_the_hold_ends(house: House) -> None:
     await house.until_dry()
 
 
-class Reckless(PlacePurchase):
-    async def _may_have_a_place_again(self) -> bool:
+class Reckless(PayableBooking):
+    async def _may_have_a_seat_again(self) -> bool:
         return True
 
 
 class AlwaysAPlace(SettlePayment):
-    async def _lock(self, work: UnitOfWork, place: PaymentPlace, arrived_at: datetime | None) -> Purchase:
-        purchase = await super()._lock(work, place, arrived_at)
-        assert isinstance(purchase, PlacePurchase)
-        return Reckless(purchase.work, purchase.event, purchase.booking, purchase.now)
+    async def _lock(self, work: UnitOfWork, place: PaymentTarget, arrived_at: datetime | None) -> Payable:
+        payable = await super()._lock(work, place, arrived_at)
+        assert isinstance(payable, PayableBooking)
+        return Reckless(payable.work, payable.event, payable.booking, payable.now)
 
 
 @pytest.fixture

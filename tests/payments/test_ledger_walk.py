@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from application.bookings.reservation import NewBooking
 from application.payments.refunds import RefundBooking
 from domain.accounts import User
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.errors import DomainError
 from domain.events import EventId
 from tests.support.estate import LONG_RUN
@@ -43,7 +43,7 @@ class Walk:
     people: list[User]
     events: list[EventId] = field(default_factory=list)
     coaches: list[User] = field(default_factory=list)
-    coach_of: dict[CoachingId, User] = field(default_factory=dict)
+    coach_of: dict[AppointmentId, User] = field(default_factory=dict)
     bookings: list[tuple[User, Sold]] = field(default_factory=list)
     webhooks: list[Webhook] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
@@ -124,7 +124,7 @@ class Walk:
 
     async def ask_for_the_link(self) -> None:
         person, new = self.a_booking()
-        await self.house.worker.ask_for_payment.for_booking(person, new.placed.id)
+        await self.house.worker.open_checkout.for_booking(person, new.placed.id)
 
     async def pay_on_the_spot(self) -> None:
         _, new = self.a_booking()
@@ -211,7 +211,7 @@ async def test_after_a_long_walk_our_books_and_the_gateways_agree(house: House, 
 
     assert await house.wrongs() == []
     assert await house.differences() == []
-    assert {status for _, status in await house.errands()} == {"delivered"}
+    assert {status for _, status in await house.jobs()} == {"delivered"}
     assert await house.records.fetchval("SELECT count(*) FROM refunds WHERE status <> 'processed'") == 0
     orders = house.till.orders.values()
     assert await house.books(currency) == sum(order.captured - order.refunded for order in orders)

@@ -16,10 +16,10 @@ import httpx
 import pytest
 from icalendar import Calendar
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import read_notification
-from domain.outbox import Destination, Fact
+from domain.outbox import Destination, MessageType
 from infrastructure import container
 from infrastructure.delivery.crm_format import told
 from infrastructure.delivery.http import _to_json
@@ -244,23 +244,23 @@ async def test_where_people_pay_on_the_spot_nothing_is_held(house: House) -> Non
 MONEY = {"money": {"amount": "15.250", "currency": "KWD"}}
 
 
-def facilitators_mail(fact: Fact, **snapshot: Any) -> EmailMessage:
+def facilitators_mail(fact: MessageType, **snapshot: Any) -> EmailMessage:
     """What the CRM writes when it is told."""
     body = json.loads(_to_json(told(a_message(fact, **snapshot))))
     notification = read_notification(body)
     claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)
-    return LetterWriter("CRM <crm@example.com>").compose(claim)
+    return NotificationEmailWriter("CRM <crm@example.com>").compose(claim)
 
 
 @pytest.mark.parametrize(
     ("fact", "subject", "amount"),
     [
-        (Fact.PAYMENT_COMPLETED, "Paid: Ada Lovelace for Morning Yoga", "Received:     KWD 15.25"),
-        (Fact.PAYMENT_FAILED, "Not paid yet: Ada Lovelace for Morning Yoga", "Asked for:    KWD 15.25"),
-        (Fact.BOOKING_REFUNDED, "Refunded: Ada Lovelace, Morning Yoga", "Given back:   KWD 15.25"),
+        (MessageType.PAYMENT_COMPLETED, "Paid: Ada Lovelace for Morning Yoga", "Received:     KWD 15.25"),
+        (MessageType.PAYMENT_FAILED, "Not paid yet: Ada Lovelace for Morning Yoga", "Asked for:    KWD 15.25"),
+        (MessageType.BOOKING_REFUNDED, "Refunded: Ada Lovelace, Morning Yoga", "Given back:   KWD 15.25"),
     ],
 )
-def test_the_facilitator_hears_of_the_amount(fact: Fact, subject: str, amount: str) -> None:
+def test_the_facilitator_hears_of_the_amount(fact: MessageType, subject: str, amount: str) -> None:
     mail = facilitators_mail(fact, **MONEY)
     assert mail["Subject"] == f"{subject} (1 Dec 2026, 10:00 UTC)"
     assert amount in lines(mail)
@@ -269,7 +269,7 @@ def test_the_facilitator_hears_of_the_amount(fact: Fact, subject: str, amount: s
 def test_the_crm_is_told_the_action_and_the_amount_and_no_link_to_pay() -> None:
     url = "https://pay.example/secret"
     payment = {"gateway": "stripe", "id": "pi_1", "received_at": None, "url": url}
-    body = told(a_message(Fact.PAYMENT_FAILED, payment=payment, **MONEY))
+    body = told(a_message(MessageType.PAYMENT_FAILED, payment=payment, **MONEY))
     assert body["action"] == "payment_failed"
     assert json.loads(_to_json(body))["amount"] == 15.25
     assert body["currency"] == "KWD"
@@ -287,9 +287,9 @@ AGREED = {
 def test_every_mail_shows_the_price_that_was_agreed(agreed: bool) -> None:
     about: dict[str, Any] = AGREED if agreed else {"booking": PENDING, "event": AGREED["event"]}
     price = 10 if agreed else 50
-    mail = COMPOSER.compose(a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL, **about))
+    mail = COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, **about))
     assert f"Price: {price}.00 EUR, to be paid" in lines(mail)
-    assert f"Payment:      pending (EUR {price})" in lines(facilitators_mail(Fact.BOOKING_CREATED, **about))
+    assert f"Payment:      pending (EUR {price})" in lines(facilitators_mail(MessageType.BOOKING_CREATED, **about))
 
 
 FULL_REFUND = "you can cancel before the start and receive a full refund"
@@ -303,23 +303,23 @@ def test_the_mail_about_another_time_or_place_offers_a_full_refund(
 ) -> None:
     booking = {"price": price, "currency": "EUR"}
     mail = COMPOSER.compose(
-        a_message(Fact.BOOKING_MOVED, destination=Destination.EMAIL, booking=booking, reason=reason)
+        a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, booking=booking, reason=reason)
     )
     assert (FULL_REFUND in words(mail)) == offered
 
 
 def test_the_mail_about_a_move_by_the_coach_offers_a_full_refund() -> None:
     for reason, offered in (("by_coach", True), (None, False)):
-        message = a_coaching_message(Fact.BOOKING_RESCHEDULED, coaching={"price": "80"}, reason=reason)
+        message = a_coaching_message(MessageType.BOOKING_RESCHEDULED, coaching={"price": "80"}, reason=reason)
         assert (FULL_REFUND in words(COMPOSER.compose(message))) == offered
 
 
 def test_a_cancellation_by_the_organiser_is_not_said_to_be_ones_own() -> None:
     cancelled = {"booking": {"status": "cancelled"}, "reason": "by_organiser"}
-    mail = COMPOSER.compose(a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
+    mail = COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
     assert "The organiser has cancelled your booking of Morning Yoga" in words(mail)
     assert "as you asked" not in words(mail)
-    told_facilitator = words(facilitators_mail(Fact.BOOKING_CANCELLED, **cancelled))
+    told_facilitator = words(facilitators_mail(MessageType.BOOKING_CANCELLED, **cancelled))
     assert "The booking of Ada Lovelace for Morning Yoga was cancelled by the organiser." in told_facilitator
 
 
@@ -330,7 +330,9 @@ def test_a_cancellation_by_the_organiser_is_not_said_to_be_ones_own() -> None:
 def test_a_hold_that_ends_at_the_start_invites_to_no_new_booking(cancelled_at: str, sentence: str) -> None:
     booking = {"status": "cancelled", "cancelled_at": cancelled_at}
     mail = COMPOSER.compose(
-        a_message(Fact.BOOKING_CANCELLED, destination=Destination.EMAIL, booking=booking, reason="payment_expired")
+        a_message(
+            MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, booking=booking, reason="payment_expired"
+        )
     )
     assert sentence in words(mail)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from application.notifications.payment_links import AT_MOST, MailWithPaymentLinks
-from domain.outbox import Delivered, Destination, Fact, Failed, Message, MessageId, Outcome
+from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType, Outcome
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.payments.queries import PostgresPaymentReader
+from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from tests.support.house import House, Sold, order_of
 from tests.support.practice import Practice
 
@@ -29,12 +29,14 @@ class Pigeonhole:
         return Delivered()
 
 
-def courier(house: House, mail: Pigeonhole, *, tries: int = TRIES, seconds: float = 0) -> MailWithPaymentLinks:
-    reader = PostgresPaymentReader(house.worker.database)
+def sender(house: House, mail: Pigeonhole, *, tries: int = TRIES, seconds: float = 0) -> MailWithPaymentLinks:
+    reader = PostgresPaymentQueries(house.worker.database)
     return MailWithPaymentLinks(mail, reader, SystemClock(), tries, patience=timedelta(seconds=seconds))
 
 
-async def the_mail(house: House, sold: Sold, *, fact: Fact = Fact.BOOKING_CREATED, attempt: int = 1) -> Message:
+async def the_mail(
+    house: House, sold: Sold, *, fact: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
+) -> Message:
     """That is owed to who booked."""
     row = await house.records.fetchrow(
         """SELECT id, lane, fact, snapshot, occurred_at FROM outbox
@@ -64,12 +66,12 @@ async def sell(house: House, request: pytest.FixtureRequest) -> Callable[..., An
 
 
 async def link_is_made(house: House, sold: Sold) -> None:
-    assert await house.worker.ask_for_payment.of_booking(sold.placed.id)
+    assert await house.worker.open_checkout.of_booking(sold.placed.id)
 
 
 async def test_the_mail_has_the_link(house: House, sell: Callable[..., Any]) -> None:
     sold, mail = await sell(), Pigeonhole()
-    assert await courier(house, mail).deliver(await the_mail(house, sold)) == Delivered()
+    assert await sender(house, mail).deliver(await the_mail(house, sold)) == Delivered()
     assert mail.links == [sold.payment_url]
 
 
@@ -78,7 +80,7 @@ async def test_a_mail_that_is_faster_than_the_gateway_waits_for_the_link(
     house: House, sell: Callable[..., Any], seconds: float, tries: int, waits: bool
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
-    going = asyncio.create_task(courier(house, mail, seconds=seconds, tries=tries).deliver(await the_mail(house, sold)))
+    going = asyncio.create_task(sender(house, mail, seconds=seconds, tries=tries).deliver(await the_mail(house, sold)))
     done, _ = await asyncio.wait([going], timeout=0.5 if waits else 30)
     assert bool(done) is not waits
     await link_is_made(house, sold)
@@ -90,11 +92,11 @@ async def test_a_gateway_that_comes_back_in_time_costs_no_link_and_one_that_stay
     house: House, sell: Callable[..., Any]
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
-    carry = courier(house, mail)
+    carry = sender(house, mail)
     for attempt in range(1, AT_MOST):
         outcome = await carry.deliver(await the_mail(house, sold, attempt=attempt))
         assert isinstance(outcome, Failed)
-        assert (outcome.permanent, outcome.of_destination, outcome.status_code) == (False, False, None)
+        assert (outcome.permanent, outcome.destination_fault, outcome.status_code) == (False, False, None)
     last = await the_mail(house, sold, attempt=AT_MOST)
     assert await carry.deliver(last) == Delivered()
     await link_is_made(house, sold)
@@ -107,16 +109,16 @@ async def test_with_little_time_left_to_pay_the_mail_goes_at_once(house: House, 
     message = await the_mail(house, sold)
     about = message.snapshot.get("coaching") or message.snapshot["booking"]
     about["hold_until"] = (SystemClock().now() + timedelta(minutes=10)).isoformat()
-    assert await courier(house, mail).deliver(message) == Delivered()
+    assert await sender(house, mail).deliver(message) == Delivered()
     assert mail.links == [None]
 
 
 async def test_what_is_paid_or_given_up_when_the_mail_goes_has_no_link(house: House, sell: Callable[..., Any]) -> None:
     sold, mail = await sell(), Pigeonhole()
-    message, carry = await the_mail(house, sold), courier(house, mail)
+    message, carry = await the_mail(house, sold), sender(house, mail)
     await house.settle("till", house.received(sold))
     assert await carry.deliver(message) == Delivered()
-    receipt = await the_mail(house, sold, fact=Fact.PAYMENT_COMPLETED)
+    receipt = await the_mail(house, sold, fact=MessageType.PAYMENT_COMPLETED)
     assert await carry.deliver(receipt) == Delivered()
     assert mail.links == [None, None]
 
@@ -126,5 +128,5 @@ async def test_the_coach_is_not_asked_to_pay(house: House) -> None:
     sold = await practice.book(await house.person(), await practice.coach())
     message = await the_mail(house, sold)
     message.snapshot["recipient"] = "coach"
-    await courier(house, mail).deliver(message)
+    await sender(house, mail).deliver(message)
     assert mail.links == [None]

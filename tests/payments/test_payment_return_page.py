@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from application.payments.checkout_return import PaymentReturn, ShowPaymentReturn
 from application.payments.ports.gateways import SandboxOrder
-from application.payments.ports.records import PaymentOverview, PaymentReader
+from application.payments.ports.records import PaymentOverview, PaymentQueries
 from application.payments.sandbox import SandboxPage
 from domain.booking_urls import BookingUrls
 from domain.checkout_return import Outcome, ReturnStatus, ReturnUrls
@@ -52,7 +52,7 @@ UNPAID = PaymentOverview(
 
 @dataclass
 class OnePayment:
-    """A `PaymentReader` that knows one payment."""
+    """A `PaymentQueries` that knows one payment."""
 
     payment: PaymentOverview
 
@@ -77,7 +77,7 @@ async def returned(
 ) -> PaymentReturn:
     """What a buyer finds who opens the return address of the payment."""
     show = ShowPaymentReturn(
-        payments=cast(PaymentReader, OnePayment(payment)),
+        payments=cast(PaymentQueries, OnePayment(payment)),
         addresses=ADDRESSES,
         signed_returns=RAZORPAY,
         return_urls=ReturnUrls(front_end, frozenset(allowed)),

@@ -19,7 +19,7 @@ from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus, Report
+from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus, PaymentUpdate
 from domain.refunds import RefundId
 from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
@@ -134,17 +134,17 @@ async def test_the_books_are_read_from_all_tries_at_the_order_and_behind_the_lin
     async with impatient(razorpay) as gateway:
         checkout = await gateway.open_checkout(request)
         payment = payment_of(request, checkout.order_id)
-        assert (await gateway.look_up(payment)).report.report is Report.OPEN
+        assert (await gateway.look_up(payment)).report.report is PaymentUpdate.OPEN
         razorpay.fails(checkout.order_id)
-        assert (await gateway.look_up(payment)).report.report is Report.FAILED
+        assert (await gateway.look_up(payment)).report.report is PaymentUpdate.FAILED
         waiting = razorpay.pays(checkout.order_id, captures=False)
-        assert (await gateway.look_up(payment)).report.report is Report.OPEN, "authorized is not captured"
+        assert (await gateway.look_up(payment)).report.report is PaymentUpdate.OPEN, "authorized is not captured"
         waiting["status"] = "failed"
         paid = razorpay.pays_link(checkout.url)
         razorpay.gives_back(paid, 1_000)
         entry = await gateway.look_up(payment)
-    assert entry.report.differs_from(payment) is None
-    assert (entry.report.report, entry.report.gateway_id) == (Report.RECEIVED, paid["id"])
+    assert entry.report.mismatch_with(payment) is None
+    assert (entry.report.report, entry.report.gateway_id) == (PaymentUpdate.RECEIVED, paid["id"])
     assert (entry.received, entry.refunded) == (PRICE, Money(Decimal(10), "INR"))
 
 

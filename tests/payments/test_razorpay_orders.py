@@ -16,7 +16,7 @@ from sqlalchemy import Select, TextClause, text
 
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import UnitOfWork
-from domain.outbox import ALWAYS_SERVED, owed_to
+from domain.outbox import ALWAYS_SERVED, routes_for
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
@@ -98,8 +98,8 @@ async def hears(shop: Shop, webhooks: Sequence[Webhook]) -> None:
     money = shop.parts.money
     for webhook in webhooks:
         headers = {name.lower(): value for name, value in webhook.headers.items()}
-        event = await money.take_gateway_event("razorpay", webhook.body, headers)
-        await money.errands.apply_gateway_event("razorpay", event.id)
+        event = await money.receive_webhook("razorpay", webhook.body, headers)
+        await money.jobs.apply_gateway_event("razorpay", event.id)
 
 
 def with_doubles(chance: random.Random, order: Sequence[Webhook]) -> list[Webhook]:
@@ -205,7 +205,7 @@ async def test_callback_and_webhooks_at_once_have_one_effect(shop: Shop) -> None
 
 async def test_without_the_locks_they_have_more(shop: Shop) -> None:
     parts = shop.parts
-    open_work = Unlocked(parts.database, owed_to(ALWAYS_SERVED), SystemClock(), lambda: None)
+    open_work = Unlocked(parts.database, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None)
     naive = replace(parts.money.settle_payment, open_work=open_work)
     assert await at_once(shop, await unpaid_bookings(shop, 20), naive) > 0
 

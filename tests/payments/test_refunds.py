@@ -74,7 +74,7 @@ async def test_a_participant_who_has_not_paid_is_cancelled_and_the_checkout_is_c
     new = await house.book(await house.person(), await house.event())
 
     assert await house.cancel_participant(house.facilitator, new) is None
-    assert await house.errands() == [("checkout_ended", "pending")]
+    assert await house.jobs() == [("checkout_ended", "pending")]
     await house.until_dry()
 
     assert await house.booking(new) == ("cancelled", "pending")
@@ -116,7 +116,7 @@ async def test_a_gateway_that_is_away_delays_a_refund(house: House) -> None:
     await house.cancel(person, new)
     await house.worker.run()
     assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
-    assert await house.errands() == [("refund_promised", "pending")]
+    assert await house.jobs() == [("refund_promised", "pending")]
     house.till.away = False
 
     await house.until_dry()
@@ -150,7 +150,7 @@ async def test_a_refused_refund_is_dead_and_stays_open_until_an_operator_replays
     house.till.refuses_refunds = True
     await house.cancel(person, new)
     await house.until_dry()
-    assert await house.errands() == [("refund_promised", "dead")]
+    assert await house.jobs() == [("refund_promised", "dead")]
     assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
     assert await house.booking(new) == ("cancelled", "refunded")
     house.till.refuses_refunds = False
@@ -187,7 +187,7 @@ async def test_a_refund_the_gateway_works_on_is_asked_about_when_its_report_is_l
     house.till.slow_refunds = True
     await house.cancel(person, new)
     await house.worker.run()
-    assert await house.errands() == [("refund_promised", "pending")]
+    assert await house.jobs() == [("refund_promised", "pending")]
 
     house.till.slow_refunds = False
     await house.until_dry()

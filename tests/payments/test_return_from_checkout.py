@@ -15,7 +15,7 @@ from interfaces.http.log_redaction import shown
 from tests.conftest import a_client
 from tests.payments import razorpay_shop, stripe_shop
 from tests.payments.shop import Booked, GatewayShop
-from tests.support.coaching import a_price_for, free_hour, uuid_of, wanted
+from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
 from tests.support.crowd import Member
 from tests.support.databases import a_database
 from tests.support.http import serving

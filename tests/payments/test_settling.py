@@ -12,7 +12,7 @@ from application.payments.reconciliation import ASKED_AT_ONCE
 from application.payments.settlement import Settled
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import InvalidSignature, PaymentId, Report
+from domain.payments import InvalidSignature, PaymentId, PaymentUpdate
 from tests.support.house import House, order_of
 
 PAID = ("confirmed", "completed")
@@ -23,7 +23,7 @@ FULL_PRICE = Decimal(30)
 async def in_state(house: House, state: str, event: EventId) -> NewBooking:
     new = await house.book(await house.person(), event)
     if state == "failed":
-        await house.settle("till", house.says(new, Report.FAILED))
+        await house.settle("till", house.says(new, PaymentUpdate.FAILED))
     if state in ("completed", "refunded"):
         await house.settle("till", house.received(new))
     if state == "refunded":
@@ -37,22 +37,22 @@ async def in_state(house: House, state: str, event: EventId) -> NewBooking:
 @pytest.mark.parametrize(
     ("state", "report", "settled", "then"),
     [
-        ("pending", Report.RECEIVED, Settled.RECEIVED, "completed"),
-        ("pending", Report.FAILED, Settled.FAILED, "failed"),
-        ("pending", Report.OPEN, Settled.OLD_NEWS, "pending"),
-        ("failed", Report.RECEIVED, Settled.RECEIVED, "completed"),
-        ("failed", Report.FAILED, Settled.OLD_NEWS, "failed"),
-        ("failed", Report.OPEN, Settled.OLD_NEWS, "failed"),
-        ("completed", Report.RECEIVED, Settled.OLD_NEWS, "completed"),
-        ("completed", Report.FAILED, Settled.OLD_NEWS, "completed"),
-        ("completed", Report.OPEN, Settled.OLD_NEWS, "completed"),
-        ("refunded", Report.RECEIVED, Settled.OLD_NEWS, "refunded"),
-        ("refunded", Report.FAILED, Settled.OLD_NEWS, "refunded"),
-        ("refunded", Report.OPEN, Settled.OLD_NEWS, "refunded"),
+        ("pending", PaymentUpdate.RECEIVED, Settled.RECEIVED, "completed"),
+        ("pending", PaymentUpdate.FAILED, Settled.FAILED, "failed"),
+        ("pending", PaymentUpdate.OPEN, Settled.OLD_NEWS, "pending"),
+        ("failed", PaymentUpdate.RECEIVED, Settled.RECEIVED, "completed"),
+        ("failed", PaymentUpdate.FAILED, Settled.OLD_NEWS, "failed"),
+        ("failed", PaymentUpdate.OPEN, Settled.OLD_NEWS, "failed"),
+        ("completed", PaymentUpdate.RECEIVED, Settled.OLD_NEWS, "completed"),
+        ("completed", PaymentUpdate.FAILED, Settled.OLD_NEWS, "completed"),
+        ("completed", PaymentUpdate.OPEN, Settled.OLD_NEWS, "completed"),
+        ("refunded", PaymentUpdate.RECEIVED, Settled.OLD_NEWS, "refunded"),
+        ("refunded", PaymentUpdate.FAILED, Settled.OLD_NEWS, "refunded"),
+        ("refunded", PaymentUpdate.OPEN, Settled.OLD_NEWS, "refunded"),
     ],
 )
 async def test_every_report_in_every_state(
-    house: House, state: str, report: Report, settled: Settled, then: str
+    house: House, state: str, report: PaymentUpdate, settled: Settled, then: str
 ) -> None:
     new = await in_state(house, state, await house.event())
     told = await house.told(new)
@@ -69,7 +69,7 @@ async def test_a_failed_try_frees_no_place(house: House) -> None:
     event = await house.event(capacity=1)
     new = await house.book(await house.person(), event)
 
-    await house.settle("till", house.says(new, Report.FAILED))
+    await house.settle("till", house.says(new, PaymentUpdate.FAILED))
 
     assert await house.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 1
     assert await house.wrongs() == []
@@ -87,7 +87,7 @@ async def test_a_failed_try_frees_no_place(house: House) -> None:
 )
 async def test_a_difference_is_kept_once_and_never_confirmed(house: House, change: dict[str, object], why: str) -> None:
     new = await house.book(await house.person(), await house.event())
-    report = house.says(new, Report.RECEIVED, **change)
+    report = house.says(new, PaymentUpdate.RECEIVED, **change)
 
     assert [await house.settle("till", report) for _ in range(3)] == [Settled.DIFFERS] * 3
 
@@ -100,7 +100,7 @@ async def test_a_difference_is_kept_once_and_never_confirmed(house: House, chang
 
 async def test_an_unknown_order_is_kept_for_an_operator(house: House) -> None:
     new = await house.book(await house.person(), await house.event())
-    report = house.says(new, Report.RECEIVED, order_id="another", payment_id=PaymentId(uuid4()))
+    report = house.says(new, PaymentUpdate.RECEIVED, order_id="another", payment_id=PaymentId(uuid4()))
 
     assert [await house.settle("till", report) for _ in range(2)] == [Settled.UNKNOWN] * 2
 
@@ -229,7 +229,7 @@ async def test_a_webhook_that_comes_many_times_at_once_has_one_effect(house: Hou
     assert await house.booking(new) == PAID
     for destination in ("crm", "email"):
         assert Counter(fact for fact, _ in await house.told(new, destination))["payment_completed"] == 1
-    assert await house.errands() == [("gateway_event", "delivered")]
+    assert await house.jobs() == [("gateway_event", "delivered")]
     row = await house.records.fetchrow("SELECT * FROM gateway_events")
     assert (row["kind"], row["outcome"], row["settled_at"] is None) == ("order", "received", False)
 

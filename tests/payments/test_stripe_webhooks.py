@@ -174,8 +174,8 @@ async def _errands_of_one_event(shop: Shop, *, times: int) -> int:
     await asyncio.gather(working, return_exceptions=True)
     assert {answer.status_code for answer in answers} == {200}
     await shop.works()
-    errands: int = await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'")
-    return errands
+    jobs: int = await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'")
+    return jobs
 
 
 async def _keeps_working(shop: Shop) -> None:

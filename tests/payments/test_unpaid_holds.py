@@ -15,7 +15,7 @@ import pytest
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.support.coaching import a_price_for, at, wanted
+from tests.support.appointments import a_price_for, at, wanted
 from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.http import serving
 

@@ -9,16 +9,16 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.appointments.booking import BookCoaching, ReserveTime
-from application.appointments.payment import CoachingPayment
+from application.appointments.booking import BookAppointment, ReserveTime
+from application.appointments.payment import AppointmentPayment
 from application.bookings.reservation import NewBooking
 from domain.accounts import UserId
 from domain.events import EventId
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.appointments.queries import PostgresCoachingReader
-from infrastructure.postgres.appointments.repository import PostgresCoachings
-from infrastructure.postgres.bookings.seats import TAKE, UNDER_LIMIT, PostgresPlaces
+from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
+from infrastructure.postgres.appointments.repository import PostgresAppointments
+from infrastructure.postgres.bookings.seats import TAKE, UNDER_LIMIT, PostgresSeatInventory
 from infrastructure.settings import Settings
 from tests.support.house import House, open_house
 from tests.support.practice import Practice, at
@@ -39,7 +39,7 @@ async def seats_held(house: House, take: str) -> int:
     person, events = await house.person(), [await house.event() for _ in range(16)]
 
     async def hold(number: int, event_id: EventId) -> bool:
-        places = PostgresPlaces(house.workers[number % 2].database, gateway="till", take=take)
+        places = PostgresSeatInventory(house.workers[number % 2].database, gateway="till", take=take)
         placed = await places.take(
             event_id=event_id,
             user_id=person.id,
@@ -63,7 +63,7 @@ async def test_without_the_guard_more_seats_are_held(house: House) -> None:
     assert await seats_held(house, _UNGUARDED) > 5
 
 
-class CountsWithoutWaiting(PostgresCoachings):
+class CountsWithoutWaiting(PostgresAppointments):
     """Counts the client's holds without keeping other requests of theirs from adding one."""
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
@@ -84,12 +84,12 @@ async def sessions_held(house: House) -> int:
 
     async def hold(number: int) -> bool:
         worker = house.workers[number % 2]
-        reader = PostgresCoachingReader(worker.database)
-        book = BookCoaching(
+        reader = PostgresAppointmentQueries(worker.database)
+        book = BookAppointment(
             worker.open_work,
             ReserveTime(worker.gateways.named("till"), timedelta(minutes=30), SystemClock()),
             _NoCalendars(),
-            CoachingPayment(worker.ask_for_payment, reader),
+            AppointmentPayment(worker.open_checkout, reader),
             reader,
             house.wake_ups,
             SystemClock(),
@@ -107,7 +107,7 @@ async def sessions_held(house: House) -> int:
 async def test_two_sessions_of_a_coach_are_held_however_many_are_asked_for_at_the_same_time(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
-    units = units_with(coachings=PostgresCoachings if guarded else CountsWithoutWaiting)
+    units = units_with(appointments=PostgresAppointments if guarded else CountsWithoutWaiting)
     async with (
         running_till() as till,
         open_house(make_settings(), database, *till, workers=2, units=units) as house,

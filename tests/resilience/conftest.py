@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.support.callers import Address, Answer, Caller, Errand, race
+from tests.support.callers import Address, Answer, CalendarJob, Caller, race
 from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.databases import a_database
 from tests.support.processes import API, ApiProcess, running_apis, server_environ
@@ -45,7 +45,7 @@ CREATED_AND_CANCELLED = [
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SeatInventory:
     capacity: int
     booked: int
     live: int
@@ -71,7 +71,7 @@ class Site:
     async def all_at_once(self, requests: Sequence[bytes]) -> list[Answer]:
         """Sends each over a connection of its own, spread over the processes."""
 
-        def sending(request: bytes) -> Errand:
+        def sending(request: bytes) -> CalendarJob:
             async def send(caller: Caller) -> Answer:
                 return await caller(request)
 
@@ -79,14 +79,14 @@ class Site:
 
         return await race(self.addresses, [sending(request) for request in requests])
 
-    async def places(self, event_id: int) -> Places:
+    async def places(self, event_id: int) -> SeatInventory:
         (row,) = await self.database.fetch(
             """SELECT capacity, booked,
                       (SELECT count(*) FROM bookings WHERE event_id = $1 AND status <> 'cancelled') AS live
                FROM events WHERE id = $1""",
             event_id,
         )
-        return Places(**row)
+        return SeatInventory(**row)
 
     async def broken_commits(self, event_id: int) -> list[asyncpg.Record]:
         """The commits after which the event was oversold, miscounted, or cancelled with live bookings."""

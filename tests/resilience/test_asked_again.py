@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, Places, Site, open_site
+from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, SeatInventory, Site, open_site
 from tests.support.callers import Address, Answer, Caller
 from tests.support.callers import request as as_bytes
 from tests.support.people import PASSWORD
@@ -48,7 +48,7 @@ async def test_50_times_the_same_booking_at_once_is_one_booking_with_one_answer(
     assert {answer.status for answer in answers} == {201}
     assert len({answer.body for answer in answers}) == 1
     assert sum(not is_replayed(answer) for answer in answers) == 1
-    assert await site.places(event) == Places(capacity=100, booked=1, live=1)
+    assert await site.places(event) == SeatInventory(capacity=100, booked=1, live=1)
     assert list((await site.owed(event)).values()) == [CREATED]
 
 
@@ -83,7 +83,7 @@ async def test_people_with_keys_race_for_the_last_places_as_others_do(site: Site
     answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key()) for person in people])
 
     assert sorted(answer.status for answer in answers) == [201] * 30 + [400] * 70
-    assert await site.places(event) == Places(capacity=30, booked=30, live=30)
+    assert await site.places(event) == SeatInventory(capacity=30, booked=30, live=30)
     assert await site.broken_commits(event) == []
     assert list((await site.owed(event)).values()) == [CREATED] * 30
 
@@ -121,7 +121,7 @@ async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_aske
     request = person.asks_for_a_place(event, key=a_key())
 
     await dies_of(doomed.processes[0], request)
-    assert await doomed.places(event) == Places(capacity=10, booked=1, live=1)
+    assert await doomed.places(event) == SeatInventory(capacity=10, booked=1, live=1)
 
     async with another_process(doomed, redis_url, tmp_path) as process:
         # Nobody shortens the lease: it ends before a request is told to come back.
@@ -137,7 +137,7 @@ async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_aske
         assert told[field] == booking[field]
     assert {name: booking["event"][name] for name in told["event"]} == told["event"]
     assert booking["payment_reference"] in late.json["payment_url"]
-    assert await doomed.places(event) == Places(capacity=10, booked=1, live=1)
+    assert await doomed.places(event) == SeatInventory(capacity=10, booked=1, live=1)
     assert list((await doomed.owed(event)).values()) == [CREATED]
 
 
@@ -225,7 +225,7 @@ async def test_in_a_house_that_does_not_say_what_it_made_the_answer_is_lost(
             for _ in range(2):
                 answer = await ask(process.address, cancel)
                 assert (answer.status, answer.json["code"]) == LOST
-        assert await site.places(event) == Places(capacity=10, booked=0, live=0)
+        assert await site.places(event) == SeatInventory(capacity=10, booked=0, live=0)
         assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
 
 
@@ -280,7 +280,7 @@ async def test_asked_again_after_a_503_everybody_has_the_one_booking_that_may_ha
 
     assert {answer.status for answer in again} == {201}
     assert sorted(answer.json["booking"]["id"] for answer in again) == sorted(await site.owed(event))
-    assert await site.places(event) == Places(capacity=50, booked=40, live=40)
+    assert await site.places(event) == SeatInventory(capacity=50, booked=40, live=40)
     assert list((await site.owed(event)).values()) == [CREATED] * 40
 
 

@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 import pytest
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller
 from tests.support.command import running_up
@@ -27,7 +27,7 @@ from tests.support.people import People
 from tests.support.processes import API, ApiProcess, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
 
-AT_ONCE: int = next(field.default for field in dataclasses.fields(DeliverDue) if field.name == "at_once")
+AT_ONCE: int = next(field.default for field in dataclasses.fields(DeliverMessages) if field.name == "at_once")
 """So many messages of a destination a worker hands over at the same time."""
 
 PROMISED_SECONDS = 10

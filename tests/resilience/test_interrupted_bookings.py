@@ -11,7 +11,7 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres.bookings.seats import TAKE
-from tests.resilience.conftest import CREATED, Places, Site, open_site, outcomes
+from tests.resilience.conftest import CREATED, SeatInventory, Site, open_site, outcomes
 from tests.support.callers import Address, Caller
 from tests.support.crowd import Member
 from tests.support.estate import LONG_RUN
@@ -38,7 +38,7 @@ async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) 
     # first to get the row. Whoever asks again has one place in either case.
     again = await site.all_at_once([person.asks_for_a_place(event) for person in people])
     assert set(outcomes(again)) <= {(201, ""), (400, "You have already booked this event")}
-    assert await site.places(event) == Places(capacity=50, booked=40, live=40)
+    assert await site.places(event) == SeatInventory(capacity=50, booked=40, live=40)
     assert list((await site.owed(event)).values()) == [CREATED] * 40
 
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, Places, Site, open_site, outcomes
-from tests.support.callers import Answer, Caller, Errand, race
+from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, SeatInventory, Site, open_site, outcomes
+from tests.support.callers import Answer, CalendarJob, Caller, race
 from tests.support.crowd import Member
 from tests.support.estate import LONG_RUN
 
@@ -39,10 +39,10 @@ class Coming:
     def stayed(self) -> int:
         return self.booked - self.cancelled
 
-    def errands(self) -> list[Errand]:
-        return [self._errand(person) for person in self._people]
+    def jobs(self) -> list[CalendarJob]:
+        return [self._job(person) for person in self._people]
 
-    def _errand(self, person: Member) -> Errand:
+    def _job(self, person: Member) -> CalendarJob:
         luck = random.Random(person.id)
 
         async def come_and_go(caller: Caller) -> None:
@@ -83,7 +83,7 @@ async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> Non
     answers = await site.all_at_once([person.asks_for_a_place(event) for person in people])
 
     assert outcomes(answers) == {BOOKED: 50, FULL: 250}
-    assert await site.places(event) == Places(capacity=50, booked=50, live=50)
+    assert await site.places(event) == SeatInventory(capacity=50, booked=50, live=50)
     assert await site.broken_commits(event) == []
     owed = await site.owed(event)
     assert set(owed) == {answer.json["booking"]["id"] for answer in answers if answer.status == 201}
@@ -109,7 +109,7 @@ async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> 
     answers = await site.all_at_once([person.asks_for_a_place(event)] * 50)
 
     assert outcomes(answers) == {BOOKED: 1, ALREADY_BOOKED: 49}
-    assert await site.places(event) == Places(capacity=100, booked=1, live=1)
+    assert await site.places(event) == SeatInventory(capacity=100, booked=1, live=1)
     assert list((await site.owed(event)).values()) == [CREATED]
 
 
@@ -139,11 +139,11 @@ async def test_places_given_back_and_taken_again_never_exceed_the_capacity(site:
     event = await site.event(capacity=2)
     crowd = Coming(event, await site.crowd(30), enough=100 if LONG_RUN else 30)
 
-    await race(site.addresses, crowd.errands())
+    await race(site.addresses, crowd.jobs())
 
     assert crowd.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
     assert await site.broken_commits(event) == []
-    assert await site.places(event) == Places(capacity=2, booked=crowd.stayed, live=crowd.stayed)
+    assert await site.places(event) == SeatInventory(capacity=2, booked=crowd.stayed, live=crowd.stayed)
     owed = list((await site.owed(event)).values())
     assert owed.count(CREATED_AND_CANCELLED) == crowd.cancelled
     assert owed.count(CREATED) == crowd.stayed == len(owed) - crowd.cancelled
@@ -164,7 +164,7 @@ async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) ->
         crowd.over.set()
         return set(outcomes(answers))
 
-    *_, replanned = await race(site.addresses, [*crowd.errands(), replan])
+    *_, replanned = await race(site.addresses, [*crowd.jobs(), replan])
 
     assert crowd.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
     assert DONE in replanned
@@ -183,7 +183,7 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
         await some_have_places.wait()
         return await caller(site.facilitator.asks("POST", f"/facilitator/events/{event}/cancel"))
 
-    def booking(person: Member, *, late: bool) -> Errand:
+    def booking(person: Member, *, late: bool) -> CalendarJob:
         async def book(caller: Caller) -> Answer:
             nonlocal placed
             if late:
@@ -202,7 +202,7 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
 
     assert cancelled.status == 200
     assert outcomes(booked) == {BOOKED: placed, CANCELLED_EVENT: 300 - placed}
-    assert await site.places(event) == Places(capacity=1000, booked=0, live=0)
+    assert await site.places(event) == SeatInventory(capacity=1000, booked=0, live=0)
     assert await site.broken_commits(event) == []
     assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * placed
 
@@ -223,6 +223,6 @@ async def test_people_leaving_while_their_event_is_cancelled_are_told_once(site:
 
     assert answers[15].status == 200
     assert {answer.status for answer in answers} <= {200, 400}
-    assert await site.places(event) == Places(capacity=40, booked=0, live=0)
+    assert await site.places(event) == SeatInventory(capacity=40, booked=0, live=0)
     assert await site.broken_commits(event) == []
     assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * 40

@@ -154,8 +154,8 @@ async def test_the_same_message_is_told_once(
     """A worker that died after it recorded the entry leaves the message to another."""
     async with a_newsroom(database_url, redis_url) as newsroom:
         message = newsroom.message(john.id, 1)
-        await newsroom.courier.deliver(message)
-        await newsroom.courier.deliver(message)
+        await newsroom.sender.deliver(message)
+        await newsroom.sender.deliver(message)
     assert await database.fetchval("SELECT count(*) FROM feed_entries") == 1
 
 

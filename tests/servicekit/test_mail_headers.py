@@ -24,7 +24,7 @@ SCRIPTS = {
 }
 LENGTHS = [*range(1, 160), *range(160, 999, 23), 996, 997, 998]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), min_size=1, max_size=300)
-SHAPES = st.text(st.sampled_from('a =?utf-8qb_"\\<>@,;:()ü\u3000.'), min_size=1, max_size=120)
+ERROR_FORMATS = st.text(st.sampled_from('a =?utf-8qb_"\\<>@,;:()ü\u3000.'), min_size=1, max_size=120)
 
 
 def sent(name: str, value: Any) -> bytes:
@@ -79,7 +79,7 @@ def test_a_name_of_every_length_is_read_back(script: str, name: str) -> None:
             assert len(mailbox.display_name) >= 160
 
 
-@given(ANY_TEXT | SHAPES)
+@given(ANY_TEXT | ERROR_FORMATS)
 @example(" leading and trailing ")
 @example("two  spaces " * 12 + ".")
 @settings(max_examples=200, deadline=None)
@@ -90,7 +90,7 @@ def test_any_text_is_read_back(text: str) -> None:
     assert read(octets).get_payload() == "Hello"
 
 
-@given(ANY_TEXT | SHAPES)
+@given(ANY_TEXT | ERROR_FORMATS)
 @example('"X" <evil@example.com>, ')
 @example("=?utf-8?q?=22X=22_=3Cevil=40example=2Ecom=3E=2C_?=")
 @example("Ada\u3000Lovelace  King")

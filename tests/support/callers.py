@@ -83,15 +83,15 @@ class Caller(asyncio.Protocol):
             self._awaited.set_exception(error or ConnectionResetError("the server closed the connection"))
 
 
-Errand = Callable[[Caller], Awaitable[Any]]
+CalendarJob = Callable[[Caller], Awaitable[Any]]
 
 
-async def race(addresses: list[Address], errands: list[Errand]) -> list[Any]:
+async def race(addresses: list[Address], jobs: list[CalendarJob]) -> list[Any]:
     """Runs all errands at once, each on a connection of its own, spread over the addresses; none starts before all
     are connected. Their results, in the order given."""
-    callers = [await Caller.connect(addresses[number % len(addresses)]) for number in range(len(errands))]
+    callers = [await Caller.connect(addresses[number % len(addresses)]) for number in range(len(jobs))]
     try:
-        return await asyncio.gather(*(errand(caller) for errand, caller in zip(errands, callers, strict=True)))
+        return await asyncio.gather(*(job(caller) for job, caller in zip(jobs, callers, strict=True)))
     finally:
         for caller in callers:
             caller.close()

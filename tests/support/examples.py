@@ -22,8 +22,8 @@ from interfaces.http.app import create_app, create_litestar
 from interfaces.http.coaching_api.availability import WEEKDAYS
 from interfaces.http.openapi import document as documentation
 from interfaces.http.openapi.operations import operations
+from tests.support.appointments import a_price_for
 from tests.support.calendar_grants import BACK
-from tests.support.coaching import a_price_for
 from tests.support.google import FakeGoogle, fake_google, query_of
 from tests.support.google_calendar import FakeGoogleCalendar, fake_google_calendar
 from tests.support.http import serving

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from domain.outbox import Destination, Fact, Message, MessageId
-from infrastructure.delivery.live_updates import LiveFeedCourier
+from domain.outbox import Destination, Message, MessageId, MessageType
+from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import PostgresFeed
 from tests.support.callers import Address
@@ -27,11 +27,11 @@ PATIENCE = 30
 @contextlib.asynccontextmanager
 async def a_newsroom(dsn: str, redis_url: str) -> AsyncIterator["Newsroom"]:
     database = Database(dsn, pool_size=2)
-    courier = LiveFeedCourier(PostgresFeed(database), Redis.from_url(redis_url, socket_timeout=0.5))
+    sender = LiveUpdateSender(PostgresFeed(database), Redis.from_url(redis_url, socket_timeout=0.5))
     try:
-        yield Newsroom(courier)
+        yield Newsroom(sender)
     finally:
-        await courier.close()
+        await sender.close()
         await database.close()
 
 
@@ -39,13 +39,15 @@ async def a_newsroom(dsn: str, redis_url: str) -> AsyncIterator["Newsroom"]:
 class Newsroom:
     """Delivers what a worker would."""
 
-    courier: LiveFeedCourier
+    sender: LiveUpdateSender
 
-    async def tell(self, facilitator_id: int, number: int = 12, fact: Fact = Fact.BOOKING_CREATED) -> None:
+    async def tell(
+        self, facilitator_id: int, number: int = 12, fact: MessageType = MessageType.BOOKING_CREATED
+    ) -> None:
         """Of the booking with this number."""
-        await self.courier.deliver(self.message(facilitator_id, number, fact))
+        await self.sender.deliver(self.message(facilitator_id, number, fact))
 
-    def message(self, facilitator_id: int, number: int, fact: Fact = Fact.BOOKING_CREATED) -> Message:
+    def message(self, facilitator_id: int, number: int, fact: MessageType = MessageType.BOOKING_CREATED) -> Message:
         facilitator = {"id": facilitator_id}
         message = a_message(fact, destination=Destination.REALTIME, facilitator=facilitator, booking={"id": number})
         return replace(message, id=MessageId(uuid4()))

@@ -14,8 +14,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from infrastructure import container
 from infrastructure.settings import load_settings
-from interfaces.http.app import SHAPES, create_litestar
-from interfaces.http.middleware import Edge
+from interfaces.http.app import ERROR_FORMATS, create_litestar
+from interfaces.http.middleware import RequestMiddleware
 
 
 class NaiveAnswers:
@@ -45,7 +45,7 @@ class NaiveAnswers:
 
 def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
-    return Edge(NaiveAnswers(create_litestar(parts)), SHAPES, parts.answered)
+    return RequestMiddleware(NaiveAnswers(create_litestar(parts)), ERROR_FORMATS, parts.answered)
 
 
 if __name__ == "__main__":

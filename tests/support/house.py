@@ -14,24 +14,24 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from application.bookings.cancellation import CancelBooking, CancelParticipant
-from application.bookings.reservation import BookPlace, NewBooking
+from application.bookings.reservation import BookSeat, NewBooking
 from application.events.management import CancelEvent, DeleteEvent
-from application.outbox.delivery import DeliverDue
-from application.payments.checkout import AbandonCheckout, AskForPayment
+from application.outbox.delivery import DeliverMessages
+from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.hold_expiry import ExpireHolds
-from application.payments.jobs import PaymentErrands
+from application.payments.jobs import PaymentJobs
 from application.payments.offline import RecordOfflinePayment
 from application.payments.reconciliation import Reconcile
 from application.payments.refunds import Refunds
 from application.payments.settlement import Settled, SettlePayment
-from application.payments.webhooks import ApplyGatewayEvent, TakeGatewayEvent
+from application.payments.webhooks import ApplyWebhook, ReceiveWebhook
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.events import EventId
 from domain.money import Money
-from domain.outbox import Destination, RetrySchedule, owed_to
-from domain.payments import GatewayReport, PaymentId, Report
+from domain.outbox import Destination, RetrySchedule, routes_for
+from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate
 from domain.time import Interval
 from domain.unpaid_holds import HoldLimits
 from infrastructure import container
@@ -39,11 +39,11 @@ from infrastructure.clock import SystemClock
 from infrastructure.gateways.offline import OfflineGateway
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.logging import current_request_id
-from infrastructure.postgres.bookings.seats import PostgresPlaces
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from infrastructure.postgres.payments.queries import PostgresPaymentReader
+from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.redis.wake_ups import RedisWakeUps
@@ -62,7 +62,7 @@ SCHEDULE = RetrySchedule((timedelta(0), *[timedelta(hours=1)] * 20))
 class Reserved:
     """Of a coaching booking what the house asks of one of an event."""
 
-    id: CoachingId
+    id: AppointmentId
     payment_id: PaymentId | None
     price: Decimal
     currency: str
@@ -86,13 +86,13 @@ class Worker:
     open_work: OpenUnitOfWork
     gateways: GatewayRegistry
     refunds: Refunds
-    ask_for_payment: AskForPayment
+    open_checkout: OpenCheckout
     settle_payment: SettlePayment
-    take_gateway_event: TakeGatewayEvent
+    receive_webhook: ReceiveWebhook
     record_offline_payment: RecordOfflinePayment
     expire_holds: ExpireHolds
     reconcile: Reconcile
-    deliver_due: DeliverDue
+    deliver_due: DeliverMessages
 
     async def run(self) -> None:
         """Does every errand that is due."""
@@ -150,9 +150,9 @@ class House:
         self, person: User, event_id: EventId, *, gateway: str = "till", limits: HoldLimits = UNBOUNDED
     ) -> NewBooking:
         worker = self.worker
-        book = BookPlace(
-            places=PostgresPlaces(self.worker.database, gateway=gateway),
-            ask_for_payment=worker.ask_for_payment,
+        book = BookSeat(
+            places=PostgresSeatInventory(self.worker.database, gateway=gateway),
+            open_checkout=worker.open_checkout,
             gateway=worker.gateways.named(gateway),
             hold_for=timedelta(minutes=30),
             wake_ups=self.wake_ups,
@@ -168,16 +168,16 @@ class House:
         assert await self.settle("till", self.received(new)) is Settled.RECEIVED
         return new
 
-    def received(self, new: Sold) -> GatewayReport:
+    def received(self, new: Sold) -> GatewayUpdate:
         """The person pays; what the till says of it."""
         self.till.pay(order_of(new))
-        return self.says(new, Report.RECEIVED)
+        return self.says(new, PaymentUpdate.RECEIVED)
 
-    def says(self, new: Sold, report: Report, **changes: Any) -> GatewayReport:
+    def says(self, new: Sold, report: PaymentUpdate, **changes: Any) -> GatewayUpdate:
         order_id = order_of(new)
         price = Money(new.placed.price, new.placed.currency)
-        received = report is Report.RECEIVED
-        said = GatewayReport(
+        received = report is PaymentUpdate.RECEIVED
+        said = GatewayUpdate(
             order_id,
             report,
             new.placed.payment_id,
@@ -187,7 +187,7 @@ class House:
         return replace(said, **changes)
 
     async def take(self, webhook: Webhook) -> None:
-        await self.worker.take_gateway_event("till", *webhook)
+        await self.worker.receive_webhook("till", *webhook)
 
     async def cancel(self, person: User, new: NewBooking) -> Any:
         return await CancelBooking(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
@@ -260,7 +260,7 @@ class House:
     async def differences(self) -> list[str]:
         return [row["why"] for row in await self.records.fetch("SELECT why FROM payment_differences ORDER BY id")]
 
-    async def errands(self) -> list[tuple[str, str]]:
+    async def jobs(self) -> list[tuple[str, str]]:
         """Fact and status of each."""
         rows = await self.records.fetch("SELECT fact, status FROM outbox WHERE destination = 'payments' ORDER BY seq")
         return [(row["fact"], row["status"]) for row in rows]
@@ -345,33 +345,33 @@ def _worker(
 ) -> Worker:
     clock = SystemClock()
     database = Database(settings.database_url, pool_size=4)
-    open_work = units(database, owed_to(container.served(settings)), clock, current_request_id)
+    open_work = units(database, routes_for(container.served(settings)), clock, current_request_id)
     gateways = GatewayRegistry([OfflineGateway(), gateway], chosen="till")
-    reader = PostgresPaymentReader(database)
+    reader = PostgresPaymentQueries(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
-    ask_for_payment = AskForPayment(gateways, reader, PostgresPlaces(database, gateway="till"))
-    abandon_checkout = AbandonCheckout(open_work, gateways, settle_payment)
-    errands = PaymentErrands(
+    open_checkout = OpenCheckout(gateways, reader, PostgresSeatInventory(database, gateway="till"))
+    close_checkout = CloseCheckout(open_work, gateways, settle_payment)
+    jobs = PaymentJobs(
         refunds,
-        abandon_checkout,
-        ApplyGatewayEvent(open_work, settle_payment, refunds, clock),
+        close_checkout,
+        ApplyWebhook(open_work, settle_payment, refunds, clock),
     )
     return Worker(
         database=database,
         open_work=open_work,
         gateways=gateways,
         refunds=refunds,
-        ask_for_payment=ask_for_payment,
+        open_checkout=open_checkout,
         settle_payment=settle_payment,
-        take_gateway_event=TakeGatewayEvent(gateways, open_work, wake_ups, clock),
+        receive_webhook=ReceiveWebhook(gateways, open_work, wake_ups, clock),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
-        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, abandon_checkout, settle_payment),
-        deliver_due=DeliverDue(
+        reconcile=Reconcile(open_work, reader, gateways, open_checkout, close_checkout, settle_payment),
+        deliver_due=DeliverMessages(
             PostgresDueMessages(database),
-            PostgresCircuits(database),
-            {Destination.PAYMENTS: errands},
+            PostgresCircuitBreakers(database),
+            {Destination.PAYMENTS: jobs},
             SCHEDULE,
             at_once=4,
         ),

@@ -5,7 +5,7 @@
 
 import asyncpg
 
-from domain.outbox import OWED, Destination, Fact
+from domain.outbox import ROUTES, Destination, MessageType
 
 _SOLD = """
 SELECT 'event ' || id || ' has ' || live || ' live' || CASE WHEN held > 0 THEN ' and ' || held || ' held' ELSE '' END
@@ -106,5 +106,5 @@ async def broken_invariants(
     return [row[0] for row in rows]
 
 
-def _owed_pairs(unserved: frozenset[Destination]) -> list[tuple[Fact, Destination]]:
-    return [(fact, to) for fact, destinations in OWED.items() for to in destinations if to not in unserved]
+def _owed_pairs(unserved: frozenset[Destination]) -> list[tuple[MessageType, Destination]]:
+    return [(fact, to) for fact, destinations in ROUTES.items() for to in destinations if to not in unserved]

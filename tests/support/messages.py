@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from domain.outbox import Destination, Fact, Message, MessageId
+from domain.outbox import Destination, Message, MessageId, MessageType
 from infrastructure.postgres.outbox import claims
 
 
@@ -59,7 +59,7 @@ def a_snapshot(**changes: Any) -> dict[str, Any]:
 
 
 def a_message(
-    fact: Fact = Fact.BOOKING_CREATED, *, destination: Destination = Destination.CRM, **snapshot: Any
+    fact: MessageType = MessageType.BOOKING_CREATED, *, destination: Destination = Destination.CRM, **snapshot: Any
 ) -> Message:
     return Message(
         id=MessageId(UUID("01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b")),
@@ -76,7 +76,7 @@ def a_message(
 SESSION = "019bb1c6-5a00-7000-8000-000000000001"
 
 
-def a_coaching_message(fact: Fact, recipient: str | None = "client", **snapshot: Any) -> Message:
+def a_coaching_message(fact: MessageType, recipient: str | None = "client", **snapshot: Any) -> Message:
     """About Ada's session with Mira, who is in Berlin while Ada is in New York. A dict is laid over that part."""
     then: dict[str, Any] = {
         "coaching": {

@@ -24,7 +24,7 @@ from litestar.types import ASGIApp
 from application.idempotency import CLAIM, Made
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from infrastructure import container
-from infrastructure.postgres.bookings.seats import PostgresPlaces, take_statement
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory, take_statement
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import load_settings
 from interfaces.http.app import assemble
@@ -48,7 +48,7 @@ async def _never() -> None:
 
 
 class DeadlyBell:
-    def nudge(self) -> None:
+    def notify(self) -> None:
         die()
 
 
@@ -123,20 +123,22 @@ def _unanswered(part: Any, *, named: bool) -> Any:
 
 
 def _deadly(usual: container.UseCases, point: str, database: Database) -> container.UseCases:
-    book, create, cancel = usual.book_place, usual.create_event, usual.cancel_booking
+    book, create, cancel = usual.book_seat, usual.create_event, usual.cancel_booking
     if point in ("after", "naive"):
         bell = DeadlyBell()
-        places = book.places if point == "after" else PostgresPlaces(database, gateway="offline", take=_TAKE_ALONE)
+        places = (
+            book.places if point == "after" else PostgresSeatInventory(database, gateway="offline", take=_TAKE_ALONE)
+        )
         return replace(
             usual,
-            book_place=replace(book, places=places, wake_ups=bell),
+            book_seat=replace(book, places=places, wake_ups=bell),
             create_event=replace(create, wake_ups=bell),
             cancel_booking=replace(cancel, wake_ups=bell),
         )
     end = {"before": die, "amid": die_soon}[point]
     return replace(
         usual,
-        book_place=replace(book, places=DeadlyPlaces(book.places, end)),
+        book_seat=replace(book, places=DeadlyPlaces(book.places, end)),
         cancel_booking=replace(cancel, open_work=DeadlyWork(cancel.open_work, end)),
     )
 
@@ -144,10 +146,10 @@ def _deadly(usual: container.UseCases, point: str, database: Database) -> contai
 def create_app(point: str) -> ASGIApp:
     parts = container.build(load_settings(os.environ))
     if point in ("unanswered", "unnamed"):
-        use_cases, coaching = (
-            _unanswered(each, named=point == "unanswered") for each in (parts.use_cases, parts.coaching)
+        use_cases, appointment = (
+            _unanswered(each, named=point == "unanswered") for each in (parts.use_cases, parts.appointment)
         )
-        return assemble(replace(parts, use_cases=use_cases, coaching=coaching))
+        return assemble(replace(parts, use_cases=use_cases, appointment=appointment))
     return assemble(replace(parts, use_cases=_deadly(parts.use_cases, point, parts.database)))
 
 

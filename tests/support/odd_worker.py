@@ -16,10 +16,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from application.outbox.ports import Courier
+from application.outbox.ports import Sender
 from domain.outbox import Destination, Failed, Message, Outcome
 from infrastructure import container
-from infrastructure.delivery.crm import CrmCourier
+from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.outbox import claims
 from infrastructure.settings import Settings, load_settings
 from interfaces.workers import main as worker
@@ -38,41 +38,41 @@ def odd_worker(**changes: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Deadly:
-    courier: Courier
+    sender: Sender
 
     async def deliver(self, message: Message) -> Outcome:
-        await self.courier.deliver(message)
+        await self.sender.deliver(message)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("SIGKILL is not survived")
 
 
 @dataclass(frozen=True, slots=True)
 class _GivesUp:
-    courier: Courier
+    sender: Sender
 
     async def deliver(self, message: Message) -> Outcome:
-        outcome = await self.courier.deliver(message)
+        outcome = await self.sender.deliver(message)
         return replace(outcome, permanent=True) if isinstance(outcome, Failed) else outcome
 
 
 def _build(settings: Settings, changes: Mapping[str, Any]) -> container.DeliveryParts:
     parts = container.build_deliveries(settings)
     usual = parts.deliver_due
-    couriers = dict(usual.couriers)
+    senders = dict(usual.senders)
     if "seconds" in changes:
         token, secrets = settings.crm_bearer_token, settings.delivery_signing_secrets
-        couriers[Destination.CRM] = CrmCourier(
+        senders[Destination.CRM] = CrmSender(
             settings.crm_service_url, token, signing_secrets=secrets, seconds=changes["seconds"]
         )
     if changes.get("dies"):
-        couriers[Destination.CRM] = _Deadly(couriers[Destination.CRM])
+        senders[Destination.CRM] = _Deadly(senders[Destination.CRM])
     if changes.get("gives_up"):
-        couriers[Destination.CRM] = _GivesUp(couriers[Destination.CRM])
+        senders[Destination.CRM] = _GivesUp(senders[Destination.CRM])
     return replace(
         parts,
         deliver_due=replace(
             usual,
-            couriers=couriers,
+            senders=senders,
             at_once=changes.get("at_once", usual.at_once),
             lease=timedelta(seconds=changes.get("lease", usual.lease.total_seconds())),
         ),

@@ -6,20 +6,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from application.appointments.booking import BookCoaching, ReserveTime
-from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching
-from application.appointments.hold_expiry import ExpireCoachingHolds
-from application.appointments.payment import CoachingPayment
+from application.appointments.booking import BookAppointment, ReserveTime
+from application.appointments.changes import CancelAppointment, ChangeAppointmentStatus, RescheduleAppointment
+from application.appointments.hold_expiry import ExpireAppointmentHolds
+from application.appointments.payment import AppointmentPayment
 from application.payments.settlement import Settled
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import CoachingStatus
+from domain.appointments import AppointmentStatus
 from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.money import Money
 from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.appointments.queries import PostgresCoachingReader
+from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from tests.support.crowd import a_crowd
 from tests.support.house import UNBOUNDED, House, NewSession, Reserved, Worker
 
@@ -51,12 +51,14 @@ class Practice:
     ) -> NewSession:
         """A session that begins so many hours into a day in ten days."""
         worker = self.house.worker
-        reader = PostgresCoachingReader(worker.database)
+        reader = PostgresAppointmentQueries(worker.database)
         reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock(), UNBOUNDED)
-        link = CoachingPayment(worker.ask_for_payment, reader)
-        book = BookCoaching(worker.open_work, reserve, _NoCalendars(), link, reader, self.house.wake_ups, SystemClock())
+        link = AppointmentPayment(worker.open_checkout, reader)
+        book = BookAppointment(
+            worker.open_work, reserve, _NoCalendars(), link, reader, self.house.wake_ups, SystemClock()
+        )
         booked = await book(client, coach.uuid, at(hour), timedelta(minutes=minutes), None)
-        view = booked.coaching
+        view = booked.appointment
         payment_id = await self.house.records.fetchval(
             "SELECT id FROM payments WHERE coaching_booking_id = $1", view.id
         )
@@ -79,22 +81,22 @@ class Practice:
 
     async def expire(self, worker: Worker | None = None) -> int:
         worker = worker or self.house.worker
-        reader = PostgresCoachingReader(worker.database)
-        return await ExpireCoachingHolds(worker.open_work, reader, self.house.wake_ups, SystemClock())()
+        reader = PostgresAppointmentQueries(worker.database)
+        return await ExpireAppointmentHolds(worker.open_work, reader, self.house.wake_ups, SystemClock())()
 
     async def cancel(self, user: User, new: NewSession) -> None:
         await self._cancel()(user, new.placed.id)
 
     async def move(self, user: User, new: NewSession, hour: float) -> None:
         worker = self.house.worker
-        reader = PostgresCoachingReader(worker.database)
-        move = MoveCoaching(worker.open_work, _NoCalendars(), reader, self.house.wake_ups, SystemClock())
+        reader = PostgresAppointmentQueries(worker.database)
+        move = RescheduleAppointment(worker.open_work, _NoCalendars(), reader, self.house.wake_ups, SystemClock())
         await move(user, new.placed.id, at(hour), None)
 
-    async def decide(self, user: User, new: NewSession, status: CoachingStatus) -> None:
+    async def decide(self, user: User, new: NewSession, status: AppointmentStatus) -> None:
         worker = self.house.worker
-        reader = PostgresCoachingReader(worker.database)
-        change = ChangeCoachingStatus(worker.open_work, self._cancel(), reader, self.house.wake_ups, SystemClock())
+        reader = PostgresAppointmentQueries(worker.database)
+        change = ChangeAppointmentStatus(worker.open_work, self._cancel(), reader, self.house.wake_ups, SystemClock())
         await change(user, new.placed.id, status)
 
     async def history(self, new: NewSession) -> list[str]:
@@ -103,9 +105,9 @@ class Practice:
         )
         return [row["change"] for row in rows]
 
-    def _cancel(self) -> CancelCoaching:
+    def _cancel(self) -> CancelAppointment:
         worker = self.house.worker
-        return CancelCoaching(worker.open_work, worker.refunds, self.house.wake_ups, SystemClock())
+        return CancelAppointment(worker.open_work, worker.refunds, self.house.wake_ups, SystemClock())
 
 
 async def name_price(

@@ -18,13 +18,13 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.bookings.completion import CompleteBookings
-from application.notifications.ports import ReminderBook
+from application.notifications.ports import ReminderQueries
 from application.notifications.reminders import MailWithReminders, QueueReminders
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from application.ports import PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.bookings import BookingId
 from domain.events import EventId
@@ -34,11 +34,11 @@ from domain.refunds import RefundPolicy
 from domain.time import Interval
 from infrastructure import container
 from infrastructure.container import Container
-from infrastructure.email.composer import MailComposer, MailCourier
-from infrastructure.email.smtp import SmtpPost
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.email.composer import EmailSender, MailComposer
+from infrastructure.email.smtp import SmtpTransport
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from infrastructure.postgres.reminders.queries import PostgresReminderBook
+from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
 from tests.support.crowd import a_crowd
 from tests.support.units import units_with
@@ -113,7 +113,7 @@ class Reminding:
         return EventId(event_id)
 
     async def book(self, person: User, event_id: EventId) -> BookingId:
-        return (await self.parts.use_cases.book_place(person.id, event_id, None)).placed.id
+        return (await self.parts.use_cases.book_seat(person.id, event_id, None)).placed.id
 
     async def place(self, starts_in: timedelta) -> tuple[User, BookingId]:
         """Somebody with a place in an event of their own."""
@@ -137,13 +137,13 @@ class Reminding:
             await work.commit()
         return coach
 
-    async def session(self, client: User, coach: User, starts_in: timedelta) -> CoachingId:
-        book = self.parts.coaching.book_coaching
-        return (await book(client, coach.uuid, self.clock.now() + starts_in, HOUR, None)).coaching.id
+    async def session(self, client: User, coach: User, starts_in: timedelta) -> AppointmentId:
+        book = self.parts.appointment.book_appointment
+        return (await book(client, coach.uuid, self.clock.now() + starts_in, HOUR, None)).appointment.id
 
-    async def rows(self, of: BookingId | CoachingId, person: User | None = None) -> list[Row]:
+    async def rows(self, of: BookingId | AppointmentId, person: User | None = None) -> list[Row]:
         """Those of one person, or of all; the first to come first."""
-        book = PostgresReminderBook(self.parts.database)
+        book = PostgresReminderQueries(self.parts.database)
         return [
             (view.before / HOUR, view.status, view.reason)
             for view in (await book.list_of(of, PageRequest())).items
@@ -162,23 +162,23 @@ class Reminding:
         offsets = self.parts.settings.reminder_offsets
         return units_with(**parts)(self.parts.database, usual._owed, self.clock, lambda: None, reminder_offsets=offsets)
 
-    async def deliver(self, book: ReminderBook | None = None) -> None:
+    async def deliver(self, book: ReminderQueries | None = None) -> None:
         """Tries every mail that is owed once."""
         await self.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
         await self.records.execute("DELETE FROM destinations")
         await self.records.execute("DELETE FROM destination_minutes")
         database = self.parts.database
-        due = DeliverDue(
+        due = DeliverMessages(
             PostgresDueMessages(database),
-            PostgresCircuits(database),
-            {Destination.EMAIL: self.courier(book)},
+            PostgresCircuitBreakers(database),
+            {Destination.EMAIL: self.sender(book)},
             RetrySchedule((timedelta(0), *[HOUR] * (self.tries - 1))),
         )
         await due(Destination.EMAIL, asyncio.Event(), asyncio.Event())
 
-    def courier(self, book: ReminderBook | None = None) -> MailWithReminders:
-        book = book or PostgresReminderBook(self.parts.database)
-        return MailWithReminders(MailCourier(COMPOSER, SmtpPost(self.smtp_url)), book, self.clock)
+    def sender(self, book: ReminderQueries | None = None) -> MailWithReminders:
+        book = book or PostgresReminderQueries(self.parts.database)
+        return MailWithReminders(EmailSender(COMPOSER, SmtpTransport(self.smtp_url)), book, self.clock)
 
     async def reminders_owed(self) -> Sequence[Any]:
         return await self.records.fetch("SELECT * FROM outbox WHERE fact = 'booking_reminder' ORDER BY seq")

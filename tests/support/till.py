@@ -25,13 +25,13 @@ from application.payments.ports.gateways import (
 )
 from domain.money import Money
 from domain.payments import (
-    GatewayReport,
     GatewayUnavailable,
+    GatewayUpdate,
     InvalidSignature,
     Payment,
     PaymentId,
-    RefundReport,
-    Report,
+    PaymentUpdate,
+    RefundUpdate,
 )
 from domain.refunds import RefundId
 from tests.support.http import serving
@@ -39,7 +39,12 @@ from tests.support.http import serving
 SECRET = b"what the till signs with"
 Webhook = tuple[bytes, dict[str, str]]
 
-_REPORTS = {"open": Report.OPEN, "paid": Report.RECEIVED, "declined": Report.FAILED, "closed": Report.FAILED}
+_REPORTS = {
+    "open": PaymentUpdate.OPEN,
+    "paid": PaymentUpdate.RECEIVED,
+    "declined": PaymentUpdate.FAILED,
+    "closed": PaymentUpdate.FAILED,
+}
 
 
 @dataclass
@@ -144,7 +149,7 @@ class Till:
 
 class TillGateway:
     name = "till"
-    holds_places = True
+    holds_seats = True
 
     def __init__(self, address: str) -> None:
         self._client = httpx.AsyncClient(base_url=address, timeout=5)
@@ -209,9 +214,9 @@ async def running_till() -> AsyncIterator[tuple[Till, TillGateway]]:
             await gateway.close()
 
 
-def _report(order: dict[str, Any]) -> GatewayReport:
+def _report(order: dict[str, Any]) -> GatewayUpdate:
     paid = order["state"] == "paid"
-    return GatewayReport(
+    return GatewayUpdate(
         order_id=order["id"],
         report=_REPORTS[order["state"]],
         payment_id=PaymentId(uuid.UUID(order["payment_id"])),
@@ -220,8 +225,8 @@ def _report(order: dict[str, Any]) -> GatewayReport:
     )
 
 
-def _refund_report(refund: dict[str, Any]) -> RefundReport:
-    return RefundReport(
+def _refund_report(refund: dict[str, Any]) -> RefundUpdate:
+    return RefundUpdate(
         gateway_refund_id=refund["id"],
         gateway_id=refund["paid_by"],
         amount=Money.from_minor_units(refund["amount"], refund["currency"]),

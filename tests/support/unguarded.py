@@ -14,21 +14,21 @@ from datetime import datetime, timedelta
 import uvicorn
 from litestar.types import ASGIApp
 
-from application.bookings.ports import PlacedBooking
+from application.bookings.ports import ReservedBooking
 from domain.accounts import UserId
 from domain.events import EventId
 from infrastructure import container
-from infrastructure.postgres.bookings.seats import GUARD, TAKE, PostgresPlaces
+from infrastructure.postgres.bookings.seats import GUARD, TAKE, PostgresSeatInventory
 from infrastructure.settings import load_settings
-from interfaces.http.app import SHAPES, create_litestar
-from interfaces.http.middleware import Edge
+from interfaces.http.app import ERROR_FORMATS, create_litestar
+from interfaces.http.middleware import RequestMiddleware
 
 _LOOK = f"SELECT FROM events WHERE id = $1 AND {GUARD.replace('$4', '$3')}"
 _TAKE_ANYWAY = TAKE.replace(f" AND {GUARD}", "")
 assert _TAKE_ANYWAY != TAKE, "the booking statement has another shape now: take its guard out here as well"
 
 
-class NaivePlaces(PostgresPlaces):
+class NaivePlaces(PostgresSeatInventory):
     async def take(
         self,
         *,
@@ -39,7 +39,7 @@ class NaivePlaces(PostgresPlaces):
         hold_for: timedelta | None,
         request_id: str | None,
         unpaid_at_most: int | None = None,
-    ) -> PlacedBooking | None:
+    ) -> ReservedBooking | None:
         async with self._database.connection() as connection:
             free = await connection.fetchrow(_LOOK, event_id, user_id, now)
         if free is None:
@@ -60,9 +60,9 @@ class NaivePlaces(PostgresPlaces):
 def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
     places = NaivePlaces(parts.database, gateway="offline", take=_TAKE_ANYWAY)
-    book_place = replace(parts.use_cases.book_place, places=places)
-    parts = replace(parts, use_cases=replace(parts.use_cases, book_place=book_place))
-    return Edge(create_litestar(parts), SHAPES, parts.answered)
+    book_seat = replace(parts.use_cases.book_seat, places=places)
+    parts = replace(parts, use_cases=replace(parts.use_cases, book_seat=book_seat))
+    return RequestMiddleware(create_litestar(parts), ERROR_FORMATS, parts.answered)
 
 
 if __name__ == "__main__":

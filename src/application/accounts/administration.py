@@ -45,7 +45,7 @@ class ApproveFacilitator:
             if user.requested_role is None:
                 raise RoleNotRequested
             changed = await _with_role(work, user, user.requested_role, self.clock.now())
-            await work.messages.owe_facilitator_approved(user.id)
+            await work.messages.enqueue_facilitator_approved(user.id)
             await work.commit()
         return changed
 
@@ -82,7 +82,7 @@ class SetAccountActive:
             await work.events.set_facilitator_active(user.id, active=active)
             if not active:
                 await work.bookings.end_holds(user.id, now)
-                await work.coachings.end_holds(user.id, now)
+                await work.appointments.end_holds(user.id, now)
             await work.commit()
         if not active:
             for expire in self.expire_holds:

@@ -16,9 +16,9 @@ from domain.external_identity import (
     AccountDeactivated,
     EmailNotShared,
     GoogleAccountTaken,
-    GoogleAway,
     GoogleIdentity,
     GoogleNotConfigured,
+    GoogleUnavailable,
     SignInDenied,
     SignInRefused,
     display_name,
@@ -128,7 +128,7 @@ class FinishGoogleSignIn:
         if error == "access_denied":
             raise SignInDenied
         if error in {"server_error", "temporarily_unavailable"}:
-            raise GoogleAway
+            raise GoogleUnavailable
         if error or not code or len(code) > MAX_CODE:
             raise SignInRefused
         identity = await self.google.redeem(code, nonce=attempt.nonce, verifier=attempt.verifier)

@@ -147,7 +147,9 @@ class Tokens(Protocol):
 
 
 class GoogleAccounts(Protocol):
-    """Google, as an OpenID provider. Every call is bounded in time, and raises `GoogleAway` without a sound answer."""
+    """Google, as an OpenID provider. Every call is bounded in time.
+
+    Raises `GoogleUnavailable` without a valid answer."""
 
     async def consent_url(self, *, state: str, nonce: str, verifier: str) -> str:
         """Where to send a browser. `verifier` goes out as its S256 challenge only (RFC 7636)."""
@@ -162,7 +164,7 @@ class GoogleAccounts(Protocol):
         ...
 
 
-class ActorReader(Protocol):
+class ActorQueries(Protocol):
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
         """The user, while that login lasts."""
         ...

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn
-from application.accounts.ports import AccessClaims, ActorReader, Tokens
+from application.accounts.ports import AccessClaims, ActorQueries, Tokens
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import LoginId, User
@@ -27,7 +27,7 @@ class Authenticate:
     effect at the next one."""
 
     tokens: Tokens
-    actors: ActorReader
+    actors: ActorQueries
 
     async def __call__(self, access_token: str) -> Actor:
         claims = self.tokens.read_access(access_token)

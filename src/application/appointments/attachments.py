@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from application.appointments.ports import AttachmentReader, AttachmentView, CoachingReader, StoredFile
+from application.appointments.ports import AppointmentQueries, AttachmentQueries, AttachmentView, StoredFile
 from application.idempotency import made_before
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import Change, CoachingId, NotForYourEyes
+from domain.appointments import AppointmentId, AppointmentViewForbidden, Change
 from domain.attachments import MAX_ATTACHMENTS, AttachmentId, NewAttachment, TooManyAttachments
 
 
@@ -21,49 +21,49 @@ class Attach:
     """
 
     open_work: OpenUnitOfWork
-    reader: AttachmentReader
+    reader: AttachmentQueries
     clock: Clock
 
-    async def __call__(self, user: User, coaching_id: CoachingId, new: NewAttachment) -> AttachmentView:
+    async def __call__(self, user: User, appointment_id: AppointmentId, new: NewAttachment) -> AttachmentView:
         if (made := made_before()) is not None:
-            return await self.reader.get(coaching_id, AttachmentId(UUID(made)))
+            return await self.reader.get(appointment_id, AttachmentId(UUID(made)))
         async with self.open_work() as work:
             # Locked: two files at once are counted one after the other.
-            coaching = await work.coachings.get(coaching_id)
-            coaching.require_participant(user)
-            if await work.attachments.count(coaching_id) >= MAX_ATTACHMENTS:
+            appointment = await work.appointments.get(appointment_id)
+            appointment.require_participant(user)
+            if await work.attachments.count(appointment_id) >= MAX_ATTACHMENTS:
                 raise TooManyAttachments
             now = self.clock.now()
-            attachment_id = await work.attachments.add(coaching_id, user.id, new, now)
-            await work.coachings.record_file(
-                coaching, Change.ATTACHMENT_ADDED, attachment_id, new.filename, by=user.id, now=now
+            attachment_id = await work.attachments.add(appointment_id, user.id, new, now)
+            await work.appointments.record_file(
+                appointment, Change.ATTACHMENT_ADDED, attachment_id, new.filename, by=user.id, now=now
             )
             await work.commit(made=str(attachment_id))
-        return await self.reader.get(coaching_id, attachment_id)
+        return await self.reader.get(appointment_id, attachment_id)
 
 
 @dataclass(frozen=True, slots=True)
 class ListAttachments:
     """The files of a booking, for its client, its coach and admins; the oldest first."""
 
-    reader: AttachmentReader
-    coachings: CoachingReader
+    reader: AttachmentQueries
+    appointments: AppointmentQueries
 
-    async def __call__(self, user: User, coaching_id: CoachingId) -> Sequence[AttachmentView]:
-        (await self.coachings.get(coaching_id)).require_participant(user, NotForYourEyes)
-        return await self.reader.list(coaching_id)
+    async def __call__(self, user: User, appointment_id: AppointmentId) -> Sequence[AttachmentView]:
+        (await self.appointments.get(appointment_id)).require_participant(user, AppointmentViewForbidden)
+        return await self.reader.list(appointment_id)
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadAttachment:
     """A file of a booking as it was sent, for its client, its coach and admins."""
 
-    reader: AttachmentReader
-    coachings: CoachingReader
+    reader: AttachmentQueries
+    appointments: AppointmentQueries
 
-    async def __call__(self, user: User, coaching_id: CoachingId, attachment_id: AttachmentId) -> StoredFile:
-        (await self.coachings.get(coaching_id)).require_participant(user, NotForYourEyes)
-        return await self.reader.content(coaching_id, attachment_id)
+    async def __call__(self, user: User, appointment_id: AppointmentId, attachment_id: AttachmentId) -> StoredFile:
+        (await self.appointments.get(appointment_id)).require_participant(user, AppointmentViewForbidden)
+        return await self.reader.content(appointment_id, attachment_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,15 @@ class DeleteAttachment:
     open_work: OpenUnitOfWork
     clock: Clock
 
-    async def __call__(self, user: User, coaching_id: CoachingId, attachment_id: AttachmentId) -> None:
+    async def __call__(self, user: User, appointment_id: AppointmentId, attachment_id: AttachmentId) -> None:
         async with self.open_work() as work:
-            coaching = await work.coachings.get(coaching_id)
-            coaching.require_participant(user)
-            attachment = await work.attachments.get(coaching_id, attachment_id)
-            attachment.require_deletable(user, coaching)
+            appointment = await work.appointments.get(appointment_id)
+            appointment.require_participant(user)
+            attachment = await work.attachments.get(appointment_id, attachment_id)
+            attachment.require_deletable(user, appointment)
             await work.attachments.remove(attachment_id)
-            await work.coachings.record_file(
-                coaching,
+            await work.appointments.record_file(
+                appointment,
                 Change.ATTACHMENT_REMOVED,
                 attachment_id,
                 attachment.filename,

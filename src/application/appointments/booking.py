@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from application.appointments.changes import upcoming
-from application.appointments.payment import CoachingPayment
-from application.appointments.ports import BusyTimes, CoachingReader, CoachingView
+from application.appointments.payment import AppointmentPayment
+from application.appointments.ports import AppointmentQueries, AppointmentView, BusyTimes
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User
-from domain.appointments import Change, Coach, Coaching, CoachingId, NewCoaching, SeriesId
+from domain.appointments import Appointment, AppointmentId, Change, Coach, NewAppointment, SeriesId
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from domain.payments import hold_end
 from domain.text import prose
 from domain.time import Interval
@@ -25,8 +25,8 @@ from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
 
 
 @dataclass(frozen=True, slots=True)
-class BookedCoaching:
-    coaching: CoachingView
+class BookedAppointment:
+    appointment: AppointmentView
     payment_url: str | None
 
 
@@ -48,8 +48,8 @@ class ReserveTime:
         self, work: UnitOfWork, coach: Coach, client: User, length: timedelta, *, series: bool = False
     ) -> None:
         """Before sessions of that length are reserved, once for all of a series. Raises `TooManyUnpaidHolds`."""
-        if self.gateway.holds_places and not coach.price_of(length).is_zero:
-            in_all, with_coach = await work.coachings.count_unpaid_holds(client.id, coach.user.id)
+        if self.gateway.holds_seats and not coach.price_of(length).is_zero:
+            in_all, with_coach = await work.appointments.count_unpaid_holds(client.id, coach.user.id)
             self.hold_limits.require_another(in_all, with_coach, series=series)
 
     async def __call__(
@@ -62,13 +62,13 @@ class ReserveTime:
         notes: str | None,
         *,
         series_id: SeriesId | None = None,
-    ) -> Coaching:
+    ) -> Appointment:
         """`busy` is what the coach does around then. Raises `SlotUnavailable`."""
         now = self.clock.now()
         coach.availability.refuse(wanted, busy, now)
         price = coach.price_of(wanted.ends_at - wanted.starts_at)
-        held = self.gateway.holds_places and not price.is_zero
-        new = NewCoaching(
+        held = self.gateway.holds_seats and not price.is_zero
+        new = NewAppointment(
             client_id=client.id,
             coach_id=coach.user.id,
             session=wanted,
@@ -79,20 +79,20 @@ class ReserveTime:
             hold_until=hold_end(now, self.hold_for, starts_at=wanted.starts_at) if held else None,
             series_id=series_id,
         )
-        coaching = await work.coachings.add(new, now)
-        if coaching is None:
+        appointment = await work.appointments.add(new, now)
+        if appointment is None:
             raise SlotUnavailable
         if not price.is_zero:
-            await work.coachings.ask_payment(coaching, self.gateway.name, now)
-        await work.coachings.record(coaching, Change.CREATED, by=client.id, before=None, now=now)
-        await work.messages.owe_for_coaching(Fact.BOOKING_CREATED, coaching.id)
-        await work.messages.owe_calendars_of(coaching.id)
-        await work.reminders.align_coaching(coaching.id)
-        return coaching
+            await work.appointments.ask_payment(appointment, self.gateway.name, now)
+        await work.appointments.record(appointment, Change.CREATED, by=client.id, before=None, now=now)
+        await work.messages.enqueue_for_appointment(MessageType.BOOKING_CREATED, appointment.id)
+        await work.messages.enqueue_calendar_syncs_of(appointment.id)
+        await work.reminders.align_appointment(appointment.id)
+        return appointment
 
 
 @dataclass(frozen=True, slots=True)
-class BookCoaching:
+class BookAppointment:
     """Reserves a coach's time for a client, as pending.
 
     - The session begins in the future, takes 15 to 480 minutes, and lies in hours the coach offers.
@@ -105,8 +105,8 @@ class BookCoaching:
     open_work: OpenUnitOfWork
     reserve: ReserveTime
     busy_times: BusyTimes
-    payment: CoachingPayment
-    reader: CoachingReader
+    payment: AppointmentPayment
+    reader: AppointmentQueries
     wake_ups: WakeUps
     clock: Clock
 
@@ -119,11 +119,11 @@ class BookCoaching:
         notes: str | None,
         *,
         return_url: str | None = None,
-    ) -> BookedCoaching:
+    ) -> BookedAppointment:
         """`return_url`: where the client goes after the checkout, an allowed address."""
         self.payment.require_allowed(return_url)
         if (made := made_before()) is not None:
-            return await self._show(CoachingId(UUID(made)), return_url)
+            return await self._show(AppointmentId(UUID(made)), return_url)
         wanted = upcoming(client, starts_at, length, self.clock.now())
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
@@ -133,12 +133,12 @@ class BookCoaching:
             await work.coaches.keep_events_out(coach.user.id)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
             await self.reserve.require_hold(work, coach, client, length)
-            coaching = await self.reserve(work, coach, client, wanted, busy, notes)
-            await work.commit(made=str(coaching.id))
-        self.wake_ups.nudge()
-        return await self._show(coaching.id, return_url)
+            appointment = await self.reserve(work, coach, client, wanted, busy, notes)
+            await work.commit(made=str(appointment.id))
+        self.wake_ups.notify()
+        return await self._show(appointment.id, return_url)
 
-    async def _show(self, coaching_id: CoachingId, return_url: str | None) -> BookedCoaching:
-        coaching = await self.reader.get(coaching_id)
-        [payment_url] = await self.payment.open([coaching], return_url=return_url)
-        return BookedCoaching(coaching, payment_url)
+    async def _show(self, appointment_id: AppointmentId, return_url: str | None) -> BookedAppointment:
+        appointment = await self.reader.get(appointment_id)
+        [payment_url] = await self.payment.open([appointment], return_url=return_url)
+        return BookedAppointment(appointment, payment_url)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from application.appointments.ports import BusyTimes, CoachingReader, CoachingView
+from application.appointments.ports import AppointmentQueries, AppointmentView, BusyTimes
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.payments.ports.records import Refund
@@ -13,12 +13,12 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import Role, User
 from domain.appointments import (
+    Appointment,
+    AppointmentCancelReason,
+    AppointmentChangeForbidden,
+    AppointmentId,
+    AppointmentStatus,
     Change,
-    Coaching,
-    CoachingCancelReason,
-    CoachingId,
-    CoachingStatus,
-    NotYoursToChange,
     OnlyClientsBook,
     OnlyCoachDecides,
     session,
@@ -26,7 +26,7 @@ from domain.appointments import (
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
 from domain.errors import Invalid
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from domain.payments import UNPAID
 from domain.text import prose
 from domain.time import Interval
@@ -43,7 +43,7 @@ def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class MoveCoaching:
+class RescheduleAppointment:
     """Moves a session to another time, keeping its status and its payment.
 
     - The client moves it, before it has begun, into hours that the coach offers; the coach and admins anywhere that is
@@ -55,52 +55,52 @@ class MoveCoaching:
 
     open_work: OpenUnitOfWork
     busy_times: BusyTimes
-    reader: CoachingReader
+    reader: AppointmentQueries
     wake_ups: WakeUps
     clock: Clock
 
     async def __call__(
-        self, user: User, coaching_id: CoachingId, starts_at: datetime, length: timedelta | None
-    ) -> CoachingView:
-        view = await self.reader.get(coaching_id)
-        view.require_participant(user, NotYoursToChange)
+        self, user: User, appointment_id: AppointmentId, starts_at: datetime, length: timedelta | None
+    ) -> AppointmentView:
+        view = await self.reader.get(appointment_id)
+        view.require_participant(user, AppointmentChangeForbidden)
         if made_before() is not None:
             return view
         await self.busy_times.refresh(view.coach_uuid)
         now = self.clock.now()
         async with self.open_work() as work:
-            before = await work.coachings.get(coaching_id)
+            before = await work.appointments.get(appointment_id)
             wanted = session(starts_at, length or before.session.ends_at - before.session.starts_at)
             if wanted.starts_at <= now:
                 raise Invalid({"session_datetime": "Session must be scheduled in the future"})
             if before.is_live and wanted == before.session:
-                return await self.reader.get(coaching_id)
+                return await self.reader.get(appointment_id)
             coach = await work.coaches.get_by_id(before.coach_id)
             blocked = coach.availability.with_buffers(wanted)
             move = before.moved_by_coach if before.is_run_by(user) else before.moved_by_client
             moved = move(wanted, blocked, now)
             await work.coaches.keep_events_out(before.coach_id)
-            busy = await work.coaches.busy(before.coach_id, blocked, apart_from=coaching_id)
+            busy = await work.coaches.busy(before.coach_id, blocked, apart_from=appointment_id)
             if not before.is_run_by(user):
                 coach.require_bookable()
                 coach.availability.refuse(wanted, busy, now)
             elif busy:
                 raise SlotUnavailable
-            await work.coachings.save_time(moved)
-            await work.coachings.record(moved, Change.RESCHEDULED, by=user.id, before=before, now=now)
-            reason = CoachingCancelReason.BY_COACH if before.is_run_by(user) else None
-            await work.messages.owe_for_coaching(
-                Fact.BOOKING_RESCHEDULED, coaching_id, before=before.session, reason=reason
+            await work.appointments.save_time(moved)
+            await work.appointments.record(moved, Change.RESCHEDULED, by=user.id, before=before, now=now)
+            reason = AppointmentCancelReason.BY_COACH if before.is_run_by(user) else None
+            await work.messages.enqueue_for_appointment(
+                MessageType.BOOKING_RESCHEDULED, appointment_id, before=before.session, reason=reason
             )
-            await work.messages.owe_calendars_of(coaching_id)
-            await work.reminders.align_coaching(coaching_id)
-            await work.commit(made=str(coaching_id))
-        self.wake_ups.nudge()
-        return await self.reader.get(coaching_id)
+            await work.messages.enqueue_calendar_syncs_of(appointment_id)
+            await work.reminders.align_appointment(appointment_id)
+            await work.commit(made=str(appointment_id))
+        self.wake_ups.notify()
+        return await self.reader.get(appointment_id)
 
 
 @dataclass(frozen=True, slots=True)
-class CancelCoaching:
+class CancelAppointment:
     """Gives up a session that is pending or confirmed; the time is free for the next client at once.
 
     - The client gets back what the coach's refund policy says, everything when the coach or an admin cancels.
@@ -112,15 +112,15 @@ class CancelCoaching:
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, user: User, coaching_id: CoachingId) -> None:
+    async def __call__(self, user: User, appointment_id: AppointmentId) -> None:
         async with self.open_work() as work:
-            before = await work.coachings.get(coaching_id)
+            before = await work.appointments.get(appointment_id)
             before.require_participant(user)
             await self.within(work, before, user)
             await work.commit()
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
 
-    async def within(self, work: UnitOfWork, before: Coaching, user: User) -> Refund | None:
+    async def within(self, work: UnitOfWork, before: Appointment, user: User) -> Refund | None:
         now = self.clock.now()
         reason = before.reason_of_cancellation(user)
         cancelled = before.cancelled(now, reason)
@@ -128,23 +128,25 @@ class CancelCoaching:
         payment = await work.payments.find_of_booking(before.id)
         if payment is not None:
             back = payment.refundable
-            if reason is CoachingCancelReason.BY_PERSON:
+            if reason is AppointmentCancelReason.BY_PERSON:
                 back = before.refund_policy.refund_of(back, now=now, starts_at=before.session.starts_at)
             if not back.is_zero:
-                refund = await self.refunds.promise(work, payment, back, reason=Fact.BOOKING_CANCELLED, by=user.id)
+                refund = await self.refunds.request(
+                    work, payment, back, reason=MessageType.BOOKING_CANCELLED, by=user.id
+                )
                 cancelled = cancelled.refunded(now)
             elif payment.order_id is not None and payment.status in UNPAID:
-                await work.messages.owe_checkout_end(payment)
-        await work.coachings.save(cancelled)
-        await work.coachings.record(cancelled, Change.CANCELLED, by=user.id, before=before, now=now)
-        await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, before.id, reason=reason)
-        await work.messages.owe_calendars_of(before.id)
-        await work.reminders.align_coaching(before.id)
+                await work.messages.enqueue_checkout_close(payment)
+        await work.appointments.save(cancelled)
+        await work.appointments.record(cancelled, Change.CANCELLED, by=user.id, before=before, now=now)
+        await work.messages.enqueue_for_appointment(MessageType.BOOKING_CANCELLED, before.id, reason=reason)
+        await work.messages.enqueue_calendar_syncs_of(before.id)
+        await work.reminders.align_appointment(before.id)
         return refund
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeCoachingStatus:
+class ChangeAppointmentStatus:
     """Confirms, completes or cancels a session: from pending to confirmed or cancelled, from confirmed to completed or
     cancelled, and never else.
 
@@ -153,61 +155,69 @@ class ChangeCoachingStatus:
     """
 
     open_work: OpenUnitOfWork
-    cancel: CancelCoaching
-    reader: CoachingReader
+    cancel: CancelAppointment
+    reader: AppointmentQueries
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, user: User, coaching_id: CoachingId, status: CoachingStatus) -> CoachingView:
+    async def __call__(self, user: User, appointment_id: AppointmentId, status: AppointmentStatus) -> AppointmentView:
         async with self.open_work() as work:
-            before = await work.coachings.get(coaching_id)
+            before = await work.appointments.get(appointment_id)
             before.require_participant(user)
             before.require_transition(status)
-            if status is CoachingStatus.CANCELLED:
+            if status is AppointmentStatus.CANCELLED:
                 await self.cancel.within(work, before, user)
             else:
                 await self._decide(work, before, user, status)
             await work.commit()
-        self.wake_ups.nudge()
-        return await self.reader.get(coaching_id)
+        self.wake_ups.notify()
+        return await self.reader.get(appointment_id)
 
-    async def _decide(self, work: UnitOfWork, before: Coaching, user: User, status: CoachingStatus) -> None:
+    async def _decide(self, work: UnitOfWork, before: Appointment, user: User, status: AppointmentStatus) -> None:
         if not before.is_run_by(user):
             raise OnlyCoachDecides
         now = self.clock.now()
         after, change, fact = _DECISIONS[status](before, now)
-        await work.coachings.save(after)
-        await work.coachings.record(after, change, by=user.id, before=before, now=now)
-        await work.messages.owe_for_coaching(fact, before.id)
-        if status is CoachingStatus.CONFIRMED:
-            await work.messages.owe_calendars_of(before.id)
+        await work.appointments.save(after)
+        await work.appointments.record(after, change, by=user.id, before=before, now=now)
+        await work.messages.enqueue_for_appointment(fact, before.id)
+        if status is AppointmentStatus.CONFIRMED:
+            await work.messages.enqueue_calendar_syncs_of(before.id)
 
 
-_Decision = Callable[[Coaching, datetime], tuple[Coaching, Change, Fact]]
+_Decision = Callable[[Appointment, datetime], tuple[Appointment, Change, MessageType]]
 
-_DECISIONS: Mapping[CoachingStatus, _Decision] = {
-    CoachingStatus.CONFIRMED: lambda before, now: (before.confirmed(now), Change.CONFIRMED, Fact.BOOKING_CONFIRMED),
-    CoachingStatus.COMPLETED: lambda before, now: (before.completed(now), Change.COMPLETED, Fact.BOOKING_COMPLETED),
+_DECISIONS: Mapping[AppointmentStatus, _Decision] = {
+    AppointmentStatus.CONFIRMED: lambda before, now: (
+        before.confirmed(now),
+        Change.CONFIRMED,
+        MessageType.BOOKING_CONFIRMED,
+    ),
+    AppointmentStatus.COMPLETED: lambda before, now: (
+        before.completed(now),
+        Change.COMPLETED,
+        MessageType.BOOKING_COMPLETED,
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class NoteCoaching:
+class UpdateAppointmentNotes:
     """Changes a session's notes, before and after it; its client and its coach write the same ones. The history keeps
     what stood there."""
 
     open_work: OpenUnitOfWork
-    reader: CoachingReader
+    reader: AppointmentQueries
     clock: Clock
 
-    async def __call__(self, user: User, coaching_id: CoachingId, notes: str | None) -> CoachingView:
+    async def __call__(self, user: User, appointment_id: AppointmentId, notes: str | None) -> AppointmentView:
         now = self.clock.now()
         async with self.open_work() as work:
-            before = await work.coachings.get(coaching_id)
+            before = await work.appointments.get(appointment_id)
             before.require_participant(user)
             if notes != before.notes:
                 noted = before.noted(None if notes is None else prose("notes", notes, at_most=MAX_NOTES), now)
-                await work.coachings.save(noted)
-                await work.coachings.record(noted, Change.NOTES_CHANGED, by=user.id, before=before, now=now)
+                await work.appointments.save(noted)
+                await work.appointments.record(noted, Change.NOTES_CHANGED, by=user.id, before=before, now=now)
             await work.commit()
-        return await self.reader.get(coaching_id)
+        return await self.reader.get(appointment_id)

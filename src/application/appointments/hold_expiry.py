@@ -2,43 +2,43 @@
 
 from dataclasses import dataclass
 
-from application.appointments.ports import CoachingReader
+from application.appointments.ports import AppointmentQueries
 from application.outbox.ports import WakeUps
-from application.payments.payables import expire_coaching_hold
+from application.payments.payables import expire_appointment_hold
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.appointments import (
-    CoachingId,
+    AppointmentId,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class ExpireCoachingHolds:
+class ExpireAppointmentHolds:
     """Gives up the sessions whose payment did not come in time: cancelled, the time free at once, both people told, the
     checkout closed. Money that still comes is settled by the rules of a late payment."""
 
     open_work: OpenUnitOfWork
-    reader: CoachingReader
+    reader: AppointmentQueries
     wake_ups: WakeUps
     clock: Clock
 
     async def __call__(self) -> int:
         """How many; the rest is left for the next round."""
         due = await self.reader.expired_holds(self.clock.now(), limit=100)
-        expired = [coaching_id for coaching_id in due if await self._expire(coaching_id)]
+        expired = [appointment_id for appointment_id in due if await self._expire(appointment_id)]
         if expired:
-            self.wake_ups.nudge()
+            self.wake_ups.notify()
         return len(expired)
 
-    async def _expire(self, coaching_id: CoachingId) -> bool:
+    async def _expire(self, appointment_id: AppointmentId) -> bool:
         now = self.clock.now()
         async with self.open_work() as work:
-            before = await work.coachings.get(coaching_id)
+            before = await work.appointments.get(appointment_id)
             if not before.has_expired(now):
                 return False
-            payment = await work.payments.find_of_booking(coaching_id)
-            await expire_coaching_hold(work, before, now)
+            payment = await work.payments.find_of_booking(appointment_id)
+            await expire_appointment_hold(work, before, now)
             if payment is not None and payment.order_id is not None:
-                await work.messages.owe_checkout_end(payment)
+                await work.messages.enqueue_checkout_close(payment)
             await work.commit()
         return True

@@ -5,55 +5,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.appointments.ports import CoachingReader, CoachingView
-from application.payments.checkout import AskForPayment
+from application.appointments.ports import AppointmentQueries, AppointmentView
+from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.reconciliation import ASKED_AT_ONCE
 from domain.accounts import Role, User
-from domain.appointments import CoachingId, NotForYourEyes, OnlyClientPays
+from domain.appointments import AppointmentId, AppointmentViewForbidden, OnlyClientPays
 from domain.errors import Unavailable
 from domain.payments import UNPAID, NothingToPay
 
 
 @dataclass(frozen=True, slots=True)
-class CoachingPayment:
+class AppointmentPayment:
     """Where the client of a session pays for it: the same address as before, if there was one. `null` where people pay
     on the spot."""
 
-    ask_for_payment: AskForPayment
-    reader: CoachingReader
+    open_checkout: OpenCheckout
+    reader: AppointmentQueries
     patience: timedelta = timedelta(seconds=5)
 
     def require_allowed(self, return_url: str | None) -> None:
         """Raises `Invalid`."""
-        self.ask_for_payment.return_urls.require_allowed(return_url)
+        self.open_checkout.return_urls.require_allowed(return_url)
 
-    async def __call__(self, user: User, coaching_id: CoachingId, *, return_url: str | None = None) -> str | None:
+    async def __call__(self, user: User, appointment_id: AppointmentId, *, return_url: str | None = None) -> str | None:
         self.require_allowed(return_url)
-        view = await self.reader.get(coaching_id)
-        view.require_participant(user, NotForYourEyes)
+        view = await self.reader.get(appointment_id)
+        view.require_participant(user, AppointmentViewForbidden)
         if user.id != view.client_id and user.role is not Role.ADMIN:
             raise OnlyClientPays
-        await self.ask_for_payment.keep_return_url([coaching_id], return_url)
-        return await self.ask_for_payment.of_booking(coaching_id)
+        await self.open_checkout.keep_return_url([appointment_id], return_url)
+        return await self.open_checkout.of_booking(appointment_id)
 
-    async def open(self, coachings: Sequence[CoachingView], *, return_url: str | None = None) -> Sequence[str | None]:
+    async def open(
+        self, appointments: Sequence[AppointmentView], *, return_url: str | None = None
+    ) -> Sequence[str | None]:
         """For each of the sessions that were just booked. None where nothing is to be paid online, and while the
         gateway is away: the bookings stand. A few are asked for at once, and none any more of a gateway that is away or
         that has taken `patience` for those before: whoever waits for their sessions is answered in time."""
-        await self.ask_for_payment.keep_return_url([coaching.id for coaching in coachings], return_url)
+        await self.open_checkout.keep_return_url([appointment.id for appointment in appointments], return_url)
         hands, away = asyncio.Semaphore(ASKED_AT_ONCE), asyncio.Event()
         patience = asyncio.get_running_loop().call_later(self.patience.total_seconds(), away.set)
 
-        async def ask(coaching: CoachingView) -> str | None:
-            if coaching.payment_status not in UNPAID:
+        async def ask(appointment: AppointmentView) -> str | None:
+            if appointment.payment_status not in UNPAID:
                 return None
             async with hands:
                 if away.is_set():
                     return None
                 try:
-                    return await self.ask_for_payment.of_booking(coaching.id)
+                    return await self.open_checkout.of_booking(appointment.id)
                 except Unavailable:
                     away.set()
                 except (GatewayRefused, NothingToPay):
@@ -61,13 +63,13 @@ class CoachingPayment:
                 return None
 
         try:
-            return await asyncio.gather(*map(ask, coachings))
+            return await asyncio.gather(*map(ask, appointments))
         finally:
             patience.cancel()
 
 
 @dataclass(frozen=True, slots=True)
-class RecordCoachingPayment:
+class RecordAppointmentPayment:
     """The coach, or an admin, has the money for a session. It is recorded once, however often it is said, and confirms
     a session that was pending.
 
@@ -76,8 +78,8 @@ class RecordCoachingPayment:
     """
 
     record_offline_payment: RecordOfflinePayment
-    reader: CoachingReader
+    reader: AppointmentQueries
 
-    async def __call__(self, user: User, coaching_id: CoachingId) -> CoachingView:
-        await self.record_offline_payment.by_facilitator(user, coaching_id)
-        return await self.reader.get(coaching_id)
+    async def __call__(self, user: User, appointment_id: AppointmentId) -> AppointmentView:
+        await self.record_offline_payment.by_facilitator(user, appointment_id)
+        return await self.reader.get(appointment_id)

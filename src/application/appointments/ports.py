@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User, UserId
-from domain.appointments import Change, Coach, Coaching, CoachingId, CoachingStatus, NewCoaching, SeriesId
+from domain.appointments import Appointment, AppointmentId, AppointmentStatus, Change, Coach, NewAppointment, SeriesId
 from domain.attachments import Attachment, AttachmentId, NewAttachment
 from domain.availability import Availability
 from domain.errors import Forbidden
@@ -38,7 +38,9 @@ class Coaches(Protocol):
         self, user_id: UserId, availability: Availability, price: Money, policy: RefundPolicy, now: datetime
     ) -> None: ...
 
-    async def busy(self, user_id: UserId, window: Interval, *, apart_from: CoachingId | None = None) -> list[Interval]:
+    async def busy(
+        self, user_id: UserId, window: Interval, *, apart_from: AppointmentId | None = None
+    ) -> list[Interval]:
         """What the coach does in that time and around it: live sessions with their buffers, their own active events,
         and what their connected calendars say."""
         ...
@@ -75,7 +77,7 @@ class CoachList:
     next: str | None
 
 
-class CoachReader(Protocol):
+class CoachQueries(Protocol):
     """Active facilitators who offer appointments: they have weekly hours (nine to five every day until they set
     others), or hours on a date that is not over. `today` is the date in UTC."""
 
@@ -88,10 +90,10 @@ class CoachReader(Protocol):
         ...
 
 
-class Coachings(Protocol):
-    """`get` locks until the unit of work ends, and raises `CoachingNotFound`."""
+class Appointments(Protocol):
+    """`get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
 
-    async def add(self, new: NewCoaching, now: datetime) -> Coaching | None:
+    async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
         """Reserves the time, as pending; None when somebody else has it, however close the race."""
         ...
 
@@ -100,40 +102,40 @@ class Coachings(Protocol):
         the client can add one."""
         ...
 
-    async def ask_payment(self, coaching: Coaching, gateway: str, now: datetime) -> PaymentId:
+    async def ask_payment(self, appointment: Appointment, gateway: str, now: datetime) -> PaymentId:
         """The payment that a priced booking waits for."""
         ...
 
-    async def get(self, coaching_id: CoachingId) -> Coaching: ...
+    async def get(self, appointment_id: AppointmentId) -> Appointment: ...
 
-    async def save(self, coaching: Coaching) -> None: ...
+    async def save(self, appointment: Appointment) -> None: ...
 
     async def end_holds(self, coach_id: UserId, now: datetime) -> None:
-        """The holds of this coach's unpaid sessions end now; `ExpireCoachingHolds` gives their time up."""
+        """The holds of this coach's unpaid sessions end now; `ExpireAppointmentHolds` gives their time up."""
         ...
 
-    async def save_time(self, coaching: Coaching) -> None:
+    async def save_time(self, appointment: Appointment) -> None:
         """As `save`, where it takes time that was free. Raises `SlotUnavailable`, and the unit of work goes on."""
         ...
 
     async def record(
-        self, coaching: Coaching, change: Change, *, by: UserId | None, before: Coaching | None, now: datetime
+        self, appointment: Appointment, change: Change, *, by: UserId | None, before: Appointment | None, now: datetime
     ) -> None:
         """Writes the history. `by` None: the system itself, or a gateway."""
         ...
 
     async def record_file(
-        self, coaching: Coaching, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
+        self, appointment: Appointment, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
     ) -> None:
         """As `record`, of a file that was added or removed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class CoachingView:
+class AppointmentView:
     """`payment_id` is that of the payment that was received, None until then."""
 
-    id: CoachingId
+    id: AppointmentId
     client_uuid: UUID
     client_name: str
     client_email: str
@@ -143,7 +145,7 @@ class CoachingView:
     client_id: UserId
     coach_id: UserId
     session: Interval
-    status: CoachingStatus
+    status: AppointmentStatus
     payment_status: PaymentStatus
     payment_id: PaymentId | None
     price: Money
@@ -161,10 +163,10 @@ class CoachingView:
 
 
 @dataclass(frozen=True, slots=True)
-class CoachingPage:
+class AppointmentPage:
     """`total` counts all of the list; `next` is the cursor of the page that follows, None on the last."""
 
-    items: Sequence[CoachingView]
+    items: Sequence[AppointmentView]
     total: int
     next: str | None
 
@@ -195,7 +197,7 @@ class CoachWeek:
 
 
 @dataclass(frozen=True, slots=True)
-class CoachFigures:
+class CoachStatistics:
     """`revenue` is money received minus money given back, by currency."""
 
     weeks: Sequence[CoachWeek]
@@ -224,34 +226,34 @@ class CoachFigures:
         return self.cancelled / (self.bookings + self.cancelled) if self.cancelled else 0.0
 
 
-class CoachingReader(Protocol):
-    async def get(self, coaching_id: CoachingId) -> CoachingView:
-        """Raises `CoachingNotFound`."""
+class AppointmentQueries(Protocol):
+    async def get(self, appointment_id: AppointmentId) -> AppointmentView:
+        """Raises `AppointmentNotFound`."""
         ...
 
-    async def list(self, coachings: Sequence[CoachingId]) -> Sequence[CoachingView]:
+    async def list(self, appointments: Sequence[AppointmentId]) -> Sequence[AppointmentView]:
         """The earliest session first."""
         ...
 
     async def list_of_client(
-        self, client: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
-    ) -> CoachingPage:
+        self, client: UUID, *, status: AppointmentStatus | None, skip: int, page: PageRequest
+    ) -> AppointmentPage:
         """The latest session first. Raises `Invalid` for a cursor it did not make."""
         ...
 
     async def list_of_coach(
-        self, coach: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
-    ) -> CoachingPage: ...
+        self, coach: UUID, *, status: AppointmentStatus | None, skip: int, page: PageRequest
+    ) -> AppointmentPage: ...
 
-    async def history(self, coaching_id: CoachingId, page: PageRequest) -> Page[HistoryEntry]:
+    async def history(self, appointment_id: AppointmentId, page: PageRequest) -> Page[HistoryEntry]:
         """The oldest first. Raises `Invalid` for a cursor it did not make."""
         ...
 
-    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]: ...
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[AppointmentId]: ...
 
 
-class CoachFiguresReader(Protocol):
-    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachFigures:
+class CoachStatisticsQueries(Protocol):
+    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
         """Of sessions that begin in the window; every week of it, empty ones included."""
         ...
 
@@ -271,11 +273,11 @@ class BusyTimes(Protocol):
 
 
 class Attachments(Protocol):
-    async def count(self, booking: CoachingId) -> int: ...
+    async def count(self, booking: AppointmentId) -> int: ...
 
-    async def add(self, booking: CoachingId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId: ...
+    async def add(self, booking: AppointmentId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId: ...
 
-    async def get(self, booking: CoachingId, attachment: AttachmentId) -> Attachment:
+    async def get(self, booking: AppointmentId, attachment: AttachmentId) -> Attachment:
         """Raises `AttachmentNotFound`."""
         ...
 
@@ -296,13 +298,13 @@ class StoredFile:
     content: bytes
 
 
-class AttachmentReader(Protocol):
+class AttachmentQueries(Protocol):
     """Raises `AttachmentNotFound`."""
 
-    async def get(self, booking: CoachingId, attachment: AttachmentId) -> AttachmentView: ...
+    async def get(self, booking: AppointmentId, attachment: AttachmentId) -> AttachmentView: ...
 
-    async def content(self, booking: CoachingId, attachment: AttachmentId) -> StoredFile: ...
+    async def content(self, booking: AppointmentId, attachment: AttachmentId) -> StoredFile: ...
 
-    async def list(self, booking: CoachingId) -> Sequence[AttachmentView]:
+    async def list(self, booking: AppointmentId) -> Sequence[AttachmentView]:
         """The oldest first."""
         ...

@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from application.appointments.booking import BookedCoaching, ReserveTime
+from application.appointments.booking import BookedAppointment, ReserveTime
 from application.appointments.changes import upcoming
-from application.appointments.payment import CoachingPayment
-from application.appointments.ports import BusyTimes, CoachingReader, Recurrences
+from application.appointments.payment import AppointmentPayment
+from application.appointments.ports import AppointmentQueries, BusyTimes, Recurrences
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import MAX_OCCURRENCES, CoachingId, SeriesId, SeriesRefused, session
+from domain.appointments import MAX_OCCURRENCES, AppointmentId, SeriesId, SeriesRefused, session
 from domain.availability import SlotUnavailable, zone_of
 from domain.bookings import MAX_NOTES
 from domain.text import prose
@@ -27,7 +27,7 @@ class BookedSeries:
     """`refused`: the sessions that could not be booked, each with why."""
 
     series_id: SeriesId
-    coachings: Sequence[BookedCoaching]
+    appointments: Sequence[BookedAppointment]
     refused: Sequence[tuple[datetime, str]]
 
 
@@ -48,8 +48,8 @@ class BookSeries:
     reserve: ReserveTime
     busy_times: BusyTimes
     recurrences: Recurrences
-    payment: CoachingPayment
-    reader: CoachingReader
+    payment: AppointmentPayment
+    reader: AppointmentQueries
     wake_ups: WakeUps
     clock: Clock
 
@@ -73,7 +73,7 @@ class BookSeries:
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
         series_id = SeriesId(uuid4())
-        booked: list[CoachingId] = []
+        booked: list[AppointmentId] = []
         refused: list[tuple[datetime, str]] = []
         async with self.open_work() as work:
             coach = await work.coaches.get_to_book(coach_uuid)
@@ -88,26 +88,26 @@ class BookSeries:
             await self.reserve.require_hold(work, coach, client, length, series=True)
             for wanted in sessions:
                 try:
-                    coaching = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)
-                    booked.append(coaching.id)
+                    appointment = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)
+                    booked.append(appointment.id)
                 except SlotUnavailable as unavailable:
                     refused.append((wanted.starts_at, unavailable.sentence))
             if not booked or (refused and not skip_conflicts):
                 raise SeriesRefused(refused)
             made = {
                 "series": str(series_id),
-                "booked": [str(coaching_id) for coaching_id in booked],
+                "booked": [str(appointment_id) for appointment_id in booked],
                 "refused": [(moment.isoformat(), why) for moment, why in refused],
             }
             await work.commit(made)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return await self._show(made, return_url)
 
     async def _show(self, made: Mapping[str, Any], return_url: str | None) -> BookedSeries:
-        coachings = await self.reader.list([CoachingId(UUID(each)) for each in made["booked"]])
-        payment_urls = await self.payment.open(coachings, return_url=return_url)
+        appointments = await self.reader.list([AppointmentId(UUID(each)) for each in made["booked"]])
+        payment_urls = await self.payment.open(appointments, return_url=return_url)
         return BookedSeries(
             SeriesId(UUID(made["series"])),
-            list(map(BookedCoaching, coachings, payment_urls)),
+            list(map(BookedAppointment, appointments, payment_urls)),
             [(datetime.fromisoformat(moment), why) for moment, why in made["refused"]],
         )

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from application.appointments.ports import CoachFigures, CoachFiguresReader
+from application.appointments.ports import CoachStatistics, CoachStatisticsQueries
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import Role, User
-from domain.appointments import NotTheirsToList, figures_window
+from domain.appointments import AppointmentListForbidden, figures_window
 from domain.availability import zone_of
 from domain.weeks import Week
 
@@ -17,7 +17,7 @@ _INSTANT = datetime.resolution
 
 
 @dataclass(frozen=True, slots=True)
-class ShowCoachFigures:
+class ShowCoachStatistics:
     """A coach's sessions in figures, for the coach and admins: hours, clients, cancellations and revenue.
 
     - A session counts where it begins. What was cancelled counts as that and in no other figure.
@@ -27,14 +27,14 @@ class ShowCoachFigures:
     """
 
     open_work: OpenUnitOfWork
-    reader: CoachFiguresReader
+    reader: CoachStatisticsQueries
     clock: Clock
 
     async def __call__(
         self, user: User, coach_uuid: UUID, starts_at: datetime | None, ends_at: datetime | None
-    ) -> CoachFigures:
+    ) -> CoachStatistics:
         if user.role is not Role.ADMIN and user.uuid != coach_uuid:
-            raise NotTheirsToList
+            raise AppointmentListForbidden
         async with self.open_work() as work:
             coach = await work.coaches.get(coach_uuid)
         zone = zone_of(coach.availability.timezone)

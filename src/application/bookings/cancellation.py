@@ -15,7 +15,7 @@ from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.bookings import Booking, BookingId, CancelReason
 from domain.money import Money
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from domain.payments import UNPAID, Payment
 from domain.refunds import RefundId
 
@@ -48,7 +48,7 @@ class CancelBooking:
             back = cancellation_terms(event, booking, payment, now, by=user.id).refund
             refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
             await work.commit(made=[str(refund.id)] if refund else [])
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return refund
 
 
@@ -81,7 +81,7 @@ class CancelParticipant:
             back = payment.refundable if payment else Money(Decimal(0), booking.price.currency)
             refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
             await work.commit(made=[str(refund.id)] if refund else [])
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return refund
 
 
@@ -93,15 +93,15 @@ async def cancel_seat(
     reason = CancelReason.BY_ORGANISER if cancelled.cancel_reason is CancelReason.BY_ORGANISER else None
     refund = None
     await work.bookings.save(cancelled)
-    await work.bookings.free_place(cancelled.event_id)
+    await work.bookings.release_seat(cancelled.event_id)
     await work.reminders.align_booking(cancelled.id)
-    await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, cancelled.id, reason=reason)
+    await work.messages.enqueue_for_booking(MessageType.BOOKING_CANCELLED, cancelled.id, reason=reason)
     if payment is not None and not back.is_zero:
-        why = reason or Fact.BOOKING_CANCELLED
-        refund = await refunds.promise(work, payment, back, reason=why, by=by)
+        why = reason or MessageType.BOOKING_CANCELLED
+        refund = await refunds.request(work, payment, back, reason=why, by=by)
         await work.bookings.save(cancelled.refunded())
     elif payment is not None and payment.order_id is not None and payment.status in UNPAID:
-        await work.messages.owe_checkout_end(payment)
+        await work.messages.enqueue_checkout_close(payment)
     return refund
 
 

@@ -6,7 +6,7 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.bookings import BookingStatus
-from domain.outbox import Fact
+from domain.outbox import MessageType
 
 EVENTS_AT_ONCE = 20
 
@@ -33,10 +33,10 @@ class CompleteBookings:
         async with self.open_work() as work:
             events = await work.bookings.complete_ended(self.clock.now(), limit=EVENTS_AT_ONCE)
             for event_id in events:
-                await work.messages.owe_for_bookings_of(
-                    Fact.BOOKING_COMPLETED, event_id, status=BookingStatus.COMPLETED
+                await work.messages.enqueue_for_bookings_of(
+                    MessageType.BOOKING_COMPLETED, event_id, status=BookingStatus.COMPLETED
                 )
             await work.commit()
         if events:
-            self.wake_ups.nudge()
+            self.wake_ups.notify()
         return len(events)

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from application.bookings.ports import InvitationReader, InvitationTokens, ShownInvitation
-from application.events.ports import EventReader
+from application.bookings.ports import InvitationQueries, InvitationTokens, ShownInvitation
+from application.events.ports import EventQueries
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, Page, PageRequest, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import MAX_NAME, EmailTaken, User, check_mailable
 from domain.errors import Conflict, TooManyRequests, Unavailable
-from domain.events import AlreadyBooked, Event, EventId, EventStatus, NotYourEvent
+from domain.events import AlreadyBooked, Event, EventForbidden, EventId, EventStatus
 from domain.external_identity import AccountDeactivated
 from domain.invitations import (
     AlreadyInvited,
@@ -22,7 +22,7 @@ from domain.invitations import (
     InvitationStatus,
     answer_until,
 )
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from domain.text import line
 
 INVITATIONS_PER_SENDER = Limit("invitations-sender", times=200, per=timedelta(days=1))
@@ -68,7 +68,7 @@ class InviteParticipant:
         except (Conflict, TooManyRequests):
             await self.limiter.give_back(INVITATIONS_PER_SENDER, str(user.id))
             raise
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return invitation
 
     async def _hold(self, user: User, event_id: EventId, name: str, email: str) -> Invitation:
@@ -85,8 +85,8 @@ class InviteParticipant:
             invitation = await work.invitations.add(
                 event_id, name=name, email=email, by=user.id, now=now, expires_at=until
             )
-            await work.bookings.take_place(event_id)
-            await work.messages.owe_invitation(invitation.id)
+            await work.bookings.occupy_seat(event_id)
+            await work.messages.enqueue_invitation(invitation.id)
             await work.commit(made=str(invitation.id))
         return invitation
 
@@ -101,7 +101,7 @@ class AnswerInvitation:
     """
 
     open_work: OpenUnitOfWork
-    reader: InvitationReader
+    reader: InvitationQueries
     tokens: InvitationTokens
     wake_ups: WakeUps
     clock: Clock
@@ -119,7 +119,7 @@ class AnswerInvitation:
                 has_seat = await self._confirm(invitation_id)
             except EmailTaken:
                 continue  # the account was made meanwhile: it is there now
-            self.wake_ups.nudge()
+            self.wake_ups.notify()
             if not has_seat:
                 raise AlreadyBooked
             return
@@ -149,7 +149,7 @@ class AnswerInvitation:
             if has_seat:
                 booking_id = await work.bookings.add_invited(event.id, user.id, now)
                 await work.invitations.save(invitation.confirmed(now, booking_id))
-                await work.messages.owe_for_booking(Fact.BOOKING_CREATED, booking_id)
+                await work.messages.enqueue_for_booking(MessageType.BOOKING_CREATED, booking_id)
                 await work.reminders.align_booking(booking_id)
             else:
                 await release(work, event, invitation.withdrawn(now))
@@ -182,13 +182,13 @@ class ListInvitations:
     """The people added to an event by hand, newest first, for its facilitator and admins: who has not answered yet, who
     has, and what became of the seat."""
 
-    events: EventReader
-    reader: InvitationReader
+    events: EventQueries
+    reader: InvitationQueries
 
     async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> Page[Invitation]:
         event = await self.events.get(event_id)
         if event.facilitator_id != user.id and user.role != "admin":
-            raise NotYourEvent
+            raise EventForbidden
         return await self.reader.list_of_event(event_id, page)
 
 
@@ -222,10 +222,10 @@ async def release(work: UnitOfWork, event: Event, ended: Invitation) -> None:
     """Stores an invitation that ended without a booking and frees its seat; a cancelled event has none to free."""
     await work.invitations.save(ended)
     if event.status is EventStatus.ACTIVE:
-        await work.bookings.free_place(event.id)
+        await work.bookings.release_seat(event.id)
 
 
 async def _locked(work: UnitOfWork, invitation_id: InvitationId) -> tuple[Event, Invitation]:
     """Both locked, the event first, as with bookings."""
-    event = await work.events.get_even_hidden(await work.invitations.find_event_id(invitation_id))
+    event = await work.events.get_including_deleted(await work.invitations.find_event_id(invitation_id))
     return event, await work.invitations.get(invitation_id)

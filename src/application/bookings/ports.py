@@ -9,7 +9,7 @@ from typing import Protocol
 from application.events.ports import EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import Booking, BookingId, BookingStatus, shows_join_link
 from domain.events import Event, EventId
 from domain.invitations import Invitation, InvitationId
@@ -29,9 +29,9 @@ class Bookings(Protocol):
 
     async def save(self, booking: Booking) -> None: ...
 
-    async def free_place(self, event_id: EventId) -> None: ...
+    async def release_seat(self, event_id: EventId) -> None: ...
 
-    async def take_place(self, event_id: EventId) -> None:
+    async def occupy_seat(self, event_id: EventId) -> None:
         """One more live booking; the event is locked and the rule was asked."""
         ...
 
@@ -65,7 +65,7 @@ class Bookings(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedBooking:
+class ReservedBooking:
     """A booking as it was just made, with what its maker wants to see of it."""
 
     id: BookingId
@@ -85,7 +85,7 @@ class PlacedBooking:
     hold_until: datetime | None
 
 
-class Places(Protocol):
+class SeatInventory(Protocol):
     """The scarce thing itself. `take` is one atomic step, whatever else happens at the same time."""
 
     async def take(
@@ -98,7 +98,7 @@ class Places(Protocol):
         hold_for: timedelta | None,
         request_id: str | None,
         unpaid_at_most: int | None = None,
-    ) -> PlacedBooking | None:
+    ) -> ReservedBooking | None:
         """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take, or
         when the person has `unpaid_at_most` unpaid holds already and this would be another.
         `hold_for`: how long an unpaid place is held at most; None where people pay on the spot.
@@ -117,7 +117,7 @@ class Places(Protocol):
 
     async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...
 
-    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str) -> None:
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | AppointmentId], return_url: str) -> None:
         """Where the buyer goes after the checkout of each of these bookings."""
         ...
 
@@ -154,7 +154,7 @@ class BookingFilter:
     payment_status: PaymentStatus | None = None
 
 
-class BookingReader(Protocol):
+class BookingQueries(Protocol):
     async def get(self, booking_id: BookingId) -> BookingView:
         """Raises `BookingNotFound`."""
         ...
@@ -217,7 +217,7 @@ class ShownInvitation:
     facilitator_name: str
 
 
-class InvitationReader(Protocol):
+class InvitationQueries(Protocol):
     async def show(self, invitation_id: InvitationId, now: datetime) -> ShownInvitation:
         """Raises `InvitationNotFound`."""
         ...

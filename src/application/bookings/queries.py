@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from application.bookings.ports import BookingReader, BookingView
+from application.bookings.ports import BookingQueries, BookingView
 from domain.accounts import User
-from domain.bookings import BookingId, NotYourBooking
+from domain.bookings import BookingForbidden, BookingId
 
 
 @dataclass(frozen=True, slots=True)
 class ShowBooking:
     """One booking, for the person whose it is, the facilitator of its event, and admins."""
 
-    reader: BookingReader
+    reader: BookingQueries
 
     async def __call__(self, user: User, booking_id: BookingId) -> BookingView:
         booking = await self.reader.get(booking_id)
         if user.role != "admin" and user.id not in (booking.user_id, booking.event.facilitator_id):
-            raise NotYourBooking
+            raise BookingForbidden
         return booking

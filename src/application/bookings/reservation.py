@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.bookings.ports import PlacedBooking, Places
+from application.bookings.ports import ReservedBooking, SeatInventory
 from application.outbox.ports import WakeUps
-from application.payments.checkout import AskForPayment
+from application.payments.checkout import OpenCheckout
 from application.payments.ports.gateways import GatewayRefused, PaymentGateway, PaymentRequest
 from application.ports import Clock
 from domain.accounts import UserId
@@ -23,12 +23,12 @@ LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class NewBooking:
-    placed: PlacedBooking
+    placed: ReservedBooking
     payment_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class BookPlace:
+class BookSeat:
     """Books a place in an event.
 
     - There is never one place more than the event has, however many ask at once.
@@ -42,8 +42,8 @@ class BookPlace:
     - Price, currency and refund policy are stored with the booking, and used from then on.
     """
 
-    places: Places
-    ask_for_payment: AskForPayment
+    places: SeatInventory
+    open_checkout: OpenCheckout
     gateway: PaymentGateway
     hold_for: timedelta
     wake_ups: WakeUps
@@ -55,13 +55,13 @@ class BookPlace:
         self, user_id: UserId, event_id: EventId, notes: str | None, *, return_url: str | None = None
     ) -> NewBooking:
         """`return_url`: where the buyer goes after the checkout, an allowed address."""
-        self.ask_for_payment.return_urls.require_allowed(return_url)
+        self.open_checkout.return_urls.require_allowed(return_url)
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         placed = await self._take(user_id, event_id, notes)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return NewBooking(placed, await self._payment_url(placed, return_url))
 
-    async def _take(self, user_id: UserId, event_id: EventId, notes: str | None) -> PlacedBooking:
+    async def _take(self, user_id: UserId, event_id: EventId, notes: str | None) -> ReservedBooking:
         for _ in range(LOOKS):
             now = self.clock.now()
             placed = await self.places.take(
@@ -69,9 +69,9 @@ class BookPlace:
                 user_id=user_id,
                 notes=notes,
                 now=now,
-                hold_for=self.hold_for if self.gateway.holds_places else None,
+                hold_for=self.hold_for if self.gateway.holds_seats else None,
                 request_id=self.request_id(),
-                unpaid_at_most=self.hold_limits.per_account if self.gateway.holds_places else None,
+                unpaid_at_most=self.hold_limits.per_account if self.gateway.holds_seats else None,
             )
             if placed is not None:
                 return placed
@@ -80,11 +80,11 @@ class BookPlace:
                 raise EventNotFound
             event, already_booked = found
             event.refuse_booking(now, already_booked=already_booked)
-            if self.gateway.holds_places and not event.plan.price.is_zero:
+            if self.gateway.holds_seats and not event.plan.price.is_zero:
                 self.hold_limits.require_another(await self.places.count_unpaid_holds(user_id))
         raise EventFull
 
-    async def _payment_url(self, placed: PlacedBooking, return_url: str | None) -> str | None:
+    async def _payment_url(self, placed: ReservedBooking, return_url: str | None) -> str | None:
         if placed.payment_id is None:
             return None
         request = PaymentRequest(
@@ -101,7 +101,7 @@ class BookPlace:
             until=placed.hold_until,
         )
         try:
-            await self.ask_for_payment.keep_return_url([placed.id], return_url)
-            return await self.ask_for_payment(request, self.gateway.name)
+            await self.open_checkout.keep_return_url([placed.id], return_url)
+            return await self.open_checkout(request, self.gateway.name)
         except (Unavailable, GatewayRefused):
             return None

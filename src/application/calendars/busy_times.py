@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from application.calendars.ports import BusyBook, CoachCalendar
+from application.calendars.ports import BusyTimeStore, CoachCalendar
 from application.calendars.tokens import CalendarAccess
 from application.ports import Clock
 from domain.calendars import ConnectionId
@@ -29,7 +29,7 @@ class ReadBusyTimes:
     - What was read last counts until something newer is known.
     """
 
-    book: BusyBook
+    book: BusyTimeStore
     access: CalendarAccess
     clock: Clock
     at_once: int = 8

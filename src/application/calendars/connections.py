@@ -80,9 +80,9 @@ class ConnectCalendar:
         async with self.open_work() as work:
             await require_access(work, user)
             await work.calendars.keep(user.id, provider, grant.access_token, grant.refresh_token, expires_at)
-            await work.messages.owe_calendars_for(user.id)
+            await work.messages.enqueue_calendar_syncs_for(user.id)
             await work.commit(made=grant.token_type)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return grant
 
     async def _kept(self, user: User, provider: Provider, token_type: str) -> Grant:

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.accounts import UserId
-from domain.appointments import CoachingId, CoachingStatus
+from domain.appointments import AppointmentId, AppointmentStatus
 from domain.calendar_feed import FeedEntry, FeedRange
 from domain.calendars import ConnectionId, ConnectionStatus, Entry, Provider
 from domain.time import Interval
@@ -38,7 +38,7 @@ class Placed:
 
 
 class CalendarService(Protocol):
-    """One provider. Every call is bounded in time and in what it reads. Raises `CalendarAway` for what may pass,
+    """One provider. Every call is bounded in time and in what it reads. Raises `CalendarUnavailable` for what may pass,
     `CalendarNotUnderstood` for an answer that makes no sense, `CalendarRefused` for what trying again cannot help."""
 
     @property
@@ -117,11 +117,11 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class CalendarJob:
     """A booking as it is now, and how one person's calendar stands to it, if it is one that was `connected_at`."""
 
-    booking_id: CoachingId
-    status: CoachingStatus
+    booking_id: AppointmentId
+    status: AppointmentStatus
     sequence: int
     entry: Entry
     entry_id: str | None
@@ -165,15 +165,15 @@ class Connections(Protocol):
         """With all that is known of it. None where there is none."""
         ...
 
-    async def find_errand(
-        self, booking_id: CoachingId, user_id: UserId, connection_id: ConnectionId | None
-    ) -> Errand | None: ...
+    async def find_job(
+        self, booking_id: AppointmentId, user_id: UserId, connection_id: ConnectionId | None
+    ) -> CalendarJob | None: ...
 
-    async def keep_entry(self, connection_id: ConnectionId, errand: Errand, placed: Placed, now: datetime) -> None:
+    async def keep_entry(self, connection_id: ConnectionId, job: CalendarJob, placed: Placed, now: datetime) -> None:
         """Unless it was connected again meanwhile: the entry may be in another account."""
         ...
 
-    async def forget_entry(self, connection_id: ConnectionId, booking_id: CoachingId) -> None: ...
+    async def forget_entry(self, connection_id: ConnectionId, booking_id: AppointmentId) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class ConnectionView:
     busy_read_at: datetime | None
 
 
-class ConnectionReader(Protocol):
+class ConnectionQueries(Protocol):
     async def list_of(self, user_id: UserId) -> Sequence[ConnectionView]: ...
 
 
@@ -195,7 +195,7 @@ class CoachCalendar:
     provider: Provider
 
 
-class BusyBook(Protocol):
+class BusyTimeStore(Protocol):
     """What coaches' connected calendars said of their time. Every step is one short transaction."""
 
     async def claim_due(self, *, limit: int, every: timedelta) -> Sequence[CoachCalendar]:

@@ -5,26 +5,26 @@ from datetime import timedelta
 from uuid import UUID
 
 from application.calendars.connections import is_possible_token
-from application.calendars.ports import CalendarService, CalendarServices, Errand, Placed
+from application.calendars.ports import CalendarJob, CalendarService, CalendarServices, Placed
 from application.calendars.tokens import CalendarAccess
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import Change, CoachingId, CoachingNotFound, CoachingStatus
+from domain.appointments import AppointmentId, AppointmentNotFound, AppointmentStatus, Change
 from domain.availability import zone_of
 from domain.calendars import (
-    CalendarAway,
     CalendarNotConfigured,
     CalendarNotConnected,
     CalendarNotUnderstood,
     CalendarReconnect,
     CalendarRefused,
+    CalendarSyncForbidden,
+    CalendarUnavailable,
     CancelledNotSynced,
     ConnectionId,
     NoCalendarToSync,
-    NotYoursToSync,
     Provider,
     TokenRejected,
 )
@@ -44,34 +44,34 @@ class RecordEntry:
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, errand: Errand, placed: Placed | None, connection_id: ConnectionId | None) -> str | None:
+    async def __call__(self, job: CalendarJob, placed: Placed | None, connection_id: ConnectionId | None) -> str | None:
         """Answers with the booking's link. `placed` None: the entry is gone."""
         async with self.open_work() as work:
             now = self.clock.now()
-            booking = await work.coachings.get(errand.booking_id)
-            outdated = booking.sequence != errand.sequence
+            booking = await work.appointments.get(job.booking_id)
+            outdated = booking.sequence != job.sequence
             if placed is not None and placed.link is not None and booking.meeting_link is None and booking.is_live:
                 linked = booking.linked(placed.link, now)
-                await work.coachings.save(linked)
-                await work.coachings.record(linked, Change.LINKED, by=None, before=booking, now=now)
+                await work.appointments.save(linked)
+                await work.appointments.record(linked, Change.LINKED, by=None, before=booking, now=now)
                 booking = linked
                 outdated = True
             if connection_id is not None and await work.calendars.find_locked(connection_id) is not None:
                 if placed is None:
-                    await work.calendars.forget_entry(connection_id, errand.booking_id)
+                    await work.calendars.forget_entry(connection_id, job.booking_id)
                 else:
-                    shown = replace(placed, link=errand.entry.link or placed.link)
-                    await work.calendars.keep_entry(connection_id, errand, shown, now)
+                    shown = replace(placed, link=job.entry.link or placed.link)
+                    await work.calendars.keep_entry(connection_id, job, shown, now)
             if outdated:
-                await work.messages.owe_calendars_of(errand.booking_id)
+                await work.messages.enqueue_calendar_syncs_of(job.booking_id)
             await work.commit(made=SAYS_THE_SAME)
         if outdated:
-            self.wake_ups.nudge()
+            self.wake_ups.notify()
         return booking.meeting_link
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarErrands:
+class CalendarJobs:
     """A courier: brings a connected calendar to what a booking is now, whatever it was when the message was written.
 
     - A live booking is put in or changed; the coach's entry carries the online meeting, the client's shows it.
@@ -87,11 +87,11 @@ class CalendarErrands:
         try:
             return await self._converge(
                 ConnectionId(UUID(message.snapshot["connection_id"])),
-                CoachingId(UUID(message.snapshot["booking_id"])),
+                AppointmentId(UUID(message.snapshot["booking_id"])),
             )
         except (CalendarNotConnected, CalendarReconnect):
             return Delivered("not connected")
-        except (CalendarAway, CalendarNotConfigured) as error:
+        except (CalendarUnavailable, CalendarNotConfigured) as error:
             wait = timedelta(seconds=error.retry_after) if error.retry_after else None
             return Failed(error.sentence, retry_after=wait)
         except CalendarRefused as error:
@@ -99,22 +99,22 @@ class CalendarErrands:
         except (CalendarNotUnderstood, TokenRejected) as error:
             return Failed(error.sentence)
 
-    async def _converge(self, connection_id: ConnectionId, booking_id: CoachingId) -> Outcome:
+    async def _converge(self, connection_id: ConnectionId, booking_id: AppointmentId) -> Outcome:
         async with self.open_work() as work:
             connection = await work.calendars.find_locked(connection_id)
             if connection is None:
                 raise CalendarNotConnected
-            errand = await work.calendars.find_errand(booking_id, connection.user_id, connection_id)
-        if errand is None:
+            job = await work.calendars.find_job(booking_id, connection.user_id, connection_id)
+        if job is None:
             return Failed("there is no such booking", permanent=True)
-        if errand.status is CoachingStatus.CANCELLED:
-            await self.access(connection_id, lambda at, token: at.remove(token, errand.entry, errand.entry_id))
-            await self.record(errand, None, connection_id)
+        if job.status is AppointmentStatus.CANCELLED:
+            await self.access(connection_id, lambda at, token: at.remove(token, job.entry, job.entry_id))
+            await self.record(job, None, connection_id)
             return Delivered("taken out")
-        if errand.is_done:
+        if job.is_done:
             return Delivered("there already")
-        placed = await self.access(connection_id, lambda at, token: at.put(token, errand.entry, errand.entry_id))
-        await self.record(errand, placed, connection_id)
+        placed = await self.access(connection_id, lambda at, token: at.put(token, job.entry, job.entry_id))
+        await self.record(job, placed, connection_id)
         if placed.link_is_coming:
             return Failed("put in, but its online meeting is not made yet")
         return Delivered("put in")
@@ -145,31 +145,37 @@ class SyncBooking:
     record: RecordEntry
 
     async def __call__(
-        self, user: User, booking_id: CoachingId, provider: Provider, *, access_token: str | None, timezone: str | None
+        self,
+        user: User,
+        booking_id: AppointmentId,
+        provider: Provider,
+        *,
+        access_token: str | None,
+        timezone: str | None,
     ) -> Synced:
         if timezone is not None:
             zone_of(timezone)
         if access_token is not None and not is_possible_token(access_token):
             raise Invalid({"access_token": "Is not an access token"})
         async with self.open_work() as work:
-            booking = await work.coachings.get(booking_id)
+            booking = await work.appointments.get(booking_id)
             if user.id not in {booking.client_id, booking.coach_id}:
-                raise NotYoursToSync
+                raise CalendarSyncForbidden
             service = self.services.get(provider)
             connection = await work.calendars.find(user.id, provider)
             connection_id = connection.id if connection else None
             is_connected = connection is not None and access_token in {None, connection.access_token}
-            errand = await work.calendars.find_errand(booking_id, user.id, connection_id)
-        if errand is None:
-            raise CoachingNotFound
-        if errand.status is CoachingStatus.CANCELLED:
+            job = await work.calendars.find_job(booking_id, user.id, connection_id)
+        if job is None:
+            raise AppointmentNotFound
+        if job.status is AppointmentStatus.CANCELLED:
             raise CancelledNotSynced
-        entry = replace(errand.entry, timezone=timezone or errand.entry.timezone, hosts=True)
-        errand = replace(errand, entry=entry)
+        entry = replace(job.entry, timezone=timezone or job.entry.timezone, hosts=True)
+        job = replace(job, entry=entry)
 
         async def put(at: CalendarService, token: str) -> Synced:
-            placed = await at.put(token, entry, errand.entry_id)
-            link = await self.record(errand, placed, connection_id if is_connected else None)
+            placed = await at.put(token, entry, job.entry_id)
+            link = await self.record(job, placed, connection_id if is_connected else None)
             return Synced(placed.entry_id, link, placed.status)
 
         if access_token is not None:

@@ -12,9 +12,9 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.calendars import (
-    CalendarAway,
     CalendarNotConnected,
     CalendarReconnect,
+    CalendarUnavailable,
     ConnectionId,
     ConnectionStatus,
     TokenRejected,
@@ -61,7 +61,9 @@ class CalendarAccess:
         try:
             return await call(service, token)
         except TokenRejected:
-            raise CalendarAway(f"{connection.provider.label} does not accept a token that it just gave") from None
+            raise CalendarUnavailable(
+                f"{connection.provider.label} does not accept a token that it just gave"
+            ) from None
 
     async def _renewed(self, connection_id: ConnectionId, *, rejected: str | None) -> str:
         under_way = self._under_way.get(connection_id)
@@ -89,7 +91,7 @@ class CalendarAccess:
                     await work.commit()
                     return await self._refresh(connection)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-        raise CalendarAway
+        raise CalendarUnavailable
 
     async def _refresh(self, connection: Connection) -> str:
         """Whoever is here holds the lease."""
@@ -121,9 +123,9 @@ class CalendarAccess:
             if current.refresh_token != connection.refresh_token:
                 return current.access_token
             await work.calendars.give_up(connection.id, error.sentence)
-            await work.messages.owe_calendar_revoked(connection.id)
+            await work.messages.enqueue_calendar_revoked(connection.id)
             await work.commit()
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         raise error
 
     def _lasts(self, connection: Connection) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from application.accounts.access import require_access
-from application.events.ports import EventReader, EventView
+from application.events.ports import EventQueries, EventView
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.payments.checkout import refuse_unpayable
@@ -16,9 +16,9 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.errors import Forbidden
-from domain.events import Event, EventId, EventPlan, EventStatus, refuse_past
+from domain.events import Event, EventDetails, EventId, EventStatus, refuse_past
 from domain.money import Money
-from domain.outbox import Fact
+from domain.outbox import MessageType
 
 RESCHEDULED = "rescheduled"
 """Why people are written to about an event whose time or place changed."""
@@ -40,11 +40,11 @@ class CreateEvent:
 
     open_work: OpenUnitOfWork
     gateway: PaymentGateway
-    reader: EventReader
+    reader: EventQueries
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, user: User, plan: EventPlan) -> EventView:
+    async def __call__(self, user: User, plan: EventDetails) -> EventView:
         if not user.can_facilitate:
             raise OnlyFacilitatorsCreate
         if (made := made_before()) is not None:
@@ -56,9 +56,9 @@ class CreateEvent:
             await require_access(work, user)
             await work.coaches.let_event_in(user.id)
             event = await work.events.add(user.id, plan, now)
-            await work.messages.owe_for_event(Fact.EVENT_CREATED, event.id)
+            await work.messages.enqueue_for_event(MessageType.EVENT_CREATED, event.id)
             await work.commit(made=event.id)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return await self.reader.get(event.id)
 
 
@@ -76,11 +76,13 @@ class UpdateEvent:
 
     open_work: OpenUnitOfWork
     gateway: PaymentGateway
-    reader: EventReader
+    reader: EventQueries
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, user: User, event_id: EventId, change: Callable[[EventPlan], EventPlan]) -> EventView:
+    async def __call__(
+        self, user: User, event_id: EventId, change: Callable[[EventDetails], EventDetails]
+    ) -> EventView:
         """`change` takes the present plan and answers with the wanted one."""
         async with self.open_work() as work:
             event = await work.events.get(event_id)
@@ -96,16 +98,16 @@ class UpdateEvent:
             await work.events.save(changed)
             if changed.revision > event.revision:
                 reason = RESCHEDULED if changed.schedule_revision > event.schedule_revision else None
-                await work.messages.owe_for_event(Fact.EVENT_UPDATED, event_id)
+                await work.messages.enqueue_for_event(MessageType.EVENT_UPDATED, event_id)
                 if not changed.is_over(now):
-                    await work.messages.owe_for_bookings_of(
-                        Fact.BOOKING_MOVED, event_id, reason=reason, before=event.plan
+                    await work.messages.enqueue_for_bookings_of(
+                        MessageType.BOOKING_MOVED, event_id, reason=reason, before=event.plan
                     )
             if changed.plan.interval.starts_at != event.plan.interval.starts_at:
                 await work.bookings.shorten_holds(event_id, changed.plan.interval.starts_at)
                 await work.reminders.align_event(event_id)
             await work.commit()
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return await self.reader.get(event_id)
 
 
@@ -144,7 +146,7 @@ class CancelEvent:
             promised = _cancelled_event(event, await _cancel(work, event, self.refunds, self.clock, by=user.id))
             total = promised.total
             await work.commit(made=[promised.refunds, str(total.amount), total.currency])
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return promised
 
 
@@ -167,19 +169,19 @@ class DeleteEvent:
                 await _cancel(work, event, self.refunds, self.clock, by=user.id)
             await work.events.hide(event_id, now)
             await work.commit()
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
 
 
 async def _cancel(work: UnitOfWork, event: Event, refunds: Refunds, clock: Clock, *, by: UserId) -> Sequence[Refund]:
     now = clock.now()
     await work.events.save(event.cancelled(now))
-    await work.messages.owe_checkout_ends_of(event.id)
-    promised = await refunds.promise_all(work, event.id, reason=Fact.EVENT_CANCELLED, by=by)
+    await work.messages.enqueue_checkout_closes_of(event.id)
+    promised = await refunds.request_all(work, event.id, reason=MessageType.EVENT_CANCELLED, by=by)
     await work.bookings.cancel_all(event.id, now, by=by)
     await work.invitations.withdraw_all(event.id, now)
     await work.reminders.align_event(event.id)
-    await work.messages.owe_for_event(Fact.EVENT_CANCELLED, event.id)
-    await work.messages.owe_for_bookings_of(
-        Fact.BOOKING_CANCELLED, event.id, cancelled_at=now, reason=Fact.EVENT_CANCELLED
+    await work.messages.enqueue_for_event(MessageType.EVENT_CANCELLED, event.id)
+    await work.messages.enqueue_for_bookings_of(
+        MessageType.BOOKING_CANCELLED, event.id, cancelled_at=now, reason=MessageType.EVENT_CANCELLED
     )
     return promised

@@ -48,13 +48,13 @@ class WriteToParticipants:
         except (NoParticipants, TooManyRequests):
             await self.limiter.give_back(MESSAGES_PER_SENDER, str(user.id))
             raise
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return recipients
 
     async def _write(self, user: User, event_id: EventId, message: ParticipantMessage) -> int:
         async with self.open_work() as work:
             (await work.events.get(event_id)).require_manager(user)
-            recipients = await work.messages.owe_for_participants(event_id, message)
+            recipients = await work.messages.enqueue_for_participants(event_id, message)
             if not recipients:
                 raise NoParticipants
             await work.commit(made=recipients)

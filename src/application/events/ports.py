@@ -8,18 +8,18 @@ from uuid import UUID
 
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User, UserId
-from domain.events import Event, EventId, EventPlan, EventStatus, EventType
+from domain.events import Event, EventDetails, EventId, EventStatus, EventType
 from domain.reviews import Review, ReviewId
 
 
 class Events(Protocol):
-    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event: ...
+    async def add(self, facilitator_id: UserId, plan: EventDetails, now: datetime) -> Event: ...
 
     async def get(self, event_id: EventId) -> Event:
         """Locked until the unit of work ends. Raises `EventNotFound`."""
         ...
 
-    async def get_even_hidden(self, event_id: EventId) -> Event:
+    async def get_including_deleted(self, event_id: EventId) -> Event:
         """As `get`, but a deleted event is found too: its bookings live on."""
         ...
 
@@ -96,7 +96,7 @@ class EventFilter:
     text: str | None = None
 
 
-class EventReader(Protocol):
+class EventQueries(Protocol):
     async def get(self, event_id: EventId, *, viewer: UserId | None = None) -> EventView:
         """As `viewer` sees it. Raises `EventNotFound`."""
         ...
@@ -123,7 +123,7 @@ class ReviewView:
     created_at: datetime
 
 
-class ReviewReader(Protocol):
+class ReviewQueries(Protocol):
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
         """Newest first."""
         ...
@@ -140,7 +140,7 @@ class Dashboard:
     revenue: dict[str, Decimal]
 
 
-class FacilitatorReader(Protocol):
+class FacilitatorQueries(Protocol):
     async def has_profile(self, user_id: UserId) -> bool: ...
 
     async def dashboard(self, facilitator_id: UserId, now: datetime) -> Dashboard: ...

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from application.bookings.ports import BookingReader, BookingView
-from application.events.ports import EventReader, EventView
+from application.bookings.ports import BookingQueries, BookingView
+from application.events.ports import EventQueries, EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User
-from domain.events import EventId, EventNotFound, NotYourEvent
+from domain.events import EventForbidden, EventId, EventNotFound
 
 
 @dataclass(frozen=True, slots=True)
 class ShowEvent:
     """One event. While its facilitator is deactivated it is shown in people's bookings of it alone."""
 
-    reader: EventReader
+    reader: EventQueries
 
     async def __call__(self, event_id: EventId, viewer: User | None = None) -> EventView:
         event = await self.reader.get(event_id, viewer=viewer.id if viewer else None)
@@ -26,11 +26,11 @@ class ShowEvent:
 class EventBookings:
     """The bookings of an event, for the facilitator whose event it is."""
 
-    events: EventReader
-    bookings: BookingReader
+    events: EventQueries
+    bookings: BookingQueries
 
     async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
         event = await self.events.get(event_id)
         if event.facilitator_id != user.id and user.role != "admin":
-            raise NotYourEvent
+            raise EventForbidden
         return event, await self.bookings.list_of_event(event_id, page)

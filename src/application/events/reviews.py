@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from application.events.ports import EventReader, ReviewReader, ReviewView
+from application.events.ports import EventQueries, ReviewQueries, ReviewView
 from application.events.queries import ShowEvent
 from application.idempotency import made_before
 from application.ports import Clock, Page, PageRequest
@@ -22,7 +22,7 @@ class WriteReview:
     """
 
     open_work: OpenUnitOfWork
-    events: EventReader
+    events: EventQueries
     clock: Clock
 
     async def __call__(self, user: User, event_id: EventId, *, rating: int, comment: str | None) -> ReviewView:
@@ -48,7 +48,7 @@ class ListReviews:
     """The reviews of an event, newest first."""
 
     show_event: ShowEvent
-    reviews: ReviewReader
+    reviews: ReviewQueries
 
     async def __call__(self, event_id: EventId, page: PageRequest) -> Page[ReviewView]:
         await self.show_event(event_id)

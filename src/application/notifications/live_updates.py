@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from application.notifications.ports import EntryId, FeedBell, FeedEntry, FeedReader
+from application.notifications.ports import EntryId, FeedEntry, LiveUpdateListeners, LiveUpdateQueries
 from domain.accounts import UserId
 from domain.errors import TooManyRequests, Unavailable
 
@@ -24,8 +24,8 @@ class FollowFeed:
     - Nothing is kept for a follower but their place, so a slow one costs nothing: they read from the table.
     """
 
-    reader: FeedReader
-    bell: FeedBell
+    reader: LiveUpdateQueries
+    bell: LiveUpdateListeners
     look_every: float = 3
     """Seconds: a lost ring costs no more."""
 

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from application.outbox.ports import Courier
-from application.payments.ports.records import PaymentReader
+from application.outbox.ports import Sender
+from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
-from domain.outbox import Fact, Failed, Message, Outcome
+from domain.outbox import Failed, Message, MessageType, Outcome
 from domain.payments import UNPAID
 
 AT_MOST = 3
@@ -29,8 +29,8 @@ class MailWithPaymentLinks:
     - What was paid or given up meanwhile has no link any more. Later mails have the link that there is.
     """
 
-    mail: Courier
-    payments: PaymentReader
+    mail: Sender
+    payments: PaymentQueries
     clock: Clock
     tries: int
     patience: timedelta = timedelta(seconds=3)
@@ -41,7 +41,7 @@ class MailWithPaymentLinks:
         if held is None:
             return await self.mail.deliver(message)
         booking_id, until = held
-        is_first = message.fact is Fact.BOOKING_CREATED
+        is_first = message.fact is MessageType.BOOKING_CREATED
         is_open, url = await self._link(booking_id, self.patience if is_first else timedelta(0))
         if is_first and is_open and url is None and self._can_wait(message, until):
             return Failed("its payment link is not made yet")
@@ -50,7 +50,7 @@ class MailWithPaymentLinks:
     def _can_wait(self, message: Message, until: datetime) -> bool:
         return message.attempt < min(AT_MOST, self.tries) and until - self.clock.now() > self.enough
 
-    async def _link(self, booking_id: BookingId | CoachingId, patience: timedelta) -> tuple[bool, str | None]:
+    async def _link(self, booking_id: BookingId | AppointmentId, patience: timedelta) -> tuple[bool, str | None]:
         """Whether there is something to pay, and where."""
         until, pause = self.clock.now() + patience, 0.02
         while True:
@@ -63,7 +63,7 @@ class MailWithPaymentLinks:
             pause = min(2 * pause, 0.5)
 
 
-def _held(snapshot: dict[str, Any]) -> tuple[BookingId | CoachingId, datetime] | None:
+def _held(snapshot: dict[str, Any]) -> tuple[BookingId | AppointmentId, datetime] | None:
     """The booking that its reader has to pay for, and until when; None for every other mail."""
     about = snapshot.get("coaching") or snapshot.get("booking")
     if about is None or snapshot.get("recipient") == "coach":
@@ -71,5 +71,5 @@ def _held(snapshot: dict[str, Any]) -> tuple[BookingId | CoachingId, datetime] |
     until = about.get("hold_until")
     if until is None or about["payment_status"] not in UNPAID or about["status"] == "cancelled":
         return None
-    booking_id = CoachingId(UUID(about["id"])) if "coaching" in snapshot else BookingId(about["id"])
+    booking_id = AppointmentId(UUID(about["id"])) if "coaching" in snapshot else BookingId(about["id"])
     return booking_id, datetime.fromisoformat(until)

@@ -8,10 +8,10 @@ from typing import Any, NewType, Protocol
 
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
-from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, WhyNot
+from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, SkipReason
 
 EntryId = NewType("EntryId", int)
 
@@ -26,7 +26,7 @@ class FeedEntry:
     occurred_at: datetime
 
 
-class FeedReader(Protocol):
+class LiveUpdateQueries(Protocol):
     async def newest(self, facilitator_id: UserId) -> EntryId:
         """0 where there is none."""
         ...
@@ -47,7 +47,7 @@ class Listener(Protocol):
         ...
 
 
-class FeedBell(Protocol):
+class LiveUpdateListeners(Protocol):
     """Rings in every process when a facilitator's news were recorded in any. It may miss a ring: whoever waits looks
     again after a while."""
 
@@ -65,7 +65,7 @@ class Reminders(Protocol):
         """Those of all its bookings."""
         ...
 
-    async def align_coaching(self, coaching_id: CoachingId) -> None: ...
+    async def align_appointment(self, appointment_id: AppointmentId) -> None: ...
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
         """Planned ones whose time has come, locked until the unit of work ends; what others have locked is left out."""
@@ -75,7 +75,7 @@ class Reminders(Protocol):
         """They are owed by mail from now on."""
         ...
 
-    async def skip(self, reminders: Sequence[ReminderId], why: WhyNot, now: datetime) -> None: ...
+    async def skip(self, reminders: Sequence[ReminderId], why: SkipReason, now: datetime) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class ReminderView:
     starts_at: datetime
     due_at: datetime
     status: ReminderStatus
-    reason: WhyNot | None
+    reason: SkipReason | None
     settled_at: datetime | None
     user_name: str
 
@@ -98,17 +98,17 @@ class QueuedReminder:
     snapshot: dict[str, Any]
 
 
-class ReminderBook(Protocol):
+class ReminderQueries(Protocol):
     """Outside of a unit of work."""
 
     async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
         """None for one that was sent."""
         ...
 
-    async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:
+    async def settle(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
         """Sent, or skipped for a reason. One that was sent stays so."""
         ...
 
-    async def list_of(self, booking_id: BookingId | CoachingId, page: PageRequest) -> Page[ReminderView]:
+    async def list_of(self, booking_id: BookingId | AppointmentId, page: PageRequest) -> Page[ReminderView]:
         """The next to come first. Raises `Invalid` for a cursor it did not make."""
         ...

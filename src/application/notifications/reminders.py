@@ -4,17 +4,17 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from application.appointments.queries import ShowCoaching
+from application.appointments.queries import ShowAppointment
 from application.bookings.queries import ShowBooking
-from application.notifications.ports import ReminderBook, ReminderView
-from application.outbox.ports import Courier, WakeUps
+from application.notifications.ports import ReminderQueries, ReminderView
+from application.outbox.ports import Sender, WakeUps
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
-from domain.outbox import Delivered, Fact, Message, Outcome
-from domain.reminders import ReminderId, WhyNot, why_not
+from domain.outbox import Delivered, Message, MessageType, Outcome
+from domain.reminders import ReminderId, SkipReason, skip_reason
 
 AT_ONCE = 200
 
@@ -44,18 +44,18 @@ class QueueReminders:
     async def _some(self) -> int:
         now = self.clock.now()
         wanted: list[ReminderId] = []
-        useless: dict[WhyNot, list[ReminderId]] = defaultdict(list)
+        useless: dict[SkipReason, list[ReminderId]] = defaultdict(list)
         async with self.open_work() as work:
             due = await work.reminders.claim_due(now, limit=AT_ONCE)
             for reminder, about in due:
-                reason = why_not(reminder, about, now)
+                reason = skip_reason(reminder, about, now)
                 (wanted if reason is None else useless[reason]).append(reminder.id)
             await work.reminders.queue(wanted)
             for reason, reminders in useless.items():
                 await work.reminders.skip(reminders, reason, now)
             await work.commit()
         if wanted:
-            self.wake_ups.nudge()
+            self.wake_ups.notify()
         return len(due)
 
 
@@ -65,19 +65,19 @@ class MailWithReminders:
     away for hours, the booking cancelled, the event renamed, the session begun. The mail is written from what is true
     when it goes, and told when that is: what was tomorrow when the reminder was queued may be in an hour."""
 
-    mail: Courier
-    book: ReminderBook
+    mail: Sender
+    book: ReminderQueries
     clock: Clock
 
     async def deliver(self, message: Message) -> Outcome:
-        if message.fact is not Fact.BOOKING_REMINDER:
+        if message.fact is not MessageType.BOOKING_REMINDER:
             return await self.mail.deliver(message)
         reminder_id = ReminderId(UUID(message.snapshot["reminder_id"]))
         now = self.clock.now()
         found = await self.book.find(reminder_id, now)
         if found is None:
             return Delivered("was sent before")
-        reason = why_not(found.reminder, found.about, now)
+        reason = skip_reason(found.reminder, found.about, now)
         if reason is not None:
             await self.book.settle(reminder_id, reason, now)
             return Delivered(f"not sent: {reason}")
@@ -93,7 +93,7 @@ class ShowBookingReminders:
     person whose booking it is, the facilitator of its event, and admins."""
 
     show_booking: ShowBooking
-    book: ReminderBook
+    book: ReminderQueries
 
     async def __call__(self, user: User, booking_id: BookingId, page: PageRequest) -> Page[ReminderView]:
         await self.show_booking(user, booking_id)
@@ -101,13 +101,13 @@ class ShowBookingReminders:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowCoachingReminders:
+class ShowAppointmentReminders:
     """The reminders of a session, to its client and to its coach, the next to come first: those planned, those sent,
     and why others were not. For its client, its coach and admins."""
 
-    show_coaching: ShowCoaching
-    book: ReminderBook
+    show_appointment: ShowAppointment
+    book: ReminderQueries
 
-    async def __call__(self, user: User, coaching_id: CoachingId, page: PageRequest) -> Page[ReminderView]:
-        await self.show_coaching(user, coaching_id)
-        return await self.book.list_of(coaching_id, page)
+    async def __call__(self, user: User, appointment_id: AppointmentId, page: PageRequest) -> Page[ReminderView]:
+        await self.show_appointment(user, appointment_id)
+        return await self.book.list_of(appointment_id, page)

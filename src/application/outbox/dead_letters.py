@@ -23,7 +23,7 @@ class ReplayMessage:
     async def __call__(self, message_id: UUID) -> None:
         """Raises `MessageNotFound`, `MessageNotDead`."""
         await self.letters.replay(message_id)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,5 @@ class ReplayMessages:
         if destination is None and since is None:
             raise Invalid({"destination": "Give a destination, a time (since), or both"})
         count = await self.letters.replay_all(destination=destination, since=since)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return count

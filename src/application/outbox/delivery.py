@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from application.outbox.ports import Circuits, Courier, DueMessages
-from domain.circuit_breaker import CircuitRule, shows_destination_well
+from application.outbox.ports import CircuitBreakers, DueMessages, Sender
+from domain.circuit_breaker import CircuitBreakerRule, shows_destination_well
 from domain.errors import Unavailable
 from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 
@@ -25,7 +25,7 @@ SOON = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
-class DeliverDue:
+class DeliverMessages:
     """Delivers one destination's due messages, up to `at_once` of them at the same time, until none is left.
 
     - A message is claimed for `lease` and the claim renewed while its delivery lasts, so that another worker takes
@@ -41,10 +41,10 @@ class DeliverDue:
     """
 
     outbox: DueMessages
-    circuits: Circuits
-    couriers: Mapping[Destination, Courier]
+    circuits: CircuitBreakers
+    senders: Mapping[Destination, Sender]
     schedule: RetrySchedule
-    rule: CircuitRule = field(default_factory=CircuitRule)
+    rule: CircuitBreakerRule = field(default_factory=CircuitBreakerRule)
     at_once: int = 24
     lease: timedelta = timedelta(seconds=10)
     renew_every: timedelta = timedelta(seconds=3)
@@ -84,9 +84,9 @@ class DeliverDue:
         if message.attempt > len(self.schedule.delays):
             return Failed("no attempt came to its end: each took its worker down with it", permanent=True)
         try:
-            return await self.couriers[message.destination].deliver(message)
+            return await self.senders[message.destination].deliver(message)
         except Unavailable as error:
-            return Failed(f"{type(error).__name__}: {error}", untried=True)
+            return Failed(f"{type(error).__name__}: {error}", not_attempted=True)
         except Exception as error:
             _log.exception("courier_broke on message %s", message.id)
             return Failed(f"{type(error).__name__}: {error}")
@@ -120,9 +120,9 @@ class DeliverDue:
         """What the destination asked for holds before anything else of it can be claimed."""
         if isinstance(outcome, Delivered):
             return
-        if outcome.halts:
+        if outcome.stop_destination:
             await self.circuits.halt(destination, reason=outcome.reason)
-        elif outcome.of_destination and outcome.retry_after:
+        elif outcome.destination_fault and outcome.retry_after:
             await self.circuits.pause(destination, outcome.retry_after, reason=outcome.reason)
 
     async def _judge(self, message: Message, outcome: Outcome) -> None:
@@ -138,9 +138,9 @@ class DeliverDue:
     def _retry_in(self, message: Message, outcome: Outcome) -> timedelta | None:
         if isinstance(outcome, Delivered) or outcome.permanent:
             return None
-        if outcome.halts:
+        if outcome.stop_destination:
             return timedelta(0)
-        if outcome.untried:
+        if outcome.not_attempted:
             return SOON
         delay = self.schedule.next_delay(message.attempt, self.luck())
         return None if delay is None else max(delay, outcome.retry_after or timedelta(0))

@@ -11,21 +11,21 @@ from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId, BookingStatus
 from domain.calendars import ConnectionId
 from domain.circuit_breaker import Tally
-from domain.events import EventId, EventPlan
+from domain.events import EventDetails, EventId
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import Destination, Fact, Message, MessageId, MessageStatus, Outcome
+from domain.outbox import Destination, Message, MessageId, MessageStatus, MessageType, Outcome
 from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
 from domain.time import Interval
 
 
 class WakeUps(Protocol):
-    def nudge(self) -> None:
+    def notify(self) -> None:
         """Says that there is something to deliver. Never waits, never fails: the sweep finds what a lost nudge left."""
         ...
 
@@ -48,7 +48,7 @@ class DueMessages(Protocol):
 
     async def settle(self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None) -> None:
         """Records the attempt and what it came to: delivered, to be tried again after `retry_in`, or dead (None). It is
-        counted for the destination, and for the message unless it `halts` the destination."""
+        counted for the destination, and for the message unless it `stop_destination` the destination."""
         ...
 
     async def release(self, message: Message) -> None:
@@ -56,7 +56,7 @@ class DueMessages(Protocol):
         ...
 
 
-class Circuits(Protocol):
+class CircuitBreakers(Protocol):
     """What keeps destinations from being delivered to, shared by all workers. Every method raises `Unavailable`."""
 
     async def pause(self, destination: Destination, wait: timedelta, *, reason: str) -> None:
@@ -78,14 +78,14 @@ class Circuits(Protocol):
         ...
 
 
-class Courier(Protocol):
+class Sender(Protocol):
     """Hands a message over to one destination, in a bounded time. Never raises for what the destination did: that is
     a `Failed`."""
 
     async def deliver(self, message: Message) -> Outcome: ...
 
 
-class Circuit(StrEnum):
+class CircuitBreaker(StrEnum):
     """`open`: the destination kept failing and is left alone; `half_open`: the next message is a probe."""
 
     CLOSED = "closed"
@@ -103,13 +103,13 @@ class DestinationFigures:
     pending: int
     oldest_due_seconds: float | None
     dead: int
-    circuit: Circuit
+    circuit: CircuitBreaker
     paused_until: datetime | None
     halted: bool
     reason: str | None
 
 
-class DeliveryReader(Protocol):
+class DeliveryStatistics(Protocol):
     async def figures(self) -> Sequence[DestinationFigures]:
         """One line for every destination, also for those that are owed nothing."""
         ...
@@ -194,42 +194,42 @@ class DeadLetters(Protocol):
 class Messages(Protocol):
     """Writes what is owed, with the state of this very transaction."""
 
-    async def owe_for_booking(
-        self, fact: Fact, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
+    async def enqueue_for_booking(
+        self, fact: MessageType, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
     ) -> None: ...
 
-    async def owe_for_bookings_of(
+    async def enqueue_for_bookings_of(
         self,
-        fact: Fact,
+        fact: MessageType,
         event_id: EventId,
         *,
         status: BookingStatus = BookingStatus.CONFIRMED,
         cancelled_at: datetime | None = None,
         reason: str | None = None,
-        before: EventPlan | None = None,
+        before: EventDetails | None = None,
     ) -> None:
         """For every booking of the event with that status, or for every one that was cancelled at that very moment.
         `before` is the event's plan before it changed, where the message is about that."""
         ...
 
-    async def owe_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
+    async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
         ...
 
-    async def owe_facilitator_approved(self, user_id: UserId) -> None:
+    async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         """Enqueues the mail to the person who is a facilitator now."""
         ...
 
-    async def owe_invitation(self, invitation_id: InvitationId) -> None:
+    async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
         """Enqueues the mail that asks the person to confirm."""
         ...
 
-    async def owe_for_event(self, fact: Fact, event_id: EventId) -> None: ...
+    async def enqueue_for_event(self, fact: MessageType, event_id: EventId) -> None: ...
 
-    async def owe_for_coaching(
+    async def enqueue_for_appointment(
         self,
-        fact: Fact,
-        coaching_id: CoachingId,
+        fact: MessageType,
+        appointment_id: AppointmentId,
         *,
         before: Interval | None = None,
         reason: str | None = None,
@@ -238,28 +238,28 @@ class Messages(Protocol):
         """`before`: when the session was to be, where it was moved."""
         ...
 
-    async def owe_calendars_of(self, coaching_id: CoachingId) -> None:
+    async def enqueue_calendar_syncs_of(self, appointment_id: AppointmentId) -> None:
         """Every calendar that the client or the coach has connected is owed the booking as it is now."""
         ...
 
-    async def owe_calendars_for(self, user_id: UserId) -> None:
+    async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
         """A person's connected calendars are owed every booking of theirs that is still ahead."""
         ...
 
-    async def owe_calendar_revoked(self, connection_id: ConnectionId) -> None:
+    async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
         """Its owner is owed a word that they have to connect it again."""
         ...
 
-    async def owe_checkout_end(self, payment: Payment) -> None:
+    async def enqueue_checkout_close(self, payment: Payment) -> None:
         """The gateway is owed that the checkout be closed."""
         ...
 
-    async def owe_checkout_ends_of(self, event_id: EventId) -> None:
+    async def enqueue_checkout_closes_of(self, event_id: EventId) -> None:
         """The same for every live, unpaid booking of the event."""
         ...
 
-    async def owe_refunds(self, refunds: Sequence[Refund]) -> None: ...
+    async def enqueue_refunds(self, refunds: Sequence[Refund]) -> None: ...
 
-    async def owe_gateway_event(self, gateway: str, event: GatewayEvent) -> None:
+    async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
         """The worker is owed that a webhook be applied."""
         ...

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from application.payments.ports.gateways import GatewayRefused, Gateways, LedgerEntry
 from application.payments.ports.reconciliation import (
     BookedPayment,
-    DeadErrand,
-    KeptDifference,
+    DeadJob,
     PaymentAudit,
+    RecordedMismatch,
     StuckRefund,
 )
 from domain.money import Money
-from domain.payments import GatewayUnavailable, PaymentStatus, Report
+from domain.payments import GatewayUnavailable, PaymentStatus, PaymentUpdate
 
 PAGE = 200
 AT_ONCE = 5
@@ -24,7 +24,7 @@ STUCK_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Mismatch:
     booked: BookedPayment
     why: str
 
@@ -34,12 +34,12 @@ class Audit:
     """`away` has what was said for each gateway that could not be asked, `missed` how many payments that leaves out."""
 
     compared: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[Mismatch] = field(default_factory=list)
     away: dict[str, str] = field(default_factory=dict)
     missed: Counter[str] = field(default_factory=Counter)
-    kept: Sequence[KeptDifference] = ()
+    kept: Sequence[RecordedMismatch] = ()
     stuck: Sequence[StuckRefund] = ()
-    dead: Sequence[DeadErrand] = ()
+    dead: Sequence[DeadJob] = ()
 
     @property
     def findings(self) -> int:
@@ -73,7 +73,7 @@ class AuditPayments:
                     await self._compare(again, found, keep=True)
         found.kept = await self.audit.differences(since=since)
         found.stuck = await self.audit.stuck_refunds(since=since, older_than=STUCK_AFTER)
-        found.dead = await self.audit.dead_errands(since=since)
+        found.dead = await self.audit.dead_jobs(since=since)
         return found
 
     async def _pages(self, since: datetime | None) -> AsyncIterator[Sequence[BookedPayment]]:
@@ -94,12 +94,12 @@ class AuditPayments:
                 found.missed[booked.payment.gateway] += 1
                 continue
             found.compared += 1
-            why = said.sentence if isinstance(said, GatewayRefused) else why_different(booked, said)
+            why = said.sentence if isinstance(said, GatewayRefused) else mismatch_reason(booked, said)
             if why is None:
                 continue
             suspects.append(booked)
             if keep:
-                found.differences.append(Difference(booked, why))
+                found.differences.append(Mismatch(booked, why))
         return suspects
 
     async def _look_up(self, booked: BookedPayment, found: Audit) -> LedgerEntry | GatewayUnavailable | GatewayRefused:
@@ -112,14 +112,14 @@ class AuditPayments:
             return error
 
 
-def why_different(booked: BookedPayment, entry: LedgerEntry) -> str | None:
+def mismatch_reason(booked: BookedPayment, entry: LedgerEntry) -> str | None:
     """In words; None where the books agree."""
     if not _same(booked.received, entry.received):
         return f"received {booked.received} here, {entry.received} at the gateway"
     least, most, there = booked.given_back, booked.payment.refunded, entry.refunded
     if not (_same(there, least) or _same(there, most) or least.amount <= there.amount <= most.amount):
         return f"given back {least} here, {there} at the gateway"
-    if booked.payment.status is PaymentStatus.PENDING and entry.report.report is Report.FAILED:
+    if booked.payment.status is PaymentStatus.PENDING and entry.report.report is PaymentUpdate.FAILED:
         return "waited for here, failed at the gateway"
     return None
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 from application.idempotency import SAYS_THE_SAME
 from application.payments.ports.gateways import GatewayRefused, Gateways, SignedCheckouts
-from application.payments.ports.records import PaidFor, PaymentReader
+from application.payments.ports.records import PaidFor, PaymentQueries
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.payments import (
     UNPAID,
-    GatewayReport,
     GatewayUnavailable,
+    GatewayUpdate,
     Payment,
-    PaymentDiffers,
+    PaymentMismatch,
     PaymentNotFound,
-    Report,
+    PaymentUpdate,
 )
 
 
@@ -32,7 +32,7 @@ class ConfirmPayment:
     open_work: OpenUnitOfWork
     checkouts: SignedCheckouts | None
     settle_payment: SettlePayment
-    payments: PaymentReader
+    payments: PaymentQueries
 
     async def __call__(self, order_id: str, gateway_id: str, signature: str) -> PaidFor:
         if self.checkouts is None:
@@ -46,15 +46,15 @@ class ConfirmPayment:
     async def _settle(self, checkouts: SignedCheckouts, payment: Payment, gateway_id: str) -> None:
         settled = await self.settle_payment(checkouts.name, await checkouts.confirm(payment, gateway_id))
         if settled is Settled.DIFFERS:
-            raise PaymentDiffers
+            raise PaymentMismatch
         if settled in {Settled.RECEIVED, Settled.REINSTATED}:
             async with self.open_work() as work:
-                await work.messages.owe_checkout_end(payment)
+                await work.messages.enqueue_checkout_close(payment)
                 await work.commit(made=SAYS_THE_SAME)
 
 
 @dataclass(frozen=True, slots=True)
-class HearOfFailure:
+class ReportPaymentFailure:
     """Somebody says that paying an order failed. Nobody signed that, so it is only a reason to ask the gateway.
 
     - The gateway's word is what counts; while it is away, nothing changes.
@@ -64,7 +64,7 @@ class HearOfFailure:
     open_work: OpenUnitOfWork
     gateways: Gateways
     settle_payment: SettlePayment
-    payments: PaymentReader
+    payments: PaymentQueries
 
     async def __call__(self, gateway: str, order_id: str) -> PaidFor:
         """The booking as it truly is."""
@@ -78,7 +78,7 @@ class HearOfFailure:
 
 async def _payment_of(open_work: OpenUnitOfWork, gateway: str, order_id: str) -> Payment:
     async with open_work() as work:
-        place = await work.payments.find_place(gateway, GatewayReport(order_id, Report.OPEN))
+        place = await work.payments.find_payable(gateway, GatewayUpdate(order_id, PaymentUpdate.OPEN))
         if place is None:
             raise PaymentNotFound
         return await work.payments.get(place.payment_id)

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from application.bookings.ports import Places
+from application.bookings.ports import SeatInventory
 from application.payments.ports.gateways import Gateways, PaymentGateway, PaymentRequest
-from application.payments.ports.records import OpenRequest, PaymentReader
+from application.payments.ports.records import OpenRequest, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import CoachingId
-from domain.bookings import BookingId, NotYourBooking
+from domain.appointments import AppointmentId
+from domain.bookings import BookingForbidden, BookingId
 from domain.checkout_return import NO_RETURN_URLS, ReturnUrls
 from domain.money import Money
 from domain.payments import NothingToPay, PaymentId
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonCheckout:
+class CloseCheckout:
     """Closes a checkout nobody may pay at any more. What was paid there meanwhile is settled as any late payment."""
 
     open_work: OpenUnitOfWork
@@ -34,13 +34,13 @@ class AbandonCheckout:
 
 
 @dataclass(frozen=True, slots=True)
-class AskForPayment:
+class OpenCheckout:
     """Asks the gateway for the checkout of a payment and keeps it. Asking again gives the same one: what is known is
     not asked for, since the gateway would be asked for another once the event's title has changed."""
 
     gateways: Gateways
-    payments: PaymentReader
-    places: Places
+    payments: PaymentQueries
+    places: SeatInventory
     return_urls: ReturnUrls = NO_RETURN_URLS
 
     async def __call__(self, request: PaymentRequest, gateway: str) -> str | None:
@@ -50,7 +50,7 @@ class AskForPayment:
         await self.places.keep_checkout(request.payment_id, checkout.order_id, checkout.url)
         return checkout.url
 
-    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str | None) -> None:
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | AppointmentId], return_url: str | None) -> None:
         """Where the buyer goes after the checkout; without an address what was kept before stays. It need not be known
         to the gateway, so that it can be another one for the same checkout. Raises `Invalid`."""
         self.return_urls.require_allowed(return_url)
@@ -58,21 +58,21 @@ class AskForPayment:
             await self.places.keep_return_url(booking_ids, return_url)
 
     async def for_booking(
-        self, user: User, booking_id: BookingId | CoachingId, *, return_url: str | None = None
+        self, user: User, booking_id: BookingId | AppointmentId, *, return_url: str | None = None
     ) -> str | None:
         """For somebody who wants to pay a booking of their own, later or once more."""
         self.return_urls.require_allowed(return_url)
         found = await self._open(booking_id)
         if found.request.user_id != user.id and user.role != "admin":
-            raise NotYourBooking
+            raise BookingForbidden
         await self.keep_return_url([booking_id], return_url)
         return await self._link(found)
 
-    async def of_booking(self, booking_id: BookingId | CoachingId) -> str | None:
+    async def of_booking(self, booking_id: BookingId | AppointmentId) -> str | None:
         """For whoever has just made it. Raises `NothingToPay`."""
         return await self._link(await self._open(booking_id))
 
-    async def _open(self, booking_id: BookingId | CoachingId) -> OpenRequest:
+    async def _open(self, booking_id: BookingId | AppointmentId) -> OpenRequest:
         found = await self.payments.open_request(booking_id)
         if found is None:
             raise NothingToPay

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from application.payments.ports.gateways import ReturnAddresses, SignedReturns
-from application.payments.ports.records import PaymentOverview, PaymentReader
+from application.payments.ports.records import PaymentOverview, PaymentQueries
 from application.ports import Clock
 from domain.booking_urls import BookingUrls
 from domain.checkout_return import Outcome, ReturnStatus, ReturnUrls, return_status, with_parameters
@@ -33,7 +33,7 @@ class ShowPaymentReturn:
     - Nothing says who the buyer is: an address can end up in a browser's history.
     """
 
-    payments: PaymentReader
+    payments: PaymentQueries
     addresses: ReturnAddresses
     signed_returns: SignedReturns | None
     return_urls: ReturnUrls

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from application.outbox.ports import WakeUps
 from application.payments.payables import expire_hold, lock_booking
-from application.payments.ports.records import PaymentReader
+from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.bookings import BookingId
@@ -21,7 +21,7 @@ class ExpireHolds:
     """
 
     open_work: OpenUnitOfWork
-    payments: PaymentReader
+    payments: PaymentQueries
     wake_ups: WakeUps
     clock: Clock
 
@@ -30,7 +30,7 @@ class ExpireHolds:
         due = await self.payments.expired_holds(self.clock.now(), limit=AT_ONCE)
         expired = [booking_id for booking_id in due if await self._expire(booking_id)]
         if expired:
-            self.wake_ups.nudge()
+            self.wake_ups.notify()
         return len(expired)
 
     async def _expire(self, booking_id: BookingId) -> bool:
@@ -42,6 +42,6 @@ class ExpireHolds:
             payment = await work.payments.find_of_booking(booking_id)
             await expire_hold(work, event, booking, now)
             if payment is not None and payment.order_id is not None:
-                await work.messages.owe_checkout_end(payment)
+                await work.messages.enqueue_checkout_close(payment)
             await work.commit()
         return True

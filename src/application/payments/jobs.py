@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from application.payments.checkout import AbandonCheckout
+from application.payments.checkout import CloseCheckout
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.refunds import Refunds
-from application.payments.webhooks import ApplyGatewayEvent
+from application.payments.webhooks import ApplyWebhook
 from domain.errors import NotFound
-from domain.outbox import Delivered, Fact, Failed, Message, Outcome
+from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
 from domain.payments import GatewayUnavailable, PaymentId
 from domain.refunds import RefundId
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentErrands:
+class PaymentJobs:
     """A courier: pays promised refunds, closes checkouts, applies webhooks. A gateway that is away is asked again; what
     it refuses goes to the dead letters, where an operator sees it."""
 
     refunds: Refunds
-    abandon_checkout: AbandonCheckout
-    apply_gateway_event: ApplyGatewayEvent
+    close_checkout: CloseCheckout
+    apply_gateway_event: ApplyWebhook
 
     async def deliver(self, message: Message) -> Outcome:
         try:
@@ -33,12 +33,12 @@ class PaymentErrands:
     async def _run(self, message: Message) -> str:
         about = message.snapshot
         match message.fact:
-            case Fact.REFUND_PROMISED:
+            case MessageType.REFUND_REQUESTED:
                 await self.refunds.pay(RefundId(UUID(about["refund_id"])))
                 return "refund handed in"
-            case Fact.CHECKOUT_ENDED:
-                await self.abandon_checkout(PaymentId(UUID(about["payment_id"])))
+            case MessageType.CHECKOUT_ENDED:
+                await self.close_checkout(PaymentId(UUID(about["payment_id"])))
                 return "checkout closed"
-            case Fact.GATEWAY_EVENT:
+            case MessageType.GATEWAY_EVENT:
                 return await self.apply_gateway_event(about["gateway"], about["event_id"])
         raise GatewayRefused(f"{message.fact} is no errand")

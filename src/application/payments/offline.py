@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
-from application.payments.payables import PlacePurchase, Purchase, lock_booking, lock_purchase
+from application.payments.payables import Payable, PayableBooking, lock_booking, lock_payable
 from application.payments.refunds import OFFLINE
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
 from domain.events import EventId
 from domain.payments import (
@@ -37,25 +37,25 @@ class RecordOfflinePayment:
             event, booking = await lock_booking(work, booking_id)
             if (booking.user_id, event.id) != (user_id, event_id):
                 raise BookingNotFound
-            purchase = PlacePurchase(work, event, booking, self.clock.now())
-            status = await self._record(work, booking_id, purchase)
+            payable = PayableBooking(work, event, booking, self.clock.now())
+            status = await self._record(work, booking_id, payable)
             await work.commit(made=SAYS_THE_SAME)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return status
 
-    async def by_facilitator(self, user: User, booking_id: BookingId | CoachingId) -> PaymentStatus:
+    async def by_facilitator(self, user: User, booking_id: BookingId | AppointmentId) -> PaymentStatus:
         async with self.open_work() as work:
-            purchase = await lock_purchase(work, booking_id, self.clock.now(), by=user.id)
-            purchase.require_manager(user)
-            status = await self._record(work, booking_id, purchase)
+            payable = await lock_payable(work, booking_id, self.clock.now(), by=user.id)
+            payable.require_manager(user)
+            status = await self._record(work, booking_id, payable)
             await work.commit(made=SAYS_THE_SAME)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return status
 
-    async def _record(self, work: UnitOfWork, booking_id: BookingId | CoachingId, purchase: Purchase) -> PaymentStatus:
-        if purchase.payment_status not in UNPAID:
-            return purchase.payment_status
-        if purchase.is_cancelled:
+    async def _record(self, work: UnitOfWork, booking_id: BookingId | AppointmentId, payable: Payable) -> PaymentStatus:
+        if payable.payment_status not in UNPAID:
+            return payable.payment_status
+        if payable.is_cancelled:
             raise BookingIsCancelled
         payment = await work.payments.get_of_booking(booking_id)
         now = self.clock.now()
@@ -64,6 +64,6 @@ class RecordOfflinePayment:
         else:
             await work.payments.add_paid_on_the_spot(payment, now)
             if payment.order_id is not None:
-                await work.messages.owe_checkout_end(payment)
-        await purchase.pay(payment.price)
+                await work.messages.enqueue_checkout_close(payment)
+        await payable.pay(payment.price)
         return PaymentStatus.COMPLETED

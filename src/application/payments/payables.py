@@ -7,11 +7,11 @@ from typing import Protocol
 from application.unit_of_work import UnitOfWork
 from domain.accounts import User, UserId
 from domain.appointments import (
+    Appointment,
+    AppointmentCancelReason,
+    AppointmentId,
+    AppointmentStatus,
     Change,
-    Coaching,
-    CoachingCancelReason,
-    CoachingId,
-    CoachingStatus,
     CoachNotFound,
     OnlyCoachRecords,
 )
@@ -20,14 +20,14 @@ from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, 
 from domain.errors import Conflict
 from domain.events import Event, EventNotFound, EventStatus
 from domain.money import Money
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus
 
-PLACE_GONE = "place_gone"
+SEAT_GONE = "place_gone"
 PAID_AFTER_START = "paid_after_start"
 
 
-class Purchase(Protocol):
+class Payable(Protocol):
     """Locked until the unit of work ends."""
 
     @property
@@ -64,7 +64,7 @@ class Purchase(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PlacePurchase:
+class PayableBooking:
     work: UnitOfWork
     event: Event
     booking: Booking
@@ -87,10 +87,10 @@ class PlacePurchase:
     @property
     def why_given_back(self) -> str:
         if self.event.status is EventStatus.CANCELLED:
-            return Fact.EVENT_CANCELLED
+            return MessageType.EVENT_CANCELLED
         if self.booking.cancel_reason in {CancelReason.BY_PERSON, CancelReason.BY_ORGANISER}:
-            return Fact.BOOKING_CANCELLED
-        return PAID_AFTER_START if self.has_started else PLACE_GONE
+            return MessageType.BOOKING_CANCELLED
+        return PAID_AFTER_START if self.has_started else SEAT_GONE
 
     def require_manager(self, user: User) -> None:
         self.event.require_manager(user)
@@ -99,21 +99,21 @@ class PlacePurchase:
         await self.work.bookings.save(self.booking.paid())
         # The calendar entry becomes firm, and a new STATUS needs a new SEQUENCE (RFC 5546, 2.1.4).
         await self.work.events.count_change(self.event.id)
-        await self.work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, self.booking.id, money=money)
+        await self.work.messages.enqueue_for_booking(MessageType.PAYMENT_COMPLETED, self.booking.id, money=money)
 
     async def reinstate(self, money: Money) -> bool:
-        if not await self._may_have_a_place_again():
+        if not await self._may_have_a_seat_again():
             return False
         await self.work.bookings.save(self.booking.reinstated())
-        await self.work.bookings.take_place(self.event.id)
+        await self.work.bookings.occupy_seat(self.event.id)
         await self.work.reminders.align_booking(self.booking.id)
-        await self.work.messages.owe_for_booking(Fact.PAYMENT_COMPLETED, self.booking.id, money=money)
+        await self.work.messages.enqueue_for_booking(MessageType.PAYMENT_COMPLETED, self.booking.id, money=money)
         return True
 
     async def fail(self, money: Money) -> None:
         if self.booking.status is BookingStatus.CONFIRMED and self.booking.payment_status in UNPAID:
             await self.work.bookings.save(self.booking.unpaid())
-            await self.work.messages.owe_for_booking(Fact.PAYMENT_FAILED, self.booking.id, money=money)
+            await self.work.messages.enqueue_for_booking(MessageType.PAYMENT_FAILED, self.booking.id, money=money)
 
     async def give_back(self) -> None:
         booking = self.booking
@@ -121,7 +121,7 @@ class PlacePurchase:
             booking = await expire_hold(self.work, self.event, booking, self.now)
         await self.work.bookings.save(booking.refunded())
 
-    async def _may_have_a_place_again(self) -> bool:
+    async def _may_have_a_seat_again(self) -> bool:
         if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
         already_booked = await self.work.reviews.has_place(self.event.id, self.booking.user_id)
@@ -133,11 +133,11 @@ class PlacePurchase:
 
 
 @dataclass(frozen=True, slots=True)
-class TimePurchase:
+class PayableAppointment:
     """`by`: whose word it is that it was paid; None for a gateway's."""
 
     work: UnitOfWork
-    coaching: Coaching
+    appointment: Appointment
     now: datetime
     by: UserId | None = None
     arrived_at: datetime | None = None
@@ -145,123 +145,131 @@ class TimePurchase:
 
     @property
     def payment_status(self) -> PaymentStatus:
-        return self.coaching.payment_status
+        return self.appointment.payment_status
 
     @property
     def is_cancelled(self) -> bool:
-        return self.coaching.status is CoachingStatus.CANCELLED
+        return self.appointment.status is AppointmentStatus.CANCELLED
 
     @property
     def has_started(self) -> bool:
-        session = self.coaching.session
+        session = self.appointment.session
         return session.starts_at <= (self.arrived_at or self.now) or session.ends_at <= self.now
 
     @property
     def why_given_back(self) -> str:
-        if self.is_cancelled and self.coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED:
-            return Fact.BOOKING_CANCELLED
-        return PAID_AFTER_START if self.has_started else PLACE_GONE
+        if self.is_cancelled and self.appointment.cancel_reason is not AppointmentCancelReason.PAYMENT_EXPIRED:
+            return MessageType.BOOKING_CANCELLED
+        return PAID_AFTER_START if self.has_started else SEAT_GONE
 
     def require_manager(self, user: User) -> None:
-        if not self.coaching.is_run_by(user):
-            self.coaching.require_participant(user)
+        if not self.appointment.is_run_by(user):
+            self.appointment.require_participant(user)
             raise OnlyCoachRecords
 
     async def pay(self, money: Money) -> None:
-        await self._became(self.coaching.paid(self.now), Change.PAID)
-        await self._owe(Fact.PAYMENT_COMPLETED, money)
+        await self._became(self.appointment.paid(self.now), Change.PAID)
+        await self._enqueue(MessageType.PAYMENT_COMPLETED, money)
 
     async def reinstate(self, money: Money) -> bool:
         """The hold is all that had ended: nobody's hours or notice are asked about again, but the time must be free."""
-        coaching = self.coaching
-        if coaching.cancel_reason is not CoachingCancelReason.PAYMENT_EXPIRED or self.has_started:
+        appointment = self.appointment
+        if appointment.cancel_reason is not AppointmentCancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
         if not await self._coach_is_there():
             return False
-        await self.work.coaches.keep_events_out(coaching.coach_id)
-        if await self.work.coaches.busy(coaching.coach_id, coaching.busy):
+        await self.work.coaches.keep_events_out(appointment.coach_id)
+        if await self.work.coaches.busy(appointment.coach_id, appointment.busy):
             return False
-        again = coaching.reinstated(self.now)
+        again = appointment.reinstated(self.now)
         try:
-            await self.work.coachings.save_time(again)
+            await self.work.appointments.save_time(again)
         except SlotUnavailable:
             return False
-        await self.work.coachings.record(again, Change.REINSTATED, by=None, before=coaching, now=self.now)
-        await self.work.reminders.align_coaching(coaching.id)
-        await self._owe(Fact.PAYMENT_COMPLETED, money)
+        await self.work.appointments.record(again, Change.REINSTATED, by=None, before=appointment, now=self.now)
+        await self.work.reminders.align_appointment(appointment.id)
+        await self._enqueue(MessageType.PAYMENT_COMPLETED, money)
         return True
 
     async def fail(self, money: Money) -> None:
-        if self.coaching.is_live and self.coaching.payment_status in UNPAID:
-            await self._became(self.coaching.unpaid(self.now), Change.PAYMENT_FAILED)
-            await self.work.messages.owe_for_coaching(Fact.PAYMENT_FAILED, self.coaching.id, money=money)
+        if self.appointment.is_live and self.appointment.payment_status in UNPAID:
+            await self._became(self.appointment.unpaid(self.now), Change.PAYMENT_FAILED)
+            await self.work.messages.enqueue_for_appointment(
+                MessageType.PAYMENT_FAILED, self.appointment.id, money=money
+            )
 
     async def give_back(self) -> None:
-        before = self.coaching
+        before = self.appointment
         if before.is_live:
-            before = await expire_coaching_hold(self.work, before, self.now)
+            before = await expire_appointment_hold(self.work, before, self.now)
         after = before.refunded(self.now)
-        await self.work.coachings.save(after)
-        await self.work.coachings.record(after, Change.REFUNDED, by=self.by, before=before, now=self.now)
+        await self.work.appointments.save(after)
+        await self.work.appointments.record(after, Change.REFUNDED, by=self.by, before=before, now=self.now)
 
     async def _coach_is_there(self) -> bool:
         """Not asked before it matters: money is taken, too, for the time of somebody who is no coach any more."""
         try:
-            coach = await self.work.coaches.get_by_id(self.coaching.coach_id)
+            coach = await self.work.coaches.get_by_id(self.appointment.coach_id)
         except CoachNotFound:
             return False
         return coach.user.is_active
 
-    async def _became(self, coaching: Coaching, change: Change) -> None:
-        await self.work.coachings.save(coaching)
-        await self.work.coachings.record(coaching, change, by=self.by, before=self.coaching, now=self.now)
+    async def _became(self, appointment: Appointment, change: Change) -> None:
+        await self.work.appointments.save(appointment)
+        await self.work.appointments.record(appointment, change, by=self.by, before=self.appointment, now=self.now)
 
-    async def _owe(self, fact: Fact, money: Money) -> None:
-        await self.work.messages.owe_for_coaching(fact, self.coaching.id, money=money)
-        await self.work.messages.owe_calendars_of(self.coaching.id)
+    async def _enqueue(self, fact: MessageType, money: Money) -> None:
+        await self.work.messages.enqueue_for_appointment(fact, self.appointment.id, money=money)
+        await self.work.messages.enqueue_calendar_syncs_of(self.appointment.id)
 
 
-async def lock_purchase(
+async def lock_payable(
     work: UnitOfWork,
-    booking_id: BookingId | CoachingId,
+    booking_id: BookingId | AppointmentId,
     now: datetime,
     *,
     by: UserId | None = None,
     arrived_at: datetime | None = None,
-) -> Purchase:
-    """Raises `BookingNotFound`, `CoachingNotFound`."""
+) -> Payable:
+    """Raises `BookingNotFound`, `AppointmentNotFound`."""
     if isinstance(booking_id, int):
-        return PlacePurchase(work, *await lock_booking(work, booking_id), now, arrived_at)
-    return TimePurchase(work, await work.coachings.get(booking_id), now, by, arrived_at)
+        return PayableBooking(work, *await lock_booking(work, booking_id), now, arrived_at)
+    return PayableAppointment(work, await work.appointments.get(booking_id), now, by, arrived_at)
 
 
 async def expire_hold(work: UnitOfWork, event: Event, booking: Booking, now: datetime) -> Booking:
     """Cancels a booking whose payment did not come in time, frees its seat and writes the messages."""
     expired = booking.expired(now)
     await work.bookings.save(expired)
-    await work.bookings.free_place(event.id)
+    await work.bookings.release_seat(event.id)
     await work.reminders.align_booking(booking.id)
-    await work.messages.owe_for_booking(Fact.BOOKING_CANCELLED, booking.id, reason=CancelReason.PAYMENT_EXPIRED)
+    await work.messages.enqueue_for_booking(
+        MessageType.BOOKING_CANCELLED, booking.id, reason=CancelReason.PAYMENT_EXPIRED
+    )
     return expired
 
 
-async def expire_coaching_hold(work: UnitOfWork, before: Coaching, now: datetime) -> Coaching:
+async def expire_appointment_hold(work: UnitOfWork, before: Appointment, now: datetime) -> Appointment:
     """Cancels a session whose payment did not come in time, frees its time and writes the messages."""
-    reason = CoachingCancelReason.PAYMENT_EXPIRED
+    reason = AppointmentCancelReason.PAYMENT_EXPIRED
     expired = before.cancelled(now, reason)
-    await work.coachings.save(expired)
-    await work.coachings.record(expired, Change.CANCELLED, by=None, before=before, now=now)
-    await work.messages.owe_for_coaching(Fact.BOOKING_CANCELLED, before.id, reason=reason)
-    await work.messages.owe_calendars_of(before.id)
-    await work.reminders.align_coaching(before.id)
+    await work.appointments.save(expired)
+    await work.appointments.record(expired, Change.CANCELLED, by=None, before=before, now=now)
+    await work.messages.enqueue_for_appointment(MessageType.BOOKING_CANCELLED, before.id, reason=reason)
+    await work.messages.enqueue_calendar_syncs_of(before.id)
+    await work.reminders.align_appointment(before.id)
     return expired
 
 
-async def owe_refunded(work: UnitOfWork, booking_id: BookingId | CoachingId, *, reason: str, money: Money) -> None:
+async def enqueue_refunded(
+    work: UnitOfWork, booking_id: BookingId | AppointmentId, *, reason: str, money: Money
+) -> None:
     if isinstance(booking_id, int):
-        await work.messages.owe_for_booking(Fact.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
+        await work.messages.enqueue_for_booking(MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
     else:
-        await work.messages.owe_for_coaching(Fact.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
+        await work.messages.enqueue_for_appointment(
+            MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money
+        )
 
 
 async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:
@@ -269,5 +277,5 @@ async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, 
     event_id = await work.bookings.find_event_id(booking_id)
     if event_id is None:
         raise BookingNotFound
-    event = await work.events.get_even_hidden(event_id)
+    event = await work.events.get_including_deleted(event_id)
     return event, await work.bookings.get(booking_id)

@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.payments.checkout import AbandonCheckout, AskForPayment
+from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.hold_expiry import AT_ONCE
 from application.payments.ports.gateways import GatewayRefused, Gateways
-from application.payments.ports.records import PaymentReader
+from application.payments.ports.records import PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.payments import GatewayUnavailable, Payment, PaymentId
@@ -32,10 +32,10 @@ class Reconcile:
     """
 
     open_work: OpenUnitOfWork
-    payments: PaymentReader
+    payments: PaymentQueries
     gateways: Gateways
-    ask_for_payment: AskForPayment
-    abandon_checkout: AbandonCheckout
+    open_checkout: OpenCheckout
+    close_checkout: CloseCheckout
     settle_payment: SettlePayment
 
     async def __call__(self) -> int:
@@ -63,9 +63,9 @@ class Reconcile:
 
     async def _look_up(self, payment: Payment) -> None:
         if payment.order_id is None:
-            await self.ask_for_payment(*await self.payments.request_of(payment.id))
+            await self.open_checkout(*await self.payments.request_of(payment.id))
             if await self.payments.open_request(payment.booking_id) is None:
-                await self.abandon_checkout(payment.id)
+                await self.close_checkout(payment.id)
             return
         entry = await self.gateways.named(payment.gateway).look_up(payment)
         await self.settle_payment(payment.gateway, entry.report)

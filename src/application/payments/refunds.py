@@ -8,16 +8,16 @@ from uuid import UUID
 
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
-from application.payments.payables import lock_booking, owe_refunded
+from application.payments.payables import enqueue_refunded, lock_booking
 from application.payments.ports.gateways import Gateways, RefundRequest
-from application.payments.ports.records import REFUNDED_AT_THE_GATEWAY, Refund
+from application.payments.ports.records import REFUNDED_AT_GATEWAY, Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.bookings import Booking, BookingId, CancelReason
 from domain.events import Event, EventId
 from domain.money import Money
-from domain.payments import GatewayUnavailable, NothingToRefund, Payment, RefundReport
+from domain.payments import GatewayUnavailable, NothingToRefund, Payment, RefundUpdate
 from domain.refunds import RefundId, RefundPolicy
 
 OFFLINE = "offline"
@@ -37,19 +37,19 @@ class Refunds:
     wake_ups: WakeUps
     clock: Clock
 
-    async def promise(
+    async def request(
         self, work: UnitOfWork, payment: Payment, amount: Money, *, reason: str, by: UserId | None = None
     ) -> Refund:
         """`by`: who asked for it; None where it follows from a rule."""
         refund = await work.refunds.add(payment, amount, reason=reason, by=by, now=self.clock.now())
-        await work.payments.save(payment.promising_back(amount))
-        await work.messages.owe_refunds([refund])
+        await work.payments.save(payment.with_refund(amount))
+        await work.messages.enqueue_refunds([refund])
         return refund
 
-    async def promise_all(self, work: UnitOfWork, event_id: EventId, *, reason: str, by: UserId) -> Sequence[Refund]:
+    async def request_all(self, work: UnitOfWork, event_id: EventId, *, reason: str, by: UserId) -> Sequence[Refund]:
         """Everything that was paid for an event, in full."""
         refunds = await work.refunds.add_for_event(event_id, reason=reason, by=by, now=self.clock.now())
-        await work.messages.owe_refunds(refunds)
+        await work.messages.enqueue_refunds(refunds)
         return refunds
 
     async def pay(self, refund_id: RefundId) -> None:
@@ -67,25 +67,25 @@ class Refunds:
         async with self.open_work() as work:
             await self._settle(work, refund.id, gateway_refund_id, succeeded=True if settled else None)
             await work.commit()
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         if not settled:
             raise GatewayUnavailable("The gateway has accepted the refund and is still working on it")
 
-    async def settle_report(self, gateway: str, report: RefundReport) -> str:
+    async def settle_update(self, gateway: str, report: RefundUpdate) -> str:
         """What a gateway says of money given back, by us or by somebody at its own desk: the person, the facilitator
         and the CRM hear of either."""
         async with self.open_work() as work:
             refund = await work.refunds.find(report)
             if refund is None:
-                outcome = await work.refunds.keep_foreign(gateway, report, self.clock.now())
-                kept = await work.refunds.find(report) if outcome == REFUNDED_AT_THE_GATEWAY else None
+                outcome = await work.refunds.record_external_refund(gateway, report, self.clock.now())
+                kept = await work.refunds.find(report) if outcome == REFUNDED_AT_GATEWAY else None
                 if kept is not None:
-                    await owe_refunded(work, kept.booking_id, reason=kept.reason, money=kept.amount)
+                    await enqueue_refunded(work, kept.booking_id, reason=kept.reason, money=kept.amount)
             else:
                 await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
                 outcome = "refund_settled"
             await work.commit()
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return outcome
 
     async def _settle(
@@ -96,7 +96,7 @@ class Refunds:
             return
         await work.refunds.settle(refund, gateway_refund_id, succeeded=succeeded, now=self.clock.now())
         if succeeded:
-            await owe_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
+            await enqueue_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,11 @@ class RefundBooking:
             if payment is None:
                 raise NothingToRefund
             back = payment.refund_of(amount)
-            refund = await self.refunds.promise(work, payment, back, reason=CancelReason.BY_ORGANISER, by=user.id)
+            refund = await self.refunds.request(work, payment, back, reason=CancelReason.BY_ORGANISER, by=user.id)
             if back == payment.refundable:
                 await work.bookings.save(booking.refunded())
             await work.commit(made=str(refund.id))
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return refund
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from application.payments.ports.gateways import ReturnAddresses, SandboxDesk, SandboxOrder
-from application.payments.ports.records import PaymentOverview, PaymentReader
-from application.payments.webhooks import TakeGatewayEvent
+from application.payments.ports.gateways import ReturnAddresses, SandboxControls, SandboxOrder
+from application.payments.ports.records import PaymentOverview, PaymentQueries
+from application.payments.webhooks import ReceiveWebhook
 from application.ports import Clock
 from domain.checkout_return import Outcome
 from domain.payments import (
@@ -41,10 +41,10 @@ class PayAtSandbox:
     In a house that takes real money there is no such page, not even for what was asked for before.
     """
 
-    desk: SandboxDesk
-    take_gateway_event: TakeGatewayEvent
+    desk: SandboxControls
+    receive_webhook: ReceiveWebhook
     is_chosen: bool
-    payments: PaymentReader
+    payments: PaymentQueries
     returns: ReturnAddresses
     clock: Clock
 
@@ -68,4 +68,4 @@ class PayAtSandbox:
         await self._order(order_id)
         webhook = await self.desk.decide(order_id, state)
         if webhook is not None:
-            await self.take_gateway_event("sandbox", *webhook)
+            await self.receive_webhook("sandbox", *webhook)

@@ -6,17 +6,17 @@ from enum import StrEnum
 
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
-from application.payments.payables import Purchase, lock_purchase
-from application.payments.ports.records import PaymentPlace
+from application.payments.payables import Payable, lock_payable
+from application.payments.ports.records import PaymentTarget
 from application.payments.refunds import Refunds
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.payments import (
     UNPAID,
-    GatewayReport,
+    GatewayUpdate,
     Payment,
     PaymentStatus,
-    Report,
+    PaymentUpdate,
 )
 
 PAID_TWICE = "paid_twice"
@@ -51,53 +51,53 @@ class SettlePayment:
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, gateway: str, report: GatewayReport, *, arrived_at: datetime | None = None) -> Settled:
+    async def __call__(self, gateway: str, report: GatewayUpdate, *, arrived_at: datetime | None = None) -> Settled:
         """`arrived_at`: when the report reached us, where that was before now. Without it the first webhook counts that
         reports the same money and is not applied yet."""
         async with self.open_work() as work:
             settled = await self._settle(work, gateway, report, arrived_at)
             await work.commit(made=SAYS_THE_SAME)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return settled
 
     async def _settle(
-        self, work: UnitOfWork, gateway: str, report: GatewayReport, arrived_at: datetime | None
+        self, work: UnitOfWork, gateway: str, report: GatewayUpdate, arrived_at: datetime | None
     ) -> Settled:
-        place = await work.payments.find_place(gateway, report)
+        place = await work.payments.find_payable(gateway, report)
         if place is None:
-            await work.payments.keep_difference(gateway, report, None, "no payment of ours has this order")
+            await work.payments.record_mismatch(gateway, report, None, "no payment of ours has this order")
             return Settled.UNKNOWN
-        if arrived_at is None and report.report is Report.RECEIVED:
+        if arrived_at is None and report.report is PaymentUpdate.RECEIVED:
             arrived_at = await work.gateway_events.first_arrival(gateway, report.order_id, place.payment_id)
-        purchase = await self._lock(work, place, arrived_at)
+        payable = await self._lock(work, place, arrived_at)
         payment = await work.payments.get(place.payment_id)
-        why = report.differs_from(payment)
+        why = report.mismatch_with(payment)
         if why is not None:
-            await work.payments.keep_difference(gateway, report, payment.id, why)
+            await work.payments.record_mismatch(gateway, report, payment.id, why)
             return Settled.DIFFERS
         match report.report:
-            case Report.RECEIVED if payment.can_become(PaymentStatus.COMPLETED):
-                return await self._receive(work, purchase, payment, report)
-            case Report.FAILED if payment.can_become(PaymentStatus.FAILED):
+            case PaymentUpdate.RECEIVED if payment.can_become(PaymentStatus.COMPLETED):
+                return await self._receive(work, payable, payment, report)
+            case PaymentUpdate.FAILED if payment.can_become(PaymentStatus.FAILED):
                 await work.payments.save(payment.failed())
-                await purchase.fail(payment.price)
+                await payable.fail(payment.price)
                 return Settled.FAILED
         return Settled.OLD_NEWS
 
-    async def _lock(self, work: UnitOfWork, place: PaymentPlace, arrived_at: datetime | None) -> Purchase:
-        return await lock_purchase(work, place.booking_id, self.clock.now(), arrived_at=arrived_at)
+    async def _lock(self, work: UnitOfWork, place: PaymentTarget, arrived_at: datetime | None) -> Payable:
+        return await lock_payable(work, place.booking_id, self.clock.now(), arrived_at=arrived_at)
 
-    async def _receive(self, work: UnitOfWork, purchase: Purchase, payment: Payment, report: GatewayReport) -> Settled:
+    async def _receive(self, work: UnitOfWork, payable: Payable, payment: Payment, report: GatewayUpdate) -> Settled:
         payment = payment.received(order_id=report.order_id, gateway_id=report.gateway_id)
         await work.payments.save(payment, received_at=self.clock.now())
-        if purchase.payment_status not in UNPAID:
-            await self.refunds.promise(work, payment, payment.price, reason=PAID_TWICE)
+        if payable.payment_status not in UNPAID:
+            await self.refunds.request(work, payment, payment.price, reason=PAID_TWICE)
             return Settled.GIVEN_BACK
-        if not purchase.is_cancelled and not purchase.has_started:
-            await purchase.pay(payment.price)
+        if not payable.is_cancelled and not payable.has_started:
+            await payable.pay(payment.price)
             return Settled.RECEIVED
-        if purchase.is_cancelled and await purchase.reinstate(payment.price):
+        if payable.is_cancelled and await payable.reinstate(payment.price):
             return Settled.REINSTATED
-        await self.refunds.promise(work, payment, payment.price, reason=purchase.why_given_back)
-        await purchase.give_back()
+        await self.refunds.request(work, payment, payment.price, reason=payable.why_given_back)
+        await payable.give_back()
         return Settled.GIVEN_BACK

@@ -11,13 +11,13 @@ from application.payments.settlement import Settled, SettlePayment
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.payments import (
-    GatewayReport,
-    RefundReport,
+    GatewayUpdate,
+    RefundUpdate,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class TakeGatewayEvent:
+class ReceiveWebhook:
     """Takes a gateway's webhook: verified, kept once by its id for good, and answered; a worker applies it."""
 
     gateways: Gateways
@@ -29,14 +29,14 @@ class TakeGatewayEvent:
         event = self.gateways.named(gateway).read_webhook(body, headers)
         async with self.open_work() as work:
             if await work.gateway_events.add(gateway, event, self.clock.now()) and event.report is not None:
-                await work.messages.owe_gateway_event(gateway, event)
+                await work.messages.enqueue_webhook(gateway, event)
             await work.commit(made=SAYS_THE_SAME)
-        self.wake_ups.nudge()
+        self.wake_ups.notify()
         return event
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyGatewayEvent:
+class ApplyWebhook:
     """What a worker does with a webhook that was taken."""
 
     open_work: OpenUnitOfWork
@@ -48,12 +48,12 @@ class ApplyGatewayEvent:
         async with self.open_work() as work:
             report, arrived_at = await work.gateway_events.report(gateway, event_id)
         match report:
-            case GatewayReport():
+            case GatewayUpdate():
                 outcome: str = await self.settle_payment(gateway, report, arrived_at=arrived_at)
-            case RefundReport():
+            case RefundUpdate():
                 if report.payment is not None:
                     await self.settle_payment(gateway, report.payment, arrived_at=arrived_at)
-                outcome = await self.refunds.settle_report(gateway, report)
+                outcome = await self.refunds.settle_update(gateway, report)
             case None:
                 outcome = Settled.OLD_NEWS
         async with self.open_work() as work:

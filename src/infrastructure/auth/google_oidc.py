@@ -10,8 +10,14 @@ import jwt
 import msgspec
 import structlog
 
-from domain.external_identity import GoogleAway, GoogleIdentity, IdentityNotProven, SignInRefused
-from infrastructure.auth.oauth import AuthorizationServer, CodeRefused, ProviderAway, ProviderConnection, Remembered
+from domain.external_identity import GoogleIdentity, GoogleUnavailable, IdentityNotProven, SignInRefused
+from infrastructure.auth.oauth import (
+    AuthorizationServer,
+    CodeRefused,
+    ProviderConnection,
+    ProviderUnavailable,
+    Remembered,
+)
 from servicekit.mailboxes import UnusableAddress, same_spelling
 
 _log = structlog.get_logger()
@@ -113,7 +119,7 @@ class GoogleOidc:
                 if key.algorithm_name in ALGORITHMS and each.get("use", "sig") == "sig":
                     keys.append(key)
         if not keys:
-            raise ProviderAway(f"{url} names no key that can be used")
+            raise ProviderUnavailable(f"{url} names no key that can be used")
         return keys
 
 
@@ -121,9 +127,9 @@ class GoogleOidc:
 def _away() -> Iterator[None]:
     try:
         yield
-    except (ProviderAway, TimeoutError) as error:
+    except (ProviderUnavailable, TimeoutError) as error:
         _log.warning("google.away", error=str(error) or f"not done within {ALL_SECONDS} s")
-        raise GoogleAway from error
+        raise GoogleUnavailable from error
 
 
 def _named(keys: list[jwt.PyJWK], key_id: object) -> jwt.PyJWK | None:

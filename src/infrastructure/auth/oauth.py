@@ -25,15 +25,15 @@ MOST_OF_AN_ANSWER = 256 * 1024
 WELL_KNOWN = "/.well-known/openid-configuration"
 
 
-class ProviderAway(Exception):
+class ProviderUnavailable(Exception):
     """No answer in time, one that is no success, or one that is not what the protocol asks for."""
 
 
-class AnswerTooLong(ProviderAway):
+class AnswerTooLong(ProviderUnavailable):
     """More bytes than any answer of this provider has."""
 
 
-class NotTheProtocol(ProviderAway):
+class NotTheProtocol(ProviderUnavailable):
     """An answer that is not what the protocol asks for."""
 
 
@@ -93,17 +93,17 @@ class ProviderConnection:
         )
 
     async def get(self, url: str, kind: type[T]) -> T:
-        """Raises `ProviderAway`."""
+        """Raises `ProviderUnavailable`."""
         answer = await self.ask("GET", url)
         if answer.status != 200:
-            raise ProviderAway(f"GET {url} answered {answer.status}")
+            raise ProviderUnavailable(f"GET {url} answered {answer.status}")
         return decoded(answer.body, kind, url)
 
     async def post_form(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
-        """Raises `ProviderAway` when there is no whole answer, or a 5xx or 429 one."""
+        """Raises `ProviderUnavailable` when there is no whole answer, or a 5xx or 429 one."""
         answer = await self.ask("POST", url, form=form)
         if answer.status >= 500 or answer.status == 429:
-            raise ProviderAway(f"POST {url} answered {answer.status}")
+            raise ProviderUnavailable(f"POST {url} answered {answer.status}")
         return answer.status, answer.body
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class ProviderConnection:
         json: object | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Whatever its status. Raises `ProviderAway`, and `AnswerTooLong` for one without end."""
+        """Whatever its status. Raises `ProviderUnavailable`, and `AnswerTooLong` for one without end."""
         body = b""
         content = {"data": form} if json is None else {"json": json}
         try:
@@ -131,9 +131,9 @@ class ProviderConnection:
                     if len(body) > self._most:
                         raise AnswerTooLong(f"{method} {url} answered more than {self._most} bytes")
         except TimeoutError:
-            raise ProviderAway(f"{method} {url}: no complete answer within {self._seconds:g} s") from None
+            raise ProviderUnavailable(f"{method} {url}: no complete answer within {self._seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ProviderAway(f"{method} {url}: {type(error).__name__}: {error}") from None
+            raise ProviderUnavailable(f"{method} {url}: {type(error).__name__}: {error}") from None
         return Answer(response.status_code, body, response.headers)
 
 
@@ -204,11 +204,11 @@ class AuthorizationServer:
         self._metadata = Remembered(self._discover, seconds=self.METADATA_SECONDS)
 
     async def metadata(self) -> Metadata:
-        """Raises `ProviderAway`."""
+        """Raises `ProviderUnavailable`."""
         return await self._metadata.get()
 
     async def authorization_url(self, *, scope: str, state: str, verifier: str, **more: str) -> str:
-        """Raises `ProviderAway`."""
+        """Raises `ProviderUnavailable`."""
         endpoint = (await self.metadata()).authorization_endpoint
         query = {
             "response_type": "code",
@@ -223,7 +223,7 @@ class AuthorizationServer:
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
 
     async def exchange(self, code: str, *, verifier: str) -> Grant:
-        """Raises `CodeRefused`, `ProviderAway`."""
+        """Raises `CodeRefused`, `ProviderUnavailable`."""
         endpoint = (await self.metadata()).token_endpoint
         form = {
             "grant_type": "authorization_code",
@@ -241,16 +241,16 @@ class AuthorizationServer:
             raise CodeRefused
         # RFC 6749, 5.2: everything else is about us, not about the person who signs in.
         _log.error("oauth.client_refused", endpoint=endpoint, status=status, error=error[:80])
-        raise ProviderAway(f"POST {endpoint} answered {status} {error[:80]}")
+        raise ProviderUnavailable(f"POST {endpoint} answered {status} {error[:80]}")
 
     async def _discover(self) -> Metadata:
         metadata = await self._connection.get(self._discovery_url, Metadata)
         # OpenID Connect Discovery 1.0, 4.3.
         if metadata.issuer.rstrip("/") != self._discovery_url.removesuffix(WELL_KNOWN):
-            raise ProviderAway(f"{self._discovery_url} speaks for another issuer: {metadata.issuer[:200]}")
+            raise ProviderUnavailable(f"{self._discovery_url} speaks for another issuer: {metadata.issuer[:200]}")
         for url in (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri):
             if not _is_safe(url, like=self._discovery_url):
-                raise ProviderAway(f"{self._discovery_url} names an endpoint that cannot be used: {url[:200]}")
+                raise ProviderUnavailable(f"{self._discovery_url} names an endpoint that cannot be used: {url[:200]}")
         return metadata
 
 

@@ -7,8 +7,15 @@ import msgspec
 import structlog
 
 from application.calendars.ports import Grant
-from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarReconnect, ConsentRefused, Provider
-from infrastructure.auth.oauth import AnswerTooLong, NotTheProtocol, ProviderAway, ProviderConnection, decoded, s256
+from domain.calendars import CalendarNotUnderstood, CalendarReconnect, CalendarUnavailable, ConsentRefused, Provider
+from infrastructure.auth.oauth import (
+    AnswerTooLong,
+    NotTheProtocol,
+    ProviderConnection,
+    ProviderUnavailable,
+    decoded,
+    s256,
+)
 from infrastructure.calendar_providers.requests import is_one_word
 
 _log = structlog.get_logger()
@@ -97,14 +104,14 @@ class ConsentServer:
             raise CalendarNotUnderstood(
                 f"{self._provider.label} answered something that cannot be understood"
             ) from None
-        except ProviderAway as away:
+        except ProviderUnavailable as away:
             _log.warning("calendar.tokens_away", provider=self._provider, error=str(away))
-            raise CalendarAway(f"{self._provider.label} cannot be reached just now") from None
+            raise CalendarUnavailable(f"{self._provider.label} cannot be reached just now") from None
         if error in _CONSENT_IS_OVER:
             raise consent_is_over
         # RFC 6749, 5.2: everything else is about us, not about the person.
         _log.error("calendar.client_refused", provider=self._provider, status=status, error=error[:80])
-        raise CalendarAway(f"{self._provider.label} does not accept our client ({error[:80]})", retry_after=60)
+        raise CalendarUnavailable(f"{self._provider.label} does not accept our client ({error[:80]})", retry_after=60)
 
     def _grant(self, tokens: _Tokens) -> Grant:
         given = [token for token in (tokens.access_token, tokens.refresh_token) if token is not None]

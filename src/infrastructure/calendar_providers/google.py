@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from application.calendars.ports import Grant, OwnEntries, Placed
-from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarRefused, Entry, Provider, without
+from domain.calendars import CalendarNotUnderstood, CalendarRefused, CalendarUnavailable, Entry, Provider, without
 from domain.errors import Invalid
 from domain.time import Interval
-from infrastructure.auth.oauth import Answer, ProviderAway
+from infrastructure.auth.oauth import Answer, ProviderUnavailable
 from infrastructure.calendar_providers.consent import ConsentServer
 from infrastructure.calendar_providers.requests import CalendarApi, is_one_word, joinable
 from servicekit.date_range import in_zone
@@ -171,8 +171,8 @@ class GoogleCalendar:
     async def revoke(self, refresh_token: str) -> None:
         try:
             await self._api.connection.post_form(self._revoke_url, {"token": refresh_token})
-        except ProviderAway:
-            raise CalendarAway from None
+        except ProviderUnavailable:
+            raise CalendarUnavailable from None
 
     async def put(self, access_token: str, entry: Entry, entry_id: str | None) -> Placed:
         async with self._api.within(ALL_SECONDS):
@@ -192,7 +192,7 @@ class GoogleCalendar:
         if answer.status == 409:  # it was made and we never heard, or it was taken out
             changed = await self._change(access_token, entry, event_id)
             if changed is None:
-                raise CalendarAway("Google Calendar says of an entry both that it is there and that it is not")
+                raise CalendarUnavailable("Google Calendar says of an entry both that it is there and that it is not")
             return changed
         return self._api.read(answer, _Event)
 
@@ -242,7 +242,7 @@ class GoogleCalendar:
         if calendar is None:
             raise CalendarNotUnderstood("Google Calendar says nothing of the calendar it was asked for")
         if calendar.errors:
-            raise CalendarAway(f"Google Calendar does not tell busy times ({calendar.errors[0].reason[:80]})")
+            raise CalendarUnavailable(f"Google Calendar does not tell busy times ({calendar.errors[0].reason[:80]})")
         try:
             return [Interval(each.start, each.end) for each in calendar.busy if each.start < each.end]
         except (Invalid, TypeError):

@@ -9,9 +9,16 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from domain.calendars import CalendarAway, CalendarNotUnderstood, CalendarRefused, Provider, TokenRejected
+from domain.calendars import CalendarNotUnderstood, CalendarRefused, CalendarUnavailable, Provider, TokenRejected
 from domain.errors import DomainError
-from infrastructure.auth.oauth import Answer, AnswerTooLong, NotTheProtocol, ProviderAway, ProviderConnection, decoded
+from infrastructure.auth.oauth import (
+    Answer,
+    AnswerTooLong,
+    NotTheProtocol,
+    ProviderConnection,
+    ProviderUnavailable,
+    decoded,
+)
 from infrastructure.delivery.http import retry_after
 from servicekit.links import is_web_address
 
@@ -73,9 +80,9 @@ class CalendarApi:
             )
         except AnswerTooLong as error:
             raise self._not_understood(str(error)) from None
-        except ProviderAway as error:
+        except ProviderUnavailable as error:
             _log.warning("calendar.away", provider=self._provider, error=str(error))
-            raise CalendarAway(f"{self._provider.label} cannot be reached just now") from None
+            raise CalendarUnavailable(f"{self._provider.label} cannot be reached just now") from None
 
     def read(self, answer: Answer, kind: type[T]) -> T:
         """What a success says. Raises as `CalendarService` does for everything else."""
@@ -96,7 +103,7 @@ class CalendarApi:
         too_often = answer.status == 403 and not _ASKED_TOO_OFTEN.isdisjoint(said_why)
         if too_often or answer.status in _PASSING or answer.status >= 500:
             wait = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
-            return CalendarAway(said, retry_after=int(wait.total_seconds()) if wait else 5)
+            return CalendarUnavailable(said, retry_after=int(wait.total_seconds()) if wait else 5)
         if answer.status < 400:
             return self._not_understood(said)
         return CalendarRefused(said)
@@ -108,7 +115,7 @@ class CalendarApi:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise CalendarAway(f"{self._provider.label} did not answer within {seconds:g} s") from None
+            raise CalendarUnavailable(f"{self._provider.label} did not answer within {seconds:g} s") from None
 
     def _not_understood(self, why: str) -> CalendarNotUnderstood:
         _log.warning("calendar.not_understood", provider=self._provider, error=why)

@@ -19,12 +19,12 @@ from application.accounts.registration import Register, RegisterAndLogIn
 from application.accounts.sessions import Authenticate, LogOut, Refresh
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
-from application.bookings.ports import BookingReader
+from application.bookings.ports import BookingQueries
 from application.bookings.queries import ShowBooking
-from application.bookings.reservation import BookPlace
+from application.bookings.reservation import BookSeat
 from application.events.management import CancelEvent, CreateEvent, DeleteEvent, UpdateEvent
 from application.events.participant_messages import WriteToParticipants
-from application.events.ports import EventReader, FacilitatorReader
+from application.events.ports import EventQueries, FacilitatorQueries
 from application.events.queries import EventBookings, ShowEvent
 from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import AnswerOnce
@@ -33,23 +33,23 @@ from application.notifications.reminders import ShowBookingReminders
 from application.oauth import OAuthAttempts
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters
-from application.payments.callbacks import ConfirmPayment, HearOfFailure
-from application.payments.checkout import AskForPayment
+from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
+from application.payments.checkout import OpenCheckout
 from application.payments.checkout_return import ShowPaymentReturn
 from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.sandbox import PayAtSandbox
-from application.payments.webhooks import TakeGatewayEvent
+from application.payments.webhooks import ReceiveWebhook
 from application.ports import Clock, Health, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import FacilitatorRegistration, PasswordPolicy
-from domain.outbox import Fact, owed_to
+from domain.outbox import MessageType, routes_for
 from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.auth.passwords import Argon2Passwords
 from infrastructure.clock import SystemClock
-from infrastructure.container.appointments import Coaching, build_coaching
+from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import CalendarFeeds, Calendars, build_calendars, build_feeds
 from infrastructure.container.delivery import DeliveryParts, build_deliveries
 from infrastructure.container.foundation import derived_key, invitation_tokens, served, units_of_work
@@ -59,23 +59,23 @@ from infrastructure.observability.health import ServersHealth
 from infrastructure.observability.logging import current_request_id
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import Traces
-from infrastructure.postgres.accounts.actors import ActorsTogether, PostgresActorReader
+from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
-from infrastructure.postgres.bookings.invitations import PostgresInvitationReader
-from infrastructure.postgres.bookings.seats import PostgresPlaces, take_statement
+from infrastructure.postgres.bookings.invitations import PostgresInvitationQueries
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory, take_statement
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import (
-    PostgresBookingReader,
-    PostgresEventReader,
-    PostgresFacilitatorReader,
-    PostgresReviewReader,
+    PostgresBookingQueries,
+    PostgresEventQueries,
+    PostgresFacilitatorQueries,
+    PostgresReviewQueries,
 )
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresFeed
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
-from infrastructure.postgres.reminders.queries import PostgresReminderBook
-from infrastructure.redis.live_updates import RedisFeedBell
+from infrastructure.postgres.reminders.queries import PostgresReminderQueries
+from infrastructure.redis.live_updates import RedisLiveUpdateListeners
 from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
@@ -111,7 +111,7 @@ class UseCases:
     cancel_event: CancelEvent
     delete_event: DeleteEvent
     event_bookings: EventBookings
-    book_place: BookPlace
+    book_seat: BookSeat
     cancel_booking: CancelBooking
     cancel_participant: CancelParticipant
     write_to_participants: WriteToParticipants
@@ -124,18 +124,18 @@ class UseCases:
     write_review: WriteReview
     list_reviews: ListReviews
     record_offline_payment: RecordOfflinePayment
-    ask_for_payment: AskForPayment
-    take_gateway_event: TakeGatewayEvent
+    open_checkout: OpenCheckout
+    receive_webhook: ReceiveWebhook
     confirm_payment: ConfirmPayment
-    hear_of_failure: HearOfFailure
+    report_payment_failure: ReportPaymentFailure
     show_cancellation: ShowCancellation
     refund_booking: RefundBooking
     pay_at_sandbox: PayAtSandbox
     show_payment_return: ShowPaymentReturn
     answer_once: AnswerOnce
-    facilitator_reader: FacilitatorReader
-    event_reader: EventReader
-    booking_reader: BookingReader
+    facilitator_queries: FacilitatorQueries
+    event_queries: EventQueries
+    booking_queries: BookingQueries
     dead_letters: DeadLetters
     replay_message: ReplayMessage
     replay_messages: ReplayMessages
@@ -154,12 +154,12 @@ class Container:
     google: GoogleOidc | None
     gateways: GatewayRegistry
     use_cases: UseCases
-    coaching: Coaching
+    appointment: Appointment
     feeds: CalendarFeeds
     calendars: Calendars
     metrics: Metrics
     traces: Traces
-    feed_bell: RedisFeedBell
+    live_update_listeners: RedisLiveUpdateListeners
 
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -175,7 +175,7 @@ class Container:
         await self.gateways.close()
         await self.calendars.services.close()
         await self.wake_ups.close()
-        await self.feed_bell.close()
+        await self.live_update_listeners.close()
         await self.redis.aclose()
         await self.database.close()
 
@@ -188,25 +188,25 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     database = Database(settings.database_url, pool_size=settings.database_pool_size, watch=metrics)
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
-    feed_bell = RedisFeedBell(settings.redis_url)
-    owed = owed_to(served(settings))
+    live_update_listeners = RedisLiveUpdateListeners(settings.redis_url)
+    owed = routes_for(served(settings))
     open_work = units_of_work(settings, database, owed, clock)
     gateways, sandbox = build_gateways(settings, database)
-    to_take, remind_before = owed[Fact.BOOKING_CREATED], settings.reminder_offsets
-    places = PostgresPlaces(
+    to_take, remind_before = owed[MessageType.BOOKING_CREATED], settings.reminder_offsets
+    places = PostgresSeatInventory(
         database,
         gateway=gateways.chosen.name,
         take=take_statement(to_take, remind_before),
         take_under_key=take_statement(to_take, remind_before, under_key=True),
     )
-    event_reader = PostgresEventReader(database, emails_public=settings.facilitator_email_public)
-    show_event = ShowEvent(event_reader)
-    booking_reader = PostgresBookingReader(database)
-    invitations = PostgresInvitationReader(database)
+    event_queries = PostgresEventQueries(database, emails_public=settings.facilitator_email_public)
+    show_event = ShowEvent(event_queries)
+    booking_queries = PostgresBookingQueries(database)
+    invitations = PostgresInvitationQueries(database)
     dead_letters = PostgresDeadLetters(database)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    coaching = build_coaching(
+    appointment = build_appointments(
         database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
     )
     hasher = Argon2Passwords()
@@ -226,7 +226,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         smtputf8=settings.mail_smtputf8,
         facilitators=FacilitatorRegistration(settings.facilitator_registration),
     )
-    actors = PostgresActorReader(database)
+    actors = PostgresActorQueries(database)
     known_networks = KnownNetworks(derived_key(settings, b"login networks"), clock)
     guesses = PasswordGuesses(PostgresGuessedAccounts(database), limiter, known_networks)
     start_login = StartLogin(tokens, known_networks, clock)
@@ -239,7 +239,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
         authenticate=Authenticate(tokens, actors),
-        authenticate_follower=Authenticate(tokens, ActorsTogether(actors)),
+        authenticate_follower=Authenticate(tokens, ActorLoader(actors)),
         start_google_sign_in=StartGoogleSignIn(google, attempts, limiter),
         finish_google_sign_in=FinishGoogleSignIn(google, attempts, sign_in_with_google),
         sign_in_with_google_token=SignInWithGoogleToken(google, sign_in_with_google, limiter),
@@ -250,16 +250,18 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
         create_account=replace(register, facilitators=FacilitatorRegistration.OPEN),
-        set_account_active=SetAccountActive(open_work, [money.expire_holds, coaching.expire_coaching_holds], clock),
+        set_account_active=SetAccountActive(
+            open_work, [money.expire_holds, appointment.expire_appointment_holds], clock
+        ),
         show_event=show_event,
-        create_event=CreateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),
-        update_event=UpdateEvent(open_work, gateways.chosen, event_reader, wake_ups, clock),
+        create_event=CreateEvent(open_work, gateways.chosen, event_queries, wake_ups, clock),
+        update_event=UpdateEvent(open_work, gateways.chosen, event_queries, wake_ups, clock),
         cancel_event=CancelEvent(open_work, money.refunds, wake_ups, clock),
         delete_event=DeleteEvent(open_work, money.refunds, wake_ups, clock),
-        event_bookings=EventBookings(event_reader, booking_reader),
-        book_place=BookPlace(
+        event_bookings=EventBookings(event_queries, booking_queries),
+        book_seat=BookSeat(
             places,
-            money.ask_for_payment,
+            money.open_checkout,
             gateways.chosen,
             money.hold_for,
             wake_ups,
@@ -273,28 +275,28 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         invite_participant=InviteParticipant(open_work, limiter, wake_ups, clock, smtputf8=settings.mail_smtputf8),
         answer_invitation=AnswerInvitation(open_work, invitations, invitation_tokens(settings), wake_ups, clock),
         withdraw_invitation=WithdrawInvitation(open_work, clock),
-        list_invitations=ListInvitations(event_reader, invitations),
-        show_booking=ShowBooking(booking_reader),
-        show_booking_reminders=ShowBookingReminders(ShowBooking(booking_reader), PostgresReminderBook(database)),
-        write_review=WriteReview(open_work, event_reader, clock),
-        list_reviews=ListReviews(show_event, PostgresReviewReader(database)),
+        list_invitations=ListInvitations(event_queries, invitations),
+        show_booking=ShowBooking(booking_queries),
+        show_booking_reminders=ShowBookingReminders(ShowBooking(booking_queries), PostgresReminderQueries(database)),
+        write_review=WriteReview(open_work, event_queries, clock),
+        list_reviews=ListReviews(show_event, PostgresReviewQueries(database)),
         record_offline_payment=money.record_offline_payment,
-        ask_for_payment=money.ask_for_payment,
-        take_gateway_event=money.take_gateway_event,
+        open_checkout=money.open_checkout,
+        receive_webhook=money.receive_webhook,
         confirm_payment=money.confirm_payment,
-        hear_of_failure=money.hear_of_failure,
+        report_payment_failure=money.report_payment_failure,
         show_cancellation=money.show_cancellation,
         refund_booking=money.refund_booking,
         pay_at_sandbox=money.pay_at_sandbox,
         show_payment_return=money.show_payment_return,
         answer_once=_answer_once(settings, database, limiter),
-        facilitator_reader=PostgresFacilitatorReader(database),
-        event_reader=event_reader,
-        booking_reader=booking_reader,
+        facilitator_queries=PostgresFacilitatorQueries(database),
+        event_queries=event_queries,
+        booking_queries=booking_queries,
         dead_letters=dead_letters,
         replay_message=ReplayMessage(dead_letters, wake_ups),
         replay_messages=ReplayMessages(dead_letters, wake_ups),
-        follow_feed=FollowFeed(PostgresFeed(database), feed_bell),
+        follow_feed=FollowFeed(PostgresFeed(database), live_update_listeners),
         health=ServersHealth(database, redis),
         clock=clock,
     )
@@ -309,12 +311,12 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         google,
         gateways,
         use_cases,
-        coaching,
+        appointment,
         feeds,
         calendars,
         metrics,
         traces,
-        feed_bell,
+        live_update_listeners,
     )
 
 

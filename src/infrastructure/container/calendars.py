@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from application.calendars.busy_times import ConnectedCalendars, ReadBusyTimes
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
-from application.calendars.sync import CalendarErrands, RecordEntry, SyncBooking
+from application.calendars.sync import CalendarJobs, RecordEntry, SyncBooking
 from application.calendars.tokens import CalendarAccess
 from application.oauth import OAuthAttempts
 from application.outbox.ports import WakeUps
@@ -16,8 +16,8 @@ from infrastructure.calendar_providers.microsoft import OutlookCalendar
 from infrastructure.calendar_providers.registry import CalendarRegistry
 from infrastructure.icalendar.feeds import IcsWriter
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
-from infrastructure.postgres.calendars.busy_times import PostgresBusyBook
-from infrastructure.postgres.calendars.connections import PostgresConnectionReader
+from infrastructure.postgres.calendars.busy_times import PostgresBusyTimeStore
+from infrastructure.postgres.calendars.connections import PostgresConnectionQueries
 from infrastructure.postgres.calendars.feeds import PostgresFeeds
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import Settings
@@ -32,8 +32,8 @@ class Calendars:
     connect_calendar: ConnectCalendar
     disconnect_calendar: DisconnectCalendar
     sync_booking: SyncBooking
-    connection_reader: PostgresConnectionReader
-    errands: CalendarErrands
+    connection_queries: PostgresConnectionQueries
+    jobs: CalendarJobs
     read_busy_times: ReadBusyTimes
     busy_times: ConnectedCalendars
 
@@ -45,15 +45,15 @@ def build_calendars(
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
     access = CalendarAccess(open_work, services, wake_ups, clock)
     record = RecordEntry(open_work, wake_ups, clock)
-    read_busy_times = ReadBusyTimes(PostgresBusyBook(database), access, clock)
+    read_busy_times = ReadBusyTimes(PostgresBusyTimeStore(database), access, clock)
     return Calendars(
         services=services,
         begin_calendar_consent=BeginCalendarConsent(services, attempts, frozenset(settings.oauth_redirect_allowlist)),
         connect_calendar=ConnectCalendar(open_work, services, attempts, wake_ups, clock),
         disconnect_calendar=DisconnectCalendar(open_work, services),
         sync_booking=SyncBooking(open_work, services, access, record),
-        connection_reader=PostgresConnectionReader(database),
-        errands=CalendarErrands(open_work, access, record),
+        connection_queries=PostgresConnectionQueries(database),
+        jobs=CalendarJobs(open_work, access, record),
         read_busy_times=read_busy_times,
         busy_times=ConnectedCalendars(read_busy_times),
     )

@@ -11,36 +11,36 @@ from application.bookings.invitations import ExpireInvitations
 from application.idempotency import ForgetKeys
 from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
-from application.outbox.delivery import DeliverDue
-from application.outbox.ports import Courier
-from domain.outbox import Destination, RetrySchedule, owed_to
+from application.outbox.delivery import DeliverMessages
+from application.outbox.ports import Sender
+from domain.outbox import Destination, RetrySchedule, routes_for
 from infrastructure.clock import SystemClock
-from infrastructure.container.appointments import Coaching, build_coaching
+from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import Calendars, build_calendars
 from infrastructure.container.foundation import invitation_tokens, served, units_of_work
 from infrastructure.container.payments import Money, build_gateways, build_money
-from infrastructure.delivery.crm import CrmCourier
-from infrastructure.delivery.email_service import EmailServiceCourier
-from infrastructure.delivery.http import HttpCourier
-from infrastructure.delivery.live_updates import LiveFeedCourier
-from infrastructure.delivery.notification_service import NotificationCourier
-from infrastructure.email.composer import MailComposer, MailCourier
+from infrastructure.delivery.crm import CrmSender
+from infrastructure.delivery.email_service import EmailServiceSender
+from infrastructure.delivery.http import HttpSender
+from infrastructure.delivery.live_updates import LiveUpdateSender
+from infrastructure.delivery.notification_service import NotificationServiceSender
+from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.files import MailFiles
 from infrastructure.email.invitation_mail import InvitationLinks
-from infrastructure.email.smtp import SmtpPost
+from infrastructure.email.smtp import SmtpTransport
 from infrastructure.icalendar.components import uid_host
-from infrastructure.observability.tracing import Accompanied, Traces
-from infrastructure.postgres.bookings.seats import PostgresPlaces
+from infrastructure.observability.tracing import TracedSender, Traces
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresFeed
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from infrastructure.postgres.outbox.ordering import PostgresLanes
+from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
 from infrastructure.postgres.outbox.retention import PostgresRetention
-from infrastructure.postgres.payments.queries import PostgresPaymentReader
-from infrastructure.postgres.reminders.queries import PostgresReminderBook
+from infrastructure.postgres.payments.queries import PostgresPaymentQueries
+from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.postgres.statistics import DeliveryCounts
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
@@ -52,20 +52,20 @@ class DeliveryParts:
     """What hands over what is owed."""
 
     database: Database
-    deliver_due: DeliverDue
-    http_couriers: Sequence[HttpCourier]
+    deliver_due: DeliverMessages
+    http_senders: Sequence[HttpSender]
     money: Money
     forget_keys: ForgetKeys
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
     expire_invitations: ExpireInvitations
-    coaching: Coaching
+    appointment: Appointment
     calendars: Calendars
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
-    lanes: PostgresLanes
+    lanes: PostgresOrderingKeys
     retention: PostgresRetention
-    live_feed: LiveFeedCourier
+    live_feed: LiveUpdateSender
     feed: PostgresFeed
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
@@ -76,8 +76,8 @@ class DeliveryParts:
         await self.live_feed.close()
         await self.money.gateways.close()
         await self.calendars.services.close()
-        for courier in self.http_couriers:
-            await courier.close()
+        for sender in self.http_senders:
+            await sender.close()
         await self.database.close()
 
 
@@ -86,58 +86,58 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     use_newest_time_zones()
     # A worker serves every destination at the same time.
     database = Database(settings.database_url, pool_size=3 * settings.database_pool_size)
-    owed = owed_to(served(settings))
+    owed = routes_for(served(settings))
     clock = SystemClock()
     wake_ups = RedisWakeUps(settings.redis_url)
     open_work = units_of_work(settings, database, owed, clock)
     gateways, sandbox = build_gateways(settings, database)
-    places = PostgresPlaces(database, gateway=gateways.chosen.name)
+    places = PostgresSeatInventory(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     feed = PostgresFeed(database)
-    live_feed = LiveFeedCourier(
+    live_feed = LiveUpdateSender(
         feed, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     )
-    outside = _couriers(settings)
-    couriers = outside | {
+    outside = _senders(settings)
+    senders = outside | {
         Destination.EMAIL: MailWithReminders(
             MailWithPaymentLinks(
                 outside[Destination.EMAIL],
-                PostgresPaymentReader(database),
+                PostgresPaymentQueries(database),
                 clock,
                 tries=len(settings.delivery_retry_schedule),
             ),
-            PostgresReminderBook(database),
+            PostgresReminderQueries(database),
             clock,
         ),
-        Destination.PAYMENTS: money.errands,
-        Destination.CALENDAR: calendars.errands,
+        Destination.PAYMENTS: money.jobs,
+        Destination.CALENDAR: calendars.jobs,
         Destination.REALTIME: live_feed,
     }
     outbox = PostgresDueMessages(database)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "worker")
-    deliver_due = DeliverDue(
+    deliver_due = DeliverMessages(
         outbox=outbox,
-        circuits=PostgresCircuits(database),
-        couriers={destination: Accompanied(courier, traces) for destination, courier in couriers.items()},
+        circuits=PostgresCircuitBreakers(database),
+        senders={destination: TracedSender(sender, traces) for destination, sender in senders.items()},
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
     return DeliveryParts(
         database=database,
         deliver_due=deliver_due,
-        http_couriers=[courier for courier in outside.values() if isinstance(courier, HttpCourier)],
+        http_senders=[sender for sender in outside.values() if isinstance(sender, HttpSender)],
         money=money,
         forget_keys=ForgetKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
         expire_invitations=ExpireInvitations(open_work, clock),
-        coaching=build_coaching(
+        appointment=build_appointments(
             database, open_work, money, calendars, wake_ups, clock, default_currency=settings.default_currency
         ),
         calendars=calendars,
         wake_ups=wake_ups,
         counts=outbox.counts,
-        lanes=PostgresLanes(database),
+        lanes=PostgresOrderingKeys(database),
         retention=PostgresRetention(database, days=settings.delivered_retention_days),
         live_feed=live_feed,
         feed=feed,
@@ -146,7 +146,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     )
 
 
-def _couriers(settings: Settings) -> dict[Destination, Courier]:
+def _senders(settings: Settings) -> dict[Destination, Sender]:
     """Those who talk to services outside of this house."""
     token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
     composer = MailComposer(
@@ -156,18 +156,18 @@ def _couriers(settings: Settings) -> dict[Destination, Courier]:
         invitation_links=InvitationLinks(settings.public_url, invitation_tokens(settings)),
         booking_url_template=settings.booking_url_template,
     )
-    couriers: dict[Destination, Courier] = {
-        Destination.CRM: CrmCourier(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)
+    senders: dict[Destination, Sender] = {
+        Destination.CRM: CrmSender(settings.crm_service_url, settings.crm_bearer_token, signing_secrets=secrets)
     }
     if settings.email_service_url:
-        couriers[Destination.EMAIL] = EmailServiceCourier(
+        senders[Destination.EMAIL] = EmailServiceSender(
             composer, settings.email_service_url, token, signing_secrets=secrets
         )
     else:
-        post = SmtpPost(settings.smtp_url) if settings.smtp_url else MailFiles(settings.convene_data / "mail")
-        couriers[Destination.EMAIL] = MailCourier(composer, post)
+        post = SmtpTransport(settings.smtp_url) if settings.smtp_url else MailFiles(settings.convene_data / "mail")
+        senders[Destination.EMAIL] = EmailSender(composer, post)
     if settings.notification_service_url:
-        couriers[Destination.NOTIFICATION] = NotificationCourier(
+        senders[Destination.NOTIFICATION] = NotificationServiceSender(
             settings.notification_service_url, token, signing_secrets=secrets
         )
-    return couriers
+    return senders

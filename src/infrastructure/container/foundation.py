@@ -6,7 +6,7 @@ import hmac
 from application.bookings.ports import InvitationTokens
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from domain.outbox import ALWAYS_SERVED, Destination, Owed
+from domain.outbox import ALWAYS_SERVED, Destination, Routes
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.auth.token_encryption import SecretBox
 from infrastructure.observability.logging import current_request_id
@@ -30,7 +30,7 @@ def invitation_tokens(settings: Settings) -> InvitationTokens:
     return MacInvitationTokens(derived_key(settings, b"invitations"))
 
 
-def units_of_work(settings: Settings, database: Database, owed: Owed, clock: Clock) -> OpenUnitOfWork:
+def units_of_work(settings: Settings, database: Database, owed: Routes, clock: Clock) -> OpenUnitOfWork:
     return UnitsOfWork(
         database,
         owed,

@@ -5,21 +5,21 @@ import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.bookings.ports import Places
+from application.bookings.ports import SeatInventory
 from application.outbox.ports import WakeUps
 from application.payments.audit import AuditPayments
-from application.payments.callbacks import ConfirmPayment, HearOfFailure
-from application.payments.checkout import AbandonCheckout, AskForPayment
+from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
+from application.payments.checkout import CloseCheckout, OpenCheckout
 from application.payments.checkout_return import ShowPaymentReturn
 from application.payments.hold_expiry import ExpireHolds
-from application.payments.jobs import PaymentErrands
+from application.payments.jobs import PaymentJobs
 from application.payments.offline import RecordOfflinePayment
 from application.payments.ports.gateways import PaymentGateway
 from application.payments.reconciliation import Reconcile
 from application.payments.refunds import RefundBooking, Refunds, ShowCancellation
 from application.payments.sandbox import PayAtSandbox
 from application.payments.settlement import SettlePayment
-from application.payments.webhooks import ApplyGatewayEvent, TakeGatewayEvent
+from application.payments.webhooks import ApplyWebhook, ReceiveWebhook
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.booking_urls import BookingUrls
@@ -32,7 +32,7 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.sandbox import SandboxGateway
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.payments.audit import PostgresPaymentAudit
-from infrastructure.postgres.payments.queries import PostgresPaymentReader
+from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
 
 
@@ -44,17 +44,17 @@ class Money:
     hold_for: timedelta
     hold_limits: HoldLimits
     refunds: Refunds
-    ask_for_payment: AskForPayment
+    open_checkout: OpenCheckout
     settle_payment: SettlePayment
-    take_gateway_event: TakeGatewayEvent
+    receive_webhook: ReceiveWebhook
     pay_at_sandbox: PayAtSandbox
     record_offline_payment: RecordOfflinePayment
     confirm_payment: ConfirmPayment
-    hear_of_failure: HearOfFailure
+    report_payment_failure: ReportPaymentFailure
     show_cancellation: ShowCancellation
     refund_booking: RefundBooking
     show_payment_return: ShowPaymentReturn
-    errands: PaymentErrands
+    jobs: PaymentJobs
     expire_holds: ExpireHolds
     reconcile: Reconcile
 
@@ -93,20 +93,20 @@ def build_money(
     settings: Settings,
     database: Database,
     open_work: OpenUnitOfWork,
-    places: Places,
+    places: SeatInventory,
     gateways: GatewayRegistry,
     sandbox: SandboxGateway,
     wake_ups: WakeUps,
     clock: Clock,
 ) -> Money:
-    reader = PostgresPaymentReader(database)
+    reader = PostgresPaymentQueries(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     returns = _return_addresses(settings)
     return_urls = ReturnUrls(settings.payment_return_url, frozenset(settings.oauth_redirect_allowlist))
-    ask_for_payment = AskForPayment(gateways, reader, places, return_urls)
-    abandon_checkout = AbandonCheckout(open_work, gateways, settle_payment)
-    take_gateway_event = TakeGatewayEvent(gateways, open_work, wake_ups, clock)
+    open_checkout = OpenCheckout(gateways, reader, places, return_urls)
+    close_checkout = CloseCheckout(open_work, gateways, settle_payment)
+    receive_webhook = ReceiveWebhook(gateways, open_work, wake_ups, clock)
     return Money(
         gateways=gateways,
         hold_for=timedelta(minutes=settings.payment_hold_minutes),
@@ -114,13 +114,13 @@ def build_money(
             per_account=settings.unpaid_holds_per_account, per_coach=settings.unpaid_holds_per_coach
         ),
         refunds=refunds,
-        ask_for_payment=ask_for_payment,
+        open_checkout=open_checkout,
         settle_payment=settle_payment,
-        take_gateway_event=take_gateway_event,
-        pay_at_sandbox=PayAtSandbox(sandbox, take_gateway_event, gateways.chosen is sandbox, reader, returns, clock),
+        receive_webhook=receive_webhook,
+        pay_at_sandbox=PayAtSandbox(sandbox, receive_webhook, gateways.chosen is sandbox, reader, returns, clock),
         record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
         confirm_payment=ConfirmPayment(open_work, gateways.find(RazorpayGateway), settle_payment, reader),
-        hear_of_failure=HearOfFailure(open_work, gateways, settle_payment, reader),
+        report_payment_failure=ReportPaymentFailure(open_work, gateways, settle_payment, reader),
         show_cancellation=ShowCancellation(open_work, clock),
         refund_booking=RefundBooking(open_work, refunds, wake_ups),
         show_payment_return=ShowPaymentReturn(
@@ -131,13 +131,13 @@ def build_money(
             BookingUrls(settings.booking_url_template) if settings.booking_url_template else None,
             clock,
         ),
-        errands=PaymentErrands(
+        jobs=PaymentJobs(
             refunds,
-            abandon_checkout,
-            ApplyGatewayEvent(open_work, settle_payment, refunds, clock),
+            close_checkout,
+            ApplyWebhook(open_work, settle_payment, refunds, clock),
         ),
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
-        reconcile=Reconcile(open_work, reader, gateways, ask_for_payment, abandon_checkout, settle_payment),
+        reconcile=Reconcile(open_work, reader, gateways, open_checkout, close_checkout, settle_payment),
     )
 
 

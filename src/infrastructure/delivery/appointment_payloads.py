@@ -10,10 +10,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain.appointments import CoachingStatus
+from domain.appointments import AppointmentStatus
 from domain.money import exponent
 from domain.outbox import Message
-from infrastructure.delivery.payloads import MoneyThen, PaymentThen, make_readable
+from infrastructure.delivery.payloads import MoneyPayload, PaymentPayload, make_readable
 
 
 class Participant(msgspec.Struct, frozen=True):
@@ -29,9 +29,9 @@ class Participant(msgspec.Struct, frozen=True):
         make_readable(self, ["name"])
 
 
-class SessionThen(msgspec.Struct, frozen=True):
+class SessionPayload(msgspec.Struct, frozen=True):
     id: UUID
-    status: CoachingStatus
+    status: AppointmentStatus
     payment_status: str
     starts_at: datetime
     ends_at: datetime
@@ -62,32 +62,32 @@ class SessionThen(msgspec.Struct, frozen=True):
         return self.hold_until is not None and self.payment_status in {"pending", "failed"}
 
 
-class TimesThen(msgspec.Struct, frozen=True):
+class TimesPayload(msgspec.Struct, frozen=True):
     starts_at: datetime
     ends_at: datetime
 
 
-class CoachingSnapshot(msgspec.Struct, frozen=True):
+class AppointmentPayload(msgspec.Struct, frozen=True):
     """Everything as it was when the fact happened. `before` is from when it was moved; `recipient` whom this message is
     for, where each of the two gets one of their own."""
 
-    coaching: SessionThen
+    appointment: SessionPayload = msgspec.field(name="coaching")
     client: Participant
     coach: Participant
     recipient: Literal["client", "coach"] | None
-    before: TimesThen | None
+    before: TimesPayload | None
     reason: str | None
-    money: MoneyThen | None
-    payment: PaymentThen | None
+    money: MoneyPayload | None
+    payment: PaymentPayload | None
     as_of: datetime | None = None
     """When a reminder goes out."""
     payment_url: str | None = None
     """Where it can be paid, as far as that is known when the mail goes."""
 
 
-def is_about_coaching(message: Message) -> bool:
+def is_about_appointment(message: Message) -> bool:
     return "coaching" in message.snapshot
 
 
-def read_coaching(message: Message) -> CoachingSnapshot:
-    return msgspec.convert(message.snapshot, CoachingSnapshot)
+def read_appointment(message: Message) -> AppointmentPayload:
+    return msgspec.convert(message.snapshot, AppointmentPayload)

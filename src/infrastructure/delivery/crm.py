@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from infrastructure.delivery.crm_format import told
-from infrastructure.delivery.http import HttpCourier
+from infrastructure.delivery.http import HttpSender
 
 
-class CrmCourier(HttpCourier):
+class CrmSender(HttpSender):
     def __init__(self, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15) -> None:
         address = f"{url.rstrip('/')}/notify"
         super().__init__(address, token, told, signing_secrets=signing_secrets, seconds=seconds)

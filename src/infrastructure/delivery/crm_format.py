@@ -5,17 +5,22 @@ from typing import Any
 
 from domain.appointments import LIVE
 from domain.outbox import Message
-from infrastructure.delivery.appointment_payloads import CoachingSnapshot, Participant, is_about_coaching, read_coaching
-from infrastructure.delivery.payloads import Person, Snapshot, read_snapshot, zulu
+from infrastructure.delivery.appointment_payloads import (
+    AppointmentPayload,
+    Participant,
+    is_about_appointment,
+    read_appointment,
+)
+from infrastructure.delivery.payloads import Payload, Person, read_payload, zulu
 from servicekit.date_range import is_enterable
 
 
 def told(message: Message) -> dict[str, Any]:
-    return _told_of_coaching(message) if is_about_coaching(message) else _told_of_event(message)
+    return _told_of_coaching(message) if is_about_appointment(message) else _told_of_event(message)
 
 
 def _told_of_event(message: Message) -> dict[str, Any]:
-    then = read_snapshot(message)
+    then = read_payload(message)
     booking = then.booking
     return {
         "booking_id": booking and booking.id,
@@ -38,8 +43,8 @@ def _told_of_event(message: Message) -> dict[str, Any]:
 
 def _told_of_coaching(message: Message) -> dict[str, Any]:
     """A session as a booking of an event that only the two of them have. The coach has mail from us already."""
-    then = read_coaching(message)
-    session = then.coaching
+    then = read_appointment(message)
+    session = then.appointment
     return {
         "kind": "coaching",
         "booking_id": str(session.id),
@@ -63,8 +68,8 @@ def _told_of_coaching(message: Message) -> dict[str, Any]:
     }
 
 
-def _session(then: CoachingSnapshot) -> dict[str, Any]:
-    session = then.coaching
+def _session(then: AppointmentPayload) -> dict[str, Any]:
+    session = then.appointment
     return {
         "id": str(session.id),
         "title": f"Coaching with {then.coach.name}",
@@ -92,7 +97,7 @@ def _facilitator(person: Person | Participant) -> dict[str, Any]:
     return _person(person) | ({"timezone": person.timezone} if person.timezone else {})
 
 
-def _event(then: Snapshot) -> dict[str, Any]:
+def _event(then: Payload) -> dict[str, Any]:
     event = then.event
     return {
         "id": event.id,

@@ -27,7 +27,7 @@ _GONE = 410
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class HttpCourier:
+class HttpSender:
     """Posts what `write` makes of a message, as JSON, with the message's id as `Idempotency-Key`.
 
     Connections are kept open between messages; `close` ends them. `seconds` bounds the whole exchange, from the
@@ -76,9 +76,9 @@ class HttpCourier:
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(body, headers)
         except TimeoutError:
-            return Failed(f"no complete answer within {self._seconds:g} s", of_destination=True)
+            return Failed(f"no complete answer within {self._seconds:g} s", destination_fault=True)
         except (httpx.HTTPError, aiohttp.ClientError, UnicodeError) as error:  # a host's name that is none
-            return Failed(f"{type(error).__name__}: {error}", of_destination=True)
+            return Failed(f"{type(error).__name__}: {error}", destination_fault=True)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -95,8 +95,8 @@ class HttpCourier:
             status_code=status,
             retry_after=retry_after(response.headers.get("Retry-After"), _time_there(response)),
             # A 4xx is about this one message, except that it came too soon or that nothing is wanted any more.
-            of_destination=not response.is_client_error or status in {408, 429, _GONE},
-            halts=status == _GONE,
+            destination_fault=not response.is_client_error or status in {408, 429, _GONE},
+            stop_destination=status == _GONE,
         )
 
 

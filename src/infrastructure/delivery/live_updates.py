@@ -18,7 +18,7 @@ CHANNEL = "convene:feed"
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class LiveFeedCourier:
+class LiveUpdateSender:
     """The table is what counts; a ring that is lost costs its listeners a few seconds."""
 
     def __init__(self, feed: PostgresFeed, redis: Redis) -> None:

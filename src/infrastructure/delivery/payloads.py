@@ -43,7 +43,7 @@ class Person(msgspec.Struct, frozen=True):
         make_readable(self, ["name"])
 
 
-class BookingThen(msgspec.Struct, frozen=True):
+class BookingPayload(msgspec.Struct, frozen=True):
     id: int
     reference: str
     status: str
@@ -67,7 +67,7 @@ class BookingThen(msgspec.Struct, frozen=True):
         make_readable(self, ["notes"])
 
 
-class EventThen(msgspec.Struct, frozen=True):
+class EventPayload(msgspec.Struct, frozen=True):
     id: int
     title: str
     description: str
@@ -92,7 +92,7 @@ class EventThen(msgspec.Struct, frozen=True):
         return round(self.price, exponent(self.currency))
 
 
-class PlanThen(msgspec.Struct, frozen=True):
+class DetailsPayload(msgspec.Struct, frozen=True):
     """What participants saw of an event before it changed."""
 
     title: str
@@ -105,7 +105,7 @@ class PlanThen(msgspec.Struct, frozen=True):
         make_readable(self, ["title", "location"], "virtual_link")
 
 
-class MoneyThen(msgspec.Struct, frozen=True):
+class MoneyPayload(msgspec.Struct, frozen=True):
     """What was asked for, received or given back, with the currency's own number of decimals."""
 
     amount: Decimal
@@ -115,7 +115,7 @@ class MoneyThen(msgspec.Struct, frozen=True):
         return f"{self.amount:,f} {self.currency}"
 
 
-class PaymentThen(msgspec.Struct, frozen=True):
+class PaymentPayload(msgspec.Struct, frozen=True):
     """`id` is what the gateway calls the money, `url` where it can still be paid."""
 
     gateway: str
@@ -128,7 +128,7 @@ class PaymentThen(msgspec.Struct, frozen=True):
             msgspec.structs.force_setattr(self, "id", clean_line(self.id, at_most=_LONGEST_ID))
 
 
-class InvitationThen(msgspec.Struct, frozen=True):
+class InvitationPayload(msgspec.Struct, frozen=True):
     """A seat that is held for a person, who may have no account."""
 
     id: UUID
@@ -140,7 +140,7 @@ class InvitationThen(msgspec.Struct, frozen=True):
         make_readable(self, ["name"])
 
 
-class WrittenThen(msgspec.Struct, frozen=True):
+class WrittenPayload(msgspec.Struct, frozen=True):
     """What a facilitator wrote to the participants."""
 
     subject: str
@@ -154,21 +154,21 @@ class Agreed(NamedTuple):
     currency: str
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Payload(msgspec.Struct, frozen=True):
     """Everything as it was when the fact happened; an event's own message has no booking and no user."""
 
-    booking: BookingThen | None
+    booking: BookingPayload | None
     user: Person | None
-    event: EventThen
+    event: EventPayload
     facilitator: Person
     reason: str | None
-    money: MoneyThen | None = None
-    payment: PaymentThen | None = None
-    before: PlanThen | None = None
+    money: MoneyPayload | None = None
+    payment: PaymentPayload | None = None
+    before: DetailsPayload | None = None
     as_of: datetime | None = None
     """When a reminder goes out."""
-    written: WrittenThen | None = None
-    invitation: InvitationThen | None = None
+    written: WrittenPayload | None = None
+    invitation: InvitationPayload | None = None
     payment_url: str | None = None
     """Where it can be paid, as far as that is known when the mail goes."""
 
@@ -189,8 +189,8 @@ class Snapshot(msgspec.Struct, frozen=True):
         return Agreed(round(booking.price, exponent(booking.currency)), booking.currency)
 
 
-def read_snapshot(message: Message) -> Snapshot:
-    return msgspec.convert(message.snapshot, Snapshot)
+def read_payload(message: Message) -> Payload:
+    return msgspec.convert(message.snapshot, Payload)
 
 
 def zulu(moment: datetime) -> str:

@@ -15,12 +15,12 @@ class Owner(msgspec.Struct, frozen=True):
         make_readable(self, ["name"])
 
 
-class AccountSnapshot(msgspec.Struct, frozen=True):
+class AccountPayload(msgspec.Struct, frozen=True):
     person: Owner
 
 
-def approved_letter(message: Message) -> Letter:
-    then = msgspec.convert(message.snapshot, AccountSnapshot)
+def approved_email(message: Message) -> Letter:
+    then = msgspec.convert(message.snapshot, AccountPayload)
     return Letter(
         recipient=then.person,
         subject="You are a facilitator now",

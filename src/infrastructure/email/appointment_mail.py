@@ -1,52 +1,54 @@
 """The letters about coaching: one to the client and one to the coach, each in their own words and their own zone."""
 
-from domain.appointments import CoachingStatus
-from domain.outbox import Fact, Message
-from infrastructure.delivery.appointment_payloads import CoachingSnapshot, read_coaching
-from infrastructure.email.content import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
+from domain.appointments import AppointmentStatus
+from domain.outbox import Message, MessageType
+from infrastructure.delivery.appointment_payloads import AppointmentPayload, read_appointment
+from infrastructure.email.content import LEAVES_CALENDARS, Invitation, Letter, SenderIdentity, Unmailable, shortened
 from infrastructure.email.copy.appointments import button, facts, words
-from infrastructure.icalendar.components import Attendee, Entry, Organizer, Status, coaching_uid, described
+from infrastructure.icalendar.components import Attendee, Entry, Organizer, Status, appointment_uid, described
 from servicekit.local_times import reading_zone
 from servicekit.text import isolated
 
-STATUS: dict[CoachingStatus, Status] = {
-    CoachingStatus.PENDING: "TENTATIVE",
-    CoachingStatus.CONFIRMED: "CONFIRMED",
-    CoachingStatus.COMPLETED: "CONFIRMED",
-    CoachingStatus.CANCELLED: "CANCELLED",
+STATUS: dict[AppointmentStatus, Status] = {
+    AppointmentStatus.PENDING: "TENTATIVE",
+    AppointmentStatus.CONFIRMED: "CONFIRMED",
+    AppointmentStatus.COMPLETED: "CONFIRMED",
+    AppointmentStatus.CANCELLED: "CANCELLED",
 }
 
 
-def coaching_letter(message: Message, house: House) -> Letter:
+def appointment_email(message: Message, identity: SenderIdentity) -> Letter:
     """Raises `Unmailable`."""
-    then = read_coaching(message)
+    then = read_appointment(message)
     wording = words(message.fact, then)
     if wording is None or then.recipient is None:
         raise Unmailable(f"no mail is written about {message.fact} to {then.recipient}")
     recipient, other = (then.coach, then.client) if then.recipient == "coach" else (then.client, then.coach)
-    coaching_with = "Coaching with "
-    title = coaching_with + isolated(other.name)
-    is_live = then.coaching.status in {CoachingStatus.PENDING, CoachingStatus.CONFIRMED}
+    appointment_with = "Coaching with "
+    title = appointment_with + isolated(other.name)
+    is_live = then.appointment.status in {AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED}
     named = {"client": isolated(then.client.name), "coach": isolated(then.coach.name), "money": then.money}
     return Letter(
         recipient=recipient,
         reply_to=other,
-        subject=wording.subject.format(title=shortened(other.name, coaching_with)),
+        subject=wording.subject.format(title=shortened(other.name, appointment_with)),
         headline=wording.headline,
         sentence=wording.sentence.format(**named),
         facts=facts(message.fact, then, title, reading_zone(recipient.timezone), message.occurred_at),
         button=button(message.fact, then),
-        booking_link=house.booking_link(str(then.coaching.id), is_live=is_live) if recipient is then.client else None,
-        invitation=None if message.fact in LEAVES_CALENDARS else _invitation(message, then, title, house),
+        booking_link=identity.booking_link(str(then.appointment.id), is_live=is_live)
+        if recipient is then.client
+        else None,
+        invitation=None if message.fact in LEAVES_CALENDARS else _invitation(message, then, title, identity),
     )
 
 
-def _invitation(message: Message, then: CoachingSnapshot, title: str, house: House) -> Invitation:
+def _invitation(message: Message, then: AppointmentPayload, title: str, identity: SenderIdentity) -> Invitation:
     """We invite both: a calendar that is told its owner organises an entry takes no changes from elsewhere."""
-    session, status = then.coaching, STATUS[then.coaching.status]
-    sender = house.sender
+    session, status = then.appointment, STATUS[then.appointment.status]
+    sender = identity.sender
     entry = Entry(
-        uid=session.uid or coaching_uid(session.id, house.host),
+        uid=session.uid or appointment_uid(session.id, identity.host),
         sequence=session.sequence,
         stamp=message.occurred_at,
         starts_at=session.starts_at,
@@ -62,4 +64,4 @@ def _invitation(message: Message, then: CoachingSnapshot, title: str, house: Hou
             Attendee(then.coach.name, then.coach.email, "NEEDS-ACTION" if status == "TENTATIVE" else "ACCEPTED"),
         ],
     )
-    return Invitation(entry, "CANCEL" if message.fact is Fact.BOOKING_CANCELLED else "REQUEST")
+    return Invitation(entry, "CANCEL" if message.fact is MessageType.BOOKING_CANCELLED else "REQUEST")

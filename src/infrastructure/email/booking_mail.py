@@ -1,19 +1,19 @@
 """The letter to the person who booked a place in an event."""
 
 from domain.bookings import BookingStatus
-from domain.outbox import Fact, Message
-from infrastructure.delivery.payloads import BookingThen, Person, Snapshot, WrittenThen, read_snapshot
-from infrastructure.email.content import LEAVES_CALENDARS, House, Invitation, Letter, Unmailable, shortened
+from domain.outbox import Message, MessageType
+from infrastructure.delivery.payloads import BookingPayload, Payload, Person, WrittenPayload, read_payload
+from infrastructure.email.content import LEAVES_CALENDARS, Invitation, Letter, SenderIdentity, Unmailable, shortened
 from infrastructure.email.copy.bookings import button, event_facts, facts, words
-from infrastructure.icalendar.components import Attendee, Entry, Method, Organizer, Status, described, place_uid
+from infrastructure.icalendar.components import Attendee, Entry, Method, Organizer, Status, booking_uid, described
 from servicekit.text import isolated
 
 
-def booking_letter(message: Message, house: House) -> Letter:
+def booking_email(message: Message, identity: SenderIdentity) -> Letter:
     """Raises `Unmailable`."""
-    then = read_snapshot(message)
+    then = read_payload(message)
     if then.written is not None and then.booking is not None and then.user is not None:
-        return _participant_letter(then.written, then, then.booking, then.user, house)
+        return _participant_email(then.written, then, then.booking, then.user, identity)
     wording = words(message.fact, then, then.booking) if then.booking else None
     if wording is None or then.booking is None or then.user is None:
         raise Unmailable(f"no mail is written about {message.fact}")
@@ -28,13 +28,15 @@ def booking_letter(message: Message, house: House) -> Letter:
         ),
         facts=facts(message.fact, then, then.booking, then.user, occurred_at=message.occurred_at),
         button=button(message.fact, then),
-        booking_link=house.booking_link(then.booking.reference, is_live=then.booking.status == BookingStatus.CONFIRMED),
-        invitation=_invitation(message, then, then.booking, then.user, house) if invited else None,
+        booking_link=identity.booking_link(
+            then.booking.reference, is_live=then.booking.status == BookingStatus.CONFIRMED
+        ),
+        invitation=_invitation(message, then, then.booking, then.user, identity) if invited else None,
     )
 
 
-def _participant_letter(
-    written: WrittenThen, then: Snapshot, booking: BookingThen, reader: Person, house: House
+def _participant_email(
+    written: WrittenPayload, then: Payload, booking: BookingPayload, reader: Person, identity: SenderIdentity
 ) -> Letter:
     title, facilitator = isolated(then.event.title), isolated(then.facilitator.name)
     return Letter(
@@ -45,18 +47,20 @@ def _participant_letter(
         sentence=f"A message to the participants of {title}, from {facilitator}:",
         text=written.text,
         facts=event_facts(then, booking, reader),
-        booking_link=house.booking_link(booking.reference, is_live=booking.status == BookingStatus.CONFIRMED),
+        booking_link=identity.booking_link(booking.reference, is_live=booking.status == BookingStatus.CONFIRMED),
     )
 
 
-def _invitation(message: Message, then: Snapshot, booking: BookingThen, attendee: Person, house: House) -> Invitation:
+def _invitation(
+    message: Message, then: Payload, booking: BookingPayload, attendee: Person, identity: SenderIdentity
+) -> Invitation:
     """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken, paid
     or given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
     event = then.event
-    method: Method = "CANCEL" if message.fact is Fact.BOOKING_CANCELLED else "REQUEST"
+    method: Method = "CANCEL" if message.fact is MessageType.BOOKING_CANCELLED else "REQUEST"
     status: Status = "CANCELLED" if method == "CANCEL" else "TENTATIVE" if booking.awaits_payment else "CONFIRMED"
     entry = Entry(
-        uid=booking.uid or place_uid(booking.id, house.host),
+        uid=booking.uid or booking_uid(booking.id, identity.host),
         sequence=event.version,
         stamp=message.occurred_at,
         starts_at=event.starts_at,
@@ -71,7 +75,7 @@ def _invitation(message: Message, then: Snapshot, booking: BookingThen, attendee
         location=event.location,
         url=then.join_link,
         # The mail comes from us, not from the facilitator's own address.
-        organizer=Organizer(then.facilitator.name, then.facilitator.email, sent_by=house.sender.addr_spec),
+        organizer=Organizer(then.facilitator.name, then.facilitator.email, sent_by=identity.sender.addr_spec),
         attendees=[Attendee(attendee.name, attendee.email)],
     )
     return Invitation(entry, method)

@@ -13,13 +13,13 @@ class Owner(msgspec.Struct, frozen=True):
     email: str
 
 
-class RevokedSnapshot(msgspec.Struct, frozen=True):
+class RevokedPayload(msgspec.Struct, frozen=True):
     person: Owner
     provider: str
 
 
-def revoked_letter(message: Message) -> Letter:
-    then = msgspec.convert(message.snapshot, RevokedSnapshot)
+def revoked_email(message: Message) -> Letter:
+    then = msgspec.convert(message.snapshot, RevokedPayload)
     calendar = _CALENDARS.get(then.provider, "calendar")
     return Letter(
         recipient=then.person,

@@ -13,14 +13,14 @@ from typing import Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from domain.booking_urls import BookingUrls
-from domain.outbox import Fact, Failed, Message, Outcome
-from infrastructure.delivery.appointment_payloads import is_about_coaching
-from infrastructure.email.account_mail import approved_letter
-from infrastructure.email.appointment_mail import coaching_letter
-from infrastructure.email.booking_mail import booking_letter
-from infrastructure.email.calendar_mail import revoked_letter
-from infrastructure.email.content import Addressee, House, Invitation, Letter, Unmailable
-from infrastructure.email.invitation_mail import InvitationLinks, invitation_letter
+from domain.outbox import Failed, Message, MessageType, Outcome
+from infrastructure.delivery.appointment_payloads import is_about_appointment
+from infrastructure.email.account_mail import approved_email
+from infrastructure.email.appointment_mail import appointment_email
+from infrastructure.email.booking_mail import booking_email
+from infrastructure.email.calendar_mail import revoked_email
+from infrastructure.email.content import Addressee, Invitation, Letter, SenderIdentity, Unmailable
+from infrastructure.email.invitation_mail import InvitationLinks, invitation_email
 from infrastructure.icalendar import components
 from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
@@ -29,14 +29,14 @@ from servicekit.text import isolated
 INVITE_NAME = "invite.ics"
 
 
-class Post(Protocol):
+class MailTransport(Protocol):
     """Takes a mail away. Never raises for what the other side did: that is a `Failed`."""
 
     async def send(self, mail: EmailMessage) -> Outcome: ...
 
 
-class MailCourier:
-    def __init__(self, composer: "MailComposer", post: Post) -> None:
+class EmailSender:
+    def __init__(self, composer: "MailComposer", post: MailTransport) -> None:
         self._composer = composer
         self._post = post
         self._pen = asyncio.Lock()
@@ -78,7 +78,7 @@ class MailComposer:
     ) -> None:
         self._invitation_links = invitation_links
         booking_urls = BookingUrls(booking_url_template) if booking_url_template else None
-        self._house = House(sender_mailbox(mail_from), components.uid_host(public_url), booking_urls)
+        self._identity = SenderIdentity(sender_mailbox(mail_from), components.uid_host(public_url), booking_urls)
         self._smtputf8 = smtputf8
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -98,7 +98,7 @@ class MailComposer:
 
     def _compose(self, message: Message) -> EmailMessage:
         letter = self._letter(message)
-        sender = self._house.sender
+        sender = self._identity.sender
         mail = EmailMessage(policy=MAIL_POLICY)
         mail["From"] = sender
         mail["To"] = self._mailbox(letter.recipient)
@@ -121,15 +121,15 @@ class MailComposer:
         return mailbox(person.name, person.email, smtputf8=self._smtputf8)
 
     def _letter(self, message: Message) -> Letter:
-        if is_about_coaching(message):
-            return coaching_letter(message, self._house)
-        if message.fact is Fact.CALENDAR_REVOKED:
-            return revoked_letter(message)
-        if message.fact is Fact.FACILITATOR_APPROVED:
-            return approved_letter(message)
-        if message.fact is Fact.BOOKING_INVITATION:
-            return invitation_letter(message, self._invitation_links)
-        return booking_letter(message, self._house)
+        if is_about_appointment(message):
+            return appointment_email(message, self._identity)
+        if message.fact is MessageType.CALENDAR_REVOKED:
+            return revoked_email(message)
+        if message.fact is MessageType.FACILITATOR_APPROVED:
+            return approved_email(message)
+        if message.fact is MessageType.BOOKING_INVITATION:
+            return invitation_email(message, self._invitation_links)
+        return booking_email(message, self._identity)
 
 
 def _add_invitation(mail: EmailMessage, invitation: Invitation) -> None:

@@ -5,13 +5,18 @@ from email.headerregistry import Address
 from typing import Protocol
 
 from domain.booking_urls import BookingUrls
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from infrastructure.icalendar.components import Entry, Method
 from servicekit.links import is_web_address
 from servicekit.text import isolated
 
 LEAVES_CALENDARS = frozenset(
-    {Fact.PAYMENT_FAILED, Fact.BOOKING_REFUNDED, Fact.BOOKING_REMINDER, Fact.PARTICIPANT_MESSAGE}
+    {
+        MessageType.PAYMENT_FAILED,
+        MessageType.BOOKING_REFUNDED,
+        MessageType.BOOKING_REMINDER,
+        MessageType.PARTICIPANT_MESSAGE,
+    }
 )
 """What changes nothing in a calendar."""
 _LONGEST_TITLE_IN_A_SUBJECT = 120
@@ -30,7 +35,7 @@ class Addressee(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class SenderIdentity:
     """Who writes. `host` names calendar entries whose message has no UID; `booking_urls` is where clients view a
     booking, None where no such page is known."""
 
@@ -47,7 +52,7 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class EmailCopy:
     """Subject, headline and sentence; names in braces are filled in."""
 
     subject: str

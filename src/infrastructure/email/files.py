@@ -24,7 +24,7 @@ class MailFiles:
         except UnsafeMail as error:
             return Failed(str(error), permanent=True)
         except OSError as error:
-            return Failed(f"{self._directory}: {error.strerror or error}", of_destination=True)
+            return Failed(f"{self._directory}: {error.strerror or error}", destination_fault=True)
         return Delivered(path.name)
 
     def _write(self, mail: EmailMessage) -> Path:

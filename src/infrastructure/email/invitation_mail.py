@@ -3,7 +3,7 @@
 from application.bookings.ports import InvitationTokens
 from domain.invitations import InvitationId
 from domain.outbox import Message
-from infrastructure.delivery.payloads import read_snapshot
+from infrastructure.delivery.payloads import read_payload
 from infrastructure.email.content import Button, Letter, Unmailable, said, shortened
 from infrastructure.email.copy.event_changes import place_of
 from servicekit.local_times import instant, reading_zone, when
@@ -21,9 +21,9 @@ class InvitationLinks:
         return f"{self._public_url}/invitations/{self._tokens.token(invitation_id)}"
 
 
-def invitation_letter(message: Message, links: InvitationLinks | None) -> Letter:
+def invitation_email(message: Message, links: InvitationLinks | None) -> Letter:
     """Times are in UTC, for people with an account as for those without. Raises `Unmailable`."""
-    then = read_snapshot(message)
+    then = read_payload(message)
     invitation, event = then.invitation, then.event
     if invitation is None or links is None:
         raise Unmailable("this message is about no invitation")

@@ -15,7 +15,7 @@ _SERVICE_NOT_AVAILABLE = 421
 _STARTTLS = {"auto": None, "1": True, "true": True, "0": False, "false": False}
 
 
-class SmtpPost:
+class SmtpTransport:
     """`smtp://user:password@host:port` or `smtps://` (TLS from the first byte).
 
     `?starttls=1` insists on STARTTLS, `?starttls=0` goes without, else it is used where the server offers it. Ports
@@ -90,7 +90,7 @@ def _failed(error: Exception, server: str, seconds: float) -> Failed:
             f"{refusal.code} {refusal.message}",
             permanent=refusal.code >= 500,
             status_code=refusal.code,
-            of_destination=refusal.code == _SERVICE_NOT_AVAILABLE,
+            destination_fault=refusal.code == _SERVICE_NOT_AVAILABLE,
         )
     if isinstance(error, aiosmtplib.SMTPResponseException):
         of_mail = isinstance(error, aiosmtplib.SMTPDataError)
@@ -98,11 +98,11 @@ def _failed(error: Exception, server: str, seconds: float) -> Failed:
             f"{error.code} {error.message}",
             permanent=of_mail and error.code >= 500,
             status_code=error.code,
-            of_destination=not of_mail or error.code == _SERVICE_NOT_AVAILABLE,
+            destination_fault=not of_mail or error.code == _SERVICE_NOT_AVAILABLE,
         )
     if isinstance(error, aiosmtplib.SMTPNotSupported):
         about_mail = "SMTPUTF8" in str(error)
-        return Failed(f"{server}: {error}", permanent=about_mail, of_destination=not about_mail)
+        return Failed(f"{server}: {error}", permanent=about_mail, destination_fault=not about_mail)
     if isinstance(error, TimeoutError):
-        return Failed(f"{server}: no answer within {seconds:g} s", of_destination=True)
-    return Failed(f"{server}: {error or type(error).__name__}", of_destination=True)
+        return Failed(f"{server}: no answer within {seconds:g} s", destination_fault=True)
+    return Failed(f"{server}: {error or type(error).__name__}", destination_fault=True)

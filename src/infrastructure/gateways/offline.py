@@ -12,12 +12,12 @@ from application.payments.ports.gateways import (
     RefundRequest,
 )
 from domain.money import Money
-from domain.payments import GatewayReport, InvalidSignature, Payment, Report
+from domain.payments import GatewayUpdate, InvalidSignature, Payment, PaymentUpdate
 
 
 class OfflineGateway:
     name = "offline"
-    holds_places = False
+    holds_seats = False
 
     def refuse_price(self, price: Money) -> None: ...
 
@@ -26,7 +26,7 @@ class OfflineGateway:
 
     async def look_up(self, payment: Payment) -> LedgerEntry:
         nothing = Money(payment.price.amount * 0, payment.price.currency)
-        return LedgerEntry(GatewayReport(payment.order_id or "", Report.OPEN), nothing, nothing)
+        return LedgerEntry(GatewayUpdate(payment.order_id or "", PaymentUpdate.OPEN), nothing, nothing)
 
     async def expire_checkout(self, payment: Payment) -> None: ...
 

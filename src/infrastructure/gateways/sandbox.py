@@ -22,22 +22,22 @@ from application.payments.ports.gateways import (
     SandboxOrder,
 )
 from domain.money import Money
-from domain.payments import GatewayReport, InvalidSignature, Payment, PaymentId, Report
+from domain.payments import GatewayUpdate, InvalidSignature, Payment, PaymentId, PaymentUpdate
 from infrastructure.postgres.engine import Database
 
 SIGNATURE = "sandbox-signature"
 
-_REPORTS: dict[str, Report] = {
-    "open": Report.OPEN,
-    "paid": Report.RECEIVED,
-    "declined": Report.FAILED,
-    "expired": Report.FAILED,
+_REPORTS: dict[str, PaymentUpdate] = {
+    "open": PaymentUpdate.OPEN,
+    "paid": PaymentUpdate.RECEIVED,
+    "declined": PaymentUpdate.FAILED,
+    "expired": PaymentUpdate.FAILED,
 }
 
 
 class SandboxGateway:
     name = "sandbox"
-    holds_places = True
+    holds_seats = True
 
     def __init__(self, database: Database, *, public_url: str, secret: bytes) -> None:
         self._database = database
@@ -93,7 +93,7 @@ class SandboxGateway:
         event: dict[str, Any] = json.loads(body)
         order = event["order"]
         paid = Money(Decimal(order["amount"]), order["currency"])
-        report = GatewayReport(
+        report = GatewayUpdate(
             order_id=order["id"],
             report=_REPORTS[order["state"]],
             payment_id=PaymentId(uuid.UUID(order["payment_id"])),
@@ -138,9 +138,9 @@ class SandboxGateway:
         return hmac.new(self._secret, body, hashlib.sha256).hexdigest()
 
 
-def _report(order: SandboxOrder) -> GatewayReport:
+def _report(order: SandboxOrder) -> GatewayUpdate:
     paid = order.state == "paid"
-    return GatewayReport(
+    return GatewayUpdate(
         order_id=order.id,
         report=_REPORTS[order.state],
         payment_id=order.payment_id,

@@ -61,12 +61,12 @@ def uid_host(public_url: str) -> str:
     return urlsplit(public_url).hostname or "localhost"
 
 
-def place_uid(booking_id: int, host: str) -> str:
+def booking_uid(booking_id: int, host: str) -> str:
     return f"booking-{booking_id}@{host}"
 
 
-def coaching_uid(coaching_id: UUID, host: str) -> str:
-    return f"coaching-{coaching_id}@{host}"
+def appointment_uid(appointment_id: UUID, host: str) -> str:
+    return f"coaching-{appointment_id}@{host}"
 
 
 def event_uid(event_id: int, host: str) -> str:

@@ -11,8 +11,8 @@ from infrastructure.icalendar import components
 from servicekit.text import without_invisible
 
 _UIDS: Mapping[EntryKind, Callable[[str, str], str]] = {
-    EntryKind.PLACE: lambda number, host: components.place_uid(int(number), host),
-    EntryKind.SESSION: lambda uuid, host: components.coaching_uid(UUID(uuid), host),
+    EntryKind.PLACE: lambda number, host: components.booking_uid(int(number), host),
+    EntryKind.SESSION: lambda uuid, host: components.appointment_uid(UUID(uuid), host),
     EntryKind.EVENT: lambda number, host: components.event_uid(int(number), host),
 }
 _SAMPLE_IDS = {EntryKind.PLACE: "1", EntryKind.SESSION: str(UUID(int=1)), EntryKind.EVENT: "1"}

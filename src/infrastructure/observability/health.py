@@ -21,7 +21,7 @@ class ServersHealth:
             return True
         return False
 
-    async def doorbell_answers(self) -> bool:
+    async def redis_answers(self) -> bool:
         with contextlib.suppress(RedisError, OSError):
             await self._redis.ping()
             return True

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from application.outbox.ports import Circuit, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationFigures
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.statistics import Figures, PostgresFigures
@@ -23,7 +23,7 @@ _REQUEST_SECONDS = (0.01, 0.05, 0.25, 1, 5)
 _WAIT_SECONDS = (0.001, 0.01, 0.1, 1, 3)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ATTEMPTS = ("delivered", "failed", "dead")
-_STATES = (*Circuit, "paused", "halted")
+_STATES = (*CircuitBreaker, "paused", "halted")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 

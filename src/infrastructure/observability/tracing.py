@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from application.outbox.ports import Courier
+from application.outbox.ports import Sender
 from domain.outbox import Failed, Message, Outcome
 
 if TYPE_CHECKING:
@@ -110,18 +110,18 @@ class Traces:
             await asyncio.to_thread(self._provider.force_flush, 1_000)
 
 
-class Accompanied:
+class TracedSender:
     """A courier whose every line in the log, whose span and whose own messages carry the id of the request that caused
     what it delivers."""
 
-    def __init__(self, courier: Courier, traces: Traces) -> None:
-        self.courier = courier
+    def __init__(self, sender: Sender, traces: Traces) -> None:
+        self.sender = sender
         self._traces = traces
 
     async def deliver(self, message: Message) -> Outcome:
         ids = {"request_id": message.request_id, "message_id": str(message.id)}
         with structlog.contextvars.bound_contextvars(**ids), self._traces.delivery(message) as span:
-            outcome = await self.courier.deliver(message)
+            outcome = await self.sender.deliver(message)
             if isinstance(outcome, Failed) and not isinstance(span, nullcontext):
                 from opentelemetry.trace import StatusCode
 

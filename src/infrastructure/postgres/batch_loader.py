@@ -9,7 +9,7 @@ Question = TypeVar("Question")
 Found = TypeVar("Found")
 
 
-class Together(Generic[Question, Found]):
+class BatchLoader(Generic[Question, Found]):
     """Waits `window` seconds for others who ask. Nobody is given an answer that was looked up before they asked."""
 
     def __init__(

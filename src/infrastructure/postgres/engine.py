@@ -68,7 +68,7 @@ _AWAY = (
 
 
 @contextlib.contextmanager
-def database_away() -> Iterator[None]:
+def database_unavailable() -> Iterator[None]:
     """Turns whatever the drivers raise when the server is away, stalled or overrun into `Unavailable`."""
     try:
         yield
@@ -90,8 +90,8 @@ def database_away() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def within_the_deadline() -> AsyncIterator[None]:
-    """As `database_away`, and `Unavailable` too when it takes longer than a caller is kept waiting."""
-    with database_away():
+    """As `database_unavailable`, and `Unavailable` too when it takes longer than a caller is kept waiting."""
+    with database_unavailable():
         async with asyncio.timeout(DEADLINE_SECONDS):
             yield
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from application.notifications.ports import EntryId, FeedEntry
 from domain.accounts import UserId
 from domain.outbox import Message
-from infrastructure.postgres.batch_loader import Together
+from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
 
 # One at a time for each facilitator: an id that is given out earlier must not become visible later, or whoever has
@@ -34,8 +34,8 @@ class PostgresFeed:
     def __init__(self, database: Database) -> None:
         self._database = database
         # All connections of a facilitator hear the same ring, and have seen the same.
-        self._after = Together(self._after_each, window=0)
-        self._has_news = Together(self._with_news, window=LOOKED_FOR_SECONDS)
+        self._after = BatchLoader(self._after_each, window=0)
+        self._has_news = BatchLoader(self._with_news, window=LOOKED_FOR_SECONDS)
 
     async def record(self, facilitator_id: UserId, message: Message, told: Mapping[str, object]) -> None:
         """The same message is recorded once. `told` is JSON as the codec of the connection takes it."""

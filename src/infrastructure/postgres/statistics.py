@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from application.outbox.ports import DestinationFigures
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
+from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
 # Only what is pending is read, and an index has it: however much was delivered, it stays small.
 _OLDEST = """
@@ -48,7 +48,7 @@ class PostgresFigures:
 
     async def read(self) -> Figures:
         """Raises `Unavailable`."""
-        destinations = await PostgresDeliveryReader(self._database).figures()
+        destinations = await PostgresDeliveryStatistics(self._database).figures()
         async with self._database.connection() as connection:
             (holds,) = await connection.fetch(_HOLDS)
             counts = await connection.fetch(_COUNTS)

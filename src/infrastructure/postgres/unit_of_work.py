@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import Access, LoginNetworks, Logins, Profiles, Users
-from application.appointments.ports import Attachments, Coaches, Coachings
+from application.appointments.ports import Appointments, Attachments, Coaches
 from application.bookings.ports import Bookings, Invitations
 from application.calendars.ports import Connections
 from application.events.ports import Events, Reviews
@@ -17,14 +17,14 @@ from application.outbox.ports import Messages
 from application.payments.ports.records import GatewayEvents, Payments, RefundRecords
 from application.ports import Clock
 from application.unit_of_work import UnitOfWork
-from domain.outbox import Owed
+from domain.outbox import Routes
 from infrastructure.auth.token_encryption import SecretBox
 from infrastructure.postgres.accounts.credentials import PostgresAccess
 from infrastructure.postgres.accounts.login_networks import PostgresLoginNetworks
 from infrastructure.postgres.accounts.repository import PostgresLogins, PostgresProfiles, PostgresUsers
 from infrastructure.postgres.appointments.attachments import PostgresAttachments
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
-from infrastructure.postgres.appointments.repository import PostgresCoachings
+from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.bookings.invitations import PostgresInvitations
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.calendars.connections import PostgresConnections
@@ -51,7 +51,7 @@ class PostgresUnitOfWork:
     refunds: RefundRecords
     gateway_events: GatewayEvents
     coaches: Coaches
-    coachings: Coachings
+    appointments: Appointments
     attachments: Attachments
     reminders: Reminders
     calendars: Connections
@@ -80,7 +80,7 @@ class PostgresUnitOfWork:
         self.refunds = PostgresRefunds(session)
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
-        self.coachings = PostgresCoachings(session)
+        self.appointments = PostgresAppointments(session)
         self.attachments = PostgresAttachments(session)
         self.reminders = reminders
         self.calendars = PostgresConnections(session, box)
@@ -99,7 +99,7 @@ class UnitsOfWork:
     def __init__(
         self,
         database: Database,
-        owed: Owed,
+        owed: Routes,
         clock: Clock,
         request_id: Callable[[], str | None],
         *,

@@ -30,7 +30,7 @@ class _Follower:
         return True
 
 
-class RedisFeedBell:
+class RedisLiveUpdateListeners:
     """One subscription a process, from the first follower on; made anew whenever Redis goes away and comes back."""
 
     def __init__(self, url: str, *, back_off: float = 1, silence: float = 3) -> None:

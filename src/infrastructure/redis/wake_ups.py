@@ -38,7 +38,7 @@ def connect(url: str, *, seconds: float) -> ArqRedis:
 
 
 class RedisWakeUps:
-    """Rings at most once every `pause` seconds; the first `nudge` starts the task that does it. A ring is three
+    """Rings at most once every `pause` seconds; the first `notify` starts the task that does it. A ring is three
     commands to Redis: one every 10 ms was a tenth of the API's time under load."""
 
     def __init__(self, url: str, *, pause: float = 0.025, seconds: float = 1) -> None:
@@ -49,7 +49,7 @@ class RedisWakeUps:
         self._ringing: asyncio.Task[None] | None = None
         self._away = False
 
-    def nudge(self) -> None:
+    def notify(self) -> None:
         self._wanted.set()
         if self._ringing is None or self._ringing.done():
             self._ringing = asyncio.get_running_loop().create_task(self._ring_when_wanted())

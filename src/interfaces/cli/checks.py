@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from application.outbox.ports import Circuit, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationFigures
 from infrastructure.settings import Settings
 from interfaces.cli.problems import Problem
 
@@ -141,7 +141,7 @@ def _of_destination(figure: DestinationFigures, *, served: bool) -> Findings:
         yield _warn(
             f"{name} asked for a pause until {figure.paused_until:%H:%M:%S} UTC{reason}: nothing to do but wait"
         )
-    elif figure.circuit is not Circuit.CLOSED:
+    elif figure.circuit is not CircuitBreaker.CLOSED:
         yield _warn(f"{name} keeps failing{reason}: look at that service; it is tried again by itself")
     elif (figure.oldest_due_seconds or 0) > LATE_SECONDS:
         yield _fail(
@@ -232,12 +232,12 @@ def notification(settings: Settings) -> Findings:
 
 def mail(settings: Settings) -> Findings:
     from domain.outbox import Failed
-    from infrastructure.email.smtp import SmtpPost
+    from infrastructure.email.smtp import SmtpTransport
 
     if settings.email_service_url:
         yield _answers(settings.email_service_url, "EMAIL_SERVICE_URL")
     elif settings.smtp_url:
-        outcome = asyncio.run(SmtpPost(settings.smtp_url, seconds=5).greet())
+        outcome = asyncio.run(SmtpTransport(settings.smtp_url, seconds=5).greet())
         if isinstance(outcome, Failed):
             raise Problem(f"the mail server cannot be used ({outcome.reason}): correct SMTP_URL, or see that server")
         yield _ok("the mail server lets us in")

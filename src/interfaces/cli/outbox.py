@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from application.outbox.ports import Circuit, DestinationFigures, Letter, LetterFilter
+from application.outbox.ports import CircuitBreaker, DestinationFigures, Letter, LetterFilter
 from application.ports import Page, PageRequest
 from domain.outbox import Destination, MessageStatus
 from domain.time import as_utc
@@ -20,9 +20,9 @@ from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_op
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+    from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
     from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
-    from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
+    from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
 Answer = TypeVar("Answer")
 
@@ -31,8 +31,8 @@ class Desk(NamedTuple):
     """What an operator may ask and decide."""
 
     letters: "PostgresDeadLetters"
-    circuits: "PostgresCircuits"
-    reader: "PostgresDeliveryReader"
+    circuits: "PostgresCircuitBreakers"
+    reader: "PostgresDeliveryStatistics"
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -172,7 +172,7 @@ def why_not_served(figures: DestinationFigures) -> str | None:
         return f"{name} is halted until `convene outbox resume {name}`: {why}"
     if figures.paused_until is not None:
         return f"{name} asked to be left alone until {_word(figures.paused_until)}: {why}"
-    if figures.circuit is not Circuit.CLOSED:
+    if figures.circuit is not CircuitBreaker.CLOSED:
         return f"{name} keeps failing and is tried with one message every 30 s: {why}"
     return None
 
@@ -188,14 +188,18 @@ def _messages(count: int) -> str:
 def _ask(question: Callable[[Desk], Awaitable[Answer]]) -> Answer:
     from domain.errors import Unavailable
     from infrastructure.postgres.engine import Database
-    from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuits
+    from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
     from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
-    from infrastructure.postgres.outbox.statistics import PostgresDeliveryReader
+    from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
     async def answer() -> Answer:
         database = Database(load_database_url(command_environ()), pool_size=1)
         try:
-            parts = PostgresDeadLetters(database), PostgresCircuits(database), PostgresDeliveryReader(database)
+            parts = (
+                PostgresDeadLetters(database),
+                PostgresCircuitBreakers(database),
+                PostgresDeliveryStatistics(database),
+            )
             return await question(Desk(*parts))
         except Unavailable:
             raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None

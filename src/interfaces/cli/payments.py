@@ -106,9 +106,9 @@ def _findings(audit: "Audit") -> Iterator[str]:
         state = "the gateway failed to give it back" if refund.failed else "not given back yet"
         promised = f"{refund.amount} promised {moment(refund.requested_at)}"
         yield f"refund: {refund.reference} ({refund.gateway}): {promised}, {state}"
-    for errand in audit.dead:
-        why = errand.last_error or "given up"
-        yield f"dead: {errand.fact} of {errand.lane}: {why}; `convene outbox replay {errand.id}` tries again"
+    for job in audit.dead:
+        why = job.last_error or "given up"
+        yield f"dead: {job.fact} of {job.lane}: {why}; `convene outbox replay {job.id}` tries again"
 
 
 def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:

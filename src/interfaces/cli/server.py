@@ -12,8 +12,8 @@ import msgspec
 import uvicorn
 
 from infrastructure.settings import Settings
-from interfaces.http.app import SHAPES
-from interfaces.http.errors import Refusal, body_of
+from interfaces.http.app import ERROR_FORMATS
+from interfaces.http.errors import ErrorResponse, body_of
 from interfaces.http.middleware import SECURITY_HEADERS
 from servicekit.http_limits import HttpLimits
 from servicekit.http_server import prepare, server_options
@@ -47,7 +47,7 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 def error_body(path: str | None, _method: str, status: int, code: str, message: str, request_id: str) -> bytes:
     """In the format of the contract whose path it is; where that is not known yet, in that of B and D."""
-    return msgspec.json.encode(body_of(Refusal(status, code, message), SHAPES.of(path or "/"), request_id))
+    return msgspec.json.encode(body_of(ErrorResponse(status, code, message), ERROR_FORMATS.of(path or "/"), request_id))
 
 
 class DrainingServer(uvicorn.Server):

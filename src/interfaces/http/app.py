@@ -33,14 +33,14 @@ from interfaces.http.booking_api import (
     reviews,
     stripe,
 )
-from interfaces.http.errors import Shapes, handle
+from interfaces.http.errors import ErrorFormats, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
 from interfaces.http.json_bodies import StrictRequest
 from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.methods import tell_methods
-from interfaces.http.middleware import MAX_BODY, Edge
+from interfaces.http.middleware import MAX_BODY, RequestMiddleware
 from interfaces.http.openapi import PLUGINS, openapi_config
 from interfaces.http.web import invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
@@ -74,7 +74,7 @@ ROUTES: list[Any] = [
 LINKS = {"/docs": "Documentation of the API", "/health": "Health"}
 """On the start page and the error pages that a browser is shown."""
 
-SHAPES = Shapes({**events_api.SHAPES, **sessions_api.SHAPES, **coaching_api.SHAPES})
+ERROR_FORMATS = ErrorFormats({**events_api.ERROR_FORMATS, **sessions_api.ERROR_FORMATS, **coaching_api.ERROR_FORMATS})
 
 
 def _never() -> bool:
@@ -91,7 +91,9 @@ def create_app(settings: Settings | None = None, draining: Callable[[], bool] = 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
     app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     authenticate = parts.use_cases.authenticate
-    edge = Edge(app, SHAPES, parts.answered, uploads=coaching_api.UPLOADS, authenticate=authenticate, draining=draining)
+    edge = RequestMiddleware(
+        app, ERROR_FORMATS, parts.answered, uploads=coaching_api.UPLOADS, authenticate=authenticate, draining=draining
+    )
     return BrowserPages(edge, "Convene", LINKS)
 
 
@@ -120,7 +122,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
                 "use_cases": parts.use_cases,
                 "trusted_proxies": [ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies],
                 "public_url": settings.public_url,
-                "shapes": SHAPES,
+                "error_formats": ERROR_FORMATS,
                 "service_token": settings.backend_service_token,
                 "metrics_token": settings.metrics_token,
                 "exposition": functools.partial(parts.metrics.exposition, parts.database),
@@ -152,7 +154,7 @@ def _dependencies(parts: container.Container) -> dict[str, Provide]:
     """Each use case under its name, so that a handler asks for what it calls."""
     provided: dict[str, Any] = {
         field.name: getattr(owner, field.name)
-        for owner in (parts.use_cases, parts.coaching, parts.feeds, parts.calendars)
+        for owner in (parts.use_cases, parts.appointment, parts.feeds, parts.calendars)
         for field in dataclasses.fields(owner)
     }
     provided["default_currency"] = parts.settings.default_currency

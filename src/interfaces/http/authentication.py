@@ -16,12 +16,12 @@ public = {"public": True}
 
 GIVES_TOKENS = "gives_tokens"
 
-way_in = {**public, GIVES_TOKENS: True}
+issues_tokens = {**public, GIVES_TOKENS: True}
 """Such an answer is not kept anywhere, also not for an idempotency key."""
 
 MAKES = "makes"
 
-makes_and_lets_in = {**way_in, MAKES: True}
+creates_and_issues_tokens = {**issues_tokens, MAKES: True}
 """Beside its tokens there is something that it makes: with a key it makes it once, and gives tokens for it again."""
 
 
@@ -67,7 +67,7 @@ async def event_creators(connection: Connection, handler: BaseRouteHandler) -> N
 async def profiled_facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
     """Facilitators who have a profile."""
     await facilitators(connection, handler)
-    if not await connection.app.state.use_cases.facilitator_reader.has_profile(connection.scope["user"].user.id):
+    if not await connection.app.state.use_cases.facilitator_queries.has_profile(connection.scope["user"].user.id):
         raise ProfileNotFound
 
 

@@ -47,7 +47,7 @@ STATUS: dict[type[DomainError], int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """An error on its way out, before a contract gives it its shape."""
 
     status: int
@@ -58,26 +58,26 @@ class Refusal:
 
 
 Body = dict[str, Any]
-Shape = Callable[[Refusal], Body]
+ErrorFormat = Callable[[ErrorResponse], Body]
 """How a contract words a refusal."""
 
 
-def core_shape(refusal: Refusal) -> Body:
+def contract_b_format(refusal: ErrorResponse) -> Body:
     body: Body = {"error": refusal.sentence}
     if refusal.status == 500:
         body["message"] = "Something went wrong"
     return body
 
 
-class Shapes:
+class ErrorFormats:
     """Which shape a path's errors have: that of the longest prefix it lies under."""
 
-    def __init__(self, owned: Mapping[str, Shape]) -> None:
+    def __init__(self, owned: Mapping[str, ErrorFormat]) -> None:
         self._owned = sorted(owned.items(), key=lambda item: len(item[0]), reverse=True)
 
-    def of(self, path: str) -> Shape:
+    def of(self, path: str) -> ErrorFormat:
         within = path.rstrip("/") + "/"
-        return next((shape for prefix, shape in self._owned if within.startswith(f"{prefix}/")), core_shape)
+        return next((shape for prefix, shape in self._owned if within.startswith(f"{prefix}/")), contract_b_format)
 
 
 # What the framework itself refuses, in the contract's words.
@@ -90,35 +90,35 @@ FRAMEWORK = {
 }
 
 
-def framework_refusal(status: int) -> Refusal:
+def framework_refusal(status: int) -> ErrorResponse:
     code, sentence = FRAMEWORK.get(status, ("error", HTTPStatus(status).phrase))
-    return Refusal(status, code, sentence)
+    return ErrorResponse(status, code, sentence)
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> ErrorResponse:
     match error:
         case Invalid():
-            return Refusal(400, error.code, error.sentence, error.details)
+            return ErrorResponse(400, error.code, error.sentence, error.details)
         case DomainError():
-            return Refusal(_status(error), error.code, error.sentence, headers=_headers(error))
+            return ErrorResponse(_status(error), error.code, error.sentence, headers=_headers(error))
         case ValidationException():
-            return Refusal(400, Invalid.code, Invalid.message, _validation_details(error))
+            return ErrorResponse(400, Invalid.code, Invalid.message, _validation_details(error))
         case ClientException(status_code=400):
             is_json = isinstance(error.__cause__, SerializationException)
             why = "Is not valid JSON" if is_json else "Is no form that can be read"
-            return Refusal(400, Invalid.code, Invalid.message, {"body": why})
+            return ErrorResponse(400, Invalid.code, Invalid.message, {"body": why})
         case HTTPException() if error.status_code < 500:
             return framework_refusal(error.status_code)
         case _:
-            return Refusal(500, "internal_error", "Internal server error")
+            return ErrorResponse(500, "internal_error", "Internal server error")
 
 
-def body_of(refusal: Refusal, shape: Shape, request_id: str | None) -> Body:
+def body_of(refusal: ErrorResponse, shape: ErrorFormat, request_id: str | None) -> Body:
     details = {} if refusal.details is None else {"details": refusal.details}
     return details | shape(refusal) | {"code": refusal.code, "request_id": request_id}
 
 
-def answer_errors_in(shape: Shape, request: Request[Any, Any, Any]) -> None:
+def answer_errors_in(shape: ErrorFormat, request: Request[Any, Any, Any]) -> None:
     """For a handler that learns from the body whose request it is: its errors take this shape, not the path's."""
     request.scope["state"][_CHOSEN] = shape
 
@@ -130,7 +130,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
     if refusal.status == 500:
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
-    shape = request.scope["state"].get(_CHOSEN) or request.app.state.shapes.of(request.scope["path"])
+    shape = request.scope["state"].get(_CHOSEN) or request.app.state.error_formats.of(request.scope["path"])
     return Response(
         body_of(refusal, shape, structlog.contextvars.get_contextvars().get("request_id")),
         status_code=refusal.status,

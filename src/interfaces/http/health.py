@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from application.ports import Clock, Health
 from interfaces.http.authentication import public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import whole_seconds
 
 
@@ -27,7 +27,7 @@ class Healthy(Struct):
 
 
 @get("/", operation_id="getRoot", tags=["Health"], opt=public)
-async def root(clock: Given[Clock]) -> Running:
+async def root(clock: Inject[Clock]) -> Running:
     """Answers while the process runs, whatever else is away."""
     return Running("Booking System API is running!", "healthy", whole_seconds(clock.now()))
 
@@ -39,7 +39,7 @@ async def root(clock: Given[Clock]) -> Running:
     opt=public,
     responses={503: ResponseSpec(Healthy, generate_examples=False)},
 )
-async def health_check(health: Given[Health], clock: Given[Clock]) -> Response[Healthy]:
+async def health_check(health: Inject[Health], clock: Inject[Clock]) -> Response[Healthy]:
     """503 while the database is away: nothing can be booked then."""
     connected = await health.database_answers()
     body = Healthy(

@@ -7,6 +7,6 @@ from litestar.params import SkipValidationMarker
 
 T = TypeVar("T")
 
-Given: TypeAlias = Annotated[T, Dependency(), SkipValidationMarker()]
+Inject: TypeAlias = Annotated[T, Dependency(), SkipValidationMarker()]
 """A use case or a reader, found by the parameter's name. It comes from the composition root, so it is not checked
 again at every request (a port, being a Protocol, could not be)."""

@@ -20,7 +20,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 
 from domain.errors import DomainError
 from interfaces.http.authentication import token_in
-from interfaces.http.errors import Refusal, Shape, Shapes, body_of, framework_refusal, refusal_of
+from interfaces.http.errors import ErrorFormat, ErrorFormats, ErrorResponse, body_of, framework_refusal, refusal_of
 from interfaces.http.log_redaction import shown
 from servicekit.numbers import has_unbounded_number
 
@@ -54,7 +54,7 @@ class _ClientLeft(Exception):
 
 
 class _Refused(Exception):
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: ErrorResponse) -> None:
         self.refusal = refusal
 
 
@@ -74,13 +74,13 @@ class Upload:
     largest: int
 
 
-class Edge:
+class RequestMiddleware:
     """An ASGI application around another."""
 
     def __init__(
         self,
         app: ASGIApp,
-        shapes: Shapes,
+        error_formats: ErrorFormats,
         count: Count,
         *,
         uploads: Sequence[Upload] = (),
@@ -90,7 +90,7 @@ class Edge:
         """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count. Who is
         answered while the process is `draining` is told to take another connection next time."""
         self._app = app
-        self._shapes = shapes
+        self._shapes = error_formats
         self._count = count
         self._uploads = uploads
         self._authenticate = authenticate
@@ -232,7 +232,7 @@ class _Answer:
             part, more = body[start : start + SENT_AT_ONCE], more_body or start + SENT_AT_ONCE < len(body)
             await self._send({"type": "http.response.body", "body": part, "more_body": more})
 
-    async def refuse(self, refusal: Refusal, shape: Shape) -> None:
+    async def refuse(self, refusal: ErrorResponse, shape: ErrorFormat) -> None:
         body = msgspec.json.encode(body_of(refusal, shape, self._request_id))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
@@ -265,7 +265,7 @@ async def _sound_request(
     body = await _whole_body(headers, receive, upload.largest if upload else MAX_BODY)
     if upload is not None:
         if not _FORM.fullmatch(headers.get(b"content-type", b"")):
-            raise _Refused(Refusal(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
+            raise _Refused(ErrorResponse(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
     elif body:
         if not _JSON.fullmatch(headers.get(b"content-type", b"")):
             raise _Refused(framework_refusal(415))
@@ -273,8 +273,8 @@ async def _sound_request(
     return _replay(body, receive)
 
 
-def _unsound_query(why: str) -> Refusal:
-    return Refusal(400, "validation_error", "Validation error", {"query": why})
+def _unsound_query(why: str) -> ErrorResponse:
+    return ErrorResponse(400, "validation_error", "Validation error", {"query": why})
 
 
 async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: int) -> bytes:
@@ -295,7 +295,7 @@ async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: in
             return bytes(body)
 
 
-def _too_large(largest: int) -> Refusal:
+def _too_large(largest: int) -> ErrorResponse:
     usual = framework_refusal(413)
     return usual if largest == MAX_BODY else replace(usual, sentence=f"Request body is larger than {largest >> 10} KiB")
 
@@ -304,7 +304,7 @@ def _refuse_unsound_json(body: bytes) -> None:
     """The decoder's recursion and its reading of strings answer bad input with an exception of their own."""
 
     def refuse(why: str) -> _Refused:
-        return _Refused(Refusal(400, "validation_error", "Validation error", {"body": why}))
+        return _Refused(ErrorResponse(400, "validation_error", "Validation error", {"body": why}))
 
     try:
         body.decode()

@@ -12,7 +12,7 @@ from msgspec import Struct
 from application.ports import Health
 from domain.errors import Unauthenticated
 from interfaces.http.authentication import Connection, bearer_token, public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -45,10 +45,10 @@ async def live() -> Alive:
 
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)
-async def ready(request: Request[Any, Any, Any], health: Given[Health]) -> Response[Ready]:
+async def ready(request: Request[Any, Any, Any], health: Inject[Health]) -> Response[Ready]:
     """503 for whom nobody should send requests to: no database, or about to end. Without Redis everything works."""
     draining: Callable[[], bool] = request.app.state.draining
-    database, redis = await health.database_answers(), await health.doorbell_answers()
+    database, redis = await health.database_answers(), await health.redis_answers()
     body = Ready(
         "draining" if draining() else "unavailable" if not database else "ready" if redis else "degraded",
         database="connected" if database else "disconnected",

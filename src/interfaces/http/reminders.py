@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from application.notifications.ports import ReminderView
-from domain.reminders import ReminderStatus, WhyNot
+from domain.reminders import ReminderStatus, SkipReason
 from interfaces.http.schemas import whole_seconds
 
 
@@ -19,7 +19,7 @@ class ReminderBody(Struct):
     starts_at: datetime
     due_at: datetime
     status: ReminderStatus
-    reason: WhyNot | None
+    reason: SkipReason | None
     sent_at: datetime | None
 
 

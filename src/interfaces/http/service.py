@@ -14,7 +14,7 @@ from domain.errors import Unauthenticated
 from domain.events import EventId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import Connection, bearer_token
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import BodyId
 
 
@@ -45,7 +45,7 @@ async def services(connection: Connection, _handler: BaseRouteHandler) -> None:
     guards=[services],
 )
 async def record_payment(
-    data: JSONBody[OfflinePayment], record_offline_payment: Given[RecordOfflinePayment]
+    data: JSONBody[OfflinePayment], record_offline_payment: Inject[RecordOfflinePayment]
 ) -> PaymentRecorded:
     status = await record_offline_payment.by_service(
         BookingId(data.booking_id), user_id=UserId(data.user_id), event_id=EventId(data.event_id)

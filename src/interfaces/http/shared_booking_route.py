@@ -11,14 +11,14 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.bookings.reservation import BookPlace
+from application.bookings.reservation import BookSeat
 from domain.errors import Invalid
 from domain.events import EventId
 from interfaces.http.authentication import signed_in
 from interfaces.http.errors import MISSING_FIELD, answer_errors_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import BodyId, require_one_seat
-from interfaces.http.sessions_api.errors import booking_shape
+from interfaces.http.sessions_api.errors import booking_error_format
 
 
 class BookingRequest(Struct):
@@ -43,24 +43,24 @@ class Booked(Struct):
     tags=["Contracts A and C: bookings"],
     guards=[signed_in],
     responses={200: ResponseSpec(Booked, generate_examples=False)},
-    opt={"error_shapes": [booking_shape]},
+    opt={"error_shapes": [booking_error_format]},
 )
 async def book(
-    data: JSONBody[BookingRequest], request: Request[Any, Any, Any], actor: Given[Actor], book_place: Given[BookPlace]
+    data: JSONBody[BookingRequest], request: Request[Any, Any, Any], actor: Inject[Actor], book_seat: Inject[BookSeat]
 ) -> Response[Booked]:
     """With `event_id` (contract A) the answer is 200, with `session_id` (contract C) 201; both name an event."""
     match data:
         case BookingRequest(event_id=int() as event_id, session_id=None):
             status, message = 200, "Booking confirmed successfully"
         case BookingRequest(event_id=None, session_id=int() as event_id):
-            answer_errors_in(booking_shape, request)
+            answer_errors_in(booking_error_format, request)
             status, message = 201, "Booking created successfully"
         case BookingRequest(event_id=None):
             raise Invalid({"event_id": MISSING_FIELD})
         case _:
             raise Invalid({"event_id": "Must not be given together with session_id"})
     require_one_seat(data.quantity)
-    new = await book_place(actor.user.id, EventId(event_id), data.notes, return_url=data.return_url)
+    new = await book_seat(actor.user.id, EventId(event_id), data.notes, return_url=data.return_url)
     return Response(Booked(message, new.placed.id), status_code=status)
 
 

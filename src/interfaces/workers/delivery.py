@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from application.outbox.delivery import DeliverDue
+from application.outbox.delivery import DeliverMessages
 from domain.errors import Unavailable
 from domain.outbox import Destination
 
@@ -20,7 +20,7 @@ class Deliveries:
 
     def __init__(
         self,
-        deliver_due: DeliverDue,
+        deliver_due: DeliverMessages,
         destinations: Iterable[Destination],
         *,
         sweep_every: float = 2,
@@ -28,7 +28,7 @@ class Deliveries:
         back_off: float = 1,
     ) -> None:
         self._deliver_due = deliver_due
-        self._bells = {destination: asyncio.Event() for destination in destinations}
+        self._wake_ups = {destination: asyncio.Event() for destination in destinations}
         self._closing = asyncio.Event()
         self._hurry = asyncio.Event()
         self._sweep_every = sweep_every
@@ -37,7 +37,7 @@ class Deliveries:
         self._away = False
 
     def ring(self) -> None:
-        for bell in self._bells.values():
+        for bell in self._wake_ups.values():
             bell.set()
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Deliveries:
 
     async def serve(self) -> None:
         sweep = asyncio.create_task(self._sweep())
-        serving = [asyncio.create_task(self._serve(destination)) for destination in self._bells]
+        serving = [asyncio.create_task(self._serve(destination)) for destination in self._wake_ups]
         await self._closing.wait()
         sweep.cancel()
         self.ring()
@@ -70,13 +70,13 @@ class Deliveries:
             self.ring()
 
     async def _serve(self, destination: Destination) -> None:
-        bell = self._bells[destination]
+        bell = self._wake_ups[destination]
         while not self._closing.is_set():
             try:
                 await self._deliver_due(destination, bell, self._closing)
             except Unavailable as error:
                 if not self._away:
-                    _log.warning("database_away", error=str(error.__cause__ or error))
+                    _log.warning("database_unavailable", error=str(error.__cause__ or error))
                 self._away = True
                 await self._pause()
             except Exception:

@@ -16,7 +16,7 @@ from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
 from interfaces.workers.delivery import Deliveries
 from interfaces.workers.periodic_tasks import Round
-from interfaces.workers.wake_up_listener import Doorbell
+from interfaces.workers.wake_up_listener import WakeUpListener
 from servicekit.tasks import cancel
 
 _log = structlog.get_logger(__name__)
@@ -30,13 +30,15 @@ def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts]
 
 async def _work(settings: Settings, build: Callable[[Settings], container.DeliveryParts]) -> None:
     parts = build(settings)
-    deliveries = Deliveries(parts.deliver_due, parts.deliver_due.couriers)
-    doorbell = Doorbell(lambda: connect(settings.redis_url, seconds=5), deliveries.ring, job=WAKE, queue=QUEUE)
+    deliveries = Deliveries(parts.deliver_due, parts.deliver_due.senders)
+    wake_up_listener = WakeUpListener(
+        lambda: connect(settings.redis_url, seconds=5), deliveries.ring, job=WAKE, queue=QUEUE
+    )
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
     rounds = [
         Round("expire_holds", parts.money.expire_holds, every=5),
-        Round("expire_coaching_holds", parts.coaching.expire_coaching_holds, every=5),
+        Round("expire_appointment_holds", parts.appointment.expire_appointment_holds, every=5),
         Round("expire_invitations", parts.expire_invitations, every=5),
         Round("reconcile", parts.money.reconcile, every=30),
         Round("queue_reminders", parts.queue_reminders, every=5),
@@ -49,7 +51,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         Round("keep_calendar_identity", parts.calendar_identity.keep, every=30),
         Round("forget_keys", parts.forget_keys, every=60),
     ]
-    background = [asyncio.create_task(task) for task in (doorbell.listen(), *(each.walk() for each in rounds))]
+    background = [asyncio.create_task(task) for task in (wake_up_listener.listen(), *(each.walk() for each in rounds))]
     try:
         await _require_tables(parts.database)
         _log.info("worker_started")

@@ -14,7 +14,7 @@ from servicekit.tasks import cancel
 _log = structlog.get_logger(__name__)
 
 
-class Doorbell:
+class WakeUpListener:
     """Calls `ring` for each wake-up. Deliveries do not depend on it, so nothing that happens here ends the worker.
 
     `connect` makes a client for a new try; `poll_delay` (s) is how long an idle worker takes to notice a wake-up.

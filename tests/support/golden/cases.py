@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from domain.outbox import OWED, Destination, Fact, Message
+from domain.outbox import ROUTES, Destination, Message, MessageType
 from tests.support.messages import a_coaching_message, a_message
 
 _HELD = {"hold_until": "2026-11-20T13:38:10+00:00", "payment_status": "pending"}
@@ -60,25 +60,25 @@ APPOINTMENT_VARIANTS: dict[str, dict[str, Any]] = {
     "reminder": {"coaching": {"status": "confirmed"}, "as_of": "2026-11-30T10:00:00+00:00"},
 }
 _USUAL = ("", "unpaid", "paid")
-_CHOSEN: dict[Fact, tuple[str, ...]] = {
-    Fact.BOOKING_CREATED: (*_USUAL, "online"),
-    Fact.BOOKING_CANCELLED: ("", "cancelled"),
-    Fact.BOOKING_RESCHEDULED: ("moved", "online"),
-    Fact.BOOKING_MOVED: (*_USUAL, "moved", "online"),
-    Fact.EVENT_CREATED: ("event alone",),
-    Fact.EVENT_UPDATED: ("event alone",),
-    Fact.EVENT_CANCELLED: ("event alone",),
-    Fact.BOOKING_REMINDER: ("reminder",),
-    Fact.BOOKING_INVITATION: ("invited",),
-    Fact.PARTICIPANT_MESSAGE: ("written",),
+_CHOSEN: dict[MessageType, tuple[str, ...]] = {
+    MessageType.BOOKING_CREATED: (*_USUAL, "online"),
+    MessageType.BOOKING_CANCELLED: ("", "cancelled"),
+    MessageType.BOOKING_RESCHEDULED: ("moved", "online"),
+    MessageType.BOOKING_MOVED: (*_USUAL, "moved", "online"),
+    MessageType.EVENT_CREATED: ("event alone",),
+    MessageType.EVENT_UPDATED: ("event alone",),
+    MessageType.EVENT_CANCELLED: ("event alone",),
+    MessageType.BOOKING_REMINDER: ("reminder",),
+    MessageType.BOOKING_INVITATION: ("invited",),
+    MessageType.PARTICIPANT_MESSAGE: ("written",),
 }
-_ABOUT_AN_ACCOUNT = (Fact.FACILITATOR_APPROVED, Fact.CALENDAR_REVOKED)
+_ABOUT_AN_ACCOUNT = (MessageType.FACILITATOR_APPROVED, MessageType.CALENDAR_REVOKED)
 _PERSON = {"person": {"name": "Ada Lovelace", "email": "ada@example.com"}, "provider": "google"}
 
 
-def sent_to(destination: Destination) -> list[Fact]:
+def sent_to(destination: Destination) -> list[MessageType]:
     """The types of message that this destination gets about bookings, appointments and events."""
-    return [fact for fact in Fact if destination in OWED[fact] and fact not in _ABOUT_AN_ACCOUNT]
+    return [fact for fact in MessageType if destination in ROUTES[fact] and fact not in _ABOUT_AN_ACCOUNT]
 
 
 def messages(destination: Destination) -> Iterator[tuple[str, Message]]:
@@ -111,5 +111,5 @@ def _changed(message: Message, changes: dict[str, Any]) -> Message:
     return replace(message, snapshot=snapshot)
 
 
-def _named(fact: Fact, about: str, variant: str) -> str:
+def _named(fact: MessageType, about: str, variant: str) -> str:
     return ", ".join(filter(None, (fact.value, about, variant)))

@@ -9,7 +9,7 @@ import domain
 import infrastructure
 import interfaces
 from domain.errors import DomainError
-from interfaces.http.errors import FRAMEWORK, STATUS, Refusal, body_of
+from interfaces.http.errors import FRAMEWORK, STATUS, ErrorResponse, body_of
 from tests.support.described import app, document
 from tests.support.golden.http_api import crm as crm_api
 from tests.support.golden.json_types import types_of
@@ -63,14 +63,14 @@ def _subclasses() -> list[type[DomainError]]:
 def _formats() -> list[dict[str, Any]]:
     """Which paths answer errors in which fields; what they say apart from `code` and `details` is prose."""
     refusals = {
-        "with details": Refusal(400, "validation_error", "Validation error", {"field": "reason"}),
-        "refused": Refusal(404, "not_found", "Resource not found"),
-        "failed": Refusal(500, "internal_error", "Internal server error"),
+        "with details": ErrorResponse(400, "validation_error", "Validation error", {"field": "reason"}),
+        "refused": ErrorResponse(404, "not_found", "Resource not found"),
+        "failed": ErrorResponse(500, "internal_error", "Internal server error"),
     }
     paths: dict[str, list[str]] = {}
     formats: dict[str, dict[str, Any]] = {}
     for path in sorted({*document()["paths"], "/nothing-is-here"}):
-        shape = app().state.shapes.of(path)
+        shape = app().state.error_formats.of(path)
         fields = {name: types_of(body_of(refusal, shape, "id")) for name, refusal in refusals.items()}
         paths.setdefault(repr(fields), []).append(path)
         formats[repr(fields)] = fields

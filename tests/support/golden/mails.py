@@ -11,7 +11,7 @@ from uuid import UUID
 
 from icalendar.parser import Contentlines
 
-from crm.email.content import LetterWriter
+from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import Notification
 from domain.calendar_feed import EntryKind, FeedEntry
@@ -52,7 +52,7 @@ def booking_api() -> dict[str, Any]:
 
 
 def crm() -> dict[str, Any]:
-    letters = LetterWriter("Convene <no-reply@convene.example>")
+    letters = NotificationEmailWriter("Convene <no-reply@convene.example>")
     mails = {"test": letters.test("ada@example.com", "Test", "<p>Test</p>")}
     for action in (None, *sent_to(Destination.CRM), "something_new"):
         for variant in ("", "without the person's address"):

@@ -4,15 +4,15 @@ import json
 from typing import Any
 from uuid import UUID
 
-from crm.delivery.http import HttpCourier as CrmHttpCourier
+from crm.delivery.http import HttpSender as CrmHttpCourier
 from crm.settings import load_settings as load_crm_settings
-from crm.webhook_store import Parcel
+from crm.webhook_store import WebhookDelivery
 from crm.webhooks import read_webhook
-from domain.outbox import ALWAYS_SERVED, OWED, Destination, Fact, MessageStatus
-from infrastructure.delivery.crm import CrmCourier
-from infrastructure.delivery.email_service import EmailServiceCourier
-from infrastructure.delivery.http import HttpCourier
-from infrastructure.delivery.notification_service import NotificationCourier
+from domain.outbox import ALWAYS_SERVED, ROUTES, Destination, MessageStatus, MessageType
+from infrastructure.delivery.crm import CrmSender
+from infrastructure.delivery.email_service import EmailServiceSender
+from infrastructure.delivery.http import HttpSender
+from infrastructure.delivery.notification_service import NotificationServiceSender
 from tests.support.golden.cases import messages
 from tests.support.golden.json_types import flat, types_of
 from tests.support.golden.mails import MOMENT, composer
@@ -27,17 +27,17 @@ def destinations() -> dict[str, Any]:
     return {
         "destinations": {each.value: "always" if each in ALWAYS_SERVED else "where set up" for each in Destination},
         "states": [state.value for state in MessageStatus],
-        "messages": {fact.value: [destination.value for destination in OWED[fact]] for fact in Fact},
+        "messages": {fact.value: [destination.value for destination in ROUTES[fact]] for fact in MessageType},
     }
 
 
 async def booking_api() -> dict[str, Any]:
     """By destination: the request, and the fields of its body for each message."""
     async with receiving() as receiver:
-        senders: dict[Destination, HttpCourier] = {
-            Destination.CRM: CrmCourier(receiver.url, "token", signing_secrets=[_SECRET]),
-            Destination.NOTIFICATION: NotificationCourier(receiver.url, "token", signing_secrets=[_SECRET]),
-            Destination.EMAIL: EmailServiceCourier(composer(), receiver.url, "token", signing_secrets=[_SECRET]),
+        senders: dict[Destination, HttpSender] = {
+            Destination.CRM: CrmSender(receiver.url, "token", signing_secrets=[_SECRET]),
+            Destination.NOTIFICATION: NotificationServiceSender(receiver.url, "token", signing_secrets=[_SECRET]),
+            Destination.EMAIL: EmailServiceSender(composer(), receiver.url, "token", signing_secrets=[_SECRET]),
         }
         try:
             return {each.value: await _received(receiver, sender, each) for each, sender in senders.items()}
@@ -56,13 +56,13 @@ async def crm() -> dict[str, Any]:
     payment = read_webhook(_WEBHOOK).payment
     async with receiving() as receiver:
         sender = CrmHttpCourier("Payment", receiver.url + path, "token")
-        await sender.deliver(Parcel(1, UUID(int=1), json.dumps(payment), MOMENT, 1))
+        await sender.deliver(WebhookDelivery(1, UUID(int=1), json.dumps(payment), MOMENT, 1))
         await sender.close()
         [request] = receiver.requests
     return {"payment": {**_request(request), "fields": types_of(request.json)}}
 
 
-async def _received(receiver: Receiver, sender: HttpCourier, destination: Destination) -> dict[str, Any]:
+async def _received(receiver: Receiver, sender: HttpSender, destination: Destination) -> dict[str, Any]:
     requests: dict[str, Any] = {}
     bodies: dict[str, dict[str, Any]] = {}
     for name, message in messages(destination):

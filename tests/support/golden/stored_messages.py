@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from interfaces.http.app import create_app
-from tests.support.coaching import at, books, uuid_of
+from tests.support.appointments import at, books, uuid_of
 from tests.support.golden.json_types import flat, types_of
 from tests.support.http import serving
 from tests.support.people import People, event

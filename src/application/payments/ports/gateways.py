@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.checkout_return import Outcome
 from domain.errors import Conflict
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import GatewayReport, Payment, PaymentId, RefundReport
+from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
 from domain.refunds import RefundId
 
 
@@ -30,7 +30,7 @@ class PaymentRequest:
     """`payment_id` is the idempotency key: asking twice makes one checkout. `until` is when the place is given up."""
 
     payment_id: PaymentId
-    booking_id: BookingId | CoachingId
+    booking_id: BookingId | AppointmentId
     reference: str
     event_id: EventId | None
     user_id: UserId
@@ -71,7 +71,7 @@ class RefundAnswer:
 class LedgerEntry:
     """What a gateway has on its books for one order."""
 
-    report: GatewayReport
+    report: GatewayUpdate
     received: Money
     refunded: Money
 
@@ -82,7 +82,7 @@ class GatewayEvent:
 
     id: str
     kind: str
-    report: GatewayReport | RefundReport | None
+    report: GatewayUpdate | RefundUpdate | None
     payload: dict[str, Any]
 
 
@@ -91,7 +91,7 @@ class PaymentGateway(Protocol):
     def name(self) -> str: ...
 
     @property
-    def holds_places(self) -> bool:
+    def holds_seats(self) -> bool:
         """Whether an unpaid place is given up after a time; not where people pay on the spot."""
         ...
 
@@ -128,9 +128,9 @@ class SignedCheckouts(Protocol):
         """Raises `InvalidSignature`."""
         ...
 
-    async def confirm(self, payment: Payment, gateway_id: str) -> GatewayReport:
+    async def confirm(self, payment: Payment, gateway_id: str) -> GatewayUpdate:
         """What there is of a payment whose success was signed; by the signature alone where the gateway is away.
-        Raises `PaymentDiffers` when it was for another order, and `GatewayRefused`."""
+        Raises `PaymentMismatch` when it was for another order, and `GatewayRefused`."""
         ...
 
 
@@ -178,7 +178,7 @@ class SandboxOrder:
     refunded: Money
 
 
-class SandboxDesk(Protocol):
+class SandboxControls(Protocol):
     """Where people pay at the sandbox gateway: by a button."""
 
     async def find(self, order_id: str) -> SandboxOrder | None: ...

@@ -28,7 +28,7 @@ class BookedPayment:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptDifference:
+class RecordedMismatch:
     """Something a gateway said that was not what was asked for, and that nobody has dealt with yet."""
 
     id: int
@@ -51,7 +51,7 @@ class StuckRefund:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadErrand:
+class DeadJob:
     """A refund, a closing of a checkout or a webhook that was given up."""
 
     id: UUID
@@ -75,7 +75,7 @@ class PaymentAudit(Protocol):
         """The newest first. Raises `Invalid` for a cursor it did not make."""
         ...
 
-    async def differences(self, *, since: datetime | None) -> Sequence[KeptDifference]: ...
+    async def differences(self, *, since: datetime | None) -> Sequence[RecordedMismatch]: ...
 
     async def settle_difference(self, difference_id: int, note: str) -> bool:
         """An operator has dealt with it, as noted, and it is kept settled. False where there is none to deal with."""
@@ -83,4 +83,4 @@ class PaymentAudit(Protocol):
 
     async def stuck_refunds(self, *, since: datetime | None, older_than: timedelta) -> Sequence[StuckRefund]: ...
 
-    async def dead_errands(self, *, since: datetime | None) -> Sequence[DeadErrand]: ...
+    async def dead_jobs(self, *, since: datetime | None) -> Sequence[DeadJob]: ...

@@ -7,38 +7,38 @@ from typing import Protocol
 
 from application.payments.ports.gateways import GatewayEvent, PaymentRequest
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
-from domain.payments import GatewayReport, Payment, PaymentId, PaymentStatus, RefundReport
+from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentStatus, RefundUpdate
 from domain.refunds import RefundId
 
-REFUNDED_AT_THE_GATEWAY = "refunded_at_the_gateway"
-"""What `keep_foreign` says of money that is on our books from then on."""
+REFUNDED_AT_GATEWAY = "refunded_at_the_gateway"
+"""What `record_external_refund` says of money that is on our books from then on."""
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentPlace:
+class PaymentTarget:
     """Where a payment belongs."""
 
     payment_id: PaymentId
-    booking_id: BookingId | CoachingId
+    booking_id: BookingId | AppointmentId
 
 
 class Payments(Protocol):
     """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`. Of several payments
     that were asked for one booking, the latest is the booking's."""
 
-    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
+    async def find_payable(self, gateway: str, report: GatewayUpdate) -> PaymentTarget | None:
         """By the order, else by our own id: a gateway may report before we know the order's."""
         ...
 
     async def get(self, payment_id: PaymentId) -> Payment: ...
 
-    async def get_of_booking(self, booking_id: BookingId | CoachingId) -> Payment: ...
+    async def get_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment: ...
 
-    async def find_of_booking(self, booking_id: BookingId | CoachingId) -> Payment | None: ...
+    async def find_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment | None: ...
 
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
 
@@ -46,8 +46,8 @@ class Payments(Protocol):
         """The same price received by the facilitator instead: a payment of its own, which is now the booking's."""
         ...
 
-    async def keep_difference(
-        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
+    async def record_mismatch(
+        self, gateway: str, report: GatewayUpdate, payment_id: PaymentId | None, why: str
     ) -> None:
         """For an operator to look at. The same difference is kept once."""
         ...
@@ -59,7 +59,7 @@ class Refund:
 
     id: RefundId
     payment_id: PaymentId
-    booking_id: BookingId | CoachingId
+    booking_id: BookingId | AppointmentId
     gateway: str
     amount: Money
     reason: str
@@ -87,7 +87,7 @@ class RefundRecords(Protocol):
         """Locked until the unit of work ends. Raises `PaymentNotFound`."""
         ...
 
-    async def find(self, report: RefundReport) -> Refund | None:
+    async def find(self, report: RefundUpdate) -> Refund | None:
         """By our id, or by the gateway's."""
         ...
 
@@ -97,7 +97,7 @@ class RefundRecords(Protocol):
         """`succeeded` None: the gateway has accepted it and is still working on it."""
         ...
 
-    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+    async def record_external_refund(self, gateway: str, report: RefundUpdate, now: datetime) -> str:
         """Money given back at the gateway's own desk: recorded, so that the books agree. Says what it came to."""
         ...
 
@@ -109,7 +109,7 @@ class GatewayEvents(Protocol):
         """False for one that is there already."""
         ...
 
-    async def report(self, gateway: str, event_id: str) -> tuple[GatewayReport | RefundReport | None, datetime]:
+    async def report(self, gateway: str, event_id: str) -> tuple[GatewayUpdate | RefundUpdate | None, datetime]:
         """What it says, and when it arrived."""
         ...
 
@@ -124,7 +124,7 @@ class GatewayEvents(Protocol):
 class PaidFor:
     """What a payment is for, as it stands now."""
 
-    booking_id: BookingId | CoachingId
+    booking_id: BookingId | AppointmentId
     reference: str
     payment_status: PaymentStatus
 
@@ -161,7 +161,7 @@ class OpenRequest:
     url: str | None
 
 
-class PaymentReader(Protocol):
+class PaymentQueries(Protocol):
     async def paid_for(self, payment_id: PaymentId) -> PaidFor: ...
 
     async def overview(self, payment_id: PaymentId) -> PaymentOverview:
@@ -183,6 +183,6 @@ class PaymentReader(Protocol):
         """What was asked for, and at which gateway, whatever became of it. Raises `PaymentNotFound`."""
         ...
 
-    async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
+    async def open_request(self, booking_id: BookingId | AppointmentId) -> OpenRequest | None:
         """What is asked for a live, unpaid booking; nothing once its hold has ended."""
         ...

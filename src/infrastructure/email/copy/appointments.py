@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from application.payments.payables import PAID_AFTER_START, PLACE_GONE
+from application.payments.payables import PAID_AFTER_START, SEAT_GONE
 from application.payments.settlement import PAID_TWICE
-from domain.appointments import CoachingCancelReason, CoachingStatus
-from domain.outbox import Fact
-from infrastructure.delivery.appointment_payloads import CoachingSnapshot, SessionThen
-from infrastructure.email.content import Button, Wording, said
+from domain.appointments import AppointmentCancelReason, AppointmentStatus
+from domain.outbox import MessageType
+from infrastructure.delivery.appointment_payloads import AppointmentPayload, SessionPayload
+from infrastructure.email.content import Button, EmailCopy, said
 from infrastructure.email.copy.payments import (
     BY_GATEWAY,
     CANCEL_FOR_FULL_REFUND,
@@ -23,92 +23,92 @@ from servicekit.local_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{client}`, `{coach}` and `{money}` are filled in.
 _TO_CLIENT = {
-    Fact.BOOKING_CREATED: Wording(
+    MessageType.BOOKING_CREATED: EmailCopy(
         "Requested: {title}",
         "Your request is on its way",
         "You have asked {coach} for a session, and the time is kept for you. We write to you when {coach} confirms it.",
     ),
-    Fact.BOOKING_CONFIRMED: Wording(
+    MessageType.BOOKING_CONFIRMED: EmailCopy(
         "Confirmed: {title}", "Your session is confirmed", "{coach} has confirmed your session and looks forward to it."
     ),
-    Fact.BOOKING_REMINDER: Wording(
+    MessageType.BOOKING_REMINDER: EmailCopy(
         "Reminder: {title}", "Your session begins soon", "Your session with {coach} begins soon."
     ),
-    Fact.BOOKING_RESCHEDULED: Wording(
+    MessageType.BOOKING_RESCHEDULED: EmailCopy(
         "Moved: {title}", "Your session has moved", "Your session with {coach} takes place at another time."
     ),
-    Fact.BOOKING_CANCELLED: Wording(
+    MessageType.BOOKING_CANCELLED: EmailCopy(
         "Booking cancelled: {title}",
         "Your session is cancelled",
         "Your session with {coach} is cancelled, as you asked.",
     ),
-    Fact.PAYMENT_COMPLETED: Wording(
+    MessageType.PAYMENT_COMPLETED: EmailCopy(
         "Receipt: {title}",
         "Thank you for your payment",
         "We have received {money} for your session with {coach}. This mail is your receipt.",
     ),
-    Fact.PAYMENT_FAILED: Wording(
+    MessageType.PAYMENT_FAILED: EmailCopy(
         "Payment failed: {title}",
         "Your payment did not go through",
         "{money} for your session with {coach} could not be collected. Please try again.",
     ),
-    Fact.BOOKING_REFUNDED: Wording(
+    MessageType.BOOKING_REFUNDED: EmailCopy(
         "Refund: {title}",
         "Your money is on its way back",
         "{money} of what you paid for your session with {coach} are given back to you.",
     ),
 }
 _TO_COACH = {
-    Fact.BOOKING_CREATED: Wording(
+    MessageType.BOOKING_CREATED: EmailCopy(
         "New request: {title}",
         "Somebody asks for a session",
         "{client} asks for a session with you. The time is kept for it until you confirm or decline it.",
     ),
-    Fact.BOOKING_CONFIRMED: Wording(
+    MessageType.BOOKING_CONFIRMED: EmailCopy(
         "Confirmed: {title}", "Your session is confirmed", "Your session with {client} is confirmed."
     ),
-    Fact.BOOKING_REMINDER: Wording(
+    MessageType.BOOKING_REMINDER: EmailCopy(
         "Reminder: {title}", "A session begins soon", "Your session with {client} begins soon."
     ),
-    Fact.BOOKING_RESCHEDULED: Wording(
+    MessageType.BOOKING_RESCHEDULED: EmailCopy(
         "Moved: {title}", "A session has moved", "Your session with {client} takes place at another time."
     ),
-    Fact.BOOKING_CANCELLED: Wording(
+    MessageType.BOOKING_CANCELLED: EmailCopy(
         "Booking cancelled: {title}",
         "A session is cancelled",
         "{client} has cancelled the session with you. The time can be booked again.",
     ),
-    Fact.PAYMENT_COMPLETED: Wording(
+    MessageType.PAYMENT_COMPLETED: EmailCopy(
         "Paid: {title}", "A session is paid", "{client} has paid {money} for the session with you."
     ),
-    Fact.BOOKING_REFUNDED: Wording(
+    MessageType.BOOKING_REFUNDED: EmailCopy(
         "Refund: {title}", "Money goes back", "{money} of what {client} paid for the session with you are given back."
     ),
 }
-_HELD_FOR_CLIENT = Wording(
+_HELD_FOR_CLIENT = EmailCopy(
     "Please pay: {title}",
     "Your time is held for you",
     "We keep the time of {coach} for you until the time below. Please pay by then; without a payment the time goes to "
     "somebody else.",
 )
-_HELD_OF_COACH = Wording(
+_HELD_OF_COACH = EmailCopy(
     "New booking: {title}",
     "Somebody has booked a session",
     "{client} has booked a session with you. It is confirmed as soon as it is paid; without a payment the time is free "
     "again after the time below.",
 )
-_CANCELLED_FOR_CLIENT: Mapping[str, Wording] = {
-    CoachingCancelReason.BY_COACH: Wording(
+_CANCELLED_FOR_CLIENT: Mapping[str, EmailCopy] = {
+    AppointmentCancelReason.BY_COACH: EmailCopy(
         "Cancelled: {title}",
         "Your session does not take place",
         "We are sorry: {coach} cannot hold your session, and it is cancelled.",
     ),
-    CoachingCancelReason.BY_ORGANISER: Wording(
+    AppointmentCancelReason.BY_ORGANISER: EmailCopy(
         "Cancelled: {title}",
         "Your session is cancelled",
         "The organiser has cancelled your session with {coach}. If you paid, you receive a full refund.",
     ),
-    CoachingCancelReason.PAYMENT_EXPIRED: Wording(
+    AppointmentCancelReason.PAYMENT_EXPIRED: EmailCopy(
         "Booking ended: {title}",
         "Your time was given up",
         "Your payment for the session with {coach} did not arrive in time, so the time that was held for you is free "
@@ -116,18 +116,18 @@ _CANCELLED_FOR_CLIENT: Mapping[str, Wording] = {
         "still free, or your money.",
     ),
 }
-_CANCELLED_FOR_COACH: Mapping[str, Wording] = {
-    CoachingCancelReason.BY_COACH: Wording(
+_CANCELLED_FOR_COACH: Mapping[str, EmailCopy] = {
+    AppointmentCancelReason.BY_COACH: EmailCopy(
         "Cancelled: {title}",
         "A session is cancelled",
         "Your session with {client} is cancelled from your side. We have told {client}.",
     ),
-    CoachingCancelReason.BY_ORGANISER: Wording(
+    AppointmentCancelReason.BY_ORGANISER: EmailCopy(
         "Cancelled: {title}",
         "A session is cancelled",
         "The organiser has cancelled your session with {client}. The time can be booked again.",
     ),
-    CoachingCancelReason.PAYMENT_EXPIRED: Wording(
+    AppointmentCancelReason.PAYMENT_EXPIRED: EmailCopy(
         "Booking ended: {title}",
         "Your time is free again",
         "{client} did not pay in time for the session with you, so the time can be booked again.",
@@ -138,7 +138,7 @@ _REFUNDED: Mapping[str, str] = {
         "Your payment for the session with {coach} arrived after its start. We have refunded {money}, the full amount "
         "you paid."
     ),
-    PLACE_GONE: (
+    SEAT_GONE: (
         "Your payment for the session with {coach} arrived after the time to pay was over, and the time could not be "
         "had any more. We are sorry: you have no session, and {money}, all that you paid, are given back to you."
     ),
@@ -146,7 +146,7 @@ _REFUNDED: Mapping[str, str] = {
         "The session with {coach} had been paid for already when another payment of yours arrived. Your booking "
         "stands, and {money}, the whole second payment, are given back to you."
     ),
-    Fact.BOOKING_CANCELLED: (
+    MessageType.BOOKING_CANCELLED: (
         "Your session with {coach} was cancelled; {money} of what you paid are given back to you."
     ),
 }
@@ -155,62 +155,66 @@ _BY_HANDS_OF_COACH = "You took the money on the spot: please hand {money} back t
 _STATUS = {True: "Waiting for the payment", False: "Waiting for confirmation"}
 
 
-def words(fact: Fact, then: CoachingSnapshot) -> Wording | None:
+def words(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
     """None for what no mail is written about."""
-    if fact is Fact.BOOKING_REMINDER:
+    if fact is MessageType.BOOKING_REMINDER:
         return _reminder(then)
     return _to_coach(fact, then) if then.recipient == "coach" else _to_client(fact, then)
 
 
-def _reminder(then: CoachingSnapshot) -> Wording | None:
+def _reminder(then: AppointmentPayload) -> EmailCopy | None:
     if then.as_of is None:
         return None
     reader, other = (then.coach, "{client}") if then.recipient == "coach" else (then.client, "{coach}")
-    soon = ahead(then.coaching.starts_at, then.as_of, reading_zone(reader.timezone))
-    return Wording(
+    soon = ahead(then.appointment.starts_at, then.as_of, reading_zone(reader.timezone))
+    return EmailCopy(
         f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", f"Your session with {other} begins {soon}."
     )
 
 
-def _to_client(fact: Fact, then: CoachingSnapshot) -> Wording | None:
+def _to_client(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
     wording = _TO_CLIENT.get(fact)
     if wording is None:
         return None
     match fact:
-        case Fact.BOOKING_CREATED if then.coaching.awaits_payment:
+        case MessageType.BOOKING_CREATED if then.appointment.awaits_payment:
             held = _HELD_FOR_CLIENT
             return held if then.payment_url else replace(held, sentence=held.sentence + WHERE_TO_ASK)
-        case Fact.BOOKING_CANCELLED:
+        case MessageType.BOOKING_CANCELLED:
             return _CANCELLED_FOR_CLIENT.get(then.reason or "", wording)
-        case Fact.BOOKING_RESCHEDULED if then.reason == CoachingCancelReason.BY_COACH and then.coaching.price:
+        case MessageType.BOOKING_RESCHEDULED if (
+            then.reason == AppointmentCancelReason.BY_COACH and then.appointment.price
+        ):
             wording = replace(wording, sentence=wording.sentence + CANCEL_FOR_FULL_REFUND)
-        case Fact.BOOKING_REFUNDED:
+        case MessageType.BOOKING_REFUNDED:
             by_hand = is_by_hand(then.payment)
             sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
-            return Wording(wording.subject, "You get your money back" if by_hand else wording.headline, sentence)
-        case Fact.PAYMENT_COMPLETED if then.coaching.status is CoachingStatus.CONFIRMED:
-            return Wording(wording.subject, wording.headline, f"{wording.sentence} Your session is confirmed.")
+            return EmailCopy(wording.subject, "You get your money back" if by_hand else wording.headline, sentence)
+        case MessageType.PAYMENT_COMPLETED if then.appointment.status is AppointmentStatus.CONFIRMED:
+            return EmailCopy(wording.subject, wording.headline, f"{wording.sentence} Your session is confirmed.")
     return wording
 
 
-def _to_coach(fact: Fact, then: CoachingSnapshot) -> Wording | None:
+def _to_coach(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
     wording = _TO_COACH.get(fact)
     if wording is None:
         return None
     match fact:
-        case Fact.BOOKING_CREATED if then.coaching.awaits_payment:
+        case MessageType.BOOKING_CREATED if then.appointment.awaits_payment:
             return _HELD_OF_COACH
-        case Fact.BOOKING_CANCELLED:
+        case MessageType.BOOKING_CANCELLED:
             return _CANCELLED_FOR_COACH.get(then.reason or "", wording)
-        case Fact.BOOKING_REFUNDED if is_by_hand(then.payment):
-            return Wording(wording.subject, "Please give money back", _BY_HANDS_OF_COACH)
-        case Fact.PAYMENT_COMPLETED if then.coaching.status is CoachingStatus.CONFIRMED:
-            return Wording(wording.subject, wording.headline, f"{wording.sentence} It is confirmed.")
+        case MessageType.BOOKING_REFUNDED if is_by_hand(then.payment):
+            return EmailCopy(wording.subject, "Please give money back", _BY_HANDS_OF_COACH)
+        case MessageType.PAYMENT_COMPLETED if then.appointment.status is AppointmentStatus.CONFIRMED:
+            return EmailCopy(wording.subject, wording.headline, f"{wording.sentence} It is confirmed.")
     return wording
 
 
-def facts(fact: Fact, then: CoachingSnapshot, title: str, zone: ZoneInfo, occurred_at: datetime) -> dict[str, str]:
-    session, to_coach = then.coaching, then.recipient == "coach"
+def facts(
+    fact: MessageType, then: AppointmentPayload, title: str, zone: ZoneInfo, occurred_at: datetime
+) -> dict[str, str]:
+    session, to_coach = then.appointment, then.recipient == "coach"
     other = then.client if to_coach else then.coach
     paid = {"Price": price(session.payment_status, session.exact_price, session.currency)}
     return said(
@@ -221,7 +225,7 @@ def facts(fact: Fact, then: CoachingSnapshot, title: str, zone: ZoneInfo, occurr
             "Where": "Online" if session.meeting_link else None,
             "With": other.name,
             "Booking": str(session.id),
-            "Status": _STATUS[session.awaits_payment] if session.status is CoachingStatus.PENDING else None,
+            "Status": _STATUS[session.awaits_payment] if session.status is AppointmentStatus.PENDING else None,
             **(money_facts(fact, then.money, then.payment, occurred_at, zone) if then.money else paid),
             "Held until" if to_coach else "Pay by": _deadline(session, zone),
             "Their notes" if to_coach else "Your notes": session.notes,
@@ -229,16 +233,16 @@ def facts(fact: Fact, then: CoachingSnapshot, title: str, zone: ZoneInfo, occurr
     )
 
 
-def button(fact: Fact, then: CoachingSnapshot) -> Button | None:
+def button(fact: MessageType, then: AppointmentPayload) -> Button | None:
     """The one thing to do next, if there is one."""
     if then.payment_url is not None:
         return Button("Pay now", then.payment_url)
-    if fact is Fact.PAYMENT_FAILED:
+    if fact is MessageType.PAYMENT_FAILED:
         return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
-    if fact in {Fact.BOOKING_CANCELLED, Fact.BOOKING_REFUNDED} or not then.coaching.meeting_link:
+    if fact in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED} or not then.appointment.meeting_link:
         return None
-    return Button("Join online", then.coaching.meeting_link)
+    return Button("Join online", then.appointment.meeting_link)
 
 
-def _deadline(session: SessionThen, zone: ZoneInfo) -> str | None:
+def _deadline(session: SessionPayload, zone: ZoneInfo) -> str | None:
     return instant(session.hold_until, zone) if session.hold_until and session.awaits_payment else None

@@ -2,30 +2,30 @@
 
 from zoneinfo import ZoneInfo
 
-from infrastructure.delivery.payloads import EventThen, PlanThen
-from infrastructure.email.content import Wording
+from infrastructure.delivery.payloads import DetailsPayload, EventPayload
+from infrastructure.email.content import EmailCopy
 from servicekit.local_times import when
 
 _STAYS = "Your booking stays valid. These are the details now."
 # Messages from before they named what changed.
-_UNNAMED = Wording("Changed: {title}", "The details have changed", f"The details of {{title}} have changed. {_STAYS}")
+_UNNAMED = EmailCopy("Changed: {title}", "The details have changed", f"The details of {{title}} have changed. {_STAYS}")
 
 
-def change_wording(before: PlanThen | None, event: EventThen) -> Wording:
+def change_wording(before: DetailsPayload | None, event: EventPayload) -> EmailCopy:
     names = [] if before is None else _changes(before, event)
     if not names:
         return _UNNAMED
     have = "has" if len(names) == 1 else "have"
     headline = f"The {_and(names)} {have} changed"
     sentence = f"The {_and(names, 'the ')} of {{title}} {have} changed. {_STAYS}"
-    return Wording(f"New {_and(names)}: {{title}}", headline, sentence)
+    return EmailCopy(f"New {_and(names)}: {{title}}", headline, sentence)
 
 
-def place_of(event: EventThen | PlanThen) -> str | None:
+def place_of(event: EventPayload | DetailsPayload) -> str | None:
     return event.location or ("Online" if event.virtual_link else None)
 
 
-def previous_facts(before: PlanThen | None, event: EventThen, zone: ZoneInfo) -> dict[str, str | None]:
+def previous_facts(before: DetailsPayload | None, event: EventPayload, zone: ZoneInfo) -> dict[str, str | None]:
     """What it was before, of all that changed. An old link is left out: it must not be followed any more."""
     if before is None:
         return {}
@@ -37,7 +37,7 @@ def previous_facts(before: PlanThen | None, event: EventThen, zone: ZoneInfo) ->
     }
 
 
-def _changes(before: PlanThen, event: EventThen) -> list[str]:
+def _changes(before: DetailsPayload, event: EventPayload) -> list[str]:
     differ = {
         "name": before.title != event.title,
         "time": (before.starts_at, before.ends_at) != (event.starts_at, event.ends_at),

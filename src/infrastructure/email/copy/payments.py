@@ -5,8 +5,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from application.payments.refunds import OFFLINE
-from domain.outbox import Fact
-from infrastructure.delivery.payloads import MoneyThen, PaymentThen
+from domain.outbox import MessageType
+from infrastructure.delivery.payloads import MoneyPayload, PaymentPayload
 from servicekit.local_times import instant
 
 _GATEWAYS = {"stripe": "Stripe", "razorpay": "Razorpay", "sandbox": "the sandbox, where no money moves"}
@@ -29,24 +29,24 @@ def price(status: str, amount: Decimal, currency: str) -> str:
     return _PRICE[status].format(price=f"{amount:,f} {currency}")
 
 
-def is_by_hand(payment: PaymentThen | None) -> bool:
+def is_by_hand(payment: PaymentPayload | None) -> bool:
     """Paid on the spot, so given back there."""
     return payment is not None and payment.gateway == OFFLINE
 
 
 def money_facts(
-    fact: Fact, money: MoneyThen, payment: PaymentThen | None, occurred_at: datetime, zone: ZoneInfo
+    fact: MessageType, money: MoneyPayload, payment: PaymentPayload | None, occurred_at: datetime, zone: ZoneInfo
 ) -> dict[str, str | None]:
     gateway = payment and _GATEWAYS.get(payment.gateway, payment.gateway)
     number = f"{payment.id} at {gateway}" if payment and payment.id else None
     match fact:
-        case Fact.PAYMENT_COMPLETED:
+        case MessageType.PAYMENT_COMPLETED:
             received_at = payment.received_at if payment and payment.received_at else occurred_at
             return {
                 "Paid": f"{money}{', on the spot' if is_by_hand(payment) else ''}",
                 "Paid on": instant(received_at, zone),
                 "Payment": number,
             }
-        case Fact.BOOKING_REFUNDED:
+        case MessageType.BOOKING_REFUNDED:
             return {"Given back": str(money), "Given back on": instant(occurred_at, zone), "Payment": number}
     return {"To pay": str(money)}

@@ -33,13 +33,13 @@ from domain.checkout_return import Outcome
 from domain.errors import Invalid
 from domain.money import Money, exponent
 from domain.payments import (
-    GatewayReport,
     GatewayUnavailable,
+    GatewayUpdate,
     InvalidSignature,
     Payment,
-    PaymentDiffers,
     PaymentId,
-    Report,
+    PaymentMismatch,
+    PaymentUpdate,
 )
 from infrastructure.gateways.razorpay.updates import (
     RECEIVED,
@@ -53,8 +53,8 @@ from infrastructure.gateways.razorpay.updates import (
     Webhook,
     made_for_a_link,
     read,
-    report_of,
     reported,
+    update_of,
 )
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class RazorpayGateway:
     """`seconds` bounds each call as a whole, however many exchanges it takes."""
 
     name = "razorpay"
-    holds_places = True
+    holds_seats = True
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class RazorpayGateway:
         received = [each for each in tries if each.status in RECEIVED]
         currency = payment.price.currency
         return LedgerEntry(
-            report=report_of(payment, sorted(tries, key=lambda each: each.created_at)),
+            report=update_of(payment, sorted(tries, key=lambda each: each.created_at)),
             received=_sum(received, currency),
             refunded=Money.from_minor_units(sum(each.amount_refunded or 0 for each in received), currency),
         )
@@ -214,11 +214,15 @@ class RazorpayGateway:
         _, reference_id, status, _ = given
         return (reference_id, status) == (str(payment_id), "paid")
 
-    async def confirm(self, payment: Payment, gateway_id: str) -> GatewayReport:
+    async def confirm(self, payment: Payment, gateway_id: str) -> GatewayUpdate:
         """What there is of a payment whose success was signed. An order is only ever paid in full, so the signature
         alone says how much came: Razorpay is asked, but need not answer, and what it has authorised it captures."""
-        report = GatewayReport(
-            payment.order_id or "", Report.RECEIVED, payment_id=payment.id, gateway_id=gateway_id, amount=payment.price
+        report = GatewayUpdate(
+            payment.order_id or "",
+            PaymentUpdate.RECEIVED,
+            payment_id=payment.id,
+            gateway_id=gateway_id,
+            amount=payment.price,
         )
         try:
             async with _within(CALLBACK_SECONDS):
@@ -226,7 +230,7 @@ class RazorpayGateway:
         except GatewayUnavailable:
             return report
         if found.order_id != payment.order_id:
-            raise PaymentDiffers
+            raise PaymentMismatch
         signed = "captured" if found.status == "authorized" else found.status
         return reported(report.order_id, payment.id, signed, found)
 

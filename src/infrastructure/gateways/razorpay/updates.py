@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from domain.money import Money
-from domain.payments import GatewayReport, Payment, PaymentId, RefundReport, Report
+from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentUpdate, RefundUpdate
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Webhook(msgspec.Struct, frozen=True):
     payload: dict[str, _Of] = {}
 
 
-def report_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayReport:
+def update_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayUpdate:
     """What all tries to pay, the oldest first, come to. One that was received counts, before others the one that we
     know; a failure counts when nothing is waiting and nothing came after it."""
     received = [each for each in tries if each.status in RECEIVED]
@@ -88,18 +88,18 @@ def report_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayReport
     if received:
         return reported(order_id, payment.id, "captured", (known or received)[0])
     if not tries or any(each.status in _WAITING for each in tries):
-        return GatewayReport(order_id, Report.OPEN, payment.id)
+        return GatewayUpdate(order_id, PaymentUpdate.OPEN, payment.id)
     return reported(order_id, payment.id, tries[-1].status, tries[-1])
 
 
-def reported(order_id: str | None, payment_id: PaymentId | None, status: str, payment: PaymentEntity) -> GatewayReport:
+def reported(order_id: str | None, payment_id: PaymentId | None, status: str, payment: PaymentEntity) -> GatewayUpdate:
     """Raises `Invalid` for a currency there is not."""
     if status in RECEIVED:
-        return GatewayReport(order_id, Report.RECEIVED, payment_id, payment.id, payment.money)
-    return GatewayReport(order_id, Report.FAILED if status == "failed" else Report.OPEN, payment_id)
+        return GatewayUpdate(order_id, PaymentUpdate.RECEIVED, payment_id, payment.id, payment.money)
+    return GatewayUpdate(order_id, PaymentUpdate.FAILED if status == "failed" else PaymentUpdate.OPEN, payment_id)
 
 
-def read(webhook: Webhook) -> GatewayReport | RefundReport | None:
+def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | None:
     """None for what means nothing to us. Raises msgspec's `ValidationError`, and `Invalid` as above."""
     about = webhook.payload
     match webhook.event.split("."):
@@ -131,24 +131,24 @@ def as_uuid(text: Any) -> UUID | None:
         return None
 
 
-def _of_its_order(payment: PaymentEntity, status: str) -> GatewayReport | None:
+def _of_its_order(payment: PaymentEntity, status: str) -> GatewayUpdate | None:
     """None for what was paid behind a link: the link's own event tells it, and names our order."""
     if payment.order_id is None or _named_order(payment.notes) is not None:
         return None
     return reported(payment.order_id, None, status, payment)
 
 
-def _of_what_was_asked(order_id: str | None, receipt: str | None, payment: PaymentEntity) -> GatewayReport | None:
+def _of_what_was_asked(order_id: str | None, receipt: str | None, payment: PaymentEntity) -> GatewayUpdate | None:
     ours = as_uuid(receipt)
     if order_id is None or ours is None:
         return None
     return reported(order_id, PaymentId(ours), "captured", payment)
 
 
-def _of_a_refund(refund: RefundEntity, payment: PaymentEntity | None) -> RefundReport | None:
+def _of_a_refund(refund: RefundEntity, payment: PaymentEntity | None) -> RefundUpdate | None:
     if refund.status not in {"processed", "failed"}:
         return None
-    return RefundReport(
+    return RefundUpdate(
         gateway_refund_id=refund.id,
         gateway_id=refund.payment_id,
         amount=Money.from_minor_units(refund.amount, refund.currency),

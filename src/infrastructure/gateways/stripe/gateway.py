@@ -41,8 +41,8 @@ from infrastructure.gateways.stripe.updates import (
     money,
     read,
     refunded,
-    report_of,
     untaken,
+    update_of,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class StripeGateway:
     """`seconds` bounds each call as a whole, with whatever the client tries again."""
 
     name = "stripe"
-    holds_places = True
+    holds_seats = True
 
     def __init__(
         self, secret_key: str, webhook_secret: str, *, base_url: str, returns: ReturnAddresses, seconds: float = 10
@@ -111,7 +111,7 @@ class StripeGateway:
             session = await self._session(payment, expand=["payment_intent.latest_charge"])
         intent, currency = session.intent, payment.price.currency
         return LedgerEntry(
-            report=report_of(session),
+            report=update_of(session),
             received=money(intent.amount_received if intent else 0, intent.currency if intent else currency),
             refunded=refunded(intent, currency),
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from application.payments.ports.gateways import GatewayRefused
 from domain.money import Money, exponent
-from domain.payments import GatewayReport, PaymentId, RefundReport, Report
+from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate, RefundUpdate
 
 DECIMALS = {
     # Without decimals there, though the ariary has two by ISO 4217.
@@ -127,14 +127,16 @@ def refunded(intent: Intent | None, currency: str) -> Money:
     return money(intent.latest_charge.amount_refunded, intent.currency)
 
 
-def report_of(session: Session) -> GatewayReport:
+def update_of(session: Session) -> GatewayUpdate:
     if session.payment_status in {"paid", "no_payment_required"}:
         amount = money(session.amount_total or 0, session.currency or "")
-        return GatewayReport(session.id, Report.RECEIVED, session.payment_id, session.intent_id, amount)
-    return GatewayReport(session.id, Report.FAILED if _has_failed(session) else Report.OPEN, session.payment_id)
+        return GatewayUpdate(session.id, PaymentUpdate.RECEIVED, session.payment_id, session.intent_id, amount)
+    return GatewayUpdate(
+        session.id, PaymentUpdate.FAILED if _has_failed(session) else PaymentUpdate.OPEN, session.payment_id
+    )
 
 
-def read(event: Event) -> GatewayReport | RefundReport | None:
+def read(event: Event) -> GatewayUpdate | RefundUpdate | None:
     """None for what is not about a payment of ours, or changes nothing.
 
     Of a card that was declined only the intent tells; the session stays open for another try."""
@@ -142,13 +144,13 @@ def read(event: Event) -> GatewayReport | RefundReport | None:
     match event.type.rsplit(".", 1):
         case ["checkout.session", "completed" | "async_payment_succeeded"]:
             session = msgspec.convert(about, Session)
-            return report_of(session) if session.payment_id else None
+            return update_of(session) if session.payment_id else None
         case ["checkout.session", "async_payment_failed" | "expired"]:
             session = msgspec.convert(about, Session)
-            return GatewayReport(session.id, Report.FAILED, session.payment_id) if session.payment_id else None
+            return GatewayUpdate(session.id, PaymentUpdate.FAILED, session.payment_id) if session.payment_id else None
         case ["payment_intent", "payment_failed"]:
             payment_id = _payment_id(msgspec.convert(about, Intent).metadata)
-            return GatewayReport(None, Report.FAILED, payment_id) if payment_id else None
+            return GatewayUpdate(None, PaymentUpdate.FAILED, payment_id) if payment_id else None
         case ["refund", "created" | "updated" | "failed"] | ["charge.refund", "updated"]:
             return _of_refund(msgspec.convert(about, Refund))
         case ["charge", "refunded"]:
@@ -157,10 +159,10 @@ def read(event: Event) -> GatewayReport | RefundReport | None:
     return None
 
 
-def _of_refund(refund: Refund) -> RefundReport | None:
+def _of_refund(refund: Refund) -> RefundUpdate | None:
     if refund.payment_intent is None or refund.status not in {"succeeded", "failed", "canceled"}:
         return None
-    return RefundReport(
+    return RefundUpdate(
         gateway_refund_id=refund.id,
         gateway_id=refund.payment_intent,
         amount=money(refund.amount, refund.currency),

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping
 
 from domain.accounts import LoginId, User, UserId
 from infrastructure.postgres.accounts.repository import user_of_record
-from infrastructure.postgres.batch_loader import Together
+from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
 
 
-class PostgresActorReader:
+class PostgresActorQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -38,11 +38,11 @@ class PostgresActorReader:
         return {(UserId(row["id"]), LoginId(row["login_id"])): user_of_record(row) for row in rows}
 
 
-class ActorsTogether:
+class ActorLoader:
     """Actors who are looked up again and again, for as long as they stay: many at a time, a moment later."""
 
-    def __init__(self, reader: PostgresActorReader) -> None:
-        self._find = Together(reader.find_all, window=0.25)
+    def __init__(self, reader: PostgresActorQueries) -> None:
+        self._find = BatchLoader(reader.find_all, window=0.25)
 
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
         return await self._find((user_id, login_id))

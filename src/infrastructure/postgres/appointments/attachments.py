@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.appointments.ports import AttachmentView, StoredFile
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, NewAttachment
 from infrastructure.postgres.engine import Database
 
@@ -29,11 +29,11 @@ class PostgresAttachments:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def count(self, booking: CoachingId) -> int:
+    async def count(self, booking: AppointmentId) -> int:
         statement = text("SELECT count(*) FROM coaching_attachments WHERE booking_id = :booking")
         return int(await self._session.scalar(statement, {"booking": booking}) or 0)
 
-    async def add(self, booking: CoachingId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId:
+    async def add(self, booking: AppointmentId, by: UserId, new: NewAttachment, now: datetime) -> AttachmentId:
         attachment_id = await self._session.scalar(
             text("""
                 INSERT INTO coaching_attachments (booking_id, uploaded_by, filename, media_type, content, created_at)
@@ -49,7 +49,7 @@ class PostgresAttachments:
         )
         return AttachmentId(attachment_id)
 
-    async def get(self, booking: CoachingId, attachment: AttachmentId) -> Attachment:
+    async def get(self, booking: AppointmentId, attachment: AttachmentId) -> Attachment:
         statement = text(f"SELECT {_COLUMNS} FROM coaching_attachments a WHERE id = :id AND booking_id = :booking")  # noqa: S608
         found = (await self._session.execute(statement, {"id": attachment, "booking": booking})).mappings().first()
         if found is None:
@@ -60,18 +60,18 @@ class PostgresAttachments:
         await self._session.execute(text("DELETE FROM coaching_attachments WHERE id = :id"), {"id": attachment})
 
 
-class PostgresAttachmentReader:
+class PostgresAttachmentQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, booking: CoachingId, attachment: AttachmentId) -> AttachmentView:
+    async def get(self, booking: AppointmentId, attachment: AttachmentId) -> AttachmentView:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"{_VIEWS} AND a.id = $2", booking, attachment)
         if row is None:
             raise AttachmentNotFound
         return _view(row)
 
-    async def content(self, booking: CoachingId, attachment: AttachmentId) -> StoredFile:
+    async def content(self, booking: AppointmentId, attachment: AttachmentId) -> StoredFile:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 "SELECT filename, media_type, content FROM coaching_attachments WHERE booking_id = $1 AND id = $2",
@@ -82,7 +82,7 @@ class PostgresAttachmentReader:
             raise AttachmentNotFound
         return StoredFile(row["filename"], row["media_type"], row["content"])
 
-    async def list(self, booking: CoachingId) -> Sequence[AttachmentView]:
+    async def list(self, booking: AppointmentId) -> Sequence[AttachmentView]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(f"{_VIEWS} ORDER BY a.id", booking)
         return [_view(row) for row in rows]
@@ -95,7 +95,7 @@ def _view(row: asyncpg.Record) -> AttachmentView:
 def _attachment(row: Any) -> Attachment:
     return Attachment(
         id=AttachmentId(row["id"]),
-        booking_id=CoachingId(row["booking_id"]),
+        booking_id=AppointmentId(row["booking_id"]),
         uploaded_by=UserId(row["uploaded_by"]),
         filename=row["filename"],
         media_type=row["media_type"],

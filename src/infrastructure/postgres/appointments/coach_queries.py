@@ -25,7 +25,7 @@ WHERE u.role = 'facilitator' AND u.is_active
 """
 
 
-class PostgresCoachReader:
+class PostgresCoachQueries:
     """`default_currency` is that of a coach who has set no price."""
 
     def __init__(self, database: Database, default_currency: str) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import Coach, CoachingId, CoachNotFound
+from domain.appointments import AppointmentId, Coach, CoachNotFound
 from domain.availability import Availability, Hours, WorkingDay
 from domain.money import Money
 from domain.refunds import RefundPolicy
@@ -109,7 +109,9 @@ class PostgresCoaches:
     async def let_event_in(self, user_id: UserId) -> None:
         await self._session.execute(text(f"SELECT pg_advisory_xact_lock({_EVENTS_OF})"), {"id": str(user_id)})
 
-    async def busy(self, user_id: UserId, window: Interval, *, apart_from: CoachingId | None = None) -> list[Interval]:
+    async def busy(
+        self, user_id: UserId, window: Interval, *, apart_from: AppointmentId | None = None
+    ) -> list[Interval]:
         values = {"coach": user_id, "since": window.starts_at, "until": window.ends_at, "apart_from": apart_from}
         rows = await self._session.execute(text(_BUSY), values)
         return [Interval(starts_at, ends_at) for starts_at, ends_at in rows]

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.calendars import ConnectionId
 from domain.money import Money
-from domain.outbox import Destination, Fact, Owed
+from domain.outbox import Destination, MessageType, Routes
 from domain.time import Interval
 from infrastructure.postgres.calendars.identity import uid
 from infrastructure.postgres.outbox import payloads
@@ -25,7 +25,7 @@ _CLIENT = """jsonb_build_object('id', u.id, 'uuid', u.uuid, 'name', u.name, 'ema
     'timezone', coalesce(u.timezone, 'UTC'))"""
 _COACH = """jsonb_build_object('id', f.id, 'uuid', f.uuid, 'name', f.name, 'email', f.email,
     'timezone', coalesce(h.timezone, f.timezone, 'UTC'))"""
-_COACHING = f"""jsonb_build_object(
+_APPOINTMENT = f"""jsonb_build_object(
     'id', b.id, 'status', b.status, 'payment_status', b.payment_status, 'starts_at', b.starts_at, 'ends_at', b.ends_at,
     'price', b.price::text, 'currency', b.currency, 'notes', b.notes, 'meeting_link', b.meeting_link,
     'uid', {uid("coaching", "b.id")},
@@ -33,7 +33,7 @@ _COACHING = f"""jsonb_build_object(
 
 _PAYMENT = payloads.payment_of("coaching_booking_id")
 
-COACHING = """coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users f ON f.id = b.coach_id
+APPOINTMENT = """coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users f ON f.id = b.coach_id
      LEFT JOIN coaches h ON h.user_id = b.coach_id"""
 """SQL for coaching bookings `b` with all that their snapshot needs."""
 
@@ -41,8 +41,8 @@ COACHING = """coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users 
 def snapshot(
     *, recipient: str, before: str = "NULL::jsonb", reason: str = "NULL::text", money: str = "NULL::jsonb"
 ) -> str:
-    """SQL for the snapshot of one of `COACHING`. `recipient` says which of the two people it is for."""
-    return f"""jsonb_build_object('coaching', {_COACHING}, 'client', {_CLIENT}, 'coach', {_COACH},
+    """SQL for the snapshot of one of `APPOINTMENT`. `recipient` says which of the two people it is for."""
+    return f"""jsonb_build_object('coaching', {_APPOINTMENT}, 'client', {_CLIENT}, 'coach', {_COACH},
            'recipient', {recipient}, 'before', {before}, 'reason', {reason}, 'money', {money},
            'payment', CASE WHEN {money} IS NOT NULL THEN {_PAYMENT} END)"""
 
@@ -53,71 +53,71 @@ _SNAPSHOT = snapshot(
     reason="CAST(:reason AS text)",
     money="CAST(:money AS jsonb)",
 )
-_OWE = f"""
+_ENQUEUE = f"""
 INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
 SELECT d.name, 'coaching:' || b.id || coalesce(':' || r.recipient, ''), :fact, {_SNAPSHOT}, :request_id, :now
-FROM {COACHING},
+FROM {APPOINTMENT},
      unnest(CAST(:destinations AS text[])) AS d(name),
      LATERAL unnest(CASE WHEN d.name = '{Destination.EMAIL}' THEN CAST(:recipients AS text[]) ELSE ARRAY[NULL] END)
          AS r(recipient)
 WHERE b.id = :id
 """  # noqa: S608 (composed of constants)
 
-_OWE_CALENDARS = f"""
+_ENQUEUE_CALENDAR_SYNCS = f"""
 INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-SELECT '{Destination.CALENDAR}', 'calendar:' || c.id || ':' || b.id, '{Fact.CALENDAR_OUTDATED}',
+SELECT '{Destination.CALENDAR}', 'calendar:' || c.id || ':' || b.id, '{MessageType.CALENDAR_OUTDATED}',
        jsonb_build_object('connection_id', c.id, 'booking_id', b.id), :request_id, :now
 FROM coaching_bookings b JOIN calendar_connections c ON c.user_id IN (b.client_id, b.coach_id)
 WHERE c.status = 'active' AND """  # noqa: S608 (composed of constants)
 
-_OWE_REVOKED = f"""
+_ENQUEUE_REVOKED = f"""
 INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-SELECT d.name, 'calendar:' || c.id, '{Fact.CALENDAR_REVOKED}',
+SELECT d.name, 'calendar:' || c.id, '{MessageType.CALENDAR_REVOKED}',
        jsonb_build_object('person', {_CLIENT}, 'provider', c.provider), :request_id, :now
 FROM calendar_connections c JOIN users u ON u.id = c.user_id, unnest(CAST(:destinations AS text[])) AS d(name)
 WHERE c.id = :id
 """  # noqa: S608 (composed of constants)
 
 
-async def owe_for_coaching(
+async def enqueue_for_appointment(
     session: AsyncSession,
-    owed: Owed,
+    owed: Routes,
     when: dict[str, Any],
-    fact: Fact,
-    coaching_id: CoachingId,
+    fact: MessageType,
+    appointment_id: AppointmentId,
     *,
     before: Interval | None,
     reason: str | None,
     money: Money | None,
 ) -> None:
     values = {
-        "id": coaching_id,
+        "id": appointment_id,
         "fact": fact,
         "destinations": [str(destination) for destination in owed[fact]],
-        "recipients": ["client"] if fact is Fact.PAYMENT_FAILED else ["client", "coach"],
+        "recipients": ["client"] if fact is MessageType.PAYMENT_FAILED else ["client", "coach"],
         "before": _interval(before),
         "reason": reason,
         "money": payloads.money_json(money),
     }
-    await session.execute(text(_OWE), {**when, **values})
+    await session.execute(text(_ENQUEUE), {**when, **values})
 
 
-async def owe_calendars_of(session: AsyncSession, when: dict[str, Any], coaching_id: CoachingId) -> None:
-    await session.execute(text(f"{_OWE_CALENDARS} b.id = :id"), {**when, "id": coaching_id})
+async def enqueue_calendar_syncs_of(session: AsyncSession, when: dict[str, Any], appointment_id: AppointmentId) -> None:
+    await session.execute(text(f"{_ENQUEUE_CALENDAR_SYNCS} b.id = :id"), {**when, "id": appointment_id})
 
 
-async def owe_calendars_for(session: AsyncSession, when: dict[str, Any], user_id: UserId) -> None:
+async def enqueue_calendar_syncs_for(session: AsyncSession, when: dict[str, Any], user_id: UserId) -> None:
     """For a calendar that was just connected: every booking that is still ahead. One that was cancelled may stand in it
     since it was connected before."""
     ahead = "b.ends_at > :now AND b.status <> 'completed' AND c.user_id = :user_id"
-    await session.execute(text(f"{_OWE_CALENDARS} {ahead}"), {**when, "user_id": user_id})
+    await session.execute(text(f"{_ENQUEUE_CALENDAR_SYNCS} {ahead}"), {**when, "user_id": user_id})
 
 
-async def owe_calendar_revoked(
-    session: AsyncSession, owed: Owed, when: dict[str, Any], connection_id: ConnectionId
+async def enqueue_calendar_revoked(
+    session: AsyncSession, owed: Routes, when: dict[str, Any], connection_id: ConnectionId
 ) -> None:
-    destinations = [str(destination) for destination in owed[Fact.CALENDAR_REVOKED]]
-    await session.execute(text(_OWE_REVOKED), {**when, "id": connection_id, "destinations": destinations})
+    destinations = [str(destination) for destination in owed[MessageType.CALENDAR_REVOKED]]
+    await session.execute(text(_ENQUEUE_REVOKED), {**when, "id": connection_id, "destinations": destinations})
 
 
 def _interval(interval: Interval | None) -> str | None:

@@ -6,17 +6,17 @@ from uuid import UUID
 
 import asyncpg
 
-from application.appointments.ports import CoachingPage, CoachingView, HistoryEntry
+from application.appointments.ports import AppointmentPage, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import Change, CoachingId, CoachingNotFound, CoachingStatus, SeriesId
+from domain.appointments import AppointmentId, AppointmentNotFound, AppointmentStatus, Change, SeriesId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.time import Interval
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import cursor_of, id_after, moment_and_uuid_after
 
-_COACHINGS = """
+_APPOINTMENTS = """
 SELECT b.id, b.client_id, b.coach_id, b.starts_at, b.ends_at, b.status, b.payment_status, b.price, b.currency, b.notes,
        b.meeting_link, b.series_id, b.sequence, b.hold_until, b.created_at, b.updated_at,
        u.uuid AS client_uuid, u.name AS client_name, u.email AS client_email,
@@ -39,35 +39,37 @@ ORDER BY hold_until LIMIT $2
 """
 
 
-class PostgresCoachingReader:
+class PostgresAppointmentQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, coaching_id: CoachingId) -> CoachingView:
+    async def get(self, appointment_id: AppointmentId) -> AppointmentView:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(f"{_COACHINGS} WHERE b.id = $1", coaching_id)
+            row = await connection.fetchrow(f"{_APPOINTMENTS} WHERE b.id = $1", appointment_id)
         if row is None:
-            raise CoachingNotFound
+            raise AppointmentNotFound
         return _view(row)
 
-    async def list(self, coachings: Sequence[CoachingId]) -> Sequence[CoachingView]:
+    async def list(self, appointments: Sequence[AppointmentId]) -> Sequence[AppointmentView]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(f"{_COACHINGS} WHERE b.id = ANY($1) ORDER BY b.starts_at, b.id", coachings)
+            rows = await connection.fetch(
+                f"{_APPOINTMENTS} WHERE b.id = ANY($1) ORDER BY b.starts_at, b.id", appointments
+            )
         return [_view(row) for row in rows]
 
     async def list_of_client(
-        self, client: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
-    ) -> CoachingPage:
+        self, client: UUID, *, status: AppointmentStatus | None, skip: int, page: PageRequest
+    ) -> AppointmentPage:
         return await self._page("client_id", client, status, skip, page)
 
     async def list_of_coach(
-        self, coach: UUID, *, status: CoachingStatus | None, skip: int, page: PageRequest
-    ) -> CoachingPage:
+        self, coach: UUID, *, status: AppointmentStatus | None, skip: int, page: PageRequest
+    ) -> AppointmentPage:
         return await self._page("coach_id", coach, status, skip, page)
 
     async def _page(
-        self, column: str, whose: UUID, status: CoachingStatus | None, skip: int, page: PageRequest
-    ) -> CoachingPage:
+        self, column: str, whose: UUID, status: AppointmentStatus | None, skip: int, page: PageRequest
+    ) -> AppointmentPage:
         which = f"b.{column} = (SELECT id FROM users WHERE uuid = $1) AND ($2::text IS NULL OR b.status = $2)"  # noqa: S608 (composed of constants)
         async with self._database.connection() as connection:
             # One snapshot would need a transaction; a total that is a moment older than its page harms nobody.
@@ -77,7 +79,7 @@ class PostgresCoachingReader:
                 status,
             )
             rows = await connection.fetch(
-                f"""{_COACHINGS} WHERE {which}
+                f"""{_APPOINTMENTS} WHERE {which}
                 AND ($5::timestamptz IS NULL OR (b.starts_at, b.id) < ($5, $6::uuid))
                 ORDER BY b.starts_at DESC, b.id DESC OFFSET $3 LIMIT $4""",
                 whose,
@@ -88,11 +90,11 @@ class PostgresCoachingReader:
             )
         shown = [_view(row) for row in rows[: page.limit]]
         following = cursor_of(shown[-1].session.starts_at, shown[-1].id) if len(rows) > page.limit else None
-        return CoachingPage(shown, total, following)
+        return AppointmentPage(shown, total, following)
 
-    async def history(self, coaching_id: CoachingId, page: PageRequest) -> Page[HistoryEntry]:
+    async def history(self, appointment_id: AppointmentId, page: PageRequest) -> Page[HistoryEntry]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_HISTORY, coaching_id, id_after(page.after) or 0, page.limit + 1)
+            rows = await connection.fetch(_HISTORY, appointment_id, id_after(page.after) or 0, page.limit + 1)
         shown = rows[: page.limit]
         entries = [
             HistoryEntry(
@@ -107,14 +109,14 @@ class PostgresCoachingReader:
         ]
         return Page(entries, cursor_of(shown[-1]["id"]) if len(rows) > page.limit else None)
 
-    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[CoachingId]:
+    async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[AppointmentId]:
         async with self._database.connection() as connection:
-            return [CoachingId(row["id"]) for row in await connection.fetch(_EXPIRED, now, limit)]
+            return [AppointmentId(row["id"]) for row in await connection.fetch(_EXPIRED, now, limit)]
 
 
-def _view(row: asyncpg.Record) -> CoachingView:
-    return CoachingView(
-        id=CoachingId(row["id"]),
+def _view(row: asyncpg.Record) -> AppointmentView:
+    return AppointmentView(
+        id=AppointmentId(row["id"]),
         client_uuid=row["client_uuid"],
         client_name=row["client_name"],
         client_email=row["client_email"],
@@ -124,7 +126,7 @@ def _view(row: asyncpg.Record) -> CoachingView:
         client_id=UserId(row["client_id"]),
         coach_id=UserId(row["coach_id"]),
         session=Interval(row["starts_at"], row["ends_at"]),
-        status=CoachingStatus(row["status"]),
+        status=AppointmentStatus(row["status"]),
         payment_status=PaymentStatus(row["payment_status"]),
         payment_id=PaymentId(row["payment_id"]) if row["payment_id"] else None,
         price=Money(row["price"], row["currency"]),

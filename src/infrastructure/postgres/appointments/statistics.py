@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from application.appointments.ports import CoachFigures, CoachWeek
+from application.appointments.ports import CoachStatistics, CoachWeek
 from domain.accounts import UserId
 from domain.time import Interval
 from domain.weeks import weeks_of
@@ -34,11 +34,11 @@ GROUP BY p.currency ORDER BY p.currency
 """
 
 
-class PostgresCoachFigures:
+class PostgresCoachStatistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachFigures:
+    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
         weeks = weeks_of(window, zone)
         which = (coach, window.starts_at, window.ends_at)
         async with self._database.connection() as connection:
@@ -46,7 +46,7 @@ class PostgresCoachFigures:
             clients = await connection.fetchval(_CLIENTS, *which)
             revenue = await connection.fetch(_REVENUE, *which)
         figures = {row["week"]: row for row in counted}
-        return CoachFigures(
+        return CoachStatistics(
             weeks=[_week(week.begins_on, figures.get(number)) for number, week in enumerate(weeks)],
             clients=clients,
             revenue={row["currency"]: row["revenue"] for row in revenue},

@@ -92,7 +92,7 @@ class PostgresInvitations:
         return [InvitationId(cast(UUID, row)) for row in rows.scalars()]
 
 
-class PostgresInvitationReader:
+class PostgresInvitationQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -90,14 +90,14 @@ class PostgresBookings:
             )
         )
 
-    async def free_place(self, event_id: EventId) -> None:
+    async def release_seat(self, event_id: EventId) -> None:
         await self._session.execute(
             update(EventRow)
             .where(EventRow.id == event_id)
             .values(booked=EventRow.booked - 1, version=EventRow.version + 1)
         )
 
-    async def take_place(self, event_id: EventId) -> None:
+    async def occupy_seat(self, event_id: EventId) -> None:
         await self._session.execute(
             update(EventRow)
             .where(EventRow.id == event_id)

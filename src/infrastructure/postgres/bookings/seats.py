@@ -12,20 +12,20 @@ from datetime import datetime, timedelta
 import asyncpg
 import msgspec
 
-from application.bookings.ports import PlacedBooking
+from application.bookings.ports import ReservedBooking
 from application.idempotency import CLAIM
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import AlreadyBooked, Event, EventId
-from domain.outbox import ALWAYS_SERVED, Destination, Fact, owed_to
+from domain.outbox import ALWAYS_SERVED, Destination, MessageType, routes_for
 from domain.payments import PaymentId, PaymentStatus
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.repository import event_of_record
 from infrastructure.postgres.idempotency import require_claim
 from infrastructure.postgres.outbox import payloads
 
-ONE_LIVE_PLACE = "uq_bookings_one_live_place"
+ONE_LIVE_BOOKING = "uq_bookings_one_live_place"
 
 # The account says whether the facilitator is active. A statement that waits for the event's row sees the account as it
 # was before it waited, but the row as it is then: so the row says it, too. A scalar subquery, since an EXISTS becomes a
@@ -97,9 +97,9 @@ WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
     RETURNING id
 ), owed AS (
     INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-    SELECT d.name, {payloads.BOOKING_LANE}, '{Fact.BOOKING_CREATED}', s.snapshot, $5, $4
+    SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{MessageType.BOOKING_CREATED}', s.snapshot, $5, $4
     FROM b, e, users u, users f,
-         LATERAL (SELECT {payloads.booking_snapshot(agreed=payloads.AGREED_NOW)} AS snapshot) s,
+         LATERAL (SELECT {payloads.booking_payload(agreed=payloads.AGREED_NOW)} AS snapshot) s,
          {payloads.destinations(owed)}
     WHERE u.id = $2 AND f.id = e.facilitator_id
 """  # noqa: S608 (composed of constants)
@@ -120,11 +120,11 @@ def _reminded(remind_before: Sequence[timedelta]) -> str:
 )"""  # noqa: S608 (composed of constants)
 
 
-TAKE = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED])
-TAKE_UNDER_KEY = take_statement(owed_to(ALWAYS_SERVED)[Fact.BOOKING_CREATED], under_key=True)
+TAKE = take_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED])
+TAKE_UNDER_KEY = take_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED], under_key=True)
 
 
-class PostgresPlaces:
+class PostgresSeatInventory:
     def __init__(
         self, database: Database, *, gateway: str, take: str = TAKE, take_under_key: str = TAKE_UNDER_KEY
     ) -> None:
@@ -143,10 +143,10 @@ class PostgresPlaces:
         hold_for: timedelta | None,
         request_id: str | None,
         unpaid_at_most: int | None = None,
-    ) -> PlacedBooking | None:
+    ) -> ReservedBooking | None:
         claim = CLAIM.get()
         if claim is not None and claim.made is not None:
-            return msgspec.json.decode(claim.made, type=PlacedBooking)
+            return msgspec.json.decode(claim.made, type=ReservedBooking)
         given = (event_id, user_id, notes, now, request_id, self._gateway, hold_for, unpaid_at_most)
         async with self._database.connection() as connection:
             try:
@@ -155,7 +155,7 @@ class PostgresPlaces:
                 else:
                     row = await connection.fetchrow(self._take_under_key, *given, claim.owner, claim.key, claim.runner)
             except asyncpg.UniqueViolationError as error:
-                if error.constraint_name == ONE_LIVE_PLACE:
+                if error.constraint_name == ONE_LIVE_BOOKING:
                     raise AlreadyBooked from None
                 raise
             if row is None and claim is not None:
@@ -190,7 +190,7 @@ class PostgresPlaces:
                 url,
             )
 
-    async def keep_return_url(self, booking_ids: Sequence[BookingId | CoachingId], return_url: str) -> None:
+    async def keep_return_url(self, booking_ids: Sequence[BookingId | AppointmentId], return_url: str) -> None:
         async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE payments SET return_url = $3 WHERE booking_id = ANY ($1) OR coaching_booking_id = ANY ($2)",
@@ -200,8 +200,8 @@ class PostgresPlaces:
             )
 
 
-def _placed(row: asyncpg.Record, user_id: UserId) -> PlacedBooking:
-    return PlacedBooking(
+def _placed(row: asyncpg.Record, user_id: UserId) -> ReservedBooking:
+    return ReservedBooking(
         id=BookingId(row["id"]),
         reference=row["reference"],
         payment_status=PaymentStatus(row["payment_status"]),

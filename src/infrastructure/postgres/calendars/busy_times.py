@@ -8,7 +8,7 @@ import asyncpg
 
 from application.calendars.ports import CoachCalendar, OwnEntries
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.calendars import ConnectionId, Provider, entry_key
 from domain.time import Interval
 from infrastructure.postgres.engine import Database
@@ -47,7 +47,7 @@ WHERE id = $1
 """
 
 
-class PostgresBusyBook:
+class PostgresBusyTimeStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -64,7 +64,7 @@ class PostgresBusyBook:
             rows = await connection.fetch(_OWN, calendar.coach_id, window.starts_at, window.ends_at, calendar.id)
         return OwnEntries(
             entry_ids={row["entry_id"] for row in rows if row["entry_id"] is not None},
-            keys={str(entry_key(CoachingId(row["id"]), calendar.coach_id)) for row in rows},
+            keys={str(entry_key(AppointmentId(row["id"]), calendar.coach_id)) for row in rows},
             times=[Interval(row["starts_at"], row["ends_at"]) for row in rows],
         )
 

@@ -8,17 +8,17 @@ import structlog
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.calendars.ports import Connection, ConnectionView, Errand, Forgotten, Placed
+from application.calendars.ports import CalendarJob, Connection, ConnectionView, Forgotten, Placed
 from domain.accounts import UserId
-from domain.appointments import CoachingId, CoachingStatus
-from domain.calendars import CalendarAway, ConnectionId, ConnectionStatus, Entry, Provider, entry_key
+from domain.appointments import AppointmentId, AppointmentStatus
+from domain.calendars import CalendarUnavailable, ConnectionId, ConnectionStatus, Entry, Provider, entry_key
 from domain.time import Interval
 from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.engine import Database
 
 _log = structlog.get_logger()
 
-_ERRAND = """
+_JOB = """
 SELECT b.id, b.status, b.sequence, b.starts_at, b.ends_at, b.notes, b.meeting_link, b.coach_id = :user_id AS is_coach,
        b.coach_id = :user_id AND NOT EXISTS (
            SELECT FROM calendar_connections other
@@ -126,17 +126,17 @@ class PostgresConnections:
             return None
         try:
             return Forgotten(self._connection(row).refresh_token)
-        except CalendarAway:
+        except CalendarUnavailable:
             return Forgotten(None)
 
-    async def find_errand(
-        self, booking_id: CoachingId, user_id: UserId, connection_id: ConnectionId | None
-    ) -> Errand | None:
+    async def find_job(
+        self, booking_id: AppointmentId, user_id: UserId, connection_id: ConnectionId | None
+    ) -> CalendarJob | None:
         values = {"booking_id": booking_id, "user_id": user_id, "connection_id": connection_id}
-        row = (await self._session.execute(text(_ERRAND), values)).mappings().first()
-        return _errand(row, user_id) if row else None
+        row = (await self._session.execute(text(_JOB), values)).mappings().first()
+        return _job(row, user_id) if row else None
 
-    async def keep_entry(self, connection_id: ConnectionId, errand: Errand, placed: Placed, now: datetime) -> None:
+    async def keep_entry(self, connection_id: ConnectionId, job: CalendarJob, placed: Placed, now: datetime) -> None:
         await self._session.execute(
             text("""
                 INSERT INTO calendar_entries
@@ -149,18 +149,18 @@ class PostgresConnections:
                     meeting_link = excluded.meeting_link, sequence = excluded.sequence, put_at = excluded.put_at"""),
             {
                 "connection_id": connection_id,
-                "booking_id": errand.booking_id,
+                "booking_id": job.booking_id,
                 "entry_id": placed.entry_id,
-                "starts_at": errand.entry.session.starts_at,
-                "ends_at": errand.entry.session.ends_at,
+                "starts_at": job.entry.session.starts_at,
+                "ends_at": job.entry.session.ends_at,
                 "link": placed.link,
-                "sequence": errand.sequence,
+                "sequence": job.sequence,
                 "now": now,
-                "connected_at": errand.connected_at,
+                "connected_at": job.connected_at,
             },
         )
 
-    async def forget_entry(self, connection_id: ConnectionId, booking_id: CoachingId) -> None:
+    async def forget_entry(self, connection_id: ConnectionId, booking_id: AppointmentId) -> None:
         await self._session.execute(
             text("DELETE FROM calendar_entries WHERE connection_id = :c AND booking_id = :b"),
             {"c": connection_id, "b": booking_id},
@@ -176,7 +176,7 @@ class PostgresConnections:
         except SealBroken as error:
             # A key that was taken away too early may come back: nothing is given up because of it.
             _log.error("calendar.tokens_sealed", connection_id=str(connection_id), error=str(error))
-            raise CalendarAway("The tokens of this calendar cannot be opened just now", retry_after=60) from None
+            raise CalendarUnavailable("The tokens of this calendar cannot be opened just now", retry_after=60) from None
         return Connection(
             id=connection_id,
             user_id=UserId(row["user_id"]),
@@ -189,7 +189,7 @@ class PostgresConnections:
         )
 
 
-class PostgresConnectionReader:
+class PostgresConnectionQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -208,12 +208,12 @@ class PostgresConnectionReader:
         ]
 
 
-def _errand(row: RowMapping, user_id: UserId) -> Errand:
-    booking_id = CoachingId(row["id"])
+def _job(row: RowMapping, user_id: UserId) -> CalendarJob:
+    booking_id = AppointmentId(row["id"])
     other = row["client_name"] if row["is_coach"] else row["coach_name"]
-    return Errand(
+    return CalendarJob(
         booking_id=booking_id,
-        status=CoachingStatus(row["status"]),
+        status=AppointmentStatus(row["status"]),
         sequence=row["sequence"],
         entry=Entry(
             key=entry_key(booking_id, user_id),

@@ -53,7 +53,7 @@ _BOOKINGS = f"""
 """  # noqa: S608 (composed of constants)
 
 
-class PostgresEventReader:
+class PostgresEventQueries:
     """`emails_public` says whether events show the e-mail addresses of their facilitators."""
 
     def __init__(self, database: Database, *, emails_public: bool = True) -> None:
@@ -119,7 +119,7 @@ class PostgresEventReader:
         return event if self._emails_public else replace(event, facilitator_email=None)
 
 
-class PostgresBookingReader:
+class PostgresBookingQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -159,7 +159,7 @@ class PostgresBookingReader:
         return Page(bookings, cursor_of(bookings[-1].id) if len(rows) > page.limit else None)
 
 
-class PostgresReviewReader:
+class PostgresReviewQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -187,7 +187,7 @@ class PostgresReviewReader:
         return Page(reviews, cursor_of(reviews[-1].id) if len(rows) > page.limit else None)
 
 
-class PostgresFacilitatorReader:
+class PostgresFacilitatorQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.events import Event, EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.events import Event, EventDetails, EventId, EventNotFound, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.time import Interval
@@ -20,7 +20,7 @@ class PostgresEvents:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, facilitator_id: UserId, plan: EventPlan, now: datetime) -> Event:
+    async def add(self, facilitator_id: UserId, plan: EventDetails, now: datetime) -> Event:
         row = EventRow(facilitator_id=facilitator_id, created_at=now, **_columns(plan))
         self._session.add(row)
         await self._session.flush()
@@ -30,7 +30,7 @@ class PostgresEvents:
     async def get(self, event_id: EventId) -> Event:
         return await self._locked(EventRow.id == event_id, EventRow.hidden_at.is_(None))
 
-    async def get_even_hidden(self, event_id: EventId) -> Event:
+    async def get_including_deleted(self, event_id: EventId) -> Event:
         return await self._locked(EventRow.id == event_id)
 
     async def _locked(self, *which: ColumnElement[bool]) -> Event:
@@ -95,7 +95,7 @@ class _Columns:
         return self._record[name]
 
 
-def _columns(plan: EventPlan) -> dict[str, Any]:
+def _columns(plan: EventDetails) -> dict[str, Any]:
     return {
         "title": plan.title,
         "description": plan.description,
@@ -121,7 +121,7 @@ def _event(row: _EventColumns | EventRow) -> Event:
     return Event(
         id=EventId(row.id),
         facilitator_id=UserId(row.facilitator_id),
-        plan=EventPlan(
+        plan=EventDetails(
             title=row.title,
             interval=Interval(row.starts_at, row.ends_at),
             capacity=row.capacity,

@@ -59,7 +59,7 @@ SELECT name FROM kept_from
 """
 
 
-class PostgresCircuits:
+class PostgresCircuitBreakers:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 
 from domain.circuit_breaker import shows_destination_well
-from domain.outbox import Delivered, Destination, Fact, Message, MessageId, MessageStatus, Outcome
+from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome
 from infrastructure.postgres.engine import Database, storable
 from infrastructure.postgres.statistics import DeliveryCounts
 
@@ -113,7 +113,9 @@ class PostgresDueMessages:
         self, destination: Destination, *, limit: int, lease: timedelta, probe_every: timedelta
     ) -> Sequence[Message]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, destination, limit, lease, self._token, list(Fact), probe_every)
+            rows = await connection.fetch(
+                _CLAIM, destination, limit, lease, self._token, list(MessageType), probe_every
+            )
         for row in rows:
             if row["rescued"]:
                 self.counts.add(destination, "rescued")
@@ -122,7 +124,7 @@ class PostgresDueMessages:
                 id=MessageId(row["id"]),
                 destination=destination,
                 lane=row["lane"],
-                fact=Fact(row["fact"]),
+                fact=MessageType(row["fact"]),
                 snapshot=row["snapshot"],
                 attempt=row["attempts"],
                 occurred_at=row["occurred_at"],
@@ -143,7 +145,7 @@ class PostgresDueMessages:
             status, detail, given_back = MessageStatus.DELIVERED, outcome.answer, False
         else:
             status = MessageStatus.DEAD if retry_in is None else MessageStatus.PENDING
-            detail, given_back = outcome.reason, outcome.halts or outcome.untried
+            detail, given_back = outcome.reason, outcome.stop_destination or outcome.not_attempted
         detail, well = storable(detail, _LONGEST_DETAIL), shows_destination_well(outcome)
         about = (status, retry_in, took, outcome.status_code, detail, given_back, message.probe, message.destination)
         kept = await self._change(message, "settle", _SETTLE, *about, None if well is None else int(not well))

@@ -34,7 +34,7 @@ UPDATE outbox SET due_at = head_due_at + interval '5 minutes' FROM held WHERE ou
 """  # noqa: S608
 
 
-class PostgresLanes:
+class PostgresOrderingKeys:
     def __init__(self, database: Database, *, at_once: int = 2_000) -> None:
         self._database = database
         self._at_once = at_once

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 
-from domain.events import EventPlan
+from domain.events import EventDetails
 from domain.money import Money
 from domain.outbox import Destination
 from infrastructure.postgres.calendars.identity import uid
@@ -61,22 +61,20 @@ def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) ->
     )
 
 
-def booking_snapshot(
-    reason: str = "NULL::text", money: str = "NULL::jsonb", *, agreed: tuple[str, str] = AGREED
-) -> str:
+def booking_payload(reason: str = "NULL::text", money: str = "NULL::jsonb", *, agreed: tuple[str, str] = AGREED) -> str:
     """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
     or given back, where the fact is about that, and then the payment itself is in it, too."""
     payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {payment_of('booking_id')} END"
     return _snapshot(_booking(agreed), _person("u"), reason, money, payment)
 
 
-def event_snapshot() -> str:
+def event_payload() -> str:
     """SQL for the snapshot of event `e` of facilitator `f`."""
     return _snapshot("NULL", "NULL", "NULL", "NULL", "NULL")
 
 
-BOOKING_LANE = "'booking:' || b.id"
-EVENT_LANE = "'event:' || e.id"
+BOOKING_ORDERING_KEY = "'booking:' || b.id"
+EVENT_ORDERING_KEY = "'event:' || e.id"
 
 
 def destinations(owed: Iterable[Destination]) -> str:
@@ -90,7 +88,7 @@ def money_json(money: Money | None) -> str | None:
     return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
 
 
-def plan_json(plan: EventPlan | None) -> str | None:
+def details_json(plan: EventDetails | None) -> str | None:
     """The parameter for `before`: what participants see of an event's plan."""
     if plan is None:
         return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from application.outbox.ports import Circuit, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationFigures
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database
 
@@ -26,7 +26,7 @@ ORDER BY d.place
 """
 
 
-class PostgresDeliveryReader:
+class PostgresDeliveryStatistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -39,7 +39,7 @@ class PostgresDeliveryReader:
                 pending=row["pending"],
                 oldest_due_seconds=row["oldest_due_seconds"],
                 dead=row["dead"],
-                circuit=Circuit(row["circuit"]),
+                circuit=CircuitBreaker(row["circuit"]),
                 paused_until=row["paused_until"],
                 halted=row["halted"],
                 reason=row["reason"],

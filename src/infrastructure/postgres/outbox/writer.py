@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId, BookingStatus
 from domain.calendars import ConnectionId
-from domain.events import EventId, EventPlan
+from domain.events import EventDetails, EventId
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import Destination, Fact, Owed
+from domain.outbox import Destination, MessageType, Routes
 from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
 from domain.time import Interval
@@ -27,84 +27,86 @@ from infrastructure.postgres.tables import OutboxRow
 
 
 class PostgresMessages:
-    def __init__(self, session: AsyncSession, owed: Owed, *, now: datetime, request_id: str | None) -> None:
+    def __init__(self, session: AsyncSession, owed: Routes, *, now: datetime, request_id: str | None) -> None:
         self._session = session
         self._owed = owed
         self._when: dict[str, Any] = {"now": now, "request_id": request_id}
 
-    async def owe_for_booking(
-        self, fact: Fact, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
+    async def enqueue_for_booking(
+        self, fact: MessageType, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
     ) -> None:
-        await self._owe_bookings(fact, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id)
+        await self._enqueue_for_bookings(fact, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id)
 
-    async def owe_for_bookings_of(
+    async def enqueue_for_bookings_of(
         self,
-        fact: Fact,
+        fact: MessageType,
         event_id: EventId,
         *,
         status: BookingStatus = BookingStatus.CONFIRMED,
         cancelled_at: datetime | None = None,
         reason: str | None = None,
-        before: EventPlan | None = None,
+        before: EventDetails | None = None,
     ) -> None:
         which = "b.status = :status" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
         extra: dict[str, Any] = {"status": status} if cancelled_at is None else {"cancelled_at": cancelled_at}
         which = f"b.event_id = :event_id AND {which}"
-        await self._owe_bookings(fact, which, reason=reason, before=before, event_id=event_id, **extra)
+        await self._enqueue_for_bookings(fact, which, reason=reason, before=before, event_id=event_id, **extra)
 
-    async def owe_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
+    async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         # An unpaid booking whose seat is held for a time only is not confirmed yet.
         which = """b.event_id = :event_id AND b.status IN ('confirmed', 'completed')
             AND (b.hold_until IS NULL OR b.payment_status NOT IN ('pending', 'failed'))"""
         written = json.dumps({"subject": message.subject, "text": message.text})
-        return await self._owe_bookings(
-            Fact.PARTICIPANT_MESSAGE, which, reason=None, written=written, event_id=event_id
+        return await self._enqueue_for_bookings(
+            MessageType.PARTICIPANT_MESSAGE, which, reason=None, written=written, event_id=event_id
         )
 
-    async def owe_facilitator_approved(self, user_id: UserId) -> None:
+    async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, 'user:' || u.id, '{Fact.FACILITATOR_APPROVED}',
+            SELECT d.name, 'user:' || u.id, '{MessageType.FACILITATOR_APPROVED}',
                    jsonb_build_object('person', jsonb_build_object('name', u.name, 'email', u.email)), :request_id, :now
-            FROM users u, {payloads.destinations(self._owed[Fact.FACILITATOR_APPROVED])} WHERE u.id = :user_id"""  # noqa: S608 (composed of constants)
+            FROM users u, {payloads.destinations(self._owed[MessageType.FACILITATOR_APPROVED])} WHERE u.id = :user_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "user_id": user_id})
 
-    async def owe_invitation(self, invitation_id: InvitationId) -> None:
+    async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, 'invitation:' || i.id, '{Fact.BOOKING_INVITATION}',
-                   {payloads.event_snapshot()} || jsonb_build_object('invitation', jsonb_build_object(
+            SELECT d.name, 'invitation:' || i.id, '{MessageType.BOOKING_INVITATION}',
+                   {payloads.event_payload()} || jsonb_build_object('invitation', jsonb_build_object(
                        'id', i.id, 'name', i.name, 'email', i.email, 'expires_at', i.expires_at)), :request_id, :now
             FROM invitations i JOIN events e ON e.id = i.event_id JOIN users f ON f.id = e.facilitator_id,
-                 {payloads.destinations(self._owed[Fact.BOOKING_INVITATION])}
+                 {payloads.destinations(self._owed[MessageType.BOOKING_INVITATION])}
             WHERE i.id = :invitation_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "invitation_id": invitation_id})
 
-    async def owe_for_event(self, fact: Fact, event_id: EventId) -> None:
+    async def enqueue_for_event(self, fact: MessageType, event_id: EventId) -> None:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {payloads.EVENT_LANE}, '{fact}', {payloads.event_snapshot()}, :request_id, :now
+            SELECT d.name, {payloads.EVENT_ORDERING_KEY}, '{fact}', {payloads.event_payload()}, :request_id, :now
             FROM events e JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._owed[fact])}
             WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "event_id": event_id})
 
-    async def owe_calendar_revoked(self, connection_id: ConnectionId) -> None:
-        await messages.owe_calendar_revoked(self._session, self._owed, self._when, connection_id)
+    async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
+        await messages.enqueue_calendar_revoked(self._session, self._owed, self._when, connection_id)
 
-    async def owe_checkout_end(self, payment: Payment) -> None:
-        await self._owe_payments(Fact.CHECKOUT_ENDED, f"payment:{payment.id}", {"payment_id": payment.id})
+    async def enqueue_checkout_close(self, payment: Payment) -> None:
+        await self._enqueue_payment_jobs(
+            MessageType.CHECKOUT_ENDED, f"payment:{payment.id}", {"payment_id": payment.id}
+        )
 
-    async def owe_checkout_ends_of(self, event_id: EventId) -> None:
+    async def enqueue_checkout_closes_of(self, event_id: EventId) -> None:
         statement = """
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT :destination, 'payment:' || p.id, :fact, jsonb_build_object('payment_id', p.id), :request_id, :now
             FROM payments p JOIN bookings b ON b.id = p.booking_id
             WHERE b.event_id = :event_id AND b.status = 'confirmed' AND p.status IN ('pending', 'failed')
               AND p.gateway_reference IS NOT NULL"""
-        values = {"destination": Destination.PAYMENTS, "fact": Fact.CHECKOUT_ENDED, "event_id": event_id}
+        values = {"destination": Destination.PAYMENTS, "fact": MessageType.CHECKOUT_ENDED, "event_id": event_id}
         await self._session.execute(text(statement), {**self._when, **values})
 
-    async def owe_refunds(self, refunds: Sequence[Refund]) -> None:
+    async def enqueue_refunds(self, refunds: Sequence[Refund]) -> None:
         if not refunds:
             return
         statement = """
@@ -113,37 +115,37 @@ class PostgresMessages:
             FROM unnest(CAST(:ids AS uuid[]), CAST(:payment_ids AS uuid[])) AS refund (id, payment_id)"""
         values = {
             "destination": Destination.PAYMENTS,
-            "fact": Fact.REFUND_PROMISED,
+            "fact": MessageType.REFUND_REQUESTED,
             "ids": [refund.id for refund in refunds],
             "payment_ids": [refund.payment_id for refund in refunds],
         }
         await self._session.execute(text(statement), {**self._when, **values})
 
-    async def owe_gateway_event(self, gateway: str, event: GatewayEvent) -> None:
-        await self._owe_payments(
-            Fact.GATEWAY_EVENT, f"webhook:{gateway}:{event.id}", {"gateway": gateway, "event_id": event.id}
+    async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
+        await self._enqueue_payment_jobs(
+            MessageType.GATEWAY_EVENT, f"webhook:{gateway}:{event.id}", {"gateway": gateway, "event_id": event.id}
         )
 
-    async def owe_for_coaching(
+    async def enqueue_for_appointment(
         self,
-        fact: Fact,
-        coaching_id: CoachingId,
+        fact: MessageType,
+        appointment_id: AppointmentId,
         *,
         before: Interval | None = None,
         reason: str | None = None,
         money: Money | None = None,
     ) -> None:
-        await messages.owe_for_coaching(
-            self._session, self._owed, self._when, fact, coaching_id, before=before, reason=reason, money=money
+        await messages.enqueue_for_appointment(
+            self._session, self._owed, self._when, fact, appointment_id, before=before, reason=reason, money=money
         )
 
-    async def owe_calendars_of(self, coaching_id: CoachingId) -> None:
-        await messages.owe_calendars_of(self._session, self._when, coaching_id)
+    async def enqueue_calendar_syncs_of(self, appointment_id: AppointmentId) -> None:
+        await messages.enqueue_calendar_syncs_of(self._session, self._when, appointment_id)
 
-    async def owe_calendars_for(self, user_id: UserId) -> None:
-        await messages.owe_calendars_for(self._session, self._when, user_id)
+    async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
+        await messages.enqueue_calendar_syncs_for(self._session, self._when, user_id)
 
-    async def _owe_payments(self, fact: Fact, lane: str, snapshot: dict[str, Any]) -> None:
+    async def _enqueue_payment_jobs(self, fact: MessageType, lane: str, snapshot: dict[str, Any]) -> None:
         self._session.add(
             OutboxRow(
                 destination=Destination.PAYMENTS,
@@ -156,28 +158,28 @@ class PostgresMessages:
         )
         await self._session.flush()
 
-    async def _owe_bookings(
+    async def _enqueue_for_bookings(
         self,
-        fact: Fact,
+        fact: MessageType,
         which: str,
         *,
         reason: str | None,
         money: Money | None = None,
-        before: EventPlan | None = None,
+        before: EventDetails | None = None,
         written: str | None = None,
         **values: Any,
     ) -> int:
         """How many bookings it is about, where each is for one destination."""
-        snapshot = payloads.booking_snapshot(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
+        snapshot = payloads.booking_payload(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {payloads.BOOKING_LANE}, '{fact}',
+            SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{fact}',
                    {snapshot} || jsonb_build_object('before', CAST(:before AS jsonb))
                        || jsonb_strip_nulls(jsonb_build_object('written', CAST(:written AS jsonb))), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
                  JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._owed[fact])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
-        about = {"reason": reason, "money": payloads.money_json(money), "before": payloads.plan_json(before)}
+        about = {"reason": reason, "money": payloads.money_json(money), "before": payloads.details_json(before)}
         parameters = {**self._when, **about, **values, "written": written}
         return cast("CursorResult[Any]", await self._session.execute(text(statement), parameters)).rowcount

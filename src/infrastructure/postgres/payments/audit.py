@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
-from application.payments.ports.reconciliation import BookedPayment, DeadErrand, KeptDifference, StuckRefund
+from application.payments.ports.reconciliation import BookedPayment, DeadJob, RecordedMismatch, StuckRefund
 from application.ports import Page, PageRequest
 from domain.money import Money
 from domain.outbox import Destination
@@ -58,13 +58,13 @@ class PostgresPaymentAudit:
         booked = [_booked(row) for row in rows[: page.limit]]
         return Page(booked, cursor_of(booked[-1].payment.id) if len(rows) > page.limit else None)
 
-    async def differences(self, *, since: datetime | None) -> Sequence[KeptDifference]:
+    async def differences(self, *, since: datetime | None) -> Sequence[RecordedMismatch]:
         rows = await self._rows(
             """SELECT id, gateway, order_id, why, seen_at FROM payment_differences
             WHERE settled_at IS NULL AND ($1::timestamptz IS NULL OR seen_at >= $1) ORDER BY id""",
             since,
         )
-        return [KeptDifference(**row) for row in rows]
+        return [RecordedMismatch(**row) for row in rows]
 
     async def settle_difference(self, difference_id: int, note: str) -> bool:
         settled = await self._rows(
@@ -88,7 +88,7 @@ class PostgresPaymentAudit:
             for row in await self._rows(_STUCK, since, older_than)
         ]
 
-    async def dead_errands(self, *, since: datetime | None) -> Sequence[DeadErrand]:
+    async def dead_jobs(self, *, since: datetime | None) -> Sequence[DeadJob]:
         rows = await self._rows(
             """SELECT id, fact, lane, last_error FROM outbox
             WHERE status = 'dead' AND destination = $1 AND ($2::timestamptz IS NULL OR occurred_at >= $2)
@@ -96,7 +96,7 @@ class PostgresPaymentAudit:
             Destination.PAYMENTS,
             since,
         )
-        return [DeadErrand(**row) for row in rows]
+        return [DeadJob(**row) for row in rows]
 
     async def _rows(self, query: str, *values: object) -> list[asyncpg.Record]:
         async with self._database.connection() as connection:

@@ -8,7 +8,7 @@ import asyncpg
 from application.payments.ports.gateways import PaymentRequest
 from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
@@ -62,7 +62,7 @@ ORDER BY p.id DESC LIMIT 1
 """
 
 
-class PostgresPaymentReader:
+class PostgresPaymentQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -77,7 +77,7 @@ class PostgresPaymentReader:
             rows = await connection.fetch(_TO_LOOK_UP, older_than, limit, list(apart_from))
         return [PaymentId(row["id"]) for row in rows]
 
-    async def open_request(self, booking_id: BookingId | CoachingId) -> OpenRequest | None:
+    async def open_request(self, booking_id: BookingId | AppointmentId) -> OpenRequest | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_REQUEST + _OPEN_REQUEST.format(column=column_of(booking_id)), booking_id)
         return OpenRequest(_request(row), row["gateway"], row["checkout_url"]) if row else None

@@ -10,23 +10,23 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.payments.ports.gateways import GatewayEvent
-from application.payments.ports.records import REFUNDED_AT_THE_GATEWAY, PaymentPlace, Refund
+from application.payments.ports.records import REFUNDED_AT_GATEWAY, PaymentTarget, Refund
 from domain.accounts import UserId
-from domain.appointments import Change, CoachingId
+from domain.appointments import AppointmentId, Change
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import (
-    GatewayReport,
+    GatewayUpdate,
     Payment,
     PaymentId,
     PaymentNotFound,
     PaymentStatus,
-    RefundReport,
-    Report,
+    PaymentUpdate,
+    RefundUpdate,
 )
 from domain.refunds import RefundId
-from infrastructure.postgres.appointments.repository import PostgresCoachings
+from infrastructure.postgres.appointments.repository import PostgresAppointments
 
 _PAYMENT = "SELECT p.* FROM payments p"
 _REFUND = """SELECT r.*, p.booking_id, p.coaching_booking_id, p.gateway
@@ -37,7 +37,7 @@ class PostgresPayments:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def find_place(self, gateway: str, report: GatewayReport) -> PaymentPlace | None:
+    async def find_payable(self, gateway: str, report: GatewayUpdate) -> PaymentTarget | None:
         row = await _first(
             self._session,
             """SELECT p.id, p.booking_id, p.coaching_booking_id FROM payments p
@@ -49,19 +49,19 @@ class PostgresPayments:
         )
         if row is None:
             return None
-        return PaymentPlace(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
+        return PaymentTarget(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
 
     async def get(self, payment_id: PaymentId) -> Payment:
         return _found(await _first(self._session, f"{_PAYMENT} WHERE p.id = :id FOR UPDATE", id=payment_id))
 
-    async def get_of_booking(self, booking_id: BookingId | CoachingId) -> Payment:
+    async def get_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment:
         return _found(await self._row_of_booking(booking_id))
 
-    async def find_of_booking(self, booking_id: BookingId | CoachingId) -> Payment | None:
+    async def find_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment | None:
         row = await self._row_of_booking(booking_id)
         return _payment(row) if row else None
 
-    async def _row_of_booking(self, booking_id: BookingId | CoachingId) -> RowMapping | None:
+    async def _row_of_booking(self, booking_id: BookingId | AppointmentId) -> RowMapping | None:
         return await _first(
             self._session,
             f"{_PAYMENT} WHERE p.{column_of(booking_id)} = :booking_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
@@ -93,8 +93,8 @@ class PostgresPayments:
             now=now,
         )
 
-    async def keep_difference(
-        self, gateway: str, report: GatewayReport, payment_id: PaymentId | None, why: str
+    async def record_mismatch(
+        self, gateway: str, report: GatewayUpdate, payment_id: PaymentId | None, why: str
     ) -> None:
         await _run(
             self._session,
@@ -158,7 +158,7 @@ class PostgresRefunds:
             raise PaymentNotFound
         return _refund(row)
 
-    async def find(self, report: RefundReport) -> Refund | None:
+    async def find(self, report: RefundUpdate) -> Refund | None:
         row = await _first(
             self._session,
             f"{_REFUND} WHERE r.id = CAST(:id AS uuid) OR r.gateway_refund_id = :gateway_refund_id",
@@ -183,7 +183,7 @@ class PostgresRefunds:
             now=now,
         )
 
-    async def keep_foreign(self, gateway: str, report: RefundReport, now: datetime) -> str:
+    async def record_external_refund(self, gateway: str, report: RefundUpdate, now: datetime) -> str:
         of_payment = {"gateway": gateway, "gateway_id": report.gateway_id}
         await _run(
             self._session,
@@ -209,9 +209,9 @@ class PostgresRefunds:
             return "refund_settled"  # the same word, sent twice, was applied while this one waited for the lock
         payment = _payment(row)
         if not report.succeeded or report.amount.amount > payment.refundable.amount:
-            difference = GatewayReport(payment.order_id or "", Report.RECEIVED, payment_id=payment.id)
+            difference = GatewayUpdate(payment.order_id or "", PaymentUpdate.RECEIVED, payment_id=payment.id)
             why = f"the gateway gave back {report.amount} ({report.gateway_refund_id}) that nobody here promised"
-            await PostgresPayments(self._session).keep_difference(gateway, difference, payment.id, why)
+            await PostgresPayments(self._session).record_mismatch(gateway, difference, payment.id, why)
             return "differs"
         await _run(
             self._session,
@@ -224,18 +224,18 @@ class PostgresRefunds:
             gateway_refund_id=report.gateway_refund_id,
             now=now,
         )
-        await PostgresPayments(self._session).save(payment.promising_back(report.amount))
+        await PostgresPayments(self._session).save(payment.with_refund(report.amount))
         if isinstance(payment.booking_id, int):
             await _run(
                 self._session, "UPDATE bookings SET payment_status = 'refunded' WHERE id = :id", id=payment.booking_id
             )
         else:
-            coachings = PostgresCoachings(self._session)
-            before = await coachings.get(payment.booking_id)
+            appointments = PostgresAppointments(self._session)
+            before = await appointments.get(payment.booking_id)
             after = before.refunded(now)
-            await coachings.save(after)
-            await coachings.record(after, Change.REFUNDED, by=None, before=before, now=now)
-        return REFUNDED_AT_THE_GATEWAY
+            await appointments.save(after)
+            await appointments.record(after, Change.REFUNDED, by=None, before=before, now=now)
+        return REFUNDED_AT_GATEWAY
 
 
 class PostgresGatewayEvents:
@@ -257,7 +257,7 @@ class PostgresGatewayEvents:
         )
         return added is not None
 
-    async def report(self, gateway: str, event_id: str) -> tuple[GatewayReport | RefundReport | None, datetime]:
+    async def report(self, gateway: str, event_id: str) -> tuple[GatewayUpdate | RefundUpdate | None, datetime]:
         row = await _first(
             self._session,
             "SELECT report, received_at FROM gateway_events WHERE gateway = :gateway AND id = :id",
@@ -276,7 +276,7 @@ class PostgresGatewayEvents:
               AND (report -> 'report' ->> 'order_id' = :order_id
                   OR report -> 'report' ->> 'payment_id' = :payment_id)""",
             gateway=gateway,
-            received=Report.RECEIVED,
+            received=PaymentUpdate.RECEIVED,
             order_id=order_id,
             payment_id=str(payment_id),
         )
@@ -294,15 +294,15 @@ class PostgresGatewayEvents:
         )
 
 
-def booking_of(booking_id: int | None, coaching_booking_id: UUID | None) -> BookingId | CoachingId:
+def booking_of(booking_id: int | None, coaching_booking_id: UUID | None) -> BookingId | AppointmentId:
     """What a payment is for: one of the two."""
     if booking_id is not None:
         return BookingId(booking_id)
     assert coaching_booking_id is not None
-    return CoachingId(coaching_booking_id)
+    return AppointmentId(coaching_booking_id)
 
 
-def column_of(booking_id: BookingId | CoachingId) -> str:
+def column_of(booking_id: BookingId | AppointmentId) -> str:
     """Where `payments` names it."""
     return "booking_id" if isinstance(booking_id, int) else "coaching_booking_id"
 
@@ -346,12 +346,12 @@ def _refund(row: RowMapping) -> Refund:
     )
 
 
-def _json(report: GatewayReport | RefundReport) -> str:
-    kind = "refund" if isinstance(report, RefundReport) else "payment"
+def _json(report: GatewayUpdate | RefundUpdate) -> str:
+    kind = "refund" if isinstance(report, RefundUpdate) else "payment"
     return msgspec.json.encode({"kind": kind, "report": report}).decode()
 
 
-def _report(stored: dict[str, Any]) -> GatewayReport | RefundReport:
+def _report(stored: dict[str, Any]) -> GatewayUpdate | RefundUpdate:
     if stored["kind"] == "refund":
-        return msgspec.convert(stored["report"], RefundReport)
-    return msgspec.convert(stored["report"], GatewayReport)
+        return msgspec.convert(stored["report"], RefundUpdate)
+    return msgspec.convert(stored["report"], GatewayUpdate)

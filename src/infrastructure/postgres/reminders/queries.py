@@ -4,9 +4,9 @@ from datetime import datetime
 
 from application.notifications.ports import QueuedReminder, ReminderView
 from application.ports import Page, PageRequest
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
-from domain.reminders import ReminderId, ReminderStatus, WhyNot
+from domain.reminders import ReminderId, ReminderStatus, SkipReason
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import cursor_of, moment_and_uuid_after
 from infrastructure.postgres.payments.repository import column_of
@@ -27,7 +27,7 @@ FROM reminders r JOIN users u ON u.id = r.user_id
 WHERE """
 
 
-class PostgresReminderBook:
+class PostgresReminderQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -36,7 +36,7 @@ class PostgresReminderBook:
             row = await connection.fetchrow(FIND, reminder_id, now)
         return QueuedReminder(*seen(row), row["snapshot"]) if row else None
 
-    async def settle(self, reminder_id: ReminderId, why: WhyNot | None, now: datetime) -> None:
+    async def settle(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
         async with self._database.connection() as connection:
             await connection.execute(
                 """UPDATE reminders SET status = CASE WHEN $2::text IS NULL THEN 'sent' ELSE 'skipped' END,
@@ -44,7 +44,7 @@ class PostgresReminderBook:
                 *(reminder_id, why, now),
             )
 
-    async def list_of(self, booking_id: BookingId | CoachingId, page: PageRequest) -> Page[ReminderView]:
+    async def list_of(self, booking_id: BookingId | AppointmentId, page: PageRequest) -> Page[ReminderView]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 f"""{_LIST} r.{column_of(booking_id)} = $1
@@ -62,7 +62,7 @@ class PostgresReminderBook:
                 starts_at=row["starts_at"],
                 due_at=row["due_at"],
                 status=ReminderStatus(row["status"]),
-                reason=WhyNot(row["reason"]) if row["reason"] else None,
+                reason=SkipReason(row["reason"]) if row["reason"] else None,
                 settled_at=row["settled_at"],
                 user_name=row["user_name"],
             )

@@ -8,11 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
-from domain.outbox import Destination, Fact
-from domain.reminders import Reminded, Reminder, ReminderId, WhyNot
+from domain.outbox import Destination, MessageType
+from domain.reminders import Reminded, Reminder, ReminderId, SkipReason
 from infrastructure.postgres.appointments import messages
 from infrastructure.postgres.outbox import payloads
 
@@ -65,13 +65,13 @@ _RECIPIENT = "CASE WHEN r.user_id = b.coach_id THEN 'coach' ELSE 'client' END"
 # The names of the tables in a snapshot are its own.
 _SNAPSHOT = f""",
        CASE WHEN r.booking_id IS NOT NULL THEN (
-           SELECT {payloads.booking_snapshot()}
+           SELECT {payloads.booking_payload()}
            FROM bookings b JOIN events e ON e.id = b.event_id
                 JOIN users u ON u.id = b.user_id JOIN users f ON f.id = e.facilitator_id
            WHERE b.id = r.booking_id
        ) ELSE (
            SELECT {messages.snapshot(recipient=_RECIPIENT)}
-           FROM {messages.COACHING} WHERE b.id = r.coaching_booking_id
+           FROM {messages.APPOINTMENT} WHERE b.id = r.coaching_booking_id
        ) END AS snapshot"""  # noqa: S608 (composed of constants)
 
 FIND = _LOOK.format(now="$2", more=_SNAPSHOT) + "r.id = $1 AND r.status <> 'sent'"
@@ -80,7 +80,7 @@ FIND = _LOOK.format(now="$2", more=_SNAPSHOT) + "r.id = $1 AND r.status <> 'sent
 _QUEUE = f"""
 WITH queued AS (
     INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-    SELECT '{Destination.EMAIL}', 'reminder:' || id, '{Fact.BOOKING_REMINDER}',
+    SELECT '{Destination.EMAIL}', 'reminder:' || id, '{MessageType.BOOKING_REMINDER}',
            jsonb_build_object('reminder_id', id), NULL, :now
     FROM unnest(CAST(:ids AS uuid[])) AS id
     RETURNING id, snapshot
@@ -102,8 +102,8 @@ class PostgresReminders:
     async def align_event(self, event_id: EventId) -> None:
         await self._align(_PLACES + "e.id = :id", "booking_id", event_id)
 
-    async def align_coaching(self, coaching_id: CoachingId) -> None:
-        await self._align(_SESSIONS + "c.id = :id", "coaching_booking_id", coaching_id)
+    async def align_appointment(self, appointment_id: AppointmentId) -> None:
+        await self._align(_SESSIONS + "c.id = :id", "coaching_booking_id", appointment_id)
 
     async def _align(self, about: str, column: str, key: Any) -> None:
         statement = _ALIGN.format(about=about, column=column)
@@ -118,7 +118,7 @@ class PostgresReminders:
         if reminders:
             await self._session.execute(text(_QUEUE), {**self._when, "ids": list(reminders)})
 
-    async def skip(self, reminders: Sequence[ReminderId], why: WhyNot, now: datetime) -> None:
+    async def skip(self, reminders: Sequence[ReminderId], why: SkipReason, now: datetime) -> None:
         await self._session.execute(
             text("""UPDATE reminders SET status = 'skipped', reason = :why, settled_at = :now
                 WHERE id = ANY(CAST(:ids AS uuid[]))"""),
@@ -128,7 +128,7 @@ class PostgresReminders:
 
 def seen(row: Any) -> tuple[Reminder, Reminded]:
     """A row of `DUE` or `FIND`."""
-    of = BookingId(row["booking_id"]) if row["booking_id"] is not None else CoachingId(row["coaching_booking_id"])
+    of = BookingId(row["booking_id"]) if row["booking_id"] is not None else AppointmentId(row["coaching_booking_id"])
     reminder = Reminder(
         id=ReminderId(row["id"]),
         booking_id=of,

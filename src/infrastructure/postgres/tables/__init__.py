@@ -12,9 +12,9 @@ from infrastructure.postgres.tables.accounts import (
     UserRow,
 )
 from infrastructure.postgres.tables.appointments import (
-    CoachingAttachmentRow,
-    CoachingBookingRow,
-    CoachingChangeRow,
+    AppointmentAttachmentRow,
+    AppointmentChangeRow,
+    AppointmentRow,
     CoachRow,
 )
 from infrastructure.postgres.tables.bookings import BookingRow, InvitationRow
@@ -37,7 +37,7 @@ from infrastructure.postgres.tables.outbox import (
 )
 from infrastructure.postgres.tables.payments import (
     GatewayEventRow,
-    PaymentDifferenceRow,
+    PaymentMismatchRow,
     PaymentRow,
     RefundRow,
     SandboxOrderRow,
@@ -47,6 +47,9 @@ from infrastructure.postgres.tables.reminders import ReminderRow
 metadata = DefaultBase.metadata
 
 __all__ = [
+    "AppointmentAttachmentRow",
+    "AppointmentChangeRow",
+    "AppointmentRow",
     "BookingRow",
     "CalendarBusyRow",
     "CalendarConnectionRow",
@@ -54,9 +57,6 @@ __all__ = [
     "CalendarFeedRow",
     "CalendarIdentityRow",
     "CoachRow",
-    "CoachingAttachmentRow",
-    "CoachingBookingRow",
-    "CoachingChangeRow",
     "DeliveryAttemptRow",
     "DeliveryCountRow",
     "DestinationMinuteRow",
@@ -71,7 +71,7 @@ __all__ = [
     "LoginRow",
     "OAuthAttemptRow",
     "OutboxRow",
-    "PaymentDifferenceRow",
+    "PaymentMismatchRow",
     "PaymentRow",
     "RefreshTokenRow",
     "RefundRow",

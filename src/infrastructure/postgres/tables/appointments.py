@@ -47,7 +47,7 @@ class CoachRow(DefaultBase):
     __table_args__ = (CheckConstraint("price_per_hour >= 0", name="price_per_hour"),)
 
 
-class CoachingBookingRow(DefaultBase):
+class AppointmentRow(DefaultBase):
     """`busy_from` to `busy_until` is the session with the coach's buffers: of those no two live ones overlap."""
 
     __tablename__ = "coaching_bookings"
@@ -99,7 +99,7 @@ class CoachingBookingRow(DefaultBase):
     )
 
 
-class CoachingChangeRow(DefaultBase):
+class AppointmentChangeRow(DefaultBase):
     """The history of a coaching booking, written with each change; nobody edits it."""
 
     __tablename__ = "coaching_changes"
@@ -115,7 +115,7 @@ class CoachingChangeRow(DefaultBase):
     __table_args__ = (Index("ix_coaching_changes_booking_id", "booking_id", "id"),)
 
 
-class CoachingAttachmentRow(DefaultBase):
+class AppointmentAttachmentRow(DefaultBase):
     __tablename__ = "coaching_attachments"
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, server_default=NEW_UUID)

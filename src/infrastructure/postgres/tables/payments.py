@@ -102,7 +102,7 @@ class GatewayEventRow(DefaultBase):
     )
 
 
-class PaymentDifferenceRow(DefaultBase):
+class PaymentMismatchRow(DefaultBase):
     """What a gateway says and we did not ask for. Never acted on; an operator looks at it."""
 
     __tablename__ = "payment_differences"

@@ -15,8 +15,8 @@ from application.accounts.sessions import Actor, LogOut, Refresh
 from domain.accounts import InvalidCredentials, Role, User
 from domain.errors import Invalid
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.authentication import bearer_token, client_address, public, signed_in, way_in
-from interfaces.http.injection import Given
+from interfaces.http.authentication import bearer_token, client_address, issues_tokens, public, signed_in
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import Done, EnteredRole, self_assigned_role, whole_seconds
 
 TAGS = ["Contract B: accounts"]
@@ -105,7 +105,7 @@ class PasswordChange(Struct):
 
 @post("/auth/register", operation_id="register", tags=TAGS, opt=public)
 async def register_user(
-    data: JSONBody[RegistrationBody], request: Request[Any, Any, Any], register: Given[Register]
+    data: JSONBody[RegistrationBody], request: Request[Any, Any, Any], register: Inject[Register]
 ) -> Registered:
     registration = Registration(
         email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
@@ -114,22 +114,24 @@ async def register_user(
     return Registered("User registered successfully", _user(user))
 
 
-@post("/auth/login", operation_id="logIn", tags=TAGS, status_code=200, opt=way_in)
-async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Given[LogIn]) -> TokensBody:
+@post("/auth/login", operation_id="logIn", tags=TAGS, status_code=200, opt=issues_tokens)
+async def log_in_user(
+    data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Inject[LogIn]
+) -> TokensBody:
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
     return _tokens(await log_in(email=email, password=data.password, address=client_address(request)))
 
 
-@post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=way_in)
-async def refresh_token(request: Request[Any, Any, Any], refresh: Given[Refresh]) -> TokensBody:
+@post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=issues_tokens)
+async def refresh_token(request: Request[Any, Any, Any], refresh: Inject[Refresh]) -> TokensBody:
     return _tokens(await refresh(bearer_token(request)))
 
 
 @post("/auth/logout", operation_id="logOut", tags=TAGS, status_code=200, guards=[signed_in])
 async def log_out_user(
-    actor: Given[Actor], log_out: Given[LogOut], data: JSONBody[LogOutRequest | None] = None
+    actor: Inject[Actor], log_out: Inject[LogOut], data: JSONBody[LogOutRequest | None] = None
 ) -> Done:
     await log_out(actor, everywhere=data.everywhere if data else False)
     return Done("Logged out successfully")
@@ -139,15 +141,15 @@ async def log_out_user(
 async def change_own_password(
     data: JSONBody[PasswordChange],
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    change_password: Given[ChangePassword],
+    actor: Inject[Actor],
+    change_password: Inject[ChangePassword],
 ) -> Done:
     await change_password(actor, current=data.current_password, new=data.new_password, address=client_address(request))
     return Done("Password changed successfully. Please log in again")
 
 
 @get("/profile", operation_id="getProfile", tags=TAGS, guards=[signed_in])
-async def show_profile(actor: Given[Actor]) -> Profile:
+async def show_profile(actor: Inject[Actor]) -> Profile:
     """The profile of whoever asks."""
     user = actor.user
     return Profile(
@@ -167,7 +169,7 @@ async def show_profile(actor: Given[Actor]) -> Profile:
 
 @put("/profile", operation_id="updateProfile", tags=TAGS, guards=[signed_in])
 async def change_profile(
-    data: JSONBody[ProfileChange], actor: Given[Actor], update_profile: Given[UpdateProfile]
+    data: JSONBody[ProfileChange], actor: Inject[Actor], update_profile: Inject[UpdateProfile]
 ) -> ProfileChanged:
     if data.email not in {None, actor.user.email} and plausible_email_address(data.email or "") != actor.user.email:
         raise Invalid({"email": "Cannot be changed: leave it out, or send the address of the account"})

@@ -13,10 +13,10 @@ from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, Letter, LetterFilter
 from application.ports import DEFAULT_PAGE
 from domain.errors import Invalid
-from domain.outbox import Destination, Fact, MessageNotFound, MessageStatus
+from domain.outbox import Destination, MessageNotFound, MessageStatus, MessageType
 from domain.time import entered_instant
 from interfaces.http.authentication import admins
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import object_page, one_of, page_request
 
 TAGS = ["Admins"]
@@ -25,7 +25,7 @@ TAGS = ["Admins"]
 class OutboxMessage(Struct):
     id: str
     destination: Annotated[str, one_of(Destination)]
-    fact: Annotated[str, one_of(Fact)]
+    fact: Annotated[str, one_of(MessageType)]
     lane: str
     status: MessageStatus
     attempts: int
@@ -74,7 +74,7 @@ class Replayed(Struct):
 @get("/admin/outbox", operation_id="listOutbox", tags=TAGS, guards=[admins])
 async def list_outbox(
     request: Request[Any, Any, Any],
-    dead_letters: Given[DeadLetters],
+    dead_letters: Inject[DeadLetters],
     status: FromQuery[str | None] = None,
     destination: FromQuery[str | None] = None,
     since: FromQuery[str | None] = None,
@@ -88,7 +88,7 @@ async def list_outbox(
 
 
 @get("/admin/outbox/{message_id:str}", operation_id="getOutboxMessage", tags=TAGS, guards=[admins])
-async def show_outbox_message(message_id: FromPath[str], dead_letters: Given[DeadLetters]) -> OpenedMessage:
+async def show_outbox_message(message_id: FromPath[str], dead_letters: Inject[DeadLetters]) -> OpenedMessage:
     """Everything kept about one message: each attempt, and what it says, as things were when it happened."""
     opened = await dead_letters.show(_id(message_id))
     return OpenedMessage(
@@ -119,13 +119,13 @@ async def show_outbox_message(message_id: FromPath[str], dead_letters: Given[Dea
     status_code=200,
     guards=[admins],
 )
-async def replay_outbox_message(message_id: FromPath[str], replay_message: Given[ReplayMessage]) -> Replayed:
+async def replay_outbox_message(message_id: FromPath[str], replay_message: Inject[ReplayMessage]) -> Replayed:
     await replay_message(_id(message_id))
     return Replayed(1)
 
 
 @post("/admin/outbox/replay", operation_id="replayOutbox", tags=TAGS, status_code=200, guards=[admins])
-async def replay_outbox(data: JSONBody[ReplayOrder], replay_messages: Given[ReplayMessages]) -> Replayed:
+async def replay_outbox(data: JSONBody[ReplayOrder], replay_messages: Inject[ReplayMessages]) -> Replayed:
     destination, since = _destination(data.destination), _since(data.since)
     return Replayed(await replay_messages(destination=destination, since=since))
 

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.bookings.cancellation import CancelBooking
-from application.bookings.ports import BookingFilter, BookingReader, BookingView
+from application.bookings.ports import BookingFilter, BookingQueries, BookingView
 from application.bookings.queries import ShowBooking
-from application.bookings.reservation import BookPlace, NewBooking
+from application.bookings.reservation import BookSeat, NewBooking
 from application.notifications.reminders import ShowBookingReminders
 from application.payments.ports.records import Refund
 from application.ports import DEFAULT_PAGE
@@ -21,7 +21,7 @@ from domain.errors import Invalid
 from domain.events import EventId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import (
     BodyId,
@@ -132,19 +132,19 @@ class BookingCancelled(Struct):
 
 @post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
 async def create_booking(
-    request: Request[Actor, Any, Any], data: JSONBody[NewBookingRequest], book_place: Given[BookPlace]
+    request: Request[Actor, Any, Any], data: JSONBody[NewBookingRequest], book_seat: Inject[BookSeat]
 ) -> BookingCreated:
     require_one_seat(data.quantity)
     # With `actor` there would be two dependencies, and Litestar resolves two in a task group: 0.13 ms of 0.92 (CPU).
-    new = await book_place(request.user.user.id, EventId(data.event_id), data.notes, return_url=data.return_url)
+    new = await book_seat(request.user.user.id, EventId(data.event_id), data.notes, return_url=data.return_url)
     return BookingCreated("Booking created successfully", _created(new), new.payment_url)
 
 
 @get("/bookings", operation_id="listBookings", tags=TAGS, guards=[signed_in])
 async def list_bookings(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    booking_reader: Given[BookingReader],
+    actor: Inject[Actor],
+    booking_queries: Inject[BookingQueries],
     status: FromQuery[str | None] = None,
     payment_status: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
@@ -155,7 +155,7 @@ async def list_bookings(
         status=_one_of(BookingStatus, "status", status),
         payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),
     )
-    page = await booking_reader.list_of_user(actor.user.id, filters, page_request(limit, cursor))
+    page = await booking_queries.list_of_user(actor.user.id, filters, page_request(limit, cursor))
     return object_page(request, BookingList([_booking(booking, actor.user) for booking in page.items], page.next))
 
 
@@ -166,7 +166,9 @@ class BookingReminders(Struct):
 
 
 @get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
-async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booking: Given[ShowBooking]) -> BookingBody:
+async def get_booking(
+    booking_id: FromPath[str], actor: Inject[Actor], show_booking: Inject[ShowBooking]
+) -> BookingBody:
     return _booking(await show_booking(actor.user, _id(booking_id)), actor.user)
 
 
@@ -174,8 +176,8 @@ async def get_booking(booking_id: FromPath[str], actor: Given[Actor], show_booki
 async def list_reminders(
     request: Request[Any, Any, Any],
     booking_id: FromPath[str],
-    actor: Given[Actor],
-    show_booking_reminders: Given[ShowBookingReminders],
+    actor: Inject[Actor],
+    show_booking_reminders: Inject[ShowBookingReminders],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[BookingReminders]:
@@ -186,7 +188,7 @@ async def list_reminders(
 
 @post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])
 async def cancel_own_booking(
-    booking_id: FromPath[str], actor: Given[Actor], cancel_booking: Given[CancelBooking]
+    booking_id: FromPath[str], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
 ) -> BookingCancelled:
     refund = await cancel_booking(actor.user, _id(booking_id))
     return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)

@@ -12,18 +12,18 @@ from msgspec import UNSET, Struct, UnsetType
 
 from application.accounts.sessions import Actor
 from application.events.management import CreateEvent, DeleteEvent, UpdateEvent
-from application.events.ports import EventFilter, EventReader, EventView
+from application.events.ports import EventFilter, EventQueries, EventView
 from application.events.queries import ShowEvent
 from application.ports import Clock
 from domain.accounts import User, UserId
 from domain.errors import Invalid
-from domain.events import EventId, EventNotFound, EventPlan, EventStatus, EventType
+from domain.events import EventDetails, EventId, EventNotFound, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
 from domain.time import Interval
 from interfaces.http.authentication import event_creators, facilitators, public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import (
     Done,
     EnteredEventType,
@@ -127,9 +127,9 @@ class EventAnswer(Struct):
 @get("/events", operation_id="listEvents", tags=TAGS, opt=public)
 async def list_events(
     request: Request[Any, Any, Any],
-    event_reader: Given[EventReader],
-    clock: Given[Clock],
-    viewer: Given[User | None],
+    event_queries: Inject[EventQueries],
+    clock: Inject[Clock],
+    viewer: Inject[User | None],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     facilitator_id: FromQuery[str | None] = None,
     active: FromQuery[str | None] = None,
@@ -145,7 +145,7 @@ async def list_events(
         active=query_flag("active", active),
         text=query_search("q", q),
     )
-    page = await event_reader.list(
+    page = await event_queries.list(
         filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
     )
     return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
@@ -154,9 +154,9 @@ async def list_events(
 @get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
 async def filter_events(
     request: Request[Any, Any, Any],
-    event_reader: Given[EventReader],
-    clock: Given[Clock],
-    viewer: Given[User | None],
+    event_queries: Inject[EventQueries],
+    clock: Inject[Clock],
+    viewer: Inject[User | None],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     rating: FromQuery[str | None] = None,
     q: FromQuery[str | None] = None,
@@ -166,7 +166,7 @@ async def filter_events(
     """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
     Without reviews there is no rating, and then a filter by rating leaves an event out."""
     filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
-    page = await event_reader.list(
+    page = await event_queries.list(
         filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
     )
     return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
@@ -174,7 +174,7 @@ async def filter_events(
 
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
 async def show_one_event(
-    event_id: FromPath[str], show_event: Given[ShowEvent], viewer: Given[User | None]
+    event_id: FromPath[str], show_event: Inject[ShowEvent], viewer: Inject[User | None]
 ) -> EventBody:
     """One event."""
     return event_body(await show_event(_id(event_id), viewer), viewer)
@@ -183,11 +183,11 @@ async def show_one_event(
 @post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
 async def add_event(
     data: JSONBody[NewEvent],
-    actor: Given[Actor],
-    create_event: Given[CreateEvent],
-    default_currency: Given[str],
+    actor: Inject[Actor],
+    create_event: Inject[CreateEvent],
+    default_currency: Inject[str],
 ) -> EventAnswer:
-    plan = EventPlan(
+    plan = EventDetails(
         title=data.title,
         interval=Interval(data.start_datetime, data.end_datetime),
         capacity=data.max_participants,
@@ -206,15 +206,15 @@ async def add_event(
 async def change_event(
     event_id: FromPath[str],
     data: JSONBody[EventChange],
-    actor: Given[Actor],
-    update_event: Given[UpdateEvent],
+    actor: Inject[Actor],
+    update_event: Inject[UpdateEvent],
 ) -> EventAnswer:
     event = await update_event(actor.user, _id(event_id), lambda plan: _changed(plan, data))
     return EventAnswer("Event updated successfully", event_body(event, actor.user))
 
 
 @delete("/events/{event_id:str}", operation_id="deleteEvent", tags=TAGS, status_code=200, guards=[facilitators])
-async def remove_event(event_id: FromPath[str], actor: Given[Actor], delete_event: Given[DeleteEvent]) -> Done:
+async def remove_event(event_id: FromPath[str], actor: Inject[Actor], delete_event: Inject[DeleteEvent]) -> Done:
     await delete_event(actor.user, _id(event_id))
     return Done("Event deleted successfully")
 
@@ -262,9 +262,9 @@ def _least_rating(text: str | None) -> Decimal | None:
     return Decimal(text)
 
 
-def _changed(plan: EventPlan, change: EventChange) -> EventPlan:
+def _changed(plan: EventDetails, change: EventChange) -> EventDetails:
     price = kept(change.price, plan.price.amount)
-    return EventPlan(
+    return EventDetails(
         title=kept(change.title, plan.title),
         interval=Interval(
             kept(change.start_datetime, plan.interval.starts_at), kept(change.end_datetime, plan.interval.ends_at)

@@ -10,14 +10,14 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.bookings.ports import BookingView
 from application.events.management import CancelEvent, CancelledEvent
-from application.events.ports import EventReader
+from application.events.ports import EventQueries
 from application.events.queries import EventBookings
 from domain.bookings import BookingStatus
 from domain.events import EventId, EventNotFound
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators
 from interfaces.http.booking_api.events import EventList, event_body
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import number, object_page, page_request, path_id, whole_seconds
 
 TAGS = ["Contract B: facilitators"]
@@ -73,13 +73,13 @@ class EventCancelled(Struct):
 @get("/facilitator/events", operation_id="listFacilitatorEvents", tags=TAGS, guards=[facilitators])
 async def list_own_events(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    event_reader: Given[EventReader],
+    actor: Inject[Actor],
+    event_queries: Inject[EventQueries],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[EventList]:
     """All events of the asking facilitator, cancelled and past ones included, the latest start first."""
-    page = await event_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    page = await event_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
     return object_page(request, EventList([event_body(event, actor.user) for event in page.items], page.next))
 
 
@@ -92,8 +92,8 @@ async def list_own_events(
 async def list_event_bookings(
     request: Request[Any, Any, Any],
     event_id: FromPath[str],
-    actor: Given[Actor],
-    event_bookings: Given[EventBookings],
+    actor: Inject[Actor],
+    event_bookings: Inject[EventBookings],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[BookingsOfEvent]:
@@ -116,7 +116,7 @@ async def list_event_bookings(
     guards=[facilitators],
 )
 async def cancel_own_event(
-    event_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]
+    event_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
 ) -> EventCancelled:
     return _cancelled(await cancel_event(actor.user, _id(event_id)))
 
@@ -130,8 +130,8 @@ async def cancel_own_event(
 async def list_registrations(
     request: Request[Any, Any, Any],
     event_id: FromPath[str],
-    actor: Given[Actor],
-    event_bookings: Given[EventBookings],
+    actor: Inject[Actor],
+    event_bookings: Inject[EventBookings],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[Registrations]:
@@ -150,7 +150,7 @@ async def list_registrations(
     guards=[facilitators],
 )
 async def cancel_event_of_d(
-    event_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]
+    event_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
 ) -> EventCancelled:
     """Contract D's path for cancelling one's own event."""
     return _cancelled(await cancel_event(actor.user, _id(event_id)))

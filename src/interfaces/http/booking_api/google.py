@@ -15,7 +15,7 @@ from application.accounts.login import LoggedIn
 from application.oauth import ATTEMPT_LIFETIME
 from domain.accounts import Role
 from interfaces.http.authentication import client_address, public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 
 TAGS = ["Contract B: accounts"]
 
@@ -37,7 +37,7 @@ class GoogleTokens(Struct):
 
 
 @get("/auth/google", operation_id="signInWithGoogle", tags=TAGS, status_code=302, opt=public)
-async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: Given[StartGoogleSignIn]) -> Redirect:
+async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: Inject[StartGoogleSignIn]) -> Redirect:
     """Sends the browser to Google's consent screen. Google sends it back to `/auth/google/callback`."""
     return await _to_google(request, start_google_sign_in)
 
@@ -49,7 +49,7 @@ async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: G
     status_code=302,
     opt=public,
 )
-async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Given[StartGoogleSignIn]) -> Redirect:
+async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Inject[StartGoogleSignIn]) -> Redirect:
     """The same as `/auth/google`."""
     return await _to_google(request, start_google_sign_in)
 
@@ -57,7 +57,7 @@ async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Giv
 @get("/auth/google/callback", operation_id="finishGoogleSignIn", tags=TAGS, opt=public)
 async def finish_sign_in(
     request: Request[Any, Any, Any],
-    finish_google_sign_in: Given[FinishGoogleSignIn],
+    finish_google_sign_in: Inject[FinishGoogleSignIn],
     sign_in_state: Annotated[str | None, QueryParameter(name="state")] = None,
     code: FromQuery[str | None] = None,
     error: FromQuery[str | None] = None,

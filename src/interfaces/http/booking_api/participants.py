@@ -20,7 +20,7 @@ from interfaces.emails import email_address
 from interfaces.http.authentication import facilitators
 from interfaces.http.booking_api.bookings import BookingCancelled, refund_body
 from interfaces.http.booking_api.facilitator import TAGS
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import object_page, page_request, path_id, path_uuid, whole_seconds
 
 
@@ -77,7 +77,7 @@ class InvitationList(Struct):
     guards=[facilitators],
 )
 async def cancel_booking_of_participant(
-    booking_id: FromPath[str], actor: Given[Actor], cancel_participant: Given[CancelParticipant]
+    booking_id: FromPath[str], actor: Inject[Actor], cancel_participant: Inject[CancelParticipant]
 ) -> BookingCancelled:
     refund = await cancel_participant(actor.user, BookingId(path_id(booking_id, BookingNotFound)))
     return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)
@@ -93,8 +93,8 @@ async def cancel_booking_of_participant(
 async def write_to_participants_of_event(
     event_id: FromPath[str],
     data: JSONBody[MessageToParticipants],
-    actor: Given[Actor],
-    write_to_participants: Given[WriteToParticipants],
+    actor: Inject[Actor],
+    write_to_participants: Inject[WriteToParticipants],
 ) -> MessageAccepted:
     wanted = EventId(path_id(event_id, EventNotFound))
     recipients = await write_to_participants(actor.user, wanted, subject=data.subject, text=data.text)
@@ -111,8 +111,8 @@ async def write_to_participants_of_event(
 async def add_participant_by_hand(
     event_id: FromPath[str],
     data: JSONBody[ParticipantToAdd],
-    actor: Given[Actor],
-    invite_participant: Given[InviteParticipant],
+    actor: Inject[Actor],
+    invite_participant: Inject[InviteParticipant],
 ) -> InvitationSent:
     wanted = EventId(path_id(event_id, EventNotFound))
     invitation = await invite_participant(actor.user, wanted, name=data.name, email=email_address(data.email))
@@ -128,8 +128,8 @@ async def add_participant_by_hand(
 async def list_invitations_of_event(
     request: Request[Any, Any, Any],
     event_id: FromPath[str],
-    actor: Given[Actor],
-    list_invitations: Given[ListInvitations],
+    actor: Inject[Actor],
+    list_invitations: Inject[ListInvitations],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[InvitationList]:
@@ -146,7 +146,7 @@ async def list_invitations_of_event(
     guards=[facilitators],
 )
 async def withdraw_invitation_of_person(
-    invitation_id: FromPath[str], actor: Given[Actor], withdraw_invitation: Given[WithdrawInvitation]
+    invitation_id: FromPath[str], actor: Inject[Actor], withdraw_invitation: Inject[WithdrawInvitation]
 ) -> InvitationSent:
     wanted = InvitationId(path_uuid(invitation_id, InvitationNotFound))
     return InvitationSent("The seat is released", _invitation(await withdraw_invitation(actor.user, wanted)))

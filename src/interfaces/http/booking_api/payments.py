@@ -8,16 +8,16 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.payments.checkout import AskForPayment
+from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
-from application.payments.webhooks import TakeGatewayEvent
+from application.payments.webhooks import ReceiveWebhook
 from domain.bookings import BookingId, BookingNotFound
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators, public, signed_in
 from interfaces.http.booking_api.bookings import RefundBody, refund_body
 from interfaces.http.booking_api.events import RefundTierBody
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import PaymentLinkRequest, number, path_id
 
 TAGS = ["Contract B: payments"]
@@ -61,21 +61,21 @@ class Received(Struct):
 
 
 @post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])
-async def ask_for_payment_link(
+async def request_payment_link(
     booking_id: FromPath[str],
-    actor: Given[Actor],
-    ask_for_payment: Given[AskForPayment],
+    actor: Inject[Actor],
+    open_checkout: Inject[OpenCheckout],
     data: JSONBody[PaymentLinkRequest | None] = None,
 ) -> PaymentLink:
     """Where a booking of one's own is paid: the same address as before, if there was one. `null` where people pay on
     the spot."""
     return_url = data.return_url if data else None
-    return PaymentLink(await ask_for_payment.for_booking(actor.user, _id(booking_id), return_url=return_url))
+    return PaymentLink(await open_checkout.for_booking(actor.user, _id(booking_id), return_url=return_url))
 
 
 @get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])
 async def show_cancellation_terms(
-    booking_id: FromPath[str], actor: Given[Actor], show_cancellation: Given[ShowCancellation]
+    booking_id: FromPath[str], actor: Inject[Actor], show_cancellation: Inject[ShowCancellation]
 ) -> CancellationBody:
     wanted = _id(booking_id)
     terms = await show_cancellation(actor.user, wanted)
@@ -98,7 +98,7 @@ async def show_cancellation_terms(
     guards=[facilitators],
 )
 async def record_payment_on_the_spot(
-    booking_id: FromPath[str], actor: Given[Actor], record_offline_payment: Given[RecordOfflinePayment]
+    booking_id: FromPath[str], actor: Inject[Actor], record_offline_payment: Inject[RecordOfflinePayment]
 ) -> PaymentOfBooking:
     """The event's facilitator has the money. Recorded once, however often it is said."""
     wanted = _id(booking_id)
@@ -115,8 +115,8 @@ async def record_payment_on_the_spot(
 )
 async def refund_payment_of_booking(
     booking_id: FromPath[str],
-    actor: Given[Actor],
-    refund_booking: Given[RefundBooking],
+    actor: Inject[Actor],
+    refund_booking: Inject[RefundBooking],
     data: JSONBody[RefundRequest | None] = None,
 ) -> BookingRefunded:
     wanted = _id(booking_id)
@@ -125,14 +125,14 @@ async def refund_payment_of_booking(
 
 
 @post("/payment/sandbox/webhook", operation_id="sandboxWebhook", include_in_schema=False, status_code=200, opt=public)
-async def sandbox_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
+async def sandbox_webhook(request: Request[Any, Any, Any], receive_webhook: Inject[ReceiveWebhook]) -> Received:
     """The sandbox gateway reports; who cannot sign as it does is refused."""
-    await take_gateway_event("sandbox", await request.body(), dict(request.headers))
+    await receive_webhook("sandbox", await request.body(), dict(request.headers))
     return Received("received")
 
 
 ROUTES = [
-    ask_for_payment_link,
+    request_payment_link,
     show_cancellation_terms,
     record_payment_on_the_spot,
     refund_payment_of_booking,

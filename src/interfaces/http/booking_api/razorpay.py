@@ -7,13 +7,13 @@ from litestar import Request, post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from application.payments.callbacks import ConfirmPayment, HearOfFailure
+from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
 from application.payments.ports.records import PaidFor
-from application.payments.webhooks import TakeGatewayEvent
+from application.payments.webhooks import ReceiveWebhook
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import public
 from interfaces.http.booking_api.payments import Received
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 
 TAGS = ["Contract B: payments"]
 RAZORPAY = "razorpay"
@@ -51,7 +51,7 @@ class CallbackTaken(Struct):
 
 
 @post("/payment/success", operation_id="confirmPayment", tags=TAGS, status_code=200, opt=public)
-async def confirm_payment(data: JSONBody[PaidCallback], confirm_payment: Given[ConfirmPayment]) -> CallbackTaken:
+async def confirm_payment(data: JSONBody[PaidCallback], confirm_payment: Inject[ConfirmPayment]) -> CallbackTaken:
     """What Razorpay's Checkout hands to the client when an order was paid. Settled at once; the same payment may be
     confirmed again, and its webhook changes nothing more."""
     booking = await confirm_payment(data.razorpay_order_id, data.razorpay_payment_id, data.razorpay_signature)
@@ -59,20 +59,22 @@ async def confirm_payment(data: JSONBody[PaidCallback], confirm_payment: Given[C
 
 
 @post("/payment/failure", operation_id="reportFailedPayment", tags=TAGS, status_code=200, opt=public)
-async def hear_of_failure(data: JSONBody[FailedCallback], hear_of_failure: Given[HearOfFailure]) -> CallbackTaken:
+async def report_payment_failure(
+    data: JSONBody[FailedCallback], report_payment_failure: Inject[ReportPaymentFailure]
+) -> CallbackTaken:
     """A try to pay an order failed. Anybody can say so, so Razorpay is asked; the answer shows what is true."""
-    booking = await hear_of_failure(RAZORPAY, data.razorpay_order_id)
+    booking = await report_payment_failure(RAZORPAY, data.razorpay_order_id)
     return CallbackTaken("Payment failure recorded", _booking(booking))
 
 
 @post("/payment/razorpay/webhook", operation_id="razorpayWebhook", tags=TAGS, status_code=200, opt=public)
-async def razorpay_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
+async def razorpay_webhook(request: Request[Any, Any, Any], receive_webhook: Inject[ReceiveWebhook]) -> Received:
     """Razorpay reports; who cannot sign as it does is refused."""
-    await take_gateway_event(RAZORPAY, await request.body(), dict(request.headers))
+    await receive_webhook(RAZORPAY, await request.body(), dict(request.headers))
     return Received("received")
 
 
-ROUTES = [confirm_payment, hear_of_failure, razorpay_webhook]
+ROUTES = [confirm_payment, report_payment_failure, razorpay_webhook]
 
 
 def _booking(booking: PaidFor) -> BookingOfPayment:

@@ -13,7 +13,7 @@ from application.events.reviews import ListReviews, WriteReview
 from application.ports import DEFAULT_PAGE
 from domain.events import EventId, EventNotFound
 from interfaces.http.authentication import public, signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import object_page, page_request, path_id, whole_seconds
 
 TAGS = ["Contract D: reviews"]
@@ -49,7 +49,7 @@ class ReviewList(Struct):
 
 @post("/events/{event_id:str}/reviews", operation_id="createReview", tags=TAGS, guards=[signed_in])
 async def add_review(
-    event_id: FromPath[str], data: JSONBody[NewReview], actor: Given[Actor], write_review: Given[WriteReview]
+    event_id: FromPath[str], data: JSONBody[NewReview], actor: Inject[Actor], write_review: Inject[WriteReview]
 ) -> ReviewAnswer:
     review = await write_review(actor.user, _id(event_id), rating=data.rating, comment=data.comment)
     return ReviewAnswer("Review created successfully", _review(review))
@@ -59,7 +59,7 @@ async def add_review(
 async def list_event_reviews(
     request: Request[Any, Any, Any],
     event_id: FromPath[str],
-    list_reviews: Given[ListReviews],
+    list_reviews: Inject[ListReviews],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[ReviewList]:

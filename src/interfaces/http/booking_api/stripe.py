@@ -5,10 +5,10 @@ from typing import Any, Literal
 from litestar import MediaType, Request, Response, get, post
 from litestar.params import FromPath
 
-from application.payments.webhooks import TakeGatewayEvent
+from application.payments.webhooks import ReceiveWebhook
 from interfaces.http.authentication import public
 from interfaces.http.booking_api.payments import Received
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.web.payment_return import HEADERS, PageCopy, page
 
 TAGS = ["Contract D: payments"]
@@ -25,9 +25,9 @@ _COPY = {
 
 
 @post("/payment/stripe/webhook", operation_id="stripeWebhook", tags=TAGS, status_code=200, opt=public)
-async def stripe_webhook(request: Request[Any, Any, Any], take_gateway_event: Given[TakeGatewayEvent]) -> Received:
+async def stripe_webhook(request: Request[Any, Any, Any], receive_webhook: Inject[ReceiveWebhook]) -> Received:
     """Stripe reports; who cannot sign as it does, or signed more than five minutes ago, is refused."""
-    await take_gateway_event("stripe", await request.body(), dict(request.headers))
+    await receive_webhook("stripe", await request.body(), dict(request.headers))
     return Received("received")
 
 

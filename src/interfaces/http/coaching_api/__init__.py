@@ -15,7 +15,7 @@ from interfaces.http.coaching_api import (
 )
 from interfaces.http.coaching_api.errors import shape
 
-SHAPES = {"/booking": shape, "/coach": shape, "/coaches": shape, "/calendar": shape}
+ERROR_FORMATS = {"/booking": shape, "/coach": shape, "/coaches": shape, "/calendar": shape}
 
 UPLOADS = [attachments.UPLOAD]
 

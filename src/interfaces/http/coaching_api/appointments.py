@@ -12,26 +12,31 @@ from msgspec import UNSET, Struct, UnsetType, convert
 from msgspec.structs import asdict
 
 from application.accounts.sessions import Actor
-from application.appointments.booking import BookCoaching, BookedCoaching
-from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
-from application.appointments.ports import CoachingPage, CoachingView, HistoryEntry
-from application.appointments.queries import ListCoachings, ShowCoaching
-from application.notifications.reminders import ShowCoachingReminders
+from application.appointments.booking import BookAppointment, BookedAppointment
+from application.appointments.changes import (
+    CancelAppointment,
+    ChangeAppointmentStatus,
+    RescheduleAppointment,
+    UpdateAppointmentNotes,
+)
+from application.appointments.ports import AppointmentPage, AppointmentView, HistoryEntry
+from application.appointments.queries import ListAppointments, ShowAppointment
+from application.notifications.reminders import ShowAppointmentReminders
 from application.ports import DEFAULT_PAGE, PageRequest
 from domain.accounts import UserNotFound
 from domain.appointments import (
+    AppointmentCancelReason,
+    AppointmentId,
+    AppointmentNotFound,
+    AppointmentStatus,
     Change,
-    CoachingCancelReason,
-    CoachingId,
-    CoachingNotFound,
-    CoachingStatus,
     CoachNotFound,
     length_of,
 )
 from domain.errors import Invalid
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import (
     number,
@@ -46,7 +51,7 @@ from interfaces.http.schemas import (
 TAGS = ["Contract E: appointments"]
 
 
-class NewCoachingRequest(Struct):
+class NewAppointmentRequest(Struct):
     """`return_url`: where the client goes after paying, as in `POST /bookings`."""
 
     coach_id: UUID
@@ -56,7 +61,7 @@ class NewCoachingRequest(Struct):
     return_url: str | None = None
 
 
-class CoachingBody(Struct):
+class AppointmentBody(Struct):
     id: UUID
     client_id: UUID
     client_name: str
@@ -67,7 +72,7 @@ class CoachingBody(Struct):
     session_datetime: datetime
     end_datetime: datetime
     duration_minutes: int
-    status: CoachingStatus
+    status: AppointmentStatus
     payment_status: PaymentStatus
     payment_id: UUID | None
     price: float
@@ -81,14 +86,14 @@ class CoachingBody(Struct):
     updated_at: datetime
 
 
-class CoachingCreated(CoachingBody):
+class AppointmentCreated(AppointmentBody):
     """`payment_url` is where it is paid; `null` where nothing is to be paid online, and while the gateway is away."""
 
     payment_url: str | None
 
 
-class CoachingList(Struct):
-    bookings: list[CoachingBody]
+class AppointmentList(Struct):
+    bookings: list[AppointmentBody]
     total: int
     skip: int
     limit: int
@@ -96,7 +101,7 @@ class CoachingList(Struct):
 
 
 class StatusRequest(Struct):
-    status: Annotated[str, one_of(CoachingStatus)]
+    status: Annotated[str, one_of(AppointmentStatus)]
 
 
 class NotesRequest(Struct):
@@ -117,13 +122,13 @@ class RememberedFields(Struct):
     """Of a booking's fields those that changed; all of them when it was made. `attachment` is there when a file was
     added or removed."""
 
-    status: Annotated[str, one_of(CoachingStatus)] | UnsetType = UNSET
+    status: Annotated[str, one_of(AppointmentStatus)] | UnsetType = UNSET
     payment_status: Annotated[str, one_of(PaymentStatus)] | UnsetType = UNSET
     session_datetime: datetime | UnsetType = UNSET
     end_datetime: datetime | UnsetType = UNSET
     notes: str | UnsetType | None = UNSET
     meeting_link: str | UnsetType | None = UNSET
-    cancel_reason: Annotated[str, one_of(CoachingCancelReason)] | UnsetType | None = UNSET
+    cancel_reason: Annotated[str, one_of(AppointmentCancelReason)] | UnsetType | None = UNSET
     attachment: RememberedFile | UnsetType = UNSET
 
 
@@ -154,9 +159,9 @@ class SessionReminders(Struct):
 
 @post("/booking", operation_id="bookCoaching", tags=TAGS, guards=[signed_in])
 async def book_session(
-    data: JSONBody[NewCoachingRequest], actor: Given[Actor], book_coaching: Given[BookCoaching]
-) -> CoachingCreated:
-    booked = await book_coaching(
+    data: JSONBody[NewAppointmentRequest], actor: Inject[Actor], book_appointment: Inject[BookAppointment]
+) -> AppointmentCreated:
+    booked = await book_appointment(
         actor.user,
         data.coach_id,
         data.session_datetime,
@@ -169,25 +174,25 @@ async def book_session(
 
 @get("/booking/{booking_id:str}", operation_id="getCoaching", tags=TAGS, guards=[signed_in])
 async def get_session(
-    booking_id: FromPath[str], actor: Given[Actor], show_coaching: Given[ShowCoaching]
-) -> CoachingBody:
-    return coaching_body(await show_coaching(actor.user, coaching_id(booking_id)))
+    booking_id: FromPath[str], actor: Inject[Actor], show_appointment: Inject[ShowAppointment]
+) -> AppointmentBody:
+    return appointment_body(await show_appointment(actor.user, appointment_id(booking_id)))
 
 
 @get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[signed_in])
 async def list_sessions_of_client(
     request: Request[Any, Any, Any],
     client_id: FromPath[str],
-    actor: Given[Actor],
-    list_coachings: Given[ListCoachings],
+    actor: Inject[Actor],
+    list_appointments: Inject[ListAppointments],
     skip: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
     status: FromQuery[str | None] = None,
-) -> Response[CoachingList]:
+) -> Response[AppointmentList]:
     client, wanted = path_uuid(client_id, UserNotFound), _status_filter(status)
     skipped, page = _window(skip, limit, cursor)
-    listed = await list_coachings.of_client(actor.user, client, wanted, skip=skipped, page=page)
+    listed = await list_appointments.of_client(actor.user, client, wanted, skip=skipped, page=page)
     return object_page(request, _listed(listed, skipped, page))
 
 
@@ -195,16 +200,16 @@ async def list_sessions_of_client(
 async def list_sessions_of_coach(
     request: Request[Any, Any, Any],
     coach_id: FromPath[str],
-    actor: Given[Actor],
-    list_coachings: Given[ListCoachings],
+    actor: Inject[Actor],
+    list_appointments: Inject[ListAppointments],
     skip: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
     status: FromQuery[str | None] = None,
-) -> Response[CoachingList]:
+) -> Response[AppointmentList]:
     coach, wanted = path_uuid(coach_id, CoachNotFound), _status_filter(status)
     skipped, page = _window(skip, limit, cursor)
-    listed = await list_coachings.of_coach(actor.user, coach, wanted, skip=skipped, page=page)
+    listed = await list_appointments.of_coach(actor.user, coach, wanted, skip=skipped, page=page)
     return object_page(request, _listed(listed, skipped, page))
 
 
@@ -212,25 +217,28 @@ async def list_sessions_of_coach(
 async def change_session_status(
     booking_id: FromPath[str],
     data: JSONBody[StatusRequest],
-    actor: Given[Actor],
-    change_coaching_status: Given[ChangeCoachingStatus],
-) -> CoachingBody:
+    actor: Inject[Actor],
+    change_appointment_status: Inject[ChangeAppointmentStatus],
+) -> AppointmentBody:
     status = _status(data.status)
-    return coaching_body(await change_coaching_status(actor.user, coaching_id(booking_id), status))
+    return appointment_body(await change_appointment_status(actor.user, appointment_id(booking_id), status))
 
 
 @delete("/booking/{booking_id:str}", operation_id="cancelCoaching", tags=TAGS, guards=[signed_in])
 async def cancel_session(
-    booking_id: FromPath[str], actor: Given[Actor], cancel_coaching: Given[CancelCoaching]
+    booking_id: FromPath[str], actor: Inject[Actor], cancel_appointment: Inject[CancelAppointment]
 ) -> None:
-    await cancel_coaching(actor.user, coaching_id(booking_id))
+    await cancel_appointment(actor.user, appointment_id(booking_id))
 
 
 @patch("/booking/{booking_id:str}", operation_id="noteCoaching", tags=TAGS, guards=[signed_in])
 async def note_session(
-    booking_id: FromPath[str], data: JSONBody[NotesRequest], actor: Given[Actor], note_coaching: Given[NoteCoaching]
-) -> CoachingBody:
-    return coaching_body(await note_coaching(actor.user, coaching_id(booking_id), data.notes))
+    booking_id: FromPath[str],
+    data: JSONBody[NotesRequest],
+    actor: Inject[Actor],
+    update_appointment_notes: Inject[UpdateAppointmentNotes],
+) -> AppointmentBody:
+    return appointment_body(await update_appointment_notes(actor.user, appointment_id(booking_id), data.notes))
 
 
 @post(
@@ -243,25 +251,27 @@ async def note_session(
 async def reschedule_session(
     booking_id: FromPath[str],
     data: JSONBody[RescheduleRequest],
-    actor: Given[Actor],
-    move_coaching: Given[MoveCoaching],
-) -> CoachingBody:
+    actor: Inject[Actor],
+    reschedule_appointment: Inject[RescheduleAppointment],
+) -> AppointmentBody:
     length = None if data.duration_minutes is None else length_of(data.duration_minutes)
-    return coaching_body(await move_coaching(actor.user, coaching_id(booking_id), data.session_datetime, length))
+    return appointment_body(
+        await reschedule_appointment(actor.user, appointment_id(booking_id), data.session_datetime, length)
+    )
 
 
 @get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[signed_in])
 async def get_session_history(
     request: Request[Any, Any, Any],
     booking_id: FromPath[str],
-    actor: Given[Actor],
-    show_coaching: Given[ShowCoaching],
+    actor: Inject[Actor],
+    show_appointment: Inject[ShowAppointment],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[HistoryBody]:
     """What happened to a session, the oldest first: who changed what, and what it was before."""
-    wanted = coaching_id(booking_id)
-    page = await show_coaching.history(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    wanted = appointment_id(booking_id)
+    page = await show_appointment.history(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
     return object_page(request, HistoryBody(wanted, [_entry(entry) for entry in page.items], page.next))
 
 
@@ -269,13 +279,13 @@ async def get_session_history(
 async def list_session_reminders(
     request: Request[Any, Any, Any],
     booking_id: FromPath[str],
-    actor: Given[Actor],
-    show_coaching_reminders: Given[ShowCoachingReminders],
+    actor: Inject[Actor],
+    show_appointment_reminders: Inject[ShowAppointmentReminders],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[SessionReminders]:
-    wanted = coaching_id(booking_id)
-    page = await show_coaching_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    wanted = appointment_id(booking_id)
+    page = await show_appointment_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
     return object_page(request, SessionReminders(wanted, reminder_bodies(page.items), page.next))
 
 
@@ -307,19 +317,21 @@ def _window(skip: str | None, limit: str | None, cursor: str | None) -> tuple[in
     return int(skip or 0), PageRequest(size, cursor)
 
 
-def _status_filter(text: str | None) -> CoachingStatus | None:
+def _status_filter(text: str | None) -> AppointmentStatus | None:
     return None if text is None else _status(text)
 
 
-def _status(text: str) -> CoachingStatus:
+def _status(text: str) -> AppointmentStatus:
     try:
-        return CoachingStatus(text)
+        return AppointmentStatus(text)
     except ValueError:
-        raise Invalid({"status": f"Must be one of {', '.join(CoachingStatus)}"}) from None
+        raise Invalid({"status": f"Must be one of {', '.join(AppointmentStatus)}"}) from None
 
 
-def _listed(listed: CoachingPage, skipped: int, page: PageRequest) -> CoachingList:
-    return CoachingList([coaching_body(view) for view in listed.items], listed.total, skipped, page.limit, listed.next)
+def _listed(listed: AppointmentPage, skipped: int, page: PageRequest) -> AppointmentList:
+    return AppointmentList(
+        [appointment_body(view) for view in listed.items], listed.total, skipped, page.limit, listed.next
+    )
 
 
 def _entry(entry: HistoryEntry) -> HistoryEntryBody:
@@ -340,16 +352,16 @@ def _remembered(fields: Mapping[str, Any]) -> RememberedFields:
     return convert({_NAMES_IN_HISTORY.get(name, name): value for name, value in fields.items()}, RememberedFields)
 
 
-def coaching_id(text: str) -> CoachingId:
-    return CoachingId(path_uuid(text, CoachingNotFound))
+def appointment_id(text: str) -> AppointmentId:
+    return AppointmentId(path_uuid(text, AppointmentNotFound))
 
 
-def created_body(booked: BookedCoaching) -> CoachingCreated:
-    return CoachingCreated(**asdict(coaching_body(booked.coaching)), payment_url=booked.payment_url)
+def created_body(booked: BookedAppointment) -> AppointmentCreated:
+    return AppointmentCreated(**asdict(appointment_body(booked.appointment)), payment_url=booked.payment_url)
 
 
-def coaching_body(view: CoachingView) -> CoachingBody:
-    return CoachingBody(
+def appointment_body(view: AppointmentView) -> AppointmentBody:
+    return AppointmentBody(
         id=view.id,
         client_id=view.client_uuid,
         client_name=view.client_name,

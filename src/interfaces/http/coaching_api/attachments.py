@@ -17,8 +17,8 @@ from application.appointments.attachments import Attach, DeleteAttachment, Downl
 from application.appointments.ports import AttachmentView
 from domain.attachments import MAX_BYTES, UNKNOWN_TYPE, AttachmentId, AttachmentNotFound, NewAttachment
 from interfaces.http.authentication import signed_in
-from interfaces.http.coaching_api.appointments import coaching_id
-from interfaces.http.injection import Given
+from interfaces.http.coaching_api.appointments import appointment_id
+from interfaces.http.injection import Inject
 from interfaces.http.middleware import MAX_BODY, Upload
 from interfaces.http.schemas import path_uuid, whole_seconds
 
@@ -58,18 +58,18 @@ class AttachmentList(Struct):
 async def add_attachment(
     booking_id: FromPath[str],
     data: Annotated[NewFile, Body(media_type=RequestEncodingType.MULTI_PART)],
-    actor: Given[Actor],
-    attach: Given[Attach],
+    actor: Inject[Actor],
+    attach: Inject[Attach],
 ) -> AttachmentBody:
     new = NewAttachment(data.file.filename, data.file.content_type, await data.file.read())
-    return _body(await attach(actor.user, coaching_id(booking_id), new))
+    return _body(await attach(actor.user, appointment_id(booking_id), new))
 
 
 @get("/booking/{booking_id:str}/attachments", operation_id="listAttachments", tags=TAGS, guards=[signed_in])
 async def list_of_attachments(
-    booking_id: FromPath[str], actor: Given[Actor], list_attachments: Given[ListAttachments]
+    booking_id: FromPath[str], actor: Inject[Actor], list_attachments: Inject[ListAttachments]
 ) -> AttachmentList:
-    return AttachmentList([_body(view) for view in await list_attachments(actor.user, coaching_id(booking_id))])
+    return AttachmentList([_body(view) for view in await list_attachments(actor.user, appointment_id(booking_id))])
 
 
 @get(
@@ -82,10 +82,10 @@ async def list_of_attachments(
 async def download(
     booking_id: FromPath[str],
     attachment_id: FromPath[str],
-    actor: Given[Actor],
-    download_attachment: Given[DownloadAttachment],
+    actor: Inject[Actor],
+    download_attachment: Inject[DownloadAttachment],
 ) -> Response[bytes]:
-    file = await download_attachment(actor.user, coaching_id(booking_id), _id(attachment_id))
+    file = await download_attachment(actor.user, appointment_id(booking_id), _id(attachment_id))
     # Whatever it says it is, a browser shall store it and never show it: it comes from somebody else.
     headers = {"Content-Disposition": disposition(file.filename), "Content-Security-Policy": "sandbox"}
     return Response(file.content, media_type=UNKNOWN_TYPE, headers=headers)
@@ -100,10 +100,10 @@ async def download(
 async def remove_attachment(
     booking_id: FromPath[str],
     attachment_id: FromPath[str],
-    actor: Given[Actor],
-    delete_attachment: Given[DeleteAttachment],
+    actor: Inject[Actor],
+    delete_attachment: Inject[DeleteAttachment],
 ) -> None:
-    await delete_attachment(actor.user, coaching_id(booking_id), _id(attachment_id))
+    await delete_attachment(actor.user, appointment_id(booking_id), _id(attachment_id))
 
 
 ROUTES = [add_attachment, list_of_attachments, download, remove_attachment]

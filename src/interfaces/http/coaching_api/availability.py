@@ -22,7 +22,7 @@ from domain.refunds import RefundPolicy
 from domain.time import entered_day
 from interfaces.http.authentication import facilitators, public
 from interfaces.http.booking_api.events import RefundTierBody
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import kept, number, path_uuid, query_id, query_instant, whole_seconds
 
 TAGS = ["Contract E: availability"]
@@ -87,7 +87,7 @@ async def list_slots(
     coach_id: FromPath[str],
     start_date: FromQuery[str],
     end_date: FromQuery[str],
-    show_slots: Given[ShowSlots],
+    show_slots: Inject[ShowSlots],
     duration_minutes: FromQuery[str | None] = None,
 ) -> SlotList:
     coach = path_uuid(coach_id, CoachNotFound)
@@ -102,13 +102,15 @@ async def list_slots(
 
 
 @get("/coach/availability", operation_id="getAvailability", tags=TAGS, guards=[facilitators])
-async def own_availability(actor: Given[Actor], show_own_availability: Given[ShowOwnAvailability]) -> AvailabilityBody:
+async def own_availability(
+    actor: Inject[Actor], show_own_availability: Inject[ShowOwnAvailability]
+) -> AvailabilityBody:
     return _body(await show_own_availability(actor.user))
 
 
 @put("/coach/availability", operation_id="setAvailability", tags=TAGS, guards=[facilitators])
 async def change_availability(
-    data: JSONBody[AvailabilityChange], actor: Given[Actor], set_availability: Given[SetAvailability]
+    data: JSONBody[AvailabilityChange], actor: Inject[Actor], set_availability: Inject[SetAvailability]
 ) -> AvailabilityBody:
     return _body(await set_availability(actor.user, lambda coach: _changed(coach, data)))
 

@@ -11,7 +11,7 @@ from application.accounts.sessions import Actor
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
 from domain.calendar_feed import FeedNotFound
 from interfaces.http.authentication import GIVES_TOKENS, public, signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 
 TAGS = ["Contract E: calendar feed"]
 MEDIA_TYPE = "text/calendar"
@@ -28,12 +28,12 @@ class FeedAddress(Struct):
     guards=[signed_in],
     opt={GIVES_TOKENS: True},
 )
-async def open_own_feed(actor: Given[Actor], open_feed: Given[OpenFeed]) -> FeedAddress:
+async def open_own_feed(actor: Inject[Actor], open_feed: Inject[OpenFeed]) -> FeedAddress:
     return FeedAddress(await open_feed(actor.user))
 
 
 @delete("/calendar/feed", operation_id="closeCalendarFeed", tags=TAGS, guards=[signed_in])
-async def close_own_feed(actor: Given[Actor], close_feed: Given[CloseFeed]) -> None:
+async def close_own_feed(actor: Inject[Actor], close_feed: Inject[CloseFeed]) -> None:
     await close_feed(actor.user)
 
 
@@ -45,7 +45,7 @@ async def close_own_feed(actor: Given[Actor], close_feed: Given[CloseFeed]) -> N
     media_type=MEDIA_TYPE,
     responses={304: ResponseSpec(None, description="It is as `If-None-Match` says")},
 )
-async def show_feed(feed: FromPath[str], request: Request[Any, Any, Any], read_feed: Given[ReadFeed]) -> Response[str]:
+async def show_feed(feed: FromPath[str], request: Request[Any, Any, Any], read_feed: Inject[ReadFeed]) -> Response[str]:
     token, _, extension = feed.rpartition(".")
     if extension != "ics":
         raise FeedNotFound

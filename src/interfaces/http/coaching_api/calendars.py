@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
-from application.calendars.ports import ConnectionReader
+from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import SyncBooking
-from domain.appointments import CoachingId
+from domain.appointments import AppointmentId
 from domain.calendars import CalendarNotConnected, ConnectionStatus, Provider
 from interfaces.http.authentication import GIVES_TOKENS, MAKES, signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import whole_seconds
 
 TAGS = ["Contract E: calendars"]
@@ -63,7 +63,7 @@ def _consent(provider: Provider, name: str) -> list[Any]:
 
     @get(f"/calendar/{provider}/auth-url", operation_id=f"get{name}Consent", tags=TAGS, guards=[signed_in])
     async def auth_url(
-        redirect_uri: FromQuery[str], actor: Given[Actor], begin_calendar_consent: Given[BeginCalendarConsent]
+        redirect_uri: FromQuery[str], actor: Inject[Actor], begin_calendar_consent: Inject[BeginCalendarConsent]
     ) -> ConsentUrl:
         return ConsentUrl(*await begin_calendar_consent(actor.user, provider, redirect_uri))
 
@@ -78,8 +78,8 @@ def _consent(provider: Provider, name: str) -> list[Any]:
     async def exchange_token(
         redirect_uri: FromQuery[str],
         data: JSONBody[ConsentCode],
-        actor: Given[Actor],
-        connect_calendar: Given[ConnectCalendar],
+        actor: Inject[Actor],
+        connect_calendar: Inject[ConnectCalendar],
     ) -> Response[CalendarTokens]:
         grant = await connect_calendar(actor.user, provider, redirect_uri, code=data.code, state=data.state)
         tokens = CalendarTokens(
@@ -91,10 +91,10 @@ def _consent(provider: Provider, name: str) -> list[Any]:
 
 
 @post("/calendar/sync-booking", operation_id="syncBooking", tags=TAGS, status_code=200, guards=[signed_in])
-async def sync(data: JSONBody[BookingToSync], actor: Given[Actor], sync_booking: Given[SyncBooking]) -> SyncedEntry:
+async def sync(data: JSONBody[BookingToSync], actor: Inject[Actor], sync_booking: Inject[SyncBooking]) -> SyncedEntry:
     synced = await sync_booking(
         actor.user,
-        CoachingId(data.booking_id),
+        AppointmentId(data.booking_id),
         data.calendar_type,
         access_token=data.access_token,
         timezone=data.timezone,
@@ -103,7 +103,7 @@ async def sync(data: JSONBody[BookingToSync], actor: Given[Actor], sync_booking:
 
 
 @get("/calendar/connections", operation_id="listCalendarConnections", tags=TAGS, guards=[signed_in])
-async def list_connections(actor: Given[Actor], connection_reader: Given[ConnectionReader]) -> list[ConnectionBody]:
+async def list_connections(actor: Inject[Actor], connection_queries: Inject[ConnectionQueries]) -> list[ConnectionBody]:
     """The calendars that whoever asks has connected. `reconnect` is the status of one that refuses us from now on."""
     return [
         ConnectionBody(
@@ -112,13 +112,13 @@ async def list_connections(actor: Given[Actor], connection_reader: Given[Connect
             whole_seconds(each.connected_at),
             whole_seconds(each.busy_read_at) if each.busy_read_at else None,
         )
-        for each in await connection_reader.list_of(actor.user.id)
+        for each in await connection_queries.list_of(actor.user.id)
     ]
 
 
 @delete("/calendar/{provider:str}", operation_id="disconnectCalendar", tags=TAGS, status_code=204, guards=[signed_in])
 async def disconnect(
-    provider: FromPath[str], actor: Given[Actor], disconnect_calendar: Given[DisconnectCalendar]
+    provider: FromPath[str], actor: Inject[Actor], disconnect_calendar: Inject[DisconnectCalendar]
 ) -> None:
     if provider not in set(Provider):
         raise CalendarNotConnected

@@ -7,12 +7,12 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.appointments.ports import CoachReader, CoachView
+from application.appointments.ports import CoachQueries, CoachView
 from application.ports import Clock
 from domain.appointments import CoachNotFound
 from domain.errors import Invalid
 from interfaces.http.authentication import public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import number, object_page, path_uuid, query_id
 
 TAGS = ["Contract E: coaches"]
@@ -39,8 +39,8 @@ class CoachListBody(Struct):
 @get("/coaches", operation_id="listCoaches", tags=TAGS, opt=public)
 async def list_coaches(
     request: Request[Any, Any, Any],
-    coach_reader: Given[CoachReader],
-    clock: Given[Clock],
+    coach_queries: Inject[CoachQueries],
+    clock: Inject[Clock],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[CoachListBody]:
@@ -50,14 +50,14 @@ async def list_coaches(
       open from nine to five every day until they set other hours.
     - `uuid` is what other operations call `coach_id`. The price is per hour; zero is free.
     """
-    found = await coach_reader.list(_page_size(limit), cursor, clock.now().date())
+    found = await coach_queries.list(_page_size(limit), cursor, clock.now().date())
     return object_page(request, CoachListBody([_body(coach) for coach in found.items], found.next))
 
 
 @get("/coaches/{coach_id:str}", operation_id="getCoach", tags=TAGS, opt=public)
-async def show_coach(coach_id: FromPath[str], coach_reader: Given[CoachReader], clock: Given[Clock]) -> CoachBody:
+async def show_coach(coach_id: FromPath[str], coach_queries: Inject[CoachQueries], clock: Inject[Clock]) -> CoachBody:
     """A coach who offers appointments, as in the list of coaches."""
-    return _body(await coach_reader.get(path_uuid(coach_id, CoachNotFound), clock.now().date()))
+    return _body(await coach_queries.get(path_uuid(coach_id, CoachNotFound), clock.now().date()))
 
 
 ROUTES = [list_coaches, show_coach]

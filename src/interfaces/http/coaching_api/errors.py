@@ -1,14 +1,14 @@
 """Contract E's errors: `{"detail": "<sentence>"}`. Where a field is wrong, the sentence says why."""
 
 from domain.errors import Unauthenticated
-from interfaces.http.errors import MISSING_FIELD, Body, Refusal
+from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse
 
 SENTENCES = {Unauthenticated.code: "Not authenticated"}
 FIELDS = {"price": "price_per_hour"}
 """The domain's name of a field, where contract E has another."""
 
 
-def shape(refusal: Refusal) -> Body:
+def shape(refusal: ErrorResponse) -> Body:
     if refusal.details:
         details = {FIELDS.get(field, field): why for field, why in refusal.details.items()}
         return {"detail": "; ".join(_why(field, why) for field, why in details.items()), "details": details}

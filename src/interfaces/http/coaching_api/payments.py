@@ -5,28 +5,30 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.appointments.payment import CoachingPayment, RecordCoachingPayment
+from application.appointments.payment import AppointmentPayment, RecordAppointmentPayment
 from interfaces.http.authentication import signed_in
-from interfaces.http.coaching_api.appointments import CoachingBody, coaching_body, coaching_id
-from interfaces.http.injection import Given
+from interfaces.http.coaching_api.appointments import AppointmentBody, appointment_body, appointment_id
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import PaymentLinkRequest
 
 TAGS = ["Contract E: appointments"]
 
 
-class CoachingPaymentLink(Struct):
+class AppointmentPaymentLink(Struct):
     payment_url: str | None
 
 
 @post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
-async def ask_for_payment_link(
+async def request_payment_link(
     booking_id: FromPath[str],
-    actor: Given[Actor],
-    coaching_payment: Given[CoachingPayment],
+    actor: Inject[Actor],
+    appointment_payment: Inject[AppointmentPayment],
     data: JSONBody[PaymentLinkRequest | None] = None,
-) -> CoachingPaymentLink:
+) -> AppointmentPaymentLink:
     return_url = data.return_url if data else None
-    return CoachingPaymentLink(await coaching_payment(actor.user, coaching_id(booking_id), return_url=return_url))
+    return AppointmentPaymentLink(
+        await appointment_payment(actor.user, appointment_id(booking_id), return_url=return_url)
+    )
 
 
 @post(
@@ -37,9 +39,9 @@ async def ask_for_payment_link(
     guards=[signed_in],
 )
 async def record_payment(
-    booking_id: FromPath[str], actor: Given[Actor], record_coaching_payment: Given[RecordCoachingPayment]
-) -> CoachingBody:
-    return coaching_body(await record_coaching_payment(actor.user, coaching_id(booking_id)))
+    booking_id: FromPath[str], actor: Inject[Actor], record_appointment_payment: Inject[RecordAppointmentPayment]
+) -> AppointmentBody:
+    return appointment_body(await record_appointment_payment(actor.user, appointment_id(booking_id)))
 
 
-ROUTES = [ask_for_payment_link, record_payment]
+ROUTES = [request_payment_link, record_payment]

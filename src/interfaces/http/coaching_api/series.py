@@ -11,8 +11,8 @@ from application.accounts.sessions import Actor
 from application.appointments.series import BookSeries
 from domain.appointments import length_of
 from interfaces.http.authentication import signed_in
-from interfaces.http.coaching_api.appointments import CoachingCreated, created_body
-from interfaces.http.injection import Given
+from interfaces.http.coaching_api.appointments import AppointmentCreated, created_body
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import whole_seconds
 
 TAGS = ["Contract E: appointments"]
@@ -39,13 +39,13 @@ class RefusedSession(Struct):
 
 class SeriesBody(Struct):
     series_id: UUID
-    bookings: list[CoachingCreated]
+    bookings: list[AppointmentCreated]
     refused: list[RefusedSession]
 
 
 @post("/booking/recurring", operation_id="bookSeries", tags=TAGS, guards=[signed_in])
 async def book_recurring(
-    data: JSONBody[NewSeriesRequest], actor: Given[Actor], book_series: Given[BookSeries]
+    data: JSONBody[NewSeriesRequest], actor: Inject[Actor], book_series: Inject[BookSeries]
 ) -> SeriesBody:
     booked = await book_series(
         actor.user,
@@ -60,7 +60,7 @@ async def book_recurring(
     )
     return SeriesBody(
         booked.series_id,
-        [created_body(each) for each in booked.coachings],
+        [created_body(each) for each in booked.appointments],
         [RefusedSession(whole_seconds(moment), reason) for moment, reason in booked.refused],
     )
 

@@ -8,10 +8,10 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.appointments.statistics import ShowCoachFigures
+from application.appointments.statistics import ShowCoachStatistics
 from domain.appointments import CoachNotFound
 from interfaces.http.authentication import signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import number, path_uuid, query_instant
 
 TAGS = ["Contract E: appointments"]
@@ -42,8 +42,8 @@ class CoachFiguresBody(Struct):
 @get("/booking/coach/{coach_id:str}/analytics", operation_id="getCoachAnalytics", tags=TAGS, guards=[signed_in])
 async def coach_analytics(
     coach_id: FromPath[str],
-    actor: Given[Actor],
-    show_coach_figures: Given[ShowCoachFigures],
+    actor: Inject[Actor],
+    show_coach_figures: Inject[ShowCoachStatistics],
     start_date: FromQuery[str | None] = None,
     end_date: FromQuery[str | None] = None,
 ) -> CoachFiguresBody:

@@ -5,4 +5,4 @@ from interfaces.http.events_api.errors import shape
 
 ROUTES = [*accounts.ROUTES, *events.ROUTES, *bookings.ROUTES]
 
-SHAPES = {"/api": shape}
+ERROR_FORMATS = {"/api": shape}

@@ -11,8 +11,8 @@ from application.accounts.login import LoggedIn, LogIn
 from application.accounts.registration import RegisterAndLogIn, Registration
 from domain.accounts import InvalidCredentials, Role
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.authentication import client_address, makes_and_lets_in, way_in
-from interfaces.http.injection import Given
+from interfaces.http.authentication import client_address, creates_and_issues_tokens, issues_tokens
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import EnteredRole, self_assigned_role
 
 TAGS = ["Contract A: accounts"]
@@ -46,9 +46,9 @@ class Entrance(Struct):
     user: UserBody
 
 
-@post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=makes_and_lets_in)
+@post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=creates_and_issues_tokens)
 async def register_user(
-    data: JSONBody[NewUser], request: Request[Any, Any, Any], register_and_log_in: Given[RegisterAndLogIn]
+    data: JSONBody[NewUser], request: Request[Any, Any, Any], register_and_log_in: Inject[RegisterAndLogIn]
 ) -> Entrance:
     registration = Registration(
         email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
@@ -56,8 +56,8 @@ async def register_user(
     return _entrance(await register_and_log_in(registration, address=client_address(request)))
 
 
-@post("/api/login", operation_id="logInOfA", tags=TAGS, status_code=200, opt=way_in)
-async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Given[LogIn]) -> Entrance:
+@post("/api/login", operation_id="logInOfA", tags=TAGS, status_code=200, opt=issues_tokens)
+async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Inject[LogIn]) -> Entrance:
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials

@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.bookings.cancellation import CancelBooking
-from application.bookings.ports import BookingFilter, BookingReader, BookingView
+from application.bookings.ports import BookingFilter, BookingQueries, BookingView
 from application.ports import Clock
 from domain.bookings import BookingId, BookingNotFound, BookingStatus
 from domain.events import EventType
 from interfaces.http.authentication import signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import array_page, page_request, path_id, whole_seconds
 
 TAGS = ["Contract A: bookings"]
@@ -44,15 +44,15 @@ class BookingCancelled(Struct):
 @get("/api/my-bookings", operation_id="listBookingsOfA", tags=TAGS, guards=[signed_in])
 async def list_own_bookings(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    booking_reader: Given[BookingReader],
-    clock: Given[Clock],
+    actor: Inject[Actor],
+    booking_queries: Inject[BookingQueries],
+    clock: Inject[Clock],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[BookingBody]]:
     """The bookings of whoever asks, newest first."""
     now = clock.now()
-    page = await booking_reader.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
+    page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
     return array_page(request, page, lambda booking: _booking(booking, now))
 
 
@@ -60,7 +60,7 @@ async def list_own_bookings(
     "/api/bookings/{booking_id:str}", operation_id="cancelBookingOfA", tags=TAGS, status_code=200, guards=[signed_in]
 )
 async def cancel_own_booking(
-    booking_id: FromPath[str], actor: Given[Actor], cancel_booking: Given[CancelBooking]
+    booking_id: FromPath[str], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
 ) -> BookingCancelled:
     await cancel_booking(actor.user, BookingId(path_id(booking_id, BookingNotFound)))
     return BookingCancelled("Booking cancelled successfully")

@@ -3,26 +3,26 @@
 from http import HTTPStatus
 
 from domain.errors import Unauthenticated
-from interfaces.http.errors import MISSING_FIELD, Body, Refusal
+from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse
 
 NOT_FOUND = "The requested resource was not found"
 FAILED = "An unexpected error occurred"
 NO_TOKEN = "Invalid or missing token"  # noqa: S105 (a sentence)
 
 
-def shape(refusal: Refusal) -> Body:
+def shape(refusal: ErrorResponse) -> Body:
     return {"error": HTTPStatus(refusal.status).phrase, "message": _message(refusal)}
 
 
-def _message(refusal: Refusal) -> str:
+def _message(refusal: ErrorResponse) -> str:
     match refusal:
-        case Refusal(status=404):
+        case ErrorResponse(status=404):
             return NOT_FOUND
-        case Refusal(status=500):
+        case ErrorResponse(status=500):
             return FAILED
-        case Refusal(code=Unauthenticated.code):
+        case ErrorResponse(code=Unauthenticated.code):
             return NO_TOKEN
-        case Refusal(details=details) if details:
+        case ErrorResponse(details=details) if details:
             field, why = next(iter(details.items()))
             return f"{MISSING_FIELD}: {field}" if why == MISSING_FIELD else f"{field}: {why}"
         case _:

@@ -7,12 +7,12 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
-from application.events.ports import EventFilter, EventReader, EventView
+from application.events.ports import EventFilter, EventQueries, EventView
 from application.events.queries import ShowEvent
 from application.ports import Clock
 from domain.events import EventId, EventNotFound, EventType
 from interfaces.http.authentication import signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import array_page, number, page_request, path_id, query_search, whole_seconds
 
 TAGS = ["Contract A: events"]
@@ -38,19 +38,19 @@ class EventBody(Struct):
 @get("/api/events", operation_id="listEventsOfA", tags=TAGS, guards=[signed_in])
 async def list_events(
     request: Request[Any, Any, Any],
-    event_reader: Given[EventReader],
-    clock: Given[Clock],
+    event_queries: Inject[EventQueries],
+    clock: Inject[Clock],
     q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[EventBody]]:
     """Events that can be had, the next to begin first."""
-    page = await event_reader.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
+    page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _event)
 
 
 @get("/api/events/{event_id:str}", operation_id="getEventOfA", tags=TAGS, guards=[signed_in])
-async def show_one_event(event_id: FromPath[str], show_event: Given[ShowEvent]) -> EventBody:
+async def show_one_event(event_id: FromPath[str], show_event: Inject[ShowEvent]) -> EventBody:
     """One event."""
     return _event(await show_event(EventId(path_id(event_id, EventNotFound))))
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import Invalid
-from domain.outbox import Fact
+from domain.outbox import MessageType
 from interfaces.http.schemas import one_of, whole_seconds
 
 _LARGEST = 2**63 - 1
@@ -18,7 +18,7 @@ class Entry(Struct):
     """`data` is what the CRM is told of the same fact."""
 
     id: int
-    type: Annotated[str, one_of(Fact)]
+    type: Annotated[str, one_of(MessageType)]
     occurred_at: datetime
     data: dict[str, Any]
 

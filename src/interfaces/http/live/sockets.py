@@ -128,7 +128,7 @@ async def _refuse(socket: Socket, error: DomainError) -> None:
     refusal = refusal_of(error)
     socket.app.state.count_refusal(refusal.code)
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    body = msgspec.json.encode(body_of(refusal, socket.app.state.shapes.of(socket.scope["path"]), request_id))
+    body = msgspec.json.encode(body_of(refusal, socket.app.state.error_formats.of(socket.scope["path"]), request_id))
     headers = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
     headers.append((b"content-type", b"application/json"))
     await socket.send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})

@@ -16,7 +16,7 @@ from application.notifications.live_updates import FollowFeed
 from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import Unauthenticated
 from interfaces.http.authentication import bearer_token, facilitators
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.live.entries import Entry, as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 from interfaces.http.middleware import ONLY_HEAD
@@ -40,9 +40,9 @@ _HEARTBEAT = b": still here\n\n"
 )
 async def follow_by_stream(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    authenticate_follower: Given[Authenticate],
-    follow_feed: Given[FollowFeed],
+    actor: Inject[Actor],
+    authenticate_follower: Inject[Authenticate],
+    follow_feed: Inject[FollowFeed],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
 ) -> Response[None]:
     """What happens to the asking facilitator's bookings, as Server-Sent Events, while it happens.

@@ -11,7 +11,7 @@ from typing import Any
 
 from litestar import Litestar
 
-from interfaces.http.errors import Shape
+from interfaces.http.errors import ErrorFormat
 from interfaces.http.idempotency import REPLAYED
 from interfaces.http.live.streams import EVENT_STREAM
 from interfaces.http.openapi.error_responses import error_code_schema, error_responses, error_schema, invalid_details
@@ -46,9 +46,9 @@ def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
     described_operations = list(operations(app))
     schemas[ERROR_CODE] = error_code_schema(described_operations)
     for operation in described_operations:
-        shapes = _shapes(app, operation)
-        schemas |= {ERRORS[shape]: error_schema(shape) for shape in shapes}
-        finished = _finished(operation, drawn["paths"][operation.path][operation.method], shapes, schemas)
+        error_formats = _shapes(app, operation)
+        schemas |= {ERRORS[shape]: error_schema(shape) for shape in error_formats}
+        finished = _finished(operation, drawn["paths"][operation.path][operation.method], error_formats, schemas)
         paths.setdefault(operation.path, {})[operation.method] = finished
     return {
         "openapi": drawn["openapi"],
@@ -79,13 +79,13 @@ def examples() -> dict[str, Any]:
     return recorded
 
 
-def _shapes(app: Litestar, operation: Operation) -> list[Shape]:
+def _shapes(app: Litestar, operation: Operation) -> list[ErrorFormat]:
     """The path's own, then what the route says its errors may have besides (`opt={"error_shapes": …}`)."""
-    return [app.state.shapes.of(operation.path), *operation.handler.opt.get("error_shapes", ())]
+    return [app.state.error_formats.of(operation.path), *operation.handler.opt.get("error_shapes", ())]
 
 
 def _finished(
-    operation: Operation, drawn: dict[str, Any], shapes: list[Shape], schemas: dict[str, Any]
+    operation: Operation, drawn: dict[str, Any], error_formats: list[ErrorFormat], schemas: dict[str, Any]
 ) -> dict[str, Any]:
     example = examples().get(operation.id, {})
     parameters = [
@@ -105,7 +105,7 @@ def _finished(
         for status, response in drawn["responses"].items()
         if int(status) < 400 or int(status) in declared
     }
-    responses = error_responses(operation, shapes, details) | kept
+    responses = error_responses(operation, error_formats, details) | kept
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), "X-Request-ID": _header("X-Request-ID")}
         if operation.answers_once:

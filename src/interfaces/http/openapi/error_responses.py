@@ -9,8 +9,8 @@ from domain.errors import DomainError, Invalid, TooManyRequests, Unavailable
 from interfaces.http.errors import (
     FRAMEWORK,
     MISSING_FIELD,
-    Refusal,
-    Shape,
+    ErrorFormat,
+    ErrorResponse,
     body_of,
     framework_refusal,
     refusal_of,
@@ -21,7 +21,7 @@ from interfaces.http.openapi.schema_names import ERROR_CODE, ERRORS
 from servicekit.http_server import REFUSALS
 
 REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
-_PROBES = (framework_refusal(400), Refusal(400, "probe", "Probe", {"field": "why"}), framework_refusal(500))
+_PROBES = (framework_refusal(400), ErrorResponse(400, "probe", "Probe", {"field": "why"}), framework_refusal(500))
 _DESCRIPTIONS = {
     "error": "What went wrong, in the words of this contract.",
     "message": "A sentence for people.",
@@ -31,7 +31,7 @@ _DESCRIPTIONS = {
 }
 
 
-def error_schema(shape: Shape) -> dict[str, Any]:
+def error_schema(shape: ErrorFormat) -> dict[str, Any]:
     """The JSON schema of what a shape makes."""
     bodies = [body_of(refusal, shape, REQUEST_ID) for refusal in _PROBES]
     names = list(dict.fromkeys(name for body in bodies for name in body))
@@ -50,13 +50,15 @@ def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
     return {"type": "string", "enum": sorted(codes), "title": ERROR_CODE, "description": _DESCRIPTIONS["code"]}
 
 
-def error_responses(operation: Operation, shapes: Iterable[Shape], wrong: Mapping[str, str]) -> dict[str, Any]:
+def error_responses(
+    operation: Operation, error_formats: Iterable[ErrorFormat], wrong: Mapping[str, str]
+) -> dict[str, Any]:
     """By status. `shapes` are those that this operation's errors may have; `wrong` is an example of `details`."""
-    shapes = list(shapes)
-    by_status: dict[int, list[Refusal]] = {}
+    error_formats = list(error_formats)
+    by_status: dict[int, list[ErrorResponse]] = {}
     for refusal in _refusals(operation, wrong):
         by_status.setdefault(refusal.status, []).append(refusal)
-    return {str(status): _response(status, by_status[status], shapes) for status in sorted(by_status)}
+    return {str(status): _response(status, by_status[status], error_formats) for status in sorted(by_status)}
 
 
 def invalid_details(operation: Operation, required: list[str], queried: list[str]) -> dict[str, str]:
@@ -70,12 +72,12 @@ def invalid_details(operation: Operation, required: list[str], queried: list[str
     return {"query": "Is not sound UTF-8 text"}
 
 
-def _refusals(operation: Operation, wrong: Mapping[str, str]) -> Iterable[Refusal]:
+def _refusals(operation: Operation, wrong: Mapping[str, str]) -> Iterable[ErrorResponse]:
     yield refusal_of(Invalid(wrong))
     for kind in refusals(operation):
         yield refusal_of(_instance(kind))
     if operation.takes_body:
-        yield Refusal(408, "request_timeout", "The request body took too long to arrive")
+        yield ErrorResponse(408, "request_timeout", "The request body took too long to arrive")
         yield framework_refusal(413)
         yield framework_refusal(415)
     yield refusal_of(RuntimeError())
@@ -87,8 +89,8 @@ def _instance(kind: type[DomainError]) -> DomainError:
     return kind(retry_after=60) if issubclass(kind, TooManyRequests) else kind()
 
 
-def _response(status: int, refused: list[Refusal], shapes: list[Shape]) -> dict[str, Any]:
-    schemas = [{"$ref": f"#/components/schemas/{ERRORS[shape]}"} for shape in shapes]
+def _response(status: int, refused: list[ErrorResponse], error_formats: list[ErrorFormat]) -> dict[str, Any]:
+    schemas = [{"$ref": f"#/components/schemas/{ERRORS[shape]}"} for shape in error_formats]
     response: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,
         "content": {
@@ -97,7 +99,7 @@ def _response(status: int, refused: list[Refusal], shapes: list[Shape]) -> dict[
                 "examples": {
                     name: {"summary": refusal.sentence, "value": body_of(refusal, shape, REQUEST_ID)}
                     for refusal in refused
-                    for name, shape in _named(refusal, shapes)
+                    for name, shape in _named(refusal, error_formats)
                 },
             }
         },
@@ -108,10 +110,10 @@ def _response(status: int, refused: list[Refusal], shapes: list[Shape]) -> dict[
     return response
 
 
-def _named(refusal: Refusal, shapes: list[Shape]) -> Iterable[tuple[str, Shape]]:
+def _named(refusal: ErrorResponse, error_formats: list[ErrorFormat]) -> Iterable[tuple[str, ErrorFormat]]:
     """Examples by the refusal's code; where contracts meet, also by the shape's name."""
-    for shape in shapes:
-        yield (refusal.code if len(shapes) == 1 else f"{refusal.code}_{ERRORS[shape]}"), shape
+    for shape in error_formats:
+        yield (refusal.code if len(error_formats) == 1 else f"{refusal.code}_{ERRORS[shape]}"), shape
 
 
 def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:

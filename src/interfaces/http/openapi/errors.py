@@ -13,16 +13,21 @@ from application.accounts.registration import Register, RegisterAndLogIn
 from application.accounts.sessions import Authenticate, LogOut, Refresh
 from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from application.appointments.booking import BookCoaching
-from application.appointments.changes import CancelCoaching, ChangeCoachingStatus, MoveCoaching, NoteCoaching
-from application.appointments.payment import CoachingPayment, RecordCoachingPayment
-from application.appointments.queries import ListCoachings, ShowCoaching
+from application.appointments.booking import BookAppointment
+from application.appointments.changes import (
+    CancelAppointment,
+    ChangeAppointmentStatus,
+    RescheduleAppointment,
+    UpdateAppointmentNotes,
+)
+from application.appointments.payment import AppointmentPayment, RecordAppointmentPayment
+from application.appointments.queries import ListAppointments, ShowAppointment
 from application.appointments.series import BookSeries
-from application.appointments.statistics import ShowCoachFigures
+from application.appointments.statistics import ShowCoachStatistics
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
 from application.bookings.queries import ShowBooking
-from application.bookings.reservation import BookPlace
+from application.bookings.reservation import BookSeat
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
 from application.calendars.sync import SyncBooking
@@ -37,26 +42,26 @@ from application.idempotency import (
     IdempotencyKeyReused,
 )
 from application.notifications.live_updates import FollowFeed, TooManyFollowers
-from application.notifications.reminders import ShowBookingReminders, ShowCoachingReminders
+from application.notifications.reminders import ShowAppointmentReminders, ShowBookingReminders
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
-from application.payments.callbacks import ConfirmPayment, HearOfFailure
-from application.payments.checkout import AskForPayment
+from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
+from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.refunds import RefundBooking, ShowCancellation
-from application.payments.webhooks import TakeGatewayEvent
+from application.payments.webhooks import ReceiveWebhook
 from domain.accounts import EmailTaken, FacilitatorRegistrationClosed, InvalidCredentials, ProfileNotFound, UserNotFound
 from domain.appointments import (
+    AppointmentChangeForbidden,
+    AppointmentListForbidden,
+    AppointmentNotFound,
+    AppointmentViewForbidden,
     CoachInactive,
-    CoachingNotFound,
     CoachNotFound,
     HasBegun,
     InvalidTransition,
     NotCancellable,
-    NotForYourEyes,
     NotReschedulable,
-    NotTheirsToList,
-    NotYoursToChange,
     OnlyClientPays,
     OnlyClientsBook,
     OnlyCoachDecides,
@@ -65,28 +70,28 @@ from domain.appointments import (
     PricedLengthFixed,
     SeriesRefused,
 )
-from domain.attachments import AttachmentNotFound, NotYourAttachment, TooManyAttachments
+from domain.attachments import AttachmentForbidden, AttachmentNotFound, TooManyAttachments
 from domain.availability import SlotUnavailable
 from domain.bookings import (
     BookingAlreadyCancelled,
+    BookingForbidden,
     BookingIsCancelled,
     BookingNotFound,
     BookingOver,
-    NotYourBooking,
 )
 from domain.calendar_feed import FeedNotFound
 from domain.calendars import (
-    CalendarAway,
     CalendarNotConfigured,
     CalendarNotConnected,
     CalendarNotUnderstood,
     CalendarReconnect,
     CalendarRefused,
+    CalendarSyncForbidden,
+    CalendarUnavailable,
     CancelledNotSynced,
     ConsentRefused,
     ConsentUnknown,
     NoCalendarToSync,
-    NotYoursToSync,
     RedirectNotAllowed,
     TokenRejected,
 )
@@ -96,18 +101,18 @@ from domain.events import (
     CapacityBelowBookings,
     CurrencyOfBookings,
     EventCancelled,
+    EventForbidden,
     EventFull,
     EventNotFound,
     EventOver,
     EventStarted,
-    NotYourEvent,
 )
 from domain.external_identity import (
     AccountDeactivated,
     EmailNotShared,
     EmailNotVerified,
-    GoogleAway,
     GoogleNotConfigured,
+    GoogleUnavailable,
     IdentityNotProven,
     OtherGoogleAccount,
     SignInDenied,
@@ -121,14 +126,14 @@ from domain.payments import (
     InvalidSignature,
     NothingToPay,
     NothingToRefund,
-    PaymentDiffers,
+    PaymentMismatch,
     PaymentNotFound,
     RefundExceedsPayment,
 )
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from domain.unpaid_holds import TooManyUnpaidHolds
 from interfaces.http.authentication import admins, event_creators, facilitators, profiled_facilitators, signed_in
-from interfaces.http.openapi.operations import Operation, is_of_coaching
+from interfaces.http.openapi.operations import Operation, is_of_appointments
 from interfaces.http.service import services
 
 Value = TypeVar("Value")
@@ -180,7 +185,7 @@ _ACCOUNT_OF_GOOGLE: Refusals = (
     EmailNotVerified,
     OtherGoogleAccount,
     AccountDeactivated,
-    GoogleAway,
+    GoogleUnavailable,
     GoogleNotConfigured,
 )
 
@@ -192,28 +197,28 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     LogOut: (),
     ChangePassword: (InvalidCredentials, TooManyRequests),
     UpdateProfile: (),
-    StartGoogleSignIn: (GoogleNotConfigured, GoogleAway, TooManyRequests),
+    StartGoogleSignIn: (GoogleNotConfigured, GoogleUnavailable, TooManyRequests),
     FinishGoogleSignIn: (SignInDenied, SignInRefused, *_ACCOUNT_OF_GOOGLE),
     SignInWithGoogleToken: (TooManyRequests, *_ACCOUNT_OF_GOOGLE),
     CreateEvent: (),
     ShowEvent: (EventNotFound,),
     UpdateEvent: (
         EventNotFound,
-        NotYourEvent,
+        EventForbidden,
         EventCancelled,
         EventStarted,
         CapacityBelowBookings,
         CurrencyOfBookings,
     ),
-    CancelEvent: (EventNotFound, NotYourEvent, EventCancelled, EventOver),
-    DeleteEvent: (EventNotFound, NotYourEvent),
-    EventBookings: (EventNotFound, NotYourEvent),
-    BookPlace: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
-    CancelBooking: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
-    CancelParticipant: (BookingNotFound, NotYourEvent, BookingAlreadyCancelled, BookingOver),
+    CancelEvent: (EventNotFound, EventForbidden, EventCancelled, EventOver),
+    DeleteEvent: (EventNotFound, EventForbidden),
+    EventBookings: (EventNotFound, EventForbidden),
+    BookSeat: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
+    CancelBooking: (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver),
+    CancelParticipant: (BookingNotFound, EventForbidden, BookingAlreadyCancelled, BookingOver),
     InviteParticipant: (
         EventNotFound,
-        NotYourEvent,
+        EventForbidden,
         AlreadyInvited,
         HasBooking,
         EventFull,
@@ -221,67 +226,67 @@ OF_USE_CASES: Mapping[type, Refusals] = {
         EventStarted,
         TooManyRequests,
     ),
-    ListInvitations: (EventNotFound, NotYourEvent),
-    WithdrawInvitation: (InvitationNotFound, NotYourEvent, InvitationOver),
-    WriteToParticipants: (EventNotFound, NotYourEvent, NoParticipants, TooManyRequests),
-    ShowBooking: (BookingNotFound, NotYourBooking),
-    ShowBookingReminders: (BookingNotFound, NotYourBooking),
+    ListInvitations: (EventNotFound, EventForbidden),
+    WithdrawInvitation: (InvitationNotFound, EventForbidden, InvitationOver),
+    WriteToParticipants: (EventNotFound, EventForbidden, NoParticipants, TooManyRequests),
+    ShowBooking: (BookingNotFound, BookingForbidden),
+    ShowBookingReminders: (BookingNotFound, BookingForbidden),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
     ListReviews: (EventNotFound,),
     FollowFeed: (TooManyFollowers,),
-    RecordOfflinePayment: (BookingNotFound, NotYourEvent, BookingIsCancelled),
-    AskForPayment: (NothingToPay, NotYourBooking, GatewayRefused, GatewayUnavailable),
-    ShowCancellation: (BookingNotFound, NotYourBooking, BookingAlreadyCancelled, BookingOver),
-    RefundBooking: (BookingNotFound, NotYourEvent, NothingToRefund, RefundExceedsPayment),
-    TakeGatewayEvent: (InvalidSignature, GatewayUnavailable),
-    ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentDiffers, GatewayRefused, GatewayUnavailable),
+    RecordOfflinePayment: (BookingNotFound, EventForbidden, BookingIsCancelled),
+    OpenCheckout: (NothingToPay, BookingForbidden, GatewayRefused, GatewayUnavailable),
+    ShowCancellation: (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver),
+    RefundBooking: (BookingNotFound, EventForbidden, NothingToRefund, RefundExceedsPayment),
+    ReceiveWebhook: (InvalidSignature, GatewayUnavailable),
+    ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentMismatch, GatewayRefused, GatewayUnavailable),
     OpenFeed: (),
     CloseFeed: (),
     ReadFeed: (FeedNotFound,),
-    HearOfFailure: (PaymentNotFound,),
-    BookCoaching: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SlotUnavailable),
-    ShowCoaching: (CoachingNotFound, NotForYourEyes),
-    ShowCoachingReminders: (CoachingNotFound, NotForYourEyes),
+    ReportPaymentFailure: (PaymentNotFound,),
+    BookAppointment: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SlotUnavailable),
+    ShowAppointment: (AppointmentNotFound, AppointmentViewForbidden),
+    ShowAppointmentReminders: (AppointmentNotFound, AppointmentViewForbidden),
     ReplayMessage: (MessageNotFound, MessageNotDead),
     ReplayMessages: (),
     Authenticate: (),
-    ListCoachings: (NotTheirsToList,),
-    ChangeCoachingStatus: (
-        CoachingNotFound,
-        NotYoursToChange,
+    ListAppointments: (AppointmentListForbidden,),
+    ChangeAppointmentStatus: (
+        AppointmentNotFound,
+        AppointmentChangeForbidden,
         InvalidTransition,
         OnlyCoachDecides,
         PaymentConfirms,
         NotCancellable,
     ),
-    CancelCoaching: (CoachingNotFound, NotYoursToChange, NotCancellable),
-    NoteCoaching: (CoachingNotFound, NotYoursToChange),
-    MoveCoaching: (
-        CoachingNotFound,
-        NotYoursToChange,
+    CancelAppointment: (AppointmentNotFound, AppointmentChangeForbidden, NotCancellable),
+    UpdateAppointmentNotes: (AppointmentNotFound, AppointmentChangeForbidden),
+    RescheduleAppointment: (
+        AppointmentNotFound,
+        AppointmentChangeForbidden,
         CoachInactive,
         NotReschedulable,
         HasBegun,
         PricedLengthFixed,
         SlotUnavailable,
     ),
-    CoachingPayment: (
-        CoachingNotFound,
-        NotForYourEyes,
+    AppointmentPayment: (
+        AppointmentNotFound,
+        AppointmentViewForbidden,
         OnlyClientPays,
         NothingToPay,
         GatewayRefused,
         GatewayUnavailable,
     ),
-    RecordCoachingPayment: (CoachingNotFound, NotYoursToChange, OnlyCoachRecords, BookingIsCancelled),
+    RecordAppointmentPayment: (AppointmentNotFound, AppointmentChangeForbidden, OnlyCoachRecords, BookingIsCancelled),
     ShowSlots: (CoachNotFound, CoachInactive),
     ShowOwnAvailability: (),
     SetAvailability: (),
-    ShowCoachFigures: (CoachNotFound, NotTheirsToList),
-    Attach: (CoachingNotFound, NotYoursToChange, TooManyAttachments),
-    ListAttachments: (CoachingNotFound, NotForYourEyes),
-    DownloadAttachment: (CoachingNotFound, NotForYourEyes, AttachmentNotFound),
-    DeleteAttachment: (CoachingNotFound, NotYoursToChange, AttachmentNotFound, NotYourAttachment),
+    ShowCoachStatistics: (CoachNotFound, AppointmentListForbidden),
+    Attach: (AppointmentNotFound, AppointmentChangeForbidden, TooManyAttachments),
+    ListAttachments: (AppointmentNotFound, AppointmentViewForbidden),
+    DownloadAttachment: (AppointmentNotFound, AppointmentViewForbidden, AttachmentNotFound),
+    DeleteAttachment: (AppointmentNotFound, AppointmentChangeForbidden, AttachmentNotFound, AttachmentForbidden),
     BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SeriesRefused),
     BeginCalendarConsent: (CalendarNotConfigured, RedirectNotAllowed),
     ConnectCalendar: (
@@ -290,20 +295,20 @@ OF_USE_CASES: Mapping[type, Refusals] = {
         ConsentRefused,
         CalendarNotConnected,
         CalendarNotUnderstood,
-        CalendarAway,
+        CalendarUnavailable,
     ),
-    DisconnectCalendar: (CalendarNotConnected, CalendarAway),
+    DisconnectCalendar: (CalendarNotConnected, CalendarUnavailable),
     SyncBooking: (
         CalendarNotConfigured,
-        CoachingNotFound,
-        NotYoursToSync,
+        AppointmentNotFound,
+        CalendarSyncForbidden,
         CancelledNotSynced,
         NoCalendarToSync,
         TokenRejected,
         CalendarRefused,
         CalendarReconnect,
         CalendarNotUnderstood,
-        CalendarAway,
+        CalendarUnavailable,
     ),
 }
 
@@ -318,7 +323,7 @@ OF_PATH_IDS: Mapping[str, type[NotFound]] = {
 OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
     "feed": FeedNotFound,
     "provider": CalendarNotConnected,
-    "booking_id": CoachingNotFound,
+    "booking_id": AppointmentNotFound,
     "attachment_id": AttachmentNotFound,
     "client_id": UserNotFound,
     "coach_id": CoachNotFound,
@@ -338,7 +343,7 @@ def refusals(operation: Operation) -> list[type[DomainError]]:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
         if operation.answers_once and not operation.guards:
             found.append(TooManyRequests)
-    of_ids = OF_COACHING_IDS if is_of_coaching(operation.path) else OF_PATH_IDS
+    of_ids = OF_COACHING_IDS if is_of_appointments(operation.path) else OF_PATH_IDS
     found += [_line(of_ids, name) for name in operation.path_ids]
     for use_case in operation.use_cases:
         found += _line(OF_USE_CASES, use_case)

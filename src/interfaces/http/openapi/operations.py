@@ -91,7 +91,7 @@ class Operation:
         return None
 
 
-def is_of_coaching(path: str) -> bool:
+def is_of_appointments(path: str) -> bool:
     """Contract E names some parameters as the others do, and means something else by them."""
     return path.startswith(("/booking/", "/coach/", "/coaches", "/calendar/"))
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from application.ports import DEFAULT_PAGE, MAX_PAGE
-from domain.appointments import CoachingStatus
+from domain.appointments import AppointmentStatus
 from domain.bookings import BookingStatus
 from domain.calendars import Provider
 from domain.outbox import Destination, MessageStatus
 from domain.payments import PaymentStatus
 from domain.reviews import BEST_RATING
 from interfaces.http.idempotency import HEADER
-from interfaces.http.openapi.operations import is_of_coaching
+from interfaces.http.openapi.operations import is_of_appointments
 from interfaces.http.schemas import LONGEST_SEARCH
 
 _ID = {"type": "integer", "format": "int64", "minimum": 1}
@@ -97,7 +97,7 @@ PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "coach_id": ("The coach: their `uuid`.", _UUID),
     "skip": ("So many bookings are left away.", {"type": "integer", "minimum": 0, "default": 0}),
     "limit": ("At most so many items.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
-    "status": ("Only bookings with this status.", {"type": "string", "enum": [*CoachingStatus]}),
+    "status": ("Only bookings with this status.", {"type": "string", "enum": [*AppointmentStatus]}),
     "attachment_id": ("The attachment's id.", _UUID),
     "start_date": ("Where the range begins: a date (its first instant in UTC) or a date and time.", _DATE),
     "end_date": (
@@ -133,7 +133,7 @@ PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, Any]:
     """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
     own = PARAMETERS_OF_ADMINS if path.startswith("/admin/") else {}
-    table = {**PARAMETERS, **(PARAMETERS_OF_COACHING if is_of_coaching(path) else own)}
+    table = {**PARAMETERS, **(PARAMETERS_OF_COACHING if is_of_appointments(path) else own)}
     if path.endswith(_SHORT_LISTS):
         table |= PAGES
     if parameter["name"] not in table:

@@ -7,10 +7,10 @@ have the plain name, and the others end in `OfA`, `OfC` and so on, as their oper
 
 from collections.abc import Mapping
 
-from domain.appointments import Change, CoachingCancelReason, CoachingStatus
+from domain.appointments import AppointmentCancelReason, AppointmentStatus, Change
 from domain.calendars import ConnectionStatus, Provider
-from domain.outbox import Fact
-from domain.reminders import WhyNot
+from domain.outbox import MessageType
+from domain.reminders import SkipReason
 from interfaces.http import health, reminders, schemas, service, shared_booking_route
 from interfaces.http.booking_api import (
     accounts,
@@ -35,7 +35,7 @@ from interfaces.http.coaching_api import (
 )
 from interfaces.http.coaching_api import errors as e_errors
 from interfaces.http.coaching_api import payments as appointment_payments
-from interfaces.http.errors import Shape, core_shape
+from interfaces.http.errors import ErrorFormat, contract_b_format
 from interfaces.http.events_api import accounts as a_accounts
 from interfaces.http.events_api import bookings as a_bookings
 from interfaces.http.events_api import errors as a_errors
@@ -122,11 +122,11 @@ NAMES: Mapping[type, str] = {
     # Coaches and appointments
     coaches.CoachBody: "Coach",
     coaches.CoachListBody: "CoachList",
-    appointments.NewCoachingRequest: "AppointmentRequest",
-    appointments.CoachingBody: "Appointment",
-    appointments.CoachingCreated: "AppointmentCreated",
-    appointments.CoachingList: "AppointmentList",
-    appointment_payments.CoachingPaymentLink: "AppointmentPaymentLink",
+    appointments.NewAppointmentRequest: "AppointmentRequest",
+    appointments.AppointmentBody: "Appointment",
+    appointments.AppointmentCreated: "AppointmentCreated",
+    appointments.AppointmentList: "AppointmentList",
+    appointment_payments.AppointmentPaymentLink: "AppointmentPaymentLink",
     appointments.StatusRequest: "AppointmentStatusUpdate",
     appointments.NotesRequest: "AppointmentNotesUpdate",
     appointments.HistoryBody: "AppointmentHistory",
@@ -161,20 +161,20 @@ NAMES: Mapping[type, str] = {
     health.Running: "ServiceStatus",
     health.Healthy: "Health",
     # Values
-    CoachingCancelReason: "AppointmentCancelReason",
-    CoachingStatus: "AppointmentStatus",
+    AppointmentCancelReason: "AppointmentCancelReason",
+    AppointmentStatus: "AppointmentStatus",
     Change: "AppointmentChange",
     ConnectionStatus: "CalendarConnectionStatus",
-    Fact: "MessageType",
+    MessageType: "MessageType",
     Provider: "CalendarProvider",
-    WhyNot: "SkipReason",
+    SkipReason: "SkipReason",
 }
 
-ERRORS: Mapping[Shape, str] = {
-    core_shape: "Error",
+ERRORS: Mapping[ErrorFormat, str] = {
+    contract_b_format: "Error",
     a_errors.shape: "ErrorOfA",
     c_errors.shape: "ErrorOfC",
-    c_errors.booking_shape: "ErrorOfAOrC",
+    c_errors.booking_error_format: "ErrorOfAOrC",
     e_errors.shape: "ErrorOfE",
 }
 

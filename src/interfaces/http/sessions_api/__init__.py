@@ -5,4 +5,4 @@ from interfaces.http.sessions_api.errors import shape
 
 ROUTES = [*accounts.ROUTES, *google.ROUTES, *sessions.ROUTES, *bookings.ROUTES, *facilitator.ROUTES]
 
-SHAPES = dict.fromkeys(("/api/auth", "/api/sessions", "/api/bookings/my", "/api/facilitator"), shape)
+ERROR_FORMATS = dict.fromkeys(("/api/auth", "/api/sessions", "/api/bookings/my", "/api/facilitator"), shape)

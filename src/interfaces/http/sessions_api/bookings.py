@@ -8,10 +8,10 @@ from litestar.params import FromQuery
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.bookings.ports import BookingFilter, BookingReader, BookingView
+from application.bookings.ports import BookingFilter, BookingQueries, BookingView
 from domain.bookings import BookingStatus
 from interfaces.http.authentication import signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import array_page, page_request, whole_seconds
 
 TAGS = ["Contract C: bookings"]
@@ -36,13 +36,13 @@ class BookingBody(Struct):
 @get("/api/bookings/my", operation_id="listBookingsOfC", tags=TAGS, guards=[signed_in])
 async def list_own_bookings(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    booking_reader: Given[BookingReader],
+    actor: Inject[Actor],
+    booking_queries: Inject[BookingQueries],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[BookingBody]]:
     """The bookings of whoever asks, newest first."""
-    page = await booking_reader.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
+    page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
     return array_page(request, page, _booking)
 
 

@@ -5,17 +5,17 @@ from domain.bookings import BookingOver
 from domain.events import (
     AlreadyBooked,
     EventCancelled,
+    EventForbidden,
     EventFull,
     EventNotFound,
     EventStarted,
-    NotYourEvent,
 )
-from interfaces.http.errors import MISSING_FIELD, Body, Refusal
+from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse
 
 SENTENCES = {
     EmailTaken.code: "Email already registered",
     EventNotFound.code: "Session not found",
-    NotYourEvent.code: "Unauthorized",
+    EventForbidden.code: "Unauthorized",
     EventFull.code: "Session is fully booked",
     AlreadyBooked.code: "You have already booked this session",
     EventCancelled.code: "Session is cancelled",
@@ -34,7 +34,7 @@ FIELDS = {
 """The domain's names of fields, where contract C has others."""
 
 
-def shape(refusal: Refusal) -> Body:
+def shape(refusal: ErrorResponse) -> Body:
     body: Body = {"error": SENTENCES.get(refusal.code, refusal.sentence)}
     if refusal.details:
         if set(refusal.details.values()) == {MISSING_FIELD}:
@@ -43,7 +43,7 @@ def shape(refusal: Refusal) -> Body:
     return body
 
 
-def booking_shape(refusal: Refusal) -> Body:
+def booking_error_format(refusal: ErrorResponse) -> Body:
     """For `POST /api/bookings`, where contract A's field `message` is there too."""
     body = shape(refusal)
     sentence = BOOKING_SENTENCES.get(refusal.code, body["error"])

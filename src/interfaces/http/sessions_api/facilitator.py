@@ -8,15 +8,15 @@ from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from application.accounts.sessions import Actor
-from application.bookings.ports import BookingReader, BookingView
+from application.bookings.ports import BookingQueries, BookingView
 from application.events.management import CancelEvent
-from application.events.ports import Dashboard, EventReader, EventView, FacilitatorReader
+from application.events.ports import Dashboard, EventQueries, EventView, FacilitatorQueries
 from application.events.queries import EventBookings
 from application.ports import Clock, PageRequest
 from domain.bookings import BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from interfaces.http.authentication import facilitators, profiled_facilitators
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import Done, array_page, number, page_request, path_id, whole_seconds
 
 TAGS = ["Contract C: facilitators"]
@@ -101,7 +101,7 @@ class OwnSession(Struct):
     status_code=200,
     guards=[facilitators],
 )
-async def remove_session(session_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]) -> Done:
+async def remove_session(session_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]) -> Done:
     """Cancels the session; nothing is deleted."""
     await cancel_event(actor.user, _id(session_id))
     return Done("Session cancelled successfully")
@@ -110,40 +110,40 @@ async def remove_session(session_id: FromPath[str], actor: Given[Actor], cancel_
 @get("/api/facilitator/bookings", operation_id="listFacilitatorBookings", tags=TAGS, guards=[profiled_facilitators])
 async def list_bookings(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    booking_reader: Given[BookingReader],
+    actor: Inject[Actor],
+    booking_queries: Inject[BookingQueries],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[FacilitatorBooking]]:
     """The bookings of all one's sessions, newest first, cancelled ones included."""
-    page = await booking_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    page = await booking_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
     return array_page(request, page, _facilitator_booking)
 
 
 @get("/api/facilitator/dashboard", operation_id="getDashboard", tags=TAGS, guards=[profiled_facilitators])
 async def show_dashboard(
-    actor: Given[Actor],
-    facilitator_reader: Given[FacilitatorReader],
-    booking_reader: Given[BookingReader],
-    clock: Given[Clock],
-    default_currency: Given[str],
+    actor: Inject[Actor],
+    facilitator_queries: Inject[FacilitatorQueries],
+    booking_queries: Inject[BookingQueries],
+    clock: Inject[Clock],
+    default_currency: Inject[str],
 ) -> DashboardBody:
     """Key figures and the last ten bookings. Revenue is money received minus money given back."""
-    dashboard = await facilitator_reader.dashboard(actor.user.id, clock.now())
-    recent = await booking_reader.list_of_facilitator(actor.user.id, RECENT)
+    dashboard = await facilitator_queries.dashboard(actor.user.id, clock.now())
+    recent = await booking_queries.list_of_facilitator(actor.user.id, RECENT)
     return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in recent.items])
 
 
 @get("/api/facilitator/sessions", operation_id="listOwnSessions", tags=TAGS, guards=[profiled_facilitators])
 async def list_own_sessions(
     request: Request[Any, Any, Any],
-    actor: Given[Actor],
-    event_reader: Given[EventReader],
+    actor: Inject[Actor],
+    event_queries: Inject[EventQueries],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[OwnSession]]:
     """All one's sessions, cancelled and past ones included, the latest start first."""
-    page = await event_reader.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    page = await event_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
     return array_page(request, page, _own_session)
 
 
@@ -156,8 +156,8 @@ async def list_own_sessions(
 async def list_session_bookings(
     request: Request[Any, Any, Any],
     session_id: FromPath[str],
-    actor: Given[Actor],
-    event_bookings: Given[EventBookings],
+    actor: Inject[Actor],
+    event_bookings: Inject[EventBookings],
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[AttendeeBooking]]:

@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 
 from application.accounts.external_identity import SignInWithGoogleToken
 from interfaces.emails import account_address
-from interfaces.http.authentication import client_address, way_in
-from interfaces.http.injection import Given
+from interfaces.http.authentication import client_address, issues_tokens
+from interfaces.http.injection import Inject
 from interfaces.http.sessions_api.accounts import TAGS, Entrance, entrance
 
 
@@ -25,11 +25,11 @@ class GoogleCredentials(Struct):
     id_token: Annotated[str, Meta(min_length=1)]
 
 
-@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=way_in)
+@post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=issues_tokens)
 async def sign_in_with_token(
     data: JSONBody[GoogleCredentials],
     request: Request[Any, Any, Any],
-    sign_in_with_google_token: Given[SignInWithGoogleToken],
+    sign_in_with_google_token: Inject[SignInWithGoogleToken],
 ) -> Entrance:
     logged_in = await sign_in_with_google_token(
         id_token=data.id_token,

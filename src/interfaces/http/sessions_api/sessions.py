@@ -11,13 +11,13 @@ from msgspec import UNSET, Struct, UnsetType
 
 from application.accounts.sessions import Actor
 from application.events.management import CancelEvent, CreateEvent, UpdateEvent
-from application.events.ports import EventFilter, EventReader, EventView
+from application.events.ports import EventFilter, EventQueries, EventView
 from application.ports import Clock
-from domain.events import EventId, EventNotFound, EventPlan, EventType
+from domain.events import EventDetails, EventId, EventNotFound, EventType
 from domain.money import Money
 from domain.time import Interval
 from interfaces.http.authentication import facilitators, profiled_facilitators, signed_in
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.schemas import (
     Done,
     EnteredEventType,
@@ -81,22 +81,22 @@ class SessionCreated(Struct):
 @get("/api/sessions", operation_id="listSessions", tags=TAGS, guards=[signed_in])
 async def list_sessions(
     request: Request[Any, Any, Any],
-    event_reader: Given[EventReader],
-    clock: Given[Clock],
+    event_queries: Inject[EventQueries],
+    clock: Inject[Clock],
     q: FromQuery[str | None] = None,
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[SessionBody]]:
     """Active sessions that are not over, the next to begin first."""
-    page = await event_reader.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
+    page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _session)
 
 
 @post("/api/sessions", operation_id="createSession", tags=TAGS, guards=[profiled_facilitators])
 async def add_session(
-    data: JSONBody[NewSession], actor: Given[Actor], create_event: Given[CreateEvent], default_currency: Given[str]
+    data: JSONBody[NewSession], actor: Inject[Actor], create_event: Inject[CreateEvent], default_currency: Inject[str]
 ) -> SessionCreated:
-    plan = EventPlan(
+    plan = EventDetails(
         title=data.title,
         description=data.description or "",
         event_type=event_type("session_type", data.session_type),
@@ -109,7 +109,7 @@ async def add_session(
 
 @put("/api/sessions/{session_id:str}", operation_id="updateSession", tags=TAGS, guards=[facilitators])
 async def change_session(
-    session_id: FromPath[str], data: JSONBody[SessionChange], actor: Given[Actor], update_event: Given[UpdateEvent]
+    session_id: FromPath[str], data: JSONBody[SessionChange], actor: Inject[Actor], update_event: Inject[UpdateEvent]
 ) -> Done:
     await update_event(actor.user, _id(session_id), lambda plan: _changed(plan, data))
     return Done("Session updated successfully")
@@ -122,7 +122,7 @@ async def change_session(
     status_code=200,
     guards=[facilitators],
 )
-async def cancel_session(session_id: FromPath[str], actor: Given[Actor], cancel_event: Given[CancelEvent]) -> Done:
+async def cancel_session(session_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]) -> Done:
     await cancel_event(actor.user, _id(session_id))
     return Done("Session cancelled successfully")
 
@@ -151,7 +151,7 @@ def _session(event: EventView) -> SessionBody:
     )
 
 
-def _changed(plan: EventPlan, change: SessionChange) -> EventPlan:
+def _changed(plan: EventDetails, change: SessionChange) -> EventDetails:
     return replace(
         plan,
         title=kept(change.title, plan.title),

@@ -10,7 +10,7 @@ from litestar.response import Redirect
 
 from application.bookings.invitations import AnswerInvitation
 from interfaces.http.authentication import public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from servicekit.local_times import instant, reading_zone, when
 
 _page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("invitation.html")
@@ -29,7 +29,7 @@ _HEADERS = {
     opt=public,
     media_type=MediaType.HTML,
 )
-async def show_invitation(token: FromPath[str], answer_invitation: Given[AnswerInvitation]) -> Response[str]:
+async def show_invitation(token: FromPath[str], answer_invitation: Inject[AnswerInvitation]) -> Response[str]:
     """For the person who has the link."""
     shown, zone = await answer_invitation.show(token), reading_zone(None)
     times = {
@@ -46,7 +46,7 @@ async def show_invitation(token: FromPath[str], answer_invitation: Given[AnswerI
     status_code=303,
     opt=public,
 )
-async def confirm_invitation(token: FromPath[str], answer_invitation: Given[AnswerInvitation]) -> Redirect:
+async def confirm_invitation(token: FromPath[str], answer_invitation: Inject[AnswerInvitation]) -> Redirect:
     """The button "Confirm"."""
     await answer_invitation.confirm(token)
     return _to_page(token)
@@ -59,7 +59,7 @@ async def confirm_invitation(token: FromPath[str], answer_invitation: Given[Answ
     status_code=303,
     opt=public,
 )
-async def decline_invitation(token: FromPath[str], answer_invitation: Given[AnswerInvitation]) -> Redirect:
+async def decline_invitation(token: FromPath[str], answer_invitation: Inject[AnswerInvitation]) -> Redirect:
     """The button "Decline"."""
     await answer_invitation.decline(token)
     return _to_page(token)

@@ -16,7 +16,7 @@ from application.payments.ports.records import PaymentOverview
 from domain.checkout_return import Outcome, ReturnStatus, with_parameters
 from domain.payments import UNPAID, PaymentNotFound
 from interfaces.http.authentication import public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from servicekit.browser_pages import STYLE, policy_for
 from servicekit.links import usable_link
 from servicekit.local_times import instant, reading_zone, when
@@ -104,7 +104,7 @@ async def show_return(
     request: Request[Any, Any, Any],
     token: FromPath[str],
     outcome: FromPath[str],
-    show_payment_return: Given[ShowPaymentReturn],
+    show_payment_return: Inject[ShowPaymentReturn],
 ) -> Response[Any]:
     """Gateways add query parameters of their own; `look` is ours and counts how often the page was reloaded."""
     parameters = dict(request.query_params.items())

@@ -11,7 +11,7 @@ from litestar.response import Redirect
 
 from application.payments.sandbox import PayAtSandbox, SandboxPage
 from interfaces.http.authentication import public
-from interfaces.http.injection import Given
+from interfaces.http.injection import Inject
 from interfaces.http.web.payment_return import what_and_when
 from servicekit.local_times import instant, reading_zone
 
@@ -28,7 +28,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
     opt=public,
     media_type=MediaType.HTML,
 )
-async def show_order(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> Response[str]:
+async def show_order(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Response[str]:
     """Shows what is bought. Whoever has the address may pay, as at a real gateway."""
     shown = await pay_at_sandbox.show(order_id)
     text = _page.render(
@@ -48,7 +48,7 @@ async def show_order(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox
     status_code=303,
     opt=public,
 )
-async def pay(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> Redirect:
+async def pay(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Redirect:
     """The button "Pay"."""
     await pay_at_sandbox.decide(order_id, "paid")
     return Redirect(f"/sandbox/pay/{order_id}", status_code=303)
@@ -61,7 +61,7 @@ async def pay(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> R
     status_code=303,
     opt=public,
 )
-async def decline(order_id: FromPath[str], pay_at_sandbox: Given[PayAtSandbox]) -> Redirect:
+async def decline(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Redirect:
     """The button "Decline"."""
     await pay_at_sandbox.decide(order_id, "declined")
     return Redirect(f"/sandbox/pay/{order_id}", status_code=303)
