@@ -1,4 +1,4 @@
-"""What the README says to receivers of messages: how to verify them, and what each type looks like."""
+"""What docs/webhooks.md says to receivers of messages: how to verify them, and an example of each type."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from infrastructure.delivery.crm_format import told
 from infrastructure.delivery.signing import Signer
 from tests.support.messages import a_coaching_message, a_message
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
 PAID = {"booking": {"payment_status": "completed"}, "money": {"amount": 30.5, "currency": "INR"}}
 OF_EVENT = {"booking": None, "user": None}
@@ -53,7 +53,7 @@ def a_message_of(fact: MessageType) -> Message:
 
 
 def block(language: str, beginning: str) -> str:
-    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
     [found] = [each for each in blocks if each.startswith(beginning)]
     return found
 
@@ -62,10 +62,10 @@ def test_every_type_of_message_is_listed_with_an_example_body() -> None:
     assert [*CHANGES] == [fact for fact in CHANGES if Destination.CRM in ROUTES[fact]]
     assert set(CHANGES) == {fact for fact, destinations in ROUTES.items() if Destination.CRM in destinations}
     assert [json.loads(line) for line in block("json", '{"booking_id"').splitlines()] == examples()
-    assert all(f"| `{fact}` |" in README.read_text() for fact in CHANGES)
+    assert all(f"| `{fact}` |" in PAGE.read_text() for fact in CHANGES)
 
 
-def test_receiver_of_the_readme_verifies_with_the_published_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_receiver_verifies_with_the_published_package(monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
     monkeypatch.setenv("SIGNING_SECRET", f"whsec_{old}")
     receiver: dict[str, Any] = {}
