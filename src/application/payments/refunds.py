@@ -4,23 +4,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from uuid import UUID
 
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.payments.payables import enqueue_refunded, lock_booking
 from application.payments.ports.gateways import Gateways, RefundRequest
-from application.payments.ports.records import REFUNDED_AT_GATEWAY, Refund
+from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
+from domain.appointments import Change
 from domain.bookings import Booking, BookingId, CancelReason
 from domain.events import Event, EventId
 from domain.money import Money
-from domain.payments import GatewayUnavailable, NothingToRefund, Payment, RefundUpdate
+from domain.payments import GatewayUnavailable, GatewayUpdate, NothingToRefund, Payment, PaymentUpdate, RefundUpdate
 from domain.refunds import RefundId, RefundPolicy
 
 OFFLINE = "offline"
+AT_THE_GATEWAY = "at_the_gateway"
+"""The reason of a refund that was made in the gateway's dashboard."""
+
+
+class RefundOutcome(StrEnum):
+    """The result of applying a gateway's update on a refund."""
+
+    SETTLED = "refund_settled"
+    RECORDED = "refunded_at_the_gateway"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +84,53 @@ class Refunds:
         if not settled:
             raise GatewayUnavailable("The gateway has accepted the refund and is still working on it")
 
-    async def settle_update(self, gateway: str, report: RefundUpdate) -> str:
-        """What a gateway says of money given back, by us or by somebody at its own desk: the person, the facilitator
-        and the CRM hear of either."""
+    async def settle_update(self, gateway: str, report: RefundUpdate) -> RefundOutcome:
+        """Applies a gateway's update on a refund that was requested here or made in the gateway's dashboard. A refund
+        that succeeded is announced to the client, the facilitator and the CRM."""
         async with self.open_work() as work:
             refund = await work.refunds.find(report)
             if refund is None:
-                outcome = await work.refunds.record_external_refund(gateway, report, self.clock.now())
-                kept = await work.refunds.find(report) if outcome == REFUNDED_AT_GATEWAY else None
-                if kept is not None:
-                    await enqueue_refunded(work, kept.booking_id, reason=kept.reason, money=kept.amount)
+                outcome = await self._record_external_refund(work, gateway, report)
             else:
                 await self._settle(work, refund.id, report.gateway_refund_id, succeeded=report.succeeded)
-                outcome = "refund_settled"
+                outcome = RefundOutcome.SETTLED
             await work.commit()
         self.wake_ups.notify()
         return outcome
+
+    async def _record_external_refund(self, work: UnitOfWork, gateway: str, report: RefundUpdate) -> RefundOutcome:
+        """Records a refund that was made in the gateway's dashboard. The booking shows that it is refunded, whether all
+        of the payment was refunded or a part. A refund that failed, or that exceeds what is left of the payment, is
+        kept as a mismatch for an operator."""
+        target = await work.payments.find_received(gateway, report.gateway_id)
+        if target is None:
+            return RefundOutcome.UNKNOWN
+        now = self.clock.now()
+        # The booking is locked before its payment, as in settlement.
+        if isinstance(target.booking_id, int):
+            _, booking = await lock_booking(work, target.booking_id)
+            appointment = None
+        else:
+            booking, appointment = None, await work.appointments.get(target.booking_id)
+        payment = await work.payments.get(target.payment_id)
+        if await work.refunds.find(report) is not None:
+            return RefundOutcome.SETTLED  # a second delivery of this update was applied before the locks were taken
+        if not report.succeeded or report.amount.amount > payment.refundable.amount:
+            mismatch = GatewayUpdate(payment.order_id or "", PaymentUpdate.RECEIVED, payment_id=payment.id)
+            why = f"the gateway gave back {report.amount} ({report.gateway_refund_id}) that was not requested here"
+            await work.payments.record_mismatch(gateway, mismatch, payment.id, why)
+            return RefundOutcome.DIFFERS
+        refund = await work.refunds.add(payment, report.amount, reason=AT_THE_GATEWAY, by=None, now=now)
+        await work.refunds.settle(refund, report.gateway_refund_id, succeeded=True, now=now)
+        await work.payments.save(payment.with_refund(report.amount))
+        if booking is not None:
+            await work.bookings.save(booking.refunded())
+        elif appointment is not None:
+            after = appointment.refunded(now)
+            await work.appointments.save(after)
+            await work.appointments.record(after, Change.REFUNDED, by=None, before=appointment, now=now)
+        await enqueue_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
+        return RefundOutcome.RECORDED
 
     async def _settle(
         self, work: UnitOfWork, refund_id: RefundId, gateway_refund_id: str | None, *, succeeded: bool | None

@@ -14,9 +14,6 @@ from domain.money import Money
 from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentStatus, RefundUpdate
 from domain.refunds import RefundId
 
-REFUNDED_AT_GATEWAY = "refunded_at_the_gateway"
-"""What `record_external_refund` says of money that is on our books from then on."""
-
 
 @dataclass(frozen=True, slots=True)
 class PaymentTarget:
@@ -32,6 +29,10 @@ class Payments(Protocol):
 
     async def find_payable(self, gateway: str, report: GatewayUpdate) -> PaymentTarget | None:
         """By the order, else by our own id: a gateway may report before we know the order's."""
+        ...
+
+    async def find_received(self, gateway: str, gateway_id: str) -> PaymentTarget | None:
+        """By the id that the gateway gave to the payment when it received it."""
         ...
 
     async def get(self, payment_id: PaymentId) -> Payment: ...
@@ -95,10 +96,6 @@ class RefundRecords(Protocol):
         self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
     ) -> None:
         """`succeeded` None: the gateway has accepted it and is still working on it."""
-        ...
-
-    async def record_external_refund(self, gateway: str, report: RefundUpdate, now: datetime) -> str:
-        """Money given back at the gateway's own desk: recorded, so that the books agree. Says what it came to."""
         ...
 
 

@@ -10,9 +10,9 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.payments.ports.gateways import GatewayEvent
-from application.payments.ports.records import REFUNDED_AT_GATEWAY, PaymentTarget, Refund
+from application.payments.ports.records import PaymentTarget, Refund
 from domain.accounts import UserId
-from domain.appointments import AppointmentId, Change
+from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
@@ -26,7 +26,6 @@ from domain.payments import (
     RefundUpdate,
 )
 from domain.refunds import RefundId
-from infrastructure.postgres.appointments.repository import PostgresAppointments
 
 _PAYMENT = "SELECT p.* FROM payments p"
 _REFUND = """SELECT r.*, p.booking_id, p.coaching_booking_id, p.gateway
@@ -47,9 +46,17 @@ class PostgresPayments:
             order_id=report.order_id,
             payment_id=report.payment_id,
         )
-        if row is None:
-            return None
-        return PaymentTarget(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
+        return _target(row) if row else None
+
+    async def find_received(self, gateway: str, gateway_id: str) -> PaymentTarget | None:
+        row = await _first(
+            self._session,
+            """SELECT p.id, p.booking_id, p.coaching_booking_id FROM payments p
+            WHERE p.gateway = :gateway AND p.gateway_payment_id = :gateway_id""",
+            gateway=gateway,
+            gateway_id=gateway_id,
+        )
+        return _target(row) if row else None
 
     async def get(self, payment_id: PaymentId) -> Payment:
         return _found(await _first(self._session, f"{_PAYMENT} WHERE p.id = :id FOR UPDATE", id=payment_id))
@@ -183,60 +190,6 @@ class PostgresRefunds:
             now=now,
         )
 
-    async def record_external_refund(self, gateway: str, report: RefundUpdate, now: datetime) -> str:
-        of_payment = {"gateway": gateway, "gateway_id": report.gateway_id}
-        await _run(
-            self._session,
-            # Before the payment, as everybody who changes both locks them.
-            """SELECT FROM bookings WHERE id IN (SELECT booking_id FROM payments
-                WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
-            **of_payment,
-        )
-        await _run(
-            self._session,
-            """SELECT FROM coaching_bookings WHERE id IN (SELECT coaching_booking_id FROM payments
-                WHERE gateway = :gateway AND gateway_payment_id = :gateway_id) FOR UPDATE""",
-            **of_payment,
-        )
-        row = await _first(
-            self._session,
-            f"{_PAYMENT} WHERE p.gateway = :gateway AND p.gateway_payment_id = :gateway_id FOR UPDATE",
-            **of_payment,
-        )
-        if row is None:
-            return "unknown"
-        if await self.find(report) is not None:
-            return "refund_settled"  # the same word, sent twice, was applied while this one waited for the lock
-        payment = _payment(row)
-        if not report.succeeded or report.amount.amount > payment.refundable.amount:
-            difference = GatewayUpdate(payment.order_id or "", PaymentUpdate.RECEIVED, payment_id=payment.id)
-            why = f"the gateway gave back {report.amount} ({report.gateway_refund_id}) that nobody here promised"
-            await PostgresPayments(self._session).record_mismatch(gateway, difference, payment.id, why)
-            return "differs"
-        await _run(
-            self._session,
-            """INSERT INTO refunds (payment_id, amount, currency, reason, status, gateway_refund_id, requested_at,
-                settled_at)
-            VALUES (:payment_id, :amount, :currency, 'at_the_gateway', 'processed', :gateway_refund_id, :now, :now)""",
-            payment_id=payment.id,
-            amount=report.amount.amount,
-            currency=report.amount.currency,
-            gateway_refund_id=report.gateway_refund_id,
-            now=now,
-        )
-        await PostgresPayments(self._session).save(payment.with_refund(report.amount))
-        if isinstance(payment.booking_id, int):
-            await _run(
-                self._session, "UPDATE bookings SET payment_status = 'refunded' WHERE id = :id", id=payment.booking_id
-            )
-        else:
-            appointments = PostgresAppointments(self._session)
-            before = await appointments.get(payment.booking_id)
-            after = before.refunded(now)
-            await appointments.save(after)
-            await appointments.record(after, Change.REFUNDED, by=None, before=before, now=now)
-        return REFUNDED_AT_GATEWAY
-
 
 class PostgresGatewayEvents:
     def __init__(self, session: AsyncSession) -> None:
@@ -319,6 +272,10 @@ def _found(row: RowMapping | None) -> Payment:
     if row is None:
         raise PaymentNotFound
     return _payment(row)
+
+
+def _target(row: RowMapping) -> PaymentTarget:
+    return PaymentTarget(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
 
 
 def _payment(row: RowMapping) -> Payment:
