@@ -109,6 +109,11 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateAccount(Register):
+    """Creates a new user account as an operator, who decides on roles: registration as a facilitator is open."""
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterAndLogIn:
     """Registers a new user account as `Register` does and logs it in, in one transaction. Asked again with the same
     idempotency key it logs in to that account."""

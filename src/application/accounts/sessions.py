@@ -38,6 +38,11 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthenticateFollower(Authenticate):
+    """Authenticates an open connection for live updates again. Its `ActorQueries` load many accounts in one query."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refresh:
     """Gives a new access token for a refresh token.
 

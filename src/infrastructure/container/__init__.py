@@ -1,6 +1,6 @@
 """The composition root: every adapter and every use case is built here, once, for web, worker and CLI alike."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from redis.asyncio import Redis
@@ -15,8 +15,8 @@ from application.accounts.external_identity import (
 from application.accounts.login import LogIn, StartLogin
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.profile import ChangePassword, UpdateProfile
-from application.accounts.registration import Register, RegisterAndLogIn
-from application.accounts.sessions import Authenticate, LogOut, Refresh
+from application.accounts.registration import CreateAccount, Register, RegisterAndLogIn
+from application.accounts.sessions import Authenticate, AuthenticateFollower, LogOut, Refresh
 from application.bookings.cancellation import CancelBooking, CancelParticipant
 from application.bookings.invitations import AnswerInvitation, InviteParticipant, ListInvitations, WithdrawInvitation
 from application.bookings.ports import BookingQueries
@@ -86,13 +86,13 @@ __all__ = ["Container", "DeliveryParts", "UseCases", "build", "build_deliveries"
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the system does. The HTTP edge offers each under its field's name."""
+    """Use cases and queries for HTTP handlers, which receive them by type: each type occurs once."""
 
     register: Register
     register_and_log_in: RegisterAndLogIn
     log_in: LogIn
     authenticate: Authenticate
-    authenticate_follower: Authenticate
+    authenticate_follower: AuthenticateFollower
     start_google_sign_in: StartGoogleSignIn
     finish_google_sign_in: FinishGoogleSignIn
     sign_in_with_google_token: SignInWithGoogleToken
@@ -102,8 +102,7 @@ class UseCases:
     update_profile: UpdateProfile
     grant_role: GrantRole
     approve_facilitator: ApproveFacilitator
-    create_account: Register
-    """As an operator, who decides on roles: without the rules for registering as a facilitator."""
+    create_account: CreateAccount
     set_account_active: SetAccountActive
     show_event: ShowEvent
     create_event: CreateEvent
@@ -239,7 +238,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
         authenticate=Authenticate(tokens, actors),
-        authenticate_follower=Authenticate(tokens, ActorLoader(actors)),
+        authenticate_follower=AuthenticateFollower(tokens, ActorLoader(actors)),
         start_google_sign_in=StartGoogleSignIn(google, attempts, limiter),
         finish_google_sign_in=FinishGoogleSignIn(google, attempts, sign_in_with_google),
         sign_in_with_google_token=SignInWithGoogleToken(google, sign_in_with_google, limiter),
@@ -249,7 +248,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         update_profile=UpdateProfile(open_work),
         grant_role=GrantRole(open_work, clock),
         approve_facilitator=ApproveFacilitator(open_work, clock),
-        create_account=replace(register, facilitators=FacilitatorRegistration.OPEN),
+        create_account=CreateAccount(open_work, hasher, limiter, clock, policy, smtputf8=settings.mail_smtputf8),
         set_account_active=SetAccountActive(
             open_work, [money.expire_holds, appointment.expire_appointment_holds], clock
         ),

@@ -1,5 +1,4 @@
-"""Everything that deals with coaching, put together once for web and worker. The HTTP edge offers each part under its
-field's name."""
+"""Composition of appointments for web and worker."""
 
 from dataclasses import dataclass
 
@@ -35,7 +34,7 @@ from infrastructure.recurrence_rules import RecurrenceRules
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """The parts that deal with coaching."""
+    """Use cases and queries of appointments. HTTP handlers receive them by type."""
 
     book_appointment: BookAppointment
     show_appointment: ShowAppointment

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from application.calendars.busy_times import ConnectedCalendars, ReadBusyTimes
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
+from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import CalendarJobs, RecordEntry, SyncBooking
 from application.calendars.tokens import CalendarAccess
 from application.oauth import OAuthAttempts
@@ -32,7 +33,7 @@ class Calendars:
     connect_calendar: ConnectCalendar
     disconnect_calendar: DisconnectCalendar
     sync_booking: SyncBooking
-    connection_queries: PostgresConnectionQueries
+    connection_queries: ConnectionQueries
     jobs: CalendarJobs
     read_busy_times: ReadBusyTimes
     busy_times: ConnectedCalendars

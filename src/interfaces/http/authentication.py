@@ -1,5 +1,6 @@
 """Who may call a route, and from which network address."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
@@ -8,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 
 from application.accounts.sessions import Actor
 from application.events.management import OnlyFacilitatorsCreate
-from domain.accounts import ProfileNotFound, Role, User
+from domain.accounts import ProfileNotFound, Role, User, UserId
 from domain.errors import Forbidden, Unauthenticated
 from domain.networks import client_of
 
@@ -71,17 +72,28 @@ async def profiled_facilitators(connection: Connection, handler: BaseRouteHandle
         raise ProfileNotFound
 
 
-async def viewer(request: Request[Any, Any, Any]) -> User | None:
-    """The dependency `viewer` of public routes: the person whom a valid token names; None without one."""
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The caller of a public route: the account of a valid access token, None without one."""
+
+    user: User | None
+
+    @property
+    def id(self) -> UserId | None:
+        return None if self.user is None else self.user.id
+
+
+async def viewer(request: Request[Any, Any, Any]) -> Viewer:
+    """Authenticates the caller of a public route if there is a valid access token."""
     try:
         found: Actor = await request.app.state.use_cases.authenticate(bearer_token(request))
     except Unauthenticated:
-        return None
-    return found.user
+        return Viewer(None)
+    return Viewer(found.user)
 
 
 def actor(request: Request[Any, Any, Any]) -> Actor:
-    """The dependency `actor`: whom the guard let in."""
+    """The account that a guard of the route has authenticated."""
     found: Actor = request.scope["user"]
     return found
 

@@ -1,12 +1,107 @@
-"""How a handler asks for what it calls."""
+"""Injection by type: the annotation of a handler's parameter decides what the parameter receives.
 
-from typing import Annotated, TypeAlias, TypeVar
+Everything is resolved when the application is built. Litestar resolves dependencies by parameter name, so each handler
+receives its own mapping of names to providers; a request costs no look-up by type.
+"""
 
-from litestar.di import Dependency
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
+
+from litestar.di import Dependency, Provide
+from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidationMarker
 
 T = TypeVar("T")
+Handler = TypeVar("Handler", bound=BaseRouteHandler)
 
 Inject: TypeAlias = Annotated[T, Dependency(), SkipValidationMarker()]
-"""A use case or a reader, found by the parameter's name. It comes from the composition root, so it is not checked
-again at every request (a port, being a Protocol, could not be)."""
+"""A use case, a port or a value of the request, found by its type. Requests do not validate it again: the composition
+root built it, and a port is a `Protocol`, which cannot be checked at run time."""
+
+
+class InjectionError(TypeError):
+    """The application cannot be built: a fault of the program."""
+
+
+class NotProvided(InjectionError):
+    """A handler has a parameter of a type without a provider."""
+
+    def __init__(self, handler: str, parameter: str, kind: Any) -> None:
+        super().__init__(f"{handler} requires {_name(kind)} as {parameter!r}, but the container does not provide it")
+
+
+class ProvidedTwice(InjectionError):
+    """Two providers have the same type, so that the type does not decide between them."""
+
+    def __init__(self, kind: Any, first: str, second: str) -> None:
+        super().__init__(f"{_name(kind)} has two providers, {first} and {second}: give each a type of its own")
+
+
+class Providers:
+    """What handlers can receive, by type."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[Any, tuple[str, Provide]] = {}
+
+    def add_fields(self, parts: Iterable[Any]) -> None:
+        """Provides each field of these dataclass instances under its declared type. Raises `ProvidedTwice`."""
+        for part in parts:
+            declared = get_type_hints(type(part))
+            for field in dataclasses.fields(part):
+                source = f"{type(part).__name__}.{field.name}"
+                self.add_value(declared[field.name], getattr(part, field.name), source)
+
+    def add_value(self, kind: Any, value: Any, source: str) -> None:
+        """Provides one value to every request. `source` names it in errors. Raises `ProvidedTwice`."""
+        self._add(kind, source, Provide(_constant(value), sync_to_thread=False))
+
+    def add_of_request(self, kind: Any, function: Callable[..., Any]) -> None:
+        """Provides what this function returns for the request. A function that is not async must not block. Raises
+        `ProvidedTwice`."""
+        is_async = inspect.iscoroutinefunction(function)
+        self._add(kind, _name(function), Provide(function, sync_to_thread=None if is_async else False))
+
+    def bind(self, handlers: Iterable[Handler]) -> list[Handler]:
+        """Copies of these handlers with a provider for each injected parameter. Raises `NotProvided`."""
+        return [self._bound(handler) for handler in handlers]
+
+    def _bound(self, handler: Handler) -> Handler:
+        bound = copy(handler)
+        bound.dependencies = {**(handler.dependencies or {}), **self._for(handler)}
+        return bound
+
+    def _for(self, handler: BaseRouteHandler) -> Mapping[str, Provide]:
+        found = {}
+        for parameter, kind in injected(handler.fn).items():
+            if kind not in self._by_type:
+                raise NotProvided(_name(handler.fn), parameter, kind)
+            _, found[parameter] = self._by_type[kind]
+        return found
+
+    def _add(self, kind: Any, source: str, provider: Provide) -> None:
+        if kind in self._by_type:
+            raise ProvidedTwice(kind, self._by_type[kind][0], source)
+        self._by_type[kind] = (source, provider)
+
+
+def injected(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the parameters that are annotated with `Inject`, by the parameters' names."""
+    return {
+        name: get_args(annotation)[0]
+        for name, annotation in get_type_hints(function, include_extras=True).items()
+        if any(isinstance(each, Dependency) for each in getattr(annotation, "__metadata__", ()))
+    }
+
+
+def _constant(value: T) -> Callable[[], T]:
+    def provide() -> Any:
+        return value
+
+    return provide
+
+
+def _name(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}" if hasattr(kind, "__qualname__") else str(kind)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, NewType, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -19,6 +19,9 @@ from domain.errors import Invalid, NotFound
 from domain.events import EventType
 from domain.money import exponent
 from domain.time import as_utc, entered_day, entered_instant
+
+DefaultCurrency = NewType("DefaultCurrency", str)
+"""The ISO 4217 code of a price that is given without a currency (`DEFAULT_CURRENCY`)."""
 
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""

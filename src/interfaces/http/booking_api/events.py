@@ -22,9 +22,10 @@ from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
 from domain.time import Interval
-from interfaces.http.authentication import event_creators, facilitators, public
+from interfaces.http.authentication import Viewer, event_creators, facilitators, public
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import (
+    DefaultCurrency,
     Done,
     EnteredEventType,
     event_type,
@@ -129,7 +130,7 @@ async def list_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
     clock: Inject[Clock],
-    viewer: Inject[User | None],
+    viewer: Inject[Viewer],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     facilitator_id: FromQuery[str | None] = None,
     active: FromQuery[str | None] = None,
@@ -145,10 +146,8 @@ async def list_events(
         active=query_flag("active", active),
         text=query_search("q", q),
     )
-    page = await event_queries.list(
-        filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
-    )
-    return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
+    page = await event_queries.list(filters, page_request(limit, cursor), clock.now(), viewer=viewer.id)
+    return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))
 
 
 @get("/events/filter", operation_id="filterEvents", tags=["Contract D: events"], opt=public)
@@ -156,7 +155,7 @@ async def filter_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
     clock: Inject[Clock],
-    viewer: Inject[User | None],
+    viewer: Inject[Viewer],
     type_: Annotated[str | None, QueryParameter(name="type")] = None,
     rating: FromQuery[str | None] = None,
     q: FromQuery[str | None] = None,
@@ -166,18 +165,14 @@ async def filter_events(
     """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
     Without reviews there is no rating, and then a filter by rating leaves an event out."""
     filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
-    page = await event_queries.list(
-        filters, page_request(limit, cursor), clock.now(), viewer=viewer.id if viewer else None
-    )
-    return object_page(request, EventList([event_body(event, viewer) for event in page.items], page.next))
+    page = await event_queries.list(filters, page_request(limit, cursor), clock.now(), viewer=viewer.id)
+    return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))
 
 
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
-async def show_one_event(
-    event_id: FromPath[str], show_event: Inject[ShowEvent], viewer: Inject[User | None]
-) -> EventBody:
+async def show_one_event(event_id: FromPath[str], show_event: Inject[ShowEvent], viewer: Inject[Viewer]) -> EventBody:
     """One event."""
-    return event_body(await show_event(_id(event_id), viewer), viewer)
+    return event_body(await show_event(_id(event_id), viewer.user), viewer.user)
 
 
 @post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
@@ -185,7 +180,7 @@ async def add_event(
     data: JSONBody[NewEvent],
     actor: Inject[Actor],
     create_event: Inject[CreateEvent],
-    default_currency: Inject[str],
+    default_currency: Inject[DefaultCurrency],
 ) -> EventAnswer:
     plan = EventDetails(
         title=data.title,

@@ -11,7 +11,7 @@ from litestar.params import HeaderParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from application.accounts.sessions import Actor, Authenticate
+from application.accounts.sessions import Actor, Authenticate, AuthenticateFollower
 from application.notifications.live_updates import FollowFeed
 from application.notifications.ports import EntryId, FeedEntry
 from domain.errors import Unauthenticated
@@ -41,7 +41,7 @@ _HEARTBEAT = b": still here\n\n"
 async def follow_by_stream(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
-    authenticate_follower: Inject[Authenticate],
+    authenticate_follower: Inject[AuthenticateFollower],
     follow_feed: Inject[FollowFeed],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
 ) -> Response[None]:

@@ -10,7 +10,7 @@ from application.accounts.external_identity import FinishGoogleSignIn, SignInWit
 from application.accounts.login import LogIn
 from application.accounts.profile import ChangePassword, UpdateProfile
 from application.accounts.registration import Register, RegisterAndLogIn
-from application.accounts.sessions import Authenticate, LogOut, Refresh
+from application.accounts.sessions import AuthenticateFollower, LogOut, Refresh
 from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
 from application.appointments.booking import BookAppointment
@@ -132,7 +132,15 @@ from domain.payments import (
 )
 from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
 from domain.unpaid_holds import TooManyUnpaidHolds
-from interfaces.http.authentication import admins, event_creators, facilitators, profiled_facilitators, signed_in
+from interfaces.http.authentication import (
+    Viewer,
+    admins,
+    event_creators,
+    facilitators,
+    profiled_facilitators,
+    signed_in,
+)
+from interfaces.http.injection import injected
 from interfaces.http.openapi.operations import Operation, is_of_appointments
 from interfaces.http.service import services
 
@@ -249,7 +257,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowAppointmentReminders: (AppointmentNotFound, AppointmentViewForbidden),
     ReplayMessage: (MessageNotFound, MessageNotDead),
     ReplayMessages: (),
-    Authenticate: (),
+    AuthenticateFollower: (),
     ListAppointments: (AppointmentListForbidden,),
     ChangeAppointmentStatus: (
         AppointmentNotFound,
@@ -354,7 +362,7 @@ def security(operation: Operation) -> list[dict[str, list[str]]]:
     """As OpenAPI writes it; nothing for what everybody may call. `{}` says that a token is optional."""
     schemes = [_line(OF_GUARDS, guard).scheme for guard in operation.guards]
     schemes += [TOKENS_OF_USE_CASES[kind] for kind in operation.use_cases if kind in TOKENS_OF_USE_CASES]
-    if "viewer" in operation.handler.parsed_fn_signature.parameters:
+    if Viewer in injected(operation.handler.fn).values():
         return [{}, {OF_GUARDS[signed_in].scheme: []}]
     return [{scheme: []} for scheme in schemes]
 

@@ -17,7 +17,7 @@ from domain.bookings import BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
 from interfaces.http.authentication import facilitators, profiled_facilitators
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import Done, array_page, number, page_request, path_id, whole_seconds
+from interfaces.http.schemas import DefaultCurrency, Done, array_page, number, page_request, path_id, whole_seconds
 
 TAGS = ["Contract C: facilitators"]
 
@@ -126,7 +126,7 @@ async def show_dashboard(
     facilitator_queries: Inject[FacilitatorQueries],
     booking_queries: Inject[BookingQueries],
     clock: Inject[Clock],
-    default_currency: Inject[str],
+    default_currency: Inject[DefaultCurrency],
 ) -> DashboardBody:
     """Key figures and the last ten bookings. Revenue is money received minus money given back."""
     dashboard = await facilitator_queries.dashboard(actor.user.id, clock.now())

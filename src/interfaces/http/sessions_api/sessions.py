@@ -19,6 +19,7 @@ from domain.time import Interval
 from interfaces.http.authentication import facilitators, profiled_facilitators, signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import (
+    DefaultCurrency,
     Done,
     EnteredEventType,
     array_page,
@@ -94,7 +95,10 @@ async def list_sessions(
 
 @post("/api/sessions", operation_id="createSession", tags=TAGS, guards=[profiled_facilitators])
 async def add_session(
-    data: JSONBody[NewSession], actor: Inject[Actor], create_event: Inject[CreateEvent], default_currency: Inject[str]
+    data: JSONBody[NewSession],
+    actor: Inject[Actor],
+    create_event: Inject[CreateEvent],
+    default_currency: Inject[DefaultCurrency],
 ) -> SessionCreated:
     plan = EventDetails(
         title=data.title,
