@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 from httpx._transports import default as httpx_transports
 from litestar._signature.model import SignatureModel
+from litestar.di import Provide
 from litestar.handlers.base import BaseRouteHandler
+from litestar.types import Empty
 from litestar.utils.signature import ParsedSignature
 
 from infrastructure.auth.passwords import RECOMMENDED, Argon2Passwords, Cost
@@ -26,6 +28,7 @@ def save() -> None:
     """For an interpreter that makes many applications and clients."""
     _keep_trusted_certificates()
     _keep_signatures()
+    _keep_dependencies()
 
 
 def hash_passwords_cheaply() -> None:
@@ -81,8 +84,26 @@ def _keep_signatures() -> None:
 
     ParsedSignature.from_fn = classmethod(kept_signature)  # type: ignore[method-assign,assignment,arg-type]
     SignatureModel.create = classmethod(kept_model)  # type: ignore[method-assign,assignment,arg-type]
-    # That no two dependencies of all handlers are the same object is found in new interpreters as well.
+
+
+def _keep_dependencies() -> None:
+    """Where only the application has dependencies, all its handlers have the same."""
+    resolve = BaseRouteHandler.resolve_dependencies
+    known: list[Any] = []
+    # That no two of them are the same object is found in new interpreters as well.
     BaseRouteHandler._validate_dependency_is_unique = staticmethod(lambda **_of: None)  # type: ignore[method-assign]
+
+    def resolved(handler: BaseRouteHandler) -> dict[str, Provide]:
+        if handler._resolved_dependencies is Empty:
+            application, *others = handler.ownership_layers
+            if any(layer.dependencies for layer in others):
+                return resolve(handler)
+            if not known or known[0] is not application.dependencies:
+                known[:] = [application.dependencies, resolve(handler)]
+            handler._resolved_dependencies = dict(known[1])
+        return handler._resolved_dependencies
+
+    BaseRouteHandler.resolve_dependencies = resolved  # type: ignore[method-assign]
 
 
 def _same(fn: Any) -> Any:
