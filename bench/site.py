@@ -14,7 +14,7 @@ import asyncpg
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis, processes
 from infrastructure.postgres import migrations
 from tests.support.callers import Address, Caller, request
-from tests.support.crowd import Member, a_crowd, some_events
+from tests.support.load import Member, a_crowd, some_events
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.servers import temporary_directory
 

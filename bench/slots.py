@@ -12,7 +12,7 @@ from statistics import median
 
 from bench.site import Site, open_site
 from tests.support.callers import Caller, request
-from tests.support.crowd import a_crowd
+from tests.support.load import a_crowd
 
 SESSIONS = 1_000
 ROUNDS, CALLS = 5, 60

@@ -18,8 +18,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from bench.throughput import resident_megabytes
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
-from tests.support.crowd import Member, a_crowd
 from tests.support.followers import a_newsroom, a_socket
+from tests.support.load import Member, a_crowd
 from tests.support.processes import running_apis, server_environ
 from tests.support.servers import temporary_directory
 

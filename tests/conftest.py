@@ -19,7 +19,7 @@ from tests.support import (
 )
 from tests.support.command import bare_environ
 from tests.support.databases import TEMPLATE, a_database, drop
-from tests.support.described import as_described
+from tests.support.description_checks import as_described
 from tests.support.http import serving
 from tests.support.people import People, Person
 from tests.support.servers import running_postgres, running_redis

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.crm.described import document as crm_document
-from tests.support.described import document
+from tests.crm.description_checks import document as crm_document
+from tests.support.description_checks import document
 
 DOCUMENTED_BY_A_TO_D = 500, 500
 DOCUMENTED_BY_E = 20, 100

@@ -11,7 +11,7 @@ from interfaces.http.openapi import schema_names
 from interfaces.http.openapi.document import examples
 from interfaces.http.openapi.groups import FOR_NEW_CLIENTS, TAGS
 from interfaces.http.openapi.schemas import named
-from tests.support.described import Described, document, endpoints, misfits, operations, the
+from tests.support.description_checks import Described, document, endpoints, misfits, operations, the
 
 OPERATIONS = pytest.mark.parametrize("described", endpoints(), indirect=True)
 

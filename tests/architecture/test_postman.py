@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import postman
-from tests.support.described import operations
+from tests.support.description_checks import operations
 from tests.support.walk_through import STEPS
 
 _VARIABLE = re.compile(r"{{([^$}]+)}}")

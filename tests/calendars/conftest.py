@@ -10,11 +10,11 @@ import pytest
 from infrastructure.container import build_deliveries
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.calendars.desk import Desk, FakeCalendar
+from tests.calendars.calendar_harness import Desk, FakeCalendar
 from tests.conftest import a_client
-from tests.support.crowd import a_crowd
 from tests.support.google_calendar import fake_google_calendar
 from tests.support.http import serving
+from tests.support.load import a_crowd
 from tests.support.outlook import fake_outlook
 from tests.support.people import Person
 

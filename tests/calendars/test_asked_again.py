@@ -2,9 +2,9 @@
 
 from uuid import uuid4
 
-from tests.calendars.desk import Desk, at
+from tests.calendars.calendar_harness import Desk, at
 from tests.support.calendar_grants import BACK
-from tests.support.lost_answers import died_after_the_commit
+from tests.support.crash_after_commit import died_after_the_commit
 
 
 async def test_a_process_that_died_before_its_answer_has_connected_the_calendar_all_the_same(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from domain.errors import DomainError
 from domain.time import Interval
 from infrastructure.calendar_providers.google import GoogleCalendar
 from infrastructure.calendar_providers.microsoft import OutlookCalendar
-from tests.calendars.desk import FakeCalendar, at
+from tests.calendars.calendar_harness import FakeCalendar, at
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import CLIENT_ID, CLIENT_SECRET
 from tests.support.google_calendar import FakeGoogleCalendar

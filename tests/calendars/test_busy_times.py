@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
-from tests.calendars.desk import Desk, at
+from tests.calendars.calendar_harness import Desk, at
 from tests.support import calendar_faults as faults
 from tests.support.outlook import FakeOutlook
 

@@ -9,12 +9,12 @@ import pytest
 
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.calendars.desk import Desk
+from tests.calendars.calendar_harness import Desk
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import BACK
-from tests.support.crowd import a_crowd
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.http import serving
+from tests.support.load import a_crowd
 
 pytestmark = pytest.mark.usefixtures("desk")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.calendars.desk import Desk, at
+from tests.calendars.calendar_harness import Desk, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.google_calendar import refusal as google_refusal

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from infrastructure.calendar_providers.google import EVENTS
-from tests.calendars.desk import Desk, at
+from tests.calendars.calendar_harness import Desk, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.google_calendar import refusal as google_refusal

@@ -12,7 +12,7 @@ from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.calendars.connections import place
 from infrastructure.postgres.calendars.token_reencryption import reseal
 from infrastructure.postgres.engine import Database
-from tests.calendars.desk import Desk
+from tests.calendars.calendar_harness import Desk
 from tests.support.command import bare_environ, convene
 from tests.support.settings import TOKEN_KEY
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from infrastructure.observability.logging import configure_logging
-from tests.calendars.desk import Desk
+from tests.calendars.calendar_harness import Desk
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import BACK
 

@@ -9,7 +9,7 @@ from application.calendars.tokens import CalendarAccess
 from domain.calendars import CalendarReconnect, ConnectionId
 from infrastructure.clock import SystemClock
 from infrastructure.container import build_deliveries
-from tests.calendars.desk import Desk, at
+from tests.calendars.calendar_harness import Desk, at
 from tests.support import calendar_faults as faults
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.calendars.desk import Desk, FakeCalendar, at
+from tests.calendars.calendar_harness import Desk, FakeCalendar, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import fake_google_calendar
 from tests.support.outlook import fake_outlook

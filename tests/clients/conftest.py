@@ -19,7 +19,7 @@ from infrastructure.container import DeliveryParts
 from infrastructure.embedded import EmbeddedPostgres
 from interfaces.http.app import create_app
 from tests.support.databases import a_database
-from tests.support.described import document
+from tests.support.description_checks import document
 from tests.support.http import serving
 from tests.support.settings import settings_for
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import HERE, Run
-from tests.crm.described import document as crm_document
+from tests.crm.description_checks import document as crm_document
 
 FILES = ("openapi.json", "crm.json")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import HERE, ROOT, Run
-from tests.support.described import operations
+from tests.support.description_checks import operations
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import HERE, Run
-from tests.support.described import operations
+from tests.support.description_checks import operations
 
 COMPILER = (
     *("--strict", "--noEmit", "--skipLibCheck"),

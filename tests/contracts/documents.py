@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.support.walks import Call, answered
+from tests.support.endpoint_coverage import Call, answered
 
 LAST_TEST = "test_every_endpoint_of_this_part_was_walked"
 """The last test of a module that walks a part: `assert not unwalked(__name__)`."""

@@ -7,7 +7,7 @@ import pytest
 
 from infrastructure.settings import Settings
 from tests.contracts.documents import unwalked
-from tests.payments.razorpay_shop import Shop, open_shop
+from tests.payments.razorpay_harness import Shop, open_shop
 from tests.support.shapes import misfits
 
 BOOKING = {"id": int, "booking_reference": str, "payment_status": str}

@@ -9,7 +9,7 @@ import pytest
 from icalendar import Calendar
 
 from tests.support.appointments import books, free_hour, uuid_of, wanted
-from tests.support.described import document
+from tests.support.description_checks import document
 from tests.support.people import Person, event
 
 OUTSIDE = [

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.support.crowd import a_crowd, some_events
+from tests.support.load import a_crowd, some_events
 from tests.support.people import People, Person
 
 _STATEMENT = re.compile(r"LOG:  (?:execute [^:]+|statement): ")

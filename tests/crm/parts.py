@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from crm.app import create_app
 from crm.delivery.dispatcher import Pace
 from crm.settings import CrmSettings, load_settings
-from tests.crm.described import as_described
+from tests.crm.description_checks import as_described
 from tests.support.http import serving
 from tests.support.servers import free_port
 

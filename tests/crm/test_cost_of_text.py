@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from crm.app import create_app
-from tests.crm.described import document
+from tests.crm.description_checks import document
 from tests.crm.parts import TOKEN, settings_for
-from tests.support.cost import places, too_dear
 from tests.support.http import serving
+from tests.support.request_cost import places, too_dear
 
 
 async def test_no_text_of_the_crm_is_dear(dsn: str, tmp_path: Path) -> None:

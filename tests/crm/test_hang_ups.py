@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.crm.parts import a_message
-from tests.support.hang_ups import HowLong, every_line, hangs_up, logged
+from tests.support.disconnects import HowLong, every_line, hangs_up, logged
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])

@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from crm.api.openapi import examples
 from crm.api.operations import OPERATIONS, TAGS
 from crm.app import create_app
-from tests.crm.described import as_described, document, misfits, operations
+from tests.crm.description_checks import as_described, document, misfits, operations
 from tests.crm.examples import record
 from tests.crm.parts import TOKEN, MailServer, a_message, running_crm, settings_for
 

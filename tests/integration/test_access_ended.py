@@ -22,7 +22,7 @@ from infrastructure.postgres.accounts.credentials import REVOKE
 from infrastructure.postgres.calendars import feeds
 from infrastructure.postgres.tables import metadata
 from infrastructure.settings import Settings
-from tests.support.crowd import a_crowd
+from tests.support.load import a_crowd
 
 # Which tables there are
 

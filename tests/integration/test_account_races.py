@@ -21,7 +21,7 @@ from infrastructure.postgres.accounts.repository import PostgresLogins, Postgres
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from tests.support.units import PAUSE, units_with, unlocked
+from tests.support.without_locks import PAUSE, units_with, unlocked
 
 AT_ONCE = 10
 ADA = GoogleIdentity("sub-of-ada", "ada@example.com", True, "Ada", None)

@@ -16,9 +16,9 @@ import pytest
 from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.appointments import a_price_for, at, uuid_of, wanted
-from tests.support.described import operations
+from tests.support.crash_after_commit import died_after_the_commit
+from tests.support.description_checks import operations
 from tests.support.http import serving
-from tests.support.lost_answers import died_after_the_commit
 from tests.support.people import PASSWORD, People, Person, event
 from tests.support.settings import settings_for
 

@@ -31,10 +31,10 @@ from infrastructure.postgres.events.queries import PostgresEventQueries
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from tests.support.house import House, NewSession, open_house
-from tests.support.practice import HOUR, Practice, at
-from tests.support.till import running_till
-from tests.support.units import units_with, unlocked
+from tests.support.app_harness import House, NewSession, open_house
+from tests.support.appointment_harness import HOUR, Practice, at
+from tests.support.local_gateway import running_till
+from tests.support.without_locks import units_with, unlocked
 
 
 @dataclass(frozen=True)

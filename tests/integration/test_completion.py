@@ -18,10 +18,10 @@ from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.statistics import PostgresFigures
 from infrastructure.settings import Settings
 from tests.support.appointments import books, free_hour, promoted, uuid_of
-from tests.support.crowd import a_crowd
+from tests.support.load import a_crowd
 from tests.support.people import People, Person
-from tests.support.reminding import DAY, HOUR, MINUTE, Hands, Inbox, Reminding
-from tests.support.units import PAUSE
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, Hands, Inbox, Reminding
+from tests.support.without_locks import PAUSE
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import httpx
 
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.support.cost import places, too_dear
-from tests.support.described import document
+from tests.support.description_checks import document
 from tests.support.http import serving
 from tests.support.people import People
+from tests.support.request_cost import places, too_dear
 
 
 async def test_no_text_of_the_booking_api_is_dear(make_settings: Callable[..., Settings]) -> None:

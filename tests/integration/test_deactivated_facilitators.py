@@ -25,11 +25,11 @@ from infrastructure.postgres.bookings.seats import TAKE, PostgresSeatInventory
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
-from tests.support.crowd import a_crowd
 from tests.support.http import serving
 from tests.support.invariants import broken_invariants
+from tests.support.load import a_crowd
 from tests.support.people import People, Person
-from tests.support.units import units_with
+from tests.support.without_locks import units_with
 
 
 @dataclass

@@ -14,7 +14,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import PostgresFeed
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from tests.support.crowd import a_crowd
+from tests.support.load import a_crowd
 from tests.support.messages import owe, spend_attempts_given_back
 
 TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from tests.support.command import bare_environ, convene
-from tests.support.crowd import a_crowd
-from tests.support.described import Described, as_described, document, endpoints, find, operations, the
+from tests.support.description_checks import Described, as_described, document, endpoints, find, operations, the
 from tests.support.examples import FILE, record
+from tests.support.load import a_crowd
 from tests.support.people import PASSWORD, Person
 from tests.support.recorder import as_text
 

@@ -14,8 +14,8 @@ from aiosmtpd.handlers import Sink
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
 from tests.support.command import convene
-from tests.support.crowd import a_crowd
 from tests.support.databases import a_database
+from tests.support.load import a_crowd
 from tests.support.messages import owe
 from tests.support.processes import server_environ
 from tests.support.receivers import Receiver, answer, receiving

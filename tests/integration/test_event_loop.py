@@ -27,12 +27,12 @@ from tests.crm.fixtures import _a_database as a_crm_database
 from tests.crm.parts import TOKEN as CRM_TOKEN
 from tests.crm.parts import settings_for as crm_settings_for
 from tests.support.callers import Address, Caller, request
-from tests.support.described import document
-from tests.support.estate import LONG_RUN
+from tests.support.description_checks import document
 from tests.support.hostile_requests import Hostile, of_document
 from tests.support.http import serving
 from tests.support.loop_time import LoopTime, measured_callbacks
 from tests.support.people import People
+from tests.support.process_harness import LONG_RUN
 from tests.support.settings import settings_for
 
 HELD_SECONDS = 0.1

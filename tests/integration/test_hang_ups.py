@@ -5,7 +5,7 @@ import json
 import asyncpg
 import pytest
 
-from tests.support.hang_ups import HowLong, every_line, hangs_up, logged
+from tests.support.disconnects import HowLong, every_line, hangs_up, logged
 from tests.support.people import Person, event
 
 

@@ -25,9 +25,9 @@ from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from interfaces.http.app import assemble, create_app
-from tests.support.crowd import a_crowd, some_events
-from tests.support.described import as_described
+from tests.support.description_checks import as_described
 from tests.support.http import serving
+from tests.support.load import a_crowd, some_events
 from tests.support.people import PASSWORD, People, Person, event
 
 REUSED = "This Idempotency-Key was used for another request"

@@ -15,8 +15,8 @@ from application.accounts.ports import AccessClaims
 from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import Address
-from tests.support.crowd import Member, a_crowd
 from tests.support.followers import Newsroom, a_newsroom, a_socket, a_stream, closed_with, news
+from tests.support.load import Member, a_crowd
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.settings import JWT_SECRET_KEY
 

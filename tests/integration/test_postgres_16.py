@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from servicekit.uuidv7 import ENSURE_UUIDV7
-from tests.support.estate import LONG_RUN
+from tests.support.process_harness import LONG_RUN
 from tests.support.servers import running_postgres
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from domain.appointments import AppointmentStatus
 from domain.bookings import BookingId
 from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
-from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding
 
 
 @pytest.fixture

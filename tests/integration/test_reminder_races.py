@@ -17,8 +17,8 @@ from infrastructure.postgres.reminders import repository
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.settings import Settings
-from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
-from tests.support.units import PAUSE
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.without_locks import PAUSE
 
 
 @pytest.fixture

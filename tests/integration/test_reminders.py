@@ -17,9 +17,9 @@ from domain.reminders import Reminded, Reminder
 from infrastructure import container
 from infrastructure.postgres.reminders.repository import DUE, PostgresReminders, seen
 from infrastructure.settings import Settings
-from tests.support.crowd import a_crowd
-from tests.support.reminding import DAY, HOUR, MINUTE, Reminding, reminding
-from tests.support.units import PAUSE
+from tests.support.load import a_crowd
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.without_locks import PAUSE
 
 PLANNED = [(24.0, "planned", None), (1.0, "planned", None)]
 CANCELLED = [(24.0, "skipped", "booking_cancelled"), (1.0, "skipped", "booking_cancelled")]

@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings
-from tests.support.house import House, open_house
-from tests.support.till import running_till
+from tests.support.app_harness import House, open_house
+from tests.support.local_gateway import running_till
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ from infrastructure.postgres.events.queries import PostgresBookingQueries, Postg
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
-from tests.support.house import House, open_house, order_of
+from tests.support.app_harness import House, open_house, order_of
+from tests.support.appointment_harness import Practice
+from tests.support.local_gateway import Till, TillGateway, running_till
 from tests.support.messages import a_message
-from tests.support.practice import Practice
-from tests.support.till import Till, TillGateway, running_till
-from tests.support.units import units_with, unlocked
+from tests.support.without_locks import units_with, unlocked
 
 SOON = timedelta(minutes=10)
 OTHER_POLICY = [(1, 10)]

@@ -10,9 +10,9 @@ import pytest
 
 from domain.time import as_utc
 from infrastructure.settings import Settings
-from tests.payments import razorpay_shop, stripe_shop
-from tests.support.crowd import Member, a_crowd
-from tests.support.practice import at, name_price
+from tests.payments import razorpay_harness, stripe_harness
+from tests.support.appointment_harness import at, name_price
+from tests.support.load import Member, a_crowd
 
 POLICY = ((24, 50),)
 
@@ -53,7 +53,7 @@ async def given_back(database: asyncpg.Connection) -> list[tuple[str, Decimal]]:
 async def test_a_session_goes_its_way_through_stripe(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with stripe_shop.open_shop(make_settings, database) as shop:
+    async with stripe_harness.open_shop(make_settings, database) as shop:
         [client] = await a_crowd(database, 1)
         shop.stripe.trouble("500")
         booked = await books(shop, client)
@@ -81,7 +81,7 @@ async def test_a_session_goes_its_way_through_stripe(
 async def test_a_session_goes_its_way_through_razorpay(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, by: str
 ) -> None:
-    async with razorpay_shop.open_shop(make_settings, database) as shop:
+    async with razorpay_harness.open_shop(make_settings, database) as shop:
         [client] = await a_crowd(database, 1)
         shop.razorpay.trouble("500")
         booked = await books(shop, client)

@@ -16,9 +16,9 @@ from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import NothingToPay, PaymentUpdate
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
-from tests.support.estate import LONG_RUN
-from tests.support.house import House, order_of
-from tests.support.practice import Practice, at
+from tests.support.app_harness import House, order_of
+from tests.support.appointment_harness import Practice, at
+from tests.support.process_harness import LONG_RUN
 
 PENDING = ("pending", "pending")
 PAID = ("confirmed", "completed")

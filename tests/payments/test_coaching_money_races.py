@@ -16,10 +16,10 @@ from domain.time import Interval
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.settings import Settings
-from tests.support.house import NewSession, open_house, order_of
-from tests.support.practice import Practice
-from tests.support.till import running_till
-from tests.support.units import units_with, unlocked
+from tests.support.app_harness import NewSession, open_house, order_of
+from tests.support.appointment_harness import Practice
+from tests.support.local_gateway import running_till
+from tests.support.without_locks import units_with, unlocked
 
 PAID = ("confirmed", "completed")
 GIVEN_BACK = ("cancelled", "refunded")

@@ -7,15 +7,15 @@ import asyncpg
 from application.payments.reconciliation import ASKED_AT_ONCE
 from domain.time import as_utc
 from infrastructure.settings import Settings
-from tests.payments import stripe_shop
-from tests.support.crowd import a_crowd
-from tests.support.practice import at, name_price
+from tests.payments import stripe_harness
+from tests.support.appointment_harness import at, name_price
+from tests.support.load import a_crowd
 
 
 async def test_a_series_stands_though_the_gateway_is_away_and_is_not_asked_for_every_session(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with stripe_shop.open_shop(make_settings, database) as shop:
+    async with stripe_harness.open_shop(make_settings, database) as shop:
         [client] = await a_crowd(database, 1)
         coach = await name_price(shop.parts.money.refunds.open_work, shop.facilitator.id, "10", "INR", ())
         body = {

@@ -19,9 +19,9 @@ from domain.events import EventId
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.settings import Settings
-from tests.support.house import House, open_house, order_of
-from tests.support.till import Till, TillGateway, running_till
-from tests.support.units import units_with, unlocked
+from tests.support.app_harness import House, open_house, order_of
+from tests.support.local_gateway import Till, TillGateway, running_till
+from tests.support.without_locks import units_with, unlocked
 
 ROUNDS = 15
 

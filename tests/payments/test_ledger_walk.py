@@ -24,10 +24,10 @@ from domain.accounts import User
 from domain.appointments import AppointmentId
 from domain.errors import DomainError
 from domain.events import EventId
-from tests.support.estate import LONG_RUN
-from tests.support.house import House, NewSession, Sold, order_of
-from tests.support.practice import Practice
-from tests.support.till import Webhook
+from tests.support.app_harness import House, NewSession, Sold, order_of
+from tests.support.appointment_harness import Practice
+from tests.support.local_gateway import Webhook
+from tests.support.process_harness import LONG_RUN
 
 STEPS = int(os.environ.get("CONVENE_WALK_STEPS") or (450 if LONG_RUN else 220))
 SEED = int(os.environ.get("CONVENE_WALK_SEED", "20261120"))

@@ -12,8 +12,8 @@ from application.notifications.payment_links import AT_MOST, MailWithPaymentLink
 from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType, Outcome
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
-from tests.support.house import House, Sold, order_of
-from tests.support.practice import Practice
+from tests.support.app_harness import House, Sold, order_of
+from tests.support.appointment_harness import Practice
 
 TRIES = 16
 

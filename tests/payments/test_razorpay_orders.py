@@ -20,10 +20,10 @@ from domain.outbox import ALWAYS_SERVED, routes_for
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from tests.payments.razorpay_shop import Shop, open_shop
-from tests.payments.shop import PAID
-from tests.support.crowd import a_crowd
-from tests.support.estate import LONG_RUN
+from tests.payments.gateway_harness import PAID
+from tests.payments.razorpay_harness import Shop, open_shop
+from tests.support.load import a_crowd
+from tests.support.process_harness import LONG_RUN
 from tests.support.razorpay_server import Entity, FakeRazorpay, Webhook
 
 EVENTS = (

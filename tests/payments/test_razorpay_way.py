@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings, SettingsError
-from tests.payments.razorpay_shop import Shop, open_shop
-from tests.payments.shop import FAILED, PAID, PENDING, REFUNDED
-from tests.support.lost_answers import died_after_the_commit
+from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
+from tests.payments.razorpay_harness import Shop, open_shop
+from tests.support.crash_after_commit import died_after_the_commit
 from tests.support.razorpay_server import QUARTER_OF_AN_HOUR
 
 

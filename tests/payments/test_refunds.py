@@ -16,7 +16,7 @@ from domain.errors import Conflict
 from domain.events import EventCancelled, EventId, EventOver
 from domain.money import Money
 from infrastructure.clock import SystemClock
-from tests.support.house import House, order_of
+from tests.support.app_harness import House, order_of
 
 USUAL = ((168, 100), (24, 50))
 

@@ -13,12 +13,12 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from interfaces.http.log_redaction import shown
 from tests.conftest import a_client
-from tests.payments import razorpay_shop, stripe_shop
-from tests.payments.shop import Booked, GatewayShop
+from tests.payments import razorpay_harness, stripe_harness
+from tests.payments.gateway_harness import Booked, GatewayShop
 from tests.support.appointments import a_price_for, free_hour, uuid_of, wanted
-from tests.support.crowd import Member
 from tests.support.databases import a_database
 from tests.support.http import serving
+from tests.support.load import Member
 from tests.support.people import People, Person
 from tests.support.settings import settings_for
 
@@ -75,7 +75,7 @@ async def test_the_two_addresses_of_a_stripe_checkout(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """Cancelled: the same checkout again. Paid: waiting until the webhook has come. `return_url`: the front end."""
-    async with stripe_shop.open_shop(make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}") as shop:
+    async with stripe_harness.open_shop(make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}") as shop:
         person = await shop.person()
         booked = await books(shop, person)
         session = shop.session_of(booked)
@@ -112,7 +112,7 @@ async def test_the_callback_of_a_razorpay_link(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """What Razorpay signs is waited for, what it does not sign is no payment; the webhook completes it."""
-    async with razorpay_shop.open_shop(
+    async with razorpay_harness.open_shop(
         make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}", payment_return_url=OTHER
     ) as shop:
         person = await shop.person()
@@ -139,7 +139,7 @@ async def test_a_gateway_that_is_away_costs_no_return_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """The address is kept with the payment before the gateway is asked, and another one for the same checkout."""
-    async with stripe_shop.open_shop(make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}") as shop:
+    async with stripe_harness.open_shop(make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}") as shop:
         person = await shop.person()
         shop.stripe.trouble("500")
         booked = await books(shop, person, return_url=BACK)

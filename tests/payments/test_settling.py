@@ -13,7 +13,7 @@ from application.payments.settlement import Settled
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import InvalidSignature, PaymentId, PaymentUpdate
-from tests.support.house import House, order_of
+from tests.support.app_harness import House, order_of
 
 PAID = ("confirmed", "completed")
 GIVEN_BACK = ("cancelled", "refunded")

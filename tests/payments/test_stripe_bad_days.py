@@ -18,8 +18,8 @@ from domain.refunds import RefundId
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
-from tests.payments.shop import PAID, PENDING, REFUNDED
-from tests.payments.stripe_shop import Shop, open_shop
+from tests.payments.gateway_harness import PAID, PENDING, REFUNDED
+from tests.payments.stripe_harness import Shop, open_shop
 from tests.support.gateway_server import Kind
 from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings
-from tests.payments.shop import FAILED, PAID, PENDING, REFUNDED
-from tests.payments.stripe_shop import Shop, open_shop
+from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
+from tests.payments.stripe_harness import Shop, open_shop
 
 SESSIONS = "POST /v1/checkout/sessions"
 

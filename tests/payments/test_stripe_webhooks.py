@@ -17,10 +17,10 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.payments.shop import FAILED, PAID, PENDING
-from tests.payments.stripe_shop import Shop, open_shop
-from tests.support.estate import LONG_RUN
+from tests.payments.gateway_harness import FAILED, PAID, PENDING
+from tests.payments.stripe_harness import Shop, open_shop
 from tests.support.http import serving
+from tests.support.process_harness import LONG_RUN
 from tests.support.stripe_server import (
     SECRET_KEY,
     WEBHOOK_PATH,

@@ -16,8 +16,8 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.appointments import a_price_for, at, wanted
-from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.http import serving
+from tests.support.load import Member, a_crowd, some_events
 
 CODE = "too_many_unpaid_holds"
 IN_ALL = "You have 5 unpaid bookings. Please pay or cancel one of them before you book another"

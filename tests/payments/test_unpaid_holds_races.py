@@ -20,10 +20,10 @@ from infrastructure.postgres.appointments.queries import PostgresAppointmentQuer
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.bookings.seats import TAKE, UNDER_LIMIT, PostgresSeatInventory
 from infrastructure.settings import Settings
-from tests.support.house import House, open_house
-from tests.support.practice import Practice, at
-from tests.support.till import running_till
-from tests.support.units import PAUSE, units_with
+from tests.support.app_harness import House, open_house
+from tests.support.appointment_harness import Practice, at
+from tests.support.local_gateway import running_till
+from tests.support.without_locks import PAUSE, units_with
 
 # Counts in the snapshot of the whole statement, without waiting for the account's other requests.
 _COUNTED_BEFORE = (

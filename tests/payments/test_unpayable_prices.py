@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from infrastructure.settings import Settings
-from tests.payments import razorpay_shop, stripe_shop
+from tests.payments import razorpay_harness, stripe_harness
 from tests.support.people import People, Person, event
 
 KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
@@ -16,7 +16,7 @@ KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
 @pytest.fixture
 async def api(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
     """Of a house that takes payments by Stripe."""
-    async with stripe_shop.open_shop(make_settings, database) as shop:
+    async with stripe_harness.open_shop(make_settings, database) as shop:
         yield shop.api
 
 
@@ -107,7 +107,7 @@ async def test_a_currency_may_be_entered_in_lower_case(api: httpx.AsyncClient) -
 async def test_razorpay_has_rules_of_its_own(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with razorpay_shop.open_shop(make_settings, database) as shop:
+    async with razorpay_harness.open_shop(make_settings, database) as shop:
         john: Person = await People(shop.api).facilitator()
         why = "Razorpay takes KWD with two decimals only, not 1.234 KWD"
         said = ("Validation error", {"price": why})

@@ -11,8 +11,8 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.support.callers import Address, Answer, CalendarJob, Caller, race
-from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.databases import a_database
+from tests.support.load import Member, a_crowd, some_events
 from tests.support.processes import API, ApiProcess, running_apis, server_environ
 
 # A deferred trigger runs as its transaction commits, with a snapshot of that moment. Whoever changes an event's places

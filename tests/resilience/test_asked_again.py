@@ -65,7 +65,7 @@ async def test_50_times_the_same_event_at_once_is_one_event(site: Site) -> None:
 async def test_who_looks_first_and_writes_then_does_it_many_times(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    async with open_site(postgres, redis_url, tmp_path, module=("tests.support.forgetful",)) as site:
+    async with open_site(postgres, redis_url, tmp_path, module=("tests.support.naive_idempotency",)) as site:
         event = await site.event(capacity=100)
         (person,) = await site.crowd(1)
 
@@ -97,7 +97,7 @@ async def doomed(
 ) -> AsyncIterator[Site]:
     """Processes that die after any commit and before the answer, one for each test."""
     directory = tmp_path_factory.mktemp("doomed")
-    async with open_site(postgres, redis_url, directory, apis=2, module=("tests.support.mortal",)) as opened:
+    async with open_site(postgres, redis_url, directory, apis=2, module=("tests.support.crash_injection",)) as opened:
         yield opened
 
 
@@ -165,7 +165,7 @@ REVIEW = {"rating": 5, "comment": "Calm"}
 async def test_killed_between_commit_and_answer_everything_else_is_said_again_too(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    mortal = ("tests.support.mortal", "unanswered")
+    mortal = ("tests.support.crash_injection", "unanswered")
     async with open_site(postgres, redis_url, tmp_path, apis=5, module=mortal) as site:
         person, host = (await site.crowd(1))[0], site.facilitator
         async with another_process(site, redis_url, tmp_path) as process:
@@ -212,7 +212,9 @@ async def test_killed_between_commit_and_answer_everything_else_is_said_again_to
 async def test_in_a_house_that_does_not_say_what_it_made_the_answer_is_lost(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    async with open_site(postgres, redis_url, tmp_path, apis=1, module=("tests.support.mortal", "unnamed")) as site:
+    async with open_site(
+        postgres, redis_url, tmp_path, apis=1, module=("tests.support.crash_injection", "unnamed")
+    ) as site:
         event = await site.event(capacity=10, price=30)
         (person,) = await site.crowd(1)
         async with another_process(site, redis_url, tmp_path) as process:

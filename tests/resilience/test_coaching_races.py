@@ -16,7 +16,7 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import Site, open_site
 from tests.support.callers import Answer
-from tests.support.crowd import Member, a_crowd
+from tests.support.load import Member, a_crowd
 
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=5)
 TAKEN = (400, "Time slot is not available")

@@ -13,9 +13,9 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.crm.parts import MailServer
 from tests.support.databases import a_database
-from tests.support.estate import Estate, Visitors, open_estate
+from tests.support.faulty_worker import odd_worker
 from tests.support.messages import owe, until
-from tests.support.odd_worker import odd_worker
+from tests.support.process_harness import Estate, Visitors, open_estate
 from tests.support.processes import ended_elsewhere, running_workers, server_environ
 from tests.support.receivers import Behaviour, Receiver, Request, answer, receiving
 

@@ -21,7 +21,7 @@ from application.outbox.delivery import DeliverMessages
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller
 from tests.support.command import running_up
-from tests.support.crowd import a_crowd, some_events
+from tests.support.load import a_crowd, some_events
 from tests.support.messages import owe, until
 from tests.support.people import People
 from tests.support.processes import API, ApiProcess, server_environ
@@ -85,7 +85,7 @@ async def test_an_api_that_is_asked_to_end_is_not_ready_first_and_finishes_what_
         assert await ended(api.process) == 0
 
 
-@pytest.mark.parametrize("module", [API, ("tests.support.abrupt",)], ids=["told", "untold"])
+@pytest.mark.parametrize("module", [API, ("tests.support.abrupt_shutdown",)], ids=["told", "untold"])
 async def test_who_keeps_a_connection_loses_no_request_to_a_process_that_ends(
     database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path, module: tuple[str, ...]
 ) -> None:

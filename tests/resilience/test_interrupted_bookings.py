@@ -13,9 +13,9 @@ from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres.bookings.seats import TAKE
 from tests.resilience.conftest import CREATED, SeatInventory, Site, open_site, outcomes
 from tests.support.callers import Address, Caller
-from tests.support.crowd import Member
-from tests.support.estate import LONG_RUN
 from tests.support.invariants import broken_invariants
+from tests.support.load import Member
+from tests.support.process_harness import LONG_RUN
 from tests.support.processes import ApiProcess
 
 
@@ -83,7 +83,9 @@ async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_noth
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path, point: str, done: set[bool]
 ) -> None:
     apis = 2 * LUCK if point == "amid" else 2
-    async with open_site(postgres, redis_url, tmp_path, apis=apis, module=("tests.support.mortal", point)) as site:
+    async with open_site(
+        postgres, redis_url, tmp_path, apis=apis, module=("tests.support.crash_injection", point)
+    ) as site:
         event = await site.event(capacity=100)
         for booking, cancelling in zip(site.processes[::2], site.processes[1::2], strict=True):
             person, leaving = await site.crowd(2)
@@ -100,7 +102,7 @@ async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_noth
 async def test_a_house_that_writes_its_messages_after_the_booking_forgets_them_when_killed(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
-    module = ("tests.support.mortal", "naive")
+    module = ("tests.support.crash_injection", "naive")
     async with open_site(postgres, redis_url, tmp_path, apis=1, module=module) as site:
         event = await site.event(capacity=100)
         (person,) = await site.crowd(1)

@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from tests.support.crowd import a_crowd, some_events
 from tests.support.invariants import broken_invariants
+from tests.support.load import a_crowd, some_events
 
 _BOOKING = """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
     SELECT e.id, u.id, 'confirmed', 'pending', now() FROM events e, users u WHERE u.role = 'user'"""

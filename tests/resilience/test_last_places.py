@@ -1,6 +1,6 @@
 """Many people want few places, at two API processes at once: a place is sold at most once.
 
-Each race has a twin against `tests.support.unguarded`, which must go wrong.
+Each race has a twin against `tests.support.without_guard`, which must go wrong.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import CREATED, CREATED_AND_CANCELLED, SeatInventory, Site, open_site, outcomes
 from tests.support.callers import Answer, CalendarJob, Caller, race
-from tests.support.crowd import Member
-from tests.support.estate import LONG_RUN
+from tests.support.load import Member
+from tests.support.process_harness import LONG_RUN
 
 FULL = (400, "Event is full")
 ALREADY_BOOKED = (400, "You have already booked this event")
@@ -70,7 +70,7 @@ async def unguarded(
 ) -> AsyncIterator[Site]:
     """The same two processes with a naive booking statement, on a database without its backstops."""
     directory = tmp_path_factory.mktemp("unguarded")
-    async with open_site(postgres, redis_url, directory, module=("tests.support.unguarded",)) as opened:
+    async with open_site(postgres, redis_url, directory, module=("tests.support.without_guard",)) as opened:
         await opened.database.execute("ALTER TABLE events DROP CONSTRAINT ck_events_never_oversold")
         await opened.database.execute("DROP INDEX uq_bookings_one_live_place")
         yield opened

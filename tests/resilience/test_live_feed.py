@@ -20,8 +20,8 @@ from infrastructure.embedded import EmbeddedRedis, processes
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import RECORD, PostgresFeed
 from tests.support.callers import Caller
-from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.followers import a_newsroom, a_socket, a_stream, closed_with, news
+from tests.support.load import Member, a_crowd, some_events
 from tests.support.messages import until
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.servers import running_redis

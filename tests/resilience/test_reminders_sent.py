@@ -19,11 +19,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from infrastructure import container
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from tests.support.house import open_house
+from tests.support.app_harness import open_house
+from tests.support.local_gateway import running_till
 from tests.support.messages import until
 from tests.support.processes import server_environ
-from tests.support.reminding import DAY, HOUR, Hands, Inbox, Reminding
-from tests.support.till import running_till
+from tests.support.reminder_harness import DAY, HOUR, Hands, Inbox, Reminding
 
 
 class DeadlyInbox(Inbox):

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
 from tests.support.databases import TEMPLATE
-from tests.support.estate import LONG_RUN, Estate, Visitors, open_estate
+from tests.support.faulty_worker import odd_worker
 from tests.support.messages import owe, until
-from tests.support.odd_worker import odd_worker
+from tests.support.process_harness import LONG_RUN, Estate, Visitors, open_estate
 from tests.support.processes import WORKER, ended_elsewhere, running_workers, server_environ
 from tests.support.receivers import receiving
 from tests.support.servers import free_port, running_postgres, running_redis

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.estate import LONG_RUN
+from tests.support.process_harness import LONG_RUN
 from tests.support.shifted_clock import DATES, ROOT, everywhere, run_tests
 
 PROBE = """

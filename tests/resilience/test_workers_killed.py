@@ -13,10 +13,10 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.support.databases import a_database
-from tests.support.estate import LONG_RUN
+from tests.support.faulty_worker import odd_worker
 from tests.support.invariants import broken_invariants
 from tests.support.messages import a_snapshot, owe, until
-from tests.support.odd_worker import odd_worker
+from tests.support.process_harness import LONG_RUN
 from tests.support.processes import WORKER, ended_elsewhere, running_crm_process, running_workers, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
 

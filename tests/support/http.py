@@ -7,7 +7,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.support.walks import recorded
+from tests.support.endpoint_coverage import recorded
 
 
 class _Server(uvicorn.Server):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from interfaces.http.idempotency import HEADER
-from tests.support.described import Described, document, operations
+from tests.support.description_checks import Described, document, operations
 from tests.support.recorder import DAY
 from tests.support.walk_through import INTRODUCTION, STEPS, Step
 

@@ -10,7 +10,7 @@ import infrastructure
 import interfaces
 from domain.errors import DomainError
 from interfaces.http.errors import FRAMEWORK, STATUS, ErrorResponse, body_of
-from tests.support.described import app, document
+from tests.support.description_checks import app, document
 from tests.support.golden.http_api import crm as crm_api
 from tests.support.golden.json_types import types_of
 

@@ -9,8 +9,8 @@ from litestar.routes import ASGIRoute, HTTPRoute, WebSocketRoute
 from crm.__main__ import DRAWING as CRM_DRAWING
 from crm.app import create_app as create_crm
 from crm.settings import load_settings as load_crm_settings
-from tests.crm.described import document as crm_document
-from tests.support.described import app, document
+from tests.crm.description_checks import document as crm_document
+from tests.support.description_checks import app, document
 
 _PROSE = {"description", "summary", "title", "example", "examples", "externalDocs"}
 _NAMED = {"properties", "patternProperties", "$defs", "mapping"}

@@ -1,6 +1,6 @@
 """The API with the guard of its booking statement taken out: it looks first and writes then, as a naive booking does.
 
-Only tests can start it (`python -m tests.support.unguarded <fd>`). A race test that still passes against this one
+Only tests can start it (`python -m tests.support.without_guard <fd>`). A race test that still passes against this one
 proves nothing.
 """
 

@@ -20,8 +20,8 @@ from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
-from tests.support.crowd import a_crowd
-from tests.support.house import UNBOUNDED, House, NewSession, Reserved, Worker
+from tests.support.app_harness import UNBOUNDED, House, NewSession, Reserved, Worker
+from tests.support.load import a_crowd
 
 ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
 HOUR = timedelta(hours=1)

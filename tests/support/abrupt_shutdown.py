@@ -1,4 +1,4 @@
-"""The API, ending without a word to those who keep a connection to it: `python -m tests.support.abrupt <fd>`.
+"""The API, ending without a word to those who keep a connection to it: `python -m tests.support.abrupt_shutdown <fd>`.
 
 Only tests can start it. A test of the end that still passes against this one proves nothing.
 """

@@ -13,8 +13,8 @@ import asyncpg
 
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.callers import Address, Answer, Caller
-from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.invariants import broken_invariants
+from tests.support.load import Member, a_crowd, some_events
 from tests.support.messages import until
 from tests.support.processes import (
     WORKER,

@@ -1,4 +1,4 @@
-"""The API, killed at a point of each change: `python -m tests.support.mortal [point] <fd>`. Only tests can start it.
+"""The API, killed at one point of a change: `python -m tests.support.crash_injection [point] <fd>`. For tests only.
 
 Points: `unanswered`, after whatever was committed for a request with an idempotency key, and `unnamed`, the same in a
 house that does not say what it made. Of places besides: `before` the statement or the COMMIT is sent; `amid`, a few

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 
 from infrastructure.settings import Settings
-from tests.payments.shop import Booked, GatewayShop, opened
+from tests.payments.gateway_harness import Booked, GatewayShop, opened
 from tests.support.gateway_server import Entity
 from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 

@@ -1,6 +1,6 @@
 """The API with naive idempotency keys: it looks whether there is an answer, and writes one down afterwards.
 
-Only tests can start it (`python -m tests.support.forgetful <fd>`). A race test that still passes against this one
+For tests only (`python -m tests.support.naive_idempotency <fd>`). A race test that still passes with this API
 proves nothing.
 """
 

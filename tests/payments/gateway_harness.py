@@ -14,8 +14,8 @@ from domain.outbox import Destination
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.support.crowd import Member, a_crowd, some_events
 from tests.support.http import serving
+from tests.support.load import Member, a_crowd, some_events
 
 PENDING = ("confirmed", "pending", "pending")
 FAILED = ("confirmed", "failed", "failed")

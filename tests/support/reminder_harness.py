@@ -40,8 +40,8 @@ from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreak
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
-from tests.support.crowd import a_crowd
-from tests.support.units import units_with
+from tests.support.load import a_crowd
+from tests.support.without_locks import units_with
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")

@@ -48,9 +48,9 @@ from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
-from tests.support.crowd import a_crowd
 from tests.support.invariants import broken_invariants
-from tests.support.till import Till, TillGateway, Webhook
+from tests.support.load import a_crowd
+from tests.support.local_gateway import Till, TillGateway, Webhook
 
 UNBOUNDED = HoldLimits(per_account=10_000, per_coach=10_000)
 

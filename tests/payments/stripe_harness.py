@@ -8,9 +8,9 @@ from typing import Any
 import asyncpg
 
 from infrastructure.settings import Settings
-from tests.payments.shop import PAID, Booked, GatewayShop, opened
-from tests.support.crowd import Member
+from tests.payments.gateway_harness import PAID, Booked, GatewayShop, opened
 from tests.support.gateway_server import Entity
+from tests.support.load import Member
 from tests.support.stripe_server import FakeStripe, fake_stripe
 
 

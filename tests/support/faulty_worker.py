@@ -1,4 +1,4 @@
-"""A worker with one thing changed: `python -m tests.support.odd_worker '{"at_once": 64}'`. Only tests can start it.
+"""A worker with one thing changed: `python -m tests.support.faulty_worker '{"at_once": 64}'`. Only tests can start it.
 
 `at_once`, `lease` and `seconds` (of an exchange with the CRM) make it greedier, or quicker to watch. `dies` is SIGKILL
 between the CRM's answer and the mark in the outbox. For twins that must go wrong: `unordered` takes out the guard of
@@ -33,7 +33,7 @@ _LANE_GUARD = """
 
 def odd_worker(**changes: Any) -> tuple[str, ...]:
     """The module and its argument, as `running_workers` takes them."""
-    return ("tests.support.odd_worker", json.dumps(changes))
+    return ("tests.support.faulty_worker", json.dumps(changes))
 
 
 @dataclass(frozen=True, slots=True)
