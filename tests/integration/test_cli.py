@@ -16,8 +16,6 @@ from tests.support.command import CONVENE, bare_environ, convene
 from tests.support.servers import free_port, running_postgres, temporary_directory
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.usefixtures("new_interpreters")
-
 COMPLETE = {
     "DATABASE_URL": "postgresql://convene@127.0.0.1:1/convene",
     "REDIS_URL": "redis://127.0.0.1:1",
@@ -48,6 +46,7 @@ def test_a_wrong_call_is_one_line_with_status_2(arguments: tuple[str, ...], tmp_
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "migrate", "seed"])
+@pytest.mark.usefixtures("new_interpreters")
 def test_a_missing_setting_is_named(command: str, tmp_path: Path) -> None:
     assert "DATABASE_URL is not set" in refusal(convene(command, cwd=tmp_path), 2)
 
@@ -69,6 +68,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_the_env_file_counts_and_the_real_environment_wins(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "".join(f"{name}={value}\n" for name, value in COMPLETE.items()) + "LOG_LEVEL=loud\n"
@@ -145,6 +145,7 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
     assert "`convene up` starts one" in done.stdout
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_doctor_tries_every_check(tmp_path: Path) -> None:
     done = convene("doctor", cwd=tmp_path, environ=bare_environ(**COMPLETE, CRM_SERVICE_URL="http://127.0.0.1:1"))
     assert done.returncode == 1
@@ -157,6 +158,7 @@ def test_doctor_tries_every_check(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_migrate_makes_missing_databases_and_can_run_again(tmp_path: Path) -> None:
     with running_postgres() as server:
         environ = bare_environ(
@@ -210,6 +212,7 @@ def test_unusable_database_is_reported_once_until_it_answers() -> None:
     ]
 
 
+@pytest.mark.usefixtures("new_interpreters")
 def test_api_without_postgresql_says_so_and_serves(tmp_path: Path) -> None:
     port = free_port()
     environ = bare_environ(**COMPLETE | {"CONVENE_DATA": str(tmp_path)})
