@@ -35,32 +35,32 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "convene_http_requests",
-            "Requests answered, by route template, method and class of status.",
+            "Requests by route template, method and status class. Status none: the client disconnected first.",
             ("route", "method", "status"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "convene_http_request_seconds",
-            "Seconds from a request to the end of its answer, by route template.",
+            "Seconds from the start of a request to the end of its response, by route template.",
             ("route",),
             buckets=_REQUEST_SECONDS,
             registry=self._registry,
         )
         self._refusals = Counter(
             "convene_refusals",
-            "Requests refused, by the stable code of their error: invalid_credentials is a login that failed.",
+            "Refused requests by the code of their error. For example, invalid_credentials counts failed logins.",
             ("code",),
             registry=self._registry,
         )
         self._waits = Histogram(
             "convene_database_wait_seconds",
-            "Seconds that each use of the database waited for its connection.",
+            "Seconds for which each use of the database waited for a pooled connection.",
             buckets=_WAIT_SECONDS,
             registry=self._registry,
         )
         self._in_use = Gauge(
             "convene_database_connections_in_use",
-            "Connections to PostgreSQL that are in use.",
+            "PostgreSQL connections in use by the API processes behind this address.",
             multiprocess_mode="livesum",
             registry=self._registry,
         )
@@ -105,30 +105,43 @@ class _Told(Collector):
 
 
 def _families(figures: Figures | None) -> Iterator[Metric]:
-    yield GaugeMetricFamily("convene_database_up", "Whether PostgreSQL answers.", 0 if figures is None else 1)
+    yield GaugeMetricFamily(
+        "convene_database_up", "1 while PostgreSQL is reachable, otherwise 0.", 0 if figures is None else 1
+    )
     if figures is None:
         return
     yield from _outbox(figures)
     yield from _deliveries(figures)
-    yield GaugeMetricFamily("convene_holds_open", "Places held for unpaid bookings.", figures.holds_open)
     yield GaugeMetricFamily(
-        "convene_holds_overdue", "Of these, past their end by a minute: no worker gives them up.", figures.holds_overdue
+        "convene_holds_open", "Unpaid bookings that hold a seat until a deadline.", figures.holds_open
     )
     yield GaugeMetricFamily(
-        "convene_reminders_late", "Reminders that no worker took up when they were due.", figures.reminders_late
+        "convene_holds_overdue",
+        "Unpaid bookings that still hold a seat a minute after their deadline. Above 0: no worker expires holds.",
+        figures.holds_overdue,
+    )
+    yield GaugeMetricFamily(
+        "convene_reminders_late",
+        "Reminders that no worker has queued a minute after they were due.",
+        figures.reminders_late,
     )
     yield GaugeMetricFamily(
         "convene_payment_differences",
-        "Where a gateway says what the ledger does not: `convene payments check`.",
+        "Recorded mismatches between a gateway and the payments of the database. See `convene payments check`.",
         figures.payment_differences,
     )
 
 
 def _outbox(figures: Figures) -> Iterator[Metric]:
-    pending = _by_destination("convene_outbox_pending", "Messages not yet delivered.")
-    oldest = _by_destination("convene_outbox_oldest_seconds", "Age of the oldest message not yet delivered.")
-    late = _by_destination("convene_outbox_late_seconds", "For how long a message could have been tried already.")
-    dead = _by_destination("convene_outbox_dead", "Messages given up: `convene outbox list`.")
+    pending = _by_destination("convene_outbox_pending", "Pending messages, by destination.")
+    oldest = _by_destination(
+        "convene_outbox_oldest_seconds", "Age of the oldest pending message in seconds, by destination."
+    )
+    late = _by_destination(
+        "convene_outbox_late_seconds",
+        "Seconds since the oldest due message became due for its next attempt, by destination.",
+    )
+    dead = _by_destination("convene_outbox_dead", "Dead letters, by destination. See `convene outbox list`.")
     for figure in figures.destinations:
         labels = (figure.destination,)
         pending.add_metric(labels, figure.pending)
@@ -139,12 +152,16 @@ def _outbox(figures: Figures) -> Iterator[Metric]:
 
 
 def _deliveries(figures: Figures) -> Iterator[Metric]:
-    states = _by_destination("convene_destination_state", "1 for the state a destination is in.", "state")
+    states = _by_destination(
+        "convene_destination_state", "1 for the current state of a destination, 0 for its other states.", "state"
+    )
     rescues = CounterMetricFamily(
-        "convene_lease_rescues", "Messages taken over from a worker that was lost.", labels=("destination",)
+        "convene_lease_rescues",
+        "Messages reclaimed from a worker whose lease expired, by destination.",
+        labels=("destination",),
     )
     attempts = CounterMetricFamily(
-        "convene_delivery_attempts", "Attempts to deliver, by what came of them.", labels=("destination", "result")
+        "convene_delivery_attempts", "Delivery attempts by destination and result.", labels=("destination", "result")
     )
     for figure in figures.destinations:
         for state in _STATES:
