@@ -44,6 +44,12 @@ def _setting(name: str, default: str) -> dict[str, Any]:
     }
 
 
+def refusal(service: str, name: str) -> str:
+    """The message with which `service` refuses a text that is no value of any setting; empty where it accepts it."""
+    answer = _loaded(service, {name: _OTHER[0]})
+    return answer if isinstance(answer, str) else ""
+
+
 def listed() -> dict[str, str]:
     """The settings of `.env.example`, with their values there."""
     text = (_ROOT / ".env.example").read_text(encoding="utf-8")
