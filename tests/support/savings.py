@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 from httpx._transports import default as httpx_transports
 from litestar._signature.model import SignatureModel
-from litestar.di import Provide
-from litestar.handlers.base import BaseRouteHandler
-from litestar.types import Empty
 from litestar.utils.signature import ParsedSignature
 
 from infrastructure.auth.passwords import RECOMMENDED, Argon2Passwords, Cost
+
+_MADE_ALIKE = ("_constant.<locals>.provide", "HTTPRoute.create_options_handler.<locals>.options_handler")
+"""Functions of applications that differ in what they return or whom they belong to, not in their signature."""
 
 _create_ssl_context = httpx.create_ssl_context
 
@@ -28,7 +28,6 @@ def save() -> None:
     """For an interpreter that makes many applications and clients."""
     _keep_trusted_certificates()
     _keep_signatures()
-    _keep_dependencies()
 
 
 def hash_passwords_cheaply() -> None:
@@ -68,16 +67,21 @@ def _keep_signatures() -> None:
     models: dict[Any, tuple[type[SignatureModel], ParsedSignature]] = {}
 
     def kept_signature(cls: type[ParsedSignature], fn: Any, signature_namespace: dict[str, Any]) -> ParsedSignature:
-        key = (_same(fn), *signature_namespace.items())
+        known_by = _key(fn)
+        if known_by is None:
+            return from_fn(cls, fn, signature_namespace)
+        key = (known_by, *signature_namespace.items())
         if key not in parsed:
             parsed[key] = from_fn(cls, fn, signature_namespace)
         return parsed[key]
 
     def kept_model(cls: type[SignatureModel], **of: Any) -> type[SignatureModel]:
-        signature = of["parsed_signature"]
+        known_by, signature = _key(of["fn"]), of["parsed_signature"]
+        if known_by is None:
+            return create(cls, **of)
         # Its decoders are those of the plugins, which are the same for all applications of a kind.
         decoders = len(of["type_decoders"])
-        key = (_same(of["fn"]), frozenset(of["dependency_name_set"]), id(signature), of["data_dto"], decoders)
+        key = (known_by, frozenset(of["dependency_name_set"]), id(signature), of["data_dto"], decoders)
         if key not in models:
             models[key] = create(cls, **of), signature  # which must live on, so that nothing else gets its id
         return models[key][0]
@@ -86,26 +90,9 @@ def _keep_signatures() -> None:
     SignatureModel.create = classmethod(kept_model)  # type: ignore[method-assign,assignment,arg-type]
 
 
-def _keep_dependencies() -> None:
-    """Where only the application has dependencies, all its handlers have the same."""
-    resolve = BaseRouteHandler.resolve_dependencies
-    known: list[Any] = []
-    # That no two of them are the same object is found in new interpreters as well.
-    BaseRouteHandler._validate_dependency_is_unique = staticmethod(lambda **_of: None)  # type: ignore[method-assign]
-
-    def resolved(handler: BaseRouteHandler) -> dict[str, Provide]:
-        if handler._resolved_dependencies is Empty:
-            application, *others = handler.ownership_layers
-            if any(layer.dependencies for layer in others):
-                return resolve(handler)
-            if not known or known[0] is not application.dependencies:
-                known[:] = [application.dependencies, resolve(handler)]
-            handler._resolved_dependencies = dict(known[1])
-        return handler._resolved_dependencies
-
-    BaseRouteHandler.resolve_dependencies = resolved  # type: ignore[method-assign]
-
-
-def _same(fn: Any) -> Any:
-    """What functions have in common that have the same signature because they are made by one."""
-    return fn.__code__ if fn.__qualname__ == "_constant.<locals>.provide" else fn
+def _key(fn: Any) -> Any:
+    """What a function is known by; None for one that is made anew for each application, which must not live on."""
+    name = getattr(fn, "__qualname__", "<locals>")
+    if name in _MADE_ALIKE:
+        return fn.__code__
+    return None if "<locals>" in name else fn
