@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NewType
 
 from domain.accounts import User, UserId
+from domain.authorization import require_organiser
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
@@ -167,8 +168,7 @@ class Event:
         return self.plan.interval.ends_at <= now
 
     def require_manager(self, user: User) -> None:
-        if not (user.can_facilitate and (user.id == self.facilitator_id or user.role == "admin")):
-            raise EventForbidden
+        require_organiser(user, self.facilitator_id, error=EventForbidden)
 
     def replanned(self, plan: EventDetails, now: datetime) -> "Event":
         """The event with another plan, its changed text and dates checked. Raises when it is cancelled, has more

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from application.appointments.ports import AppointmentPage, AppointmentQueries, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
-from domain.accounts import Role, User
+from domain.accounts import User
 from domain.appointments import AppointmentId, AppointmentListForbidden, AppointmentStatus, AppointmentViewForbidden
+from domain.authorization import require_owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,11 @@ class ListAppointments:
     async def of_client(
         self, user: User, client: UUID, status: AppointmentStatus | None, *, skip: int, page: PageRequest
     ) -> AppointmentPage:
-        _require_own(user, client)
+        require_owner(user, client, error=AppointmentListForbidden)
         return await self.reader.list_of_client(client, status=status, skip=skip, page=page)
 
     async def of_coach(
         self, user: User, coach: UUID, status: AppointmentStatus | None, *, skip: int, page: PageRequest
     ) -> AppointmentPage:
-        _require_own(user, coach)
+        require_owner(user, coach, error=AppointmentListForbidden)
         return await self.reader.list_of_coach(coach, status=status, skip=skip, page=page)
-
-
-def _require_own(user: User, whose: UUID) -> None:
-    if user.role is not Role.ADMIN and user.uuid != whose:
-        raise AppointmentListForbidden

@@ -11,6 +11,7 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, Page, PageRequest, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import MAX_NAME, EmailTaken, User, check_mailable
+from domain.authorization import require_organiser
 from domain.errors import Conflict, TooManyRequests, Unavailable
 from domain.events import AlreadyBooked, Event, EventForbidden, EventId, EventStatus
 from domain.external_identity import AccountDeactivated
@@ -187,8 +188,7 @@ class ListInvitations:
 
     async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> Page[Invitation]:
         event = await self.events.get(event_id)
-        if event.facilitator_id != user.id and user.role != "admin":
-            raise EventForbidden
+        require_organiser(user, event.facilitator_id, error=EventForbidden)
         return await self.reader.list_of_event(event_id, page)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from application.bookings.ports import BookingQueries, BookingView
 from domain.accounts import User
+from domain.authorization import require_owner
 from domain.bookings import BookingForbidden, BookingId
 
 
@@ -15,6 +16,5 @@ class ShowBooking:
 
     async def __call__(self, user: User, booking_id: BookingId) -> BookingView:
         booking = await self.reader.get(booking_id)
-        if user.role != "admin" and user.id not in (booking.user_id, booking.event.facilitator_id):
-            raise BookingForbidden
+        require_owner(user, booking.user_id, booking.event.facilitator_id, error=BookingForbidden)
         return booking

@@ -7,7 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from application.ports import Page, PageRequest
-from domain.accounts import Role, User, UserId
+from domain.accounts import User, UserId
+from domain.authorization import is_owner
 from domain.events import Event, EventDetails, EventId, EventStatus, EventType
 from domain.reviews import Review, ReviewId
 
@@ -80,7 +81,7 @@ class EventView:
         return self.virtual_link if self.viewer_has_seat or self._is_managed_by(viewer) else None
 
     def _is_managed_by(self, viewer: User | None) -> bool:
-        return viewer is not None and (viewer.role is Role.ADMIN or viewer.id == self.facilitator_id)
+        return viewer is not None and is_owner(viewer, self.facilitator_id)
 
 
 @dataclass(frozen=True, slots=True)

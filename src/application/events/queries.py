@@ -6,6 +6,7 @@ from application.bookings.ports import BookingQueries, BookingView
 from application.events.ports import EventQueries, EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User
+from domain.authorization import require_organiser
 from domain.events import EventForbidden, EventId, EventNotFound
 
 
@@ -31,6 +32,5 @@ class EventBookings:
 
     async def __call__(self, user: User, event_id: EventId, page: PageRequest) -> tuple[EventView, Page[BookingView]]:
         event = await self.events.get(event_id)
-        if event.facilitator_id != user.id and user.role != "admin":
-            raise EventForbidden
+        require_organiser(user, event.facilitator_id, error=EventForbidden)
         return event, await self.bookings.list_of_event(event_id, page)

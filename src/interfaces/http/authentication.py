@@ -9,7 +9,8 @@ from litestar.handlers import BaseRouteHandler
 
 from application.accounts.sessions import Actor
 from application.events.management import OnlyFacilitatorsCreate
-from domain.accounts import ProfileNotFound, Role, User, UserId
+from domain.accounts import ProfileNotFound, User, UserId
+from domain.authorization import is_admin
 from domain.errors import Forbidden, Unauthenticated
 from domain.networks import client_of
 
@@ -48,7 +49,7 @@ async def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
 
 async def admins(connection: Connection, handler: BaseRouteHandler) -> None:
     await signed_in(connection, handler)
-    if connection.scope["user"].user.role is not Role.ADMIN:
+    if not is_admin(connection.scope["user"].user):
         raise Forbidden
 
 
