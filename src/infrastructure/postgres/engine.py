@@ -104,10 +104,6 @@ def driver_error(error: BaseException) -> BaseException | None:
     return current
 
 
-def violated_constraint(error: BaseException) -> str | None:
-    return getattr(driver_error(error), "constraint_name", None)
-
-
 class _ImpatientConnection(asyncpg.Connection):
     """SQLAlchemy gives a connection that it abandons 2 s to say goodbye. A server that hangs never does."""
 

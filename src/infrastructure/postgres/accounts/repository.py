@@ -4,20 +4,16 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from advanced_alchemy.exceptions import DuplicateKeyError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import Credentials, RefreshToken
-from domain.accounts import EmailTaken, LoginId, Role, User, UserId, UserNotFound
-from domain.external_identity import GoogleAccountTaken, GoogleIdentity
-from infrastructure.postgres.engine import violated_constraint
+from domain.accounts import LoginId, Role, User, UserId, UserNotFound
+from domain.external_identity import GoogleIdentity
+from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
-
-ONE_GOOGLE_ACCOUNT = "uq_users_google_id"
 
 
 class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
@@ -47,10 +43,8 @@ class PostgresUsers:
             password_hash=password_hash,
             created_at=now,
         )
-        try:
+        with domain_errors():
             return _user(await self._rows.add(row, auto_refresh=True))
-        except DuplicateKeyError:
-            raise EmailTaken from None
 
     async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(
@@ -62,17 +56,13 @@ class PostgresUsers:
             profile_picture=identity.picture,
             created_at=now,
         )
-        try:
+        with domain_errors():
             return _user(await self._rows.add(row, auto_refresh=True))
-        except DuplicateKeyError as error:
-            raise (GoogleAccountTaken if violated_constraint(error) == ONE_GOOGLE_ACCOUNT else EmailTaken) from None
 
     async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(email=email, name=name, role=Role.USER, is_verified=True, created_at=now)
-        try:
+        with domain_errors():
             return _user(await self._rows.add(row, auto_refresh=True))
-        except DuplicateKeyError:
-            raise EmailTaken from None
 
     async def get(self, user_id: UserId) -> User:
         row = await self._rows.get_one_or_none(id=user_id)
@@ -110,12 +100,8 @@ class PostgresUsers:
             timezone=user.timezone,
             requested_role=user.requested_role,
         )
-        try:
+        with domain_errors():
             await self._session.execute(changed)
-        except IntegrityError as error:
-            if violated_constraint(error) == ONE_GOOGLE_ACCOUNT:
-                raise GoogleAccountTaken from None
-            raise
 
     async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
         await self._session.execute(update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash))

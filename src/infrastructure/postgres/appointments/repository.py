@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy import RowMapping, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
@@ -20,17 +19,14 @@ from domain.appointments import (
     SeriesId,
 )
 from domain.attachments import AttachmentId
-from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import UNPAID, PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from domain.unpaid_holds import HoldsWithCoach
-from infrastructure.postgres.engine import violated_constraint
+from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.events.repository import stored_policy
 from infrastructure.postgres.tables import AppointmentChangeRow, AppointmentRow
-
-ONE_AT_A_TIME = "ex_coaching_bookings_one_at_a_time"
 
 _TABLE = AppointmentRow.__table__
 
@@ -137,13 +133,9 @@ class PostgresAppointments:
 
     async def save_time(self, appointment: Appointment) -> None:
         await self._take_turns(appointment.coach_id)
-        try:
+        with domain_errors():
             async with self._session.begin_nested():
                 await self.save(appointment)
-        except IntegrityError as error:
-            if violated_constraint(error) == ONE_AT_A_TIME:
-                raise SlotUnavailable from None
-            raise
 
     async def _take_turns(self, coach_id: UserId) -> None:
         """Two that wait together for a third to give up the time they want would then wait for each other: both are

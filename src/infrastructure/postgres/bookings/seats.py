@@ -17,15 +17,14 @@ from application.idempotency import CLAIM
 from domain.accounts import UserId
 from domain.appointments import AppointmentId
 from domain.bookings import BookingId
-from domain.events import AlreadyBooked, Event, EventId
+from domain.events import Event, EventId
 from domain.outbox import ALWAYS_SERVED, Destination, MessageType, routes_for
 from domain.payments import PaymentId, PaymentStatus
+from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.repository import event_of_record
 from infrastructure.postgres.idempotency import require_claim
 from infrastructure.postgres.outbox import payloads
-
-ONE_LIVE_BOOKING = "uq_bookings_one_live_place"
 
 # The account says whether the facilitator is active. A statement that waits for the event's row sees the account as it
 # was before it waited, but the row as it is then: so the row says it, too. A scalar subquery, since an EXISTS becomes a
@@ -149,15 +148,11 @@ class PostgresSeatInventory:
             return msgspec.json.decode(claim.made, type=ReservedBooking)
         given = (event_id, user_id, notes, now, request_id, self._gateway, hold_for, unpaid_at_most)
         async with self._database.connection() as connection:
-            try:
+            with domain_errors():
                 if claim is None:
                     row = await connection.fetchrow(self._take, *given)
                 else:
                     row = await connection.fetchrow(self._take_under_key, *given, claim.owner, claim.key, claim.runner)
-            except asyncpg.UniqueViolationError as error:
-                if error.constraint_name == ONE_LIVE_BOOKING:
-                    raise AlreadyBooked from None
-                raise
             if row is None and claim is not None:
                 await require_claim(connection, claim)
         return _placed(row, user_id) if row else None

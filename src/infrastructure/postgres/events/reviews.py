@@ -1,6 +1,5 @@
 """Reviews, and the rating of facilitators that follows from them."""
 
-from advanced_alchemy.exceptions import DuplicateKeyError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.accounts import UserId
 from domain.bookings import BookingStatus
 from domain.events import EventId
-from domain.reviews import AlreadyReviewed, Review, ReviewId
+from domain.reviews import Review, ReviewId
+from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.tables import BookingRow, FacilitatorProfileRow, ReviewRow
 
 
@@ -38,10 +38,8 @@ class PostgresReviews:
             comment=review.comment,
             created_at=review.created_at,
         )
-        try:
+        with domain_errors():
             added = await self._rows.add(row)
-        except DuplicateKeyError:
-            raise AlreadyReviewed from None
         # Admins hold events without a profile of their own.
         first = insert(FacilitatorProfileRow).values(
             user_id=facilitator_id, rating_sum=review.rating, rating_count=1, created_at=review.created_at

@@ -1,0 +1,19 @@
+"""The map from constraints to domain errors names constraints that exist, and is the only one."""
+
+from pathlib import Path
+
+import infrastructure.postgres
+from infrastructure.postgres.constraints import ERRORS
+from infrastructure.postgres.tables import metadata
+
+POSTGRES = Path(infrastructure.postgres.__path__[0])
+
+
+def test_every_constraint_with_an_error_exists() -> None:
+    names = {each.name for table in metadata.sorted_tables for each in [*table.constraints, *table.indexes]}
+    assert ERRORS.keys() <= names
+
+
+def test_no_other_module_reads_the_name_of_a_violated_constraint() -> None:
+    readers = {path.name for path in POSTGRES.rglob("*.py") if "constraint_name" in path.read_text(encoding="utf-8")}
+    assert readers == {"constraints.py"}
