@@ -37,8 +37,8 @@ class UnitOfWork(Protocol):
     messages: Messages
 
     async def commit(self, made: Made | None = None) -> None:
-        """`made` names what was made, for whoever asks again with the same idempotency key after this process died:
-        see `made_before`. Raises `IdempotencyKeyInUse` when another process carries the request out instead."""
+        """`made` identifies the result for a repeated request with the same idempotency key, after a crash of this
+        process (`made_before`). Raises `IdempotencyKeyInUse` if another process runs the request."""
         ...
 
 

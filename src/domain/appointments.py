@@ -316,8 +316,8 @@ class Appointment:
         return replace(self.moved(session, busy, now), refund_policy=RefundPolicy())
 
     def moved_by_client(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
-        """Before it has begun: nobody has a session twice by moving the one that they had. Nor does a move bring back
-        what a cancellation would not give back any more."""
+        """Only before the start, so that a past appointment cannot be used again. The refund policy does not improve by
+        rescheduling."""
         if self.is_live and self.session.starts_at <= now:
             raise HasBegun
         moved = self.moved(session, busy, now)

@@ -39,7 +39,7 @@ class AttachmentForbidden(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """A file as somebody sent it: its name without a path, its type if it looks like one."""
+    """An uploaded file: its name without a path, its media type if it has the form of one."""
 
     filename: str
     media_type: str

@@ -30,7 +30,7 @@ class CircuitBreakerRule:
 
 def shows_destination_well(outcome: Outcome) -> bool | None:
     """True: it answered as it should. False: it is the destination that fails. None: neither, since it was never asked
-    (a message that cannot be written, a courier that broke)."""
+    (a message that cannot be written, a sender that raised)."""
     if isinstance(outcome, Delivered):
         return True
     if outcome.destination_fault:

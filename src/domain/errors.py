@@ -5,7 +5,7 @@
     ├── Conflict          the request is sound, the state of the world refuses it
     ├── Forbidden         the asker may not do this
     ├── Invalid           the request itself is wrong; `details` names the fields
-    ├── Unauthenticated   nobody, or nobody any more, is asking
+    ├── Unauthenticated   no valid login
     ├── TooManyRequests   asked too often; `retry_after` seconds
     └── Unavailable       something we need is away; `retry_after` seconds, or None when waiting will not help
 

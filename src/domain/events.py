@@ -145,10 +145,10 @@ class Event:
     schedule_revision: int = 0
 
     def refuse_booking(self, now: datetime, *, already_booked: bool) -> None:
-        """Raises why this person cannot have a place now; returns when they can. For somebody who has none there is no
-        event of a deactivated facilitator.
+        """Raises the reason why the client cannot reserve a seat now. Events of a deactivated facilitator do not
+        exist for clients without a booking.
 
-        The booking statement applies the same rule inside the database; a test holds the two against each other.
+        The booking statement applies the same rule in the database; a test compares the two.
         """
         if not self.facilitator_active:
             raise EventNotFound

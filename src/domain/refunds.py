@@ -33,7 +33,7 @@ class RefundTier:
 @dataclass(frozen=True, slots=True)
 class RefundPolicy:
     """Tiers, the earliest first: 100 % until 7 days before, 50 % until 24 h before, then nothing. Giving back more the
-    later somebody cancels is refused as a mistake. Without tiers nothing is given back."""
+    later the cancellation is refused as a mistake. Without tiers nothing is refunded."""
 
     tiers: tuple[RefundTier, ...] = (RefundTier(0, 100),)
 

@@ -14,8 +14,8 @@ ReminderId = NewType("ReminderId", UUID)
 
 
 class ReminderStatus(StrEnum):
-    """`planned` until its time; `queued` when it is owed by mail; then `sent`, `skipped` where it is of no use, or
-    `failed` where the mail could not be delivered, unless an operator has it tried again."""
+    """`planned` until its time; `queued` when its e-mail is in the outbox; then `sent`, `skipped` if it is of no use,
+    or `failed` if the e-mail could not be delivered, unless an operator replays it."""
 
     PLANNED = "planned"
     QUEUED = "queued"
@@ -36,7 +36,7 @@ class SkipReason(StrEnum):
     TOO_LATE = "too_late"
     """It has begun, or is over."""
     UNDELIVERABLE = "undeliverable"
-    """Nobody to write to, or no server took the mail for as long as it was tried."""
+    """There is no recipient, or no server accepted the e-mail within the retry schedule."""
     DISCARDED = "discarded"
     """It could not be delivered, and an operator decided to leave it at that."""
 

@@ -48,7 +48,7 @@ class Review:
 
 
 def require_attendance(*, ended_at: datetime, now: datetime, has_place: bool, is_host: bool) -> None:
-    """Attended means: had a place that was not cancelled, and the event is over. Whoever held it was no guest."""
+    """Attended means: had a seat that was not cancelled, and the event is over. The facilitator does not count."""
     if ended_at > now:
         raise EventNotOver
     if not has_place or is_host:

@@ -1,7 +1,7 @@
 """Recurrence rules (RFC 5545, 3.3.10) by python-dateutil, as far as sessions can recur.
 
 A rule comes from a client: what it may say is narrowed until it ends soon, whatever it says. No part finer than a day,
-an end is a must, and nobody looks further ahead than `HORIZON`.
+an end is required, and occurrences are computed up to `HORIZON`.
 """
 
 import re

@@ -11,7 +11,7 @@ from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, RetrySchedule
 from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from tests.support.load import a_crowd
@@ -22,7 +22,7 @@ TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
 
 async def try_to_deliver(here: Database, feed_dsn: str, redis_url: str) -> None:
     feed = Database(feed_dsn)
-    sender = LiveUpdateSender(PostgresFeed(feed), Redis.from_url(redis_url))
+    sender = LiveUpdateSender(PostgresLiveUpdates(feed), Redis.from_url(redis_url))
     parts = PostgresDueMessages(here), PostgresCircuitBreakers(here), {Destination.REALTIME: sender}
     await DeliverMessages(*parts, TWO_TRIES)(Destination.REALTIME, asyncio.Event(), asyncio.Event())
     await sender.close()

@@ -18,7 +18,7 @@ from application.notifications.ports import EntryId
 from domain.accounts import UserId
 from infrastructure.embedded import EmbeddedRedis, processes
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.live_updates import RECORD, PostgresFeed
+from infrastructure.postgres.live_updates import RECORD, PostgresLiveUpdates
 from tests.support.callers import Caller
 from tests.support.followers import a_newsroom, a_socket, a_stream, closed_with, news
 from tests.support.load import Member, a_crowd, some_events
@@ -116,7 +116,7 @@ async def test_an_entry_that_becomes_visible_late_is_not_missed(
     """The twin without the lock misses it."""
     other = await asyncpg.connect(database_url)
     own = Database(database_url, pool_size=1)
-    feed = PostgresFeed(own)
+    feed = PostgresLiveUpdates(own)
 
     async def record(connection: asyncpg.Connection, number: int) -> None:
         values = (0x66656564, john.id, "booking_created", str({"number": number}).replace("'", '"'))
@@ -129,7 +129,7 @@ async def test_an_entry_that_becomes_visible_late_is_not_missed(
     async def look() -> None:
         nonlocal last
         for entry in await feed.after(UserId(john.id), last, limit=100):
-            follower.append(entry.told["number"])
+            follower.append(entry.payload["number"])
             last = entry.id
 
     try:
@@ -174,8 +174,8 @@ async def test_entries_are_forgotten_after_30_days_and_not_before(
     )
     await database.execute("UPDATE feed_entries SET recorded_at = now() - interval '29 days 23 hours' WHERE id = 1")
     try:
-        assert await PostgresFeed(own).forget() == 1200
-        assert await PostgresFeed(own).forget() == 0
+        assert await PostgresLiveUpdates(own).forget() == 1200
+        assert await PostgresLiveUpdates(own).forget() == 0
     finally:
         await own.close()
     assert await database.fetchval("SELECT count(*) FROM feed_entries") == 3

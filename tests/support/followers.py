@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from domain.outbox import Destination, Message, MessageId, MessageType
 from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from tests.support.callers import Address
 from tests.support.messages import a_message
 
@@ -27,7 +27,7 @@ PATIENCE = 30
 @contextlib.asynccontextmanager
 async def a_newsroom(dsn: str, redis_url: str) -> AsyncIterator["Newsroom"]:
     database = Database(dsn, pool_size=2)
-    sender = LiveUpdateSender(PostgresFeed(database), Redis.from_url(redis_url, socket_timeout=0.5))
+    sender = LiveUpdateSender(PostgresLiveUpdates(database), Redis.from_url(redis_url, socket_timeout=0.5))
     try:
         yield Newsroom(sender)
     finally:

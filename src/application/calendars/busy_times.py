@@ -41,7 +41,7 @@ class ReadBusyTimes:
         return sum(await asyncio.gather(*(self.read(calendar) for calendar in due)))
 
     async def read(self, calendar: CoachCalendar) -> bool:
-        """Once, however many ask at the same time; goes on when whoever asked does not wait for the end."""
+        """Concurrent calls share one refresh, which continues when a caller is cancelled."""
         under_way = self._under_way.get(calendar.id)
         if under_way is None:
             under_way = asyncio.create_task(self._read(calendar))
@@ -70,8 +70,8 @@ class ReadBusyTimes:
 
 @dataclass(frozen=True, slots=True)
 class ConnectedCalendars:
-    """The port `BusyTimes`: asks again before somebody is booked, where what is known is older than half a minute. A
-    calendar that could not be read is not waited for again in that time."""
+    """The port `BusyTimes`: refreshes stored busy times older than 30 s before a booking. A calendar that could not be
+    read is not read again in that time."""
 
     read: ReadBusyTimes
     _failed_at: dict[ConnectionId, float] = field(default_factory=dict)

@@ -18,9 +18,9 @@ BUILT_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class OpenFeed:
-    """Makes the secret address of the calendar of whoever asks.
+    """Creates the secret address of the caller's calendar feed.
 
-    - Whoever has the address can read the calendar, without logging in: calendar programs cannot.
+    - The address alone gives access, because calendar programs cannot log in.
     - There is one address for a person; the one before stops working. It ends with all logins of the person.
     - We keep its fingerprint only, so it is shown this once.
     """
@@ -58,7 +58,7 @@ class Calendar:
 class ReadFeed:
     """The calendar at a secret address.
 
-    - It has the places and sessions somebody booked, the sessions they coach and the events they facilitate.
+    - It contains the seats and appointments that the account booked, its appointments as coach and its events.
     - It reaches back 90 days and has at most 500 entries: those to come first, the next one before later ones, then
       those that are over, the last one before earlier ones.
     - What it has is known by its version, which takes one query and no text.

@@ -90,8 +90,7 @@ class CalendarServices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A calendar that somebody has connected, with the tokens that open it. `refreshing_until`: somebody is asking for
-    new tokens until then."""
+    """A connected calendar with its tokens. `refreshing_until`: until then one caller refreshes the tokens."""
 
     id: ConnectionId
     user_id: UserId
@@ -148,7 +147,7 @@ class Connections(Protocol):
     async def find(self, user_id: UserId, provider: Provider) -> Connection | None: ...
 
     async def find_locked(self, connection_id: ConnectionId) -> Connection | None:
-        """Nobody else changes it until the unit of work ends."""
+        """Locked until the unit of work ends."""
         ...
 
     async def lease_refresh(self, connection_id: ConnectionId, until: datetime | None) -> None: ...
@@ -199,7 +198,7 @@ class BusyTimeStore(Protocol):
     """What coaches' connected calendars said of their time. Every step is one short transaction."""
 
     async def claim_due(self, *, limit: int, every: timedelta) -> Sequence[CoachCalendar]:
-        """Those whose turn it is; whoever else asks meanwhile gets others."""
+        """The connections that are due; a concurrent caller gets others."""
         ...
 
     async def stale_of(self, coach: UUID, *, older_than: timedelta) -> Sequence[CoachCalendar]: ...

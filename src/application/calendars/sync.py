@@ -37,7 +37,7 @@ class RecordEntry:
     """Writes down how a calendar was left.
 
     - The first link to an online meeting becomes the booking's; all connected calendars of both people are to show it.
-    - A booking that has changed while its calendar was written is owed to the calendars once more.
+    - If a booking changes while its entry is written, another job is enqueued.
     """
 
     open_work: OpenUnitOfWork
@@ -72,7 +72,7 @@ class RecordEntry:
 
 @dataclass(frozen=True, slots=True)
 class CalendarJobs:
-    """A courier: brings a connected calendar to what a booking is now, whatever it was when the message was written.
+    """Sender of calendar jobs: brings a connected calendar to the current state of a booking.
 
     - A live booking is put in or changed; the coach's entry carries the online meeting, the client's shows it.
     - A cancelled one is taken out.
@@ -131,7 +131,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class SyncBooking:
-    """Puts a booking into a calendar of whoever asks, or brings its entry up to date.
+    """Creates or updates the entry of a booking in a calendar of the caller.
 
     - Only its client and its coach do so, each into a calendar of their own.
     - A given access token is used; without one, the calendar that is connected. Another token may open another

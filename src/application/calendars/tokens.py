@@ -1,4 +1,4 @@
-"""Working in somebody's calendar with the tokens they gave us, kept fresh."""
+"""Access to a connected calendar with its stored tokens, which are refreshed before they expire."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ class CalendarAccess:
     - A token that has ended, or that the provider rejects in the middle, is refreshed once, however many wait for it in
       however many processes; the call is made once more.
     - A refresh token that the provider replaces is replaced here.
-    - Consent that was taken back is told to its owner once; nothing is asked of that provider until they connect again.
+    - When consent was withdrawn, the owner gets one e-mail, and the connection is not used until it is renewed.
     """
 
     open_work: OpenUnitOfWork
@@ -71,13 +71,13 @@ class CalendarAccess:
             under_way = asyncio.create_task(self._renew(connection_id, rejected), context=beside_the_request())
             self._under_way[connection_id] = under_way
             under_way.add_done_callback(lambda task: self._finished(connection_id, task))
-        # Whoever waits may be cancelled; a token that the provider has replaced must not be lost with them.
+        # A waiting caller may be cancelled; a token that the provider has replaced must be stored all the same.
         return await asyncio.shield(under_way)
 
     def _finished(self, connection_id: ConnectionId, task: asyncio.Task[str]) -> None:
         del self._under_way[connection_id]
         if not task.cancelled():
-            task.exception()  # taken note of, even if nobody waits any more
+            task.exception()  # retrieved, also when no caller waits any more
 
     async def _renew(self, connection_id: ConnectionId, rejected: str | None) -> str:
         for _ in range(round(WAIT_SECONDS / LOOK_EVERY_SECONDS)):
@@ -94,7 +94,7 @@ class CalendarAccess:
         raise CalendarUnavailable
 
     async def _refresh(self, connection: Connection) -> str:
-        """Whoever is here holds the lease."""
+        """The caller holds the lease."""
         try:
             grant = await self.services.get(connection.provider).refresh(connection.refresh_token)
         except CalendarReconnect as error:

@@ -31,11 +31,11 @@ class OnlyFacilitatorsCreate(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class CreateEvent:
-    """Creates an event of the asking facilitator.
+    """Creates an event of the calling facilitator.
 
-    - It begins in the future and ends after it begins, and what it costs can be paid at the gateway of this house.
-    - From then on nobody books them as a coach in that time; a session that was booked before stays, and what becomes
-      of it is theirs to say.
+    - It starts in the future, ends after its start, and the configured gateway accepts its price.
+    - The time is busy for appointments from then on. Creating an event never fails because of an existing
+      appointment; the coach reschedules or cancels it.
     """
 
     open_work: OpenUnitOfWork

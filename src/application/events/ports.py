@@ -73,7 +73,7 @@ class EventView:
 
     @property
     def available(self) -> int:
-        """Places nobody has."""
+        """Free seats."""
         return self.capacity - self.booked
 
     def join_link(self, viewer: User | None) -> str | None:

@@ -17,7 +17,7 @@ from domain.reviews import Review, require_attendance
 class WriteReview:
     """Reviews an event: 1 to 5, with a comment or without.
 
-    - Only people who had a place and whose event is over can, once each; nobody their own event.
+    - Only clients who had a seat can write one, once each, after the event; not for their own event.
     - The facilitator's rating, which their events show, moves with it.
     """
 

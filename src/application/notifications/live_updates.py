@@ -1,9 +1,9 @@
-"""Following a facilitator's news: what was missed first, then what happens."""
+"""Live updates for facilitators: missed entries first, then new ones."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from application.notifications.ports import EntryId, FeedEntry, LiveUpdateListeners, LiveUpdateQueries
+from application.notifications.ports import EntryId, LiveUpdate, LiveUpdateListeners, LiveUpdateQueries
 from domain.accounts import UserId
 from domain.errors import TooManyRequests, Unavailable
 
@@ -16,30 +16,29 @@ class TooManyFollowers(TooManyRequests):
 
 
 @dataclass(frozen=True, slots=True)
-class FollowFeed:
-    """News of a facilitator's bookings, in the order in which they were recorded.
+class FollowLiveUpdates:
+    """Live updates about a facilitator's bookings, in the order in which they were recorded.
 
-    - Whoever says what they saw last gets first what they missed, as far back as entries are kept; else only what
-      happens from now on.
-    - Nothing is kept for a follower but their place, so a slow one costs nothing: they read from the table.
+    - A follower that names the last entry it has seen first gets the entries it missed, as far back as they are
+      stored; otherwise only new entries.
+    - Followers read from the table, so a slow follower needs no memory.
     """
 
     reader: LiveUpdateQueries
-    bell: LiveUpdateListeners
-    look_every: float = 3
-    """Seconds: a lost ring costs no more."""
+    signals: LiveUpdateListeners
+    poll_every: float = 3
+    """Seconds; a lost signal delays an update by no more."""
 
     async def begin(self, facilitator_id: UserId, last_seen: EntryId | None) -> EntryId:
-        """Where to follow from. Whoever is told that they are connected sees all that happens after this. An id that
-        was never given out (by another database, say) hides nothing. Raises `Unavailable`."""
+        """The entry to start after; a connected follower gets every later entry. An id that was never issued (for
+        example of another database) hides no entries. Raises `Unavailable`."""
         newest = await self.reader.newest(facilitator_id)
         return newest if last_seen is None else min(last_seen, newest)
 
-    async def __call__(self, facilitator_id: UserId, after: EntryId) -> AsyncGenerator[Sequence[FeedEntry], None]:
-        """For ever; an empty sequence says that nothing happened for `look_every` seconds, or that the database is
-        away."""
+    async def __call__(self, facilitator_id: UserId, after: EntryId) -> AsyncGenerator[Sequence[LiveUpdate], None]:
+        """Endless. An empty sequence: no entry for `poll_every` seconds, or the database is unavailable."""
         seen = after
-        async with self.bell.listening(facilitator_id) as listener:
+        async with self.signals.listening(facilitator_id) as listener:
             while True:
                 try:
                     news = await self.reader.after(facilitator_id, seen, limit=AT_ONCE)
@@ -50,12 +49,12 @@ class FollowFeed:
                 yield news
                 if len(news) == AT_ONCE:
                     continue
-                # That was all; a ring since then is heard at once.
-                while not await listener.wait(self.look_every) and not await self._has_news(facilitator_id, seen):
+                # A signal since the read above ends the wait immediately.
+                while not await listener.wait(self.poll_every) and not await self._has_updates(facilitator_id, seen):
                     yield ()
 
-    async def _has_news(self, facilitator_id: UserId, seen: EntryId) -> bool:
+    async def _has_updates(self, facilitator_id: UserId, seen: EntryId) -> bool:
         try:
-            return await self.reader.has_news(facilitator_id, seen)
+            return await self.reader.has_updates(facilitator_id, seen)
         except Unavailable:
             return False

@@ -19,8 +19,8 @@ AT_MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class MailWithPaymentLinks:
-    """A courier of mails that puts the link into those that ask for a payment. The link is made after the booking and
-    belongs to the gateway, so it is looked up when the mail goes.
+    """Sender of e-mails that adds the payment link to those that request a payment. The gateway makes the link after
+    the booking, so it is looked up at send time.
 
     - The first mail about a booking waits for a link that is just being made, up to `patience`. Without one it is tried
       again twice, as mails are (after seconds, after minutes), and then goes without: a gateway that was away for a

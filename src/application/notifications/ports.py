@@ -17,12 +17,12 @@ EntryId = NewType("EntryId", int)
 
 
 @dataclass(frozen=True, slots=True)
-class FeedEntry:
-    """`told` is the fact as the CRM is told it."""
+class LiveUpdate:
+    """`payload` has the fields of the message to the CRM."""
 
     id: EntryId
     fact: str
-    told: dict[str, Any]
+    payload: dict[str, Any]
     occurred_at: datetime
 
 
@@ -31,13 +31,12 @@ class LiveUpdateQueries(Protocol):
         """0 where there is none."""
         ...
 
-    async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[FeedEntry]:
+    async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[LiveUpdate]:
         """The next ones, the oldest first."""
         ...
 
-    async def has_news(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
-        """Whether there are any after it. May take a moment: what many ask at about the same time is looked up
-        once."""
+    async def has_updates(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
+        """Whether there are entries after it. Concurrent questions are batched, so an answer can take a moment."""
         ...
 
 
@@ -48,16 +47,15 @@ class Listener(Protocol):
 
 
 class LiveUpdateListeners(Protocol):
-    """Rings in every process when a facilitator's news were recorded in any. It may miss a ring: whoever waits looks
-    again after a while."""
+    """Signals to every process that live updates of a facilitator were recorded. A signal can be lost, so waiting
+    followers also poll."""
 
     def listening(self, facilitator_id: UserId) -> AbstractAsyncContextManager[Listener]: ...
 
 
 class Reminders(Protocol):
-    """Inside a unit of work. The `align` methods make the planned reminders what they have to be now: there is one for
-    each person and offset that is still ahead, none for what was cancelled or begins at another time. They may be
-    called as often as one likes."""
+    """Within a unit of work. The `align` methods make the planned reminders match the booking: one for each recipient
+    and future offset, none for a cancelled booking or another start. They are idempotent."""
 
     async def align_booking(self, booking_id: BookingId) -> None: ...
 
@@ -72,7 +70,7 @@ class Reminders(Protocol):
         ...
 
     async def queue(self, reminders: Sequence[ReminderId]) -> None:
-        """They are owed by mail from now on."""
+        """Enqueues their e-mails."""
         ...
 
     async def skip(self, reminders: Sequence[ReminderId], why: SkipReason, now: datetime) -> None: ...

@@ -21,11 +21,11 @@ AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class QueueReminders:
-    """Looks what reminders are due and owes them by mail.
+    """Enqueues the e-mails of due reminders.
 
     - Each is queued by one worker, once.
     - What is of no use any more is marked with the reason: cancelled, begun, moved, or overtaken by the next one.
-    - Whoever falls behind catches up: a round ends when nothing is due any more.
+    - A run ends when no reminder is due, so a delayed worker catches up.
     """
 
     open_work: OpenUnitOfWork
@@ -61,9 +61,9 @@ class QueueReminders:
 
 @dataclass(frozen=True, slots=True)
 class MailWithReminders:
-    """A courier of mails that looks at a reminder once more before it goes: since it was queued, mail may have been
-    away for hours, the booking cancelled, the event renamed, the session begun. The mail is written from what is true
-    when it goes, and told when that is: what was tomorrow when the reminder was queued may be in an hour."""
+    """Sender of e-mails that checks a reminder again at send time: since it was queued, the mail server may have been
+    unavailable for hours, the booking cancelled, the event renamed, the session started. The e-mail is rendered at send
+    time, so it shows the current booking and the time that is left."""
 
     mail: Sender
     book: ReminderQueries

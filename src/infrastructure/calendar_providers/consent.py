@@ -1,4 +1,4 @@
-"""Consent to somebody's calendar: the authorization request, and tokens for its code (RFC 6749, with PKCE)."""
+"""Consent to use a calendar: the authorization request, and tokens for its code (RFC 6749, with PKCE)."""
 
 from datetime import timedelta
 from urllib.parse import urlencode

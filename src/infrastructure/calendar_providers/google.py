@@ -151,7 +151,7 @@ class GoogleCalendar:
             token_url=token_url,
             scope=SCOPE,
             needed=(EVENTS,),
-            # Only so does Google hand out a refresh token again to somebody who has been here before.
+            # Without it Google issues no refresh token to an account that has consented before.
             access_type="offline",
             prompt="consent",
         )
@@ -197,7 +197,7 @@ class GoogleCalendar:
         return self._api.read(answer, _Event)
 
     async def _change(self, access_token: str, entry: Entry, event_id: str) -> _Event | None:
-        """None where it is gone for good."""
+        """None if it was deleted permanently."""
         answer = await self._write("PATCH", _at(event_id), access_token, entry)
         return None if answer.status in _GONE else self._api.read(answer, _Event)
 

@@ -24,7 +24,7 @@ from infrastructure.calendar_providers.requests import CalendarApi, is_one_word,
 SCOPE = "offline_access Calendars.ReadWrite"
 ALL_SECONDS = 20
 _GONE = frozenset({404, 410})
-# What Graph says of an id from another account: somebody may connect again as another person.
+# Graph's code for an id of another account: an account may reconnect with another mailbox.
 _NOT_OF_THIS_MAILBOX = frozenset({"ErrorInvalidMailboxItemId", "ErrorInvalidIdMalformed"})
 _FREE = frozenset({"free", "workingElsewhere"})
 _PAGE, _MOST_PAGES = 500, 10

@@ -30,7 +30,7 @@ MOST_OF_AN_ANSWER = 1024 * 1024
 """Bytes. The longest page we ask for, of five hundred entries, has a third of it."""
 CALL_SECONDS = 6
 
-# 403 is also what Google says to whoever asks too often or too much (Calendar API, "Handle API errors").
+# Google also answers 403 when a rate limit or quota is exceeded (Calendar API, "Handle API errors").
 _ASKED_TOO_OFTEN = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"})
 _PASSING = frozenset({408, 409, 412, 423, 425, 429})
 

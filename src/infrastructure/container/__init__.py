@@ -28,7 +28,7 @@ from application.events.ports import EventQueries, FacilitatorQueries
 from application.events.queries import EventBookings, ShowEvent
 from application.events.reviews import ListReviews, WriteReview
 from application.idempotency import AnswerOnce
-from application.notifications.live_updates import FollowFeed
+from application.notifications.live_updates import FollowLiveUpdates
 from application.notifications.reminders import ShowBookingReminders
 from application.oauth import OAuthAttempts
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
@@ -72,7 +72,7 @@ from infrastructure.postgres.events.queries import (
     PostgresReviewQueries,
 )
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
-from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.redis.live_updates import RedisLiveUpdateListeners
@@ -138,7 +138,7 @@ class UseCases:
     dead_letters: DeadLetters
     replay_message: ReplayMessage
     replay_messages: ReplayMessages
-    follow_feed: FollowFeed
+    follow_live_updates: FollowLiveUpdates
     health: Health
     clock: Clock
 
@@ -295,7 +295,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         dead_letters=dead_letters,
         replay_message=ReplayMessage(dead_letters, wake_ups),
         replay_messages=ReplayMessages(dead_letters, wake_ups),
-        follow_feed=FollowFeed(PostgresFeed(database), live_update_listeners),
+        follow_live_updates=FollowLiveUpdates(PostgresLiveUpdates(database), live_update_listeners),
         health=ServersHealth(database, redis),
         clock=clock,
     )

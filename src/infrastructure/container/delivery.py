@@ -34,7 +34,7 @@ from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
-from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresDueMessages
 from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
@@ -66,7 +66,7 @@ class DeliveryParts:
     lanes: PostgresOrderingKeys
     retention: PostgresRetention
     live_feed: LiveUpdateSender
-    feed: PostgresFeed
+    feed: PostgresLiveUpdates
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
 
@@ -94,7 +94,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     places = PostgresSeatInventory(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    feed = PostgresFeed(database)
+    feed = PostgresLiveUpdates(database)
     live_feed = LiveUpdateSender(
         feed, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     )

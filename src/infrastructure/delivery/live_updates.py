@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from domain.accounts import UserId
 from domain.outbox import Delivered, Message, Outcome
 from infrastructure.delivery.crm_format import told
-from infrastructure.postgres.live_updates import PostgresFeed
+from infrastructure.postgres.live_updates import PostgresLiveUpdates
 
 CHANNEL = "convene:feed"
 
@@ -21,7 +21,7 @@ _to_json = msgspec.json.Encoder(decimal_format="number").encode
 class LiveUpdateSender:
     """The table is what counts; a ring that is lost costs its listeners a few seconds."""
 
-    def __init__(self, feed: PostgresFeed, redis: Redis) -> None:
+    def __init__(self, feed: PostgresLiveUpdates, redis: Redis) -> None:
         self._feed = feed
         self._redis = redis
         # A facilitator's news are recorded one after the other: more at once would wait in the database for each other.

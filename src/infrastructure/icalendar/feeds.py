@@ -37,7 +37,7 @@ class IcsWriter:
         return components.feed("Convene bookings", [self._entry(entry) for entry in entries])
 
     def _entry(self, entry: FeedEntry) -> components.Entry:
-        """Nobody organises or attends it: a program that takes it in must not write to anybody."""
+        """Without organizer and attendees, so that a program which imports it sends no e-mails."""
         return components.Entry(
             uid=entry.uid or _UIDS[entry.kind](entry.id, self._host),
             sequence=entry.sequence,

@@ -10,7 +10,7 @@ Found = TypeVar("Found")
 
 
 class BatchLoader(Generic[Question, Found]):
-    """Waits `window` seconds for others who ask. Nobody is given an answer that was looked up before they asked."""
+    """Waits `window` seconds for more questions. A caller never gets an answer that was read before its question."""
 
     def __init__(
         self, ask: Callable[[Collection[Question]], Awaitable[Mapping[Question, Found]]], *, window: float
@@ -23,7 +23,7 @@ class BatchLoader(Generic[Question, Found]):
     async def __call__(self, question: Question) -> Found | None:
         """None where nothing was found. Raises what asking raises."""
         if self._answering is None:
-            # It answers others too, so it does not speak in the name of whoever was first, nor end with them.
+            # It also serves other callers, so it uses neither the context of the first one nor ends with it.
             self._answering = asyncio.create_task(self._answer(), context=Context())
             self._answering.add_done_callback(_noted)
         self._asked.add(question)

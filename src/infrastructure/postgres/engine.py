@@ -34,7 +34,7 @@ STATEMENT_SECONDS = 4
 # All of one use of the database, waiting for a connection included: a caller is answered within 5 s.
 DEADLINE_SECONDS = 4
 
-# Who waits for a lock longer than this is told to come back: a stalled holder must not empty the pool.
+# A longer wait for a lock becomes a 503: a stalled holder must not exhaust the pool.
 SERVER_SETTINGS = {
     "application_name": "convene",
     "lock_timeout": "3s",
@@ -112,7 +112,7 @@ class _ImpatientConnection(asyncpg.Connection):
 
 
 class PoolWatch(Protocol):
-    """Is told how long each use of the database waited for its connection, in seconds, and how many are in use."""
+    """Receives the wait of each acquired connection, in seconds, and the number of connections in use."""
 
     def waited(self, seconds: float) -> None: ...
     def in_use(self, connections: int) -> None: ...

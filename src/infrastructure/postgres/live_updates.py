@@ -1,16 +1,16 @@
-"""The feed in PostgreSQL."""
+"""Live updates in PostgreSQL."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from application.notifications.ports import EntryId, FeedEntry
+from application.notifications.ports import EntryId, LiveUpdate
 from domain.accounts import UserId
 from domain.outbox import Message
 from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
 
-# One at a time for each facilitator: an id that is given out earlier must not become visible later, or whoever has
-# seen the later one misses it.
+# One at a time for each facilitator: an entry with a smaller id must not become visible after one with a larger id,
+# because followers would miss it.
 RECORD = """
 WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock($1::int, hashint8($2)))
 INSERT INTO feed_entries (facilitator_id, message_id, fact, told, occurred_at)
@@ -18,7 +18,7 @@ SELECT $2, $3, $4, $5, $6 FROM turn
 ON CONFLICT DO NOTHING
 """
 _OURS = 0x66656564  # "feed": locks of this kind only meet their own
-# In small steps, each short enough to hold nobody up.
+# In small steps, so that no lock is held for long.
 _FORGET = """
 DELETE FROM feed_entries WHERE id IN (
     SELECT id FROM feed_entries WHERE recorded_at < now() - make_interval(days => $1)
@@ -30,17 +30,19 @@ KEPT_DAYS = 30
 LOOKED_FOR_SECONDS = 0.25
 
 
-class PostgresFeed:
+class PostgresLiveUpdates:
     def __init__(self, database: Database) -> None:
         self._database = database
-        # All connections of a facilitator hear the same ring, and have seen the same.
+        # All connections of a facilitator get the same signal and have seen the same entries.
         self._after = BatchLoader(self._after_each, window=0)
-        self._has_news = BatchLoader(self._with_news, window=LOOKED_FOR_SECONDS)
+        self._has_updates = BatchLoader(self._with_updates, window=LOOKED_FOR_SECONDS)
 
-    async def record(self, facilitator_id: UserId, message: Message, told: Mapping[str, object]) -> None:
-        """The same message is recorded once. `told` is JSON as the codec of the connection takes it."""
+    async def record(self, facilitator_id: UserId, message: Message, payload: Mapping[str, object]) -> None:
+        """The same message is recorded once. `payload` is JSON as the codec of the connection accepts it."""
         async with self._database.connection() as connection:
-            await connection.execute(RECORD, _OURS, facilitator_id, message.id, message.fact, told, message.occurred_at)
+            await connection.execute(
+                RECORD, _OURS, facilitator_id, message.id, message.fact, payload, message.occurred_at
+            )
 
     async def newest(self, facilitator_id: UserId) -> EntryId:
         async with self._database.connection() as connection:
@@ -49,27 +51,27 @@ class PostgresFeed:
             )
         return EntryId(newest or 0)
 
-    async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[FeedEntry]:
+    async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[LiveUpdate]:
         return await self._after((facilitator_id, entry_id, limit)) or ()
 
-    async def has_news(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
-        return bool(await self._has_news((facilitator_id, entry_id)))
+    async def has_updates(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
+        return bool(await self._has_updates((facilitator_id, entry_id)))
 
     async def _after_each(
         self, asked: Collection[tuple[UserId, EntryId, int]]
-    ) -> Mapping[tuple[UserId, EntryId, int], Sequence[FeedEntry]]:
+    ) -> Mapping[tuple[UserId, EntryId, int], Sequence[LiveUpdate]]:
         return dict(zip(asked, await asyncio.gather(*(self._read(*each) for each in asked)), strict=True))
 
-    async def _read(self, facilitator_id: UserId, entry_id: EntryId, limit: int) -> Sequence[FeedEntry]:
+    async def _read(self, facilitator_id: UserId, entry_id: EntryId, limit: int) -> Sequence[LiveUpdate]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 """SELECT id, fact, told, occurred_at FROM feed_entries
                    WHERE facilitator_id = $1 AND id > $2 ORDER BY id LIMIT $3""",
                 *(facilitator_id, entry_id, limit),
             )
-        return [FeedEntry(EntryId(row["id"]), row["fact"], row["told"], row["occurred_at"]) for row in rows]
+        return [LiveUpdate(EntryId(row["id"]), row["fact"], row["told"], row["occurred_at"]) for row in rows]
 
-    async def _with_news(self, asked: Collection[tuple[UserId, EntryId]]) -> Mapping[tuple[UserId, EntryId], bool]:
+    async def _with_updates(self, asked: Collection[tuple[UserId, EntryId]]) -> Mapping[tuple[UserId, EntryId], bool]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 """SELECT facilitator_id, seen FROM unnest($1::bigint[], $2::bigint[]) AS asked(facilitator_id, seen)

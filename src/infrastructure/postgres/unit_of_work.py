@@ -99,7 +99,7 @@ class UnitsOfWork:
     def __init__(
         self,
         database: Database,
-        owed: Routes,
+        routes: Routes,
         clock: Clock,
         request_id: Callable[[], str | None],
         *,
@@ -108,7 +108,7 @@ class UnitsOfWork:
         box: SecretBox | None = None,
     ) -> None:
         self._database = database
-        self._owed = owed
+        self._routes = routes
         self._clock = clock
         self._request_id = request_id
         self._default_currency = default_currency
@@ -119,7 +119,7 @@ class UnitsOfWork:
     async def __call__(self) -> AsyncIterator[UnitOfWork]:
         async with within_the_deadline(), self._database.session() as session:
             now = self._clock.now()
-            messages = PostgresMessages(session, self._owed, now=now, request_id=self._request_id())
+            messages = PostgresMessages(session, self._routes, now=now, request_id=self._request_id())
             reminders = PostgresReminders(session, self._reminder_offsets, now=now)
             yield PostgresUnitOfWork(
                 session, messages, reminders, default_currency=self._default_currency, box=self._box

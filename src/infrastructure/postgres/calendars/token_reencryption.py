@@ -12,7 +12,7 @@ BATCH = 200
 MOST_PASSES = 5
 
 _PAGE = "SELECT id, tokens FROM calendar_connections WHERE id > $1 ORDER BY id LIMIT $2"
-# Nothing is locked: what somebody else has sealed since it was read stays theirs, and is looked at in the next pass.
+# No lock: a row that was written since it was read is left, and the next pass reads it.
 _RESEAL = """
 UPDATE calendar_connections c SET tokens = fresh.tokens
 FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS fresh(id, was, tokens)

@@ -100,7 +100,7 @@ class AppointmentRow(DefaultBase):
 
 
 class AppointmentChangeRow(DefaultBase):
-    """The history of a coaching booking, written with each change; nobody edits it."""
+    """The history of an appointment, written with each change and never edited."""
 
     __tablename__ = "coaching_changes"
 

@@ -23,7 +23,7 @@ from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, NOW, ident
 
 
 class OutboxRow(DefaultBase):
-    """One thing owed to one destination. `due_at` is also the lease: a claim moves it ahead."""
+    """One message to one destination. `due_at` is also the lease: a claim moves it ahead."""
 
     __tablename__ = "outbox"
 

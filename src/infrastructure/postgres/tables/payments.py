@@ -59,7 +59,7 @@ class PaymentRow(DefaultBase):
 
 
 class RefundRow(DefaultBase):
-    """Money promised back; `pending` until the gateway has given it back or has refused for good."""
+    """A refund; `pending` until the gateway has paid or finally refused it."""
 
     __tablename__ = "refunds"
 
@@ -82,7 +82,7 @@ class RefundRow(DefaultBase):
 
 
 class GatewayEventRow(DefaultBase):
-    """The inbox of webhooks: each is kept once, for good."""
+    """The webhook inbox: each webhook is stored once and never deleted."""
 
     __tablename__ = "gateway_events"
 

@@ -26,7 +26,7 @@ class ReminderRow(DefaultBase):
     reason: Mapped[str | None] = mapped_column(Text)
     settled_at: Mapped[datetime | None] = mapped_column(INSTANT)
     message_id: Mapped[UUID | None] = mapped_column(Uuid)
-    """Which owes it by mail; forgotten messages leave it behind."""
+    """The message with its e-mail; null after the message was deleted."""
 
     __table_args__ = (
         CheckConstraint("status IN ('planned', 'queued', 'sent', 'skipped')", name="status"),

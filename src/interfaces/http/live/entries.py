@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from application.notifications.ports import EntryId, FeedEntry
+from application.notifications.ports import EntryId, LiveUpdate
 from domain.errors import Invalid
 from domain.outbox import MessageType
 from interfaces.http.schemas import one_of, whole_seconds
@@ -23,8 +23,8 @@ class Entry(Struct):
     data: dict[str, Any]
 
 
-def as_json(entry: FeedEntry) -> bytes:
-    return msgspec.json.encode(Entry(entry.id, entry.fact, whole_seconds(entry.occurred_at), entry.told))
+def as_json(entry: LiveUpdate) -> bytes:
+    return msgspec.json.encode(Entry(entry.id, entry.fact, whole_seconds(entry.occurred_at), entry.payload))
 
 
 def last_seen(name: str, given: str | None) -> EntryId | None:

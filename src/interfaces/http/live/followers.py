@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextvars import Context
 
 from application.accounts.sessions import Actor, Authenticate
-from application.notifications.live_updates import FollowFeed, TooManyFollowers
-from application.notifications.ports import EntryId, FeedEntry
+from application.notifications.live_updates import FollowLiveUpdates, TooManyFollowers
+from application.notifications.ports import EntryId, LiveUpdate
 from domain.accounts import UserId
 from domain.errors import Unavailable
 
@@ -64,17 +64,17 @@ class Followers:
 
 
 async def feed(
-    follow_feed: FollowFeed,
+    follow_live_updates: FollowLiveUpdates,
     authenticate: Authenticate,
     actor: Actor,
     token: str,
     after: EntryId,
-    take: Callable[[Sequence[FeedEntry]], Awaitable[None]],
+    take: Callable[[Sequence[LiveUpdate]], Awaitable[None]],
 ) -> None:
     """Hands the news of `actor` to `take`, an empty sequence every few seconds without any. Raises `Unauthenticated`
     once the token does not count any more, and TimeoutError for who takes too long."""
     checked = time.monotonic()
-    async with contextlib.aclosing(follow_feed(actor.user.id, after)) as news:
+    async with contextlib.aclosing(follow_live_updates(actor.user.id, after)) as news:
         async for entries in news:
             async with asyncio.timeout(SEND_SECONDS):
                 await take(entries)

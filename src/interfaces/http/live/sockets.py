@@ -11,7 +11,7 @@ from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 
 from application.accounts.sessions import Actor
-from application.notifications.ports import EntryId, FeedEntry
+from application.notifications.ports import EntryId, LiveUpdate
 from domain.errors import DomainError, Forbidden, Unauthenticated
 from interfaces.http.authentication import bearer_token
 from interfaces.http.errors import body_of, refusal_of
@@ -54,7 +54,7 @@ async def follow_by_socket(socket: Socket) -> None:
                 raise Forbidden
             seen = last_seen("last_event_id", socket.query_params.get("last_event_id"))
             await stack.enter_async_context(followers.joined(actor.user.id))
-            after: EntryId = await socket.app.state.use_cases.follow_feed.begin(actor.user.id, seen)
+            after: EntryId = await socket.app.state.use_cases.follow_live_updates.begin(actor.user.id, seen)
         except DomainError as error:
             await _refuse(socket, error)
             return
@@ -63,7 +63,7 @@ async def follow_by_socket(socket: Socket) -> None:
 
 
 async def _converse(socket: Socket, followers: Followers, actor: Actor, token: str, after: EntryId) -> None:
-    async def take(entries: Sequence[FeedEntry]) -> None:
+    async def take(entries: Sequence[LiveUpdate]) -> None:
         for entry in entries:
             await socket.send_text(as_json(entry).decode())
 
@@ -72,7 +72,7 @@ async def _converse(socket: Socket, followers: Followers, actor: Actor, token: s
         await first_of(
             _hear(socket),
             followers.sent_away(),
-            feed(use_cases.follow_feed, use_cases.authenticate_follower, actor, token, after, take),
+            feed(use_cases.follow_live_updates, use_cases.authenticate_follower, actor, token, after, take),
         )
     except Unauthenticated:
         await _close(socket, POLICY_VIOLATION, "The token has ended")

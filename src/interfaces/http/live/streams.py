@@ -12,8 +12,8 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from application.accounts.sessions import Actor, Authenticate, AuthenticateFollower
-from application.notifications.live_updates import FollowFeed
-from application.notifications.ports import EntryId, FeedEntry
+from application.notifications.live_updates import FollowLiveUpdates
+from application.notifications.ports import EntryId, LiveUpdate
 from domain.errors import Unauthenticated
 from interfaces.http.authentication import bearer_token, facilitators
 from interfaces.http.injection import Inject
@@ -42,7 +42,7 @@ async def follow_by_stream(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
     authenticate_follower: Inject[AuthenticateFollower],
-    follow_feed: Inject[FollowFeed],
+    follow_live_updates: Inject[FollowLiveUpdates],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
 ) -> Response[None]:
     """What happens to the asking facilitator's bookings, as Server-Sent Events, while it happens.
@@ -54,7 +54,7 @@ async def follow_by_stream(
     """
     return _EventStream(
         request.app.state.followers,
-        follow_feed,
+        follow_live_updates,
         authenticate_follower,
         actor,
         bearer_token(request),
@@ -66,7 +66,7 @@ class _EventStream(Response[None]):
     def __init__(
         self,
         followers: Followers,
-        follow_feed: FollowFeed,
+        follow_live_updates: FollowLiveUpdates,
         authenticate: Authenticate,
         actor: Actor,
         token: str,
@@ -75,7 +75,7 @@ class _EventStream(Response[None]):
         # Proxies (nginx, for one) would collect what is small and slow until there is more of it.
         super().__init__(None, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
         self.followers = followers
-        self.follow_feed = follow_feed
+        self.follow_live_updates = follow_live_updates
         self.authenticate = authenticate
         self.actor = actor
         self.token = token
@@ -96,7 +96,7 @@ class _Sending(ASGIResponse):
         """Raises `TooManyFollowers` and `Unavailable` before anything is sent."""
         stream = self._stream
         async with stream.followers.joined(stream.actor.user.id):
-            after = await stream.follow_feed.begin(stream.actor.user.id, stream.seen)
+            after = await stream.follow_live_updates.begin(stream.actor.user.id, stream.seen)
             await self.start_response(send)
             if not scope.get(ONLY_HEAD):
                 try:
@@ -114,7 +114,7 @@ class _Sending(ASGIResponse):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             spoken = time.monotonic()
 
-        async def take(entries: Sequence[FeedEntry]) -> None:
+        async def take(entries: Sequence[LiveUpdate]) -> None:
             if entries:
                 await say(b"".join(map(_event, entries)))
             elif time.monotonic() - spoken >= HEARTBEAT_SECONDS:
@@ -125,7 +125,7 @@ class _Sending(ASGIResponse):
             await first_of(
                 _left(receive),
                 stream.followers.sent_away(),
-                feed(stream.follow_feed, stream.authenticate, stream.actor, stream.token, after, take),
+                feed(stream.follow_live_updates, stream.authenticate, stream.actor, stream.token, after, take),
             )
 
 
@@ -135,5 +135,5 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def _event(entry: FeedEntry) -> bytes:
+def _event(entry: LiveUpdate) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.id, entry.fact.encode(), as_json(entry))

@@ -41,7 +41,7 @@ from application.idempotency import (
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
 )
-from application.notifications.live_updates import FollowFeed, TooManyFollowers
+from application.notifications.live_updates import FollowLiveUpdates, TooManyFollowers
 from application.notifications.reminders import ShowAppointmentReminders, ShowBookingReminders
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
@@ -241,7 +241,7 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     ShowBookingReminders: (BookingNotFound, BookingForbidden),
     WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
     ListReviews: (EventNotFound,),
-    FollowFeed: (TooManyFollowers,),
+    FollowLiveUpdates: (TooManyFollowers,),
     RecordOfflinePayment: (BookingNotFound, EventForbidden, BookingIsCancelled),
     OpenCheckout: (NothingToPay, BookingForbidden, GatewayRefused, GatewayUnavailable),
     ShowCancellation: (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver),
