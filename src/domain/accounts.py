@@ -86,7 +86,8 @@ class User:
     is_verified: bool
     token_version: int
     created_at: datetime
-    google_id: str | None = None
+    external_id: str | None = None
+    """The subject of the linked external identity."""
     profile_picture: str | None = None
     timezone: str | None = None
     """The IANA name of the zone in which they are told of times; None where they have not said."""

@@ -1,4 +1,7 @@
-"""Who somebody is according to Google, and when that makes them the owner of an account here."""
+"""External identities, and the accounts that they sign in to.
+
+Codes and messages of the errors are part of the API, so they name Google, the provider that the API documents.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +10,7 @@ from domain.errors import Conflict, Forbidden, Unauthenticated, Unavailable
 from servicekit.text import clean_line, has_visible
 
 
-class GoogleNotConfigured(Unavailable):
+class SignInNotConfigured(Unavailable):
     code = "google_not_configured"
     message = "Google login is not configured"
 
@@ -15,7 +18,7 @@ class GoogleNotConfigured(Unavailable):
         super().__init__(retry_after=None)
 
 
-class GoogleUnavailable(Unavailable):
+class IdentityProviderUnavailable(Unavailable):
     code = "google_away"
     message = "Google cannot be reached just now. Please try again shortly"
 
@@ -51,7 +54,7 @@ class EmailNotVerified(Forbidden):
     )
 
 
-class OtherGoogleAccount(Forbidden):
+class OtherExternalAccount(Forbidden):
     code = "other_google_account"
     message = "The account with this e-mail address signs in with another Google account"
 
@@ -61,16 +64,18 @@ class AccountDeactivated(Forbidden):
     message = "This account is deactivated"
 
 
-class GoogleAccountTaken(Conflict):
+class ExternalAccountTaken(Conflict):
     code = "google_account_taken"
     message = "This Google account signs in to another account"
 
 
 @dataclass(frozen=True, slots=True)
-class GoogleIdentity:
-    """What a verified ID token says. `subject` never changes and is never given to anybody else, an e-mail address may
-    be (Google, "OpenID Connect": use `sub`). `email` is in its one spelling."""
+class ExternalIdentity:
+    """The claims of a verified ID token. `provider` is the identity provider's name, such as `google`. `subject` is the
+    person's id there: it never changes and is never reused, unlike an e-mail address (OpenID Connect Core 1.0, 5.7).
+    `email` is normalised."""
 
+    provider: str
     subject: str
     email: str | None
     email_verified: bool
@@ -78,34 +83,34 @@ class GoogleIdentity:
     picture: str | None
 
 
-def linked(user: User, identity: GoogleIdentity) -> User:
-    """The account of this e-mail address, now signing in with Google.
+def linked(user: User, identity: ExternalIdentity) -> User:
+    """Links the account with the identity's e-mail address to this identity.
 
-    Raises when Google does not vouch for the address, or when the account's proven owner uses another Google account.
-    Whoever made an account with an address they never proved loses it to the one who does: a Google account linked
-    by them is replaced; where `proves_owner`, all other access ends, too (Sudhodanan and Paverd, "Pre-hijacked
-    accounts", 2022).
+    Raises `EmailNotVerified` when the provider has not verified the address, and `OtherExternalAccount` when the
+    account's proven owner uses another identity. An account whose address was never proven passes to the person who
+    proves it: an identity linked before is replaced; where `proves_owner`, all other access ends, too (Sudhodanan and
+    Paverd, "Pre-hijacked accounts", 2022).
     """
     if not identity.email_verified:
         raise EmailNotVerified
-    if user.is_verified and user.google_id is not None:
-        raise OtherGoogleAccount
+    if user.is_verified and user.external_id is not None:
+        raise OtherExternalAccount
     return replace(
         user,
-        google_id=identity.subject,
+        external_id=identity.subject,
         profile_picture=identity.picture or user.profile_picture,
         is_verified=True,
     )
 
 
-def proves_owner(user: User, identity: GoogleIdentity) -> bool:
-    """Whether the identity proves the account's address for the first time: nobody has until now."""
+def proves_owner(user: User, identity: ExternalIdentity) -> bool:
+    """Whether the identity is the first proof of the account's e-mail address."""
     return not user.is_verified and identity.email_verified and identity.email == user.email
 
 
-def returning(user: User, identity: GoogleIdentity) -> User:
-    """The account that has signed in with this Google account before. Its e-mail address stays its own, even when
-    Google's is another by now."""
+def returning(user: User, identity: ExternalIdentity) -> User:
+    """Updates the account that is linked to this identity. The account's e-mail address stays, even where the provider
+    now has another one."""
     return replace(
         user,
         profile_picture=identity.picture or user.profile_picture,
@@ -114,7 +119,7 @@ def returning(user: User, identity: GoogleIdentity) -> User:
 
 
 def display_name(*claimed: str | None) -> str:
-    """The first of the names that a reader can see, on one line and as long as an account's name may be."""
+    """The first of these names with a visible character, on one line and at most `MAX_NAME` long."""
     for name in claimed:
         shown = clean_line(name or "", at_most=MAX_NAME, end="")
         if has_visible(shown):

@@ -13,7 +13,7 @@ import pytest
 from application.accounts.login import LoggedIn
 from domain.accounts import User
 from domain.errors import Unauthenticated
-from domain.external_identity import GoogleIdentity
+from domain.external_identity import ExternalIdentity
 from infrastructure import container
 from infrastructure.clock import SystemClock
 from infrastructure.observability.logging import current_request_id
@@ -24,14 +24,14 @@ from infrastructure.settings import Settings
 from tests.support.without_locks import PAUSE, units_with, unlocked
 
 AT_ONCE = 10
-ADA = GoogleIdentity("sub-of-ada", "ada@example.com", True, "Ada", None)
+ADA = ExternalIdentity("google", "sub-of-ada", "ada@example.com", True, "Ada", None)
 
 
 class SlowLook(PostgresUsers):
     """Everybody has looked whether there is an account before anybody makes one."""
 
-    async def find_by_google_id(self, google_id: str) -> User | None:
-        found = await super().find_by_google_id(google_id)
+    async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
+        found = await super().find_by_identity(identity)
         await asyncio.sleep(PAUSE)
         return found
 
@@ -49,7 +49,7 @@ async def a_house(
 
 async def sign_in_at_once(settings: Settings) -> set[int]:
     async with a_house(settings, units_with(users=SlowLook)) as (use_cases, open_work):
-        sign_in = replace(use_cases.sign_in_with_google_token.sign_in, open_work=open_work)
+        sign_in = replace(use_cases.sign_in_with_id_token.sign_in, open_work=open_work)
         logged_in = await asyncio.gather(*(sign_in(ADA) for _ in range(AT_ONCE)))
     return {each.user.id for each in logged_in}
 
@@ -69,7 +69,7 @@ async def test_first_sign_ins_of_one_person_at_once_make_one_account(
 
 async def refresh_at_once(settings: Settings, units: type[UnitsOfWork]) -> Counter[type]:
     async with a_house(settings, units) as (use_cases, open_work):
-        first = await use_cases.sign_in_with_google_token.sign_in(ADA)
+        first = await use_cases.sign_in_with_id_token.sign_in(ADA)
         refresh = replace(use_cases.refresh, open_work=open_work)
         answers = await asyncio.gather(*(refresh(first.refresh_token) for _ in range(AT_ONCE)), return_exceptions=True)
     return Counter(map(type, answers))

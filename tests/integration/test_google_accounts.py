@@ -14,7 +14,7 @@ import pytest
 from application.accounts.sessions import Actor
 from domain.accounts import InvalidCredentials
 from domain.calendars import ConsentUnknown, Provider
-from domain.external_identity import GoogleIdentity, display_name
+from domain.external_identity import ExternalIdentity, display_name
 from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
@@ -159,8 +159,8 @@ async def test_a_calendar_that_was_to_be_connected_is_not_connected_by_the_owner
         attacker = await People(client).user()
         before = (await parts.use_cases.authenticate(attacker.access_token)).user
         _, state = await parts.calendars.begin_calendar_consent(before, Provider.GOOGLE, back)
-        identity = GoogleIdentity("owner-of-the-state", attacker.email, True, "Ada", None)
-        owner = (await parts.use_cases.sign_in_with_google_token.sign_in(identity)).user
+        identity = ExternalIdentity("google", "owner-of-the-state", attacker.email, True, "Ada", None)
+        owner = (await parts.use_cases.sign_in_with_id_token.sign_in(identity)).user
         assert owner.id == attacker.id
         with pytest.raises(ConsentUnknown):
             await parts.calendars.connect_calendar(owner, Provider.GOOGLE, back, code="of-eve", state=state)
@@ -394,10 +394,10 @@ async def test_whoever_is_changing_the_password_or_logging_in_while_the_owner_co
     use_cases = parts.use_cases
     async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as client:
         attacker = await People(client).user()
-    identity = GoogleIdentity("owner", attacker.email, True, "Ada", None)
+    identity = ExternalIdentity("google", "owner", attacker.email, True, "Ada", None)
 
     async def the_owner_comes() -> None:
-        await use_cases.sign_in_with_google_token.sign_in(identity)
+        await use_cases.sign_in_with_id_token.sign_in(identity)
 
     hasher = WhileHashing(use_cases.log_in.hasher, the_owner_comes, during)
     with pytest.raises(InvalidCredentials):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from application.oauth import OAuthAttempts
-from domain.external_identity import GoogleIdentity, GoogleUnavailable, IdentityNotProven, SignInRefused
+from domain.external_identity import ExternalIdentity, IdentityNotProven, IdentityProviderUnavailable, SignInRefused
 from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.oauth import (
     MOST_OF_AN_ANSWER,
@@ -62,7 +62,7 @@ async def oidc(google: FakeGoogle) -> AsyncIterator[GoogleOidc]:
     await client.close()
 
 
-async def signs_in(oidc: GoogleOidc, google: FakeGoogle, **changes: Any) -> GoogleIdentity:
+async def signs_in(oidc: GoogleOidc, google: FakeGoogle, **changes: Any) -> ExternalIdentity:
     started = OAuthAttempts.new()
     location = await oidc.consent_url(state=started.state, nonce=started.nonce, verifier=started.verifier)
     code = query_of("?" + google.consent(location, **changes))["code"]
@@ -215,7 +215,8 @@ async def test_the_token_of_another_sign_in_is_refused(
 )
 async def test_a_sound_token_is_who_it_says(oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]) -> None:
     identity = await signs_in(oidc, google, **resolved(changes))
-    assert identity == GoogleIdentity(
+    assert identity == ExternalIdentity(
+        provider="google",
         subject="108204268033311374519",
         email="ada@gmail.com",
         email_verified=True,
@@ -323,7 +324,7 @@ async def test_a_code_is_taken_once(oidc: GoogleOidc, google: FakeGoogle) -> Non
 
 async def test_a_wrong_client_secret_is_our_trouble_not_the_persons(google: FakeGoogle) -> None:
     client = client_of(google, client_secret="wrong")
-    with pytest.raises(GoogleUnavailable):
+    with pytest.raises(IdentityProviderUnavailable):
         await signs_in(client, google)
     await client.close()
 
@@ -353,7 +354,7 @@ async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
 ) -> None:
     client = client_of(google, seconds=1)
     google.instead[path] = TROUBLE[trouble]
-    with pytest.raises(GoogleUnavailable):
+    with pytest.raises(IdentityProviderUnavailable):
         await signs_in(client, google)
     del google.instead[path]
     assert (await signs_in(client, google)).email == "ada@gmail.com"
@@ -363,7 +364,7 @@ async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
 async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, google: FakeGoogle) -> None:
     keys = json.dumps({"keys": [public_key("first", google.keys["first"])]}).encode()
     google.instead["/keys"] = answer(200, keys + b" " * MOST_OF_AN_ANSWER)
-    with pytest.raises(GoogleUnavailable):
+    with pytest.raises(IdentityProviderUnavailable):
         await signs_in(oidc, google)
     google.instead["/keys"] = answer(200, keys)
     assert (await signs_in(oidc, google)).email == "ada@gmail.com"
@@ -373,7 +374,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, go
 async def test_a_google_that_never_answers_is_away(google: FakeGoogle, path: str) -> None:
     client = client_of(google, seconds=1)
     google.hanging.add(path)
-    with pytest.raises(GoogleUnavailable):
+    with pytest.raises(IdentityProviderUnavailable):
         await signs_in(client, google)
     google.hanging.clear()
     assert (await signs_in(client, google)).email == "ada@gmail.com"
@@ -385,7 +386,7 @@ async def test_a_google_that_is_not_there_is_away() -> None:
     server = AuthorizationServer(
         connection, f"http://127.0.0.1:1{WELL_KNOWN}", client_id="c", client_secret="s", redirect_uri=CALLBACK
     )
-    with pytest.raises(GoogleUnavailable):
+    with pytest.raises(IdentityProviderUnavailable):
         await GoogleOidc(server, connection).consent_url(state="s", nonce="n", verifier="v")
     await connection.close()
 
@@ -408,5 +409,5 @@ async def test_a_discovery_document_that_cannot_be_googles_is_not_used(
     right = {"issuer": google.issuer, "authorization_endpoint": f"{google.issuer}/consent"}
     right |= {"token_endpoint": f"{google.issuer}/token", "jwks_uri": f"{google.issuer}/keys"}
     google.instead[WELL_KNOWN] = as_json(right | changes)
-    with pytest.raises(GoogleUnavailable):
+    with pytest.raises(IdentityProviderUnavailable):
         await signs_in(oidc, google)

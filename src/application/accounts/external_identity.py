@@ -1,11 +1,11 @@
-"""Google login: from a browser sent to Google, or an ID token that a client got there, to a login here."""
+"""Sign-in with an external identity: by the authorization code flow in a browser, or by an ID token of a client."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, StartLogin
-from application.accounts.ports import GoogleAccounts
+from application.accounts.ports import IdentityProvider
 from application.oauth import OAuthAttempts, Started
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -15,11 +15,11 @@ from domain.errors import Invalid, Unavailable
 from domain.external_identity import (
     AccountDeactivated,
     EmailNotShared,
-    GoogleAccountTaken,
-    GoogleIdentity,
-    GoogleNotConfigured,
-    GoogleUnavailable,
+    ExternalAccountTaken,
+    ExternalIdentity,
+    IdentityProviderUnavailable,
     SignInDenied,
+    SignInNotConfigured,
     SignInRefused,
     display_name,
     linked,
@@ -35,14 +35,14 @@ MAX_CODE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
-class SignInWithGoogle:
-    """Logs in whoever a verified identity is about.
+class SignInWithIdentity:
+    """Logs in the account of a verified external identity.
 
-    - The account is found by Google's `sub`, which never changes.
-    - Else the account of the e-mail address is linked, if Google has verified the address. Where the address had not
-      been proven here, all access that was had before ends: password, logins, calendar feed, connected calendars.
-    - Else a new account of role `user`, without a password, if mail can be sent to the address.
-    - A deactivated account stays closed.
+    - The account is found by the provider and the subject, which never change.
+    - Else the account with the e-mail address is linked, if the provider has verified the address. If the address had
+      not been proven here, all earlier access ends: password, logins, calendar feed, connected calendars.
+    - Else a new account of role `user` is added, without a password, if mail can be sent to the address.
+    - A deactivated account is refused.
     """
 
     open_work: OpenUnitOfWork
@@ -51,9 +51,9 @@ class SignInWithGoogle:
     smtputf8: bool = False
 
     async def __call__(
-        self, identity: GoogleIdentity, *, name: str | None = None, address: str | None = None
+        self, identity: ExternalIdentity, *, name: str | None = None, address: str | None = None
     ) -> LoggedIn:
-        """`name` is for a new account, where Google does not tell one. `address` is the client's."""
+        """`name` is used for a new account if the identity has none. `address` is the client's network address."""
         for _ in range(TRIES):
             try:
                 async with self.open_work() as work:
@@ -61,12 +61,12 @@ class SignInWithGoogle:
                     logged_in = await self.start_login(work, user, address=address)
                     await work.commit()
                     return logged_in
-            except (EmailTaken, GoogleAccountTaken):
-                continue  # another first sign-in of the same person was faster: its account is there now
+            except (EmailTaken, ExternalAccountTaken):
+                continue  # a concurrent first sign-in of the same person has added the account
         raise Unavailable
 
-    async def _account(self, work: UnitOfWork, identity: GoogleIdentity, name: str | None) -> User:
-        user = await work.users.find_by_google_id(identity.subject)
+    async def _account(self, work: UnitOfWork, identity: ExternalIdentity, name: str | None) -> User:
+        user = await work.users.find_by_identity(identity)
         if user is not None:
             return await self._let_in(work, user, returning(user, identity))
         if identity.email is None:
@@ -74,12 +74,12 @@ class SignInWithGoogle:
         credentials = await work.users.find_credentials(identity.email)
         if credentials is not None:
             user = await work.users.get_locked(credentials.user.id)
-            if user.google_id == identity.subject:  # another first sign-in was faster, just now
+            if user.external_id == identity.subject:  # linked by a concurrent first sign-in
                 return await self._let_in(work, user, returning(user, identity))
             return await self._let_in(work, user, linked(user, identity), take_over=proves_owner(user, identity))
         check_mailable(identity.email, smtputf8=self.smtputf8)
         shown = display_name(identity.name, name, identity.email.partition("@")[0])
-        return await work.users.add_from_google(identity, email=identity.email, name=shown, now=self.clock.now())
+        return await work.users.add_external(identity, email=identity.email, name=shown, now=self.clock.now())
 
     async def _let_in(self, work: UnitOfWork, user: User, changed: User, *, take_over: bool = False) -> User:
         if not user.is_active:
@@ -92,63 +92,64 @@ class SignInWithGoogle:
 
 
 @dataclass(frozen=True, slots=True)
-class StartGoogleSignIn:
-    """Begins an attempt; answers where to send the browser and what it must bring back."""
+class StartExternalSignIn:
+    """Starts an attempt. Returns the address of the consent screen and the secrets that the browser must return."""
 
-    google: GoogleAccounts | None
+    provider: IdentityProvider | None
     attempts: OAuthAttempts
     limiter: RateLimiter
 
     async def __call__(self, *, address: str) -> tuple[str, Started]:
-        if self.google is None:
-            raise GoogleNotConfigured
+        if self.provider is None:
+            raise SignInNotConfigured
         await self.limiter.take(STARTS_PER_ADDRESS, network_of(address))
         started = self.attempts.new()
-        url = await self.google.consent_url(state=started.state, nonce=started.nonce, verifier=started.verifier)
+        url = await self.provider.consent_url(state=started.state, nonce=started.nonce, verifier=started.verifier)
         await self.attempts.keep(started)
         return url, started
 
 
 @dataclass(frozen=True, slots=True)
-class FinishGoogleSignIn:
-    """Takes what Google sent the browser back with. The attempt is used up, whatever comes of it."""
+class FinishExternalSignIn:
+    """Completes an attempt with the parameters of the provider's redirect. Each attempt can be completed once, with or
+    without success."""
 
-    google: GoogleAccounts | None
+    provider: IdentityProvider | None
     attempts: OAuthAttempts
-    sign_in: SignInWithGoogle
+    sign_in: SignInWithIdentity
 
     async def __call__(
         self, *, state: str | None, browser: str | None, code: str | None, error: str | None, address: str
     ) -> LoggedIn:
-        if self.google is None:
-            raise GoogleNotConfigured
+        if self.provider is None:
+            raise SignInNotConfigured
         if error == "access_denied" and not state:
-            raise SignInDenied  # without a state there is no attempt to use up, and nothing is given away
+            raise SignInDenied  # without a state there is no attempt to complete
         attempt = await self.attempts.take(state=state, browser=browser)
         if error == "access_denied":
             raise SignInDenied
         if error in {"server_error", "temporarily_unavailable"}:
-            raise GoogleUnavailable
+            raise IdentityProviderUnavailable
         if error or not code or len(code) > MAX_CODE:
             raise SignInRefused
-        identity = await self.google.redeem(code, nonce=attempt.nonce, verifier=attempt.verifier)
+        identity = await self.provider.redeem(code, nonce=attempt.nonce, verifier=attempt.verifier)
         return await self.sign_in(identity, address=address)
 
 
 @dataclass(frozen=True, slots=True)
-class SignInWithGoogleToken:
-    """For clients that sign in with Google on their own: the ID token they got proves what they claim."""
+class SignInWithIdToken:
+    """Signs in by an ID token that the client received from the provider. The token proves the other arguments."""
 
-    google: GoogleAccounts | None
-    sign_in: SignInWithGoogle
+    provider: IdentityProvider | None
+    sign_in: SignInWithIdentity
     limiter: RateLimiter
 
-    async def __call__(self, *, id_token: str, google_id: str, email: str, name: str, address: str) -> LoggedIn:
-        if self.google is None:
-            raise GoogleNotConfigured
+    async def __call__(self, *, id_token: str, subject: str, email: str, name: str, address: str) -> LoggedIn:
+        if self.provider is None:
+            raise SignInNotConfigured
         await self.limiter.take(TOKENS_PER_ADDRESS, network_of(address))
-        identity = await self.google.verify(id_token)
-        if identity.subject != google_id:
+        identity = await self.provider.verify(id_token)
+        if identity.subject != subject:
             raise Invalid({"google_id": "Is not the one of the id_token"})
         if identity.email != email:
             raise Invalid({"email": "Is not the one of the id_token"})

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from domain.accounts import LoginId, Role, User, UserId
 from domain.credentials import Credential
-from domain.external_identity import GoogleIdentity
+from domain.external_identity import ExternalIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Users(Protocol):
         """Raises `EmailTaken`."""
         ...
 
-    async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
-        """An account without a password. Raises `EmailTaken`, `GoogleAccountTaken`."""
+    async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
+        """An account without a password. Raises `EmailTaken`, `ExternalAccountTaken`."""
         ...
 
     async def add_without_password(self, *, email: str, name: str, now: datetime) -> User:
@@ -47,14 +47,14 @@ class Users(Protocol):
         relies on its not being deactivated meanwhile. Lock the account before its logins."""
         ...
 
-    async def find_by_google_id(self, google_id: str) -> User | None:
-        """Locked as by `get_locked`."""
+    async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
+        """The account that is linked to this identity, locked as by `get_locked`."""
         ...
 
     async def find_credentials(self, email: str) -> Credentials | None: ...
 
     async def save(self, user: User) -> None:
-        """Raises `GoogleAccountTaken`."""
+        """Raises `ExternalAccountTaken`."""
         ...
 
     async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
@@ -146,21 +146,21 @@ class Tokens(Protocol):
         ...
 
 
-class GoogleAccounts(Protocol):
-    """Google, as an OpenID provider. Every call is bounded in time.
+class IdentityProvider(Protocol):
+    """An OpenID provider. Every call is bounded in time.
 
-    Raises `GoogleUnavailable` without a valid answer."""
+    Raises `IdentityProviderUnavailable` without a valid answer."""
 
     async def consent_url(self, *, state: str, nonce: str, verifier: str) -> str:
-        """Where to send a browser. `verifier` goes out as its S256 challenge only (RFC 7636)."""
+        """The address of the consent screen. Only the S256 challenge of `verifier` is sent (RFC 7636)."""
         ...
 
-    async def redeem(self, code: str, *, nonce: str, verifier: str) -> GoogleIdentity:
-        """Who came back with this code. Raises `SignInRefused`, `IdentityNotProven`."""
+    async def redeem(self, code: str, *, nonce: str, verifier: str) -> ExternalIdentity:
+        """Exchanges the authorization code. Raises `SignInRefused`, `IdentityNotProven`."""
         ...
 
-    async def verify(self, id_token: str) -> GoogleIdentity:
-        """Who an ID token that a client got on its own is about. Raises `IdentityNotProven`."""
+    async def verify(self, id_token: str) -> ExternalIdentity:
+        """Verifies an ID token that a client has received. Raises `IdentityNotProven`."""
         ...
 
 

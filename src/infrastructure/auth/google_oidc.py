@@ -10,7 +10,7 @@ import jwt
 import msgspec
 import structlog
 
-from domain.external_identity import GoogleIdentity, GoogleUnavailable, IdentityNotProven, SignInRefused
+from domain.external_identity import ExternalIdentity, IdentityNotProven, IdentityProviderUnavailable, SignInRefused
 from infrastructure.auth.oauth import (
     AuthorizationServer,
     CodeRefused,
@@ -34,13 +34,15 @@ MAX_PICTURE_URL = 2_048
 ALL_SECONDS = 12
 """For everything one sign-in asks Google for: discovery, the code, the keys."""
 
+PROVIDER = "google"
+
 
 class _KeySet(msgspec.Struct, frozen=True):
     keys: list[dict[str, Any]]
 
 
 class GoogleOidc:
-    """The port `GoogleAccounts`. `close` ends its connections."""
+    """The port `IdentityProvider` for Google. `close` ends its connections."""
 
     def __init__(self, server: AuthorizationServer, connection: ProviderConnection) -> None:
         self._server = server
@@ -53,7 +55,7 @@ class GoogleOidc:
                 scope=SCOPE, state=state, verifier=verifier, nonce=nonce, prompt="select_account"
             )
 
-    async def redeem(self, code: str, *, nonce: str, verifier: str) -> GoogleIdentity:
+    async def redeem(self, code: str, *, nonce: str, verifier: str) -> ExternalIdentity:
         with _away():
             async with asyncio.timeout(ALL_SECONDS):
                 try:
@@ -65,7 +67,7 @@ class GoogleOidc:
             raise _not_proven("its nonce is not the one of this sign-in")
         return _identity(claims)
 
-    async def verify(self, id_token: str) -> GoogleIdentity:
+    async def verify(self, id_token: str) -> ExternalIdentity:
         with _away():
             async with asyncio.timeout(ALL_SECONDS):
                 return _identity(await self._claims(id_token))
@@ -129,7 +131,7 @@ def _away() -> Iterator[None]:
         yield
     except (ProviderUnavailable, TimeoutError) as error:
         _log.warning("google.away", error=str(error) or f"not done within {ALL_SECONDS} s")
-        raise GoogleUnavailable from error
+        raise IdentityProviderUnavailable from error
 
 
 def _named(keys: list[jwt.PyJWK], key_id: object) -> jwt.PyJWK | None:
@@ -146,12 +148,13 @@ def _spellings(issuer: str) -> list[str]:
     return [issuer, "accounts.google.com"] if issuer == "https://accounts.google.com" else [issuer]
 
 
-def _identity(claims: dict[str, Any]) -> GoogleIdentity:
+def _identity(claims: dict[str, Any]) -> ExternalIdentity:
     subject = claims["sub"]
     if not (isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isascii() and subject.isprintable()):
         raise _not_proven("its sub is none")
     email, verified = _email(claims.get("email"))
-    return GoogleIdentity(
+    return ExternalIdentity(
+        provider=PROVIDER,
         subject=subject,
         email=email,
         email_verified=verified and claims.get("email_verified") is True,

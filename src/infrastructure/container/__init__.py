@@ -7,10 +7,10 @@ from redis.asyncio import Redis
 
 from application.accounts.administration import ApproveFacilitator, GrantRole, SetAccountActive
 from application.accounts.external_identity import (
-    FinishGoogleSignIn,
-    SignInWithGoogle,
-    SignInWithGoogleToken,
-    StartGoogleSignIn,
+    FinishExternalSignIn,
+    SignInWithIdentity,
+    SignInWithIdToken,
+    StartExternalSignIn,
 )
 from application.accounts.login import LogIn, StartLogin
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
@@ -93,9 +93,9 @@ class UseCases:
     log_in: LogIn
     authenticate: Authenticate
     authenticate_follower: AuthenticateFollower
-    start_google_sign_in: StartGoogleSignIn
-    finish_google_sign_in: FinishGoogleSignIn
-    sign_in_with_google_token: SignInWithGoogleToken
+    start_external_sign_in: StartExternalSignIn
+    finish_external_sign_in: FinishExternalSignIn
+    sign_in_with_id_token: SignInWithIdToken
     refresh: Refresh
     log_out: LogOut
     change_password: ChangePassword
@@ -232,16 +232,16 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     log_in = LogIn(open_work, hasher, guesses, start_login)
     google = _google(settings)
     attempts = OAuthAttempts(PostgresAttempts(database), clock)
-    sign_in_with_google = SignInWithGoogle(open_work, start_login, clock, smtputf8=settings.mail_smtputf8)
+    sign_in_with_identity = SignInWithIdentity(open_work, start_login, clock, smtputf8=settings.mail_smtputf8)
     use_cases = UseCases(
         register=register,
         register_and_log_in=RegisterAndLogIn(open_work, register, start_login, log_in),
         log_in=log_in,
         authenticate=Authenticate(tokens, actors),
         authenticate_follower=AuthenticateFollower(tokens, ActorLoader(actors)),
-        start_google_sign_in=StartGoogleSignIn(google, attempts, limiter),
-        finish_google_sign_in=FinishGoogleSignIn(google, attempts, sign_in_with_google),
-        sign_in_with_google_token=SignInWithGoogleToken(google, sign_in_with_google, limiter),
+        start_external_sign_in=StartExternalSignIn(google, attempts, limiter),
+        finish_external_sign_in=FinishExternalSignIn(google, attempts, sign_in_with_identity),
+        sign_in_with_id_token=SignInWithIdToken(google, sign_in_with_identity, limiter),
         refresh=Refresh(open_work, tokens, clock, rotate=settings.refresh_token_rotation),
         log_out=LogOut(open_work, clock),
         change_password=ChangePassword(open_work, hasher, guesses, clock, policy),

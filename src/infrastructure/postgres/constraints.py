@@ -11,13 +11,13 @@ from domain.accounts import EmailTaken
 from domain.availability import SlotUnavailable
 from domain.errors import DomainError
 from domain.events import AlreadyBooked
-from domain.external_identity import GoogleAccountTaken
+from domain.external_identity import ExternalAccountTaken
 from domain.reviews import AlreadyReviewed
 from infrastructure.postgres.engine import driver_error
 
 ERRORS: Mapping[str, type[DomainError]] = {
     "uq_users_email": EmailTaken,
-    "uq_users_google_id": GoogleAccountTaken,
+    "uq_users_google_id": ExternalAccountTaken,
     "uq_bookings_one_live_place": AlreadyBooked,
     "uq_reviews_one_each": AlreadyReviewed,
     "ex_coaching_bookings_one_at_a_time": SlotUnavailable,

@@ -11,9 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.accounts.ports import Credentials, RefreshToken
 from domain.accounts import LoginId, Role, User, UserId, UserNotFound
-from domain.external_identity import GoogleIdentity
+from domain.external_identity import ExternalIdentity
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.tables import FacilitatorProfileRow, LoginRow, RefreshTokenRow, UserRow
+
+_SUBJECTS = {"google": UserRow.google_id}
+"""The column of the subject, by identity provider."""
 
 
 class _UserRows(SQLAlchemyAsyncRepository[UserRow]):
@@ -46,13 +49,13 @@ class PostgresUsers:
         with domain_errors():
             return _user(await self._rows.add(row, auto_refresh=True))
 
-    async def add_from_google(self, identity: GoogleIdentity, *, email: str, name: str, now: datetime) -> User:
+    async def add_external(self, identity: ExternalIdentity, *, email: str, name: str, now: datetime) -> User:
         row = UserRow(
             email=email,
             name=name,
             role=Role.USER,
             is_verified=identity.email_verified,
-            google_id=identity.subject,
+            **{_SUBJECTS[identity.provider].key: identity.subject},
             profile_picture=identity.picture,
             created_at=now,
         )
@@ -77,8 +80,8 @@ class PostgresUsers:
             raise UserNotFound
         return _user(row)
 
-    async def find_by_google_id(self, google_id: str) -> User | None:
-        locked = select(UserRow).where(UserRow.google_id == google_id).with_for_update(key_share=True)
+    async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
+        locked = select(UserRow).where(_SUBJECTS[identity.provider] == identity.subject).with_for_update(key_share=True)
         row = await self._session.scalar(locked.execution_options(populate_existing=True))
         return _user(row) if row else None
 
@@ -95,7 +98,7 @@ class PostgresUsers:
             is_active=user.is_active,
             is_verified=user.is_verified,
             token_version=user.token_version,
-            google_id=user.google_id,
+            google_id=user.external_id,
             profile_picture=user.profile_picture,
             timezone=user.timezone,
             requested_role=user.requested_role,
@@ -177,7 +180,7 @@ def _user(row: UserRow) -> User:
         is_verified=row.is_verified,
         token_version=row.token_version,
         created_at=row.created_at,
-        google_id=row.google_id,
+        external_id=row.google_id,
         profile_picture=row.profile_picture,
         timezone=row.timezone,
         requested_role=Role(row.requested_role) if row.requested_role else None,
@@ -197,7 +200,7 @@ def user_of_record(row: Any) -> User:
         is_verified=row["is_verified"],
         token_version=row["token_version"],
         created_at=row["created_at"],
-        google_id=row["google_id"],
+        external_id=row["google_id"],
         profile_picture=row["profile_picture"],
         timezone=row["timezone"],
         requested_role=Role(row["requested_role"]) if row["requested_role"] else None,

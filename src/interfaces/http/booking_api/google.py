@@ -10,7 +10,7 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import Redirect
 from msgspec import Struct
 
-from application.accounts.external_identity import FinishGoogleSignIn, StartGoogleSignIn
+from application.accounts.external_identity import FinishExternalSignIn, StartExternalSignIn
 from application.accounts.login import LoggedIn
 from application.oauth import ATTEMPT_LIFETIME
 from domain.accounts import Role
@@ -37,9 +37,11 @@ class GoogleTokens(Struct):
 
 
 @get("/auth/google", operation_id="signInWithGoogle", tags=TAGS, status_code=302, opt=public)
-async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: Inject[StartGoogleSignIn]) -> Redirect:
+async def start_sign_in(
+    request: Request[Any, Any, Any], start_external_sign_in: Inject[StartExternalSignIn]
+) -> Redirect:
     """Sends the browser to Google's consent screen. Google sends it back to `/auth/google/callback`."""
-    return await _to_google(request, start_google_sign_in)
+    return await _to_google(request, start_external_sign_in)
 
 
 @get(
@@ -49,15 +51,15 @@ async def start_sign_in(request: Request[Any, Any, Any], start_google_sign_in: I
     status_code=302,
     opt=public,
 )
-async def start_login(request: Request[Any, Any, Any], start_google_sign_in: Inject[StartGoogleSignIn]) -> Redirect:
+async def start_login(request: Request[Any, Any, Any], start_external_sign_in: Inject[StartExternalSignIn]) -> Redirect:
     """The same as `/auth/google`."""
-    return await _to_google(request, start_google_sign_in)
+    return await _to_google(request, start_external_sign_in)
 
 
 @get("/auth/google/callback", operation_id="finishGoogleSignIn", tags=TAGS, opt=public)
 async def finish_sign_in(
     request: Request[Any, Any, Any],
-    finish_google_sign_in: Inject[FinishGoogleSignIn],
+    finish_external_sign_in: Inject[FinishExternalSignIn],
     sign_in_state: Annotated[str | None, QueryParameter(name="state")] = None,
     code: FromQuery[str | None] = None,
     error: FromQuery[str | None] = None,
@@ -65,7 +67,7 @@ async def finish_sign_in(
     """Where Google sends the browser back to. Works once, in the browser that was sent to Google, for 10 minutes."""
     over_https: bool = request.app.state.public_url.startswith("https:")
     cookie = _cookie_name(sign_in_state or "", over_https=over_https)
-    logged_in = await finish_google_sign_in(
+    logged_in = await finish_external_sign_in(
         state=sign_in_state,
         browser=request.cookies.get(cookie),
         code=code,
@@ -78,9 +80,9 @@ async def finish_sign_in(
 ROUTES = [start_sign_in, start_login, finish_sign_in]
 
 
-async def _to_google(request: Request[Any, Any, Any], start_google_sign_in: StartGoogleSignIn) -> Redirect:
+async def _to_google(request: Request[Any, Any, Any], start_external_sign_in: StartExternalSignIn) -> Redirect:
     over_https: bool = request.app.state.public_url.startswith("https:")
-    url, started = await start_google_sign_in(address=client_address(request))
+    url, started = await start_external_sign_in(address=client_address(request))
     cookie = _cookie(
         _cookie_name(started.state, over_https=over_https),
         started.browser,
@@ -109,7 +111,7 @@ def _tokens(logged_in: LoggedIn) -> GoogleTokens:
         email=user.email,
         name=user.name,
         role=user.role,
-        google_id=user.google_id,
+        google_id=user.external_id,
         profile_picture=user.profile_picture,
     )
     return GoogleTokens(logged_in.access_token, logged_in.refresh_token, shown)

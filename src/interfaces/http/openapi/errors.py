@@ -6,7 +6,7 @@ A guard or a use case that is not in these tables stops the document from being 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from application.accounts.external_identity import FinishGoogleSignIn, SignInWithGoogleToken, StartGoogleSignIn
+from application.accounts.external_identity import FinishExternalSignIn, SignInWithIdToken, StartExternalSignIn
 from application.accounts.login import LogIn
 from application.accounts.profile import ChangePassword, UpdateProfile
 from application.accounts.registration import Register, RegisterAndLogIn
@@ -111,11 +111,11 @@ from domain.external_identity import (
     AccountDeactivated,
     EmailNotShared,
     EmailNotVerified,
-    GoogleNotConfigured,
-    GoogleUnavailable,
     IdentityNotProven,
-    OtherGoogleAccount,
+    IdentityProviderUnavailable,
+    OtherExternalAccount,
     SignInDenied,
+    SignInNotConfigured,
     SignInRefused,
 )
 from domain.invitations import AlreadyInvited, HasBooking, InvitationNotFound, InvitationOver
@@ -187,14 +187,14 @@ OF_GUARDS: Mapping[Any, Admission] = {
 TOKENS_OF_USE_CASES: Mapping[type, str] = {Refresh: "refreshToken"}
 """Public operations whose use case asks for a token itself."""
 
-_ACCOUNT_OF_GOOGLE: Refusals = (
+_EXTERNAL_IDENTITY: Refusals = (
     IdentityNotProven,
     EmailNotShared,
     EmailNotVerified,
-    OtherGoogleAccount,
+    OtherExternalAccount,
     AccountDeactivated,
-    GoogleUnavailable,
-    GoogleNotConfigured,
+    IdentityProviderUnavailable,
+    SignInNotConfigured,
 )
 
 OF_USE_CASES: Mapping[type, Refusals] = {
@@ -205,9 +205,9 @@ OF_USE_CASES: Mapping[type, Refusals] = {
     LogOut: (),
     ChangePassword: (InvalidCredentials, TooManyRequests),
     UpdateProfile: (),
-    StartGoogleSignIn: (GoogleNotConfigured, GoogleUnavailable, TooManyRequests),
-    FinishGoogleSignIn: (SignInDenied, SignInRefused, *_ACCOUNT_OF_GOOGLE),
-    SignInWithGoogleToken: (TooManyRequests, *_ACCOUNT_OF_GOOGLE),
+    StartExternalSignIn: (SignInNotConfigured, IdentityProviderUnavailable, TooManyRequests),
+    FinishExternalSignIn: (SignInDenied, SignInRefused, *_EXTERNAL_IDENTITY),
+    SignInWithIdToken: (TooManyRequests, *_EXTERNAL_IDENTITY),
     CreateEvent: (),
     ShowEvent: (EventNotFound,),
     UpdateEvent: (

@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from application.accounts.external_identity import SignInWithGoogleToken
+from application.accounts.external_identity import SignInWithIdToken
 from interfaces.emails import account_address
 from interfaces.http.authentication import client_address, issues_tokens
 from interfaces.http.injection import Inject
@@ -29,11 +29,12 @@ class GoogleCredentials(Struct):
 async def sign_in_with_token(
     data: JSONBody[GoogleCredentials],
     request: Request[Any, Any, Any],
-    sign_in_with_google_token: Inject[SignInWithGoogleToken],
+    sign_in_with_id_token: Inject[SignInWithIdToken],
 ) -> Entrance:
-    logged_in = await sign_in_with_google_token(
+    """For clients that sign in with Google on their own: the ID token they got proves what they claim."""
+    logged_in = await sign_in_with_id_token(
         id_token=data.id_token,
-        google_id=data.google_id,
+        subject=data.google_id,
         email=account_address(data.email),
         name=data.name,
         address=client_address(request),
