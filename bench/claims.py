@@ -8,7 +8,7 @@ import msgspec
 from bench.site import Site
 from domain.outbox import Destination, MessageType
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.claims import _CLAIM, PostgresDueMessages
+from infrastructure.postgres.outbox.claims import _CLAIM, PostgresOutboxClaims
 
 _CLAIMS = 300
 _AT_ONCE = 8
@@ -43,7 +43,7 @@ async def measure(site: Site, *, delivered: int) -> Costs:
     await site.database.execute(_ENQUEUE, (_CLAIMS + 2) * _AT_ONCE)
     await site.database.execute("VACUUM ANALYZE outbox")
     database = Database(site.postgres.dsn("convene"))
-    outbox, took = PostgresDueMessages(database), []
+    outbox, took = PostgresOutboxClaims(database), []
     try:
         for _ in range(_CLAIMS + 1):
             began = time.perf_counter()

@@ -17,7 +17,7 @@ import msgspec
 from application.outbox.delivery import DeliverMessages
 from bench.site import Site
 from infrastructure.embedded import processes
-from tests.support.messages import a_snapshot
+from tests.support.messages import a_payload
 from tests.support.processes import running_workers
 
 MESSAGES = 3_000
@@ -38,7 +38,7 @@ class Rates(msgspec.Struct, frozen=True):
 
 async def measure(site: Site, *, blocks: int) -> Rates:
     """The two in turns. One worker, with the settings it has by default."""
-    body = json.dumps(a_snapshot()).encode()
+    body = json.dumps(a_payload()).encode()
     drained, bare = [], []
     with _running_sink(site) as url:
         for _ in range(blocks):
@@ -49,7 +49,7 @@ async def measure(site: Site, *, blocks: int) -> Rates:
 
 async def _drain(site: Site, url: str) -> float:
     await site.database.execute("TRUNCATE outbox, delivery_attempts")
-    await site.database.execute(_ENQUEUE, MESSAGES, json.dumps(a_snapshot()))
+    await site.database.execute(_ENQUEUE, MESSAGES, json.dumps(a_payload()))
     await site.database.execute("ANALYZE outbox")
     environ = site.environ | {"CRM_SERVICE_URL": url, "LOG_LEVEL": "info"}
     with running_workers(1, environ, site.directory):

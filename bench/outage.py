@@ -19,7 +19,7 @@ from bench.site import Site, open_site
 from bench.throughput import generate, spread
 from infrastructure.embedded import processes
 from infrastructure.redis.wake_ups import RedisWakeUps
-from tests.support.messages import a_snapshot, until
+from tests.support.messages import a_payload, until
 from tests.support.processes import running_workers
 
 LANES = 25_000
@@ -70,7 +70,7 @@ async def measure(site: Site) -> Recovery:
         environ = site.environ | {"CRM_SERVICE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}"}
         with running_workers(2, environ, site.directory):
             before = await _book(site, 0)
-            await site.database.execute(_ENQUEUE, LANES, json.dumps(a_snapshot()))
+            await site.database.execute(_ENQUEUE, LANES, json.dumps(a_payload()))
             await until(lambda: _is_open(site))
             await asyncio.sleep(2)  # what was under way when it opened comes to its end
             began = await site.database.fetchval(_ATTEMPTS)

@@ -28,7 +28,7 @@ class CircuitBreakerRule:
         return tally.attempts >= self.fewest_attempts and tally.failures * 100 >= self.failing_percent * tally.attempts
 
 
-def shows_destination_well(outcome: Outcome) -> bool | None:
+def destination_is_healthy(outcome: Outcome) -> bool | None:
     """True: it answered as it should. False: it is the destination that fails. None: neither, since it was never asked
     (a message that cannot be written, a sender that raised)."""
     if isinstance(outcome, Delivered):

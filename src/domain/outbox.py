@@ -59,16 +59,16 @@ class MessageType(StrEnum):
 
 Routes = Mapping[MessageType, tuple[Destination, ...]]
 
-NEWS = (Destination.CRM, Destination.EMAIL, Destination.REALTIME, Destination.NOTIFICATION)
+SUBSCRIBERS = (Destination.CRM, Destination.EMAIL, Destination.REALTIME, Destination.NOTIFICATION)
 
 ROUTES: Routes = {
-    MessageType.BOOKING_CREATED: NEWS,
-    MessageType.BOOKING_CANCELLED: NEWS,
-    MessageType.BOOKING_CONFIRMED: NEWS,
-    MessageType.BOOKING_RESCHEDULED: NEWS,
+    MessageType.BOOKING_CREATED: SUBSCRIBERS,
+    MessageType.BOOKING_CANCELLED: SUBSCRIBERS,
+    MessageType.BOOKING_CONFIRMED: SUBSCRIBERS,
+    MessageType.BOOKING_RESCHEDULED: SUBSCRIBERS,
     MessageType.BOOKING_COMPLETED: (Destination.CRM,),
     MessageType.BOOKING_MOVED: (Destination.EMAIL,),
-    MessageType.PAYMENT_COMPLETED: NEWS,
+    MessageType.PAYMENT_COMPLETED: SUBSCRIBERS,
     MessageType.PAYMENT_FAILED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
     MessageType.BOOKING_REFUNDED: (Destination.CRM, Destination.EMAIL, Destination.REALTIME),
     MessageType.EVENT_CREATED: (Destination.CRM,),
@@ -87,11 +87,11 @@ ROUTES: Routes = {
 ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
 
-def routes_for(served: Collection[Destination]) -> Routes:
+def routes_for(enabled: Collection[Destination]) -> Routes:
     """What is owed where only these destinations are served: for any other a message would wait for ever."""
     return {
-        fact: tuple(destination for destination in destinations if destination in served)
-        for fact, destinations in ROUTES.items()
+        message_type: tuple(destination for destination in destinations if destination in enabled)
+        for message_type, destinations in ROUTES.items()
     }
 
 
@@ -123,9 +123,9 @@ class Message:
 
     id: MessageId
     destination: Destination
-    lane: str
-    fact: MessageType
-    snapshot: dict[str, Any]
+    ordering_key: str
+    message_type: MessageType
+    payload: dict[str, Any]
     attempt: int
     occurred_at: datetime
     request_id: str | None
@@ -172,9 +172,9 @@ class RetrySchedule:
     delays: tuple[timedelta, ...]
     jitter: float = 0.1
 
-    def next_delay(self, attempts: int, luck: float) -> timedelta | None:
+    def next_delay(self, attempts: int, random_fraction: float) -> timedelta | None:
         """How long to wait after `attempts` failed ones; None when there is nothing left to try.
         `luck` lies in [0, 1) and is drawn by the caller."""
         if attempts >= len(self.delays):
             return None
-        return self.delays[attempts] * (1 + self.jitter * (2 * luck - 1))
+        return self.delays[attempts] * (1 + self.jitter * (2 * random_fraction - 1))

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from domain.outbox import ROUTES, Destination, Message, MessageType
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.signing import Signer
 from tests.support.messages import a_coaching_message, a_message
 
@@ -43,13 +43,13 @@ CHANGES: dict[MessageType, dict[str, Any]] = {
 def examples() -> list[dict[str, Any]]:
     """The body of each type of message, as it is sent."""
     encode = msgspec.json.Encoder(decimal_format="number").encode
-    return [json.loads(encode(told(a_message_of(fact)))) for fact in CHANGES]
+    return [json.loads(encode(to_payload(a_message_of(message_type)))) for message_type in CHANGES]
 
 
-def a_message_of(fact: MessageType) -> Message:
+def a_message_of(message_type: MessageType) -> Message:
     """Of a session with a coach, where only those have such messages."""
-    make = a_coaching_message if "coaching" in CHANGES[fact] else a_message
-    return make(fact, **CHANGES[fact])
+    make = a_coaching_message if "coaching" in CHANGES[message_type] else a_message
+    return make(message_type, **CHANGES[message_type])
 
 
 def block(language: str, beginning: str) -> str:
@@ -59,10 +59,12 @@ def block(language: str, beginning: str) -> str:
 
 
 def test_every_type_of_message_is_listed_with_an_example_body() -> None:
-    assert [*CHANGES] == [fact for fact in CHANGES if Destination.CRM in ROUTES[fact]]
-    assert set(CHANGES) == {fact for fact, destinations in ROUTES.items() if Destination.CRM in destinations}
+    assert [*CHANGES] == [message_type for message_type in CHANGES if Destination.CRM in ROUTES[message_type]]
+    assert set(CHANGES) == {
+        message_type for message_type, destinations in ROUTES.items() if Destination.CRM in destinations
+    }
     assert [json.loads(line) for line in block("json", '{"booking_id"').splitlines()] == examples()
-    assert all(f"| `{fact}` |" in PAGE.read_text() for fact in CHANGES)
+    assert all(f"| `{message_type}` |" in PAGE.read_text() for message_type in CHANGES)
 
 
 def test_documented_receiver_verifies_with_the_published_package(monkeypatch: pytest.MonkeyPatch) -> None:

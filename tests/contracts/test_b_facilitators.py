@@ -95,8 +95,8 @@ async def test_19_cancelling_an_event_cancels_its_bookings(
         f"booking:{booking['id']}",
         f"booking:{given_up['id']}",
     )
-    lane = f"booking:{booking['id']}"
-    assert [tuple(row) for row in told] == [(lane, "crm"), (lane, "email"), (lane, "realtime")]
+    ordering_key = f"booking:{booking['id']}"
+    assert [tuple(row) for row in told] == [(ordering_key, "crm"), (ordering_key, "email"), (ordering_key, "realtime")]
 
 
 async def test_19_an_event_is_cancelled_once(john: Person) -> None:

@@ -13,7 +13,7 @@ from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import InvalidFields, read_notification
 from domain.outbox import Destination, MessageType
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.http import _to_json
 from tests.crm.parts import a_message
 from tests.support.messages import a_coaching_message
@@ -73,10 +73,12 @@ def test_a_zone_that_is_no_text_is_named() -> None:
 
 
 def test_the_crm_is_sent_the_zone_where_there_is_one() -> None:
-    facilitator = told(an_outbox_message(facilitator={"timezone": "Europe/Berlin"}))["facilitator"]
+    facilitator = to_payload(an_outbox_message(facilitator={"timezone": "Europe/Berlin"}))["facilitator"]
     assert facilitator["timezone"] == "Europe/Berlin"
-    assert "timezone" not in told(an_outbox_message())["facilitator"]
-    assert told(a_coaching_message(MessageType.BOOKING_CREATED, None))["facilitator"]["timezone"] == "Europe/Berlin"
+    assert "timezone" not in to_payload(an_outbox_message())["facilitator"]
+    assert (
+        to_payload(a_coaching_message(MessageType.BOOKING_CREATED, None))["facilitator"]["timezone"] == "Europe/Berlin"
+    )
 
 
 async def test_the_zone_of_the_profile_reaches_the_facilitators_mail(
@@ -93,4 +95,4 @@ async def test_the_zone_of_the_profile_reaches_the_facilitators_mail(
     )
     assert row is not None
     message = an_outbox_message(**json.loads(row["snapshot"]))
-    assert mailed(json.loads(_to_json(told(message))))[0].endswith("Asia/Kathmandu)")
+    assert mailed(json.loads(_to_json(to_payload(message))))[0].endswith("Asia/Kathmandu)")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.circuit_breaker import CircuitBreakerRule, Tally, shows_destination_well
+from domain.circuit_breaker import CircuitBreakerRule, Tally, destination_is_healthy
 from domain.outbox import Delivered, Failed, Outcome
 
 
@@ -25,4 +25,4 @@ def test_seven_in_ten_of_at_least_ten_trip_it(attempts: int, failures: int, trip
     ],
 )
 def test_only_what_was_asked_says_how_the_destination_is(outcome: Outcome, well: bool | None) -> None:
-    assert shows_destination_well(outcome) is well
+    assert destination_is_healthy(outcome) is well

@@ -10,19 +10,19 @@ STANDARD = RetrySchedule(tuple(timedelta(seconds=s) for s in (0, 5, 300, 1800, 7
 
 
 def test_the_delays_follow_the_schedule_and_then_end() -> None:
-    delays = [STANDARD.next_delay(attempts, luck=0.5) for attempts in range(1, 9)]
+    delays = [STANDARD.next_delay(attempts, random_fraction=0.5) for attempts in range(1, 9)]
     assert delays == [*STANDARD.delays[1:], None]
 
 
-@pytest.mark.parametrize(("luck", "seconds"), [(0.0, 270), (0.5, 300), (0.999999, 330)])
-def test_a_delay_is_spread_by_a_tenth_in_either_direction(luck: float, seconds: float) -> None:
-    delay = STANDARD.next_delay(2, luck)
+@pytest.mark.parametrize(("random_fraction", "seconds"), [(0.0, 270), (0.5, 300), (0.999999, 330)])
+def test_a_delay_is_spread_by_a_tenth_in_either_direction(random_fraction: float, seconds: float) -> None:
+    delay = STANDARD.next_delay(2, random_fraction)
     assert delay is not None
     assert delay.total_seconds() == pytest.approx(seconds, abs=0.01)
 
 
 def test_a_message_that_was_tried_more_often_than_planned_is_not_tried_again() -> None:
-    assert STANDARD.next_delay(50, luck=0.5) is None
+    assert STANDARD.next_delay(50, random_fraction=0.5) is None
 
 
 def test_every_fact_is_owed_to_somebody_and_a_booking_is_told_to_the_crm_and_to_its_maker() -> None:

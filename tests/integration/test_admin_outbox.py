@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.support.messages import owe
+from tests.support.messages import add_message
 from tests.support.people import People, Person
 
 NOBODYS = "01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b"
@@ -29,7 +29,7 @@ async def root(people: People, database: asyncpg.Connection) -> Person:
 
 async def dead(database: asyncpg.Connection, **about: Any) -> UUID:
     """A message that was refused once."""
-    message_id = await owe(database, **about)
+    message_id = await add_message(database, **about)
     await database.execute(
         "UPDATE outbox SET status = 'dead', attempts = 1, settled_at = now(), last_error = '400' WHERE id = $1",
         message_id,
@@ -64,7 +64,7 @@ async def test_only_admins_are_let_in(api: httpx.AsyncClient, people: People, me
 async def test_the_list_is_filtered_and_paged_the_newest_first(root: Person, database: asyncpg.Connection) -> None:
     first, second = await dead(database), await dead(database)
     mail = await dead(database, destination="email")
-    await owe(database)
+    await add_message(database)
     assert ids(await root.get("/admin/outbox", params={"status": "dead"})) == [str(mail), str(second), str(first)]
     assert ids(await root.get("/admin/outbox", params={"status": "dead", "destination": "email"})) == [str(mail)]
     assert len(ids(await root.get("/admin/outbox"))) == 4

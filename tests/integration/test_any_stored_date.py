@@ -13,7 +13,7 @@ from crm.email.content import NotificationEmailWriter
 from crm.notification_store import MailClaim
 from crm.notifications import Event, Notification, Person
 from domain.outbox import Destination, MessageType
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.email.composer import MailComposer
 from servicekit.local_times import ahead, instant, when
 from tests.support.messages import a_message
@@ -61,7 +61,7 @@ def test_a_mail_about_an_event_that_ends_at_the_last_instant_of_all() -> None:
 
 
 def test_the_crm_gets_no_date_that_it_would_refuse() -> None:
-    event = told(a_message(event={"ends_at": "9999-12-31T23:59:59+00:00"}))["event"]
+    event = to_payload(a_message(event={"ends_at": "9999-12-31T23:59:59+00:00"}))["event"]
     assert event["start_datetime"] == "2026-12-01T10:00:00Z"
     assert event["end_datetime"] is None
 

@@ -28,12 +28,12 @@ LIVE = "View or cancel your booking"
 OVER = "View your booking"
 
 
-def about_event(fact: MessageType, **snapshot: Any) -> Message:
-    return a_message(fact, destination=Destination.EMAIL, **(LATER | snapshot))
+def about_event(message_type: MessageType, **payload: Any) -> Message:
+    return a_message(message_type, destination=Destination.EMAIL, **(LATER | payload))
 
 
-def about_appointment(fact: MessageType, recipient: str = "client", **snapshot: Any) -> Message:
-    return a_coaching_message(fact, recipient, **(LATER | snapshot))
+def about_appointment(message_type: MessageType, recipient: str = "client", **payload: Any) -> Message:
+    return a_coaching_message(message_type, recipient, **(LATER | payload))
 
 
 def bodies(message: Message, composer: MailComposer = COMPOSER) -> tuple[str, str]:
@@ -56,7 +56,7 @@ OTHERS = {
 
 def mailed(make: Any) -> list[Message]:
     """One message of each type that a mail to a client is written about."""
-    messages = [make(fact) for fact in MessageType if fact not in OTHERS]
+    messages = [make(message_type) for message_type in MessageType if message_type not in OTHERS]
     return [message for message in messages if is_mailed(message)]
 
 
@@ -79,9 +79,11 @@ def test_every_mail_to_a_client_links_to_the_booking(make: Any, reference: str, 
     assert len(messages) >= kinds
     for message in messages:
         plain, html = bodies(message)
-        assert f"{LIVE}: https://app.example.com/b?ref={reference}&from=mail#top" in plain.splitlines(), message.fact
-        assert f'<a href="https://app.example.com/b?ref={reference}&amp;from=mail#top"' in html, message.fact
-        assert f">{LIVE}</a>" in html, message.fact
+        assert f"{LIVE}: https://app.example.com/b?ref={reference}&from=mail#top" in plain.splitlines(), (
+            message.message_type
+        )
+        assert f'<a href="https://app.example.com/b?ref={reference}&amp;from=mail#top"' in html, message.message_type
+        assert f">{LIVE}</a>" in html, message.message_type
 
 
 @pytest.mark.parametrize("make", [about_event, about_appointment], ids=["event", "appointment"])
@@ -107,8 +109,8 @@ def test_a_booking_that_is_over_can_be_viewed(status: str) -> None:
 
 def test_a_coach_s_mail_has_no_link() -> None:
     """The page behind the link is the client's."""
-    for fact in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
-        assert all("app.example.com" not in body for body in bodies(about_appointment(fact, "coach")))
+    for message_type in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
+        assert all("app.example.com" not in body for body in bodies(about_appointment(message_type, "coach")))
 
 
 def test_the_link_does_not_replace_the_payment_link() -> None:

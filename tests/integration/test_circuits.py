@@ -18,8 +18,8 @@ from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
-from tests.support.messages import owe, spend_attempts_given_back
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
+from tests.support.messages import add_message, spend_attempts_given_back
 from tests.support.receivers import Receiver, Request, answer, receiving
 
 Relay = Callable[[], DeliverMessages]
@@ -42,7 +42,7 @@ async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Relay]:
             stack.push_async_callback(sender.close)
             schedule = RetrySchedule(tuple(timedelta(hours=1) for _ in range(8)))
             senders = {Destination.CRM: sender, Destination.EMAIL: sender}
-            return DeliverMessages(PostgresDueMessages(own), PostgresCircuitBreakers(own), senders, schedule)
+            return DeliverMessages(PostgresOutboxClaims(own), PostgresCircuitBreakers(own), senders, schedule)
 
         yield make
 
@@ -70,20 +70,20 @@ async def is_open(database: asyncpg.Connection) -> bool:
     return kept is not None and kept["tripped_at"] is not None
 
 
-async def owe_many(database: asyncpg.Connection, number: int) -> list[UUID]:
-    return [await owe(database) for _ in range(number)]
+async def add_messages(database: asyncpg.Connection, number: int) -> list[UUID]:
+    return [await add_message(database) for _ in range(number)]
 
 
 @pytest.fixture
 async def tripped(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
     """The CRM failed ten times; it has come to its senses since, and five more messages are due."""
     crm.always(answer(500))
-    await owe_many(database, 10)
+    await add_messages(database, 10)
     await work(relay())
     assert await is_open(database)
     crm.requests.clear()
     crm.behave = None
-    await owe_many(database, 5)
+    await add_messages(database, 5)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ async def tripped(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> 
 async def test_a_destination_that_keeps_failing_is_left_alone(
     database: asyncpg.Connection, crm: Receiver, relay: Relay, failures: int, successes: int, opens: bool
 ) -> None:
-    await owe_many(database, successes)
+    await add_messages(database, successes)
     await work(relay())
     crm.always(answer(500))
-    await owe_many(database, failures)
+    await add_messages(database, failures)
     await work(relay())
     assert await is_open(database) is opens
 
@@ -103,17 +103,17 @@ async def test_a_destination_that_keeps_failing_is_left_alone(
 async def test_what_all_workers_saw_counts_together(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
     crm.always(answer(503))
     for worker in (relay(), relay()):
-        await owe_many(database, 5)
+        await add_messages(database, 5)
         await work(worker)
     assert await is_open(database)
 
 
 async def test_failures_of_long_ago_do_not_count(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
     crm.always(answer(500))
-    await owe_many(database, 9)
+    await add_messages(database, 9)
     await work(relay())
     await pass_by(database, 301)
-    await owe(database)
+    await add_message(database)
     await work(relay())
     assert not await is_open(database)
 
@@ -122,7 +122,7 @@ async def test_a_refusal_of_single_messages_opens_nothing(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     crm.always(answer(422))
-    await owe_many(database, 20)
+    await add_messages(database, 20)
     await work(relay())
     assert len(crm.requests) == 20
     assert not await is_open(database)
@@ -135,7 +135,7 @@ async def test_while_it_is_open_nothing_is_tried_and_no_attempt_is_lost(
     await work(relay(), relay())
     assert crm.requests == []
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE attempts = 0 AND due_at <= now()") == 5
-    mail = await owe(database, destination="email")
+    mail = await add_message(database, destination="email")
     await work(relay(), destination=Destination.EMAIL)
     assert crm.message_ids == [str(mail)]
 
@@ -223,7 +223,7 @@ async def test_a_probe_that_arrives_ends_it(database: asyncpg.Connection, crm: R
     assert len(crm.requests) == 5
     assert not await is_open(database)
     crm.always(answer(500))
-    await owe_many(database, 9)
+    await add_messages(database, 9)
     await work(relay())
     assert not await is_open(database), "what was counted before it came back counts no more"
 
@@ -254,11 +254,11 @@ async def test_a_wait_that_was_asked_for_is_kept_by_all_that_is_owed_to_it(
     database: asyncpg.Connection, crm: Receiver, relay: Relay, status: int
 ) -> None:
     crm.always(answer(status, b"", Retry_After="7200"))
-    asked = await owe(database)
+    asked = await add_message(database)
     first, second = relay(), relay()
     await work(first)
     crm.behave = None
-    others = await owe_many(database, 3)
+    others = await add_messages(database, 3)
     await work(first, second)
     assert crm.message_ids == [str(asked)]
     assert await database.fetchval("SELECT sum(attempts) FROM outbox WHERE id = ANY($1)", others) == 0
@@ -275,9 +275,9 @@ async def test_a_wait_that_was_asked_for_is_kept_by_all_that_is_owed_to_it(
 async def test_a_shorter_wait_asked_for_later_does_not_cut_a_longer_one(
     database: asyncpg.Connection, relay: Relay
 ) -> None:
-    circuits = relay().circuits
-    await circuits.pause(Destination.CRM, timedelta(hours=2), reason="busy")
-    await circuits.pause(Destination.CRM, timedelta(seconds=1), reason="busy")
+    circuit_breakers = relay().circuit_breakers
+    await circuit_breakers.pause(Destination.CRM, timedelta(hours=2), reason="busy")
+    await circuit_breakers.pause(Destination.CRM, timedelta(seconds=1), reason="busy")
     left = await database.fetchval("SELECT paused_until - now() FROM destinations")
     assert left > timedelta(hours=1)
 
@@ -286,19 +286,19 @@ async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothin
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     crm.always(answer(410, b"unsubscribed"))
-    message_id = await owe(database)
+    message_id = await add_message(database)
     await work(relay())
-    await owe(database)
+    await add_message(database)
     await pass_by(database, 10_000_000)
     await work(relay(), relay())
     assert crm.message_ids == [str(message_id)]
     kept = await database.fetchrow("SELECT status, attempts, last_error FROM outbox WHERE id = $1", message_id)
     assert tuple(kept) == ("pending", 0, "410 Gone: unsubscribed")
     crm.behave = None
-    circuits = relay().circuits
-    assert isinstance(circuits, PostgresCircuitBreakers)
-    assert await circuits.resume(Destination.CRM)
-    assert not await circuits.resume(Destination.CRM)
+    circuit_breakers = relay().circuit_breakers
+    assert isinstance(circuit_breakers, PostgresCircuitBreakers)
+    assert await circuit_breakers.resume(Destination.CRM)
+    assert not await circuit_breakers.resume(Destination.CRM)
     await work(relay())
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'delivered'") == 2
 
@@ -314,13 +314,13 @@ async def test_however_often_it_is_gone_no_message_dies_of_it_and_without_the_at
 ) -> None:
     if not guarded:
         spend_attempts_given_back(monkeypatch)
-    message_id = await owe(database)
+    message_id = await add_message(database)
     worker = relay()
-    assert isinstance(worker.circuits, PostgresCircuitBreakers)
+    assert isinstance(worker.circuit_breakers, PostgresCircuitBreakers)
     crm.always(answer(410))
     for _ in worker.schedule.delays:
         await work(worker)
-        await worker.circuits.resume(Destination.CRM)
+        await worker.circuit_breakers.resume(Destination.CRM)
     crm.behave = None
     await work(worker)
     assert await database.fetchval("SELECT status FROM outbox WHERE id = $1", message_id) == becomes

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from interfaces.cli import COMMANDS, convene
-from tests.support.messages import owe
+from tests.support.messages import add_message
 
 Run = Callable[..., Awaitable[Result]]
 
@@ -90,7 +90,7 @@ async def test_users_list_shows_the_newest_first_and_chooses(database: asyncpg.C
 
 
 async def test_outbox_list_prints_messages_and_what_is_not_served(database: asyncpg.Connection, run: Run) -> None:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     body = await listed(run, "outbox", "list", "--status", "all")
     [message] = body["items"]
     assert message.items() >= {"id": str(message_id), "destination": "crm", "status": "pending"}.items()

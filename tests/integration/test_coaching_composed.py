@@ -9,7 +9,7 @@ import pytest
 from icalendar import Calendar, Component
 
 from domain.outbox import MessageType
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.email_service import _order
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
@@ -19,8 +19,8 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 CLIENT, COACH = "client", "coach"
 
 
-def composed(fact: MessageType, recipient: str, **snapshot: Any) -> EmailMessage:
-    mail = COMPOSER.compose(a_coaching_message(fact, recipient, **snapshot))
+def composed(message_type: MessageType, recipient: str, **payload: Any) -> EmailMessage:
+    mail = COMPOSER.compose(a_coaching_message(message_type, recipient, **payload))
     return cast(EmailMessage, message_from_bytes(bytes(mail), policy=default))
 
 
@@ -47,7 +47,7 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
 
 
 @pytest.mark.parametrize(
-    ("fact", "recipient", "snapshot", "subject", "sentence"),
+    ("message_type", "recipient", "payload", "subject", "sentence"),
     [
         (MessageType.BOOKING_CREATED, CLIENT, {}, "Requested: Coaching with Mira Sol", "when Mira Sol confirms it"),
         (
@@ -174,9 +174,9 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
     ],
 )
 def test_each_is_told_in_their_own_words(
-    fact: MessageType, recipient: str, snapshot: dict[str, Any], subject: str, sentence: str
+    message_type: MessageType, recipient: str, payload: dict[str, Any], subject: str, sentence: str
 ) -> None:
-    mail = composed(fact, recipient, **snapshot)
+    mail = composed(message_type, recipient, **payload)
     other, own = ("ada@example.com", "mira@example.com")[:: 1 if recipient == COACH else -1]
     assert mail["Subject"] == subject
     assert mail["To"].addresses[0].addr_spec == own
@@ -297,12 +297,12 @@ def test_a_cancelled_session_is_taken_off_the_calendar() -> None:
     assert "Join online" not in " ".join(lines(mail))
 
 
-@pytest.mark.parametrize("fact", [MessageType.PAYMENT_FAILED, MessageType.BOOKING_REFUNDED])
-def test_money_alone_leaves_the_calendar_as_it_is(fact: MessageType) -> None:
+@pytest.mark.parametrize("message_type", [MessageType.PAYMENT_FAILED, MessageType.BOOKING_REFUNDED])
+def test_money_alone_leaves_the_calendar_as_it_is(message_type: MessageType) -> None:
     url = "https://pay.example/1"
-    mail = composed(fact, CLIENT, money=MONEY, payment=BY_CARD | {"url": url})
+    mail = composed(message_type, CLIENT, money=MONEY, payment=BY_CARD | {"url": url})
     assert not any(part.get_content_type() == "text/calendar" for part in mail.walk())
-    assert (f"Pay now: {url}" in lines(mail)) == (fact is MessageType.PAYMENT_FAILED)
+    assert (f"Pay now: {url}" in lines(mail)) == (message_type is MessageType.PAYMENT_FAILED)
 
 
 HOSTILE = '<script>alert("x")</script>{{7*7}}{client}%s'
@@ -334,8 +334,8 @@ def test_a_failed_payment_is_nothing_to_the_coach() -> None:
 def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() -> None:
     message = a_message(MessageType.CALENDAR_REVOKED)
     person = {"id": 3, "name": "Ada <b>", "email": "ada@example.com", "timezone": "UTC"}
-    message.snapshot.clear()
-    message.snapshot.update(person=person, provider="google")
+    message.payload.clear()
+    message.payload.update(person=person, provider="google")
     mail = COMPOSER.compose(message)
     assert mail["Subject"] == "Please connect your Google calendar again"
     assert mail["To"].addresses[0].addr_spec == "ada@example.com"
@@ -348,7 +348,9 @@ def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() 
 
 def test_other_services_are_told_of_a_session_as_of_a_booking() -> None:
     before = {"starts_at": "2026-10-20T10:00:00Z", "ends_at": "2026-10-20T11:00:00Z"}
-    body = told(a_coaching_message(MessageType.BOOKING_RESCHEDULED, None, before=before, coaching={"sequence": 2}))
+    body = to_payload(
+        a_coaching_message(MessageType.BOOKING_RESCHEDULED, None, before=before, coaching={"sequence": 2})
+    )
     assert (body["kind"], body["action"], body["booking_id"]) == ("coaching", "booking_rescheduled", SESSION)
     ada = {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"}
     mira = {"id": 9, "name": "Mira Sol", "email": "mira@example.com", "timezone": "Europe/Berlin"}

@@ -15,7 +15,7 @@ from infrastructure import container
 from infrastructure.postgres import migrations
 from infrastructure.postgres.bookings import repository
 from infrastructure.postgres.bookings.repository import PostgresBookings
-from infrastructure.postgres.statistics import PostgresFigures
+from infrastructure.postgres.statistics import PostgresOperationalStatistics
 from infrastructure.settings import Settings
 from tests.support.appointments import books, free_hour, promoted, uuid_of
 from tests.support.load import a_crowd
@@ -242,4 +242,4 @@ async def test_late_reminders_are_those_that_nobody_took_up_for_a_minute(house: 
                SELECT id, user_id, '1 h', now(), now() - make_interval(secs => $2), $3 FROM bookings WHERE id = $1""",
             *(booking, seconds, status),
         )
-    assert (await PostgresFigures(house.parts.database).read()).reminders_late == 2
+    assert (await PostgresOperationalStatistics(house.parts.database).read()).reminders_late == 2

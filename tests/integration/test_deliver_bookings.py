@@ -10,10 +10,10 @@ from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, RetrySchedule
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.email.composer import EmailSender, MailComposer
-from infrastructure.email.files import MailFiles
+from infrastructure.email.files import FileTransport
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from tests.support.people import People
 from tests.support.receivers import receiving
 
@@ -33,11 +33,12 @@ async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_o
     async with receiving() as crm:
         sender = CrmSender(crm.url, "t")
         mail = EmailSender(
-            MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example"), MailFiles(tmp_path)
+            MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example"),
+            FileTransport(tmp_path),
         )
         senders = {Destination.CRM: sender, Destination.EMAIL: mail}
         due = DeliverMessages(
-            PostgresDueMessages(own), PostgresCircuitBreakers(own), senders, RetrySchedule((timedelta(0),))
+            PostgresOutboxClaims(own), PostgresCircuitBreakers(own), senders, RetrySchedule((timedelta(0),))
         )
         for destination in senders:
             await due(destination, asyncio.Event(), asyncio.Event())

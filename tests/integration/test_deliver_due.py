@@ -17,9 +17,9 @@ from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from interfaces.workers.delivery import Deliveries
-from tests.support.messages import owe, until
+from tests.support.messages import add_message, until
 from tests.support.receivers import Receiver, Request, answer, receiving
 
 LEASE = timedelta(seconds=10)
@@ -43,7 +43,7 @@ async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Callable[...,
             stack.push_async_callback(database.close)
             stack.push_async_callback(sender.close)
             schedule = RetrySchedule((timedelta(0), *[delay] * (tries - 1)))
-            parts = PostgresDueMessages(database), PostgresCircuitBreakers(database), {Destination.CRM: sender}
+            parts = PostgresOutboxClaims(database), PostgresCircuitBreakers(database), {Destination.CRM: sender}
             return DeliverMessages(*parts, schedule, **options)
 
         yield make
@@ -95,7 +95,7 @@ async def test_a_delivery_is_recorded_with_its_attempt(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.always(answer(201, b'{"notification_id": 4}'))
-    message_id = await owe(database)
+    message_id = await add_message(database)
     await run_once(relay())
     kept = await row(database, message_id)
     assert (kept["status"], kept["attempts"], kept["claimed_by"]) == ("delivered", 1, None)
@@ -108,8 +108,8 @@ async def test_a_delivery_is_recorded_with_its_attempt(
 async def test_a_lane_keeps_its_order_under_retries_and_holds_up_no_other(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    slow = [str(await owe(database, lane="slow")) for _ in range(4)]
-    quick = [str(await owe(database, lane="quick")) for _ in range(4)]
+    slow = [str(await add_message(database, ordering_key="slow")) for _ in range(4)]
+    quick = [str(await add_message(database, ordering_key="quick")) for _ in range(4)]
     crm.behave = refuses(503, 3, lambda request: request.message_id == slow[1])
     await run_until_settled(database, relay(), relay())
     order = crm.message_ids
@@ -121,7 +121,7 @@ async def test_a_lane_keeps_its_order_under_retries_and_holds_up_no_other(
 async def test_a_dead_message_does_not_block_its_lane(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    first, second = [await owe(database, lane="one") for _ in range(2)]
+    first, second = [await add_message(database, ordering_key="one") for _ in range(2)]
     crm.behave = refuses(422, 1)
     await run_once(relay())
     dead = await row(database, first)
@@ -132,7 +132,7 @@ async def test_a_dead_message_does_not_block_its_lane(
 async def test_what_has_used_up_the_schedule_is_dead(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     crm.always(answer(500, b"\x00broken\xff"))
     await run_until_settled(database, relay(tries=3))
     kept = await row(database, message_id)
@@ -145,7 +145,7 @@ async def test_what_has_used_up_the_schedule_is_dead(
 async def test_nothing_is_tried_again_earlier_than_the_destination_asked(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     crm.always(answer(429, b"", Retry_After="3600"))
     await run_once(relay())
     kept = await row(database, message_id)
@@ -156,7 +156,7 @@ async def test_nothing_is_tried_again_earlier_than_the_destination_asked(
 async def test_two_relays_at_once_deliver_each_message_once(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    owed = {str(await owe(database)) for _ in range(200)}
+    owed = {str(await add_message(database)) for _ in range(200)}
     await run_once(relay(), relay())
     assert Counter(crm.message_ids) == Counter(owed)
 
@@ -170,24 +170,24 @@ async def test_without_skip_locked_the_same_race_shows_doubles(
     for _ in range(20):
         crm.requests.clear()
         for _ in range(50):
-            await owe(database)
+            await add_message(database)
         await run_once(relay(), relay(), relay(), relay())
         if max(Counter(crm.message_ids).values()) > 1:
             return
     pytest.fail("the race never happened, so the test beside this one proves nothing")
 
 
-async def two_workers(relay: Callable[..., DeliverMessages]) -> tuple[PostgresDueMessages, PostgresDueMessages]:
+async def two_workers(relay: Callable[..., DeliverMessages]) -> tuple[PostgresOutboxClaims, PostgresOutboxClaims]:
     first, second = relay().outbox, relay().outbox
-    assert isinstance(first, PostgresDueMessages)
-    assert isinstance(second, PostgresDueMessages)
+    assert isinstance(first, PostgresOutboxClaims)
+    assert isinstance(second, PostgresOutboxClaims)
     return first, second
 
 
 async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
-    await owe(database)
+    await add_message(database)
     first, second = await two_workers(relay)
     [message] = await first.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
     assert message.attempt == 1
@@ -198,7 +198,7 @@ async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
 async def test_what_a_dead_worker_held_is_taken_over(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     dead, _ = await two_workers(relay)
     assert await dead.claim(Destination.CRM, limit=8, lease=SHORT, probe_every=LEASE)
     await run_until_settled(database, relay())
@@ -210,12 +210,12 @@ async def test_what_a_dead_worker_held_is_taken_over(
 
 async def late_settlement(database: asyncpg.Connection, relay: Callable[..., DeliverMessages]) -> str:
     """A worker settles a message that another has taken over meanwhile; what the message then is."""
-    message_id = await owe(database)
+    message_id = await add_message(database)
     late, current = await two_workers(relay)
     [old] = await late.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
     [new] = await current.claim(Destination.CRM, limit=1, lease=LEASE, probe_every=LEASE)
     assert new.id == old.id
-    await late.settle(old, Failed("too late", permanent=True), took=SHORT, retry_in=None)
+    await late.record_result(old, Failed("too late", permanent=True), took=SHORT, retry_in=None)
     return str((await row(database, message_id))["status"])
 
 
@@ -230,23 +230,23 @@ async def test_who_lost_the_lease_changes_nothing(
 async def test_without_the_guard_the_late_one_would_overwrite(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unguarded = claims._SETTLE.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
-    assert unguarded != claims._SETTLE
-    monkeypatch.setattr(claims, "_SETTLE", unguarded)
+    unguarded = claims._RECORD.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
+    assert unguarded != claims._RECORD
+    monkeypatch.setattr(claims, "_RECORD", unguarded)
     assert await late_settlement(database, relay) == "dead"
 
 
 async def test_a_worker_that_lost_a_lease_to_itself_changes_nothing_either(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     worker, _ = await two_workers(relay)
     [old] = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
     [new] = await worker.claim(Destination.CRM, limit=1, lease=LEASE, probe_every=LEASE)
     await worker.release(old)
     await worker.renew(old, lease=timedelta(0))
     assert (await row(database, message_id))["attempts"] == 2
-    await worker.settle(new, Delivered(), took=SHORT, retry_in=None)
+    await worker.record_result(new, Delivered(), took=SHORT, retry_in=None)
     assert (await row(database, message_id))["status"] == "delivered"
 
 
@@ -268,7 +268,7 @@ async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
         return answer()
 
     crm.behave = slowly
-    await owe(database)
+    await add_message(database)
     options = {"lease": lease, "renew_every": renew_every}
     await run_until_settled(database, relay(**options), relay(**options))
     assert (len(crm.requests) > 1) == doubled
@@ -277,8 +277,8 @@ async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
 async def test_a_poisonous_message_dies_alone(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    poison = await owe(database, event={"starts_at": "the day after tomorrow"})
-    others = {str(await owe(database)) for _ in range(30)}
+    poison = await add_message(database, event={"starts_at": "the day after tomorrow"})
+    others = {str(await add_message(database)) for _ in range(30)}
     await run_until_settled(database, relay(tries=2))
     assert set(crm.message_ids) == others
     kept = await row(database, poison)
@@ -289,7 +289,7 @@ async def test_a_poisonous_message_dies_alone(
 async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     for _ in range(2):
         victim, _ = await two_workers(relay)
         await victim.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=LEASE)
@@ -301,7 +301,7 @@ async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
 async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    newer, known = await owe(database, fact="place_raffled"), await owe(database)
+    newer, known = await add_message(database, message_type="place_raffled"), await add_message(database)
     await run_once(relay())
     assert crm.message_ids == [str(known)]
     assert (await row(database, newer))["attempts"] == 0
@@ -310,7 +310,7 @@ async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
 async def test_what_comes_while_another_hangs_is_delivered_at_the_ring_of_the_bell(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    hanging = str(await owe(database))
+    hanging = str(await add_message(database))
     let_go = asyncio.Event()
 
     async def behave(request: Request, _writer: asyncio.StreamWriter) -> bytes:
@@ -319,11 +319,11 @@ async def test_what_comes_while_another_hangs_is_delivered_at_the_ring_of_the_be
         return answer()
 
     crm.behave = behave
-    bell = asyncio.Event()
-    running = asyncio.create_task(relay()(Destination.CRM, bell, asyncio.Event()))
+    wake_up = asyncio.Event()
+    running = asyncio.create_task(relay()(Destination.CRM, wake_up, asyncio.Event()))
     await until(lambda: bool(crm.requests))
-    later = await owe(database)
-    bell.set()
+    later = await add_message(database)
+    wake_up.set()
     await until(lambda: _is(database, later, "delivered"))
     let_go.set()
     await running
@@ -337,7 +337,7 @@ async def test_a_clean_stop_gives_back_what_it_cannot_finish(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.behave = hang
-    owed = [await owe(database) for _ in range(3)]
+    owed = [await add_message(database) for _ in range(3)]
     worker = Deliveries(relay(), [Destination.CRM], grace=0.1)
     serving = asyncio.create_task(worker.serve())
     await until(lambda: len(crm.requests) == 3)
@@ -352,7 +352,7 @@ async def test_a_clean_stop_gives_back_what_it_cannot_finish(
 async def test_once_closing_nothing_more_is_claimed(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
-    await owe(database)
+    await add_message(database)
     closing = asyncio.Event()
     closing.set()
     await relay()(Destination.CRM, asyncio.Event(), closing)
@@ -374,7 +374,7 @@ async def test_never_more_than_agreed_at_once(
 
     crm.behave = count
     for _ in range(20):
-        await owe(database)
+        await add_message(database)
     await run_once(relay(at_once=3))
     assert most == 3
     assert len(crm.requests) == 20

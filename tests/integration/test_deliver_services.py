@@ -12,7 +12,7 @@ import pytest
 from icalendar import Calendar
 
 from domain.outbox import Delivered, Destination, Failed, MessageType
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.email_service import EmailServiceSender
 from infrastructure.delivery.http import HttpSender, endpoint
 from infrastructure.delivery.notification_service import NotificationServiceSender
@@ -49,14 +49,14 @@ async def sent(service: Receiver, make: Make, message: Any, path: str = "") -> R
 
 
 async def test_a_notification_says_what_happened_and_all_that_the_crm_is_told(service: Receiver) -> None:
-    for fact in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
-        message = a_message(fact, destination=Destination.NOTIFICATION)
+    for message_type in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
+        message = a_message(message_type, destination=Destination.NOTIFICATION)
         request = await sent(service, notifications, message)
         assert (request.method, request.path) == ("POST", "/notify")
-        assert (request.json["type"], request.json["booking_id"]) == (fact, 12)
+        assert (request.json["type"], request.json["booking_id"]) == (message_type, 12)
         assert request.json["facilitator_id"] == 9
         assert request.json["user"] == {"id": 3, "name": "Ada Lovelace", "email": "ada@example.com"}
-        assert set(request.json) == {"type", *told(message)}
+        assert set(request.json) == {"type", *to_payload(message)}
 
 
 async def test_a_cancelled_event_is_notified_without_anybody_who_booked(service: Receiver) -> None:
@@ -95,7 +95,7 @@ async def test_a_subject_of_many_scripts_arrives_as_it_is(service: Receiver) -> 
 
 
 @pytest.mark.parametrize(
-    ("fact", "snapshot"),
+    ("message_type", "payload"),
     [
         (MessageType.EVENT_UPDATED, {}),
         (MessageType.BOOKING_CREATED, {"user": {"email": "nobody"}}),
@@ -103,10 +103,10 @@ async def test_a_subject_of_many_scripts_arrives_as_it_is(service: Receiver) -> 
     ],
 )
 async def test_what_nobody_can_be_written_about_is_not_sent(
-    service: Receiver, fact: MessageType, snapshot: dict[str, Any]
+    service: Receiver, message_type: MessageType, payload: dict[str, Any]
 ) -> None:
     sender = email_service(service.url)
-    outcome = await sender.deliver(a_message(fact, destination=Destination.EMAIL, **snapshot))
+    outcome = await sender.deliver(a_message(message_type, destination=Destination.EMAIL, **payload))
     await sender.close()
     assert isinstance(outcome, Failed)
     assert outcome.permanent

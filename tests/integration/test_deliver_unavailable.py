@@ -13,9 +13,9 @@ from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from tests.support.load import a_crowd
-from tests.support.messages import owe, spend_attempts_given_back
+from tests.support.messages import add_message, spend_attempts_given_back
 
 TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
 
@@ -23,7 +23,7 @@ TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
 async def try_to_deliver(here: Database, feed_dsn: str, redis_url: str) -> None:
     feed = Database(feed_dsn)
     sender = LiveUpdateSender(PostgresLiveUpdates(feed), Redis.from_url(redis_url))
-    parts = PostgresDueMessages(here), PostgresCircuitBreakers(here), {Destination.REALTIME: sender}
+    parts = PostgresOutboxClaims(here), PostgresCircuitBreakers(here), {Destination.REALTIME: sender}
     await DeliverMessages(*parts, TWO_TRIES)(Destination.REALTIME, asyncio.Event(), asyncio.Event())
     await sender.close()
     await feed.close()
@@ -41,7 +41,7 @@ async def test_what_our_own_database_kept_from_being_done_costs_no_attempt_and_w
     if not guarded:
         spend_attempts_given_back(monkeypatch)
     (facilitator,) = await a_crowd(database, 1, role="facilitator")
-    await owe(database, destination="realtime", facilitator={"id": facilitator.id})
+    await add_message(database, destination="realtime", facilitator={"id": facilitator.id})
     here = Database(database_url)
     for _ in TWO_TRIES.delays:
         await try_to_deliver(here, "postgresql://nobody@127.0.0.1:1/none", redis_url)

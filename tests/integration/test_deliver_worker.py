@@ -16,7 +16,7 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
-from tests.support.messages import owe, until
+from tests.support.messages import add_message, until
 from tests.support.receivers import Receiver, Request, answer, receiving
 from tests.support.servers import running_postgres
 
@@ -107,9 +107,9 @@ async def is_delivered(database: asyncpg.Connection, message_id: UUID) -> bool:
 async def test_a_worker_started_without_redis_delivers_to_every_destination_and_stops_cleanly(
     database_url: str, database: asyncpg.Connection, crm: Receiver, start: Start, tmp_path: Path
 ) -> None:
-    told, mailed = await owe(database), await owe(database, destination="email")
+    told, mailed = await add_message(database), await add_message(database, destination="email")
     worker = await start(database_url)
-    for message_id in (told, mailed, await owe(database)):
+    for message_id in (told, mailed, await add_message(database)):
         await until(lambda message_id=message_id: is_delivered(database, message_id))
     log = await worker.stop()
     assert len(crm.requests) == 2
@@ -135,7 +135,7 @@ async def test_asked_to_stop_it_finishes_what_is_in_flight(
         return answer()
 
     crm.behave = slowly
-    message_id = await owe(database)
+    message_id = await add_message(database)
     worker = await start(database_url)
     await until(lambda: bool(crm.requests))
     await worker.stop()
@@ -151,7 +151,7 @@ async def test_what_a_killed_worker_held_is_delivered_by_the_next(
         return answer()
 
     crm.behave = hang_at_first
-    message_id = await owe(database)
+    message_id = await add_message(database)
     victim = await start(database_url)
     await until(lambda: bool(crm.requests))
     await victim.kill()
@@ -175,7 +175,7 @@ async def test_postgresql_may_go_away_and_come_back(own_postgres: EmbeddedPostgr
     await until(lambda: worker.said("database_unavailable"))
     own_postgres.start()
     database = await asyncpg.connect(own_postgres.dsn("convene"))
-    message_id = await owe(database)
+    message_id = await add_message(database)
     await until(lambda: is_delivered(database, message_id))
     await database.close()
     events = [line["event"] for line in await worker.stop()]

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from application.outbox.ports import CircuitBreaker, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
-from tests.support.messages import owe
+from tests.support.messages import add_message
 
 
 @pytest.fixture
@@ -19,21 +19,21 @@ async def reader(database_url: str) -> AsyncIterator[PostgresDeliveryStatistics]
     await own.close()
 
 
-async def figures_of(reader: PostgresDeliveryStatistics, destination: Destination) -> DestinationFigures:
-    return next(each for each in await reader.figures() if each.destination is destination)
+async def figures_of(reader: PostgresDeliveryStatistics, destination: Destination) -> DestinationStatistics:
+    return next(each for each in await reader.by_destination() if each.destination is destination)
 
 
 async def test_every_destination_has_a_line_and_an_idle_one_owes_nothing(reader: PostgresDeliveryStatistics) -> None:
-    figures = await reader.figures()
-    assert [each.destination for each in figures] == list(Destination)
-    assert figures[0] == DestinationFigures(Destination.CRM, 0, None, 0, CircuitBreaker.CLOSED, None, False, None)
+    statistics = await reader.by_destination()
+    assert [each.destination for each in statistics] == list(Destination)
+    assert statistics[0] == DestinationStatistics(Destination.CRM, 0, None, 0, CircuitBreaker.CLOSED, None, False, None)
 
 
 async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
     database: asyncpg.Connection, reader: PostgresDeliveryStatistics
 ) -> None:
-    late, later, dead, told = [await owe(database) for _ in range(4)]
-    await owe(database, destination="email")
+    late, later, dead, told = [await add_message(database) for _ in range(4)]
+    await add_message(database, destination="email")
     await database.execute("UPDATE outbox SET due_at = now() - interval '90 s' WHERE id = $1", late)
     await database.execute("UPDATE outbox SET due_at = now() + interval '1 h' WHERE id = $1", later)
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", dead)
@@ -48,7 +48,7 @@ async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
 async def test_what_is_not_due_yet_is_not_late(
     database: asyncpg.Connection, reader: PostgresDeliveryStatistics
 ) -> None:
-    await owe(database)
+    await add_message(database)
     await database.execute("UPDATE outbox SET due_at = now() + interval '1 h'")
     crm = await figures_of(reader, Destination.CRM)
     assert (crm.pending, crm.oldest_due_seconds) == (1, None)

@@ -16,7 +16,7 @@ from infrastructure.postgres import migrations
 from tests.support.command import convene
 from tests.support.databases import a_database
 from tests.support.load import a_crowd
-from tests.support.messages import owe
+from tests.support.messages import add_message
 from tests.support.processes import server_environ
 from tests.support.receivers import Receiver, answer, receiving
 from tests.support.servers import free_port
@@ -55,7 +55,7 @@ def examine(database_url: str, redis_url: str, crm: Receiver, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("new_interpreters")
 async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: asyncpg.Connection) -> None:
-    await owe(database)
+    await add_message(database)
     found = await examine()
     assert found.status == 0
     assert [line.split()[:2] for line in found.lines] == [
@@ -158,7 +158,7 @@ async def test_clocks_that_differ(examine: Examine, database: asyncpg.Connection
 
 
 async def test_messages_that_nobody_takes(examine: Examine, database: asyncpg.Connection) -> None:
-    await owe(database)
+    await add_message(database)
     await database.execute("UPDATE outbox SET due_at = now() - interval '30 s'")
     assert (await examine()).status == 0
     await database.execute("UPDATE outbox SET due_at = now() - interval '90 s'")
@@ -170,7 +170,7 @@ async def test_messages_that_nobody_takes(examine: Examine, database: asyncpg.Co
 
 
 async def test_messages_for_a_destination_that_no_worker_serves(examine: Examine, database: asyncpg.Connection) -> None:
-    await owe(database, destination="notification")
+    await add_message(database, destination="notification")
     found = await examine()
     assert found.status == 1
     assert found.of("deliveries") == [
@@ -183,7 +183,7 @@ async def test_messages_for_a_destination_that_no_worker_serves(examine: Examine
 
 
 async def test_dead_letters_are_a_warning(examine: Examine, database: asyncpg.Connection) -> None:
-    await owe(database)
+    await add_message(database)
     await database.execute("UPDATE outbox SET status = 'dead', settled_at = now()")
     found = await examine()
     assert found.status == 0
@@ -202,7 +202,7 @@ async def test_dead_letters_are_a_warning(examine: Examine, database: asyncpg.Co
 async def test_a_destination_that_is_left_alone(
     examine: Examine, database: asyncpg.Connection, state: str, level: str, advice: str
 ) -> None:
-    await owe(database)
+    await add_message(database)
     await database.execute("UPDATE outbox SET due_at = now() - interval '5 min'")  # which is not the worker's fault
     await database.execute("INSERT INTO destinations (name, reason) VALUES ('crm', '503 Service Unavailable')")
     await database.execute(f"UPDATE destinations SET {state}")

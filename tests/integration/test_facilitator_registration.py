@@ -125,7 +125,7 @@ async def test_approval_registers_as_a_user_who_waits(
     row = await shared_database.fetchrow("SELECT * FROM outbox WHERE lane = $1", f"user:{user['id']}")
     assert (row["destination"], row["fact"]) == ("email", "facilitator_approved")
     message = a_message(MessageType(row["fact"]), destination=Destination.EMAIL)
-    mail = COMPOSER.compose(replace(message, snapshot=json.loads(row["snapshot"])))
+    mail = COMPOSER.compose(replace(message, payload=json.loads(row["snapshot"])))
     assert (mail["To"], mail["Subject"]) == (f"Mira Sol <{body['email']}>", "You are a facilitator now")
 
     token = await logged_in(api, body)

@@ -116,7 +116,7 @@ def mail_to(shared_database: asyncpg.Connection, settings: Settings) -> MailTo:
             email,
         )
         message = a_message(MessageType.BOOKING_INVITATION, destination=Destination.EMAIL)
-        message = replace(message, id=MessageId(row["id"]), snapshot=json.loads(row["snapshot"]))
+        message = replace(message, id=MessageId(row["id"]), payload=json.loads(row["snapshot"]))
         return cast(EmailMessage, message_from_bytes(bytes(composer.compose(message)), policy=default))
 
     return compose

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from domain.outbox import Destination, MessageType
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from tests.integration.test_mail_composed import COMPOSER
 from tests.support.messages import a_message
 
@@ -22,14 +22,14 @@ BOOKINGS = [
 
 @pytest.mark.parametrize(("status", "payment_status", "shown"), BOOKINGS)
 @pytest.mark.parametrize(
-    "fact", [MessageType.BOOKING_CREATED, MessageType.BOOKING_MOVED, MessageType.PAYMENT_COMPLETED]
+    "message_type", [MessageType.BOOKING_CREATED, MessageType.BOOKING_MOVED, MessageType.PAYMENT_COMPLETED]
 )
 def test_only_mails_about_a_paid_or_free_seat_have_the_link(
-    fact: MessageType, status: str, payment_status: str, shown: bool
+    message_type: MessageType, status: str, payment_status: str, shown: bool
 ) -> None:
-    money = {"amount": "30.50", "currency": "INR"} if fact is MessageType.PAYMENT_COMPLETED else None
+    money = {"amount": "30.50", "currency": "INR"} if message_type is MessageType.PAYMENT_COMPLETED else None
     message = a_message(
-        fact,
+        message_type,
         destination=Destination.EMAIL,
         booking={"status": status, "payment_status": payment_status},
         money=money,
@@ -43,10 +43,10 @@ def test_only_mails_about_a_paid_or_free_seat_have_the_link(
 
 @pytest.mark.parametrize(("status", "payment_status", "shown"), BOOKINGS)
 def test_only_payloads_about_a_paid_or_free_seat_have_the_link(status: str, payment_status: str, shown: bool) -> None:
-    payload = told(a_message(booking={"status": status, "payment_status": payment_status}))
+    payload = to_payload(a_message(booking={"status": status, "payment_status": payment_status}))
     assert (LINK in json.dumps(payload["event"], default=str)) is shown
     assert "virtual_link" in payload["event"]
 
 
 def test_the_payload_of_an_event_itself_has_the_link() -> None:
-    assert LINK in told(a_message(MessageType.EVENT_UPDATED, booking=None, user=None))["event"]["virtual_link"]
+    assert LINK in to_payload(a_message(MessageType.EVENT_UPDATED, booking=None, user=None))["event"]["virtual_link"]

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from application.outbox.ports import LetterFilter
+from application.outbox.ports import MessageFilter
 from application.ports import PageRequest
 from domain.outbox import Destination, MessageStatus
 from domain.payments import PaymentStatus
@@ -152,7 +152,7 @@ FILTERS = list(
 async def test_a_page_of_the_outbox_is_read_by_an_index(
     watched: ExplainedDatabase, status: MessageStatus | None, destination: Destination | None, since: timedelta | None
 ) -> None:
-    wanted = LetterFilter(status, destination, None if since is None else NOW - since)
+    wanted = MessageFilter(status, destination, None if since is None else NOW - since)
     page = await PostgresDeadLetters(watched).list(wanted, PageRequest(LIMIT))
     if page.next is not None:
         await PostgresDeadLetters(watched).list(wanted, PageRequest(LIMIT, page.next))
@@ -160,7 +160,7 @@ async def test_a_page_of_the_outbox_is_read_by_an_index(
     assert await watched.rows_read() < 2 * (LIMIT + 1) * 13
 
 
-async def walked(watched: ExplainedDatabase, wanted: LetterFilter) -> list[str]:
+async def walked(watched: ExplainedDatabase, wanted: MessageFilter) -> list[str]:
     seen: list[str] = []
     cursor: str | None = None
     for _ in range(30):
@@ -176,7 +176,7 @@ async def walked(watched: ExplainedDatabase, wanted: LetterFilter) -> list[str]:
 async def test_the_pages_of_a_rare_status_show_each_message_once_the_newest_first(
     watched: ExplainedDatabase, shared_database: asyncpg.Connection, status: str
 ) -> None:
-    seen = await walked(watched, LetterFilter(MessageStatus(status)))
+    seen = await walked(watched, MessageFilter(MessageStatus(status)))
     rows = await shared_database.fetch("SELECT id FROM outbox WHERE status = $1 ORDER BY id DESC", status)
     assert seen == [str(row["id"]) for row in rows]
 
@@ -186,7 +186,7 @@ async def test_a_destination_that_this_version_does_not_know_is_listed(
 ) -> None:
     newest = await shared_database.fetchval("SELECT id FROM outbox WHERE status = 'dead' ORDER BY id DESC LIMIT 1")
     await shared_database.execute("UPDATE outbox SET destination = 'of_tomorrow' WHERE id = $1", newest)
-    page = await PostgresDeadLetters(watched).list(LetterFilter(MessageStatus.DEAD), PageRequest(1))
+    page = await PostgresDeadLetters(watched).list(MessageFilter(MessageStatus.DEAD), PageRequest(1))
     assert [(letter.id, letter.destination) for letter in page.items] == [(newest, "of_tomorrow")]
 
 

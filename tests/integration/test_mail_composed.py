@@ -13,15 +13,15 @@ from icalendar import Calendar, Component
 from domain.outbox import Destination, Failed, Message, MessageType
 from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.content import Unmailable
-from infrastructure.email.files import MailFiles
+from infrastructure.email.files import FileTransport
 from servicekit.local_times import when
 from tests.support.messages import a_coaching_message, a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")
 
 
-def composed(fact: MessageType = MessageType.BOOKING_CREATED, **snapshot: Any) -> EmailMessage:
-    message: Message = a_message(fact, destination=Destination.EMAIL, **snapshot)
+def composed(message_type: MessageType = MessageType.BOOKING_CREATED, **payload: Any) -> EmailMessage:
+    message: Message = a_message(message_type, destination=Destination.EMAIL, **payload)
     return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(message)), policy=default))
 
 
@@ -125,7 +125,7 @@ def test_the_invitation_field_by_field() -> None:
 def test_an_entry_has_the_uid_that_is_stored_and_not_one_of_the_present_address() -> None:
     _, entry = calendar_of(composed(booking={"uid": "booking-12@before.example"}))
     assert entry["UID"] == "booking-12@before.example"
-    message = a_coaching_message(MessageType.BOOKING_CREATED, appointment={"uid": "coaching-1@before.example"})
+    message = a_coaching_message(MessageType.BOOKING_CREATED, coaching={"uid": "coaching-1@before.example"})
     assert "\nUID:coaching-1@before.example\n" in text_of(COMPOSER.compose(message), "calendar")
 
 
@@ -218,18 +218,20 @@ def test_an_international_domain_is_written_so_that_every_server_understands() -
 
 
 @pytest.mark.parametrize(
-    ("fact", "snapshot"),
+    ("message_type", "payload"),
     [
         (MessageType.EVENT_UPDATED, {"booking": None, "user": None}),
         (MessageType.BOOKING_CREATED, {"user": {"email": "no address at all"}}),
         (MessageType.BOOKING_CREATED, {"user": {"name": "Ada\r\nBcc: eve@example.com"}}),
     ],
 )
-async def test_what_cannot_be_mailed_is_a_permanent_failure(fact: MessageType, snapshot: Any, tmp_path: Any) -> None:
-    message = a_message(fact, destination=Destination.EMAIL, **snapshot)
+async def test_what_cannot_be_mailed_is_a_permanent_failure(
+    message_type: MessageType, payload: Any, tmp_path: Any
+) -> None:
+    message = a_message(message_type, destination=Destination.EMAIL, **payload)
     with pytest.raises(Unmailable):
         COMPOSER.compose(message)
-    outcome = await EmailSender(COMPOSER, MailFiles(tmp_path)).deliver(message)
+    outcome = await EmailSender(COMPOSER, FileTransport(tmp_path)).deliver(message)
     assert isinstance(outcome, Failed)
     assert outcome.permanent
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from domain.outbox import Delivered, Destination, Failed, MessageType
 from infrastructure.email.composer import EmailSender, MailComposer
-from infrastructure.email.files import MailFiles
+from infrastructure.email.files import FileTransport
 from infrastructure.email.smtp import SmtpTransport
 from infrastructure.settings import SettingsError
 from tests.support.messages import a_message
@@ -25,8 +25,8 @@ from tests.support.messages import a_message
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 
 
-def a_mail(**snapshot: Any) -> EmailMessage:
-    return COMPOSER.compose(a_message(destination=Destination.EMAIL, **snapshot))
+def a_mail(**payload: Any) -> EmailMessage:
+    return COMPOSER.compose(a_message(destination=Destination.EMAIL, **payload))
 
 
 class Mailbox:
@@ -161,7 +161,7 @@ async def test_letters_before_the_at_sign_go_out_where_the_server_takes_them(mai
 
 
 async def test_without_smtputf8_such_an_account_gets_no_mail_and_others_are_not_asked_to_reply(tmp_path: Path) -> None:
-    sender = EmailSender(COMPOSER, MailFiles(tmp_path))
+    sender = EmailSender(COMPOSER, FileTransport(tmp_path))
     outcome = await sender.deliver(a_message(destination=Destination.EMAIL, user={"email": "jörg@example.com"}))
     assert isinstance(outcome, Failed)
     assert outcome.permanent
@@ -172,7 +172,7 @@ async def test_without_smtputf8_such_an_account_gets_no_mail_and_others_are_not_
 async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(tmp_path: Path) -> None:
     mail = a_mail()
     mail._headers[1] = ("To", "ada@example.com, eve@example.com")  # type: ignore[attr-defined]
-    for post in (MailFiles(tmp_path), SmtpTransport("smtp://127.0.0.1:9")):
+    for post in (FileTransport(tmp_path), SmtpTransport("smtp://127.0.0.1:9")):
         outcome = await post.send(mail)
         assert isinstance(outcome, Failed)
         assert outcome.permanent
@@ -259,7 +259,7 @@ def names(directory: Path) -> list[str]:
 
 async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_subject(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "mail"
-    outcome = await EmailSender(COMPOSER, MailFiles(directory)).deliver(a_message(destination=Destination.EMAIL))
+    outcome = await EmailSender(COMPOSER, FileTransport(directory)).deliver(a_message(destination=Destination.EMAIL))
     [file] = directory.iterdir()
     assert file.name == "20261120T130810Z-ada@example.com-you-are-booked-morning-yoga-7c8d9e0f1a2b.eml"
     assert outcome == Delivered(file.name)
@@ -268,7 +268,7 @@ async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_sub
 
 
 async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> None:
-    sender = EmailSender(COMPOSER, MailFiles(tmp_path))
+    sender = EmailSender(COMPOSER, FileTransport(tmp_path))
     for _ in range(2):
         await sender.deliver(a_message(destination=Destination.EMAIL))
     await sender.deliver(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL))
@@ -278,7 +278,7 @@ async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> N
 async def test_no_name_leads_out_of_the_directory(tmp_path: Path) -> None:
     directory = tmp_path / "mail"
     mail = a_mail(event={"title": "../../etc/passwd " + "x" * 150}, user={"email": "'/./x'@example.com"})
-    assert isinstance(await MailFiles(directory).send(mail), Delivered)
+    assert isinstance(await FileTransport(directory).send(mail), Delivered)
     assert names(tmp_path) == ["mail"]
     [name] = names(directory)
     assert re.fullmatch(r"[a-zA-Z0-9@._-]{1,200}\.eml", name)
@@ -286,6 +286,6 @@ async def test_no_name_leads_out_of_the_directory(tmp_path: Path) -> None:
 
 async def test_a_directory_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("in the way")
-    outcome = await MailFiles(tmp_path / "mail").send(a_mail())
+    outcome = await FileTransport(tmp_path / "mail").send(a_mail())
     assert isinstance(outcome, Failed)
     assert not outcome.permanent

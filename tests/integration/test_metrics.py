@@ -23,11 +23,11 @@ from infrastructure import container
 from infrastructure.embedded import processes
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app, create_litestar
 from tests.support.http import serving
-from tests.support.messages import owe, until
+from tests.support.messages import add_message, until
 from tests.support.people import PASSWORD, People
 from tests.support.processes import server_environ
 from tests.support.servers import free_port
@@ -125,7 +125,11 @@ async def test_logins_that_fail_are_told_by_their_code(site: httpx.AsyncClient) 
 async def test_what_is_owed_dead_and_held_is_told_by_destination(
     site: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
-    late, _, dead = await owe(database), await owe(database), await owe(database, destination="email")
+    late, _, dead = (
+        await add_message(database),
+        await add_message(database),
+        await add_message(database, destination="email"),
+    )
     await database.execute(
         "UPDATE outbox SET due_at = now() - interval '90 s', occurred_at = now() - interval '100 s' WHERE id = $1", late
     )
@@ -179,14 +183,14 @@ async def test_attempts_and_rescues_of_all_workers_add_up(
     script = Script(Delivered(), Failed("away"), Failed("no such person", permanent=True))
     own = Database(database_url)
     try:
-        workers = [PostgresDueMessages(own), PostgresDueMessages(own)]
+        workers = [PostgresOutboxClaims(own), PostgresOutboxClaims(own)]
         deliver = DeliverMessages(
             workers[0], PostgresCircuitBreakers(own), {Destination.CRM: script}, schedule, at_once=1
         )
         for _ in range(3):
-            await owe(database)
+            await add_message(database)
         await deliver(Destination.CRM, asyncio.Event(), asyncio.Event())
-        await owe(database)
+        await add_message(database)
         for worker in workers:
             # Nobody settles it: the next one takes it over when the lease has run out.
             claimed = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=timedelta(0))

@@ -17,9 +17,9 @@ from domain.outbox import Destination, MessageNotDead, MessageNotFound, MessageS
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
-from tests.support.messages import owe
+from tests.support.messages import add_message
 from tests.support.receivers import Receiver, answer, receiving
 
 Convene = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -43,7 +43,7 @@ async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Aw
     """Tries once what is due; what fails is dead."""
     sender = CrmSender(crm.url, "t")
     due = DeliverMessages(
-        PostgresDueMessages(own),
+        PostgresOutboxClaims(own),
         PostgresCircuitBreakers(own),
         {Destination.CRM: sender},
         RetrySchedule((timedelta(0),)),
@@ -60,7 +60,7 @@ async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Aw
 async def dead(database: asyncpg.Connection, crm: Receiver, deliver: Callable[[], Awaitable[None]]) -> UUID:
     """A message that the CRM refused; the CRM has come to its senses since."""
     crm.always(answer(400, b'{"error": "Missing\x1b[31m required fields"}'))
-    message_id = await owe(database, lane="booking:12")
+    message_id = await add_message(database, ordering_key="booking:12")
     await deliver()
     crm.behave = None
     return message_id
@@ -101,7 +101,7 @@ async def test_a_replayed_message_is_delivered_with_the_same_id_and_a_fresh_sche
     await deliver()
     assert crm.message_ids == [str(dead)] * 2
     kept = await desk.show(dead)
-    assert (kept.letter.status, kept.letter.attempts, kept.letter.last_error) == ("delivered", 1, None)
+    assert (kept.message.status, kept.message.attempts, kept.message.last_error) == ("delivered", 1, None)
     assert [made.status_code for made in kept.attempts_made] == [400, 200]
 
 
@@ -122,7 +122,7 @@ async def test_of_ten_who_look_first_and_replay_then_several_do(own: Database, d
 
     async def look_then_replay(message_id: UUID) -> None:
         async with asyncio.timeout(20):
-            status = (await desk.show(message_id)).letter.status
+            status = (await desk.show(message_id)).message.status
             await looked.wait()
         if status is not MessageStatus.DEAD:
             raise MessageNotDead
@@ -136,8 +136,8 @@ async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
     database: asyncpg.Connection, own: Database, dead: UUID
 ) -> None:
     desk = PostgresDeadLetters(own)
-    pending = await owe(database)
-    mailed = await owe(database, destination="email")
+    pending = await add_message(database)
+    mailed = await add_message(database, destination="email")
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert await desk.replay_all(destination=Destination.CRM, since=tomorrow) == 0
@@ -150,7 +150,7 @@ async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
     database: asyncpg.Connection, own: Database
 ) -> None:
     desk = PostgresDeadLetters(own)
-    pending = await owe(database)
+    pending = await add_message(database)
     for unknown in (desk.show(uuid4()), desk.discard(uuid4())):
         with pytest.raises(MessageNotFound):
             await unknown
@@ -163,7 +163,7 @@ async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
 async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(
     database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
-    await owe(database)
+    await add_message(database)
     status, out, _ = await convene("list")
     heads, line = out.splitlines()
     assert status == 0
@@ -176,7 +176,7 @@ async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(
 async def test_list_chooses_by_status_destination_and_time(
     database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
-    pending = await owe(database, destination="email")
+    pending = await add_message(database, destination="email")
     _, out, _ = await convene("list", "--status", "all", "--since", "1h")
     assert [line.split()[0] for line in out.splitlines()[1:]] == [str(pending), str(dead)]
     _, out, _ = await convene("list", "--status", "all", "--destination", "email")
@@ -203,7 +203,7 @@ async def test_show_tells_everything_kept(dead: UUID, convene: Convene) -> None:
 
 async def test_what_a_message_says_steers_no_terminal_either(database: asyncpg.Connection, convene: Convene) -> None:
     title = "Yoga\u202egnikaerb \U000e0001é"
-    message_id = await owe(database, event={"title": title})
+    message_id = await add_message(database, event={"title": title})
     _, out, _ = await convene("show", str(message_id))
     assert out.replace("\n", "").isprintable()
     assert json.loads(out.partition("happened\n")[2])["event"]["title"] == title
@@ -225,7 +225,7 @@ async def test_replay_and_discard_from_the_command_line(
 async def test_the_dead_of_a_destination_are_discarded_together(
     database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
-    mailed = await owe(database, destination="email")
+    mailed = await add_message(database, destination="email")
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     assert await convene("discard", "--since", "2099-01-01") == (0, "no dead messages match\n", "")
     assert await convene("discard", "--destination", "crm", "--since", "1h") == (0, "1 message discarded\n", "")

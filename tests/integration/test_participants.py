@@ -230,9 +230,9 @@ async def test_an_event_has_five_messages_a_day(
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
 
 
-def composed(subject: str, text: str, composer: MailComposer = COMPOSER, **snapshot: Any) -> EmailMessage:
-    message = a_message(MessageType.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **snapshot)
-    written = replace(message, snapshot=message.snapshot | {"written": {"subject": subject, "text": text}})
+def composed(subject: str, text: str, composer: MailComposer = COMPOSER, **payload: Any) -> EmailMessage:
+    message = a_message(MessageType.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **payload)
+    written = replace(message, payload=message.payload | {"written": {"subject": subject, "text": text}})
     return cast(EmailMessage, message_from_bytes(bytes(composer.compose(written)), policy=default))
 
 

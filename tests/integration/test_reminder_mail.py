@@ -22,14 +22,14 @@ BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
-def a_reminder(*, left: timedelta, **snapshot: Any) -> Message:
-    message = a_message(MessageType.BOOKING_REMINDER, destination=Destination.EMAIL, **snapshot)
-    return replace(message, snapshot=message.snapshot | {"as_of": (START - left).isoformat()})
+def a_reminder(*, left: timedelta, **payload: Any) -> Message:
+    message = a_message(MessageType.BOOKING_REMINDER, destination=Destination.EMAIL, **payload)
+    return replace(message, payload=message.payload | {"as_of": (START - left).isoformat()})
 
 
 def a_coaching_reminder(recipient: str, *, left: timedelta) -> Message:
     message = a_coaching_message(MessageType.BOOKING_REMINDER, recipient)
-    return replace(message, snapshot=message.snapshot | {"as_of": (START - left).isoformat()})
+    return replace(message, payload=message.payload | {"as_of": (START - left).isoformat()})
 
 
 def said(message: Message) -> tuple[str, str]:

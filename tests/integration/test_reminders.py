@@ -312,9 +312,9 @@ def _message(row: asyncpg.Record) -> Message:
     return Message(
         id=MessageId(row["id"]),
         destination=Destination.EMAIL,
-        lane=row["lane"],
-        fact=MessageType(row["fact"]),
-        snapshot=json.loads(row["snapshot"]),
+        ordering_key=row["lane"],
+        message_type=MessageType(row["fact"]),
+        payload=json.loads(row["snapshot"]),
         attempt=2,
         occurred_at=row["occurred_at"],
         request_id=None,

@@ -10,10 +10,10 @@ import pytest
 
 from domain.outbox import Delivered, Destination, Failed, Message
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
 from infrastructure.postgres.outbox.retention import PostgresRetention
-from tests.support.messages import owe
+from tests.support.messages import add_message
 
 LEASE = timedelta(seconds=10)
 HOUR = timedelta(hours=1)
@@ -27,7 +27,7 @@ async def own(database_url: str) -> AsyncIterator[Database]:
 
 
 async def settled(database: asyncpg.Connection, status: str, *, days_ago: int) -> UUID:
-    message_id = await owe(database)
+    message_id = await add_message(database)
     await database.execute(
         "UPDATE outbox SET status = $2, settled_at = now() - make_interval(days => $3) WHERE id = $1",
         *(message_id, status, days_ago),
@@ -51,7 +51,7 @@ async def test_what_was_delivered_or_discarded_long_ago_goes_with_its_attempts_a
         await settled(database, status, days_ago=31)
     kept = {await settled(database, status, days_ago=29) for status in ("delivered", "discarded")}
     kept.add(await settled(database, "dead", days_ago=400))
-    kept.add(await owe(database))
+    kept.add(await add_message(database))
     assert await PostgresRetention(own, days=30).prune() == 2
     assert await left(database) == kept
     assert await database.fetchval("SELECT count(*) FROM delivery_attempts") == 3
@@ -84,7 +84,7 @@ async def test_the_counters_of_long_ago_are_forgotten(database: asyncpg.Connecti
     assert await database.fetchval("SELECT count(*) FROM destination_minutes") == 1
 
 
-async def claim(due: PostgresDueMessages, limit: int = 8) -> list[Message]:
+async def claim(due: PostgresOutboxClaims, limit: int = 8) -> list[Message]:
     return list(await due.claim(Destination.CRM, limit=limit, lease=LEASE, probe_every=LEASE))
 
 
@@ -92,10 +92,10 @@ async def due_ids(database: asyncpg.Connection) -> set[UUID]:
     return {row["id"] for row in await database.fetch("SELECT id FROM outbox WHERE due_at <= now()")}
 
 
-async def waits(due: PostgresDueMessages, *, retry_in: timedelta = HOUR) -> Message:
+async def waits(due: PostgresOutboxClaims, *, retry_in: timedelta = HOUR) -> Message:
     """The head of the lane was tried in vain and waits for its next attempt."""
     [head] = await claim(due)
-    await due.settle(head, Failed("503"), took=LEASE, retry_in=retry_in)
+    await due.record_result(head, Failed("503"), took=LEASE, retry_in=retry_in)
     return head
 
 
@@ -103,37 +103,37 @@ async def test_behind_a_message_that_waits_nothing_is_looked_at_again_and_again(
     database: asyncpg.Connection, own: Database
 ) -> None:
     for _ in range(4):
-        await owe(database, lane="long")
-    await waits(PostgresDueMessages(own))
-    other = await owe(database)
+        await add_message(database, ordering_key="long")
+    await waits(PostgresOutboxClaims(own))
+    other = await add_message(database)
     assert len(await due_ids(database)) == 4
-    lanes = PostgresOrderingKeys(own, at_once=2)
-    assert [await lanes.hold_back() for _ in range(3)] == [2, 1, 0]
+    ordering_keys = PostgresOrderingKeys(own, at_once=2)
+    assert [await ordering_keys.hold_back() for _ in range(3)] == [2, 1, 0]
     assert await due_ids(database) == {other}
 
 
 async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asyncpg.Connection, own: Database) -> None:
-    ids = [await owe(database, lane="long") for _ in range(3)]
-    due = PostgresDueMessages(own)
+    ids = [await add_message(database, ordering_key="long") for _ in range(3)]
+    due = PostgresOutboxClaims(own)
     await waits(due)
     assert await PostgresOrderingKeys(own).hold_back() == 2
     await database.execute("UPDATE outbox SET due_at = now() WHERE id = $1", ids[0])
     for message_id, outcome in zip(ids, (Delivered(), Failed("400", permanent=True), Delivered()), strict=True):
         [message] = await claim(due)
         assert message.id == message_id
-        await due.settle(message, outcome, took=LEASE, retry_in=None)
+        await due.record_result(message, outcome, took=LEASE, retry_in=None)
     assert await claim(due) == []
 
 
 async def test_what_was_tried_before_keeps_its_own_time(database: asyncpg.Connection, own: Database) -> None:
-    first, second = [await owe(database, lane="long") for _ in range(2)]
-    due = PostgresDueMessages(own)
+    first, second = [await add_message(database, ordering_key="long") for _ in range(2)]
+    due = PostgresOutboxClaims(own)
     [dead] = await claim(due)
-    await due.settle(dead, Failed("400", permanent=True), took=LEASE, retry_in=None)
+    await due.record_result(dead, Failed("400", permanent=True), took=LEASE, retry_in=None)
     await waits(due)
     await database.execute("UPDATE outbox SET status = 'pending', attempts = 0, due_at = now() WHERE id = $1", first)
     [replayed] = await claim(due)
-    await due.settle(replayed, Delivered(), took=LEASE, retry_in=None)
+    await due.record_result(replayed, Delivered(), took=LEASE, retry_in=None)
     assert await claim(due) == [], "the second waits for as long as it was asked to"
     assert await database.fetchval("SELECT due_at - now() > interval '50 min' FROM outbox WHERE id = $1", second)
 
@@ -142,13 +142,13 @@ async def test_behind_a_message_that_is_being_delivered_or_due_soon_nothing_is_h
     database: asyncpg.Connection, own: Database
 ) -> None:
     for _ in range(2):
-        await owe(database, lane=f"being delivered {uuid4()}")
-    lane = f"lane:{uuid4()}"
+        await add_message(database, ordering_key=f"being delivered {uuid4()}")
+    ordering_key = f"lane:{uuid4()}"
     for _ in range(2):
-        await owe(database, lane=lane)
-    due = PostgresDueMessages(own)
+        await add_message(database, ordering_key=ordering_key)
+    due = PostgresOutboxClaims(own)
     claimed = await claim(due)
     assert await PostgresOrderingKeys(own).hold_back() == 0
     for message in claimed:
-        await due.settle(message, Failed("503"), took=LEASE, retry_in=timedelta(seconds=2))
+        await due.record_result(message, Failed("503"), took=LEASE, retry_in=timedelta(seconds=2))
     assert await PostgresOrderingKeys(own).hold_back() == 0

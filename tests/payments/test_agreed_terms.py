@@ -27,7 +27,7 @@ from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from infrastructure.clock import SystemClock
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries
 from infrastructure.postgres.events.repository import PostgresEvents
@@ -107,9 +107,9 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
             "SELECT snapshot::text FROM outbox WHERE lane = $1 AND fact = 'booking_moved'", f"booking:{new.placed.id}"
         )
         assert row is not None
-        snapshot = json.loads(row["snapshot"])
-        said = told(replace(a_message(MessageType.BOOKING_MOVED, destination=Destination.CRM), snapshot=snapshot))
-        assert (said["price"], said["currency"], said["event"]["price"]) == (Decimal(price), "EUR", Decimal(50))
+        payload = json.loads(row["snapshot"])
+        body = to_payload(replace(a_message(MessageType.BOOKING_MOVED, destination=Destination.CRM), payload=payload))
+        assert (body["price"], body["currency"], body["event"]["price"]) == (Decimal(price), "EUR", Decimal(50))
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "from before"])

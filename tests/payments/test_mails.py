@@ -21,7 +21,7 @@ from crm.notification_store import MailClaim
 from crm.notifications import read_notification
 from domain.outbox import Destination, MessageType
 from infrastructure import container
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.http import _to_json
 from infrastructure.email.composer import MailComposer
 from infrastructure.settings import Settings
@@ -244,24 +244,24 @@ async def test_where_people_pay_on_the_spot_nothing_is_held(house: House) -> Non
 MONEY = {"money": {"amount": "15.250", "currency": "KWD"}}
 
 
-def facilitators_mail(fact: MessageType, **snapshot: Any) -> EmailMessage:
+def facilitators_mail(message_type: MessageType, **payload: Any) -> EmailMessage:
     """What the CRM writes when it is told."""
-    body = json.loads(_to_json(told(a_message(fact, **snapshot))))
+    body = json.loads(_to_json(to_payload(a_message(message_type, **payload))))
     notification = read_notification(body)
     claim = MailClaim(1, uuid4(), notification, datetime.now(UTC), "John", "john@example.com", 1)
     return NotificationEmailWriter("CRM <crm@example.com>").compose(claim)
 
 
 @pytest.mark.parametrize(
-    ("fact", "subject", "amount"),
+    ("message_type", "subject", "amount"),
     [
         (MessageType.PAYMENT_COMPLETED, "Paid: Ada Lovelace for Morning Yoga", "Received:     KWD 15.25"),
         (MessageType.PAYMENT_FAILED, "Not paid yet: Ada Lovelace for Morning Yoga", "Asked for:    KWD 15.25"),
         (MessageType.BOOKING_REFUNDED, "Refunded: Ada Lovelace, Morning Yoga", "Given back:   KWD 15.25"),
     ],
 )
-def test_the_facilitator_hears_of_the_amount(fact: MessageType, subject: str, amount: str) -> None:
-    mail = facilitators_mail(fact, **MONEY)
+def test_the_facilitator_hears_of_the_amount(message_type: MessageType, subject: str, amount: str) -> None:
+    mail = facilitators_mail(message_type, **MONEY)
     assert mail["Subject"] == f"{subject} (1 Dec 2026, 10:00 UTC)"
     assert amount in lines(mail)
 
@@ -269,7 +269,7 @@ def test_the_facilitator_hears_of_the_amount(fact: MessageType, subject: str, am
 def test_the_crm_is_told_the_action_and_the_amount_and_no_link_to_pay() -> None:
     url = "https://pay.example/secret"
     payment = {"gateway": "stripe", "id": "pi_1", "received_at": None, "url": url}
-    body = told(a_message(MessageType.PAYMENT_FAILED, payment=payment, **MONEY))
+    body = to_payload(a_message(MessageType.PAYMENT_FAILED, payment=payment, **MONEY))
     assert body["action"] == "payment_failed"
     assert json.loads(_to_json(body))["amount"] == 15.25
     assert body["currency"] == "KWD"

@@ -25,7 +25,7 @@ class Pigeonhole:
         self.links: list[str | None] = []
 
     async def deliver(self, message: Message) -> Outcome:
-        self.links.append(message.snapshot.get("payment_url"))
+        self.links.append(message.payload.get("payment_url"))
         return Delivered()
 
 
@@ -35,17 +35,19 @@ def sender(house: House, mail: Pigeonhole, *, tries: int = TRIES, seconds: float
 
 
 async def the_mail(
-    house: House, sold: Sold, *, fact: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
+    house: House, sold: Sold, *, message_type: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
 ) -> Message:
     """That is owed to who booked."""
     row = await house.records.fetchrow(
         """SELECT id, lane, fact, snapshot, occurred_at FROM outbox
            WHERE destination = 'email' AND fact = $2
              AND lane IN ('booking:' || $1, 'coaching:' || $1 || ':client') ORDER BY seq DESC""",
-        *(str(sold.placed.id), fact),
+        *(str(sold.placed.id), message_type),
     )
-    lane, snapshot = row["lane"], json.loads(row["snapshot"])
-    return Message(MessageId(row["id"]), Destination.EMAIL, lane, fact, snapshot, attempt, row["occurred_at"], None)
+    ordering_key, payload = row["lane"], json.loads(row["snapshot"])
+    return Message(
+        MessageId(row["id"]), Destination.EMAIL, ordering_key, message_type, payload, attempt, row["occurred_at"], None
+    )
 
 
 @pytest.fixture(params=["place", "session"])
@@ -107,7 +109,7 @@ async def test_a_gateway_that_comes_back_in_time_costs_no_link_and_one_that_stay
 async def test_with_little_time_left_to_pay_the_mail_goes_at_once(house: House, sell: Callable[..., Any]) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
     message = await the_mail(house, sold)
-    about = message.snapshot.get("coaching") or message.snapshot["booking"]
+    about = message.payload.get("coaching") or message.payload["booking"]
     about["hold_until"] = (SystemClock().now() + timedelta(minutes=10)).isoformat()
     assert await sender(house, mail).deliver(message) == Delivered()
     assert mail.links == [None]
@@ -118,7 +120,7 @@ async def test_what_is_paid_or_given_up_when_the_mail_goes_has_no_link(house: Ho
     message, carry = await the_mail(house, sold), sender(house, mail)
     await house.settle("till", house.received(sold))
     assert await carry.deliver(message) == Delivered()
-    receipt = await the_mail(house, sold, fact=MessageType.PAYMENT_COMPLETED)
+    receipt = await the_mail(house, sold, message_type=MessageType.PAYMENT_COMPLETED)
     assert await carry.deliver(receipt) == Delivered()
     assert mail.links == [None, None]
 
@@ -127,6 +129,6 @@ async def test_the_coach_is_not_asked_to_pay(house: House) -> None:
     practice, mail = Practice(house), Pigeonhole()
     sold = await practice.book(await house.person(), await practice.coach())
     message = await the_mail(house, sold)
-    message.snapshot["recipient"] = "coach"
+    message.payload["recipient"] = "coach"
     await sender(house, mail).deliver(message)
     assert mail.links == [None]

@@ -14,7 +14,7 @@ from infrastructure.embedded import EmbeddedPostgres
 from tests.crm.parts import MailServer
 from tests.support.databases import a_database
 from tests.support.faulty_worker import odd_worker
-from tests.support.messages import owe, until
+from tests.support.messages import add_message, until
 from tests.support.process_harness import Estate, Visitors, open_estate
 from tests.support.processes import ended_elsewhere, running_workers, server_environ
 from tests.support.receivers import Behaviour, Receiver, Request, answer, receiving
@@ -109,11 +109,11 @@ async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_
         running.enter_context(running_workers(1, environ, tmp_path, odd_worker(gives_up=True)))
         for behaviour in (failing, overrun, reset):
             async with behaving(behaviour)(crm):
-                await owe(database)
-                await owe(database)
+                await add_message(database)
+                await add_message(database)
                 await until(lambda: _none_is_pending(database))
         told = len(crm.requests)
-        after = await owe(database)
+        after = await add_message(database)
         await until(lambda: _none_is_pending(database))
     assert crm.message_ids[told:] == [str(after)]
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 6

@@ -22,7 +22,7 @@ from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller
 from tests.support.command import running_up
 from tests.support.load import a_crowd, some_events
-from tests.support.messages import owe, until
+from tests.support.messages import add_message, until
 from tests.support.people import People
 from tests.support.processes import API, ApiProcess, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
@@ -194,7 +194,7 @@ async def test_what_a_stopped_worker_could_not_deliver_is_free_for_the_next_at_o
     signals: int, database: asyncpg.Connection, crm: Receiver, launch: Launch, tmp_path: Path
 ) -> None:
     stuck = Stuck(crm)
-    owed = [await owe(database) for _ in range(AT_ONCE + 6)]
+    owed = [await add_message(database) for _ in range(AT_ONCE + 6)]
     worker = launch()
     await until(lambda: len(crm.requests) == AT_ONCE)
     began = time.monotonic()
@@ -220,7 +220,7 @@ async def test_a_killed_worker_does_leave_its_messages_to_the_lease(
     """The twin: without a clean end there is something to wait for."""
     Stuck(crm)
     for _ in range(AT_ONCE + 6):
-        await owe(database)
+        await add_message(database)
     worker = launch()
     await until(lambda: len(crm.requests) == AT_ONCE)
     worker.kill()

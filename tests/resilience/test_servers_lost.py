@@ -16,7 +16,7 @@ from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
 from tests.support.databases import TEMPLATE
 from tests.support.faulty_worker import odd_worker
-from tests.support.messages import owe, until
+from tests.support.messages import add_message, until
 from tests.support.process_harness import LONG_RUN, Estate, Visitors, open_estate
 from tests.support.processes import WORKER, ended_elsewhere, running_workers, server_environ
 from tests.support.receivers import receiving
@@ -77,7 +77,7 @@ async def test_while_nothing_rings_a_worker_looks_into_the_table_by_itself(
 ) -> None:
     async with _nothing_rings(WORKER, database_url, tmp_path):
         for _ in range(3):
-            message_id = await owe(database)
+            message_id = await add_message(database)
             await until(lambda message_id=message_id: _is_delivered(database, message_id))  # type: ignore[misc]
 
 
@@ -86,13 +86,13 @@ async def test_one_that_only_listens_leaves_what_nobody_rang_for(
 ) -> None:
     """The twin."""
     async with _nothing_rings(odd_worker(deaf=True), database_url, tmp_path):
-        first = await owe(database)
+        first = await add_message(database)
         await until(lambda: _is_delivered(database, first))  # by the look it takes when it starts
 
         async def is_left() -> bool:
             """One that has just delivered looks once more; by the end of this, one that looks has done so twice."""
             await asyncio.sleep(0.5)
-            message_id = await owe(database)
+            message_id = await add_message(database)
             await asyncio.sleep(4.5)
             return not await _is_delivered(database, message_id)
 

@@ -15,7 +15,7 @@ from infrastructure.embedded import EmbeddedPostgres
 from tests.support.databases import a_database
 from tests.support.faulty_worker import odd_worker
 from tests.support.invariants import broken_invariants
-from tests.support.messages import a_snapshot, owe, until
+from tests.support.messages import a_payload, add_message, until
 from tests.support.process_harness import LONG_RUN
 from tests.support.processes import WORKER, ended_elsewhere, running_crm_process, running_workers, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
@@ -24,8 +24,8 @@ TAKEN_OVER_SECONDS = 15
 """Promised: what a killed worker held is on its way again."""
 
 CLAIMS = 64
-LANES = 12_500 if LONG_RUN else 500
-MESSAGES_OF_A_LANE = 4
+ORDERING_KEYS = 12_500 if LONG_RUN else 500
+MESSAGES_PER_ORDERING_KEY = 4
 
 
 @pytest.fixture
@@ -62,15 +62,15 @@ def died_of(number: signal.Signals, worker: "subprocess.Popen[bytes]") -> bool:
     return worker.poll() == -number
 
 
-async def owe_many(database: asyncpg.Connection, lanes: int, each: int) -> None:
+async def add_messages(database: asyncpg.Connection, ordering_keys: int, each: int) -> None:
     """Messages in lanes of so many, those of a lane far from each other."""
     await database.execute(
         """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at)
            SELECT 'crm', 'test:' || lane, 'booking_created', $3, now()
            FROM generate_series(1, $2) turn, generate_series(1, $1) lane ORDER BY turn, lane""",
-        lanes,
+        ordering_keys,
         each,
-        json.dumps(a_snapshot()),
+        json.dumps(a_payload()),
     )
 
 
@@ -84,16 +84,16 @@ async def out_of_order(database: asyncpg.Connection, requests: Sequence[Request]
     place = {str(row["id"]): (row["lane"], row["seq"]) for row in await database.fetch("SELECT * FROM outbox")}
     came = defaultdict(list)
     for request in requests:
-        lane, seq = place[request.message_id]
-        came[lane].append(seq)
-    return [lane for lane, order in came.items() if order != sorted(order)]
+        ordering_key, seq = place[request.message_id]
+        came[ordering_key].append(seq)
+    return [ordering_key for ordering_key, order in came.items() if order != sorted(order)]
 
 
 async def test_what_a_killed_worker_held_is_on_its_way_again_in_time(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     stuck = Stuck(crm)
-    await owe_many(database, CLAIMS, 1)
+    await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
         (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, odd_worker(at_once=CLAIMS)))
         await until(lambda: len(crm.requests) == CLAIMS)
@@ -112,7 +112,7 @@ async def test_a_worker_that_claims_for_an_hour_leaves_its_messages_to_nobody(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     Stuck(crm)
-    await owe_many(database, CLAIMS, 1)
+    await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
         greedy = odd_worker(at_once=CLAIMS, lease=3600)
         (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, greedy))
@@ -124,7 +124,7 @@ async def test_a_worker_that_claims_for_an_hour_leaves_its_messages_to_nobody(
 async def test_killed_between_the_answer_and_the_mark_it_comes_again_with_the_same_id_and_one_effect(
     postgres: EmbeddedPostgres, database: asyncpg.Connection, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    message_id = await owe(database, lane="test:1")
+    message_id = await add_message(database, ordering_key="test:1")
     crm_dsn = await a_database(postgres, template="template1")
     environ |= {"CRM_DATABASE_URL": crm_dsn}
     async with ended_elsewhere() as running:
@@ -153,8 +153,8 @@ async def test_killed_between_the_answer_and_the_mark_it_comes_again_with_the_sa
 async def test_two_workers_deliver_thousands_once_each_in_order_and_bury_the_one_that_is_poison(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    number = LANES * MESSAGES_OF_A_LANE
-    await owe_many(database, LANES, MESSAGES_OF_A_LANE)
+    number = ORDERING_KEYS * MESSAGES_PER_ORDERING_KEY
+    await add_messages(database, ORDERING_KEYS, MESSAGES_PER_ORDERING_KEY)
     poison = await database.fetchval(
         """UPDATE outbox SET snapshot = jsonb_set(snapshot, '{event,starts_at}', '"the day after tomorrow"')
            WHERE seq = (SELECT min(seq) + 300 FROM outbox) RETURNING id"""
@@ -182,7 +182,7 @@ async def test_workers_that_know_no_lanes_do_break_the_order(
         return answer(500 if is_new and len(seen) % 7 == 0 else 200)
 
     crm.behave = refuses_some_at_first
-    await owe_many(database, 2, 50)
+    await add_messages(database, 2, 50)
     async with ended_elsewhere() as running:
         running.enter_context(running_workers(1, environ, tmp_path, odd_worker(unordered=True)))
         await until(lambda: _all(database, "delivered", 100))

@@ -42,7 +42,7 @@ from infrastructure.observability.logging import current_request_id
 from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.unit_of_work import UnitsOfWork
@@ -369,7 +369,7 @@ def _worker(
         expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
         reconcile=Reconcile(open_work, reader, gateways, open_checkout, close_checkout, settle_payment),
         deliver_due=DeliverMessages(
-            PostgresDueMessages(database),
+            PostgresOutboxClaims(database),
             PostgresCircuitBreakers(database),
             {Destination.PAYMENTS: jobs},
             SCHEDULE,

@@ -47,7 +47,7 @@ async def _never() -> None:
     await asyncio.Event().wait()
 
 
-class DeadlyBell:
+class DeadlyWakeUps:
     def notify(self) -> None:
         die()
 
@@ -125,7 +125,7 @@ def _unanswered(part: Any, *, named: bool) -> Any:
 def _deadly(usual: container.UseCases, point: str, database: Database) -> container.UseCases:
     book, create, cancel = usual.book_seat, usual.create_event, usual.cancel_booking
     if point in ("after", "naive"):
-        bell = DeadlyBell()
+        bell = DeadlyWakeUps()
         places = (
             book.places if point == "after" else PostgresSeatInventory(database, gateway="offline", take=_TAKE_ALONE)
         )

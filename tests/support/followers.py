@@ -42,14 +42,18 @@ class Newsroom:
     sender: LiveUpdateSender
 
     async def tell(
-        self, facilitator_id: int, number: int = 12, fact: MessageType = MessageType.BOOKING_CREATED
+        self, facilitator_id: int, number: int = 12, message_type: MessageType = MessageType.BOOKING_CREATED
     ) -> None:
         """Of the booking with this number."""
-        await self.sender.deliver(self.message(facilitator_id, number, fact))
+        await self.sender.deliver(self.message(facilitator_id, number, message_type))
 
-    def message(self, facilitator_id: int, number: int, fact: MessageType = MessageType.BOOKING_CREATED) -> Message:
+    def message(
+        self, facilitator_id: int, number: int, message_type: MessageType = MessageType.BOOKING_CREATED
+    ) -> Message:
         facilitator = {"id": facilitator_id}
-        message = a_message(fact, destination=Destination.REALTIME, facilitator=facilitator, booking={"id": number})
+        message = a_message(
+            message_type, destination=Destination.REALTIME, facilitator=facilitator, booking={"id": number}
+        )
         return replace(message, id=MessageId(uuid4()))
 
 

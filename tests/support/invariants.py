@@ -95,8 +95,8 @@ async def broken_invariants(
     database: asyncpg.Connection, *, unserved: frozenset[Destination] = frozenset({Destination.NOTIFICATION})
 ) -> list[str]:
     """A sentence for each thing that must not be. `unserved`: destinations this house has not."""
-    owed = [(str(fact), str(to)) for fact, to in _owed_pairs(unserved)]
-    facts, destinations = [fact for fact, _ in owed], [to for _, to in owed]
+    owed = [(str(message_type), str(to)) for message_type, to in _owed_pairs(unserved)]
+    facts, destinations = [message_type for message_type, _ in owed], [to for _, to in owed]
     rows = [
         *await database.fetch(_SOLD),
         *await database.fetch(_PAID),
@@ -107,4 +107,6 @@ async def broken_invariants(
 
 
 def _owed_pairs(unserved: frozenset[Destination]) -> list[tuple[MessageType, Destination]]:
-    return [(fact, to) for fact, destinations in ROUTES.items() for to in destinations if to not in unserved]
+    return [
+        (message_type, to) for message_type, destinations in ROUTES.items() for to in destinations if to not in unserved
+    ]

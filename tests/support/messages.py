@@ -15,9 +15,9 @@ from domain.outbox import Destination, Message, MessageId, MessageType
 from infrastructure.postgres.outbox import claims
 
 
-def a_snapshot(**changes: Any) -> dict[str, Any]:
+def a_payload(**changes: Any) -> dict[str, Any]:
     """As the database writes it. A dict is laid over that part; anything else replaces it."""
-    snapshot: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "booking": {
             "id": 12,
             "reference": "BK2026000012",
@@ -54,19 +54,22 @@ def a_snapshot(**changes: Any) -> dict[str, Any]:
         "before": None,
     }
     for part, change in changes.items():
-        snapshot[part] = (snapshot[part] or {}) | change if isinstance(change, dict) else change
-    return snapshot
+        payload[part] = (payload[part] or {}) | change if isinstance(change, dict) else change
+    return payload
 
 
 def a_message(
-    fact: MessageType = MessageType.BOOKING_CREATED, *, destination: Destination = Destination.CRM, **snapshot: Any
+    message_type: MessageType = MessageType.BOOKING_CREATED,
+    *,
+    destination: Destination = Destination.CRM,
+    **payload: Any,
 ) -> Message:
     return Message(
         id=MessageId(UUID("01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b")),
         destination=destination,
-        lane="booking:12",
-        fact=fact,
-        snapshot=a_snapshot(**snapshot),
+        ordering_key="booking:12",
+        message_type=message_type,
+        payload=a_payload(**payload),
         attempt=1,
         occurred_at=datetime(2026, 11, 20, 13, 8, 10, 123456, tzinfo=UTC),
         request_id="req-1",
@@ -76,7 +79,7 @@ def a_message(
 SESSION = "019bb1c6-5a00-7000-8000-000000000001"
 
 
-def a_coaching_message(fact: MessageType, recipient: str | None = "client", **snapshot: Any) -> Message:
+def a_coaching_message(message_type: MessageType, recipient: str | None = "client", **payload: Any) -> Message:
     """About Ada's session with Mira, who is in Berlin while Ada is in New York. A dict is laid over that part."""
     then: dict[str, Any] = {
         "coaching": {
@@ -114,26 +117,28 @@ def a_coaching_message(fact: MessageType, recipient: str | None = "client", **sn
         "money": None,
         "payment": None,
     }
-    for part, change in snapshot.items():
+    for part, change in payload.items():
         then[part] = (then[part] or {}) | change if isinstance(change, dict) else change
     return replace(
-        a_message(fact, destination=Destination.EMAIL), snapshot=then, lane=f"coaching:{SESSION}:{recipient}"
+        a_message(message_type, destination=Destination.EMAIL),
+        payload=then,
+        ordering_key=f"coaching:{SESSION}:{recipient}",
     )
 
 
-async def owe(
+async def add_message(
     database: asyncpg.Connection,
     *,
-    lane: str | None = None,
-    fact: str = "booking_created",
+    ordering_key: str | None = None,
+    message_type: str = "booking_created",
     destination: str = "crm",
-    **snapshot: Any,
+    **payload: Any,
 ) -> UUID:
     """A row of the outbox that is due now, in a lane of its own unless one is named."""
     message_id: UUID = await database.fetchval(
         """INSERT INTO outbox (destination, lane, fact, snapshot, occurred_at, request_id)
            VALUES ($1, $2, $3, $4, now(), 'req-1') RETURNING id""",
-        *(destination, lane or f"booking:{uuid4()}", fact, json.dumps(a_snapshot(**snapshot))),
+        *(destination, ordering_key or f"booking:{uuid4()}", message_type, json.dumps(a_payload(**payload))),
     )
     return message_id
 
@@ -150,6 +155,6 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30
 
 def spend_attempts_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes the guard out of settling: an attempt that was no attempt costs the message one of its tries."""
-    given_back, spent = (f"CASE WHEN $9::boolean THEN attempts{less} ELSE attempts END" for less in (" - 1", ""))
-    assert given_back in claims._SETTLE, "the settling has another shape now: take its guard out here as well"
-    monkeypatch.setattr(claims, "_SETTLE", claims._SETTLE.replace(given_back, spent))
+    not_counted, spent = (f"CASE WHEN $9::boolean THEN attempts{less} ELSE attempts END" for less in (" - 1", ""))
+    assert not_counted in claims._RECORD, "the settling has another shape now: take its guard out here as well"
+    monkeypatch.setattr(claims, "_RECORD", claims._RECORD.replace(not_counted, spent))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
-from application.outbox.ports import CircuitBreaker, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.outbox import Destination
 from infrastructure.observability.metrics import Metrics, _families
-from infrastructure.postgres.statistics import Figures
+from infrastructure.postgres.statistics import OperationalStatistics
 from tests.support.golden import setting_names
 
 ROOT = Path(__file__).parents[2]
@@ -116,10 +116,10 @@ def _counted() -> Iterable[Metric]:
     return metrics._registry.collect()
 
 
-def _figures() -> Figures:
+def _figures() -> OperationalStatistics:
     """What the database may hold: each destination, nothing to deliver."""
     destinations = [
-        DestinationFigures(
+        DestinationStatistics(
             destination=destination,
             pending=0,
             oldest_due_seconds=None,
@@ -131,7 +131,7 @@ def _figures() -> Figures:
         )
         for destination in Destination
     ]
-    return Figures(
+    return OperationalStatistics(
         destinations=destinations,
         oldest={},
         counts={},

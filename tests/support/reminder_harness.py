@@ -37,7 +37,7 @@ from infrastructure.container import Container
 from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.smtp import SmtpTransport
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
 from tests.support.load import a_crowd
@@ -169,7 +169,7 @@ class Reminding:
         await self.records.execute("DELETE FROM destination_minutes")
         database = self.parts.database
         due = DeliverMessages(
-            PostgresDueMessages(database),
+            PostgresOutboxClaims(database),
             PostgresCircuitBreakers(database),
             {Destination.EMAIL: self.sender(book)},
             RetrySchedule((timedelta(0), *[HOUR] * (self.tries - 1))),

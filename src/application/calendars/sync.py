@@ -86,8 +86,8 @@ class CalendarJobs:
     async def deliver(self, message: Message) -> Outcome:
         try:
             return await self._converge(
-                ConnectionId(UUID(message.snapshot["connection_id"])),
-                AppointmentId(UUID(message.snapshot["booking_id"])),
+                ConnectionId(UUID(message.payload["connection_id"])),
+                AppointmentId(UUID(message.payload["booking_id"])),
             )
         except (CalendarNotConnected, CalendarReconnect):
             return Delivered("not connected")

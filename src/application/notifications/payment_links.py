@@ -37,15 +37,15 @@ class MailWithPaymentLinks:
     enough: timedelta = timedelta(minutes=15)
 
     async def deliver(self, message: Message) -> Outcome:
-        held = _held(message.snapshot)
+        held = _held(message.payload)
         if held is None:
             return await self.mail.deliver(message)
         booking_id, until = held
-        is_first = message.fact is MessageType.BOOKING_CREATED
+        is_first = message.message_type is MessageType.BOOKING_CREATED
         is_open, url = await self._link(booking_id, self.patience if is_first else timedelta(0))
         if is_first and is_open and url is None and self._can_wait(message, until):
             return Failed("its payment link is not made yet")
-        return await self.mail.deliver(replace(message, snapshot=message.snapshot | {"payment_url": url}))
+        return await self.mail.deliver(replace(message, payload=message.payload | {"payment_url": url}))
 
     def _can_wait(self, message: Message, until: datetime) -> bool:
         return message.attempt < min(AT_MOST, self.tries) and until - self.clock.now() > self.enough
@@ -63,13 +63,13 @@ class MailWithPaymentLinks:
             pause = min(2 * pause, 0.5)
 
 
-def _held(snapshot: dict[str, Any]) -> tuple[BookingId | AppointmentId, datetime] | None:
+def _held(payload: dict[str, Any]) -> tuple[BookingId | AppointmentId, datetime] | None:
     """The booking that its reader has to pay for, and until when; None for every other mail."""
-    about = snapshot.get("coaching") or snapshot.get("booking")
-    if about is None or snapshot.get("recipient") == "coach":
+    about = payload.get("coaching") or payload.get("booking")
+    if about is None or payload.get("recipient") == "coach":
         return None
     until = about.get("hold_until")
     if until is None or about["payment_status"] not in UNPAID or about["status"] == "cancelled":
         return None
-    booking_id = AppointmentId(UUID(about["id"])) if "coaching" in snapshot else BookingId(about["id"])
+    booking_id = AppointmentId(UUID(about["id"])) if "coaching" in payload else BookingId(about["id"])
     return booking_id, datetime.fromisoformat(until)

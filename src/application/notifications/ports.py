@@ -21,7 +21,7 @@ class LiveUpdate:
     """`payload` has the fields of the message to the CRM."""
 
     id: EntryId
-    fact: str
+    message_type: str
     payload: dict[str, Any]
     occurred_at: datetime
 
@@ -93,7 +93,7 @@ class QueuedReminder:
 
     reminder: Reminder
     about: Reminded
-    snapshot: dict[str, Any]
+    payload: dict[str, Any]
 
 
 class ReminderQueries(Protocol):

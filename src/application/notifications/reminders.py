@@ -70,9 +70,9 @@ class MailWithReminders:
     clock: Clock
 
     async def deliver(self, message: Message) -> Outcome:
-        if message.fact is not MessageType.BOOKING_REMINDER:
+        if message.message_type is not MessageType.BOOKING_REMINDER:
             return await self.mail.deliver(message)
-        reminder_id = ReminderId(UUID(message.snapshot["reminder_id"]))
+        reminder_id = ReminderId(UUID(message.payload["reminder_id"]))
         now = self.clock.now()
         found = await self.book.find(reminder_id, now)
         if found is None:
@@ -81,7 +81,7 @@ class MailWithReminders:
         if reason is not None:
             await self.book.settle(reminder_id, reason, now)
             return Delivered(f"not sent: {reason}")
-        outcome = await self.mail.deliver(replace(message, snapshot=found.snapshot | {"as_of": now.isoformat()}))
+        outcome = await self.mail.deliver(replace(message, payload=found.payload | {"as_of": now.isoformat()}))
         if isinstance(outcome, Delivered):
             await self.book.settle(reminder_id, None, self.clock.now())
         return outcome

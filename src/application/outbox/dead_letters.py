@@ -17,12 +17,12 @@ class ReplayMessage:
     - Only a dead message: one that is on its way already, or was delivered, is refused.
     """
 
-    letters: DeadLetters
+    dead_letters: DeadLetters
     wake_ups: WakeUps
 
     async def __call__(self, message_id: UUID) -> None:
         """Raises `MessageNotFound`, `MessageNotDead`."""
-        await self.letters.replay(message_id)
+        await self.dead_letters.replay(message_id)
         self.wake_ups.notify()
 
 
@@ -34,13 +34,13 @@ class ReplayMessages:
     - What is no longer dead is left alone, so that asking twice sends nothing twice.
     """
 
-    letters: DeadLetters
+    dead_letters: DeadLetters
     wake_ups: WakeUps
 
     async def __call__(self, *, destination: Destination | None, since: datetime | None) -> int:
         """How many. Raises `Invalid`."""
         if destination is None and since is None:
             raise Invalid({"destination": "Give a destination, a time (since), or both"})
-        count = await self.letters.replay_all(destination=destination, since=since)
+        count = await self.dead_letters.replay_all(destination=destination, since=since)
         self.wake_ups.notify()
         return count

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from application.outbox.ports import CircuitBreakers, DueMessages, Sender
-from domain.circuit_breaker import CircuitBreakerRule, shows_destination_well
+from application.outbox.ports import CircuitBreakers, OutboxClaims, Sender
+from domain.circuit_breaker import CircuitBreakerRule, destination_is_healthy
 from domain.errors import Unavailable
 from domain.outbox import Delivered, Destination, Failed, Message, Outcome, RetrySchedule
 
@@ -40,31 +40,31 @@ class DeliverMessages:
     - Whatever else a courier raises is a failed attempt of that one message; so is a worker that dies over it.
     """
 
-    outbox: DueMessages
-    circuits: CircuitBreakers
+    outbox: OutboxClaims
+    circuit_breakers: CircuitBreakers
     senders: Mapping[Destination, Sender]
     schedule: RetrySchedule
     rule: CircuitBreakerRule = field(default_factory=CircuitBreakerRule)
     at_once: int = 24
     lease: timedelta = timedelta(seconds=10)
     renew_every: timedelta = timedelta(seconds=3)
-    luck: Callable[[], float] = random.random
+    random_fraction: Callable[[], float] = random.random
 
-    async def __call__(self, destination: Destination, bell: asyncio.Event, closing: asyncio.Event) -> None:
+    async def __call__(self, destination: Destination, wake_up: asyncio.Event, closing: asyncio.Event) -> None:
         """`bell` says that there may be more; `closing` that nothing more is to be claimed. When cancelled, what is
         still being handed over is broken off and its claim released. Raises `Unavailable`."""
         in_flight: dict[asyncio.Task[None], asyncio.Task[Outcome]] = {}
         try:
             while True:
-                bell.clear()
+                wake_up.clear()
                 free = 0 if closing.is_set() else self.at_once - len(in_flight)
                 for message in await self._claim(destination, free) if free else ():
                     attempt = asyncio.create_task(self._attempt(message))
-                    in_flight[asyncio.create_task(self._see_through(message, attempt))] = attempt
+                    in_flight[asyncio.create_task(self._supervise(message, attempt))] = attempt
                 if not in_flight:
                     return
                 full = len(in_flight) == self.at_once
-                await _first_of(bell, in_flight)
+                await _wait_for_first(wake_up, in_flight)
                 if full:
                     await asyncio.sleep(GATHER_SECONDS)
                 for over in [task for task in in_flight if task.done()]:
@@ -91,7 +91,7 @@ class DeliverMessages:
             _log.exception("courier_broke on message %s", message.id)
             return Failed(f"{type(error).__name__}: {error}")
 
-    async def _see_through(self, message: Message, attempt: asyncio.Task[Outcome]) -> None:
+    async def _supervise(self, message: Message, attempt: asyncio.Task[Outcome]) -> None:
         began = time.monotonic()
         while not (await asyncio.wait({attempt}, timeout=self.renew_every.total_seconds()))[0]:
             with suppress(Unavailable):
@@ -99,41 +99,43 @@ class DeliverMessages:
         if attempt.cancelled():
             await self.outbox.release(message)
         else:
-            await self._settle(message, attempt.result(), timedelta(seconds=time.monotonic() - began))
+            await self._record_result(message, attempt.result(), timedelta(seconds=time.monotonic() - began))
 
-    async def _settle(self, message: Message, outcome: Outcome, took: timedelta) -> None:
+    async def _record_result(self, message: Message, outcome: Outcome, took: timedelta) -> None:
         """A handed-over message must not be sent again because the outbox was away for a moment."""
         last_chance = time.monotonic() + self.lease.total_seconds()
         while True:
             try:
-                await self._heed(message.destination, outcome)
-                await self.outbox.settle(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
+                await self._apply_destination_response(message.destination, outcome)
+                await self.outbox.record_result(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
                 break
             except Unavailable:
                 if time.monotonic() > last_chance:
                     raise
                 await asyncio.sleep(0.5)
         with suppress(Unavailable):  # the next attempt judges as well
-            await self._judge(message, outcome)
+            await self._update_circuit_breaker(message, outcome)
 
-    async def _heed(self, destination: Destination, outcome: Outcome) -> None:
+    async def _apply_destination_response(self, destination: Destination, outcome: Outcome) -> None:
         """What the destination asked for holds before anything else of it can be claimed."""
         if isinstance(outcome, Delivered):
             return
         if outcome.stop_destination:
-            await self.circuits.halt(destination, reason=outcome.reason)
+            await self.circuit_breakers.halt(destination, reason=outcome.reason)
         elif outcome.destination_fault and outcome.retry_after:
-            await self.circuits.pause(destination, outcome.retry_after, reason=outcome.reason)
+            await self.circuit_breakers.pause(destination, outcome.retry_after, reason=outcome.reason)
 
-    async def _judge(self, message: Message, outcome: Outcome) -> None:
+    async def _update_circuit_breaker(self, message: Message, outcome: Outcome) -> None:
         """Whether the destination is to be left alone, or no longer."""
-        well = shows_destination_well(outcome)
-        if message.probe and well:
-            await self.circuits.close(message.destination)
-        elif isinstance(outcome, Failed) and well is False:
-            tally = await self.circuits.tally(message.destination, window=self.rule.window)
+        healthy = destination_is_healthy(outcome)
+        if message.probe and healthy:
+            await self.circuit_breakers.close(message.destination)
+        elif isinstance(outcome, Failed) and healthy is False:
+            tally = await self.circuit_breakers.tally(message.destination, window=self.rule.window)
             if self.rule.trips(tally):
-                await self.circuits.trip(message.destination, probe_in=self.rule.probe_every, reason=outcome.reason)
+                await self.circuit_breakers.trip(
+                    message.destination, probe_in=self.rule.probe_every, reason=outcome.reason
+                )
 
     def _retry_in(self, message: Message, outcome: Outcome) -> timedelta | None:
         if isinstance(outcome, Delivered) or outcome.permanent:
@@ -142,13 +144,13 @@ class DeliverMessages:
             return timedelta(0)
         if outcome.not_attempted:
             return SOON
-        delay = self.schedule.next_delay(message.attempt, self.luck())
+        delay = self.schedule.next_delay(message.attempt, self.random_fraction())
         return None if delay is None else max(delay, outcome.retry_after or timedelta(0))
 
 
-async def _first_of(bell: asyncio.Event, in_flight: Mapping[asyncio.Task[None], object]) -> None:
-    ring = asyncio.create_task(bell.wait())
+async def _wait_for_first(wake_up: asyncio.Event, in_flight: Mapping[asyncio.Task[None], object]) -> None:
+    woken = asyncio.create_task(wake_up.wait())
     try:
-        await asyncio.wait({ring, *in_flight}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({woken, *in_flight}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        ring.cancel()
+        woken.cancel()

@@ -30,7 +30,7 @@ class WakeUps(Protocol):
         ...
 
 
-class DueMessages(Protocol):
+class OutboxClaims(Protocol):
     """The outbox as a worker sees it. A claim is a lease: who does not settle or renew it in time may lose it.
 
     What is said about a claim that was lost meanwhile is logged and changes nothing. Every method raises `Unavailable`
@@ -46,7 +46,9 @@ class DueMessages(Protocol):
 
     async def renew(self, message: Message, *, lease: timedelta) -> None: ...
 
-    async def settle(self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None) -> None:
+    async def record_result(
+        self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
+    ) -> None:
         """Records the attempt and what it came to: delivered, to be tried again after `retry_in`, or dead (None). It is
         counted for the destination, and for the message unless it `stop_destination` the destination."""
         ...
@@ -94,7 +96,7 @@ class CircuitBreaker(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationFigures:
+class DestinationStatistics:
     """`oldest_due_seconds` is how long the message that waits longest could have been tried already; None where none
     waits. `halted` lasts until an operator resumes it; `paused_until` lies ahead or is None; `reason` is why it is not
     served as usual."""
@@ -110,13 +112,13 @@ class DestinationFigures:
 
 
 class DeliveryStatistics(Protocol):
-    async def figures(self) -> Sequence[DestinationFigures]:
+    async def by_destination(self) -> Sequence[DestinationStatistics]:
         """One line for every destination, also for those that are owed nothing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class LetterFilter:
+class MessageFilter:
     """None leaves that out. `since`: what happened then or later."""
 
     status: MessageStatus | None = None
@@ -125,13 +127,13 @@ class LetterFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A message, for an operator's eyes; it may be of a newer version, with a destination and a fact unknown here."""
+class StoredMessage:
+    """A row of the outbox. A newer version may have written a destination or a message type that is unknown here."""
 
     id: MessageId
     destination: str
-    fact: str
-    lane: str
+    message_type: str
+    ordering_key: str
     status: MessageStatus
     attempts: int
     occurred_at: datetime
@@ -153,26 +155,26 @@ class AttemptMade:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedLetter:
-    """Everything kept about a message: what it says holds personal data."""
+class StoredMessageDetail:
+    """A row of the outbox with its attempts and its payload, which contains personal data."""
 
-    letter: Letter
+    message: StoredMessage
     settled_at: datetime | None
     request_id: str | None
     in_flight: bool
     attempts_made: Sequence[AttemptMade]
-    snapshot: dict[str, Any]
+    payload: dict[str, Any]
 
 
 class DeadLetters(Protocol):
     """The outbox as an operator sees and mends it. Only dead messages can be decided about, and one that is named must
     be: `MessageNotFound`, `MessageNotDead`."""
 
-    async def list(self, wanted: LetterFilter, page: PageRequest) -> Page[Letter]:
+    async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
         """The newest first."""
         ...
 
-    async def show(self, message_id: UUID) -> OpenedLetter:
+    async def show(self, message_id: UUID) -> StoredMessageDetail:
         """Raises `MessageNotFound`."""
         ...
 

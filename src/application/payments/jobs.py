@@ -31,8 +31,8 @@ class PaymentJobs:
             return Failed(error.sentence, permanent=True)
 
     async def _run(self, message: Message) -> str:
-        about = message.snapshot
-        match message.fact:
+        about = message.payload
+        match message.message_type:
             case MessageType.REFUND_REQUESTED:
                 await self.refunds.pay(RefundId(UUID(about["refund_id"])))
                 return "refund handed in"
@@ -41,4 +41,4 @@ class PaymentJobs:
                 return "checkout closed"
             case MessageType.GATEWAY_EVENT:
                 return await self.apply_gateway_event(about["gateway"], about["event_id"])
-        raise GatewayRefused(f"{message.fact} is no errand")
+        raise GatewayRefused(f"{message.message_type} is no errand")

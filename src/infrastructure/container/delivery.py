@@ -25,7 +25,7 @@ from infrastructure.delivery.http import HttpSender
 from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.delivery.notification_service import NotificationServiceSender
 from infrastructure.email.composer import EmailSender, MailComposer
-from infrastructure.email.files import MailFiles
+from infrastructure.email.files import FileTransport
 from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.email.smtp import SmtpTransport
 from infrastructure.icalendar.components import uid_host
@@ -36,7 +36,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresDueMessages
+from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.ordering import PostgresOrderingKeys
 from infrastructure.postgres.outbox.retention import PostgresRetention
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
@@ -63,10 +63,10 @@ class DeliveryParts:
     calendars: Calendars
     wake_ups: RedisWakeUps
     counts: DeliveryCounts
-    lanes: PostgresOrderingKeys
+    ordering_keys: PostgresOrderingKeys
     retention: PostgresRetention
     live_feed: LiveUpdateSender
-    feed: PostgresLiveUpdates
+    live_updates: PostgresLiveUpdates
     calendar_identity: PostgresCalendarIdentity
     traces: Traces
 
@@ -94,9 +94,9 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     places = PostgresSeatInventory(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
-    feed = PostgresLiveUpdates(database)
+    live_updates = PostgresLiveUpdates(database)
     live_feed = LiveUpdateSender(
-        feed, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
+        live_updates, Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     )
     outside = _senders(settings)
     senders = outside | {
@@ -114,11 +114,11 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         Destination.CALENDAR: calendars.jobs,
         Destination.REALTIME: live_feed,
     }
-    outbox = PostgresDueMessages(database)
+    outbox = PostgresOutboxClaims(database)
     traces = Traces(settings.otel_exporter_otlp_endpoint, "worker")
     deliver_due = DeliverMessages(
         outbox=outbox,
-        circuits=PostgresCircuitBreakers(database),
+        circuit_breakers=PostgresCircuitBreakers(database),
         senders={destination: TracedSender(sender, traces) for destination, sender in senders.items()},
         schedule=RetrySchedule(tuple(timedelta(seconds=delay) for delay in settings.delivery_retry_schedule)),
     )
@@ -137,10 +137,10 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
         calendars=calendars,
         wake_ups=wake_ups,
         counts=outbox.counts,
-        lanes=PostgresOrderingKeys(database),
+        ordering_keys=PostgresOrderingKeys(database),
         retention=PostgresRetention(database, days=settings.delivered_retention_days),
         live_feed=live_feed,
-        feed=feed,
+        live_updates=live_updates,
         calendar_identity=PostgresCalendarIdentity(database, uid_host(settings.public_url)),
         traces=traces,
     )
@@ -164,7 +164,7 @@ def _senders(settings: Settings) -> dict[Destination, Sender]:
             composer, settings.email_service_url, token, signing_secrets=secrets
         )
     else:
-        post = SmtpTransport(settings.smtp_url) if settings.smtp_url else MailFiles(settings.convene_data / "mail")
+        post = SmtpTransport(settings.smtp_url) if settings.smtp_url else FileTransport(settings.convene_data / "mail")
         senders[Destination.EMAIL] = EmailSender(composer, post)
     if settings.notification_service_url:
         senders[Destination.NOTIFICATION] = NotificationServiceSender(

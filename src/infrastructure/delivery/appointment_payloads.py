@@ -86,8 +86,8 @@ class AppointmentPayload(msgspec.Struct, frozen=True):
 
 
 def is_about_appointment(message: Message) -> bool:
-    return "coaching" in message.snapshot
+    return "coaching" in message.payload
 
 
 def read_appointment(message: Message) -> AppointmentPayload:
-    return msgspec.convert(message.snapshot, AppointmentPayload)
+    return msgspec.convert(message.payload, AppointmentPayload)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.http import HttpSender
 
 
 class CrmSender(HttpSender):
     def __init__(self, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15) -> None:
         address = f"{url.rstrip('/')}/notify"
-        super().__init__(address, token, told, signing_secrets=signing_secrets, seconds=seconds)
+        super().__init__(address, token, to_payload, signing_secrets=signing_secrets, seconds=seconds)

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from domain.accounts import UserId
 from domain.outbox import Delivered, Message, Outcome
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 
 CHANNEL = "convene:feed"
@@ -30,7 +30,7 @@ class LiveUpdateSender:
     async def deliver(self, message: Message) -> Outcome:
         """Raises `Unavailable`."""
         # As it goes over the wire to others: amounts are numbers, times are text.
-        news: dict[str, Any] = msgspec.json.decode(_to_json(told(message)))
+        news: dict[str, Any] = msgspec.json.decode(_to_json(to_payload(message)))
         facilitator_id = UserId(news["facilitator_id"])
         async with self._turns:
             await self._feed.record(facilitator_id, message, news)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from domain.outbox import Message
-from infrastructure.delivery.crm_format import told
+from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.http import HttpSender, endpoint
 
 
@@ -16,4 +16,4 @@ class NotificationServiceSender(HttpSender):
 
 
 def _notification(message: Message) -> dict[str, Any]:
-    return {"type": message.fact, **told(message)}
+    return {"type": message.message_type, **to_payload(message)}

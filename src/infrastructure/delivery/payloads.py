@@ -190,7 +190,7 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 def read_payload(message: Message) -> Payload:
-    return msgspec.convert(message.snapshot, Payload)
+    return msgspec.convert(message.payload, Payload)
 
 
 def zulu(moment: datetime) -> str:

@@ -20,7 +20,7 @@ class AccountPayload(msgspec.Struct, frozen=True):
 
 
 def approved_email(message: Message) -> Letter:
-    then = msgspec.convert(message.snapshot, AccountPayload)
+    then = msgspec.convert(message.payload, AccountPayload)
     return Letter(
         recipient=then.person,
         subject="You are a facilitator now",

@@ -20,9 +20,9 @@ STATUS: dict[AppointmentStatus, Status] = {
 def appointment_email(message: Message, identity: SenderIdentity) -> Letter:
     """Raises `Unmailable`."""
     then = read_appointment(message)
-    wording = words(message.fact, then)
+    wording = words(message.message_type, then)
     if wording is None or then.recipient is None:
-        raise Unmailable(f"no mail is written about {message.fact} to {then.recipient}")
+        raise Unmailable(f"no mail is written about {message.message_type} to {then.recipient}")
     recipient, other = (then.coach, then.client) if then.recipient == "coach" else (then.client, then.coach)
     appointment_with = "Coaching with "
     title = appointment_with + isolated(other.name)
@@ -34,12 +34,12 @@ def appointment_email(message: Message, identity: SenderIdentity) -> Letter:
         subject=wording.subject.format(title=shortened(other.name, appointment_with)),
         headline=wording.headline,
         sentence=wording.sentence.format(**named),
-        facts=facts(message.fact, then, title, reading_zone(recipient.timezone), message.occurred_at),
-        button=button(message.fact, then),
+        facts=facts(message.message_type, then, title, reading_zone(recipient.timezone), message.occurred_at),
+        button=button(message.message_type, then),
         booking_link=identity.booking_link(str(then.appointment.id), is_live=is_live)
         if recipient is then.client
         else None,
-        invitation=None if message.fact in LEAVES_CALENDARS else _invitation(message, then, title, identity),
+        invitation=None if message.message_type in LEAVES_CALENDARS else _invitation(message, then, title, identity),
     )
 
 
@@ -64,4 +64,4 @@ def _invitation(message: Message, then: AppointmentPayload, title: str, identity
             Attendee(then.coach.name, then.coach.email, "NEEDS-ACTION" if status == "TENTATIVE" else "ACCEPTED"),
         ],
     )
-    return Invitation(entry, "CANCEL" if message.fact is MessageType.BOOKING_CANCELLED else "REQUEST")
+    return Invitation(entry, "CANCEL" if message.message_type is MessageType.BOOKING_CANCELLED else "REQUEST")

@@ -14,10 +14,10 @@ def booking_email(message: Message, identity: SenderIdentity) -> Letter:
     then = read_payload(message)
     if then.written is not None and then.booking is not None and then.user is not None:
         return _participant_email(then.written, then, then.booking, then.user, identity)
-    wording = words(message.fact, then, then.booking) if then.booking else None
+    wording = words(message.message_type, then, then.booking) if then.booking else None
     if wording is None or then.booking is None or then.user is None:
-        raise Unmailable(f"no mail is written about {message.fact}")
-    invited = message.fact not in LEAVES_CALENDARS
+        raise Unmailable(f"no mail is written about {message.message_type}")
+    invited = message.message_type not in LEAVES_CALENDARS
     return Letter(
         recipient=then.user,
         reply_to=then.facilitator,
@@ -26,8 +26,8 @@ def booking_email(message: Message, identity: SenderIdentity) -> Letter:
         sentence=wording.sentence.format(
             title=isolated(then.event.title), money=then.money, facilitator=isolated(then.facilitator.name)
         ),
-        facts=facts(message.fact, then, then.booking, then.user, occurred_at=message.occurred_at),
-        button=button(message.fact, then),
+        facts=facts(message.message_type, then, then.booking, then.user, occurred_at=message.occurred_at),
+        button=button(message.message_type, then),
         booking_link=identity.booking_link(
             then.booking.reference, is_live=then.booking.status == BookingStatus.CONFIRMED
         ),
@@ -57,7 +57,7 @@ def _invitation(
     """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken, paid
     or given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
     event = then.event
-    method: Method = "CANCEL" if message.fact is MessageType.BOOKING_CANCELLED else "REQUEST"
+    method: Method = "CANCEL" if message.message_type is MessageType.BOOKING_CANCELLED else "REQUEST"
     status: Status = "CANCELLED" if method == "CANCEL" else "TENTATIVE" if booking.awaits_payment else "CONFIRMED"
     entry = Entry(
         uid=booking.uid or booking_uid(booking.id, identity.host),

@@ -19,7 +19,7 @@ class RevokedPayload(msgspec.Struct, frozen=True):
 
 
 def revoked_email(message: Message) -> Letter:
-    then = msgspec.convert(message.snapshot, RevokedPayload)
+    then = msgspec.convert(message.payload, RevokedPayload)
     calendar = _CALENDARS.get(then.provider, "calendar")
     return Letter(
         recipient=then.person,

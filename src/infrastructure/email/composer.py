@@ -123,11 +123,11 @@ class MailComposer:
     def _letter(self, message: Message) -> Letter:
         if is_about_appointment(message):
             return appointment_email(message, self._identity)
-        if message.fact is MessageType.CALENDAR_REVOKED:
+        if message.message_type is MessageType.CALENDAR_REVOKED:
             return revoked_email(message)
-        if message.fact is MessageType.FACILITATOR_APPROVED:
+        if message.message_type is MessageType.FACILITATOR_APPROVED:
             return approved_email(message)
-        if message.fact is MessageType.BOOKING_INVITATION:
+        if message.message_type is MessageType.BOOKING_INVITATION:
             return invitation_email(message, self._invitation_links)
         return booking_email(message, self._identity)
 

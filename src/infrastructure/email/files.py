@@ -12,7 +12,7 @@ from domain.outbox import Delivered, Failed, Outcome
 from servicekit.mail_verification import UnsafeMail, verified
 
 
-class MailFiles:
+class FileTransport:
     """One file a mail in `directory`, complete as soon as it is seen; the same mail again replaces its own file."""
 
     def __init__(self, directory: Path) -> None:

@@ -13,10 +13,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from application.outbox.ports import CircuitBreaker, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.statistics import Figures, PostgresFigures
+from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
 
 # Few, since each is a series for every route.
 _REQUEST_SECONDS = (0.01, 0.05, 0.25, 1, 5)
@@ -83,10 +83,10 @@ class Metrics:
     async def exposition(self, database: Database) -> bytes:
         """Prometheus' text. Without the database it still tells what was counted here, and that it is away."""
         try:
-            figures = await PostgresFigures(database).read()
+            statistics = await PostgresOperationalStatistics(database).read()
         except Unavailable:
-            figures = None
-        return generate_latest(self._counted()) + generate_latest(_Told(_families(figures)))
+            statistics = None
+        return generate_latest(self._counted()) + generate_latest(_ReadMetrics(_families(statistics)))
 
     def _counted(self) -> Collector:
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -96,7 +96,7 @@ class Metrics:
         return MultiProcessCollector(CollectorRegistry(), directory)  # type: ignore[no-untyped-call]
 
 
-class _Told(Collector):
+class _ReadMetrics(Collector):
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
@@ -104,35 +104,35 @@ class _Told(Collector):
         return self._families
 
 
-def _families(figures: Figures | None) -> Iterator[Metric]:
+def _families(statistics: OperationalStatistics | None) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "convene_database_up", "1 while PostgreSQL is reachable, otherwise 0.", 0 if figures is None else 1
+        "convene_database_up", "1 while PostgreSQL is reachable, otherwise 0.", 0 if statistics is None else 1
     )
-    if figures is None:
+    if statistics is None:
         return
-    yield from _outbox(figures)
-    yield from _deliveries(figures)
+    yield from _outbox(statistics)
+    yield from _deliveries(statistics)
     yield GaugeMetricFamily(
-        "convene_holds_open", "Unpaid bookings that hold a seat until a deadline.", figures.holds_open
+        "convene_holds_open", "Unpaid bookings that hold a seat until a deadline.", statistics.holds_open
     )
     yield GaugeMetricFamily(
         "convene_holds_overdue",
         "Unpaid bookings that still hold a seat a minute after their deadline. Above 0: no worker expires holds.",
-        figures.holds_overdue,
+        statistics.holds_overdue,
     )
     yield GaugeMetricFamily(
         "convene_reminders_late",
         "Reminders that no worker has queued a minute after they were due.",
-        figures.reminders_late,
+        statistics.reminders_late,
     )
     yield GaugeMetricFamily(
         "convene_payment_differences",
         "Recorded mismatches between a gateway and the payments of the database. See `convene payments check`.",
-        figures.payment_differences,
+        statistics.payment_differences,
     )
 
 
-def _outbox(figures: Figures) -> Iterator[Metric]:
+def _outbox(statistics: OperationalStatistics) -> Iterator[Metric]:
     pending = _by_destination("convene_outbox_pending", "Pending messages, by destination.")
     oldest = _by_destination(
         "convene_outbox_oldest_seconds", "Age of the oldest pending message in seconds, by destination."
@@ -142,20 +142,20 @@ def _outbox(figures: Figures) -> Iterator[Metric]:
         "Seconds since the oldest due message became due for its next attempt, by destination.",
     )
     dead = _by_destination("convene_outbox_dead", "Dead letters, by destination. See `convene outbox list`.")
-    for figure in figures.destinations:
-        labels = (figure.destination,)
-        pending.add_metric(labels, figure.pending)
-        oldest.add_metric(labels, figures.oldest.get(figure.destination, 0))
-        late.add_metric(labels, figure.oldest_due_seconds or 0)
-        dead.add_metric(labels, figure.dead)
+    for each in statistics.destinations:
+        labels = (each.destination,)
+        pending.add_metric(labels, each.pending)
+        oldest.add_metric(labels, statistics.oldest.get(each.destination, 0))
+        late.add_metric(labels, each.oldest_due_seconds or 0)
+        dead.add_metric(labels, each.dead)
     yield from (pending, oldest, late, dead)
 
 
-def _deliveries(figures: Figures) -> Iterator[Metric]:
+def _deliveries(statistics: OperationalStatistics) -> Iterator[Metric]:
     states = _by_destination(
         "convene_destination_state", "1 for the current state of a destination, 0 for its other states.", "state"
     )
-    rescues = CounterMetricFamily(
+    reclaims = CounterMetricFamily(
         "convene_lease_rescues",
         "Messages reclaimed from a worker whose lease expired, by destination.",
         labels=("destination",),
@@ -163,23 +163,23 @@ def _deliveries(figures: Figures) -> Iterator[Metric]:
     attempts = CounterMetricFamily(
         "convene_delivery_attempts", "Delivery attempts by destination and result.", labels=("destination", "result")
     )
-    for figure in figures.destinations:
+    for each in statistics.destinations:
         for state in _STATES:
-            states.add_metric((figure.destination, state), state == _state(figure))
+            states.add_metric((each.destination, state), state == _state(each))
         for result in _ATTEMPTS:
-            attempts.add_metric((figure.destination, result), figures.counts.get((figure.destination, result), 0))
-        rescues.add_metric((figure.destination,), figures.counts.get((figure.destination, "rescued"), 0))
-    yield from (states, attempts, rescues)
+            attempts.add_metric((each.destination, result), statistics.counts.get((each.destination, result), 0))
+        reclaims.add_metric((each.destination,), statistics.counts.get((each.destination, "rescued"), 0))
+    yield from (states, attempts, reclaims)
 
 
-def _state(figure: DestinationFigures) -> str:
-    if figure.halted:
+def _state(each: DestinationStatistics) -> str:
+    if each.halted:
         return "halted"
-    return "paused" if figure.paused_until else figure.circuit
+    return "paused" if each.paused_until else each.circuit
 
 
-def _by_destination(name: str, words: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, words, labels=("destination", *labels))
+def _by_destination(name: str, description: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, description, labels=("destination", *labels))
 
 
 def _forget_the_dead(directory: Path) -> None:

@@ -55,7 +55,7 @@ class Traces:
         trace, span_id = ids_of(request_id)
         context = _span_context(parent)
         same = context is not None and context.trace_id == trace
-        mark = _given.set((trace, span_id))
+        token = _given.set((trace, span_id))
         try:
             span = self._provider.get_tracer("convene").start_span(
                 name,
@@ -66,7 +66,7 @@ class Traces:
                 attributes={"http.response.status_code": status, "convene.request_id": request_id},
             )
         finally:
-            _given.reset(mark)
+            _given.reset(token)
         if status >= 500 or status == 0:
             span.set_status(StatusCode.ERROR)
         span.end(ended)
@@ -87,7 +87,7 @@ class Traces:
             flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
             caused_by = SpanContext(trace, span_id, is_remote=True, trace_flags=flags)
         with self._provider.get_tracer("convene").start_as_current_span(
-            f"deliver {message.fact} to {message.destination}",
+            f"deliver {message.message_type} to {message.destination}",
             context=_within(caused_by),
             kind=SpanKind.PRODUCER,
             attributes={
@@ -97,12 +97,14 @@ class Traces:
                 "convene.request_id": message.request_id or "",
             },
         ) as span:
-            told = span.get_span_context()
-            mark = _current.set(f"00-{told.trace_id:032x}-{told.span_id:016x}-{told.trace_flags:02x}")
+            span_context = span.get_span_context()
+            token = _current.set(
+                f"00-{span_context.trace_id:032x}-{span_context.span_id:016x}-{span_context.trace_flags:02x}"
+            )
             try:
                 yield span
             finally:
-                _current.reset(mark)
+                _current.reset(token)
 
     async def close(self) -> None:
         """Sends what is left, if the collector takes it within a second."""

@@ -41,7 +41,7 @@ class PostgresLiveUpdates:
         """The same message is recorded once. `payload` is JSON as the codec of the connection accepts it."""
         async with self._database.connection() as connection:
             await connection.execute(
-                RECORD, _OURS, facilitator_id, message.id, message.fact, payload, message.occurred_at
+                RECORD, _OURS, facilitator_id, message.id, message.message_type, payload, message.occurred_at
             )
 
     async def newest(self, facilitator_id: UserId) -> EntryId:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from application.outbox.ports import DestinationFigures
+from application.outbox.ports import DestinationStatistics
 from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
@@ -29,11 +29,11 @@ ON CONFLICT (destination, what) DO UPDATE SET total = delivery_counts.total + ex
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class OperationalStatistics:
     """`oldest`: seconds since the oldest pending message of a destination came to be. `counts`: how often deliveries to
     a destination came to what. `holds_overdue` and `reminders_late` are past their time by a minute or more."""
 
-    destinations: Sequence[DestinationFigures]
+    destinations: Sequence[DestinationStatistics]
     oldest: Mapping[str, float]
     counts: Mapping[tuple[str, str], int]
     holds_open: int
@@ -42,17 +42,17 @@ class Figures:
     payment_differences: int
 
 
-class PostgresFigures:
+class PostgresOperationalStatistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self) -> Figures:
+    async def read(self) -> OperationalStatistics:
         """Raises `Unavailable`."""
-        destinations = await PostgresDeliveryStatistics(self._database).figures()
+        destinations = await PostgresDeliveryStatistics(self._database).by_destination()
         async with self._database.connection() as connection:
             (holds,) = await connection.fetch(_HOLDS)
             counts = await connection.fetch(_COUNTS)
-            return Figures(
+            return OperationalStatistics(
                 destinations=destinations,
                 oldest={row["destination"]: row["seconds"] for row in await connection.fetch(_OLDEST)},
                 counts={(row["destination"], row["what"]): row["total"] for row in counts},

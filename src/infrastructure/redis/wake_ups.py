@@ -44,34 +44,34 @@ class RedisWakeUps:
     def __init__(self, url: str, *, pause: float = 0.025, seconds: float = 1) -> None:
         self._redis = connect(url, seconds=seconds)
         self._pause = pause
-        self._wanted = asyncio.Event()
+        self._requested = asyncio.Event()
         self._job_ids = itertools.cycle(_JOB_IDS)
-        self._ringing: asyncio.Task[None] | None = None
-        self._away = False
+        self._sending: asyncio.Task[None] | None = None
+        self._redis_unavailable = False
 
     def notify(self) -> None:
-        self._wanted.set()
-        if self._ringing is None or self._ringing.done():
-            self._ringing = asyncio.get_running_loop().create_task(self._ring_when_wanted())
+        self._requested.set()
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send_when_requested())
 
     async def close(self) -> None:
-        if self._ringing is not None:
-            await cancel([self._ringing])
+        if self._sending is not None:
+            await cancel([self._sending])
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 
-    async def _ring_when_wanted(self) -> None:
+    async def _send_when_requested(self) -> None:
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
+            await self._requested.wait()
+            self._requested.clear()
             try:
                 await self._redis.enqueue_job(WAKE, _job_id=next(self._job_ids))
             except (RedisError, OSError) as error:
-                if not self._away:
+                if not self._redis_unavailable:
                     _log.warning("redis_away", part="wake_ups", error=str(error) or type(error).__name__)
-                self._away = True
+                self._redis_unavailable = True
             else:
-                if self._away:
+                if self._redis_unavailable:
                     _log.info("redis_back", part="wake_ups")
-                self._away = False
+                self._redis_unavailable = False
             await asyncio.sleep(self._pause)

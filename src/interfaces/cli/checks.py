@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from application.outbox.ports import CircuitBreaker, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from infrastructure.settings import Settings
 from interfaces.cli.problems import Problem
 
@@ -96,56 +96,56 @@ def time_zones(_settings: Settings) -> Findings:
 def deliveries(settings: Settings) -> Findings:
     from infrastructure.container import served
     from infrastructure.postgres.engine import Database
-    from infrastructure.postgres.statistics import Figures, PostgresFigures
+    from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
 
-    async def read() -> Figures:
+    async def read() -> OperationalStatistics:
         database = Database(settings.database_url, pool_size=1)
         try:
-            return await PostgresFigures(database).read()
+            return await PostgresOperationalStatistics(database).read()
         finally:
             await database.close()
 
-    figures = asyncio.run(read())
+    statistics = asyncio.run(read())
     of_note = [
         finding
-        for figure in figures.destinations
-        for finding in _of_destination(figure, served=figure.destination in served(settings))
+        for each in statistics.destinations
+        for finding in _of_destination(each, served=each.destination in served(settings))
     ]
-    if figures.holds_overdue:
+    if statistics.holds_overdue:
         of_note.append(
-            _fail(f"{figures.holds_overdue} places are held past their time: start a worker, `convene worker`")
+            _fail(f"{statistics.holds_overdue} places are held past their time: start a worker, `convene worker`")
         )
-    if figures.payment_differences:
+    if statistics.payment_differences:
         of_note.append(
-            _warn(f"{figures.payment_differences} payments are not what the gateway says: see `convene payments list`")
+            _warn(
+                f"{statistics.payment_differences} payments are not what the gateway says: see `convene payments list`"
+            )
         )
-    pending = sum(figure.pending for figure in figures.destinations)
-    yield from of_note or [_ok(f"{pending} messages on their way, none late; {figures.holds_open} places held")]
+    pending = sum(each.pending for each in statistics.destinations)
+    yield from of_note or [_ok(f"{pending} messages on their way, none late; {statistics.holds_open} places held")]
 
 
-def _of_destination(figure: DestinationFigures, *, served: bool) -> Findings:
-    name, reason = figure.destination, f" ({figure.reason})" if figure.reason else ""
-    if figure.dead:
+def _of_destination(each: DestinationStatistics, *, served: bool) -> Findings:
+    name, reason = each.destination, f" ({each.reason})" if each.reason else ""
+    if each.dead:
         yield _warn(
-            f"{figure.dead} dead messages for {name}: `convene outbox list --destination {name}` says why, then"
+            f"{each.dead} dead messages for {name}: `convene outbox list --destination {name}` says why, then"
             " `convene outbox replay` or `discard`"
         )
     if not served:
-        if figure.pending:
+        if each.pending:
             yield _fail(
-                f"{figure.pending} messages wait for {name}, which no worker serves: set {name.upper()}_SERVICE_URL"
+                f"{each.pending} messages wait for {name}, which no worker serves: set {name.upper()}_SERVICE_URL"
             )
-    elif figure.halted:
+    elif each.halted:
         yield _fail(f"{name} wants nothing more{reason}: mend that, then `convene outbox resume {name}`")
-    elif figure.paused_until:
-        yield _warn(
-            f"{name} asked for a pause until {figure.paused_until:%H:%M:%S} UTC{reason}: nothing to do but wait"
-        )
-    elif figure.circuit is not CircuitBreaker.CLOSED:
+    elif each.paused_until:
+        yield _warn(f"{name} asked for a pause until {each.paused_until:%H:%M:%S} UTC{reason}: nothing to do but wait")
+    elif each.circuit is not CircuitBreaker.CLOSED:
         yield _warn(f"{name} keeps failing{reason}: look at that service; it is tried again by itself")
-    elif (figure.oldest_due_seconds or 0) > LATE_SECONDS:
+    elif (each.oldest_due_seconds or 0) > LATE_SECONDS:
         yield _fail(
-            f"messages for {name} are due since {figure.oldest_due_seconds:.0f} s: start a worker, `convene worker`,"
+            f"messages for {name} are due since {each.oldest_due_seconds:.0f} s: start a worker, `convene worker`,"
             " or see its log"
         )
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from application.outbox.ports import CircuitBreaker, DestinationFigures, Letter, LetterFilter
+from application.outbox.ports import CircuitBreaker, DestinationStatistics, MessageFilter, StoredMessage
 from application.ports import Page, PageRequest
 from domain.outbox import Destination, MessageStatus
 from domain.time import as_utc
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
     from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class Desk(NamedTuple):
+class OutboxOperations(NamedTuple):
     """What an operator may ask and decide."""
 
-    letters: "PostgresDeadLetters"
-    circuits: "PostgresCircuitBreakers"
-    reader: "PostgresDeliveryStatistics"
+    dead_letters: "PostgresDeadLetters"
+    circuit_breakers: "PostgresCircuitBreakers"
+    statistics: "PostgresDeliveryStatistics"
 
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -85,19 +85,20 @@ def list_(
     """Messages, the newest first; the dead ones unless told otherwise."""
     wanted = None if status == "all" else MessageStatus(status)
 
-    filter_ = LetterFilter(wanted, _destination(destination), since)
+    filter_ = MessageFilter(wanted, _destination(destination), since)
 
-    async def look(desk: Desk) -> tuple[Page[Letter], Sequence[DestinationFigures]]:
-        return await desk.letters.list(filter_, PageRequest(limit, cursor)), await desk.reader.figures()
+    async def read(operations: OutboxOperations) -> tuple[Page[StoredMessage], Sequence[DestinationStatistics]]:
+        page = await operations.dead_letters.list(filter_, PageRequest(limit, cursor))
+        return page, await operations.statistics.by_destination()
 
-    letters, figures = _ask(look)
-    not_served = list(filter(None, map(why_not_served, figures)))
+    messages, statistics = _run(read)
+    not_served = list(filter(None, map(why_not_served, statistics)))
     if as_json:
-        echo_json([asdict(letter) for letter in letters.items], letters.next, not_served=not_served)
+        echo_json([_fields(message) for message in messages.items], messages.next, not_served=not_served)
         return
-    click.echo(_table(letters.items) if letters.items else f"no {'' if wanted is None else wanted + ' '}messages")
-    if letters.next is not None:
-        click.echo(next_page(letters.next))
+    click.echo(_table(messages.items) if messages.items else f"no {'' if wanted is None else wanted + ' '}messages")
+    if messages.next is not None:
+        click.echo(next_page(messages.next))
     for line in not_served:
         click.echo(line)
 
@@ -106,22 +107,26 @@ def list_(
 @_MESSAGE
 def show(message_id: UUID) -> None:
     """Everything kept about one message: its attempts, and what it says."""
-    opened = asdict(_ask(lambda desk: desk.letters.show(message_id)))
-    attempts, snapshot = opened.pop("attempts_made"), opened.pop("snapshot")
-    kept = opened.pop("letter") | opened
-    width = max(map(len, kept))
-    for name, value in kept.items():
-        click.echo(f"{name.replace('_', ' '):{width}}  {_word(value)}")
+    detail = _run(lambda operations: operations.dead_letters.show(message_id))
+    attempts = [asdict(attempt) for attempt in detail.attempts_made]
+    fields = _fields(detail.message) | {
+        "settled_at": detail.settled_at,
+        "request_id": detail.request_id,
+        "in_flight": detail.in_flight,
+    }
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        click.echo(f"{name.replace('_', ' '):{width}}  {_cell(value)}")
     click.echo(f"\n{len(attempts) or 'no'} attempt{'' if len(attempts) == 1 else 's'} made")
     for made in attempts:
         code = f" {made['status_code']}" if made["status_code"] else ""
         probe = ", a probe" if made["probe"] else ""
-        moment, took = _word(made["started_at"]), f"{made['took_ms']:>6} ms"
+        moment, took = _cell(made["started_at"]), f"{made['took_ms']:>6} ms"
         click.echo(f"  {made['attempt']:>2}  {moment}  {took}  {made['result']}{code}{probe}")
         if made["detail"]:
             click.echo(f"      {one_line(made['detail'], 200)}")
     click.echo("\nas it was when it happened")
-    click.echo(_harmless(json.dumps(snapshot, indent=2, ensure_ascii=False)))
+    click.echo(_printable(json.dumps(detail.payload, indent=2, ensure_ascii=False)))
 
 
 @outbox.command()
@@ -135,10 +140,14 @@ def replay(message_id: UUID | None, destination: str | None, since: datetime | N
     if sum(chosen) != 1:
         raise click.UsageError("say which: one ID, or --destination and --since, or --all")
     if message_id is not None:
-        _ask(lambda desk: desk.letters.replay(message_id))
+        _run(lambda operations: operations.dead_letters.replay(message_id))
     wanted = _destination(destination)
-    count = 1 if message_id else _ask(lambda desk: desk.letters.replay_all(destination=wanted, since=since))
-    click.echo(f"{_messages(count)} will be sent again" if count else "no dead messages match")
+    count = (
+        1
+        if message_id
+        else _run(lambda operations: operations.dead_letters.replay_all(destination=wanted, since=since))
+    )
+    click.echo(f"{_count(count)} will be sent again" if count else "no dead messages match")
 
 
 @outbox.command()
@@ -151,28 +160,32 @@ def discard(message_id: UUID | None, destination: str | None, since: datetime | 
     if (message_id is not None) == bool(destination or since):
         raise click.UsageError("say which: one ID, or --destination and --since")
     if message_id is not None:
-        _ask(lambda desk: desk.letters.discard(message_id))
+        _run(lambda operations: operations.dead_letters.discard(message_id))
     wanted = _destination(destination)
-    count = 1 if message_id else _ask(lambda desk: desk.letters.discard_all(destination=wanted, since=since))
-    click.echo(f"{_messages(count)} discarded" if count else "no dead messages match")
+    count = (
+        1
+        if message_id
+        else _run(lambda operations: operations.dead_letters.discard_all(destination=wanted, since=since))
+    )
+    click.echo(f"{_count(count)} discarded" if count else "no dead messages match")
 
 
 @outbox.command()
 @click.argument("destination", type=click.Choice([str(each) for each in Destination]))
 def resume(destination: str) -> None:
     """Deliver again to a DESTINATION that is halted, paused or left alone because it failed."""
-    resumed = _ask(lambda desk: desk.circuits.resume(Destination(destination)))
+    resumed = _run(lambda operations: operations.circuit_breakers.resume(Destination(destination)))
     click.echo(f"{destination} is delivered to again" if resumed else f"nothing keeps {destination} from being served")
 
 
-def why_not_served(figures: DestinationFigures) -> str | None:
+def why_not_served(destination: DestinationStatistics) -> str | None:
     """One line for an operator; None for a destination that is served as usual."""
-    name, why = figures.destination, one_line(figures.reason or "", 100)
-    if figures.halted:
+    name, why = destination.destination, one_line(destination.reason or "", 100)
+    if destination.halted:
         return f"{name} is halted until `convene outbox resume {name}`: {why}"
-    if figures.paused_until is not None:
-        return f"{name} asked to be left alone until {_word(figures.paused_until)}: {why}"
-    if figures.circuit is not CircuitBreaker.CLOSED:
+    if destination.paused_until is not None:
+        return f"{name} asked to be left alone until {_cell(destination.paused_until)}: {why}"
+    if destination.circuit is not CircuitBreaker.CLOSED:
         return f"{name} keeps failing and is tried with one message every 30 s: {why}"
     return None
 
@@ -181,18 +194,18 @@ def _destination(name: str | None) -> Destination | None:
     return None if name is None else Destination(name)
 
 
-def _messages(count: int) -> str:
+def _count(count: int) -> str:
     return f"{count} message{'' if count == 1 else 's'}"
 
 
-def _ask(question: Callable[[Desk], Awaitable[Answer]]) -> Answer:
+def _run(operation: Callable[[OutboxOperations], Awaitable[Result]]) -> Result:
     from domain.errors import Unavailable
     from infrastructure.postgres.engine import Database
     from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
     from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
     from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
-    async def answer() -> Answer:
+    async def run() -> Result:
         database = Database(load_database_url(command_environ()), pool_size=1)
         try:
             parts = (
@@ -200,34 +213,48 @@ def _ask(question: Callable[[Desk], Awaitable[Answer]]) -> Answer:
                 PostgresCircuitBreakers(database),
                 PostgresDeliveryStatistics(database),
             )
-            return await question(Desk(*parts))
+            return await operation(OutboxOperations(*parts))
         except Unavailable:
             raise Problem("the database is away: check DATABASE_URL, or run `convene doctor`") from None
         finally:
             await database.close()
 
-    return asyncio.run(answer())
+    return asyncio.run(run())
 
 
-def _table(letters: Sequence[Letter]) -> str:
+def _table(messages: Sequence[StoredMessage]) -> str:
     heads = ("id", "destination", "fact", "lane", "status", "tries", "happened", "last error")
     rows = [
         (
-            str(letter.id),
-            letter.destination,
-            letter.fact,
-            letter.lane,
-            letter.status,
-            str(letter.attempts),
-            _word(letter.occurred_at),
-            one_line(letter.last_error or "", 60),
+            str(message.id),
+            message.destination,
+            message.message_type,
+            message.ordering_key,
+            message.status,
+            str(message.attempts),
+            _cell(message.occurred_at),
+            one_line(message.last_error or "", 60),
         )
-        for letter in letters
+        for message in messages
     ]
     return table(heads, rows)
 
 
-def _word(value: object) -> str:
+def _fields(message: StoredMessage) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "destination": message.destination,
+        "fact": message.message_type,
+        "lane": message.ordering_key,
+        "status": message.status,
+        "attempts": message.attempts,
+        "occurred_at": message.occurred_at,
+        "due_at": message.due_at,
+        "last_error": message.last_error,
+    }
+
+
+def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return moment(value)
     if isinstance(value, bool):
@@ -235,6 +262,6 @@ def _word(value: object) -> str:
     return "-" if value is None else one_line(str(value), 300)
 
 
-def _harmless(document: str) -> str:
+def _printable(document: str) -> str:
     """JSON that means the same, whose odder characters (a reversed direction of writing) are escaped."""
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)

@@ -30,19 +30,19 @@ class Deliveries:
         self._deliver_due = deliver_due
         self._wake_ups = {destination: asyncio.Event() for destination in destinations}
         self._closing = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._stop_now = asyncio.Event()
         self._sweep_every = sweep_every
         self._grace = grace
         self._back_off = back_off
-        self._away = False
+        self._database_unavailable = False
 
-    def ring(self) -> None:
-        for bell in self._wake_ups.values():
-            bell.set()
+    def notify(self) -> None:
+        for wake_up in self._wake_ups.values():
+            wake_up.set()
 
     def close(self) -> None:
         if self._closing.is_set():
-            self._hurry.set()
+            self._stop_now.set()
         self._closing.set()
 
     async def serve(self) -> None:
@@ -50,13 +50,13 @@ class Deliveries:
         serving = [asyncio.create_task(self._serve(destination)) for destination in self._wake_ups]
         await self._closing.wait()
         sweep.cancel()
-        self.ring()
-        waiting: list[asyncio.Task[Any]] = [
+        self.notify()
+        waits: list[asyncio.Task[Any]] = [
             asyncio.create_task(asyncio.wait(serving, timeout=self._grace)),
-            asyncio.create_task(self._hurry.wait()),
+            asyncio.create_task(self._stop_now.wait()),
         ]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
             task.cancel()
         late = [task for task in serving if not task.done()]
         for task in late:
@@ -67,28 +67,28 @@ class Deliveries:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_every)
-            self.ring()
+            self.notify()
 
     async def _serve(self, destination: Destination) -> None:
-        bell = self._wake_ups[destination]
+        wake_up = self._wake_ups[destination]
         while not self._closing.is_set():
             try:
-                await self._deliver_due(destination, bell, self._closing)
+                await self._deliver_due(destination, wake_up, self._closing)
             except Unavailable as error:
-                if not self._away:
+                if not self._database_unavailable:
                     _log.warning("database_unavailable", error=str(error.__cause__ or error))
-                self._away = True
+                self._database_unavailable = True
                 await self._pause()
             except Exception:
                 _log.exception("deliveries_broke", destination=str(destination))
                 await self._pause()
             else:
-                if self._away:
+                if self._database_unavailable:
                     _log.info("database_back")
-                self._away = False
+                self._database_unavailable = False
                 # `close` sets its flag before it rings: whoever sees no flag here hears that ring.
                 if not self._closing.is_set():
-                    await bell.wait()
+                    await wake_up.wait()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

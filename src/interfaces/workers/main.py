@@ -15,7 +15,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
 from interfaces.workers.delivery import Deliveries
-from interfaces.workers.periodic_tasks import Round
+from interfaces.workers.periodic_tasks import PeriodicTask
 from interfaces.workers.wake_up_listener import WakeUpListener
 from servicekit.tasks import cancel
 
@@ -32,26 +32,28 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
     parts = build(settings)
     deliveries = Deliveries(parts.deliver_due, parts.deliver_due.senders)
     wake_up_listener = WakeUpListener(
-        lambda: connect(settings.redis_url, seconds=5), deliveries.ring, job=WAKE, queue=QUEUE
+        lambda: connect(settings.redis_url, seconds=5), deliveries.notify, job=WAKE, queue=QUEUE
     )
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
-    rounds = [
-        Round("expire_holds", parts.money.expire_holds, every=5),
-        Round("expire_appointment_holds", parts.appointment.expire_appointment_holds, every=5),
-        Round("expire_invitations", parts.expire_invitations, every=5),
-        Round("reconcile", parts.money.reconcile, every=30),
-        Round("queue_reminders", parts.queue_reminders, every=5),
-        Round("complete_bookings", parts.complete_bookings, every=15),
-        Round("hold_back_lanes", parts.lanes.hold_back, every=2),
-        Round("prune_deliveries", parts.retention.prune, every=60),
-        Round("read_busy_times", parts.calendars.read_busy_times, every=5),
-        Round("forget_feed", parts.feed.forget, every=60),
-        Round("keep_counts", parts.counts.keep, every=2),
-        Round("keep_calendar_identity", parts.calendar_identity.keep, every=30),
-        Round("forget_keys", parts.forget_keys, every=60),
+    periodic_tasks = [
+        PeriodicTask("expire_holds", parts.money.expire_holds, every=5),
+        PeriodicTask("expire_appointment_holds", parts.appointment.expire_appointment_holds, every=5),
+        PeriodicTask("expire_invitations", parts.expire_invitations, every=5),
+        PeriodicTask("reconcile", parts.money.reconcile, every=30),
+        PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
+        PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
+        PeriodicTask("hold_back_lanes", parts.ordering_keys.hold_back, every=2),
+        PeriodicTask("prune_deliveries", parts.retention.prune, every=60),
+        PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),
+        PeriodicTask("forget_feed", parts.live_updates.forget, every=60),
+        PeriodicTask("keep_counts", parts.counts.keep, every=2),
+        PeriodicTask("keep_calendar_identity", parts.calendar_identity.keep, every=30),
+        PeriodicTask("forget_keys", parts.forget_keys, every=60),
     ]
-    background = [asyncio.create_task(task) for task in (wake_up_listener.listen(), *(each.walk() for each in rounds))]
+    background = [
+        asyncio.create_task(task) for task in (wake_up_listener.listen(), *(task.run() for task in periodic_tasks))
+    ]
     try:
         await _require_tables(parts.database)
         _log.info("worker_started")

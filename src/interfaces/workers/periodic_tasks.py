@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class PeriodicTask:
     """`work` answers how much it did, where that is worth a line. `every` seconds it is done again, whatever came of
     the last time."""
 
@@ -21,7 +21,7 @@ class Round:
     work: Callable[[], Awaitable[int | None]]
     every: float
 
-    async def walk(self) -> None:
+    async def run(self) -> None:
         while True:
             await asyncio.sleep(self.every)
             try:

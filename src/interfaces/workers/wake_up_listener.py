@@ -23,7 +23,7 @@ class WakeUpListener:
     def __init__(
         self,
         connect: Callable[[], ArqRedis],
-        ring: Callable[[], None],
+        notify: Callable[[], None],
         *,
         job: str,
         queue: str,
@@ -31,12 +31,12 @@ class WakeUpListener:
         back_off: float = 1,
     ) -> None:
         self._connect = connect
-        self._ring = ring
+        self._notify = notify
         self._job = job
         self._queue = queue
         self._poll_delay = poll_delay
         self._back_off = back_off
-        self._away = False
+        self._redis_unavailable = False
 
     async def listen(self) -> None:
         """For ever; ends when cancelled."""
@@ -46,9 +46,9 @@ class WakeUpListener:
             try:
                 await worker.async_run()
             except Exception as error:
-                if not self._away:
+                if not self._redis_unavailable:
                     _log.warning("redis_away", part="doorbell", error=str(error) or type(error).__name__)
-                self._away = True
+                self._redis_unavailable = True
             finally:
                 # arq's own close() asks Redis for something first, and it may be away.
                 await cancel(worker.tasks.values())
@@ -73,11 +73,11 @@ class WakeUpListener:
         )
 
     async def _started(self, ctx: dict[Any, Any]) -> None:  # noqa: ARG002
-        if self._away:
+        if self._redis_unavailable:
             _log.info("redis_back", part="doorbell")
-        self._away = False
+        self._redis_unavailable = False
         # What was rung while nobody listened is not lost.
-        self._ring()
+        self._notify()
 
     async def _answer(self, ctx: dict[Any, Any], *_args: Any, **_kwargs: Any) -> None:  # noqa: ARG002
-        self._ring()
+        self._notify()

@@ -78,20 +78,27 @@ _PERSON = {"person": {"name": "Ada Lovelace", "email": "ada@example.com"}, "prov
 
 def sent_to(destination: Destination) -> list[MessageType]:
     """The types of message that this destination gets about bookings, appointments and events."""
-    return [fact for fact in MessageType if destination in ROUTES[fact] and fact not in _ABOUT_AN_ACCOUNT]
+    return [
+        message_type
+        for message_type in MessageType
+        if destination in ROUTES[message_type] and message_type not in _ABOUT_AN_ACCOUNT
+    ]
 
 
 def messages(destination: Destination) -> Iterator[tuple[str, Message]]:
     """Every type of message to this destination in its variants, named by both."""
-    for fact in sent_to(destination):
-        chosen = _CHOSEN.get(fact, _USUAL)
-        for name, snapshot in _of(chosen, EVENT_VARIANTS):
-            yield _named(fact, "event", name), _changed(a_message(fact, destination=destination), snapshot)
+    for message_type in sent_to(destination):
+        chosen = _CHOSEN.get(message_type, _USUAL)
+        for name, payload in _of(chosen, EVENT_VARIANTS):
+            yield (
+                _named(message_type, "event", name),
+                _changed(a_message(message_type, destination=destination), payload),
+            )
         recipients: tuple[str | None, ...] = ("client", "coach") if destination is Destination.EMAIL else (None,)
         for recipient in recipients:
-            for name, snapshot in _of(chosen, APPOINTMENT_VARIANTS):
+            for name, payload in _of(chosen, APPOINTMENT_VARIANTS):
                 about = f"appointment to {recipient}" if recipient else "appointment"
-                yield _named(fact, about, name), _changed(a_coaching_message(fact, recipient), snapshot)
+                yield _named(message_type, about, name), _changed(a_coaching_message(message_type, recipient), payload)
 
 
 def _of(chosen: tuple[str, ...], variants: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
@@ -100,16 +107,16 @@ def _of(chosen: tuple[str, ...], variants: dict[str, dict[str, Any]]) -> list[tu
 
 def account_messages() -> Iterator[tuple[str, Message]]:
     """Those about an account or a calendar, whose content is the person alone."""
-    for fact in _ABOUT_AN_ACCOUNT:
-        yield fact.value, replace(a_message(fact, destination=Destination.EMAIL), snapshot=_PERSON)
+    for message_type in _ABOUT_AN_ACCOUNT:
+        yield message_type.value, replace(a_message(message_type, destination=Destination.EMAIL), payload=_PERSON)
 
 
 def _changed(message: Message, changes: dict[str, Any]) -> Message:
-    snapshot = dict(message.snapshot)
+    payload = dict(message.payload)
     for part, change in changes.items():
-        snapshot[part] = (snapshot.get(part) or {}) | change if isinstance(change, dict) else change
-    return replace(message, snapshot=snapshot)
+        payload[part] = (payload.get(part) or {}) | change if isinstance(change, dict) else change
+    return replace(message, payload=payload)
 
 
-def _named(fact: MessageType, about: str, variant: str) -> str:
-    return ", ".join(filter(None, (fact.value, about, variant)))
+def _named(message_type: MessageType, about: str, variant: str) -> str:
+    return ", ".join(filter(None, (message_type.value, about, variant)))

@@ -27,7 +27,10 @@ def destinations() -> dict[str, Any]:
     return {
         "destinations": {each.value: "always" if each in ALWAYS_SERVED else "where set up" for each in Destination},
         "states": [state.value for state in MessageStatus],
-        "messages": {fact.value: [destination.value for destination in ROUTES[fact]] for fact in MessageType},
+        "messages": {
+            message_type.value: [destination.value for destination in ROUTES[message_type]]
+            for message_type in MessageType
+        },
     }
 
 

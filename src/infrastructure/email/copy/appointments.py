@@ -155,11 +155,11 @@ _BY_HANDS_OF_COACH = "You took the money on the spot: please hand {money} back t
 _STATUS = {True: "Waiting for the payment", False: "Waiting for confirmation"}
 
 
-def words(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
+def words(message_type: MessageType, then: AppointmentPayload) -> EmailCopy | None:
     """None for what no mail is written about."""
-    if fact is MessageType.BOOKING_REMINDER:
+    if message_type is MessageType.BOOKING_REMINDER:
         return _reminder(then)
-    return _to_coach(fact, then) if then.recipient == "coach" else _to_client(fact, then)
+    return _to_coach(message_type, then) if then.recipient == "coach" else _to_client(message_type, then)
 
 
 def _reminder(then: AppointmentPayload) -> EmailCopy | None:
@@ -172,11 +172,11 @@ def _reminder(then: AppointmentPayload) -> EmailCopy | None:
     )
 
 
-def _to_client(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
-    wording = _TO_CLIENT.get(fact)
+def _to_client(message_type: MessageType, then: AppointmentPayload) -> EmailCopy | None:
+    wording = _TO_CLIENT.get(message_type)
     if wording is None:
         return None
-    match fact:
+    match message_type:
         case MessageType.BOOKING_CREATED if then.appointment.awaits_payment:
             held = _HELD_FOR_CLIENT
             return held if then.payment_url else replace(held, sentence=held.sentence + WHERE_TO_ASK)
@@ -195,11 +195,11 @@ def _to_client(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
     return wording
 
 
-def _to_coach(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
-    wording = _TO_COACH.get(fact)
+def _to_coach(message_type: MessageType, then: AppointmentPayload) -> EmailCopy | None:
+    wording = _TO_COACH.get(message_type)
     if wording is None:
         return None
-    match fact:
+    match message_type:
         case MessageType.BOOKING_CREATED if then.appointment.awaits_payment:
             return _HELD_OF_COACH
         case MessageType.BOOKING_CANCELLED:
@@ -212,7 +212,7 @@ def _to_coach(fact: MessageType, then: AppointmentPayload) -> EmailCopy | None:
 
 
 def facts(
-    fact: MessageType, then: AppointmentPayload, title: str, zone: ZoneInfo, occurred_at: datetime
+    message_type: MessageType, then: AppointmentPayload, title: str, zone: ZoneInfo, occurred_at: datetime
 ) -> dict[str, str]:
     session, to_coach = then.appointment, then.recipient == "coach"
     other = then.client if to_coach else then.coach
@@ -226,20 +226,23 @@ def facts(
             "With": other.name,
             "Booking": str(session.id),
             "Status": _STATUS[session.awaits_payment] if session.status is AppointmentStatus.PENDING else None,
-            **(money_facts(fact, then.money, then.payment, occurred_at, zone) if then.money else paid),
+            **(money_facts(message_type, then.money, then.payment, occurred_at, zone) if then.money else paid),
             "Held until" if to_coach else "Pay by": _deadline(session, zone),
             "Their notes" if to_coach else "Your notes": session.notes,
         }
     )
 
 
-def button(fact: MessageType, then: AppointmentPayload) -> Button | None:
+def button(message_type: MessageType, then: AppointmentPayload) -> Button | None:
     """The one thing to do next, if there is one."""
     if then.payment_url is not None:
         return Button("Pay now", then.payment_url)
-    if fact is MessageType.PAYMENT_FAILED:
+    if message_type is MessageType.PAYMENT_FAILED:
         return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
-    if fact in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED} or not then.appointment.meeting_link:
+    if (
+        message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED}
+        or not then.appointment.meeting_link
+    ):
         return None
     return Button("Join online", then.appointment.meeting_link)
 

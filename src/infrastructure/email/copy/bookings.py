@@ -106,26 +106,26 @@ _REFUNDED: dict[str, str] = {
 _BY_HAND = " You paid on the spot, so {facilitator} hands the money back to you."
 
 
-def words(fact: MessageType, then: Payload, booking: BookingPayload) -> EmailCopy | None:
+def words(message_type: MessageType, then: Payload, booking: BookingPayload) -> EmailCopy | None:
     """None for what no mail is written about."""
-    if fact is MessageType.BOOKING_REMINDER:
+    if message_type is MessageType.BOOKING_REMINDER:
         return _reminder(then, booking)
-    if fact is MessageType.BOOKING_MOVED:
+    if message_type is MessageType.BOOKING_MOVED:
         wording = change_wording(then.before, then.event)
         if then.reason != RESCHEDULED or not then.agreed.price:
             return wording
         return replace(wording, sentence=wording.sentence + CANCEL_FOR_FULL_REFUND)
-    if fact not in _WORDING:
+    if message_type not in _WORDING:
         return None
-    wording = _WORDING[fact]
+    wording = _WORDING[message_type]
     by_hand = is_by_hand(then.payment)
-    if fact is MessageType.BOOKING_CREATED and booking.awaits_payment:
+    if message_type is MessageType.BOOKING_CREATED and booking.awaits_payment:
         wording = _HELD if then.payment_url else replace(_HELD, sentence=_HELD.sentence + WHERE_TO_ASK)
-    elif fact is MessageType.BOOKING_CANCELLED:
+    elif message_type is MessageType.BOOKING_CANCELLED:
         wording = _CANCELLED.get(then.reason or "", wording)
         if then.reason == CancelReason.PAYMENT_EXPIRED and ended_at_start(then, booking):
             wording = _ENDED_AT_START
-    elif fact is MessageType.BOOKING_REFUNDED:
+    elif message_type is MessageType.BOOKING_REFUNDED:
         headline = "You get your money back" if by_hand else wording.headline
         sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
         wording = EmailCopy(wording.subject, headline, sentence)
@@ -148,7 +148,7 @@ def ended_at_start(then: Payload, booking: BookingPayload) -> bool:
 
 
 def facts(
-    fact: MessageType, then: Payload, booking: BookingPayload, reader: Person, *, occurred_at: datetime
+    message_type: MessageType, then: Payload, booking: BookingPayload, reader: Person, *, occurred_at: datetime
 ) -> dict[str, str]:
     event, zone = then.event, reading_zone(reader.timezone)
     paid = {"Price": price(booking.payment_status, *then.agreed)}
@@ -160,7 +160,7 @@ def facts(
             **previous_facts(then.before, event, zone),
             "With": then.facilitator.name,
             "Booking": booking.reference,
-            **(money_facts(fact, then.money, then.payment, occurred_at, zone) if then.money else paid),
+            **(money_facts(message_type, then.money, then.payment, occurred_at, zone) if then.money else paid),
             "Pay by": instant(booking.hold_until, zone) if booking.hold_until and booking.awaits_payment else None,
             "Your notes": booking.notes,
         }
@@ -180,12 +180,12 @@ def event_facts(then: Payload, booking: BookingPayload, reader: Person) -> dict[
     )
 
 
-def button(fact: MessageType, then: Payload) -> Button | None:
+def button(message_type: MessageType, then: Payload) -> Button | None:
     """The one thing to do next, if there is one."""
     if then.payment_url is not None:
         return Button("Pay now", then.payment_url)
-    if fact is MessageType.PAYMENT_FAILED:
+    if message_type is MessageType.PAYMENT_FAILED:
         return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
-    if fact in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED} or not then.join_link:
+    if message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED} or not then.join_link:
         return None
     return Button("Join online", then.join_link)

@@ -35,11 +35,15 @@ def is_by_hand(payment: PaymentPayload | None) -> bool:
 
 
 def money_facts(
-    fact: MessageType, money: MoneyPayload, payment: PaymentPayload | None, occurred_at: datetime, zone: ZoneInfo
+    message_type: MessageType,
+    money: MoneyPayload,
+    payment: PaymentPayload | None,
+    occurred_at: datetime,
+    zone: ZoneInfo,
 ) -> dict[str, str | None]:
     gateway = payment and _GATEWAYS.get(payment.gateway, payment.gateway)
     number = f"{payment.id} at {gateway}" if payment and payment.id else None
-    match fact:
+    match message_type:
         case MessageType.PAYMENT_COMPLETED:
             received_at = payment.received_at if payment and payment.received_at else occurred_at
             return {

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import structlog
 
-from domain.circuit_breaker import shows_destination_well
+from domain.circuit_breaker import destination_is_healthy
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageStatus, MessageType, Outcome
 from infrastructure.postgres.engine import Database, storable
 from infrastructure.postgres.statistics import DeliveryCounts
@@ -61,23 +61,23 @@ FROM claimed ORDER BY seq
 """
 
 # A worker may lose a lease and claim the message again itself: the attempt's number tells the two claims apart.
-_OURS = "id = $1 AND claimed_by = $2 AND attempts = $3 AND status = 'pending'"
+_OWN_CLAIM = "id = $1 AND claimed_by = $2 AND attempts = $3 AND status = 'pending'"
 
-_RENEW = f"UPDATE outbox SET due_at = now() + $4::interval WHERE {_OURS} RETURNING id"  # noqa: S608
+_RENEW = f"UPDATE outbox SET due_at = now() + $4::interval WHERE {_OWN_CLAIM} RETURNING id"  # noqa: S608
 
 _RELEASE = f"""
-UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 WHERE {_OURS} RETURNING id
+UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 WHERE {_OWN_CLAIM} RETURNING id
 """  # noqa: S608
 
 # What had to wait behind a settled message is due at once, unless it has a time of its own from an earlier attempt.
-_SETTLE = f"""
+_RECORD = f"""
 WITH settled AS (
     UPDATE outbox SET
         status = $4, claimed_by = NULL, last_error = CASE WHEN $4 = 'delivered' THEN NULL ELSE $8::text END,
         due_at = CASE WHEN $4 = 'pending' THEN now() + $5::interval ELSE due_at END,
         settled_at = CASE WHEN $4 = 'pending' THEN NULL ELSE now() END,
         attempts = CASE WHEN $9::boolean THEN attempts - 1 ELSE attempts END
-    WHERE {_OURS}
+    WHERE {_OWN_CLAIM}
     RETURNING id, seq, destination, lane, status
 ), attempt AS (
     INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, status_code, detail, probe)
@@ -101,7 +101,7 @@ SELECT id FROM settled
 """  # noqa: S608
 
 
-class PostgresDueMessages:
+class PostgresOutboxClaims:
     """One worker's view of the outbox; its claims carry a token of its own."""
 
     def __init__(self, database: Database) -> None:
@@ -123,9 +123,9 @@ class PostgresDueMessages:
             Message(
                 id=MessageId(row["id"]),
                 destination=destination,
-                lane=row["lane"],
-                fact=MessageType(row["fact"]),
-                snapshot=row["snapshot"],
+                ordering_key=row["lane"],
+                message_type=MessageType(row["fact"]),
+                payload=row["snapshot"],
                 attempt=row["attempts"],
                 occurred_at=row["occurred_at"],
                 request_id=row["request_id"],
@@ -140,21 +140,25 @@ class PostgresDueMessages:
     async def release(self, message: Message) -> None:
         await self._change(message, "release", _RELEASE)
 
-    async def settle(self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None) -> None:
+    async def record_result(
+        self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
+    ) -> None:
         if isinstance(outcome, Delivered):
-            status, detail, given_back = MessageStatus.DELIVERED, outcome.answer, False
+            status, detail, uncounted = MessageStatus.DELIVERED, outcome.answer, False
         else:
             status = MessageStatus.DEAD if retry_in is None else MessageStatus.PENDING
-            detail, given_back = outcome.reason, outcome.stop_destination or outcome.not_attempted
-        detail, well = storable(detail, _LONGEST_DETAIL), shows_destination_well(outcome)
-        about = (status, retry_in, took, outcome.status_code, detail, given_back, message.probe, message.destination)
-        kept = await self._change(message, "settle", _SETTLE, *about, None if well is None else int(not well))
-        if kept:
+            detail, uncounted = outcome.reason, outcome.stop_destination or outcome.not_attempted
+        detail, healthy = storable(detail, _LONGEST_DETAIL), destination_is_healthy(outcome)
+        values = (status, retry_in, took, outcome.status_code, detail, uncounted, message.probe, message.destination)
+        recorded = await self._change(
+            message, "settle", _RECORD, *values, None if healthy is None else int(not healthy)
+        )
+        if recorded:
             self.counts.add(message.destination, "failed" if status is MessageStatus.PENDING else str(status))
-            tell = _log.info if status is MessageStatus.DELIVERED else _log.warning
-            tell(
+            log = _log.info if status is MessageStatus.DELIVERED else _log.warning
+            log(
                 "message_delivered" if status is MessageStatus.DELIVERED else "message_failed",
-                **_identity(message),
+                **_log_fields(message),
                 result="retry" if status is MessageStatus.PENDING else str(status),
                 status_code=outcome.status_code,
                 took_ms=round(took.total_seconds() * 1000),
@@ -164,17 +168,17 @@ class PostgresDueMessages:
 
     async def _change(self, message: Message, step: str, statement: str, *values: object) -> bool:
         async with self._database.connection() as connection:
-            kept = await connection.fetchval(statement, message.id, self._token, message.attempt, *values)
-        if kept is None:
-            _log.warning("lease_lost", **_identity(message), step=step)
-        return kept is not None
+            recorded = await connection.fetchval(statement, message.id, self._token, message.attempt, *values)
+        if recorded is None:
+            _log.warning("lease_lost", **_log_fields(message), step=step)
+        return recorded is not None
 
 
-def _identity(message: Message) -> dict[str, Any]:
+def _log_fields(message: Message) -> dict[str, Any]:
     return {
         "message_id": str(message.id),
         "request_id": message.request_id,
         "destination": str(message.destination),
-        "fact": str(message.fact),
+        "fact": str(message.message_type),
         "attempt": message.attempt,
     }

@@ -5,18 +5,18 @@ from uuid import UUID
 
 import asyncpg
 
-from application.outbox.ports import AttemptMade, Letter, LetterFilter, OpenedLetter
+from application.outbox.ports import AttemptMade, MessageFilter, StoredMessage, StoredMessageDetail
 from application.ports import Page, PageRequest
 from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
 from infrastructure.postgres.engine import Connection, Database
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
 
-_LETTER = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
+_COLUMNS = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
 # Ids (UUIDv7) follow time, so a page is read from its end, no further than `since`. Parameters: the first id, since,
 # the id that the page comes before, how many.
 _SINCE = "($2::timestamptz IS NULL OR occurred_at >= $2)"
 _NEWEST = f"""
-SELECT {_LETTER} FROM outbox WHERE id >= $1 AND id < $3 AND {_SINCE} ORDER BY id DESC LIMIT $4
+SELECT {_COLUMNS} FROM outbox WHERE id >= $1 AND id < $3 AND {_SINCE} ORDER BY id DESC LIMIT $4
 """  # noqa: S608
 
 # The newest of every destination and status that was asked for, each from the end of its part of `ix_outbox_listed`,
@@ -31,7 +31,7 @@ WITH RECURSIVE names AS (
     WHERE $5::text IS NULL AND names.name IS NOT NULL
 )
 SELECT letters.* FROM names CROSS JOIN unnest($6::text[]) AS wanted (status) CROSS JOIN LATERAL (
-    SELECT {_LETTER} FROM outbox
+    SELECT {_COLUMNS} FROM outbox
     WHERE (destination, status, id) >= (names.name, wanted.status, $1)
       AND (destination, status, id) < (names.name, wanted.status, $3) AND {_SINCE}
     ORDER BY destination DESC, status DESC, id DESC LIMIT $4
@@ -50,25 +50,25 @@ class PostgresDeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def list(self, wanted: LetterFilter, page: PageRequest) -> Page[Letter]:
-        query = _NEWEST if wanted.status is None and wanted.destination is None else _NEWEST_OF_EACH
-        chosen = () if query is _NEWEST else (wanted.destination, _statuses(wanted.status))
+    async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
+        query = _NEWEST if filter_.status is None and filter_.destination is None else _NEWEST_OF_EACH
+        chosen = () if query is _NEWEST else (filter_.destination, _statuses(filter_.status))
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 query,
-                first_uuid(wanted.since),
-                wanted.since,
+                first_uuid(filter_.since),
+                filter_.since,
                 uuid_after(page.after) or LAST_UUID,
                 page.limit + 1,
                 *chosen,
             )
-        letters = [_letter(row) for row in rows[: page.limit]]
-        return Page(letters, cursor_of(letters[-1].id) if len(rows) > page.limit else None)
+        messages = [_stored_message(row) for row in rows[: page.limit]]
+        return Page(messages, cursor_of(messages[-1].id) if len(rows) > page.limit else None)
 
-    async def show(self, message_id: UUID) -> OpenedLetter:
+    async def show(self, message_id: UUID) -> StoredMessageDetail:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                f"""SELECT {_LETTER}, settled_at, request_id, snapshot,
+                f"""SELECT {_COLUMNS}, settled_at, request_id, snapshot,
                            claimed_by IS NOT NULL AND due_at > now() AS in_flight
                     FROM outbox WHERE id = $1""",  # noqa: S608
                 message_id,
@@ -80,13 +80,13 @@ class PostgresDeadLetters:
             )
         if row is None:
             raise MessageNotFound
-        return OpenedLetter(
-            letter=_letter(row),
+        return StoredMessageDetail(
+            message=_stored_message(row),
             settled_at=row["settled_at"],
             request_id=row["request_id"],
             in_flight=row["in_flight"],
             attempts_made=[AttemptMade(**made) for made in attempts],
-            snapshot=row["snapshot"],
+            payload=row["snapshot"],
         )
 
     async def replay(self, message_id: UUID) -> None:
@@ -131,12 +131,12 @@ async def _refuse(connection: Connection, message_id: UUID) -> None:
     raise MessageNotDead if known else MessageNotFound
 
 
-def _letter(row: asyncpg.Record) -> Letter:
-    return Letter(
+def _stored_message(row: asyncpg.Record) -> StoredMessage:
+    return StoredMessage(
         id=MessageId(row["id"]),
         destination=row["destination"],
-        fact=row["fact"],
-        lane=row["lane"],
+        message_type=row["fact"],
+        ordering_key=row["lane"],
         status=MessageStatus(row["status"]),
         attempts=row["attempts"],
         occurred_at=row["occurred_at"],
@@ -145,5 +145,5 @@ def _letter(row: asyncpg.Record) -> Letter:
     )
 
 
-def _statuses(wanted: MessageStatus | None) -> list[str]:
-    return [*MessageStatus] if wanted is None else [wanted]
+def _statuses(filter_: MessageStatus | None) -> list[str]:
+    return [*MessageStatus] if filter_ is None else [filter_]

@@ -2,7 +2,7 @@
 
 A claim goes through what is due until it has enough, and asks of each message whether an earlier one of its lane still
 waits. Behind a message that waits for its next attempt that is the same answer thousands of times. So what waits behind
-it is made due a while after it; when it is settled, its successor is due at once (`_SETTLE` in `outbox`).
+it is made due a while after it; when it is settled, its successor is due at once (`_RECORD` in `claims`).
 """
 
 from domain.outbox import Destination

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from application.outbox.ports import CircuitBreaker, DestinationFigures
+from application.outbox.ports import CircuitBreaker, DestinationStatistics
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database
 
-_FIGURES = """
+_STATISTICS = """
 SELECT d.name, waiting.pending, coalesce(letters.dead, 0) AS dead,
        CASE WHEN waiting.oldest_due <= now() THEN extract(epoch FROM now() - waiting.oldest_due)::float8 END
            AS oldest_due_seconds,
@@ -30,11 +30,11 @@ class PostgresDeliveryStatistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def figures(self) -> Sequence[DestinationFigures]:
+    async def by_destination(self) -> Sequence[DestinationStatistics]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_FIGURES, list(Destination))
+            rows = await connection.fetch(_STATISTICS, list(Destination))
         return [
-            DestinationFigures(
+            DestinationStatistics(
                 destination=Destination(row["name"]),
                 pending=row["pending"],
                 oldest_due_seconds=row["oldest_due_seconds"],

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
-from application.outbox.ports import DeadLetters, Letter, LetterFilter
+from application.outbox.ports import DeadLetters, MessageFilter, StoredMessage
 from application.ports import DEFAULT_PAGE
 from domain.errors import Invalid
 from domain.outbox import Destination, MessageNotFound, MessageStatus, MessageType
@@ -82,9 +82,9 @@ async def list_outbox(
     cursor: FromQuery[str | None] = None,
 ) -> Response[OutboxList]:
     """Messages of the outbox, the newest first. Those that could not be delivered have the status `dead`."""
-    wanted = LetterFilter(_status(status), _destination(destination), _since(since))
+    wanted = MessageFilter(_status(status), _destination(destination), _since(since))
     page = await dead_letters.list(wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
-    return object_page(request, OutboxList([OutboxMessage(**_fields(letter)) for letter in page.items], page.next))
+    return object_page(request, OutboxList([OutboxMessage(**_fields(message)) for message in page.items], page.next))
 
 
 @get("/admin/outbox/{message_id:str}", operation_id="getOutboxMessage", tags=TAGS, guards=[admins])
@@ -92,7 +92,7 @@ async def show_outbox_message(message_id: FromPath[str], dead_letters: Inject[De
     """Everything kept about one message: each attempt, and what it says, as things were when it happened."""
     opened = await dead_letters.show(_id(message_id))
     return OpenedMessage(
-        **_fields(opened.letter),
+        **_fields(opened.message),
         settled_at=opened.settled_at,
         request_id=opened.request_id,
         in_flight=opened.in_flight,
@@ -108,7 +108,7 @@ async def show_outbox_message(message_id: FromPath[str], dead_letters: Inject[De
             )
             for made in opened.attempts_made
         ],
-        snapshot=opened.snapshot,
+        snapshot=opened.payload,
     )
 
 
@@ -133,17 +133,17 @@ async def replay_outbox(data: JSONBody[ReplayOrder], replay_messages: Inject[Rep
 ROUTES = [list_outbox, show_outbox_message, replay_outbox_message, replay_outbox]
 
 
-def _fields(letter: Letter) -> dict[str, Any]:
+def _fields(message: StoredMessage) -> dict[str, Any]:
     return {
-        "id": str(letter.id),
-        "destination": letter.destination,
-        "fact": letter.fact,
-        "lane": letter.lane,
-        "status": letter.status,
-        "attempts": letter.attempts,
-        "occurred_at": letter.occurred_at,
-        "due_at": letter.due_at,
-        "last_error": letter.last_error,
+        "id": str(message.id),
+        "destination": message.destination,
+        "fact": message.message_type,
+        "lane": message.ordering_key,
+        "status": message.status,
+        "attempts": message.attempts,
+        "occurred_at": message.occurred_at,
+        "due_at": message.due_at,
+        "last_error": message.last_error,
     }
 
 

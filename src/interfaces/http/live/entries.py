@@ -24,7 +24,7 @@ class Entry(Struct):
 
 
 def as_json(entry: LiveUpdate) -> bytes:
-    return msgspec.json.encode(Entry(entry.id, entry.fact, whole_seconds(entry.occurred_at), entry.payload))
+    return msgspec.json.encode(Entry(entry.id, entry.message_type, whole_seconds(entry.occurred_at), entry.payload))
 
 
 def last_seen(name: str, given: str | None) -> EntryId | None:

@@ -136,4 +136,4 @@ async def _left(receive: Receive) -> None:
 
 
 def _event(entry: LiveUpdate) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.id, entry.fact.encode(), as_json(entry))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.id, entry.message_type.encode(), as_json(entry))

@@ -15,17 +15,17 @@ from infrastructure.delivery.payloads import Payload, Person, read_payload, zulu
 from servicekit.date_range import is_enterable
 
 
-def told(message: Message) -> dict[str, Any]:
-    return _told_of_coaching(message) if is_about_appointment(message) else _told_of_event(message)
+def to_payload(message: Message) -> dict[str, Any]:
+    return _appointment_payload(message) if is_about_appointment(message) else _booking_payload(message)
 
 
-def _told_of_event(message: Message) -> dict[str, Any]:
+def _booking_payload(message: Message) -> dict[str, Any]:
     then = read_payload(message)
     booking = then.booking
     return {
         "booking_id": booking and booking.id,
         "booking_reference": booking and booking.reference,
-        "action": message.fact,
+        "action": message.message_type,
         "occurred_at": zulu(message.occurred_at),
         "user": then.user and _person(then.user),
         "event": _event(then),
@@ -41,14 +41,14 @@ def _told_of_event(message: Message) -> dict[str, Any]:
     }
 
 
-def _told_of_coaching(message: Message) -> dict[str, Any]:
+def _appointment_payload(message: Message) -> dict[str, Any]:
     """A session as a booking of an event that only the two of them have. The coach has mail from us already."""
     then = read_appointment(message)
     session = then.appointment
     return {
         "kind": "coaching",
         "booking_id": str(session.id),
-        "action": message.fact,
+        "action": message.message_type,
         "occurred_at": zulu(message.occurred_at),
         "user": _person(then.client),
         "event": _session(then),
