@@ -1,6 +1,7 @@
 """What gives access to an account, and when which of it ends."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -19,6 +20,10 @@ class Credential(StrEnum):
     KNOWN_NETWORKS = "known_networks"
     """Networks that logged in: each may try passwords while others are locked out."""
     IDEMPOTENCY_ANSWERS = "idempotency_answers"
+
+
+KNOWN_NETWORK_LIFETIME = timedelta(days=90)
+"""How long a network counts as known after its last login to the account."""
 
 
 class AccessEnd(StrEnum):

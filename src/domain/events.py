@@ -19,6 +19,9 @@ EventId = NewType("EventId", int)
 
 MAX_CAPACITY = 1_000_000
 
+RESCHEDULED = "rescheduled"
+"""The reason of a message to participants about a new time or place."""
+
 
 class EventType(StrEnum):
     SESSION = "session"

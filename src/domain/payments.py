@@ -32,6 +32,9 @@ class PaymentStatus(StrEnum):
     NOT_REQUIRED = "not_required"
 
 
+OFFLINE = "offline"
+"""The name of the gateway of payments on the spot."""
+
 UNPAID = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
 
 TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {

@@ -12,6 +12,13 @@ from domain.money import Money
 
 RefundId = NewType("RefundId", UUID)
 
+SEAT_GONE = "place_gone"
+"""Refund reason: the money arrived when no seat was left."""
+PAID_AFTER_START = "paid_after_start"
+"""Refund reason: the money arrived after the start."""
+PAID_TWICE = "paid_twice"
+"""Refund reason: another payment had paid for the booking already."""
+
 MAX_TIERS = 10
 MAX_HOURS = 24 * 366
 

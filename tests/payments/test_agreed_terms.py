@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import text
 
 from application.bookings.reservation import NewBooking
-from application.events.management import RESCHEDULED, UpdateEvent
-from application.payments.payables import PAID_AFTER_START, PayableBooking
+from application.events.management import UpdateEvent
+from application.payments.payables import PayableBooking
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.settlement import Settled
 from domain.accounts import Role, User
 from domain.bookings import BookingId
 from domain.errors import Forbidden
-from domain.events import EventDetails, EventId
+from domain.events import RESCHEDULED, EventDetails, EventId
 from domain.money import Money
 from domain.outbox import Destination, MessageType
 from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
-from domain.refunds import RefundPolicy
+from domain.refunds import PAID_AFTER_START, RefundPolicy
 from domain.time import Interval
 from infrastructure.clock import SystemClock
 from infrastructure.delivery.crm_payload import to_payload

@@ -9,6 +9,7 @@ from application.accounts.ports import Credentials, GuessedAccounts
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import UnitOfWork
 from domain.accounts import User
+from domain.credentials import KNOWN_NETWORK_LIFETIME
 from domain.networks import network_of
 
 GUESSES_PER_ACCOUNT = Limit("login-account", times=10, per=timedelta(hours=1))
@@ -17,7 +18,6 @@ GUESSES_PER_KNOWN_NETWORK = Limit("login-known-network", times=10, per=timedelta
 """Of one account, for each network that has logged in to it."""
 GUESSES_PER_NETWORK = Limit("login-address", times=300, per=timedelta(hours=1))
 """Over all accounts."""
-KNOWN_FOR = timedelta(days=90)
 MOST_KNOWN = 50
 
 
@@ -36,7 +36,7 @@ class KnownNetworks:
         """The account is locked, or new."""
         now = self.clock.now()
         await work.login_networks.remember(
-            user.id, self.fingerprint(user.email, address), now, since=now - KNOWN_FOR, at_most=MOST_KNOWN
+            user.id, self.fingerprint(user.email, address), now, since=now - KNOWN_NETWORK_LIFETIME, at_most=MOST_KNOWN
         )
 
     def fingerprint(self, email: str, address: str) -> bytes:
@@ -68,7 +68,7 @@ class PasswordGuesses:
         """Raises `TooManyRequests`."""
         network = network_of(address)
         await self.limiter.take(GUESSES_PER_NETWORK, network)
-        since = self.known_networks.clock.now() - KNOWN_FOR
+        since = self.known_networks.clock.now() - KNOWN_NETWORK_LIFETIME
         fingerprint = self.known_networks.fingerprint(email, address)
         credentials, is_known = await self.accounts.find(email, fingerprint, since=since)
         limit, who = (GUESSES_PER_KNOWN_NETWORK, f"{email}\n{network}") if is_known else (GUESSES_PER_ACCOUNT, email)

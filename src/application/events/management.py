@@ -16,12 +16,9 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.errors import Forbidden
-from domain.events import Event, EventDetails, EventId, EventStatus, refuse_past
+from domain.events import RESCHEDULED, Event, EventDetails, EventId, EventStatus, refuse_past
 from domain.money import Money
 from domain.outbox import MessageType
-
-RESCHEDULED = "rescheduled"
-"""Why people are written to about an event whose time or place changed."""
 
 
 class OnlyFacilitatorsCreate(Forbidden):

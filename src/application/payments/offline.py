@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
 from application.payments.payables import Payable, PayableBooking, lock_booking, lock_payable
-from application.payments.refunds import OFFLINE
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
@@ -13,6 +12,7 @@ from domain.appointments import AppointmentId
 from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
 from domain.events import EventId
 from domain.payments import (
+    OFFLINE,
     UNPAID,
     PaymentStatus,
 )

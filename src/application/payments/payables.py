@@ -22,9 +22,7 @@ from domain.events import Event, EventNotFound, EventStatus
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus
-
-SEAT_GONE = "place_gone"
-PAID_AFTER_START = "paid_after_start"
+from domain.refunds import PAID_AFTER_START, SEAT_GONE
 
 
 class Payable(Protocol):

@@ -19,10 +19,17 @@ from domain.appointments import Change
 from domain.bookings import Booking, BookingId, CancelReason
 from domain.events import Event, EventId
 from domain.money import Money
-from domain.payments import GatewayUnavailable, GatewayUpdate, NothingToRefund, Payment, PaymentUpdate, RefundUpdate
+from domain.payments import (
+    OFFLINE,
+    GatewayUnavailable,
+    GatewayUpdate,
+    NothingToRefund,
+    Payment,
+    PaymentUpdate,
+    RefundUpdate,
+)
 from domain.refunds import RefundId, RefundPolicy
 
-OFFLINE = "offline"
 AT_THE_GATEWAY = "at_the_gateway"
 """The reason of a refund that was made in the gateway's dashboard."""
 

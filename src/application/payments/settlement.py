@@ -18,8 +18,7 @@ from domain.payments import (
     PaymentStatus,
     PaymentUpdate,
 )
-
-PAID_TWICE = "paid_twice"
+from domain.refunds import PAID_TWICE
 
 
 class Settled(StrEnum):

@@ -12,11 +12,11 @@ from application.payments.ports.gateways import (
     RefundRequest,
 )
 from domain.money import Money
-from domain.payments import GatewayUpdate, InvalidSignature, Payment, PaymentUpdate
+from domain.payments import OFFLINE, GatewayUpdate, InvalidSignature, Payment, PaymentUpdate
 
 
 class OfflineGateway:
-    name = "offline"
+    name = OFFLINE
     holds_seats = False
 
     def refuse_price(self, price: Money) -> None: ...

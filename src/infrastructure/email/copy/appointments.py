@@ -5,10 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from application.payments.payables import PAID_AFTER_START, SEAT_GONE
-from application.payments.settlement import PAID_TWICE
 from domain.appointments import AppointmentCancelReason, AppointmentStatus
 from domain.outbox import MessageType
+from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
 from infrastructure.delivery.appointment_payloads import AppointmentPayload, SessionPayload
 from infrastructure.email.content import Button, EmailCopy, said
 from infrastructure.email.copy.payments import (

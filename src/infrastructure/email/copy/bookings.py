@@ -4,11 +4,10 @@ happen to a booking."""
 from dataclasses import replace
 from datetime import datetime
 
-from application.events.management import RESCHEDULED
-from application.payments.payables import PAID_AFTER_START, SEAT_GONE
-from application.payments.settlement import PAID_TWICE
 from domain.bookings import CancelReason
+from domain.events import RESCHEDULED
 from domain.outbox import MessageType
+from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
 from infrastructure.delivery.payloads import BookingPayload, Payload, Person
 from infrastructure.email.content import Button, EmailCopy, said
 from infrastructure.email.copy.event_changes import change_wording, place_of, previous_facts

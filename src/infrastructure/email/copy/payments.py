@@ -4,8 +4,8 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from application.payments.refunds import OFFLINE
 from domain.outbox import MessageType
+from domain.payments import OFFLINE
 from infrastructure.delivery.payloads import MoneyPayload, PaymentPayload
 from servicekit.local_times import instant
 

@@ -1,7 +1,7 @@
 """Deletes delivered messages after their retention time, invitations that have ended, and networks that have not logged
 in for long. Dead letters stay until an operator decides."""
 
-from application.accounts.password_guesses import KNOWN_FOR
+from domain.credentials import KNOWN_NETWORK_LIFETIME
 from infrastructure.postgres.engine import Database
 
 # In small steps, each short enough to hold nobody up. The attempts go with their messages.
@@ -51,7 +51,7 @@ class PostgresRetention:
         async with self._database.connection() as connection:
             await connection.execute(_FORGET_MINUTES)
             await connection.execute(_FORGET_INVITATIONS, self._days, self._step)
-            await connection.execute(_FORGET_NETWORKS, KNOWN_FOR.total_seconds(), self._step)
+            await connection.execute(_FORGET_NETWORKS, KNOWN_NETWORK_LIFETIME.total_seconds(), self._step)
         return pruned
 
 
