@@ -1,25 +1,24 @@
 """A client's reserved time with a coach."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 from uuid import UUID
 
 from domain.accounts import Role, User, UserId
-from domain.availability import LONGEST, LONGEST_RANGE, SHORTEST, Availability
+from domain.availability import LONGEST, SHORTEST
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.money import Money, smallest_step
+from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
-from domain.time import Interval, end_of_day, entered_instant
+from domain.time import Interval, entered_instant
 
 AppointmentId = NewType("AppointmentId", UUID)
 SeriesId = NewType("SeriesId", UUID)
 
 MAX_OCCURRENCES = 52
-LONGEST_REPORT = timedelta(days=371)
 _MINUTE = timedelta(minutes=1)
 
 
@@ -48,8 +47,8 @@ class AppointmentCancelReason(StrEnum):
     PAYMENT_EXPIRED = "payment_expired"
 
 
-class Change(StrEnum):
-    """What happened to a coaching booking: its history's words."""
+class AppointmentChange(StrEnum):
+    """What happened to an appointment, as its history stores it."""
 
     CREATED = "created"
     CONFIRMED = "confirmed"
@@ -69,16 +68,6 @@ class Change(StrEnum):
 class AppointmentNotFound(NotFound):
     code = "coaching_not_found"
     message = "Booking not found"
-
-
-class CoachNotFound(NotFound):
-    code = "coach_not_found"
-    message = "Coach not found"
-
-
-class CoachInactive(Conflict):
-    code = "coach_inactive"
-    message = "Coach is not active"
 
 
 class OnlyClientsBook(Forbidden):
@@ -171,55 +160,6 @@ def session(starts_at: datetime, length: timedelta) -> Interval:
     return Interval(starts_at, entered_instant(ends_at, "session_datetime"))
 
 
-def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
-    """Raises `Invalid` for an end that is not after the start, and for more than 30 days. An end in the last minute of
-    a day, by its own offset, is the end of that day."""
-    return _window(starts_at, ends_at, LONGEST_RANGE)
-
-
-def figures_window(starts_at: datetime, ends_at: datetime) -> Interval:
-    """As `search_window`, for up to a year."""
-    return _window(starts_at, ends_at, LONGEST_REPORT)
-
-
-def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Interval:
-    last = end_of_day(ends_at)
-    starts_at, ends_at = entered_instant(starts_at, "start_date"), entered_instant(ends_at, "end_date")
-    if ends_at <= starts_at:
-        raise Invalid({"end_date": "End date must be after start date"})
-    if ends_at - starts_at > longest:
-        raise Invalid({"end_date": f"Date range cannot exceed {longest.days} days"})
-    return Interval(starts_at, last)
-
-
-@dataclass(frozen=True, slots=True)
-class Coach:
-    """A facilitator who can be booked, on these terms. The price is per hour; zero is free."""
-
-    user: User
-    availability: Availability
-    price_per_hour: Money
-    refund_policy: RefundPolicy
-
-    def price_of(self, length: timedelta) -> Money:
-        """Rounded half up to what can be paid."""
-        minutes = length // _MINUTE
-        return Money.computed(self.price_per_hour.amount * minutes / 60, self.price_per_hour.currency)
-
-    def require_payable_rate(self) -> None:
-        """Raises `Invalid` for a rate above zero at which the shortest session rounds to zero, and would be free."""
-        if self.price_per_hour.is_zero or not self.price_of(SHORTEST).is_zero:
-            return
-        # Half a step rounds up to a whole one.
-        least = smallest_step(self.price_per_hour.currency) / 2 * (timedelta(hours=1) // SHORTEST)
-        free = f"A session of {SHORTEST // _MINUTE} minutes would be free"
-        raise Invalid({"price_per_hour": f"{free}: give 0, or at least {least.normalize():f}"})
-
-    def require_bookable(self) -> None:
-        if not self.user.is_active:
-            raise CoachInactive
-
-
 @dataclass(frozen=True, slots=True)
 class NewAppointment:
     """A session to be reserved. `busy` is the session with the coach's buffers."""
@@ -240,8 +180,41 @@ class NewAppointment:
 
 
 @dataclass(frozen=True, slots=True)
+class AppointmentFile:
+    """An attachment as the history names it."""
+
+    id: UUID
+    filename: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AppointmentEvent:
+    """A domain event: one transition of an appointment. `application.appointments.effects` says what follows from it
+    when the appointment is saved.
+
+    `before` and `after` are the appointment around the transition; `before` is None where it is new. `by` is None for
+    the system and for payment gateways. `reason` and `money` go into the messages about it.
+    """
+
+    change: AppointmentChange
+    before: "Appointment | None"
+    after: "Appointment"
+    at: datetime
+    by: UserId | None = None
+    reason: AppointmentCancelReason | None = None
+    money: Money | None = None
+    attachment: AppointmentFile | None = None
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether the appointment may occupy time of the coach that was free before."""
+        return self.change in {AppointmentChange.RESCHEDULED, AppointmentChange.REINSTATED}
+
+
+@dataclass(frozen=True, slots=True)
 class Appointment:
-    """A coaching booking. `sequence` grows with every change that calendars must hear of (RFC 5545, 3.8.7.4)."""
+    """A reserved session with a coach. `sequence` grows with every change that calendar entries show (RFC 5545,
+    3.8.7.4). `events` are the domain events that its transitions have recorded since it was loaded."""
 
     id: AppointmentId
     client_id: UserId
@@ -261,6 +234,7 @@ class Appointment:
     cancel_reason: AppointmentCancelReason | None
     created_at: datetime
     updated_at: datetime
+    events: tuple[AppointmentEvent, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def is_live(self) -> bool:
@@ -283,26 +257,62 @@ class Appointment:
         if status not in TRANSITIONS[self.status]:
             raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
 
-    def confirmed(self, now: datetime) -> "Appointment":
+    def booked(self) -> "Appointment":
+        """The reservation itself, by its client."""
+        created = AppointmentChange.CREATED
+        event = AppointmentEvent(change=created, before=None, after=self, at=self.created_at, by=self.client_id)
+        return replace(self, events=(event,))
+
+    def confirmed(self, now: datetime, *, by: UserId | None) -> "Appointment":
         """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no
         time is held for a payment, by the coach."""
         self.require_transition(AppointmentStatus.CONFIRMED)
         if self.payment_status in UNPAID and self.hold_until is not None:
             raise PaymentConfirms
-        return self._changed(now, status=AppointmentStatus.CONFIRMED)
+        after = self._changed(now, status=AppointmentStatus.CONFIRMED)
+        return self._recorded(AppointmentChange.CONFIRMED, after, now, by=by)
 
-    def completed(self, now: datetime) -> "Appointment":
+    def completed(self, now: datetime, *, by: UserId | None) -> "Appointment":
         self.require_transition(AppointmentStatus.COMPLETED)
-        return replace(self, status=AppointmentStatus.COMPLETED, updated_at=now)
+        after = replace(self, status=AppointmentStatus.COMPLETED, updated_at=now)
+        return self._recorded(AppointmentChange.COMPLETED, after, now, by=by)
 
-    def cancelled(self, now: datetime, reason: AppointmentCancelReason) -> "Appointment":
+    def require_cancellable(self) -> None:
         if not self.is_live:
             raise NotCancellable
-        return self._changed(
-            now, status=AppointmentStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None
-        )
 
-    def moved(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
+    def cancelled(
+        self, now: datetime, reason: AppointmentCancelReason, *, by: UserId | None, refunded: bool = False
+    ) -> "Appointment":
+        """`refunded`: a refund of what was paid is requested together with the cancellation."""
+        self.require_cancellable()
+        after = self._changed(
+            now,
+            status=AppointmentStatus.CANCELLED,
+            payment_status=PaymentStatus.REFUNDED if refunded else self.payment_status,
+            cancelled_at=now,
+            cancel_reason=reason,
+            hold_until=None,
+        )
+        return self._recorded(AppointmentChange.CANCELLED, after, now, by=by, reason=reason)
+
+    def rescheduled_by_coach(self, session: Interval, busy: Interval, now: datetime, *, by: UserId) -> "Appointment":
+        """Or by an admin. The client may then cancel for a full refund until the start."""
+        after = replace(self._at(session, busy, now), refund_policy=RefundPolicy())
+        return self._recorded(AppointmentChange.RESCHEDULED, after, now, by=by, reason=AppointmentCancelReason.BY_COACH)
+
+    def rescheduled_by_client(self, session: Interval, busy: Interval, now: datetime, *, by: UserId) -> "Appointment":
+        """Only before the start, so that a past appointment cannot be used again. The refund policy does not improve by
+        rescheduling."""
+        if self.is_live and self.session.starts_at <= now:
+            raise HasBegun
+        after = self._at(session, busy, now)
+        if self.payment_status is PaymentStatus.COMPLETED:
+            percent = self.refund_policy.percent(now=now, starts_at=self.session.starts_at)
+            after = replace(after, refund_policy=self.refund_policy.at_most(percent))
+        return self._recorded(AppointmentChange.RESCHEDULED, after, now, by=by)
+
+    def _at(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
         if not self.is_live:
             raise NotReschedulable
         longer = session.ends_at - session.starts_at != self.session.ends_at - self.session.starts_at
@@ -311,29 +321,20 @@ class Appointment:
         hold_until = min(self.hold_until, session.starts_at) if self.hold_until else None
         return self._changed(now, session=session, busy=busy, hold_until=hold_until)
 
-    def moved_by_coach(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
-        """Or by an admin. The client may then cancel for a full refund until the start."""
-        return replace(self.moved(session, busy, now), refund_policy=RefundPolicy())
+    def with_notes(self, notes: str | None, now: datetime, *, by: UserId) -> "Appointment":
+        return self._recorded(AppointmentChange.NOTES_CHANGED, replace(self, notes=notes, updated_at=now), now, by=by)
 
-    def moved_by_client(self, session: Interval, busy: Interval, now: datetime) -> "Appointment":
-        """Only before the start, so that a past appointment cannot be used again. The refund policy does not improve by
-        rescheduling."""
-        if self.is_live and self.session.starts_at <= now:
-            raise HasBegun
-        moved = self.moved(session, busy, now)
-        if self.payment_status is not PaymentStatus.COMPLETED:
-            return moved
-        percent = self.refund_policy.percent(now=now, starts_at=self.session.starts_at)
-        return replace(moved, refund_policy=self.refund_policy.at_most(percent))
+    def with_meeting_link(self, meeting_link: str, now: datetime) -> "Appointment":
+        return self._recorded(AppointmentChange.LINKED, replace(self, meeting_link=meeting_link, updated_at=now), now)
 
-    def noted(self, notes: str | None, now: datetime) -> "Appointment":
-        return replace(self, notes=notes, updated_at=now)
+    def with_attachment(self, file: AppointmentFile, now: datetime, *, by: UserId) -> "Appointment":
+        return self._recorded(AppointmentChange.ATTACHMENT_ADDED, self, now, by=by, attachment=file)
 
-    def linked(self, meeting_link: str, now: datetime) -> "Appointment":
-        return replace(self, meeting_link=meeting_link, updated_at=now)
+    def without_attachment(self, file: AppointmentFile, now: datetime, *, by: UserId) -> "Appointment":
+        return self._recorded(AppointmentChange.ATTACHMENT_REMOVED, self, now, by=by, attachment=file)
 
     def has_expired(self, now: datetime) -> bool:
-        """Its time was held for a payment that did not come."""
+        """Its time was held for a payment that did not arrive."""
         return (
             self.status is AppointmentStatus.PENDING
             and self.payment_status in UNPAID
@@ -341,26 +342,35 @@ class Appointment:
             and self.hold_until <= now
         )
 
-    def paid(self, now: datetime) -> "Appointment":
+    def paid(self, now: datetime, money: Money, *, by: UserId | None = None) -> "Appointment":
         """A payment confirms what was pending."""
         status = AppointmentStatus.CONFIRMED if self.status is AppointmentStatus.PENDING else self.status
-        return self._changed(now, status=status, payment_status=PaymentStatus.COMPLETED, hold_until=None)
+        after = self._changed(now, status=status, payment_status=PaymentStatus.COMPLETED, hold_until=None)
+        return self._recorded(AppointmentChange.PAID, after, now, by=by, money=money)
 
-    def unpaid(self, now: datetime) -> "Appointment":
-        return replace(self, payment_status=PaymentStatus.FAILED, updated_at=now)
+    def payment_failed(self, now: datetime, money: Money, *, by: UserId | None = None) -> "Appointment":
+        after = replace(self, payment_status=PaymentStatus.FAILED, updated_at=now)
+        return self._recorded(AppointmentChange.PAYMENT_FAILED, after, now, by=by, money=money)
 
-    def reinstated(self, now: datetime) -> "Appointment":
-        """Its payment came after its time had been given up, and the time is still free."""
-        return self._changed(
+    def reinstated(self, now: datetime, money: Money) -> "Appointment":
+        """Its payment arrived after its time had been released, and the time is still free."""
+        after = self._changed(
             now,
             status=AppointmentStatus.CONFIRMED,
             payment_status=PaymentStatus.COMPLETED,
             cancelled_at=None,
             cancel_reason=None,
         )
+        return self._recorded(AppointmentChange.REINSTATED, after, now, money=money)
 
-    def refunded(self, now: datetime) -> "Appointment":
-        return replace(self, payment_status=PaymentStatus.REFUNDED, updated_at=now)
+    def refunded(self, now: datetime, *, by: UserId | None = None) -> "Appointment":
+        after = replace(self, payment_status=PaymentStatus.REFUNDED, updated_at=now)
+        return self._recorded(AppointmentChange.REFUNDED, after, now, by=by)
 
     def _changed(self, now: datetime, **fields: object) -> "Appointment":
         return replace(self, sequence=self.sequence + 1, updated_at=now, **fields)  # type: ignore[arg-type]
+
+    def _recorded(self, change: AppointmentChange, after: "Appointment", now: datetime, **facts: Any) -> "Appointment":
+        before, after = replace(self, events=()), replace(after, events=())
+        event = AppointmentEvent(change=change, before=before, after=after, at=now, **facts)
+        return replace(after, events=(*self.events, event))

@@ -13,7 +13,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from domain.errors import Conflict, Invalid
-from domain.time import Interval
+from domain.time import Interval, end_of_day, entered_instant
 from servicekit.local_times import iana_zone
 
 DAY = timedelta(days=1)
@@ -21,6 +21,7 @@ MINUTES_A_DAY = 24 * 60
 LAST_MINUTE = MINUTES_A_DAY - 1
 SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
 LONGEST_RANGE = timedelta(days=30)
+LONGEST_REPORT = timedelta(days=371)
 # How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
 _GLANCE = timedelta(hours=3)
 _NEVER = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -283,3 +284,24 @@ def _within(field: str, value: timedelta, least: timedelta, most: timedelta) -> 
     if not least <= value <= most:
         minutes = timedelta(minutes=1)
         raise Invalid({field: f"Must be between {least // minutes} and {most // minutes} minutes"})
+
+
+def search_window(starts_at: datetime, ends_at: datetime) -> Interval:
+    """Raises `Invalid` for an end that is not after the start, and for more than 30 days. An end in the last minute of
+    a day, by its own offset, is the end of that day."""
+    return _window(starts_at, ends_at, LONGEST_RANGE)
+
+
+def statistics_window(starts_at: datetime, ends_at: datetime) -> Interval:
+    """As `search_window`, for up to a year."""
+    return _window(starts_at, ends_at, LONGEST_REPORT)
+
+
+def _window(starts_at: datetime, ends_at: datetime, longest: timedelta) -> Interval:
+    last = end_of_day(ends_at)
+    starts_at, ends_at = entered_instant(starts_at, "start_date"), entered_instant(ends_at, "end_date")
+    if ends_at <= starts_at:
+        raise Invalid({"end_date": "End date must be after start date"})
+    if ends_at - starts_at > longest:
+        raise Invalid({"end_date": f"Date range cannot exceed {longest.days} days"})
+    return Interval(starts_at, last)

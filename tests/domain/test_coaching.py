@@ -57,21 +57,21 @@ def an_appointment(**changes: Any) -> Appointment:
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))
 def test_a_move_never_makes_a_hold_longer_nor_lets_it_last_beyond_the_start(starts_in: timedelta) -> None:
     earlier = an_interval(starts_in=starts_in)
-    moved = an_appointment().moved_by_client(earlier, earlier, NOW)
+    moved = an_appointment().rescheduled_by_client(earlier, earlier, NOW, by=UserId(1))
     assert moved.hold_until == min(NOW + timedelta(minutes=30), earlier.starts_at)
 
 
 def test_a_move_keeps_an_appointment_without_a_hold_without_one() -> None:
     later = an_interval(starts_in=timedelta(days=9))
-    assert an_appointment(hold_until=None).moved_by_coach(later, later, NOW).hold_until is None
+    assert an_appointment(hold_until=None).rescheduled_by_coach(later, later, NOW, by=UserId(2)).hold_until is None
 
 
 def test_a_paid_length_stays_and_a_free_one_may_change() -> None:
     longer = an_interval(lasts=timedelta(hours=2))
     with pytest.raises(PricedLengthFixed):
-        an_appointment().moved_by_coach(longer, longer, NOW)
+        an_appointment().rescheduled_by_coach(longer, longer, NOW, by=UserId(2))
     free = an_appointment(price=Money(Decimal(0), "INR"), payment_status=PaymentStatus.NOT_REQUIRED)
-    assert free.moved_by_coach(longer, longer, NOW).session == longer
+    assert free.rescheduled_by_coach(longer, longer, NOW, by=UserId(2)).session == longer
 
 
 def test_a_client_moves_it_until_it_begins_and_a_coach_also_later() -> None:
@@ -79,15 +79,15 @@ def test_a_client_moves_it_until_it_begins_and_a_coach_also_later() -> None:
     later = an_interval()
     appointment = an_appointment(session=begun)
     with pytest.raises(HasBegun):
-        appointment.moved_by_client(later, later, NOW)
-    assert appointment.moved_by_coach(later, later, NOW).session == later
+        appointment.rescheduled_by_client(later, later, NOW, by=UserId(1))
+    assert appointment.rescheduled_by_coach(later, later, NOW, by=UserId(2)).session == later
 
 
 @pytest.mark.parametrize("status", [AppointmentStatus.COMPLETED, AppointmentStatus.CANCELLED])
 def test_what_is_over_is_not_moved(status: AppointmentStatus) -> None:
     later = an_interval(starts_in=timedelta(days=9))
     with pytest.raises(NotReschedulable):
-        an_appointment(status=status).moved_by_client(later, later, NOW)
+        an_appointment(status=status).rescheduled_by_client(later, later, NOW, by=UserId(1))
 
 
 def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> None:
@@ -98,7 +98,10 @@ def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> N
         refund_policy=WEEK_OR_DAY_BEFORE,
     )
     far = an_interval(starts_in=timedelta(days=30))
-    by_client, by_coach = paid.moved_by_client(far, far, NOW), paid.moved_by_coach(far, far, NOW)
+    by_client, by_coach = (
+        paid.rescheduled_by_client(far, far, NOW, by=UserId(1)),
+        paid.rescheduled_by_coach(far, far, NOW, by=UserId(2)),
+    )
     assert by_client.refund_policy.percent(now=NOW, starts_at=far.starts_at) == 50
     just_before = far.starts_at - timedelta(seconds=1)
     assert by_client.refund_policy.percent(now=just_before, starts_at=far.starts_at) == 0
@@ -106,7 +109,7 @@ def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> N
 
 
 def test_a_payment_confirms_what_is_pending_and_ends_the_hold() -> None:
-    paid = an_appointment().paid(NOW)
+    paid = an_appointment().paid(NOW, Money(Decimal(40), "INR"))
     assert (paid.status, paid.payment_status, paid.hold_until) == (
         AppointmentStatus.CONFIRMED,
         PaymentStatus.COMPLETED,
@@ -131,7 +134,7 @@ def test_only_an_unpaid_pending_appointment_expires(changes: dict[str, Any], exp
 
 @pytest.mark.parametrize("by", AppointmentCancelReason)
 def test_a_cancelled_appointment_holds_nothing_more(by: AppointmentCancelReason) -> None:
-    cancelled = an_appointment().cancelled(NOW, by)
+    cancelled = an_appointment().cancelled(NOW, by, by=None)
     assert (cancelled.status, cancelled.hold_until, cancelled.cancel_reason) == (AppointmentStatus.CANCELLED, None, by)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from application.events.management import CreateEvent
 from domain.accounts import UserId
-from domain.appointments import CoachInactive
+from domain.coaches import CoachInactive
 from domain.errors import Unauthenticated
 from domain.events import EventDetails, EventId
 from domain.money import Money

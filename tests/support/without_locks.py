@@ -15,7 +15,7 @@ PAUSE = 0.02
 """Seconds between a look and what is done about it: long enough for somebody else to do something."""
 
 
-def units_with(**parts: Callable[[AsyncSession], Any]) -> type[UnitsOfWork]:
+def units_with(**parts: Callable[..., Any]) -> type[UnitsOfWork]:
     """Units of work with some of their parts replaced."""
 
     class Changed(UnitsOfWork):
@@ -23,15 +23,20 @@ def units_with(**parts: Callable[[AsyncSession], Any]) -> type[UnitsOfWork]:
         async def __call__(self) -> AsyncIterator[UnitOfWork]:
             async with super().__call__() as work:
                 for name, part in parts.items():
-                    setattr(work, name, part(work._session))  # type: ignore[attr-defined]
+                    setattr(work, name, part(*_arguments(work, name)))
                 yield work
 
     return Changed
 
 
-def unlocked(part: Callable[[Any], Any]) -> Callable[[AsyncSession], Any]:
+def _arguments(work: Any, name: str) -> tuple[Any, ...]:
+    """What a part of a unit of work is made of."""
+    return (work._session, work.messages, work.reminders) if name == "appointments" else (work._session,)
+
+
+def unlocked(part: Callable[..., Any]) -> Callable[..., Any]:
     """The same part of a unit of work, which locks nothing of what it looks at."""
-    return lambda session: part(_LocksNothing(session))
+    return lambda session, *more: part(_LocksNothing(session), *more)
 
 
 class _LocksNothing:

@@ -9,7 +9,7 @@ from application.idempotency import made_before
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentId, AppointmentViewForbidden, Change
+from domain.appointments import AppointmentFile, AppointmentId, AppointmentViewForbidden
 from domain.attachments import MAX_ATTACHMENTS, AttachmentId, NewAttachment, TooManyAttachments
 
 
@@ -35,9 +35,8 @@ class Attach:
                 raise TooManyAttachments
             now = self.clock.now()
             attachment_id = await work.attachments.add(appointment_id, user.id, new, now)
-            await work.appointments.record_file(
-                appointment, Change.ATTACHMENT_ADDED, attachment_id, new.filename, by=user.id, now=now
-            )
+            file = AppointmentFile(attachment_id, new.filename)
+            await work.appointments.save(appointment.with_attachment(file, now, by=user.id))
             await work.commit(made=str(attachment_id))
         return await self.reader.get(appointment_id, attachment_id)
 
@@ -80,12 +79,6 @@ class DeleteAttachment:
             attachment = await work.attachments.get(appointment_id, attachment_id)
             attachment.require_deletable(user, appointment)
             await work.attachments.remove(attachment_id)
-            await work.appointments.record_file(
-                appointment,
-                Change.ATTACHMENT_REMOVED,
-                attachment_id,
-                attachment.filename,
-                by=user.id,
-                now=self.clock.now(),
-            )
+            file = AppointmentFile(attachment_id, attachment.filename)
+            await work.appointments.save(appointment.without_attachment(file, self.clock.now(), by=user.id))
             await work.commit()

@@ -12,7 +12,8 @@ from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import Coach, search_window
+from domain.availability import search_window
+from domain.coaches import Coach
 from domain.time import Interval
 
 

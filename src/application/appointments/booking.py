@@ -14,10 +14,10 @@ from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User
-from domain.appointments import Appointment, AppointmentId, Change, Coach, NewAppointment, SeriesId
+from domain.appointments import Appointment, AppointmentId, NewAppointment, SeriesId
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
-from domain.outbox import MessageType
+from domain.coaches import Coach
 from domain.payments import hold_end
 from domain.text import prose
 from domain.time import Interval
@@ -83,11 +83,7 @@ class ReserveTime:
         if appointment is None:
             raise SlotUnavailable
         if not price.is_zero:
-            await work.appointments.ask_payment(appointment, self.gateway.name, now)
-        await work.appointments.record(appointment, Change.CREATED, by=client.id, before=None, now=now)
-        await work.messages.enqueue_for_appointment(MessageType.BOOKING_CREATED, appointment.id)
-        await work.messages.enqueue_calendar_syncs_of(appointment.id)
-        await work.reminders.align_appointment(appointment.id)
+            await work.payments.add_for_appointment(appointment, self.gateway.name, now)
         return appointment
 
 

@@ -1,6 +1,5 @@
 """Rescheduling, cancellation, status and notes of appointments."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,7 +17,6 @@ from domain.appointments import (
     AppointmentChangeForbidden,
     AppointmentId,
     AppointmentStatus,
-    Change,
     OnlyClientsBook,
     OnlyCoachDecides,
     session,
@@ -77,8 +75,8 @@ class RescheduleAppointment:
                 return await self.reader.get(appointment_id)
             coach = await work.coaches.get_by_id(before.coach_id)
             blocked = coach.availability.with_buffers(wanted)
-            move = before.moved_by_coach if before.is_run_by(user) else before.moved_by_client
-            moved = move(wanted, blocked, now)
+            reschedule = before.rescheduled_by_coach if before.is_run_by(user) else before.rescheduled_by_client
+            rescheduled = reschedule(wanted, blocked, now, by=user.id)
             await work.coaches.keep_events_out(before.coach_id)
             busy = await work.coaches.busy(before.coach_id, blocked, apart_from=appointment_id)
             if not before.is_run_by(user):
@@ -86,14 +84,7 @@ class RescheduleAppointment:
                 coach.availability.refuse(wanted, busy, now)
             elif busy:
                 raise SlotUnavailable
-            await work.appointments.save_time(moved)
-            await work.appointments.record(moved, Change.RESCHEDULED, by=user.id, before=before, now=now)
-            reason = AppointmentCancelReason.BY_COACH if before.is_run_by(user) else None
-            await work.messages.enqueue_for_appointment(
-                MessageType.BOOKING_RESCHEDULED, appointment_id, before=before.session, reason=reason
-            )
-            await work.messages.enqueue_calendar_syncs_of(appointment_id)
-            await work.reminders.align_appointment(appointment_id)
+            await work.appointments.save(rescheduled)
             await work.commit(made=str(appointment_id))
         self.wake_ups.notify()
         return await self.reader.get(appointment_id)
@@ -123,7 +114,7 @@ class CancelAppointment:
     async def within(self, work: UnitOfWork, before: Appointment, user: User) -> Refund | None:
         now = self.clock.now()
         reason = before.reason_of_cancellation(user)
-        cancelled = before.cancelled(now, reason)
+        before.require_cancellable()
         refund = None
         payment = await work.payments.find_of_booking(before.id)
         if payment is not None:
@@ -134,14 +125,9 @@ class CancelAppointment:
                 refund = await self.refunds.request(
                     work, payment, back, reason=MessageType.BOOKING_CANCELLED, by=user.id
                 )
-                cancelled = cancelled.refunded(now)
             elif payment.order_id is not None and payment.status in UNPAID:
                 await work.messages.enqueue_checkout_close(payment)
-        await work.appointments.save(cancelled)
-        await work.appointments.record(cancelled, Change.CANCELLED, by=user.id, before=before, now=now)
-        await work.messages.enqueue_for_appointment(MessageType.BOOKING_CANCELLED, before.id, reason=reason)
-        await work.messages.enqueue_calendar_syncs_of(before.id)
-        await work.reminders.align_appointment(before.id)
+        await work.appointments.save(before.cancelled(now, reason, by=user.id, refunded=refund is not None))
         return refund
 
 
@@ -176,29 +162,8 @@ class ChangeAppointmentStatus:
     async def _decide(self, work: UnitOfWork, before: Appointment, user: User, status: AppointmentStatus) -> None:
         if not before.is_run_by(user):
             raise OnlyCoachDecides
-        now = self.clock.now()
-        after, change, fact = _DECISIONS[status](before, now)
-        await work.appointments.save(after)
-        await work.appointments.record(after, change, by=user.id, before=before, now=now)
-        await work.messages.enqueue_for_appointment(fact, before.id)
-        if status is AppointmentStatus.CONFIRMED:
-            await work.messages.enqueue_calendar_syncs_of(before.id)
-
-
-_Decision = Callable[[Appointment, datetime], tuple[Appointment, Change, MessageType]]
-
-_DECISIONS: Mapping[AppointmentStatus, _Decision] = {
-    AppointmentStatus.CONFIRMED: lambda before, now: (
-        before.confirmed(now),
-        Change.CONFIRMED,
-        MessageType.BOOKING_CONFIRMED,
-    ),
-    AppointmentStatus.COMPLETED: lambda before, now: (
-        before.completed(now),
-        Change.COMPLETED,
-        MessageType.BOOKING_COMPLETED,
-    ),
-}
+        transition = before.confirmed if status is AppointmentStatus.CONFIRMED else before.completed
+        await work.appointments.save(transition(self.clock.now(), by=user.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +181,7 @@ class UpdateAppointmentNotes:
             before = await work.appointments.get(appointment_id)
             before.require_participant(user)
             if notes != before.notes:
-                noted = before.noted(None if notes is None else prose("notes", notes, at_most=MAX_NOTES), now)
-                await work.appointments.save(noted)
-                await work.appointments.record(noted, Change.NOTES_CHANGED, by=user.id, before=before, now=now)
+                checked = None if notes is None else prose("notes", notes, at_most=MAX_NOTES)
+                await work.appointments.save(before.with_notes(checked, now, by=user.id))
             await work.commit()
         return await self.reader.get(appointment_id)

@@ -10,9 +10,17 @@ from zoneinfo import ZoneInfo
 
 from application.ports import Page, PageRequest
 from domain.accounts import Role, User, UserId
-from domain.appointments import Appointment, AppointmentId, AppointmentStatus, Change, Coach, NewAppointment, SeriesId
+from domain.appointments import (
+    Appointment,
+    AppointmentChange,
+    AppointmentId,
+    AppointmentStatus,
+    NewAppointment,
+    SeriesId,
+)
 from domain.attachments import Attachment, AttachmentId, NewAttachment
 from domain.availability import Availability
+from domain.coaches import Coach
 from domain.errors import Forbidden
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
@@ -91,10 +99,11 @@ class CoachQueries(Protocol):
 
 
 class Appointments(Protocol):
-    """`get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
+    """Within a unit of work. `add` and `save` also write, in the same transaction, what follows from the change: see
+    `application.appointments.effects`. `get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
 
     async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
-        """Reserves the time, as pending; None when somebody else has it, however close the race."""
+        """Reserves the time, as pending. None when it is taken, also by a concurrent request."""
         ...
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
@@ -102,32 +111,16 @@ class Appointments(Protocol):
         the client can add one."""
         ...
 
-    async def ask_payment(self, appointment: Appointment, gateway: str, now: datetime) -> PaymentId:
-        """The payment that a priced booking waits for."""
-        ...
-
     async def get(self, appointment_id: AppointmentId) -> Appointment: ...
 
-    async def save(self, appointment: Appointment) -> None: ...
+    async def save(self, appointment: Appointment) -> None:
+        """Writes the appointment and what follows from its new events. Raises `SlotUnavailable` where it would take
+        time that is not free, and the unit of work goes on. An appointment that no transition has changed cannot be
+        saved."""
+        ...
 
     async def end_holds(self, coach_id: UserId, now: datetime) -> None:
         """The holds of this coach's unpaid sessions end now; `ExpireAppointmentHolds` gives their time up."""
-        ...
-
-    async def save_time(self, appointment: Appointment) -> None:
-        """As `save`, where it takes time that was free. Raises `SlotUnavailable`, and the unit of work goes on."""
-        ...
-
-    async def record(
-        self, appointment: Appointment, change: Change, *, by: UserId | None, before: Appointment | None, now: datetime
-    ) -> None:
-        """Writes the history. `by` None: the system itself, or a gateway."""
-        ...
-
-    async def record_file(
-        self, appointment: Appointment, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
-    ) -> None:
-        """As `record`, of a file that was added or removed."""
         ...
 
 
@@ -176,7 +169,7 @@ class HistoryEntry:
     """`before` and `after` hold what changed: status, payment_status, starts_at, ends_at, notes, meeting_link,
     cancel_reason; of a file that was added or removed `attachment`, its id and its name."""
 
-    change: Change
+    change: AppointmentChange
     changed_at: datetime
     by_uuid: UUID | None
     by_name: str | None

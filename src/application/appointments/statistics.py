@@ -8,8 +8,8 @@ from application.appointments.ports import CoachStatistics, CoachStatisticsQueri
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import Role, User
-from domain.appointments import AppointmentListForbidden, figures_window
-from domain.availability import zone_of
+from domain.appointments import AppointmentListForbidden
+from domain.availability import statistics_window, zone_of
 from domain.weeks import Week
 
 WEEKS = 12
@@ -39,5 +39,5 @@ class ShowCoachStatistics:
             coach = await work.coaches.get(coach_uuid)
         zone = zone_of(coach.availability.timezone)
         until = ends_at if ends_at else Week.of(self.clock.now(), zone).later(1).starts_at
-        window = figures_window(starts_at or Week.of(until - _INSTANT, zone).later(1 - WEEKS).starts_at, until)
+        window = statistics_window(starts_at or Week.of(until - _INSTANT, zone).later(1 - WEEKS).starts_at, until)
         return await self.reader.figures(coach.user.id, window, zone)

@@ -12,7 +12,7 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentId, AppointmentNotFound, AppointmentStatus, Change
+from domain.appointments import AppointmentId, AppointmentNotFound, AppointmentStatus
 from domain.availability import zone_of
 from domain.calendars import (
     CalendarNotConfigured,
@@ -49,23 +49,20 @@ class RecordEntry:
         async with self.open_work() as work:
             now = self.clock.now()
             booking = await work.appointments.get(job.booking_id)
-            outdated = booking.sequence != job.sequence
+            outdated, linked = booking.sequence != job.sequence, False
             if placed is not None and placed.link is not None and booking.meeting_link is None and booking.is_live:
-                linked = booking.linked(placed.link, now)
-                await work.appointments.save(linked)
-                await work.appointments.record(linked, Change.LINKED, by=None, before=booking, now=now)
-                booking = linked
-                outdated = True
+                booking, linked = booking.with_meeting_link(placed.link, now), True
+                await work.appointments.save(booking)
             if connection_id is not None and await work.calendars.find_locked(connection_id) is not None:
                 if placed is None:
                     await work.calendars.forget_entry(connection_id, job.booking_id)
                 else:
                     shown = replace(placed, link=job.entry.link or placed.link)
                     await work.calendars.keep_entry(connection_id, job, shown, now)
-            if outdated:
+            if outdated and not linked:
                 await work.messages.enqueue_calendar_syncs_of(job.booking_id)
             await work.commit(made=SAYS_THE_SAME)
-        if outdated:
+        if outdated or linked:
             self.wake_ups.notify()
         return booking.meeting_link
 

@@ -55,15 +55,14 @@ class LiveUpdateListeners(Protocol):
 
 class Reminders(Protocol):
     """Within a unit of work. The `align` methods make the planned reminders match the booking: one for each recipient
-    and future offset, none for a cancelled booking or another start. They are idempotent."""
+    and future offset, none for a cancelled booking or another start. They are idempotent.
+    Saving an appointment aligns its reminders."""
 
     async def align_booking(self, booking_id: BookingId) -> None: ...
 
     async def align_event(self, event_id: EventId) -> None:
         """Those of all its bookings."""
         ...
-
-    async def align_appointment(self, appointment_id: AppointmentId) -> None: ...
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
         """Planned ones whose time has come, locked until the unit of work ends; what others have locked is left out."""

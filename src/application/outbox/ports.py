@@ -21,7 +21,6 @@ from domain.money import Money
 from domain.outbox import Destination, Message, MessageId, MessageStatus, MessageType, Outcome
 from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
-from domain.time import Interval
 
 
 class WakeUps(Protocol):
@@ -228,20 +227,12 @@ class Messages(Protocol):
 
     async def enqueue_for_event(self, fact: MessageType, event_id: EventId) -> None: ...
 
-    async def enqueue_for_appointment(
-        self,
-        fact: MessageType,
-        appointment_id: AppointmentId,
-        *,
-        before: Interval | None = None,
-        reason: str | None = None,
-        money: Money | None = None,
-    ) -> None:
-        """`before`: when the session was to be, where it was moved."""
+    async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
+        """The gateway has paid the refund. All other messages about an appointment are enqueued by saving it."""
         ...
 
     async def enqueue_calendar_syncs_of(self, appointment_id: AppointmentId) -> None:
-        """Every calendar that the client or the coach has connected is owed the booking as it is now."""
+        """Enqueues one sync job for each calendar that the client or the coach has connected."""
         ...
 
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:

@@ -11,12 +11,11 @@ from domain.appointments import (
     AppointmentCancelReason,
     AppointmentId,
     AppointmentStatus,
-    Change,
-    CoachNotFound,
     OnlyCoachRecords,
 )
 from domain.availability import SlotUnavailable
 from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
+from domain.coaches import CoachNotFound
 from domain.errors import Conflict
 from domain.events import Event, EventNotFound, EventStatus
 from domain.money import Money
@@ -166,8 +165,7 @@ class PayableAppointment:
             raise OnlyCoachRecords
 
     async def pay(self, money: Money) -> None:
-        await self._became(self.appointment.paid(self.now), Change.PAID)
-        await self._enqueue(MessageType.PAYMENT_COMPLETED, money)
+        await self.work.appointments.save(self.appointment.paid(self.now, money, by=self.by))
 
     async def reinstate(self, money: Money) -> bool:
         """The hold is all that had ended: nobody's hours or notice are asked about again, but the time must be free."""
@@ -179,30 +177,21 @@ class PayableAppointment:
         await self.work.coaches.keep_events_out(appointment.coach_id)
         if await self.work.coaches.busy(appointment.coach_id, appointment.busy):
             return False
-        again = appointment.reinstated(self.now)
         try:
-            await self.work.appointments.save_time(again)
+            await self.work.appointments.save(appointment.reinstated(self.now, money))
         except SlotUnavailable:
             return False
-        await self.work.appointments.record(again, Change.REINSTATED, by=None, before=appointment, now=self.now)
-        await self.work.reminders.align_appointment(appointment.id)
-        await self._enqueue(MessageType.PAYMENT_COMPLETED, money)
         return True
 
     async def fail(self, money: Money) -> None:
         if self.appointment.is_live and self.appointment.payment_status in UNPAID:
-            await self._became(self.appointment.unpaid(self.now), Change.PAYMENT_FAILED)
-            await self.work.messages.enqueue_for_appointment(
-                MessageType.PAYMENT_FAILED, self.appointment.id, money=money
-            )
+            await self.work.appointments.save(self.appointment.payment_failed(self.now, money, by=self.by))
 
     async def give_back(self) -> None:
         before = self.appointment
         if before.is_live:
             before = await expire_appointment_hold(self.work, before, self.now)
-        after = before.refunded(self.now)
-        await self.work.appointments.save(after)
-        await self.work.appointments.record(after, Change.REFUNDED, by=self.by, before=before, now=self.now)
+        await self.work.appointments.save(before.refunded(self.now, by=self.by))
 
     async def _coach_is_there(self) -> bool:
         """Not asked before it matters: money is taken, too, for the time of somebody who is no coach any more."""
@@ -211,14 +200,6 @@ class PayableAppointment:
         except CoachNotFound:
             return False
         return coach.user.is_active
-
-    async def _became(self, appointment: Appointment, change: Change) -> None:
-        await self.work.appointments.save(appointment)
-        await self.work.appointments.record(appointment, change, by=self.by, before=self.appointment, now=self.now)
-
-    async def _enqueue(self, fact: MessageType, money: Money) -> None:
-        await self.work.messages.enqueue_for_appointment(fact, self.appointment.id, money=money)
-        await self.work.messages.enqueue_calendar_syncs_of(self.appointment.id)
 
 
 async def lock_payable(
@@ -248,14 +229,9 @@ async def expire_hold(work: UnitOfWork, event: Event, booking: Booking, now: dat
 
 
 async def expire_appointment_hold(work: UnitOfWork, before: Appointment, now: datetime) -> Appointment:
-    """Cancels a session whose payment did not come in time, frees its time and writes the messages."""
-    reason = AppointmentCancelReason.PAYMENT_EXPIRED
-    expired = before.cancelled(now, reason)
+    """Cancels a session whose payment did not arrive in time, and releases its time."""
+    expired = before.cancelled(now, AppointmentCancelReason.PAYMENT_EXPIRED, by=None)
     await work.appointments.save(expired)
-    await work.appointments.record(expired, Change.CANCELLED, by=None, before=before, now=now)
-    await work.messages.enqueue_for_appointment(MessageType.BOOKING_CANCELLED, before.id, reason=reason)
-    await work.messages.enqueue_calendar_syncs_of(before.id)
-    await work.reminders.align_appointment(before.id)
     return expired
 
 
@@ -265,9 +241,7 @@ async def enqueue_refunded(
     if isinstance(booking_id, int):
         await work.messages.enqueue_for_booking(MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
     else:
-        await work.messages.enqueue_for_appointment(
-            MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money
-        )
+        await work.messages.enqueue_appointment_refunded(booking_id, reason=reason, money=money)
 
 
 async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:

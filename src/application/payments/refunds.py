@@ -15,7 +15,6 @@ from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import Change
 from domain.bookings import Booking, BookingId, CancelReason
 from domain.events import Event, EventId
 from domain.money import Money
@@ -133,9 +132,7 @@ class Refunds:
         if booking is not None:
             await work.bookings.save(booking.refunded())
         elif appointment is not None:
-            after = appointment.refunded(now)
-            await work.appointments.save(after)
-            await work.appointments.record(after, Change.REFUNDED, by=None, before=appointment, now=now)
+            await work.appointments.save(appointment.refunded(now))
         await enqueue_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
         return RefundOutcome.RECORDED
 

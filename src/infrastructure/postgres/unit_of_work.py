@@ -60,8 +60,8 @@ class PostgresUnitOfWork:
     def __init__(
         self,
         session: AsyncSession,
-        messages: Messages,
-        reminders: Reminders,
+        messages: PostgresMessages,
+        reminders: PostgresReminders,
         *,
         default_currency: str,
         box: SecretBox,
@@ -80,7 +80,7 @@ class PostgresUnitOfWork:
         self.refunds = PostgresRefunds(session)
         self.gateway_events = PostgresGatewayEvents(session)
         self.coaches = PostgresCoaches(session, default_currency)
-        self.appointments = PostgresAppointments(session)
+        self.appointments = PostgresAppointments(session, messages, reminders)
         self.attachments = PostgresAttachments(session)
         self.reminders = reminders
         self.calendars = PostgresConnections(session, box)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from application.payments.ports.gateways import GatewayEvent, PaymentRequest
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
+from domain.appointments import Appointment, AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
@@ -40,6 +40,10 @@ class Payments(Protocol):
     async def get_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment: ...
 
     async def find_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment | None: ...
+
+    async def add_for_appointment(self, appointment: Appointment, gateway: str, now: datetime) -> None:
+        """The payment that a priced appointment waits for. The reservation of a seat adds its own."""
+        ...
 
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
 

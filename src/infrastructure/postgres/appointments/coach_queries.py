@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from application.appointments.ports import CoachList, CoachView
-from domain.appointments import CoachNotFound
+from domain.coaches import CoachNotFound
 from domain.money import Money
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import cursor_of, id_after

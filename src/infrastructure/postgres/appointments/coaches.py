@@ -10,8 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId, Coach, CoachNotFound
+from domain.appointments import AppointmentId
 from domain.availability import Availability, Hours, WorkingDay
+from domain.coaches import Coach, CoachNotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.time import Interval

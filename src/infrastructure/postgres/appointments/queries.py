@@ -9,7 +9,7 @@ import asyncpg
 from application.appointments.ports import AppointmentPage, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import AppointmentId, AppointmentNotFound, AppointmentStatus, Change, SeriesId
+from domain.appointments import AppointmentChange, AppointmentId, AppointmentNotFound, AppointmentStatus, SeriesId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.time import Interval
@@ -98,7 +98,7 @@ class PostgresAppointmentQueries:
         shown = rows[: page.limit]
         entries = [
             HistoryEntry(
-                change=Change(row["change"]),
+                change=AppointmentChange(row["change"]),
                 changed_at=row["changed_at"],
                 by_uuid=row["by_uuid"],
                 by_name=row["by_name"],

@@ -7,25 +7,29 @@ from sqlalchemy import RowMapping, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from application.appointments.effects import EFFECTS
 from domain.accounts import UserId
 from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
+    AppointmentChange,
+    AppointmentEvent,
     AppointmentId,
     AppointmentNotFound,
     AppointmentStatus,
-    Change,
     NewAppointment,
     SeriesId,
 )
-from domain.attachments import AttachmentId
 from domain.money import Money
-from domain.payments import UNPAID, PaymentId, PaymentStatus
+from domain.payments import UNPAID, PaymentStatus
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from domain.unpaid_holds import HoldsWithCoach
 from infrastructure.postgres.constraints import domain_errors
+from infrastructure.postgres.domain_events import WrittenEvents
 from infrastructure.postgres.events.repository import stored_policy
+from infrastructure.postgres.outbox.writer import PostgresMessages
+from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import AppointmentChangeRow, AppointmentRow
 
 _TABLE = AppointmentRow.__table__
@@ -38,8 +42,13 @@ WHERE client_id = :client AND coach_id = :coach AND hold_until IS NOT NULL AND s
 
 
 class PostgresAppointments:
-    def __init__(self, session: AsyncSession) -> None:
+    """Each save also writes what follows from the events of the appointment."""
+
+    def __init__(self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders) -> None:
         self._session = session
+        self._messages = messages
+        self._reminders = reminders
+        self._written = WrittenEvents()
 
     async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
         # DO NOTHING also waits for whoever is just taking the same time, without the deadlocks of a plain insert.
@@ -67,28 +76,18 @@ class PostgresAppointments:
             .returning(_TABLE)
         )
         row = (await self._session.execute(statement)).mappings().first()
-        return _appointment(row) if row else None
+        if row is None:
+            return None
+        appointment = _appointment(row).booked()
+        for event in self._written.take(appointment):
+            await self._write_effects(event)
+        return appointment
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
         in_all = await self._session.scalar(text("SELECT unpaid_holds(:client)"), {"client": client})
         # A statement of its own, begun under the lock that the first one took.
         of_coach = (await self._session.execute(_HOLDS_WITH_COACH, {"client": client, "coach": coach})).one()
         return in_all, HoldsWithCoach(*of_coach)
-
-    async def ask_payment(self, appointment: Appointment, gateway: str, now: datetime) -> PaymentId:
-        payment_id = await self._session.scalar(
-            text("""
-                INSERT INTO payments (coaching_booking_id, gateway, amount, currency, status, created_at)
-                VALUES (:id, :gateway, :amount, :currency, 'pending', :now) RETURNING id"""),
-            {
-                "id": appointment.id,
-                "gateway": gateway,
-                "amount": appointment.price.amount,
-                "currency": appointment.price.currency,
-                "now": now,
-            },
-        )
-        return PaymentId(payment_id)
 
     async def get(self, appointment_id: AppointmentId) -> Appointment:
         statement = select(_TABLE).where(_TABLE.c.id == appointment_id).with_for_update()
@@ -98,6 +97,21 @@ class PostgresAppointments:
         return _appointment(row)
 
     async def save(self, appointment: Appointment) -> None:
+        events = self._written.take(appointment)
+        if any(event.takes_time for event in events):
+            await self._update_time(appointment)
+        elif any(event.after != event.before for event in events):
+            await self._update(appointment)
+        for event in events:
+            await self._write_effects(event)
+
+    async def _update_time(self, appointment: Appointment) -> None:
+        await self._take_turns(appointment.coach_id)
+        with domain_errors():
+            async with self._session.begin_nested():
+                await self._update(appointment)
+
+    async def _update(self, appointment: Appointment) -> None:
         await self._session.execute(
             update(AppointmentRow)
             .where(AppointmentRow.id == appointment.id)
@@ -131,12 +145,6 @@ class PostgresAppointments:
             .values(hold_until=now)
         )
 
-    async def save_time(self, appointment: Appointment) -> None:
-        await self._take_turns(appointment.coach_id)
-        with domain_errors():
-            async with self._session.begin_nested():
-                await self.save(appointment)
-
     async def _take_turns(self, coach_id: UserId) -> None:
         """Two that wait together for a third to give up the time they want would then wait for each other: both are
         written already, and the constraint lets neither overlook the other."""
@@ -145,38 +153,49 @@ class PostgresAppointments:
             {"coach": str(coach_id)},
         )
 
-    async def record(
-        self, appointment: Appointment, change: Change, *, by: UserId | None, before: Appointment | None, now: datetime
-    ) -> None:
-        after, earlier = _remembered(appointment), _remembered(before) if before else None
-        if earlier is not None:
-            changed = {name for name in after if after[name] != earlier[name]}
-            after, earlier = ({name: said[name] for name in sorted(changed)} for said in (after, earlier))
-        await self._remember(appointment, change, earlier, after, by=by, now=now)
+    async def _write_effects(self, event: AppointmentEvent) -> None:
+        appointment_id, effects = event.after.id, EFFECTS[event.change]
+        await self._write_history(event)
+        if effects.message is not None:
+            await self._messages.enqueue_for_appointment(
+                effects.message, appointment_id, before=_earlier_time(event), reason=event.reason, money=event.money
+            )
+        if effects.calendars:
+            await self._messages.enqueue_calendar_syncs_of(appointment_id)
+        if effects.reminders:
+            await self._reminders.align_appointment(appointment_id)
 
-    async def record_file(
-        self, appointment: Appointment, change: Change, file: AttachmentId, filename: str, *, by: UserId, now: datetime
-    ) -> None:
-        there = {"attachment": {"id": str(file), "filename": filename}}
-        before, after = (there, {}) if change is Change.ATTACHMENT_REMOVED else ({}, there)
-        await self._remember(appointment, change, before, after, by=by, now=now)
-
-    async def _remember(
-        self,
-        appointment: Appointment,
-        change: Change,
-        before: dict[str, Any] | None,
-        after: dict[str, Any],
-        *,
-        by: UserId | None,
-        now: datetime,
-    ) -> None:
+    async def _write_history(self, event: AppointmentEvent) -> None:
+        before, after = _history(event)
         self._session.add(
             AppointmentChangeRow(
-                booking_id=appointment.id, change=change, actor_id=by, changed_at=now, before=before, after=after
+                booking_id=event.after.id,
+                change=event.change,
+                actor_id=event.by,
+                changed_at=event.at,
+                before=before,
+                after=after,
             )
         )
         await self._session.flush()
+
+
+def _earlier_time(event: AppointmentEvent) -> Interval | None:
+    before = event.before
+    return before.session if before is not None and before.session != event.after.session else None
+
+
+def _history(event: AppointmentEvent) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What the change's entry in the history holds before and after it: what differs, or the file."""
+    if event.attachment is not None:
+        file = {"attachment": {"id": str(event.attachment.id), "filename": event.attachment.filename}}
+        return (file, {}) if event.change is AppointmentChange.ATTACHMENT_REMOVED else ({}, file)
+    after = _remembered(event.after)
+    if event.before is None:
+        return None, after
+    before = _remembered(event.before)
+    changed = sorted(name for name in after if after[name] != before[name])
+    return {name: before[name] for name in changed}, {name: after[name] for name in changed}
 
 
 def _remembered(appointment: Appointment) -> dict[str, Any]:

@@ -139,6 +139,9 @@ class PostgresMessages:
             self._session, self._owed, self._when, fact, appointment_id, before=before, reason=reason, money=money
         )
 
+    async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
+        await self.enqueue_for_appointment(MessageType.BOOKING_REFUNDED, appointment_id, reason=reason, money=money)
+
     async def enqueue_calendar_syncs_of(self, appointment_id: AppointmentId) -> None:
         await messages.enqueue_calendar_syncs_of(self._session, self._when, appointment_id)
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import PaymentTarget, Refund
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
+from domain.appointments import Appointment, AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
 from domain.money import Money
@@ -73,6 +73,18 @@ class PostgresPayments:
             self._session,
             f"{_PAYMENT} WHERE p.{column_of(booking_id)} = :booking_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
             booking_id=booking_id,
+        )
+
+    async def add_for_appointment(self, appointment: Appointment, gateway: str, now: datetime) -> None:
+        await _run(
+            self._session,
+            """INSERT INTO payments (coaching_booking_id, gateway, amount, currency, status, created_at)
+            VALUES (:id, :gateway, :amount, :currency, 'pending', :now)""",
+            id=appointment.id,
+            gateway=gateway,
+            amount=appointment.price.amount,
+            currency=appointment.price.currency,
+            now=now,
         )
 
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None:

@@ -26,13 +26,13 @@ from application.ports import DEFAULT_PAGE, PageRequest
 from domain.accounts import UserNotFound
 from domain.appointments import (
     AppointmentCancelReason,
+    AppointmentChange,
     AppointmentId,
     AppointmentNotFound,
     AppointmentStatus,
-    Change,
-    CoachNotFound,
     length_of,
 )
+from domain.coaches import CoachNotFound
 from domain.errors import Invalid
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
@@ -137,7 +137,7 @@ class HistoryEntryBody(Struct):
     `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting), `attachment_added` or
     `attachment_removed`. `changed_by` is `null` where it was a gateway, a calendar or the passing of time."""
 
-    change: Change
+    change: AppointmentChange
     changed_at: datetime
     changed_by: UUID | None
     changed_by_name: str | None

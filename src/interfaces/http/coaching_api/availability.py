@@ -14,8 +14,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from application.accounts.sessions import Actor
 from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from domain.appointments import Coach, CoachNotFound, length_of
+from domain.appointments import length_of
 from domain.availability import MINUTES_A_DAY, Availability, Hours, WorkingDay
+from domain.coaches import Coach, CoachNotFound
 from domain.errors import Invalid
 from domain.money import Money
 from domain.refunds import RefundPolicy

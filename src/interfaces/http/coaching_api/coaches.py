@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from application.appointments.ports import CoachQueries, CoachView
 from application.ports import Clock
-from domain.appointments import CoachNotFound
+from domain.coaches import CoachNotFound
 from domain.errors import Invalid
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.appointments.statistics import ShowCoachStatistics
-from domain.appointments import CoachNotFound
+from domain.coaches import CoachNotFound
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import number, path_uuid, query_instant

@@ -56,8 +56,6 @@ from domain.appointments import (
     AppointmentListForbidden,
     AppointmentNotFound,
     AppointmentViewForbidden,
-    CoachInactive,
-    CoachNotFound,
     HasBegun,
     InvalidTransition,
     NotCancellable,
@@ -95,6 +93,7 @@ from domain.calendars import (
     RedirectNotAllowed,
     TokenRejected,
 )
+from domain.coaches import CoachInactive, CoachNotFound
 from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
 from domain.events import (
     AlreadyBooked,

@@ -7,7 +7,7 @@ have the plain name, and the others end in `OfA`, `OfC` and so on, as their oper
 
 from collections.abc import Mapping
 
-from domain.appointments import AppointmentCancelReason, AppointmentStatus, Change
+from domain.appointments import AppointmentCancelReason, AppointmentChange, AppointmentStatus
 from domain.calendars import ConnectionStatus, Provider
 from domain.outbox import MessageType
 from domain.reminders import SkipReason
@@ -163,7 +163,7 @@ NAMES: Mapping[type, str] = {
     # Values
     AppointmentCancelReason: "AppointmentCancelReason",
     AppointmentStatus: "AppointmentStatus",
-    Change: "AppointmentChange",
+    AppointmentChange: "AppointmentChange",
     ConnectionStatus: "CalendarConnectionStatus",
     MessageType: "MessageType",
     Provider: "CalendarProvider",
