@@ -16,14 +16,14 @@ from domain.networks import client_of
 
 public = {"public": True}
 
-GIVES_TOKENS = "gives_tokens"
+ISSUES_TOKENS = "issues_tokens"
 
-issues_tokens = {**public, GIVES_TOKENS: True}
+issues_tokens = {**public, ISSUES_TOKENS: True}
 """Such an answer is not kept anywhere, also not for an idempotency key."""
 
-MAKES = "makes"
+CREATES = "creates"
 
-creates_and_issues_tokens = {**issues_tokens, MAKES: True}
+creates_and_issues_tokens = {**issues_tokens, CREATES: True}
 """Beside its tokens there is something that it makes: with a key it makes it once, and gives tokens for it again."""
 
 

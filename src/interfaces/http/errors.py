@@ -52,7 +52,7 @@ class ErrorResponse:
 
     status: int
     code: str
-    sentence: str
+    message: str
     details: dict[str, str] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ ErrorFormat = Callable[[ErrorResponse], Body]
 
 
 def contract_b_format(refusal: ErrorResponse) -> Body:
-    body: Body = {"error": refusal.sentence}
+    body: Body = {"error": refusal.message}
     if refusal.status == 500:
         body["message"] = "Something went wrong"
     return body
@@ -77,7 +77,9 @@ class ErrorFormats:
 
     def of(self, path: str) -> ErrorFormat:
         within = path.rstrip("/") + "/"
-        return next((shape for prefix, shape in self._owned if within.startswith(f"{prefix}/")), contract_b_format)
+        return next(
+            (error_format for prefix, error_format in self._owned if within.startswith(f"{prefix}/")), contract_b_format
+        )
 
 
 # What the framework itself refuses, in the contract's words.
@@ -90,12 +92,12 @@ FRAMEWORK = {
 }
 
 
-def framework_refusal(status: int) -> ErrorResponse:
-    code, sentence = FRAMEWORK.get(status, ("error", HTTPStatus(status).phrase))
-    return ErrorResponse(status, code, sentence)
+def framework_response(status: int) -> ErrorResponse:
+    code, message = FRAMEWORK.get(status, ("error", HTTPStatus(status).phrase))
+    return ErrorResponse(status, code, message)
 
 
-def refusal_of(error: Exception) -> ErrorResponse:
+def error_response(error: Exception) -> ErrorResponse:
     match error:
         case Invalid():
             return ErrorResponse(400, error.code, error.sentence, error.details)
@@ -108,31 +110,31 @@ def refusal_of(error: Exception) -> ErrorResponse:
             why = "Is not valid JSON" if is_json else "Is no form that can be read"
             return ErrorResponse(400, Invalid.code, Invalid.message, {"body": why})
         case HTTPException() if error.status_code < 500:
-            return framework_refusal(error.status_code)
+            return framework_response(error.status_code)
         case _:
             return ErrorResponse(500, "internal_error", "Internal server error")
 
 
-def body_of(refusal: ErrorResponse, shape: ErrorFormat, request_id: str | None) -> Body:
+def body_of(refusal: ErrorResponse, error_format: ErrorFormat, request_id: str | None) -> Body:
     details = {} if refusal.details is None else {"details": refusal.details}
-    return details | shape(refusal) | {"code": refusal.code, "request_id": request_id}
+    return details | error_format(refusal) | {"code": refusal.code, "request_id": request_id}
 
 
-def answer_errors_in(shape: ErrorFormat, request: Request[Any, Any, Any]) -> None:
+def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any]) -> None:
     """For a handler that learns from the body whose request it is: its errors take this shape, not the path's."""
-    request.scope["state"][_CHOSEN] = shape
+    request.scope["state"][_CHOSEN] = error_format
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     """Litestar's handler for every exception."""
-    refusal = refusal_of(error)
+    refusal = error_response(error)
     request.app.state.count_refusal(refusal.code)
     request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
     if refusal.status == 500:
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
-    shape = request.scope["state"].get(_CHOSEN) or request.app.state.error_formats.of(request.scope["path"])
+    error_format = request.scope["state"].get(_CHOSEN) or request.app.state.error_formats.of(request.scope["path"])
     return Response(
-        body_of(refusal, shape, structlog.contextvars.get_contextvars().get("request_id")),
+        body_of(refusal, error_format, structlog.contextvars.get_contextvars().get("request_id")),
         status_code=refusal.status,
         headers=refusal.headers,
         media_type=MediaType.JSON,

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from application.accounts.sessions import Actor
 from application.idempotency import CLAIM, AnswerOnce, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
 from domain.networks import network_of
-from interfaces.http.authentication import GIVES_TOKENS, MAKES, client_address
+from interfaces.http.authentication import CREATES, ISSUES_TOKENS, client_address
 from interfaces.http.errors import DECIDED
 
 HEADER = "Idempotency-Key"
@@ -33,7 +33,7 @@ class _Run:
     def __init__(self, answer_once: AnswerOnce) -> None:
         self.answer_once = answer_once
         self.claim: Claim | None = None
-        self.gives_tokens = False
+        self.issues_tokens = False
         self.is_anonymous = False
         self._held_back: list[Message] = []
 
@@ -78,7 +78,7 @@ class KeyedRequests:
                 if answer.status >= 400:
                     is_kept = scope["state"].get(DECIDED, False) and not run.is_anonymous
                 else:
-                    is_kept = not run.gives_tokens
+                    is_kept = not run.issues_tokens
                 await self._answer_once.end(run.claim, answer if is_kept else None)
         finally:
             _RUN.reset(running)
@@ -99,8 +99,8 @@ async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | 
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
         raise IdempotencyKeyInvalid
     does = request.route_handler.opt
-    run.gives_tokens = bool(does.get(GIVES_TOKENS))
-    if run.gives_tokens and not does.get(MAKES):
+    run.issues_tokens = bool(does.get(ISSUES_TOKENS))
+    if run.issues_tokens and not does.get(CREATES):
         return None
     run.is_anonymous = not request.route_handler.resolve_guards()
     if run.is_anonymous:

@@ -20,7 +20,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 
 from domain.errors import DomainError
 from interfaces.http.authentication import token_in
-from interfaces.http.errors import ErrorFormat, ErrorFormats, ErrorResponse, body_of, framework_refusal, refusal_of
+from interfaces.http.errors import ErrorFormat, ErrorFormats, ErrorResponse, body_of, error_response, framework_response
 from interfaces.http.log_redaction import shown
 from servicekit.numbers import has_unbounded_number
 
@@ -90,7 +90,7 @@ class RequestMiddleware:
         """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count. Who is
         answered while the process is `draining` is told to take another connection next time."""
         self._app = app
-        self._shapes = error_formats
+        self._error_formats = error_formats
         self._count = count
         self._uploads = uploads
         self._authenticate = authenticate
@@ -107,7 +107,7 @@ class RequestMiddleware:
         try:
             await self._authenticate(token_in(headers.get(b"authorization", b"").decode("latin-1")))
         except DomainError as error:
-            raise _Refused(refusal_of(error)) from None
+            raise _Refused(error_response(error)) from None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -133,7 +133,7 @@ class RequestMiddleware:
             receive = await _sound_request(scope, headers, receive, upload)
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
-            await answer.refuse(refused.refusal, self._shapes.of(scope["path"]))
+            await answer.refuse(refused.refusal, self._error_formats.of(scope["path"]))
         except _ClientLeft:
             pass  # counted and logged with status 0
         finally:
@@ -232,8 +232,8 @@ class _Answer:
             part, more = body[start : start + SENT_AT_ONCE], more_body or start + SENT_AT_ONCE < len(body)
             await self._send({"type": "http.response.body", "body": part, "more_body": more})
 
-    async def refuse(self, refusal: ErrorResponse, shape: ErrorFormat) -> None:
-        body = msgspec.json.encode(body_of(refusal, shape, self._request_id))
+    async def refuse(self, refusal: ErrorResponse, error_format: ErrorFormat) -> None:
+        body = msgspec.json.encode(body_of(refusal, error_format, self._request_id))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
@@ -254,7 +254,7 @@ async def _sound_request(
 ) -> Receive:
     """Refuses what no handler should have to think about; answers with a `receive` that replays the body."""
     if "\x00" in scope["path"]:
-        raise _Refused(framework_refusal(404))
+        raise _Refused(framework_response(404))
     query: bytes = scope["query_string"]
     if b"%00" in query:
         raise _Refused(_unsound_query("Must not contain NUL characters"))
@@ -268,7 +268,7 @@ async def _sound_request(
             raise _Refused(ErrorResponse(415, "unsupported_media_type", "Content-Type must be multipart/form-data"))
     elif body:
         if not _JSON.fullmatch(headers.get(b"content-type", b"")):
-            raise _Refused(framework_refusal(415))
+            raise _Refused(framework_response(415))
         _refuse_unsound_json(body)
     return _replay(body, receive)
 
@@ -280,7 +280,7 @@ def _unsound_query(why: str) -> ErrorResponse:
 async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: int) -> bytes:
     declared = headers.get(b"content-length", b"0")
     if not declared.isdigit() or len(declared) > 18:
-        raise _Refused(framework_refusal(400))
+        raise _Refused(framework_response(400))
     if int(declared) > largest:
         raise _Refused(_too_large(largest))
     body = bytearray()
@@ -296,8 +296,8 @@ async def _whole_body(headers: dict[bytes, bytes], receive: Receive, largest: in
 
 
 def _too_large(largest: int) -> ErrorResponse:
-    usual = framework_refusal(413)
-    return usual if largest == MAX_BODY else replace(usual, sentence=f"Request body is larger than {largest >> 10} KiB")
+    usual = framework_response(413)
+    return usual if largest == MAX_BODY else replace(usual, message=f"Request body is larger than {largest >> 10} KiB")
 
 
 def _refuse_unsound_json(body: bytes) -> None:

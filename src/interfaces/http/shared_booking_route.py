@@ -43,7 +43,7 @@ class Booked(Struct):
     tags=["Contracts A and C: bookings"],
     guards=[signed_in],
     responses={200: ResponseSpec(Booked, generate_examples=False)},
-    opt={"error_shapes": [booking_error_format]},
+    opt={"error_formats": [booking_error_format]},
 )
 async def book(
     data: JSONBody[BookingRequest], request: Request[Any, Any, Any], actor: Inject[Actor], book_seat: Inject[BookSeat]

@@ -13,9 +13,14 @@ from interfaces.http.coaching_api import (
     series,
     statistics,
 )
-from interfaces.http.coaching_api.errors import shape
+from interfaces.http.coaching_api.errors import contract_e_format
 
-ERROR_FORMATS = {"/booking": shape, "/coach": shape, "/coaches": shape, "/calendar": shape}
+ERROR_FORMATS = {
+    "/booking": contract_e_format,
+    "/coach": contract_e_format,
+    "/coaches": contract_e_format,
+    "/calendar": contract_e_format,
+}
 
 UPLOADS = [attachments.UPLOAD]
 

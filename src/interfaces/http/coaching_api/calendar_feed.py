@@ -10,7 +10,7 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
 from domain.calendar_feed import FeedNotFound
-from interfaces.http.authentication import GIVES_TOKENS, public, signed_in
+from interfaces.http.authentication import ISSUES_TOKENS, public, signed_in
 from interfaces.http.injection import Inject
 
 TAGS = ["Contract E: calendar feed"]
@@ -26,7 +26,7 @@ class FeedAddress(Struct):
     operation_id="openCalendarFeed",
     tags=TAGS,
     guards=[signed_in],
-    opt={GIVES_TOKENS: True},
+    opt={ISSUES_TOKENS: True},
 )
 async def open_own_feed(actor: Inject[Actor], open_feed: Inject[OpenFeed]) -> FeedAddress:
     return FeedAddress(await open_feed(actor.user))

@@ -14,7 +14,7 @@ from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import SyncBooking
 from domain.appointments import AppointmentId
 from domain.calendars import CalendarNotConnected, ConnectionStatus, Provider
-from interfaces.http.authentication import GIVES_TOKENS, MAKES, signed_in
+from interfaces.http.authentication import CREATES, ISSUES_TOKENS, signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import whole_seconds
 
@@ -73,7 +73,7 @@ def _consent(provider: Provider, name: str) -> list[Any]:
         tags=TAGS,
         status_code=200,
         guards=[signed_in],
-        opt={GIVES_TOKENS: True, MAKES: True},
+        opt={ISSUES_TOKENS: True, CREATES: True},
     )
     async def exchange_token(
         redirect_uri: FromQuery[str],

@@ -3,16 +3,16 @@
 from domain.errors import Unauthenticated
 from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse
 
-SENTENCES = {Unauthenticated.code: "Not authenticated"}
+MESSAGES = {Unauthenticated.code: "Not authenticated"}
 FIELDS = {"price": "price_per_hour"}
 """The domain's name of a field, where contract E has another."""
 
 
-def shape(refusal: ErrorResponse) -> Body:
+def contract_e_format(refusal: ErrorResponse) -> Body:
     if refusal.details:
         details = {FIELDS.get(field, field): why for field, why in refusal.details.items()}
         return {"detail": "; ".join(_why(field, why) for field, why in details.items()), "details": details}
-    return {"detail": SENTENCES.get(refusal.code, refusal.sentence)}
+    return {"detail": MESSAGES.get(refusal.code, refusal.message)}
 
 
 def _why(field: str, why: str) -> str:

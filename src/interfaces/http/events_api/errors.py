@@ -10,7 +10,7 @@ FAILED = "An unexpected error occurred"
 NO_TOKEN = "Invalid or missing token"  # noqa: S105 (a sentence)
 
 
-def shape(refusal: ErrorResponse) -> Body:
+def contract_a_format(refusal: ErrorResponse) -> Body:
     return {"error": HTTPStatus(refusal.status).phrase, "message": _message(refusal)}
 
 
@@ -26,4 +26,4 @@ def _message(refusal: ErrorResponse) -> str:
             field, why = next(iter(details.items()))
             return f"{MISSING_FIELD}: {field}" if why == MISSING_FIELD else f"{field}: {why}"
         case _:
-            return refusal.sentence
+            return refusal.message

@@ -14,7 +14,7 @@ from application.accounts.sessions import Actor
 from application.notifications.ports import EntryId, LiveUpdate
 from domain.errors import DomainError, Forbidden, Unauthenticated
 from interfaces.http.authentication import bearer_token
-from interfaces.http.errors import body_of, refusal_of
+from interfaces.http.errors import body_of, error_response
 from interfaces.http.live.entries import as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 
@@ -125,7 +125,7 @@ def _refuse_foreign(socket: Socket) -> None:
 
 async def _refuse(socket: Socket, error: DomainError) -> None:
     """As an HTTP answer instead of the handshake: a socket's own codes need one that is open."""
-    refusal = refusal_of(error)
+    refusal = error_response(error)
     socket.app.state.count_refusal(refusal.code)
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     body = msgspec.json.encode(body_of(refusal, socket.app.state.error_formats.of(socket.scope["path"]), request_id))

@@ -46,8 +46,8 @@ def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
     described_operations = list(operations(app))
     schemas[ERROR_CODE] = error_code_schema(described_operations)
     for operation in described_operations:
-        error_formats = _shapes(app, operation)
-        schemas |= {ERRORS[shape]: error_schema(shape) for shape in error_formats}
+        error_formats = _error_formats(app, operation)
+        schemas |= {ERRORS[error_format]: error_schema(error_format) for error_format in error_formats}
         finished = _finished(operation, drawn["paths"][operation.path][operation.method], error_formats, schemas)
         paths.setdefault(operation.path, {})[operation.method] = finished
     return {
@@ -79,9 +79,9 @@ def examples() -> dict[str, Any]:
     return recorded
 
 
-def _shapes(app: Litestar, operation: Operation) -> list[ErrorFormat]:
-    """The path's own, then what the route says its errors may have besides (`opt={"error_shapes": …}`)."""
-    return [app.state.error_formats.of(operation.path), *operation.handler.opt.get("error_shapes", ())]
+def _error_formats(app: Litestar, operation: Operation) -> list[ErrorFormat]:
+    """The path's own, then what the route says its errors may have besides (`opt={"error_formats": …}`)."""
+    return [app.state.error_formats.of(operation.path), *operation.handler.opt.get("error_formats", ())]
 
 
 def _finished(
@@ -95,7 +95,7 @@ def _finished(
         for parameter in drawn.get("parameters", [])
     ]
     if operation.takes_key:
-        parameters.append(idempotency_key(answers_once=operation.answers_once, gives_tokens=operation.gives_tokens))
+        parameters.append(idempotency_key(answers_once=operation.answers_once, issues_tokens=operation.issues_tokens))
     body = _request_body(drawn.get("requestBody"), example)
     required = _required(body, schemas)
     details = invalid_details(operation, required, [parameter["name"] for parameter in parameters])

@@ -12,16 +12,16 @@ from interfaces.http.errors import (
     ErrorFormat,
     ErrorResponse,
     body_of,
-    framework_refusal,
-    refusal_of,
+    error_response,
+    framework_response,
 )
-from interfaces.http.openapi.errors import refusals
+from interfaces.http.openapi.errors import errors_of
 from interfaces.http.openapi.operations import Operation
 from interfaces.http.openapi.schema_names import ERROR_CODE, ERRORS
 from servicekit.http_server import REFUSALS
 
 REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
-_PROBES = (framework_refusal(400), ErrorResponse(400, "probe", "Probe", {"field": "why"}), framework_refusal(500))
+_PROBES = (framework_response(400), ErrorResponse(400, "probe", "Probe", {"field": "why"}), framework_response(500))
 _DESCRIPTIONS = {
     "error": "What went wrong, in the words of this contract.",
     "message": "A sentence for people.",
@@ -31,13 +31,13 @@ _DESCRIPTIONS = {
 }
 
 
-def error_schema(shape: ErrorFormat) -> dict[str, Any]:
+def error_schema(error_format: ErrorFormat) -> dict[str, Any]:
     """The JSON schema of what a shape makes."""
-    bodies = [body_of(refusal, shape, REQUEST_ID) for refusal in _PROBES]
+    bodies = [body_of(refusal, error_format, REQUEST_ID) for refusal in _PROBES]
     names = list(dict.fromkeys(name for body in bodies for name in body))
     return {
         "type": "object",
-        "title": ERRORS[shape],
+        "title": ERRORS[error_format],
         "required": [name for name in names if all(name in body for body in bodies)],
         "properties": {name: _property(name, bodies) for name in names},
     }
@@ -45,7 +45,7 @@ def error_schema(shape: ErrorFormat) -> dict[str, Any]:
 
 def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
     """The codes of all refusals: those of the operations, of addresses that are none, and of the server itself."""
-    codes = {refusal.code for operation in described for refusal in _refusals(operation, {})}
+    codes = {refusal.code for operation in described for refusal in _responses(operation, {})}
     codes |= {code for code, _ in FRAMEWORK.values()} | {code for _, code, _ in REFUSALS.values()}
     return {"type": "string", "enum": sorted(codes), "title": ERROR_CODE, "description": _DESCRIPTIONS["code"]}
 
@@ -56,7 +56,7 @@ def error_responses(
     """By status. `shapes` are those that this operation's errors may have; `wrong` is an example of `details`."""
     error_formats = list(error_formats)
     by_status: dict[int, list[ErrorResponse]] = {}
-    for refusal in _refusals(operation, wrong):
+    for refusal in _responses(operation, wrong):
         by_status.setdefault(refusal.status, []).append(refusal)
     return {str(status): _response(status, by_status[status], error_formats) for status in sorted(by_status)}
 
@@ -72,17 +72,17 @@ def invalid_details(operation: Operation, required: list[str], queried: list[str
     return {"query": "Is not sound UTF-8 text"}
 
 
-def _refusals(operation: Operation, wrong: Mapping[str, str]) -> Iterable[ErrorResponse]:
-    yield refusal_of(Invalid(wrong))
-    for kind in refusals(operation):
-        yield refusal_of(_instance(kind))
+def _responses(operation: Operation, wrong: Mapping[str, str]) -> Iterable[ErrorResponse]:
+    yield error_response(Invalid(wrong))
+    for kind in errors_of(operation):
+        yield error_response(_instance(kind))
     if operation.takes_body:
         yield ErrorResponse(408, "request_timeout", "The request body took too long to arrive")
-        yield framework_refusal(413)
-        yield framework_refusal(415)
-    yield refusal_of(RuntimeError())
+        yield framework_response(413)
+        yield framework_response(415)
+    yield error_response(RuntimeError())
     if operation.needs_database:
-        yield refusal_of(Unavailable())
+        yield error_response(Unavailable())
 
 
 def _instance(kind: type[DomainError]) -> DomainError:
@@ -90,16 +90,16 @@ def _instance(kind: type[DomainError]) -> DomainError:
 
 
 def _response(status: int, refused: list[ErrorResponse], error_formats: list[ErrorFormat]) -> dict[str, Any]:
-    schemas = [{"$ref": f"#/components/schemas/{ERRORS[shape]}"} for shape in error_formats]
+    schemas = [{"$ref": f"#/components/schemas/{ERRORS[error_format]}"} for error_format in error_formats]
     response: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,
         "content": {
             "application/json": {
                 "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
                 "examples": {
-                    name: {"summary": refusal.sentence, "value": body_of(refusal, shape, REQUEST_ID)}
+                    name: {"summary": refusal.message, "value": body_of(refusal, error_format, REQUEST_ID)}
                     for refusal in refused
-                    for name, shape in _named(refusal, error_formats)
+                    for name, error_format in _named(refusal, error_formats)
                 },
             }
         },
@@ -112,8 +112,8 @@ def _response(status: int, refused: list[ErrorResponse], error_formats: list[Err
 
 def _named(refusal: ErrorResponse, error_formats: list[ErrorFormat]) -> Iterable[tuple[str, ErrorFormat]]:
     """Examples by the refusal's code; where contracts meet, also by the shape's name."""
-    for shape in error_formats:
-        yield (refusal.code if len(error_formats) == 1 else f"{refusal.code}_{ERRORS[shape]}"), shape
+    for error_format in error_formats:
+        yield (refusal.code if len(error_formats) == 1 else f"{refusal.code}_{ERRORS[error_format]}"), error_format
 
 
 def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:

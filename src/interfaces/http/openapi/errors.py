@@ -144,14 +144,14 @@ from interfaces.http.openapi.operations import Operation, is_of_appointments
 from interfaces.http.service import services
 
 Value = TypeVar("Value")
-Refusals = tuple[type[DomainError], ...]
+ErrorTypes = tuple[type[DomainError], ...]
 
 
-class Admission(NamedTuple):
+class GuardErrors(NamedTuple):
     """What a guard asks for, a scheme of `SECURITY_SCHEMES`, and how it refuses."""
 
     scheme: str
-    refusals: Refusals
+    errors: ErrorTypes
 
 
 SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
@@ -174,19 +174,19 @@ SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-OF_GUARDS: Mapping[Any, Admission] = {
-    signed_in: Admission("userToken", (Unauthenticated,)),
-    facilitators: Admission("userToken", (Unauthenticated, Forbidden)),
-    admins: Admission("userToken", (Unauthenticated, Forbidden)),
-    event_creators: Admission("userToken", (Unauthenticated, OnlyFacilitatorsCreate)),
-    profiled_facilitators: Admission("userToken", (Unauthenticated, Forbidden, ProfileNotFound)),
-    services: Admission("serviceToken", (Unauthenticated,)),
+OF_GUARDS: Mapping[Any, GuardErrors] = {
+    signed_in: GuardErrors("userToken", (Unauthenticated,)),
+    facilitators: GuardErrors("userToken", (Unauthenticated, Forbidden)),
+    admins: GuardErrors("userToken", (Unauthenticated, Forbidden)),
+    event_creators: GuardErrors("userToken", (Unauthenticated, OnlyFacilitatorsCreate)),
+    profiled_facilitators: GuardErrors("userToken", (Unauthenticated, Forbidden, ProfileNotFound)),
+    services: GuardErrors("serviceToken", (Unauthenticated,)),
 }
 
 TOKENS_OF_USE_CASES: Mapping[type, str] = {Refresh: "refreshToken"}
 """Public operations whose use case asks for a token itself."""
 
-_EXTERNAL_IDENTITY: Refusals = (
+_EXTERNAL_IDENTITY: ErrorTypes = (
     IdentityNotProven,
     EmailNotShared,
     EmailNotVerified,
@@ -196,7 +196,7 @@ _EXTERNAL_IDENTITY: Refusals = (
     SignInNotConfigured,
 )
 
-OF_USE_CASES: Mapping[type, Refusals] = {
+OF_USE_CASES: Mapping[type, ErrorTypes] = {
     Register: (FacilitatorRegistrationClosed, EmailTaken, TooManyRequests),
     RegisterAndLogIn: (FacilitatorRegistrationClosed, EmailTaken, InvalidCredentials, TooManyRequests),
     LogIn: (InvalidCredentials, TooManyRequests),
@@ -338,14 +338,14 @@ OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
 """The ids in contract E's paths."""
 
 
-OF_KEYS: Refusals = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
+OF_KEYS: ErrorTypes = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
 
 
-def refusals(operation: Operation) -> list[type[DomainError]]:
+def errors_of(operation: Operation) -> list[type[DomainError]]:
     """Each once, in the order in which a request meets them. Raises `LookupError` for what no table knows."""
     found: list[type[DomainError]] = []
     for guard in operation.guards:
-        found += _line(OF_GUARDS, guard).refusals
+        found += _line(OF_GUARDS, guard).errors
     if operation.takes_key:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
         if operation.answers_once and not operation.guards:

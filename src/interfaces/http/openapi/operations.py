@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 
 from application.accounts.sessions import Actor
 from application.ports import Clock
-from interfaces.http.authentication import GIVES_TOKENS, MAKES
+from interfaces.http.authentication import CREATES, ISSUES_TOKENS
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -46,12 +46,12 @@ class Operation:
     @property
     def answers_once(self) -> bool:
         """Whether with the key it does what it does once."""
-        return self.takes_key and (not self.gives_tokens or bool(self.handler.opt.get(MAKES)))
+        return self.takes_key and (not self.issues_tokens or bool(self.handler.opt.get(CREATES)))
 
     @property
-    def gives_tokens(self) -> bool:
+    def issues_tokens(self) -> bool:
         """Whether its answer is stored nowhere."""
-        return bool(self.handler.opt.get(GIVES_TOKENS))
+        return bool(self.handler.opt.get(ISSUES_TOKENS))
 
     @property
     def path_ids(self) -> list[str]:

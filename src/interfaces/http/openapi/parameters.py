@@ -71,9 +71,9 @@ _MADE_ONCE = "With the same key and the same request it is made once; the tokens
 _NOT_ONCE = "Changes nothing here: answers with tokens are not kept. See *Asking again*."
 
 
-def idempotency_key(*, answers_once: bool, gives_tokens: bool) -> dict[str, Any]:
+def idempotency_key(*, answers_once: bool, issues_tokens: bool) -> dict[str, Any]:
     """The header of every POST."""
-    same = _MADE_ONCE if gives_tokens else _ONCE
+    same = _MADE_ONCE if issues_tokens else _ONCE
     return {
         "name": HEADER,
         "in": "header",

@@ -172,10 +172,10 @@ NAMES: Mapping[type, str] = {
 
 ERRORS: Mapping[ErrorFormat, str] = {
     contract_b_format: "Error",
-    a_errors.shape: "ErrorOfA",
-    c_errors.shape: "ErrorOfC",
+    a_errors.contract_a_format: "ErrorOfA",
+    c_errors.contract_c_format: "ErrorOfC",
     c_errors.booking_error_format: "ErrorOfAOrC",
-    e_errors.shape: "ErrorOfE",
+    e_errors.contract_e_format: "ErrorOfE",
 }
 
 ERROR_CODE = "ErrorCode"

@@ -12,7 +12,7 @@ from domain.events import (
 )
 from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse
 
-SENTENCES = {
+MESSAGES = {
     EmailTaken.code: "Email already registered",
     EventNotFound.code: "Session not found",
     EventForbidden.code: "Unauthorized",
@@ -22,7 +22,7 @@ SENTENCES = {
     EventStarted.code: "Session has already started",
     BookingOver.code: "The session has already started",
 }
-BOOKING_SENTENCES = {EventCancelled.code: "Session not available", EventStarted.code: "Session not available"}
+BOOKING_MESSAGES = {EventCancelled.code: "Session not available", EventStarted.code: "Session not available"}
 MISSING_FIELDS = "Missing required fields"
 
 FIELDS = {
@@ -34,8 +34,8 @@ FIELDS = {
 """The domain's names of fields, where contract C has others."""
 
 
-def shape(refusal: ErrorResponse) -> Body:
-    body: Body = {"error": SENTENCES.get(refusal.code, refusal.sentence)}
+def contract_c_format(refusal: ErrorResponse) -> Body:
+    body: Body = {"error": MESSAGES.get(refusal.code, refusal.message)}
     if refusal.details:
         if set(refusal.details.values()) == {MISSING_FIELD}:
             body["error"] = MISSING_FIELDS
@@ -45,6 +45,6 @@ def shape(refusal: ErrorResponse) -> Body:
 
 def booking_error_format(refusal: ErrorResponse) -> Body:
     """For `POST /api/bookings`, where contract A's field `message` is there too."""
-    body = shape(refusal)
-    sentence = BOOKING_SENTENCES.get(refusal.code, body["error"])
-    return body | {"error": sentence, "message": sentence}
+    body = contract_c_format(refusal)
+    message = BOOKING_MESSAGES.get(refusal.code, body["error"])
+    return body | {"error": message, "message": message}
