@@ -53,11 +53,9 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     pace = pace or Pace()
     database = Database(settings.database_url)
     lease = uuid4()
-    letters, carrier = (
-        NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8),
-        transport_for(settings.smtp, settings.data),
-    )
-    mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(letters, carrier), pace)
+    writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
+    transport = transport_for(settings.smtp, settings.data)
+    mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(writer, transport), pace)
     http = _http_senders(settings)
     senders = {
         destination: Dispatcher(webhook_queue(database, destination, lease, LEASE), sender, pace)
@@ -88,8 +86,8 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
         "webhooks": WebhookStore(database, forwards=settings.forward is not None),
         "mail_dispatcher": mail_dispatcher,
         "senders": senders,
-        "letters": letters,
-        "carrier": carrier,
+        "writer": writer,
+        "transport": transport,
     }
     bearer = bearer_guard(settings.bearer_token)
     webhook_bearer = bearer_guard(settings.webhook_token, status=403)

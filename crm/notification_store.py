@@ -181,18 +181,20 @@ class NotificationStore:
         )
 
     async def _recipient(self, connection: Connection, notification: Notification) -> tuple[str | None, str | None]:
-        told = notification.facilitator
-        if told and told.email:
-            return told.name, told.email
+        facilitator = notification.facilitator
+        if facilitator and facilitator.email:
+            return facilitator.name, facilitator.email
         known = await connection.fetchrow(
             "SELECT name, email FROM facilitators WHERE id = $1", notification.facilitator_key
         )
-        return (known["name"], known["email"]) if known else (told.name if told else None, None)
+        return (known["name"], known["email"]) if known else (facilitator.name if facilitator else None, None)
 
     async def _remember_facilitator(self, connection: Connection, notification: Notification) -> None:
-        told, key = notification.facilitator, notification.facilitator_key
-        if told and told.email and key and told.id in (None, key):
-            await connection.execute(REMEMBER_FACILITATOR, key, told.name, told.email, notification.happened_at)
+        facilitator, key = notification.facilitator, notification.facilitator_key
+        if facilitator and facilitator.email and key and facilitator.id in (None, key):
+            await connection.execute(
+                REMEMBER_FACILITATOR, key, facilitator.name, facilitator.email, notification.happened_at
+            )
 
     async def items(
         self,
@@ -246,9 +248,9 @@ def _key(booking_id: BookingId | None) -> tuple[int | None, UUID | None]:
 def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, str | None]:
     if not notification.email_facilitator:
         return Status.SKIPPED, "No email: the booking system writes to the facilitator itself"
-    if notification.facilitators_own_doing:
+    if notification.caused_by_facilitator:
         return Status.SKIPPED, "No email: the facilitator did this"
-    if notification.told_with_the_event:
+    if notification.cancelled_with_event:
         return Status.SKIPPED, "No email: the facilitator is told once, with the event's cancellation"
     if email is None:
         return Status.SKIPPED, "No email: the facilitator's address is not known"

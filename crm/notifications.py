@@ -140,12 +140,12 @@ class Notification(msgspec.Struct, frozen=True):
         return self.action != "event_cancelled" if self.event.is_active is None else self.event.is_active
 
     @property
-    def told_with_the_event(self) -> bool:
+    def cancelled_with_event(self) -> bool:
         """A booking that fell with its event: the facilitator cancelled that event and hears of it once."""
         return self.action == "booking_cancelled" and self.reason == "event_cancelled"
 
     @property
-    def facilitators_own_doing(self) -> bool:
+    def caused_by_facilitator(self) -> bool:
         """An event that its facilitator offered, changed or held: nobody is told by mail what they did themselves."""
         return self.action in ("event_created", "event_updated", "booking_completed")
 

@@ -29,7 +29,7 @@ ENQUEUE = "INSERT INTO crm_booking_deliveries (crm_booking_id, destination, body
 
 FIRST = """
 SELECT b.id, b.body::jsonb = $2::jsonb AS same,
-    array(SELECT d.destination FROM crm_booking_deliveries d WHERE d.crm_booking_id = b.id) AS owed
+    array(SELECT d.destination FROM crm_booking_deliveries d WHERE d.crm_booking_id = b.id) AS destinations
 FROM crm_bookings b WHERE b.message_id = $1
 """
 
@@ -55,7 +55,7 @@ class Stored(msgspec.Struct, frozen=True):
     """A webhook that is stored, by this call or by an earlier one with the same message id."""
 
     id: UUID
-    owed: Sequence[Destination]
+    destinations: Sequence[Destination]
 
 
 def webhook_queue(
@@ -66,7 +66,7 @@ def webhook_queue(
         database,
         table="crm_booking_deliveries",
         columns="n.id, n.crm_booking_id, n.body, n.received_at, n.attempts",
-        read=_parcel,
+        read=_delivery,
         lease=lease,
         lease_time=lease_time,
         which=f"destination = '{destination}'",
@@ -83,9 +83,9 @@ class WebhookStore:
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """
-        owed = {Destination.TRANSITIONS: body} if self._forwards else {}
+        destinations = {Destination.TRANSITIONS: body} if self._forwards else {}
         if webhook.payment:
-            owed[Destination.PAYMENT] = msgspec.json.encode(webhook.payment).decode()
+            destinations[Destination.PAYMENT] = msgspec.json.encode(webhook.payment).decode()
         user = webhook.user
         values = (
             message_id,
@@ -103,17 +103,17 @@ class WebhookStore:
                 async with connection.transaction():
                     row = await connection.fetchrow(INSERT, *values)
                     if row is not None:
-                        for destination, content in owed.items():
+                        for destination, content in destinations.items():
                             await connection.execute(ENQUEUE, row["id"], destination.value, content)
-                        return Stored(row["id"], tuple(owed))
+                        return Stored(row["id"], tuple(destinations))
                 # READ COMMITTED: the insert waited for the winner, so a new statement sees its row.
                 first = await connection.fetchrow(FIRST, message_id, body)
             except asyncpg.DataError:  # jsonb holds fewer numbers than JSON can write: 1e-99999
                 raise InvalidFields({"body": "A number is out of range"}) from None
         if first is None or not first["same"]:
             raise MessageIdReused
-        return Stored(first["id"], tuple(Destination(name) for name in first["owed"]))
+        return Stored(first["id"], tuple(Destination(name) for name in first["destinations"]))
 
 
-def _parcel(row: Mapping[str, Any]) -> WebhookDelivery:
+def _delivery(row: Mapping[str, Any]) -> WebhookDelivery:
     return WebhookDelivery(**row)

@@ -32,8 +32,8 @@ class Webhook(msgspec.Struct, frozen=True):
 
     @property
     def user_key(self) -> int | None:
-        told = self.user.id if self.user else None
-        return self.user_id or (told if isinstance(told, int) and 1 <= told <= LARGEST_ID else None)
+        nested_id = self.user.id if self.user else None
+        return self.user_id or (nested_id if isinstance(nested_id, int) and 1 <= nested_id <= LARGEST_ID else None)
 
     @property
     def event_key(self) -> int | None:

@@ -47,8 +47,8 @@ class LoginAccepted(msgspec.Struct):
 @post("/test-email", operation_id="sendTestEmail", status_code=200)
 async def send_test_email(
     request: Request[Any, Any, Any],
-    letters: NamedDependency[NotificationEmailWriter],
-    carrier: NamedDependency[MailTransport],
+    writer: NamedDependency[NotificationEmailWriter],
+    transport: NamedDependency[MailTransport],
     settings: NamedDependency[CrmSettings],
 ) -> TestMailSent:
     """Send one mail now, the way every mail goes; without `SMTP_URL` it is written as a file, as they all are.
@@ -57,10 +57,10 @@ async def send_test_email(
     """
     body, _ = await read_json_object(request)
     mail = _read(body, smtputf8=settings.mail_smtputf8)
-    message = letters.test(mail.to_email, mail.subject, mail.html_content)
+    message = writer.test(mail.to_email, mail.subject, mail.html_content)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await carrier.send(message)
+            await transport.send(message)
     except Refused as error:
         raise check_failed(
             502, "email_refused", f"The mail server refused the mail: {error}", email_sent=False

@@ -82,7 +82,7 @@ async def notify(
     verify_signature(request, await request.body(), settings.signing_secrets)
     notification = read_notification(body)
     recorded = await store.record(notification, text, message_id(request), claim=mail_dispatcher.claims_at_once)
-    email_sent = await mail_dispatcher.settle(recorded.id, recorded.status, recorded.claim)
+    email_sent = await mail_dispatcher.wait_until_sent(recorded.id, recorded.status, recorded.claim)
     log.info("notification", notification_id=recorded.id, action=notification.action, email_sent=email_sent)
     return Notified(
         status="success",

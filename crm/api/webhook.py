@@ -43,18 +43,20 @@ async def webhook(
     user and event is reported to the booking API as an offline payment.
     """
     body, text = await read_json_object(request)
-    told = read_webhook(body)
-    stored = await webhooks.record(told, text, message_id(request))
-    for destination in stored.owed:
+    booking = read_webhook(body)
+    stored = await webhooks.record(booking, text, message_id(request))
+    for destination in stored.destinations:
         if sender := senders.get(destination):
             sender.notify()
         else:
             log.warning("nobody to take it", destination=destination, hint="set BACKEND_SERVICE_TOKEN")
-    log.info("webhook", webhook_id=str(stored.id), booking_id=told.booking_id, owed=list(stored.owed))
+    log.info(
+        "webhook", webhook_id=str(stored.id), booking_id=booking.booking_id, destinations=list(stored.destinations)
+    )
     return WebhookReceived(
         status="success",
         message="Webhook received",
         webhook_id=stored.id,
-        forwarding=Destination.TRANSITIONS in stored.owed,
-        reporting_payment=Destination.PAYMENT in stored.owed,
+        forwarding=Destination.TRANSITIONS in stored.destinations,
+        reporting_payment=Destination.PAYMENT in stored.destinations,
     )

@@ -38,7 +38,7 @@ class Pace(msgspec.Struct, frozen=True):
     """Seconds: between two looks at the table, between two probes of a destination that is away (it grows to the
     longest), and how long a request waits for its own delivery."""
 
-    round: float = 1.0
+    poll_every: float = 1.0
     longest_pause: float = 15.0
     patience: float = 5.0
 
@@ -47,7 +47,7 @@ class Sender(Protocol[C_contra]):
     """Takes claims to one destination. `cargo` is what the responses call one of them: Email."""
 
     @property
-    def cargo(self) -> str: ...
+    def kind(self) -> str: ...
 
     async def deliver(self, claim: C_contra) -> str:
         """Hand it over and say so, for the row's `response`; raises DeliveryError when it was not taken."""
@@ -61,26 +61,26 @@ class Dispatcher(Generic[C]):
         self._sender = sender
         self._pace = pace
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._under_way: set[asyncio.Task[bool]] = set()
-        self._out_but_unmarked: set[int] = set()
-        self._away = False
+        self._in_flight: set[asyncio.Task[bool]] = set()
+        self._sent_but_unrecorded: set[int] = set()
+        self._unavailable = False
         self._notified = asyncio.Event()
-        self._round: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
 
     @property
     def claims_at_once(self) -> bool:
         """Whether what is new may be tried at once: not while the destination is known to be away."""
-        return not self._away
+        return not self._unavailable
 
     def start(self) -> None:
-        self._round = asyncio.create_task(self._make_rounds(), name=f"crm-{self._sender.cargo}-rounds")
+        self._polling = asyncio.create_task(self._poll(), name=f"crm-{self._sender.kind}-rounds")
 
     async def close(self) -> None:
         """Let the deliveries under way finish, give the rest back."""
-        if self._round:
-            await cancel([self._round])
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=DRAIN_SECONDS)
+        if self._polling:
+            await cancel([self._polling])
+        if self._in_flight:
+            _, late = await asyncio.wait(self._in_flight, timeout=DRAIN_SECONDS)
             await cancel(late)
         with suppress(DatabaseUnavailable):
             await self._queue.release_claims()
@@ -89,7 +89,7 @@ class Dispatcher(Generic[C]):
         """Something new is due: look at once, unless the destination is away."""
         self._notified.set()
 
-    async def settle(self, row_id: int, status: Status, claim: C | None) -> bool:
+    async def wait_until_sent(self, row_id: int, status: Status, claim: C | None) -> bool:
         """Whether the row is delivered, waiting a short while for it.
 
         A repeated request finds it delivered, or being delivered by another, or left behind by one that died.
@@ -107,91 +107,93 @@ class Dispatcher(Generic[C]):
             if claim is None and self.claims_at_once:
                 claim = await self._queue.claim(row_id)
             if claim:
-                return await asyncio.shield(self._set_out(claim))
+                return await asyncio.shield(self._start_delivery(claim))
             status, leased = await self._queue.state(row_id)
             if status is not Status.PENDING or not leased:
                 return status is Status.SENT
             await asyncio.sleep(0.05)
 
-    async def _make_rounds(self) -> None:
-        pause = self._pace.round
+    async def _poll(self) -> None:
+        pause = self._pace.poll_every
         while True:
             claims: list[C] = []
             self._notified.clear()
             try:
-                claims = await self._queue.claim_due(1 if self._away else BATCH)
+                claims = await self._queue.claim_due(1 if self._unavailable else BATCH)
                 if claims:
-                    await asyncio.wait({self._set_out(claim) for claim in claims})
+                    await asyncio.wait({self._start_delivery(claim) for claim in claims})
             except DatabaseUnavailable as error:
                 log.warning("database away", error=str(error))
             except Exception:
-                log.exception("round failed", cargo=self._sender.cargo)
-            if not self._away:
-                pause = self._pace.round
+                log.exception("round failed", kind=self._sender.kind)
+            if not self._unavailable:
+                pause = self._pace.poll_every
             elif claims:
                 pause = min(self._pace.longest_pause, pause * 2)
-            if self._away or not claims:
+            if self._unavailable or not claims:
                 await self._rest(pause * uniform(0.8, 1.2))  # noqa: S311
 
     async def _rest(self, seconds: float) -> None:
-        if self._away:
+        if self._unavailable:
             await asyncio.sleep(seconds)
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._notified.wait(), seconds)
 
-    def _set_out(self, claim: C) -> asyncio.Task[bool]:
+    def _start_delivery(self, claim: C) -> asyncio.Task[bool]:
         """Deliver in a task of its own: a caller that stops waiting must not cut a delivery in two."""
-        task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._sender.cargo}-{claim.id}")
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._sender.kind}-{claim.id}")
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
         return task
 
     async def _deliver(self, claim: C) -> bool:
-        if claim.id in self._out_but_unmarked:
+        if claim.id in self._sent_but_unrecorded:
             return True
-        cargo = self._sender.cargo
+        kind = self._sender.kind
         try:
-            response = await self._hand_over(claim)
+            response = await self._send(claim)
         except Refused as error:
-            await self._give_up(claim, f"{cargo} failed: {error}")
+            await self._give_up(claim, f"{kind} failed: {error}")
         except DestinationUnavailable as error:
-            await self._enqueue(claim, timedelta(seconds=self._pace.round), f"{cargo} not sent yet: {error}")
+            await self._enqueue(claim, timedelta(seconds=self._pace.poll_every), f"{kind} not sent yet: {error}")
         except Deferred as error:
-            await self._enqueue(claim, max(_back_off(claim), error.after), f"{cargo} not sent yet: {error}")
+            await self._enqueue(claim, max(_back_off(claim), error.after), f"{kind} not sent yet: {error}")
         except Exception:
-            log.exception("delivery could not be made", cargo=cargo, row=claim.id)
-            await self._enqueue(claim, _back_off(claim), f"{cargo} not sent yet: an unexpected error, see the log")
+            log.exception("delivery could not be made", kind=kind, row=claim.id)
+            await self._enqueue(claim, _back_off(claim), f"{kind} not sent yet: an unexpected error, see the log")
         else:
             await self._mark_sent(claim, response)
-            log.info("delivered", cargo=cargo, row=claim.id, attempts=claim.attempts)
+            log.info("delivered", kind=kind, row=claim.id, attempts=claim.attempts)
             return True
         return False
 
-    async def _hand_over(self, claim: C) -> str:
+    async def _send(self, claim: C) -> str:
         try:
             async with asyncio.timeout(SEND_SECONDS), self._turns:
                 response = await self._sender.deliver(claim)
         except (DestinationUnavailable, TimeoutError) as error:
             reason = str(error) or "no answer in time"
-            self._note(away=True, reason=reason)
+            self._record_availability(unavailable=True, reason=reason)
             raise DestinationUnavailable(reason) from error
         except Unsendable:
             raise
         except DeliveryError:
-            self._note(away=False)
+            self._record_availability(unavailable=False)
             raise
-        self._note(away=False)
+        self._record_availability(unavailable=False)
         return response
 
-    def _note(self, *, away: bool, reason: str | None = None) -> None:
-        if away != self._away:
-            log.warning("destination away" if away else "destination back", cargo=self._sender.cargo, reason=reason)
-        self._away = away
+    def _record_availability(self, *, unavailable: bool, reason: str | None = None) -> None:
+        if unavailable != self._unavailable:
+            log.warning(
+                "destination away" if unavailable else "destination back", kind=self._sender.kind, reason=reason
+            )
+        self._unavailable = unavailable
 
     async def _mark_sent(self, claim: C, response: str) -> None:
         """What is out and not marked would go out again: stay until the database knows."""
-        self._out_but_unmarked.add(claim.id)
+        self._sent_but_unrecorded.add(claim.id)
         try:
             while True:
                 try:
@@ -201,7 +203,7 @@ class Dispatcher(Generic[C]):
                 else:
                     return
         finally:
-            self._out_but_unmarked.discard(claim.id)
+            self._sent_but_unrecorded.discard(claim.id)
 
     async def _enqueue(self, claim: C, delay: timedelta, response: str) -> None:
         if datetime.now(UTC) - claim.received_at > GIVE_UP_AFTER:
@@ -211,7 +213,7 @@ class Dispatcher(Generic[C]):
             await self._queue.try_later(claim, delay, response)
 
     async def _give_up(self, claim: C, response: str) -> None:
-        log.warning("given up", cargo=self._sender.cargo, row=claim.id, response=response)
+        log.warning("given up", kind=self._sender.kind, row=claim.id, response=response)
         with suppress(DatabaseUnavailable):
             await self._queue.mark_failed(claim, response)
 

@@ -14,18 +14,18 @@ from servicekit.mailboxes import UnusableAddress
 
 
 class EmailSender:
-    cargo = "Email"
+    kind = "Email"
 
-    def __init__(self, letters: NotificationEmailWriter, carrier: MailTransport) -> None:
-        self._letters = letters
-        self._carrier = carrier
+    def __init__(self, writer: NotificationEmailWriter, transport: MailTransport) -> None:
+        self._writer = writer
+        self._transport = transport
 
     async def deliver(self, claim: MailClaim) -> str:
         try:
-            message = self._letters.compose(claim)
+            message = self._writer.compose(claim)
         except UnusableAddress as error:
             raise Unsendable(f"no usable address: {error}") from None
         except UnsafeHeader as error:
             raise Unsendable(str(error)) from None
-        await self._carrier.send(message)
+        await self._transport.send(message)
         return f"Email sent successfully to {claim.recipient_email}"

@@ -25,8 +25,8 @@ class HttpSender:
     A permanent client error is Refused. No connection, or no whole answer in time, means the destination is away.
     """
 
-    def __init__(self, cargo: str, url: str, token: str, *, seconds: float = EXCHANGE_SECONDS) -> None:
-        self.cargo = cargo
+    def __init__(self, kind: str, url: str, token: str, *, seconds: float = EXCHANGE_SECONDS) -> None:
+        self.kind = kind
         self._url = url
         self._seconds = seconds
         self._client = httpx.AsyncClient(
@@ -59,13 +59,13 @@ class HttpSender:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _exchange(self, parcel: WebhookDelivery) -> str:
-        headers = {"Idempotency-Key": str(parcel.crm_booking_id)}
-        async with self._client.stream("POST", self._url, content=parcel.body.encode(), headers=headers) as response:
+    async def _exchange(self, delivery: WebhookDelivery) -> str:
+        headers = {"Idempotency-Key": str(delivery.crm_booking_id)}
+        async with self._client.stream("POST", self._url, content=delivery.body.encode(), headers=headers) as response:
             answer = await _beginning(response)
         said = f"{response.status_code} {response.reason_phrase}: {answer}".rstrip(": ")
         if response.is_success:
-            return f"{self.cargo} taken: {said}"
+            return f"{self.kind} taken: {said}"
         if response.is_client_error and response.status_code not in RETRIED_CLIENT_ERRORS:
             raise Refused(said)
         raise Deferred(said, retry_after(response.headers.get("retry-after", ""), datetime.now(UTC)))

@@ -55,7 +55,7 @@ class EmailCopy(msgspec.Struct, frozen=True):
     headline: str
 
 
-WORDINGS: Mapping[str, EmailCopy] = {
+COPY: Mapping[str, EmailCopy] = {
     "booking_created": EmailCopy("New booking: {who} for {title}", "{who} booked a place in {title}."),
     "booking_cancelled": EmailCopy("Booking cancelled: {who}, {title}", "{who} cancelled their place in {title}."),
     HOLD_ENDED: EmailCopy(
@@ -101,9 +101,9 @@ class NotificationEmailWriter:
         message["Date"] = format_datetime(claim.received_at)
         message["Message-ID"] = f"<{claim.mail_id}@{self._sender.domain}>"
         message["Auto-Submitted"] = "auto-generated"
-        told = _told(claim)
-        message.set_content(self._templates.get_template("notification.txt").render(told))
-        message.add_alternative(self._templates.get_template("notification.html").render(told), subtype="html")
+        context = _template_context(claim)
+        message.set_content(self._templates.get_template("notification.txt").render(context))
+        message.add_alternative(self._templates.get_template("notification.html").render(context), subtype="html")
         return message
 
     def test(self, to_email: str, subject_line: str, html: str) -> EmailMessage:
@@ -123,18 +123,18 @@ class NotificationEmailWriter:
 
 def subject(notification: Notification) -> str:
     """One line: what happened, to whom, in what, when."""
-    wording = _wording(notification)
-    line = wording.subject.format(who=_who(notification), title=_title(notification.event))
+    copy = _copy(notification)
+    line = copy.subject.format(who=_who(notification), title=_title(notification.event))
     if notification.event.starts_at is None:
         return line
     starts_at, zone = in_zone(notification.event.starts_at, notification.timezone), notification.timezone.key
     return f"{line} ({starts_at.day} {starts_at:%b %Y, %H:%M} {zone})"
 
 
-def _told(claim: MailClaim) -> dict[str, object]:
+def _template_context(claim: MailClaim) -> dict[str, object]:
     notification, event = claim.notification, claim.notification.event
     user = notification.user if not notification.about_event else None
-    facts = {
+    details = {
         "When": _when(event, notification.timezone),
         "Where": _line(event.location),
         "Online": usable_link((event.virtual_link or "").strip()),
@@ -147,23 +147,23 @@ def _told(claim: MailClaim) -> dict[str, object]:
     }
     return {
         "greeting": _line(claim.recipient_name),
-        "headline": _wording(notification).headline.format(who=_who(notification), title=_title(notification.event)),
-        "facts": {label: fact for label, fact in facts.items() if fact},
+        "headline": _copy(notification).headline.format(who=_who(notification), title=_title(notification.event)),
+        "details": {label: detail for label, detail in details.items() if detail},
         "notes": _notes(notification.notes or ""),
         "can_reply": bool(user and user.email),
         "number": claim.id,
     }
 
 
-def _wording(notification: Notification) -> EmailCopy:
+def _copy(notification: Notification) -> EmailCopy:
     action = notification.action
     if action is None:
-        return WORDINGS["booking_created"]
+        return COPY["booking_created"]
     if action == "booking_cancelled" and notification.reason in (HOLD_ENDED, BY_ORGANISER):
-        return WORDINGS[notification.reason]
-    told = _line(action.replace("_", " ")).capitalize()
-    told = told.replace("{", "").replace("}", "")
-    return WORDINGS.get(action) or EmailCopy(f"{told}: {{who}}, {{title}}", f"{told}: {{who}}, {{title}}.")
+        return COPY[notification.reason]
+    label = _line(action.replace("_", " ")).capitalize()
+    label = label.replace("{", "").replace("}", "")
+    return COPY.get(action) or EmailCopy(f"{label}: {{who}}, {{title}}", f"{label}: {{who}}, {{title}}.")
 
 
 def _who(notification: Notification) -> str:

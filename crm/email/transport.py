@@ -42,7 +42,7 @@ class SmtpTransport:
         server, ready = self._server, _verified(message)
         try:
             async with self._connected() as connection:
-                await _hand_over(connection, ready)
+                await _send(connection, ready)
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refusal(max(refused.code for refused in error.recipients), str(error)) from error
         except aiosmtplib.SMTPDataError as error:
@@ -111,7 +111,7 @@ def _verified(message: EmailMessage) -> VerifiedMail:
         raise Unsendable(str(error)) from None
 
 
-async def _hand_over(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> None:
+async def _send(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> None:
     if mail.smtputf8 and not connection.supports_extension("smtputf8"):
         raise Refused("The mail server does not offer SMTPUTF8, which the address needs")
     options = ["SMTPUTF8"] if mail.smtputf8 else []

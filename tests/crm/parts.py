@@ -21,7 +21,7 @@ from tests.support.http import serving
 from tests.support.servers import free_port
 
 TOKEN = "a-token-for-the-tests"
-QUICK = Pace(round=0.2, longest_pause=1.0)
+QUICK = Pace(poll_every=0.2, longest_pause=1.0)
 """As the service goes about it, five times as often."""
 
 

@@ -47,7 +47,7 @@ async def test_a_mail_that_went_out_while_the_database_stopped_is_not_sent_again
         dsn = server.dsn("crm")
         await asyncio.to_thread(upgrade, dsn)
         settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path))
-        async with running_crm(settings, Pace(round=0.2, patience=2.0)) as client:
+        async with running_crm(settings, Pace(poll_every=0.2, patience=2.0)) as client:
             request = asyncio.create_task(client.post("/notify", json=a_message(), headers={"Idempotency-Key": "m"}))
             await until(lambda: mail_server.offered)
             server.stop()

@@ -334,11 +334,11 @@ async def _hang_up(_: Request, __: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize("behave", [_never, _by_drops, _hang_up])
 async def test_a_server_that_does_not_answer_in_time_is_away(elsewhere: Receiver, behave: Behaviour) -> None:
     elsewhere.behave = behave
-    parcel = WebhookDelivery(1, UUID(int=1), "{}", datetime.now(UTC), 1)
+    delivery = WebhookDelivery(1, UUID(int=1), "{}", datetime.now(UTC), 1)
     sender = HttpSender("Forward", elsewhere.url, FORWARD_TOKEN, seconds=0.3)
     try:
         with pytest.raises(DestinationUnavailable):
-            await sender.deliver(parcel)
+            await sender.deliver(delivery)
     finally:
         await sender.close()
 

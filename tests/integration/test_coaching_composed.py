@@ -10,7 +10,7 @@ from icalendar import Calendar, Component
 
 from domain.outbox import MessageType
 from infrastructure.delivery.crm_payload import to_payload
-from infrastructure.delivery.email_service import _order
+from infrastructure.delivery.email_service import _to_request
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
 from tests.support.messages import SESSION, a_coaching_message, a_message
@@ -343,7 +343,7 @@ def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() 
     assert "Hello Ada <b>," in lines(mail)
     assert "Ada <b>" not in "\n".join(lines(mail, "html"))
     assert "Questions" not in " ".join(lines(mail))
-    assert _order(mail)["reply_to"] is None
+    assert _to_request(mail)["reply_to"] is None
 
 
 def test_other_services_are_told_of_a_session_as_of_a_booking() -> None:

@@ -33,7 +33,7 @@ async def sender(crm: Receiver) -> AsyncIterator[CrmSender]:
 
 
 @pytest.fixture
-async def impatient_courier(crm: Receiver) -> AsyncIterator[CrmSender]:
+async def impatient_sender(crm: Receiver) -> AsyncIterator[CrmSender]:
     sender = CrmSender(f"{crm.url}/", "a-token", seconds=0.5)
     yield sender
     await sender.close()
@@ -261,10 +261,10 @@ async def _a_byte_now_and_then(_request: Request, writer: asyncio.StreamWriter) 
 
 @pytest.mark.parametrize("behave", [_silence, _headers_then_silence, _a_byte_now_and_then])
 async def test_a_server_that_does_not_come_to_an_end_is_left(
-    crm: Receiver, behave: object, impatient_courier: CrmSender
+    crm: Receiver, behave: object, impatient_sender: CrmSender
 ) -> None:
     crm.behave = behave  # type: ignore[assignment]
-    outcome = await impatient_courier.deliver(a_message())
+    outcome = await impatient_sender.deliver(a_message())
     assert outcome == Failed("no complete answer within 0.5 s", destination_fault=True)
 
 

@@ -20,65 +20,65 @@ def to_payload(message: Message) -> dict[str, Any]:
 
 
 def _booking_payload(message: Message) -> dict[str, Any]:
-    then = read_payload(message)
-    booking = then.booking
+    payload = read_payload(message)
+    booking = payload.booking
     return {
         "booking_id": booking and booking.id,
         "booking_reference": booking and booking.reference,
         "action": message.message_type,
         "occurred_at": zulu(message.occurred_at),
-        "user": then.user and _person(then.user),
-        "event": _event(then),
-        "facilitator_id": then.facilitator.id,
-        "facilitator": _facilitator(then.facilitator),
+        "user": payload.user and _person(payload.user),
+        "event": _event(payload),
+        "facilitator_id": payload.facilitator.id,
+        "facilitator": _facilitator(payload.facilitator),
         "status": booking and booking.status,
         "payment_status": booking and booking.payment_status,
         "notes": booking and booking.notes,
-        "reason": then.reason,
-        "price": booking and then.agreed.price,
-        "amount": then.money and then.money.amount,
-        "currency": (then.money or then.agreed).currency if booking else None,
+        "reason": payload.reason,
+        "price": booking and payload.agreed.price,
+        "amount": payload.money and payload.money.amount,
+        "currency": (payload.money or payload.agreed).currency if booking else None,
     }
 
 
 def _appointment_payload(message: Message) -> dict[str, Any]:
     """A session as a booking of an event that only the two of them have. The coach has mail from us already."""
-    then = read_appointment(message)
-    session = then.appointment
+    payload = read_appointment(message)
+    session = payload.appointment
     return {
         "kind": "coaching",
         "booking_id": str(session.id),
         "action": message.message_type,
         "occurred_at": zulu(message.occurred_at),
-        "user": _person(then.client),
-        "event": _session(then),
-        "previous": then.before
-        and {"start_datetime": zulu(then.before.starts_at), "end_datetime": zulu(then.before.ends_at)},
-        "facilitator_id": then.coach.id,
-        "facilitator": _facilitator(then.coach),
+        "user": _person(payload.client),
+        "event": _session(payload),
+        "previous": payload.before
+        and {"start_datetime": zulu(payload.before.starts_at), "end_datetime": zulu(payload.before.ends_at)},
+        "facilitator_id": payload.coach.id,
+        "facilitator": _facilitator(payload.coach),
         "email_facilitator": False,
         "status": session.status,
         "payment_status": session.payment_status,
         "notes": session.notes,
         "meeting_link": session.meeting_link,
-        "reason": then.reason,
+        "reason": payload.reason,
         "price": session.exact_price,
-        "amount": then.money and then.money.amount,
+        "amount": payload.money and payload.money.amount,
         "currency": session.currency,
     }
 
 
-def _session(then: AppointmentPayload) -> dict[str, Any]:
-    session = then.appointment
+def _session(payload: AppointmentPayload) -> dict[str, Any]:
+    session = payload.appointment
     return {
         "id": str(session.id),
-        "title": f"Coaching with {then.coach.name}",
+        "title": f"Coaching with {payload.coach.name}",
         "date_time": zulu(session.starts_at),
         "start_datetime": zulu(session.starts_at),
         "end_datetime": zulu(session.ends_at),
         "duration_minutes": session.minutes,
         "virtual_link": session.meeting_link,
-        "facilitator_id": then.coach.id,
+        "facilitator_id": payload.coach.id,
         "max_participants": 1,
         "current_participants": int(session.status in LIVE),
         "is_active": session.status in LIVE,
@@ -97,8 +97,8 @@ def _facilitator(person: Person | Participant) -> dict[str, Any]:
     return _person(person) | ({"timezone": person.timezone} if person.timezone else {})
 
 
-def _event(then: Payload) -> dict[str, Any]:
-    event = then.event
+def _event(payload: Payload) -> dict[str, Any]:
+    event = payload.event
     return {
         "id": event.id,
         "title": event.title,
@@ -106,8 +106,8 @@ def _event(then: Payload) -> dict[str, Any]:
         "start_datetime": _date(event.starts_at),
         "end_datetime": _date(event.ends_at),
         "location": event.location,
-        "virtual_link": then.join_link,
-        "facilitator_id": then.facilitator.id,
+        "virtual_link": payload.join_link,
+        "facilitator_id": payload.facilitator.id,
         "max_participants": event.capacity,
         "current_participants": event.booked,
         "is_active": event.status == "active",

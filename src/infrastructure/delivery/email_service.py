@@ -16,10 +16,10 @@ class EmailServiceSender(HttpSender):
     def __init__(
         self, composer: MailComposer, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15
     ) -> None:
-        def write(message: Message) -> dict[str, Any]:
-            return _order(composer.compose(message))
+        def to_body(message: Message) -> dict[str, Any]:
+            return _to_request(composer.compose(message))
 
-        super().__init__(endpoint(url, "/send"), token, write, signing_secrets=signing_secrets, seconds=seconds)
+        super().__init__(endpoint(url, "/send"), token, to_body, signing_secrets=signing_secrets, seconds=seconds)
 
     async def deliver(self, message: Message) -> Outcome:
         try:
@@ -28,7 +28,7 @@ class EmailServiceSender(HttpSender):
             return Failed(str(error), permanent=True)
 
 
-def _order(mail: EmailMessage) -> dict[str, Any]:
+def _to_request(mail: EmailMessage) -> dict[str, Any]:
     """The mail in the service's words. The invitation goes along as an attachment."""
     return {
         "from": str(mail["From"]),

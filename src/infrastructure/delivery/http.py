@@ -38,13 +38,13 @@ class HttpSender:
         self,
         url: str,
         token: str,
-        write: Callable[[Message], object],
+        to_body: Callable[[Message], object],
         *,
         signing_secrets: Sequence[str] = (),
         seconds: float = 15,
     ) -> None:
         self._url = url
-        self._write = write
+        self._to_body = to_body
         self._signer = Signer(signing_secrets)
         self._seconds = seconds
         self._client = httpx.AsyncClient(
@@ -66,7 +66,7 @@ class HttpSender:
         )
 
     async def deliver(self, message: Message) -> Outcome:
-        body = _to_json(self._write(message))
+        body = _to_json(self._to_body(message))
         headers = {"Idempotency-Key": str(message.id), **self._signer.headers(str(message.id), int(time.time()), body)}
         if message.request_id:
             headers["X-Request-ID"] = message.request_id

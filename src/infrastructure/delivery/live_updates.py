@@ -30,10 +30,10 @@ class LiveUpdateSender:
     async def deliver(self, message: Message) -> Outcome:
         """Raises `Unavailable`."""
         # As it goes over the wire to others: amounts are numbers, times are text.
-        news: dict[str, Any] = msgspec.json.decode(_to_json(to_payload(message)))
-        facilitator_id = UserId(news["facilitator_id"])
+        payload: dict[str, Any] = msgspec.json.decode(_to_json(to_payload(message)))
+        facilitator_id = UserId(payload["facilitator_id"])
         async with self._turns:
-            await self._feed.record(facilitator_id, message, news)
+            await self._feed.record(facilitator_id, message, payload)
         with contextlib.suppress(RedisError, OSError):
             await self._redis.publish(CHANNEL, str(facilitator_id))
         return Delivered()

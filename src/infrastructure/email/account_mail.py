@@ -4,7 +4,7 @@ import msgspec
 
 from domain.outbox import Message
 from infrastructure.delivery.payloads import make_readable
-from infrastructure.email.content import Letter
+from infrastructure.email.content import EmailContent
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -19,10 +19,10 @@ class AccountPayload(msgspec.Struct, frozen=True):
     person: Owner
 
 
-def approved_email(message: Message) -> Letter:
-    then = msgspec.convert(message.payload, AccountPayload)
-    return Letter(
-        recipient=then.person,
+def approved_email(message: Message) -> EmailContent:
+    payload = msgspec.convert(message.payload, AccountPayload)
+    return EmailContent(
+        recipient=payload.person,
         subject="You are a facilitator now",
         headline="Your registration as a facilitator is approved",
         sentence="You can create events and offer appointments. Please log in again first.",

@@ -3,8 +3,15 @@
 from domain.appointments import AppointmentStatus
 from domain.outbox import Message, MessageType
 from infrastructure.delivery.appointment_payloads import AppointmentPayload, read_appointment
-from infrastructure.email.content import LEAVES_CALENDARS, Invitation, Letter, SenderIdentity, Unmailable, shortened
-from infrastructure.email.copy.appointments import button, facts, words
+from infrastructure.email.content import (
+    WITHOUT_INVITATION,
+    EmailContent,
+    Invitation,
+    SenderIdentity,
+    Unmailable,
+    shortened,
+)
+from infrastructure.email.copy.appointments import appointment_copy, button, details
 from infrastructure.icalendar.components import Attendee, Entry, Organizer, Status, appointment_uid, described
 from servicekit.local_times import reading_zone
 from servicekit.text import isolated
@@ -17,35 +24,39 @@ STATUS: dict[AppointmentStatus, Status] = {
 }
 
 
-def appointment_email(message: Message, identity: SenderIdentity) -> Letter:
+def appointment_email(message: Message, identity: SenderIdentity) -> EmailContent:
     """Raises `Unmailable`."""
-    then = read_appointment(message)
-    wording = words(message.message_type, then)
-    if wording is None or then.recipient is None:
-        raise Unmailable(f"no mail is written about {message.message_type} to {then.recipient}")
-    recipient, other = (then.coach, then.client) if then.recipient == "coach" else (then.client, then.coach)
+    payload = read_appointment(message)
+    copy = appointment_copy(message.message_type, payload)
+    if copy is None or payload.recipient is None:
+        raise Unmailable(f"no mail is written about {message.message_type} to {payload.recipient}")
+    recipient, other = (
+        (payload.coach, payload.client) if payload.recipient == "coach" else (payload.client, payload.coach)
+    )
     appointment_with = "Coaching with "
     title = appointment_with + isolated(other.name)
-    is_live = then.appointment.status in {AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED}
-    named = {"client": isolated(then.client.name), "coach": isolated(then.coach.name), "money": then.money}
-    return Letter(
+    is_live = payload.appointment.status in {AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED}
+    names = {"client": isolated(payload.client.name), "coach": isolated(payload.coach.name), "money": payload.money}
+    return EmailContent(
         recipient=recipient,
         reply_to=other,
-        subject=wording.subject.format(title=shortened(other.name, appointment_with)),
-        headline=wording.headline,
-        sentence=wording.sentence.format(**named),
-        facts=facts(message.message_type, then, title, reading_zone(recipient.timezone), message.occurred_at),
-        button=button(message.message_type, then),
-        booking_link=identity.booking_link(str(then.appointment.id), is_live=is_live)
-        if recipient is then.client
+        subject=copy.subject.format(title=shortened(other.name, appointment_with)),
+        headline=copy.headline,
+        sentence=copy.sentence.format(**names),
+        details=details(message.message_type, payload, title, reading_zone(recipient.timezone), message.occurred_at),
+        button=button(message.message_type, payload),
+        booking_link=identity.booking_link(str(payload.appointment.id), is_live=is_live)
+        if recipient is payload.client
         else None,
-        invitation=None if message.message_type in LEAVES_CALENDARS else _invitation(message, then, title, identity),
+        invitation=None
+        if message.message_type in WITHOUT_INVITATION
+        else _invitation(message, payload, title, identity),
     )
 
 
-def _invitation(message: Message, then: AppointmentPayload, title: str, identity: SenderIdentity) -> Invitation:
+def _invitation(message: Message, payload: AppointmentPayload, title: str, identity: SenderIdentity) -> Invitation:
     """We invite both: a calendar that is told its owner organises an entry takes no changes from elsewhere."""
-    session, status = then.appointment, STATUS[then.appointment.status]
+    session, status = payload.appointment, STATUS[payload.appointment.status]
     sender = identity.sender
     entry = Entry(
         uid=session.uid or appointment_uid(session.id, identity.host),
@@ -60,8 +71,8 @@ def _invitation(message: Message, then: AppointmentPayload, title: str, identity
         url=session.meeting_link,
         organizer=Organizer(sender.display_name or sender.addr_spec, sender.addr_spec),
         attendees=[
-            Attendee(then.client.name, then.client.email),
-            Attendee(then.coach.name, then.coach.email, "NEEDS-ACTION" if status == "TENTATIVE" else "ACCEPTED"),
+            Attendee(payload.client.name, payload.client.email),
+            Attendee(payload.coach.name, payload.coach.email, "NEEDS-ACTION" if status == "TENTATIVE" else "ACCEPTED"),
         ],
     )
     return Invitation(entry, "CANCEL" if message.message_type is MessageType.BOOKING_CANCELLED else "REQUEST")

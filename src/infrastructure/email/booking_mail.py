@@ -3,60 +3,67 @@
 from domain.bookings import BookingStatus
 from domain.outbox import Message, MessageType
 from infrastructure.delivery.payloads import BookingPayload, Payload, Person, WrittenPayload, read_payload
-from infrastructure.email.content import LEAVES_CALENDARS, Invitation, Letter, SenderIdentity, Unmailable, shortened
-from infrastructure.email.copy.bookings import button, event_facts, facts, words
+from infrastructure.email.content import (
+    WITHOUT_INVITATION,
+    EmailContent,
+    Invitation,
+    SenderIdentity,
+    Unmailable,
+    shortened,
+)
+from infrastructure.email.copy.bookings import booking_copy, button, details, event_details
 from infrastructure.icalendar.components import Attendee, Entry, Method, Organizer, Status, booking_uid, described
 from servicekit.text import isolated
 
 
-def booking_email(message: Message, identity: SenderIdentity) -> Letter:
+def booking_email(message: Message, identity: SenderIdentity) -> EmailContent:
     """Raises `Unmailable`."""
-    then = read_payload(message)
-    if then.written is not None and then.booking is not None and then.user is not None:
-        return _participant_email(then.written, then, then.booking, then.user, identity)
-    wording = words(message.message_type, then, then.booking) if then.booking else None
-    if wording is None or then.booking is None or then.user is None:
+    payload = read_payload(message)
+    if payload.written is not None and payload.booking is not None and payload.user is not None:
+        return _participant_email(payload.written, payload, payload.booking, payload.user, identity)
+    copy = booking_copy(message.message_type, payload, payload.booking) if payload.booking else None
+    if copy is None or payload.booking is None or payload.user is None:
         raise Unmailable(f"no mail is written about {message.message_type}")
-    invited = message.message_type not in LEAVES_CALENDARS
-    return Letter(
-        recipient=then.user,
-        reply_to=then.facilitator,
-        subject=wording.subject.format(title=shortened(then.event.title)),
-        headline=wording.headline,
-        sentence=wording.sentence.format(
-            title=isolated(then.event.title), money=then.money, facilitator=isolated(then.facilitator.name)
+    invited = message.message_type not in WITHOUT_INVITATION
+    return EmailContent(
+        recipient=payload.user,
+        reply_to=payload.facilitator,
+        subject=copy.subject.format(title=shortened(payload.event.title)),
+        headline=copy.headline,
+        sentence=copy.sentence.format(
+            title=isolated(payload.event.title), money=payload.money, facilitator=isolated(payload.facilitator.name)
         ),
-        facts=facts(message.message_type, then, then.booking, then.user, occurred_at=message.occurred_at),
-        button=button(message.message_type, then),
+        details=details(message.message_type, payload, payload.booking, payload.user, occurred_at=message.occurred_at),
+        button=button(message.message_type, payload),
         booking_link=identity.booking_link(
-            then.booking.reference, is_live=then.booking.status == BookingStatus.CONFIRMED
+            payload.booking.reference, is_live=payload.booking.status == BookingStatus.CONFIRMED
         ),
-        invitation=_invitation(message, then, then.booking, then.user, identity) if invited else None,
+        invitation=_invitation(message, payload, payload.booking, payload.user, identity) if invited else None,
     )
 
 
 def _participant_email(
-    written: WrittenPayload, then: Payload, booking: BookingPayload, reader: Person, identity: SenderIdentity
-) -> Letter:
-    title, facilitator = isolated(then.event.title), isolated(then.facilitator.name)
-    return Letter(
+    written: WrittenPayload, payload: Payload, booking: BookingPayload, reader: Person, identity: SenderIdentity
+) -> EmailContent:
+    title, facilitator = isolated(payload.event.title), isolated(payload.facilitator.name)
+    return EmailContent(
         recipient=reader,
-        reply_to=then.facilitator,
+        reply_to=payload.facilitator,
         subject=isolated(written.subject),
         headline=written.subject,
         sentence=f"A message to the participants of {title}, from {facilitator}:",
         text=written.text,
-        facts=event_facts(then, booking, reader),
+        details=event_details(payload, booking, reader),
         booking_link=identity.booking_link(booking.reference, is_live=booking.status == BookingStatus.CONFIRMED),
     )
 
 
 def _invitation(
-    message: Message, then: Payload, booking: BookingPayload, attendee: Person, identity: SenderIdentity
+    message: Message, payload: Payload, booking: BookingPayload, attendee: Person, identity: SenderIdentity
 ) -> Invitation:
     """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken, paid
     or given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
-    event = then.event
+    event = payload.event
     method: Method = "CANCEL" if message.message_type is MessageType.BOOKING_CANCELLED else "REQUEST"
     status: Status = "CANCELLED" if method == "CANCEL" else "TENTATIVE" if booking.awaits_payment else "CONFIRMED"
     entry = Entry(
@@ -69,13 +76,13 @@ def _invitation(
         summary=event.title,
         description=described(
             event.description,
-            then.join_link,
-            f"Booking {booking.reference}, with {isolated(then.facilitator.name)}",
+            payload.join_link,
+            f"Booking {booking.reference}, with {isolated(payload.facilitator.name)}",
         ),
         location=event.location,
-        url=then.join_link,
+        url=payload.join_link,
         # The mail comes from us, not from the facilitator's own address.
-        organizer=Organizer(then.facilitator.name, then.facilitator.email, sent_by=identity.sender.addr_spec),
+        organizer=Organizer(payload.facilitator.name, payload.facilitator.email, sent_by=identity.sender.addr_spec),
         attendees=[Attendee(attendee.name, attendee.email)],
     )
     return Invitation(entry, method)

@@ -3,7 +3,7 @@
 import msgspec
 
 from domain.outbox import Message
-from infrastructure.email.content import Letter
+from infrastructure.email.content import EmailContent
 
 _CALENDARS = {"google": "Google calendar", "outlook": "Outlook calendar"}
 
@@ -18,11 +18,11 @@ class RevokedPayload(msgspec.Struct, frozen=True):
     provider: str
 
 
-def revoked_email(message: Message) -> Letter:
-    then = msgspec.convert(message.payload, RevokedPayload)
-    calendar = _CALENDARS.get(then.provider, "calendar")
-    return Letter(
-        recipient=then.person,
+def revoked_email(message: Message) -> EmailContent:
+    payload = msgspec.convert(message.payload, RevokedPayload)
+    calendar = _CALENDARS.get(payload.provider, "calendar")
+    return EmailContent(
+        recipient=payload.person,
         subject=f"Please connect your {calendar} again",
         headline=f"Your {calendar} is not connected any more",
         sentence=(

@@ -19,7 +19,7 @@ from infrastructure.email.account_mail import approved_email
 from infrastructure.email.appointment_mail import appointment_email
 from infrastructure.email.booking_mail import booking_email
 from infrastructure.email.calendar_mail import revoked_email
-from infrastructure.email.content import Addressee, Invitation, Letter, SenderIdentity, Unmailable
+from infrastructure.email.content import Addressee, EmailContent, Invitation, SenderIdentity, Unmailable
 from infrastructure.email.invitation_mail import InvitationLinks, invitation_email
 from infrastructure.icalendar import components
 from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
@@ -36,22 +36,22 @@ class MailTransport(Protocol):
 
 
 class EmailSender:
-    def __init__(self, composer: "MailComposer", post: MailTransport) -> None:
+    def __init__(self, composer: "MailComposer", transport: MailTransport) -> None:
         self._composer = composer
-        self._post = post
-        self._pen = asyncio.Lock()
+        self._transport = transport
+        self._composing = asyncio.Lock()
 
     async def deliver(self, message: Message) -> Outcome:
         try:
-            mail = await self._write(message)
+            mail = await self._compose(message)
         except Unmailable as error:
             return Failed(str(error), permanent=True)
-        return await self._post.send(mail)
+        return await self._transport.send(mail)
 
-    async def _write(self, message: Message) -> EmailMessage:
+    async def _compose(self, message: Message) -> EmailMessage:
         """Writing keeps the worker's loop for some 3 ms, eight at once kept the CRM waiting for seconds: one at a
         time, and as long as it took the others have the loop."""
-        async with self._pen:
+        async with self._composing:
             began = time.perf_counter()
             mail = self._composer.compose(message)
             await asyncio.sleep(time.perf_counter() - began)
@@ -97,30 +97,30 @@ class MailComposer:
             raise Unmailable(str(error)) from None
 
     def _compose(self, message: Message) -> EmailMessage:
-        letter = self._letter(message)
+        content = self._content(message)
         sender = self._identity.sender
         mail = EmailMessage(policy=MAIL_POLICY)
         mail["From"] = sender
-        mail["To"] = self._mailbox(letter.recipient)
-        if letter.reply_to is not None:
+        mail["To"] = self._mailbox(content.recipient)
+        if content.reply_to is not None:
             # An account older than the rule for addresses may have one that nothing can be sent to.
             with contextlib.suppress(UnusableAddress):
-                mail["Reply-To"] = self._mailbox(letter.reply_to)
-        mail["Subject"] = letter.subject
+                mail["Reply-To"] = self._mailbox(content.reply_to)
+        mail["Subject"] = content.subject
         mail["Date"] = format_datetime(message.occurred_at.astimezone(UTC))
         mail["Message-ID"] = f"<{message.id}@{sender.domain}>"
         mail["Auto-Submitted"] = "auto-generated"
-        told = {"letter": letter}
-        mail.set_content(self._templates.get_template("letter.txt").render(told))
-        mail.add_alternative(self._templates.get_template("letter.html").render(told), subtype="html")
-        if letter.invitation is not None:
-            _add_invitation(mail, letter.invitation)
+        context = {"content": content}
+        mail.set_content(self._templates.get_template("message.txt").render(context))
+        mail.add_alternative(self._templates.get_template("message.html").render(context), subtype="html")
+        if content.invitation is not None:
+            _add_invitation(mail, content.invitation)
         return mail
 
     def _mailbox(self, person: Addressee) -> Address:
         return mailbox(person.name, person.email, smtputf8=self._smtputf8)
 
-    def _letter(self, message: Message) -> Letter:
+    def _content(self, message: Message) -> EmailContent:
         if is_about_appointment(message):
             return appointment_email(message, self._identity)
         if message.message_type is MessageType.CALENDAR_REVOKED:

@@ -10,7 +10,7 @@ from infrastructure.icalendar.components import Entry, Method
 from servicekit.links import is_web_address
 from servicekit.text import isolated
 
-LEAVES_CALENDARS = frozenset(
+WITHOUT_INVITATION = frozenset(
     {
         MessageType.PAYMENT_FAILED,
         MessageType.BOOKING_REFUNDED,
@@ -75,7 +75,7 @@ class Invitation:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class EmailContent:
     recipient: Addressee
     subject: str
     headline: str
@@ -83,7 +83,7 @@ class Letter:
     text: str | None = None
     """Lines that a person wrote, below the sentence."""
     reply_to: Addressee | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
     button: Button | None = None
     booking_link: Button | None = None
     invitation: Invitation | None = None
@@ -93,7 +93,7 @@ class Letter:
             object.__setattr__(self, "button", None)
 
     @property
-    def takes_back(self) -> bool:
+    def cancels_entry(self) -> bool:
         return self.invitation is not None and self.invitation.method == "CANCEL"
 
 
@@ -103,6 +103,6 @@ def shortened(title: str, before: str = "") -> str:
     return before + isolated(title if len(title) <= at_most else f"{title[: at_most - 1]}…")
 
 
-def said(facts: dict[str, str | None]) -> dict[str, str]:
+def without_empty(details: dict[str, str | None]) -> dict[str, str]:
     """Without what there is nothing to say of."""
-    return {label: words for label, words in facts.items() if words}
+    return {label: value for label, value in details.items() if value}

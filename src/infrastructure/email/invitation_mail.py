@@ -4,8 +4,8 @@ from application.bookings.ports import InvitationTokens
 from domain.invitations import InvitationId
 from domain.outbox import Message
 from infrastructure.delivery.payloads import read_payload
-from infrastructure.email.content import Button, Letter, Unmailable, said, shortened
-from infrastructure.email.copy.event_changes import place_of
+from infrastructure.email.content import Button, EmailContent, Unmailable, shortened, without_empty
+from infrastructure.email.copy.event_changes import location_of
 from servicekit.local_times import instant, reading_zone, when
 from servicekit.text import isolated
 
@@ -21,16 +21,16 @@ class InvitationLinks:
         return f"{self._public_url}/invitations/{self._tokens.token(invitation_id)}"
 
 
-def invitation_email(message: Message, links: InvitationLinks | None) -> Letter:
+def invitation_email(message: Message, links: InvitationLinks | None) -> EmailContent:
     """Times are in UTC, for people with an account as for those without. Raises `Unmailable`."""
-    then = read_payload(message)
-    invitation, event = then.invitation, then.event
+    payload = read_payload(message)
+    invitation, event = payload.invitation, payload.event
     if invitation is None or links is None:
         raise Unmailable("this message is about no invitation")
-    facilitator = isolated(then.facilitator.name)
-    return Letter(
+    facilitator = isolated(payload.facilitator.name)
+    return EmailContent(
         recipient=invitation,
-        reply_to=then.facilitator,
+        reply_to=payload.facilitator,
         subject=f"Please confirm: {shortened(event.title)}",
         headline="Please confirm your seat",
         sentence=(
@@ -38,12 +38,12 @@ def invitation_email(message: Message, links: InvitationLinks | None) -> Letter:
             "Please confirm or decline by the link. Without an answer the seat is released. If you do not know what "
             "this is about, you can ignore this mail."
         ),
-        facts=said(
+        details=without_empty(
             {
                 "What": event.title,
                 "When": when(event.starts_at, event.ends_at, reading_zone(None)),
-                "Where": place_of(event),
-                "With": then.facilitator.name,
+                "Where": location_of(event),
+                "With": payload.facilitator.name,
                 "Answer by": instant(min(invitation.expires_at, event.starts_at), reading_zone(None)),
             }
         ),

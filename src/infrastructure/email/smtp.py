@@ -54,7 +54,7 @@ class SmtpTransport:
                 return _failed(error, f"{self._host}:{self._port}", self._seconds)
         return Delivered(answer or "")
 
-    async def greet(self) -> Outcome:
+    async def check_login(self) -> Outcome:
         """Whether the server answers and lets us in."""
         try:
             async with asyncio.timeout(self._seconds), self._server():
@@ -93,12 +93,12 @@ def _failed(error: Exception, server: str, seconds: float) -> Failed:
             destination_fault=refusal.code == _SERVICE_NOT_AVAILABLE,
         )
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        of_mail = isinstance(error, aiosmtplib.SMTPDataError)
+        about_message = isinstance(error, aiosmtplib.SMTPDataError)
         return Failed(
             f"{error.code} {error.message}",
-            permanent=of_mail and error.code >= 500,
+            permanent=about_message and error.code >= 500,
             status_code=error.code,
-            destination_fault=not of_mail or error.code == _SERVICE_NOT_AVAILABLE,
+            destination_fault=not about_message or error.code == _SERVICE_NOT_AVAILABLE,
         )
     if isinstance(error, aiosmtplib.SMTPNotSupported):
         about_mail = "SMTPUTF8" in str(error)

@@ -237,7 +237,7 @@ def mail(settings: Settings) -> Findings:
     if settings.email_service_url:
         yield _answers(settings.email_service_url, "EMAIL_SERVICE_URL")
     elif settings.smtp_url:
-        outcome = asyncio.run(SmtpTransport(settings.smtp_url, seconds=5).greet())
+        outcome = asyncio.run(SmtpTransport(settings.smtp_url, seconds=5).check_login())
         if isinstance(outcome, Failed):
             raise Problem(f"the mail server cannot be used ({outcome.reason}): correct SMTP_URL, or see that server")
         yield _ok("the mail server lets us in")

@@ -52,11 +52,11 @@ def booking_api() -> dict[str, Any]:
 
 
 def crm() -> dict[str, Any]:
-    letters = NotificationEmailWriter("Convene <no-reply@convene.example>")
-    mails = {"test": letters.test("ada@example.com", "Test", "<p>Test</p>")}
+    writer = NotificationEmailWriter("Convene <no-reply@convene.example>")
+    mails = {"test": writer.test("ada@example.com", "Test", "<p>Test</p>")}
     for action in (None, *sent_to(Destination.CRM), "something_new"):
         for variant in ("", "without the person's address"):
-            mails[", ".join(filter(None, (action or "no action", variant)))] = letters.compose(_claim(action, variant))
+            mails[", ".join(filter(None, (action or "no action", variant)))] = writer.compose(_claim(action, variant))
     return _grouped(_mail, {name: _read(mail) for name, mail in mails.items()})
 
 

@@ -9,13 +9,13 @@ from domain.appointments import AppointmentCancelReason, AppointmentStatus
 from domain.outbox import MessageType
 from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
 from infrastructure.delivery.appointment_payloads import AppointmentPayload, SessionPayload
-from infrastructure.email.content import Button, EmailCopy, said
+from infrastructure.email.content import Button, EmailCopy, without_empty
 from infrastructure.email.copy.payments import (
     BY_GATEWAY,
     CANCEL_FOR_FULL_REFUND,
     WHERE_TO_ASK,
-    is_by_hand,
-    money_facts,
+    is_paid_offline,
+    payment_details,
     price,
 )
 from servicekit.local_times import ahead, instant, reading_zone, when
@@ -149,101 +149,105 @@ _REFUNDED: Mapping[str, str] = {
         "Your session with {coach} was cancelled; {money} of what you paid are given back to you."
     ),
 }
-_BY_HAND = " You paid on the spot, so {coach} hands the money back to you."
-_BY_HANDS_OF_COACH = "You took the money on the spot: please hand {money} back to {client}."
+_OFFLINE_REFUND = " You paid on the spot, so {coach} hands the money back to you."
+_OFFLINE_REFUND_BY_COACH = "You took the money on the spot: please hand {money} back to {client}."
 _STATUS = {True: "Waiting for the payment", False: "Waiting for confirmation"}
 
 
-def words(message_type: MessageType, then: AppointmentPayload) -> EmailCopy | None:
+def appointment_copy(message_type: MessageType, payload: AppointmentPayload) -> EmailCopy | None:
     """None for what no mail is written about."""
     if message_type is MessageType.BOOKING_REMINDER:
-        return _reminder(then)
-    return _to_coach(message_type, then) if then.recipient == "coach" else _to_client(message_type, then)
+        return _reminder(payload)
+    return _to_coach(message_type, payload) if payload.recipient == "coach" else _to_client(message_type, payload)
 
 
-def _reminder(then: AppointmentPayload) -> EmailCopy | None:
-    if then.as_of is None:
+def _reminder(payload: AppointmentPayload) -> EmailCopy | None:
+    if payload.as_of is None:
         return None
-    reader, other = (then.coach, "{client}") if then.recipient == "coach" else (then.client, "{coach}")
-    soon = ahead(then.appointment.starts_at, then.as_of, reading_zone(reader.timezone))
+    reader, other = (payload.coach, "{client}") if payload.recipient == "coach" else (payload.client, "{coach}")
+    soon = ahead(payload.appointment.starts_at, payload.as_of, reading_zone(reader.timezone))
     return EmailCopy(
         f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", f"Your session with {other} begins {soon}."
     )
 
 
-def _to_client(message_type: MessageType, then: AppointmentPayload) -> EmailCopy | None:
-    wording = _TO_CLIENT.get(message_type)
-    if wording is None:
+def _to_client(message_type: MessageType, payload: AppointmentPayload) -> EmailCopy | None:
+    copy = _TO_CLIENT.get(message_type)
+    if copy is None:
         return None
     match message_type:
-        case MessageType.BOOKING_CREATED if then.appointment.awaits_payment:
+        case MessageType.BOOKING_CREATED if payload.appointment.awaits_payment:
             held = _HELD_FOR_CLIENT
-            return held if then.payment_url else replace(held, sentence=held.sentence + WHERE_TO_ASK)
+            return held if payload.payment_url else replace(held, sentence=held.sentence + WHERE_TO_ASK)
         case MessageType.BOOKING_CANCELLED:
-            return _CANCELLED_FOR_CLIENT.get(then.reason or "", wording)
+            return _CANCELLED_FOR_CLIENT.get(payload.reason or "", copy)
         case MessageType.BOOKING_RESCHEDULED if (
-            then.reason == AppointmentCancelReason.BY_COACH and then.appointment.price
+            payload.reason == AppointmentCancelReason.BY_COACH and payload.appointment.price
         ):
-            wording = replace(wording, sentence=wording.sentence + CANCEL_FOR_FULL_REFUND)
+            copy = replace(copy, sentence=copy.sentence + CANCEL_FOR_FULL_REFUND)
         case MessageType.BOOKING_REFUNDED:
-            by_hand = is_by_hand(then.payment)
-            sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
-            return EmailCopy(wording.subject, "You get your money back" if by_hand else wording.headline, sentence)
-        case MessageType.PAYMENT_COMPLETED if then.appointment.status is AppointmentStatus.CONFIRMED:
-            return EmailCopy(wording.subject, wording.headline, f"{wording.sentence} Your session is confirmed.")
-    return wording
+            offline = is_paid_offline(payload.payment)
+            sentence = _REFUNDED.get(payload.reason or "", copy.sentence) + (_OFFLINE_REFUND if offline else BY_GATEWAY)
+            return EmailCopy(copy.subject, "You get your money back" if offline else copy.headline, sentence)
+        case MessageType.PAYMENT_COMPLETED if payload.appointment.status is AppointmentStatus.CONFIRMED:
+            return EmailCopy(copy.subject, copy.headline, f"{copy.sentence} Your session is confirmed.")
+    return copy
 
 
-def _to_coach(message_type: MessageType, then: AppointmentPayload) -> EmailCopy | None:
-    wording = _TO_COACH.get(message_type)
-    if wording is None:
+def _to_coach(message_type: MessageType, payload: AppointmentPayload) -> EmailCopy | None:
+    copy = _TO_COACH.get(message_type)
+    if copy is None:
         return None
     match message_type:
-        case MessageType.BOOKING_CREATED if then.appointment.awaits_payment:
+        case MessageType.BOOKING_CREATED if payload.appointment.awaits_payment:
             return _HELD_OF_COACH
         case MessageType.BOOKING_CANCELLED:
-            return _CANCELLED_FOR_COACH.get(then.reason or "", wording)
-        case MessageType.BOOKING_REFUNDED if is_by_hand(then.payment):
-            return EmailCopy(wording.subject, "Please give money back", _BY_HANDS_OF_COACH)
-        case MessageType.PAYMENT_COMPLETED if then.appointment.status is AppointmentStatus.CONFIRMED:
-            return EmailCopy(wording.subject, wording.headline, f"{wording.sentence} It is confirmed.")
-    return wording
+            return _CANCELLED_FOR_COACH.get(payload.reason or "", copy)
+        case MessageType.BOOKING_REFUNDED if is_paid_offline(payload.payment):
+            return EmailCopy(copy.subject, "Please give money back", _OFFLINE_REFUND_BY_COACH)
+        case MessageType.PAYMENT_COMPLETED if payload.appointment.status is AppointmentStatus.CONFIRMED:
+            return EmailCopy(copy.subject, copy.headline, f"{copy.sentence} It is confirmed.")
+    return copy
 
 
-def facts(
-    message_type: MessageType, then: AppointmentPayload, title: str, zone: ZoneInfo, occurred_at: datetime
+def details(
+    message_type: MessageType, payload: AppointmentPayload, title: str, zone: ZoneInfo, occurred_at: datetime
 ) -> dict[str, str]:
-    session, to_coach = then.appointment, then.recipient == "coach"
-    other = then.client if to_coach else then.coach
+    session, to_coach = payload.appointment, payload.recipient == "coach"
+    other = payload.client if to_coach else payload.coach
     paid = {"Price": price(session.payment_status, session.exact_price, session.currency)}
-    return said(
+    return without_empty(
         {
             "What": title,
             "When": when(session.starts_at, session.ends_at, zone),
-            "Was": when(then.before.starts_at, then.before.ends_at, zone) if then.before else None,
+            "Was": when(payload.before.starts_at, payload.before.ends_at, zone) if payload.before else None,
             "Where": "Online" if session.meeting_link else None,
             "With": other.name,
             "Booking": str(session.id),
             "Status": _STATUS[session.awaits_payment] if session.status is AppointmentStatus.PENDING else None,
-            **(money_facts(message_type, then.money, then.payment, occurred_at, zone) if then.money else paid),
+            **(
+                payment_details(message_type, payload.money, payload.payment, occurred_at, zone)
+                if payload.money
+                else paid
+            ),
             "Held until" if to_coach else "Pay by": _deadline(session, zone),
             "Their notes" if to_coach else "Your notes": session.notes,
         }
     )
 
 
-def button(message_type: MessageType, then: AppointmentPayload) -> Button | None:
+def button(message_type: MessageType, payload: AppointmentPayload) -> Button | None:
     """The one thing to do next, if there is one."""
-    if then.payment_url is not None:
-        return Button("Pay now", then.payment_url)
+    if payload.payment_url is not None:
+        return Button("Pay now", payload.payment_url)
     if message_type is MessageType.PAYMENT_FAILED:
-        return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
+        return Button("Pay now", payload.payment.url) if payload.payment and payload.payment.url else None
     if (
         message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED}
-        or not then.appointment.meeting_link
+        or not payload.appointment.meeting_link
     ):
         return None
-    return Button("Join online", then.appointment.meeting_link)
+    return Button("Join online", payload.appointment.meeting_link)
 
 
 def _deadline(session: SessionPayload, zone: ZoneInfo) -> str | None:

@@ -9,20 +9,20 @@ from domain.events import RESCHEDULED
 from domain.outbox import MessageType
 from domain.refunds import PAID_AFTER_START, PAID_TWICE, SEAT_GONE
 from infrastructure.delivery.payloads import BookingPayload, Payload, Person
-from infrastructure.email.content import Button, EmailCopy, said
-from infrastructure.email.copy.event_changes import change_wording, place_of, previous_facts
+from infrastructure.email.content import Button, EmailCopy, without_empty
+from infrastructure.email.copy.event_changes import change_copy, location_of, previous_details
 from infrastructure.email.copy.payments import (
     BY_GATEWAY,
     CANCEL_FOR_FULL_REFUND,
     WHERE_TO_ASK,
-    is_by_hand,
-    money_facts,
+    is_paid_offline,
+    payment_details,
     price,
 )
 from servicekit.local_times import ahead, instant, reading_zone, when
 
 # `{title}`, `{money}` and `{facilitator}` are filled in.
-_WORDING = {
+_COPY = {
     MessageType.BOOKING_CREATED: EmailCopy(
         "You are booked: {title}",
         "You are booked",
@@ -102,89 +102,93 @@ _REFUNDED: dict[str, str] = {
     ),
     MessageType.EVENT_CANCELLED: "{title} will not take place, and {money}, all that you paid, are given back to you.",
 }
-_BY_HAND = " You paid on the spot, so {facilitator} hands the money back to you."
+_OFFLINE_REFUND = " You paid on the spot, so {facilitator} hands the money back to you."
 
 
-def words(message_type: MessageType, then: Payload, booking: BookingPayload) -> EmailCopy | None:
+def booking_copy(message_type: MessageType, payload: Payload, booking: BookingPayload) -> EmailCopy | None:
     """None for what no mail is written about."""
     if message_type is MessageType.BOOKING_REMINDER:
-        return _reminder(then, booking)
+        return _reminder(payload, booking)
     if message_type is MessageType.BOOKING_MOVED:
-        wording = change_wording(then.before, then.event)
-        if then.reason != RESCHEDULED or not then.agreed.price:
-            return wording
-        return replace(wording, sentence=wording.sentence + CANCEL_FOR_FULL_REFUND)
-    if message_type not in _WORDING:
+        copy = change_copy(payload.before, payload.event)
+        if payload.reason != RESCHEDULED or not payload.agreed.price:
+            return copy
+        return replace(copy, sentence=copy.sentence + CANCEL_FOR_FULL_REFUND)
+    if message_type not in _COPY:
         return None
-    wording = _WORDING[message_type]
-    by_hand = is_by_hand(then.payment)
+    copy = _COPY[message_type]
+    offline = is_paid_offline(payload.payment)
     if message_type is MessageType.BOOKING_CREATED and booking.awaits_payment:
-        wording = _HELD if then.payment_url else replace(_HELD, sentence=_HELD.sentence + WHERE_TO_ASK)
+        copy = _HELD if payload.payment_url else replace(_HELD, sentence=_HELD.sentence + WHERE_TO_ASK)
     elif message_type is MessageType.BOOKING_CANCELLED:
-        wording = _CANCELLED.get(then.reason or "", wording)
-        if then.reason == CancelReason.PAYMENT_EXPIRED and ended_at_start(then, booking):
-            wording = _ENDED_AT_START
+        copy = _CANCELLED.get(payload.reason or "", copy)
+        if payload.reason == CancelReason.PAYMENT_EXPIRED and ended_at_start(payload, booking):
+            copy = _ENDED_AT_START
     elif message_type is MessageType.BOOKING_REFUNDED:
-        headline = "You get your money back" if by_hand else wording.headline
-        sentence = _REFUNDED.get(then.reason or "", wording.sentence) + (_BY_HAND if by_hand else BY_GATEWAY)
-        wording = EmailCopy(wording.subject, headline, sentence)
-    return wording
+        headline = "You get your money back" if offline else copy.headline
+        sentence = _REFUNDED.get(payload.reason or "", copy.sentence) + (_OFFLINE_REFUND if offline else BY_GATEWAY)
+        copy = EmailCopy(copy.subject, headline, sentence)
+    return copy
 
 
-def _reminder(then: Payload, booking: BookingPayload) -> EmailCopy | None:
-    if then.as_of is None or then.user is None:
+def _reminder(payload: Payload, booking: BookingPayload) -> EmailCopy | None:
+    if payload.as_of is None or payload.user is None:
         return None
-    soon = ahead(then.event.starts_at, then.as_of, reading_zone(then.user.timezone))
+    soon = ahead(payload.event.starts_at, payload.as_of, reading_zone(payload.user.timezone))
     sentence = f"{{title}} begins {soon}. We look forward to seeing you."
     if booking.awaits_payment:
         sentence = _REMINDER_OF_HELD.format(ahead=soon)
     return EmailCopy(f"{soon[0].upper()}{soon[1:]}: {{title}}", f"It begins {soon}", sentence)
 
 
-def ended_at_start(then: Payload, booking: BookingPayload) -> bool:
+def ended_at_start(payload: Payload, booking: BookingPayload) -> bool:
     """Whether it was cancelled when the event had started."""
-    return booking.cancelled_at is not None and booking.cancelled_at >= then.event.starts_at
+    return booking.cancelled_at is not None and booking.cancelled_at >= payload.event.starts_at
 
 
-def facts(
-    message_type: MessageType, then: Payload, booking: BookingPayload, reader: Person, *, occurred_at: datetime
+def details(
+    message_type: MessageType, payload: Payload, booking: BookingPayload, reader: Person, *, occurred_at: datetime
 ) -> dict[str, str]:
-    event, zone = then.event, reading_zone(reader.timezone)
-    paid = {"Price": price(booking.payment_status, *then.agreed)}
-    return said(
+    event, zone = payload.event, reading_zone(reader.timezone)
+    paid = {"Price": price(booking.payment_status, *payload.agreed)}
+    return without_empty(
         {
             "What": event.title,
             "When": when(event.starts_at, event.ends_at, zone),
-            "Where": place_of(event),
-            **previous_facts(then.before, event, zone),
-            "With": then.facilitator.name,
+            "Where": location_of(event),
+            **previous_details(payload.before, event, zone),
+            "With": payload.facilitator.name,
             "Booking": booking.reference,
-            **(money_facts(message_type, then.money, then.payment, occurred_at, zone) if then.money else paid),
+            **(
+                payment_details(message_type, payload.money, payload.payment, occurred_at, zone)
+                if payload.money
+                else paid
+            ),
             "Pay by": instant(booking.hold_until, zone) if booking.hold_until and booking.awaits_payment else None,
             "Your notes": booking.notes,
         }
     )
 
 
-def event_facts(then: Payload, booking: BookingPayload, reader: Person) -> dict[str, str]:
+def event_details(payload: Payload, booking: BookingPayload, reader: Person) -> dict[str, str]:
     """What a mail says that is about the event and not about the booking."""
-    event = then.event
-    return said(
+    event = payload.event
+    return without_empty(
         {
             "What": event.title,
             "When": when(event.starts_at, event.ends_at, reading_zone(reader.timezone)),
-            "Where": place_of(event),
+            "Where": location_of(event),
             "Booking": booking.reference,
         }
     )
 
 
-def button(message_type: MessageType, then: Payload) -> Button | None:
+def button(message_type: MessageType, payload: Payload) -> Button | None:
     """The one thing to do next, if there is one."""
-    if then.payment_url is not None:
-        return Button("Pay now", then.payment_url)
+    if payload.payment_url is not None:
+        return Button("Pay now", payload.payment_url)
     if message_type is MessageType.PAYMENT_FAILED:
-        return Button("Pay now", then.payment.url) if then.payment and then.payment.url else None
-    if message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED} or not then.join_link:
+        return Button("Pay now", payload.payment.url) if payload.payment and payload.payment.url else None
+    if message_type in {MessageType.BOOKING_CANCELLED, MessageType.BOOKING_REFUNDED} or not payload.join_link:
         return None
-    return Button("Join online", then.join_link)
+    return Button("Join online", payload.join_link)

@@ -11,7 +11,7 @@ _STAYS = "Your booking stays valid. These are the details now."
 _UNNAMED = EmailCopy("Changed: {title}", "The details have changed", f"The details of {{title}} have changed. {_STAYS}")
 
 
-def change_wording(before: DetailsPayload | None, event: EventPayload) -> EmailCopy:
+def change_copy(before: DetailsPayload | None, event: EventPayload) -> EmailCopy:
     names = [] if before is None else _changes(before, event)
     if not names:
         return _UNNAMED
@@ -21,11 +21,11 @@ def change_wording(before: DetailsPayload | None, event: EventPayload) -> EmailC
     return EmailCopy(f"New {_and(names)}: {{title}}", headline, sentence)
 
 
-def place_of(event: EventPayload | DetailsPayload) -> str | None:
+def location_of(event: EventPayload | DetailsPayload) -> str | None:
     return event.location or ("Online" if event.virtual_link else None)
 
 
-def previous_facts(before: DetailsPayload | None, event: EventPayload, zone: ZoneInfo) -> dict[str, str | None]:
+def previous_details(before: DetailsPayload | None, event: EventPayload, zone: ZoneInfo) -> dict[str, str | None]:
     """What it was before, of all that changed. An old link is left out: it must not be followed any more."""
     if before is None:
         return {}
@@ -33,7 +33,7 @@ def previous_facts(before: DetailsPayload | None, event: EventPayload, zone: Zon
     return {
         "Previous name": before.title if "name" in changed else None,
         "Previous time": when(before.starts_at, before.ends_at, zone) if "time" in changed else None,
-        "Previous place": place_of(before) if "place" in changed else None,
+        "Previous place": location_of(before) if "place" in changed else None,
     }
 
 

@@ -29,12 +29,12 @@ def price(status: str, amount: Decimal, currency: str) -> str:
     return _PRICE[status].format(price=f"{amount:,f} {currency}")
 
 
-def is_by_hand(payment: PaymentPayload | None) -> bool:
+def is_paid_offline(payment: PaymentPayload | None) -> bool:
     """Paid on the spot, so given back there."""
     return payment is not None and payment.gateway == OFFLINE
 
 
-def money_facts(
+def payment_details(
     message_type: MessageType,
     money: MoneyPayload,
     payment: PaymentPayload | None,
@@ -47,7 +47,7 @@ def money_facts(
         case MessageType.PAYMENT_COMPLETED:
             received_at = payment.received_at if payment and payment.received_at else occurred_at
             return {
-                "Paid": f"{money}{', on the spot' if is_by_hand(payment) else ''}",
+                "Paid": f"{money}{', on the spot' if is_paid_offline(payment) else ''}",
                 "Paid on": instant(received_at, zone),
                 "Payment": number,
             }
