@@ -10,12 +10,12 @@ from uuid import UUID
 from domain.accounts import Role, User, UserId
 from domain.availability import LONGEST, SHORTEST
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.ids import AppointmentId as AppointmentId  # noqa: PLC0414
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy
 from domain.time import Interval, entered_instant
 
-AppointmentId = NewType("AppointmentId", UUID)
 SeriesId = NewType("SeriesId", UUID)
 
 MAX_OCCURRENCES = 52

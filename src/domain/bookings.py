@@ -3,16 +3,14 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
 
 from domain.accounts import User, UserId
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import Event, EventId
+from domain.ids import BookingId as BookingId  # noqa: PLC0414
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
 from domain.refunds import RefundPolicy
-
-BookingId = NewType("BookingId", int)
 
 MAX_NOTES = 2_000
 

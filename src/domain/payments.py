@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, NewType
+from typing import NewType
 from uuid import UUID
 
 from domain.errors import Conflict, Invalid, NotFound, Unavailable
+from domain.ids import PayableRef
 from domain.money import Money, smallest_step
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from domain.appointments import AppointmentId
-    from domain.bookings import BookingId
 
 PaymentId = NewType("PaymentId", UUID)
 
@@ -89,7 +85,7 @@ class Payment:
     so far."""
 
     id: PaymentId
-    booking_id: BookingId | AppointmentId
+    payable: PayableRef
     gateway: str
     price: Money
     status: PaymentStatus

@@ -7,8 +7,7 @@ from typing import NewType
 from uuid import UUID
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
+from domain.ids import PayableRef
 
 ReminderId = NewType("ReminderId", UUID)
 
@@ -47,7 +46,7 @@ class Reminder:
     start is due already with a smaller offset."""
 
     id: ReminderId
-    booking_id: BookingId | AppointmentId
+    about: PayableRef
     user_id: UserId
     before: timedelta
     starts_at: datetime

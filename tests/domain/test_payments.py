@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from domain.bookings import BookingId
 from domain.errors import Invalid
+from domain.ids import BookingRef
 from domain.money import Money, exponent
 from domain.payments import (
     UNPAID,
@@ -35,7 +36,7 @@ CURRENCIES = ("JPY", "INR", "KWD")
 def a_payment(**changes: Any) -> Payment:
     payment = Payment(
         id=PaymentId(UUID(int=1)),
-        booking_id=BookingId(1),
+        payable=BookingRef(BookingId(1)),
         gateway="till",
         price=PRICE,
         status=PENDING,

@@ -8,11 +8,12 @@ import pytest
 
 from domain.accounts import UserId
 from domain.bookings import BookingId
+from domain.ids import BookingRef
 from domain.reminders import Reminded, Reminder, ReminderId, SkipReason, skip_reason
 
 START = datetime(2026, 12, 1, 10, tzinfo=UTC)
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
-REMINDER = Reminder(ReminderId(UUID(int=1)), BookingId(1), UserId(1), before=DAY, starts_at=START)
+REMINDER = Reminder(ReminderId(UUID(int=1)), BookingRef(BookingId(1)), UserId(1), before=DAY, starts_at=START)
 OVERTAKEN = replace(REMINDER, latest=False)
 ABOUT = Reminded(START, is_cancelled=False, is_confirmed=True)
 CANCELLED = replace(ABOUT, is_cancelled=True)

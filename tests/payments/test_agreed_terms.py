@@ -33,7 +33,7 @@ from infrastructure.postgres.events.queries import PostgresBookingQueries, Postg
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
-from tests.support.app_harness import House, open_house, order_of
+from tests.support.app_harness import House, open_house, order_of, ref_of
 from tests.support.appointment_harness import Practice
 from tests.support.local_gateway import Till, TillGateway, running_till
 from tests.support.messages import a_message
@@ -181,7 +181,7 @@ async def test_money_that_arrives_after_the_start_is_refunded(house: House, ago:
     if noticed:
         assert await house.worker.expire_holds() == 1
     with pytest.raises(NothingToPay):
-        await house.worker.open_checkout.of_booking(new.placed.id)
+        await house.worker.open_checkout.for_payable(ref_of(new))
 
     webhook = house.till.pay(order_of(new))
     assert webhook is not None
@@ -344,7 +344,7 @@ async def test_a_past_event_is_refunded_in_parts_until_nothing_is_left(house: Ho
     if gateway == "till":
         await house.settle("till", house.received(new))
     else:
-        await house.worker.record_offline_payment.by_facilitator(house.facilitator, new.placed.id)
+        await house.worker.record_offline_payment.by_facilitator(house.facilitator, ref_of(new))
     await starts(house, event, timedelta(days=3))
 
     first = await refund(house, new, "12.50")
@@ -416,9 +416,9 @@ async def test_without_the_locks_many_refunds_at_once_break_the_books(
 class _UnlockedPayments(PostgresPayments):
     """Looks at a payment without its lock, and a while before anything is done about it."""
 
-    async def find_of_booking(self, booking_id: Any) -> Any:
+    async def find_for(self, payable: Any) -> Any:
         row = await self._session.execute(
-            text("SELECT * FROM payments WHERE booking_id = :id ORDER BY id DESC LIMIT 1"), {"id": booking_id}
+            text("SELECT * FROM payments WHERE booking_id = :id ORDER BY id DESC LIMIT 1"), {"id": payable.id}
         )
         found = row.mappings().first()
         await asyncio.sleep(0.05)

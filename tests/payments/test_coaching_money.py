@@ -16,7 +16,7 @@ from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import NothingToPay, PaymentUpdate
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
-from tests.support.app_harness import House, order_of
+from tests.support.app_harness import House, order_of, ref_of
 from tests.support.appointment_harness import Practice, at
 from tests.support.process_harness import LONG_RUN
 
@@ -48,7 +48,7 @@ async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(house: H
     await house.minutes_pass(1000)
     assert await practice.expire() == 0
     with pytest.raises(NothingToPay):
-        await house.worker.open_checkout.of_booking(new.placed.id)
+        await house.worker.open_checkout.for_payable(ref_of(new))
 
 
 async def test_a_free_session_waits_for_its_coach_alone(house: House, practice: Practice) -> None:
@@ -72,9 +72,9 @@ async def test_what_is_paid_on_the_spot_is_confirmed_and_recorded_by_the_coach(
     assert (new.payment_url, await house.booking(new)) == (None, ("confirmed", "pending"))
     record = house.worker.record_offline_payment.by_facilitator
     with pytest.raises(OnlyCoachRecords):
-        await record(client, new.placed.id)
+        await record(client, ref_of(new))
     for _ in range(2):
-        await record(coach, new.placed.id)
+        await record(coach, ref_of(new))
     assert await house.booking(new) == PAID
     await practice.cancel(coach, new)
     await house.until_dry()
@@ -268,7 +268,7 @@ async def test_a_payment_on_its_way_while_the_client_cancels_is_given_back(house
 async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(house: House, practice: Practice) -> None:
     coach = await practice.coach()
     new = await practice.book(await house.person(), coach)
-    await house.worker.record_offline_payment.by_facilitator(coach, new.placed.id)
+    await house.worker.record_offline_payment.by_facilitator(coach, ref_of(new))
     assert await house.settle("till", house.received(new)) is Settled.GIVEN_BACK
     await house.until_dry()
     assert await house.booking(new) == PAID
@@ -313,7 +313,7 @@ async def test_a_session_that_is_moved_keeps_its_payment(house: House, practice:
     for new, hour in ((paid, 5), (unpaid, 6)):
         await practice.move(client, new, hour)
     assert await house.booking(paid) == PAID
-    assert await house.worker.open_checkout.for_booking(client, unpaid.placed.id) == unpaid.payment_url
+    assert await house.worker.open_checkout.for_user(client, ref_of(unpaid)) == unpaid.payment_url
     assert await house.settle("till", house.received(unpaid)) is Settled.RECEIVED
     assert await house.booking(unpaid) == PAID
     assert await house.wrongs() == []
@@ -325,7 +325,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(house: Hou
     new = await practice.book(client, coach)
     assert (new.payment_url, await house.booking(new)) == (None, PENDING)
     house.till.away = False
-    url = await house.worker.open_checkout.for_booking(client, new.placed.id)
+    url = await house.worker.open_checkout.for_user(client, ref_of(new))
     assert url == f"https://till.example/{order_of(new)}"
     assert await house.settle("till", house.received(new)) is Settled.RECEIVED
 

@@ -24,7 +24,7 @@ from domain.accounts import User
 from domain.appointments import AppointmentId
 from domain.errors import DomainError
 from domain.events import EventId
-from tests.support.app_harness import House, NewSession, Sold, order_of
+from tests.support.app_harness import House, NewSession, Sold, order_of, ref_of
 from tests.support.appointment_harness import Practice
 from tests.support.local_gateway import Webhook
 from tests.support.process_harness import LONG_RUN
@@ -124,12 +124,12 @@ class Walk:
 
     async def ask_for_the_link(self) -> None:
         person, new = self.a_booking()
-        await self.house.worker.open_checkout.for_booking(person, new.placed.id)
+        await self.house.worker.open_checkout.for_user(person, ref_of(new))
 
     async def pay_on_the_spot(self) -> None:
         _, new = self.a_booking()
         seller = self.coach_of[new.placed.id] if isinstance(new, NewSession) else self.house.facilitator
-        await self.house.worker.record_offline_payment.by_facilitator(seller, new.placed.id)
+        await self.house.worker.record_offline_payment.by_facilitator(seller, ref_of(new))
 
     async def cancel(self) -> None:
         person, new = self.a_booking()

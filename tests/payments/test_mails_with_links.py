@@ -12,7 +12,7 @@ from application.notifications.payment_links import AT_MOST, MailWithPaymentLink
 from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType, Outcome
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
-from tests.support.app_harness import House, Sold, order_of
+from tests.support.app_harness import House, Sold, order_of, ref_of
 from tests.support.appointment_harness import Practice
 
 TRIES = 16
@@ -68,7 +68,7 @@ async def sell(house: House, request: pytest.FixtureRequest) -> Callable[..., An
 
 
 async def link_is_made(house: House, sold: Sold) -> None:
-    assert await house.worker.open_checkout.of_booking(sold.placed.id)
+    assert await house.worker.open_checkout.for_payable(ref_of(sold))
 
 
 async def test_the_mail_has_the_link(house: House, sell: Callable[..., Any]) -> None:

@@ -18,6 +18,7 @@ from application.payments.ports.gateways import GatewayRefused, PaymentRequest, 
 from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import BookingRef
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus, PaymentUpdate
 from domain.refunds import RefundId
@@ -58,7 +59,7 @@ def impatient(razorpay: FakeRazorpay) -> Any:
 def a_request() -> PaymentRequest:
     return PaymentRequest(
         payment_id=PaymentId(uuid4()),
-        booking_id=BookingId(1),
+        payable=BookingRef(BookingId(1)),
         reference="BK2026000001",
         event_id=EventId(2),
         user_id=UserId(3),
@@ -75,7 +76,7 @@ def payment_of(request: PaymentRequest, order_id: str, gateway_id: str | None = 
     nothing = Money(Decimal(0), "INR")
     status = PaymentStatus.COMPLETED if gateway_id else PaymentStatus.PENDING
     return Payment(
-        request.payment_id, request.booking_id, "razorpay", request.price, status, order_id, gateway_id, nothing
+        request.payment_id, request.payable, "razorpay", request.price, status, order_id, gateway_id, nothing
     )
 
 

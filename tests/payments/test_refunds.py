@@ -16,7 +16,7 @@ from domain.errors import Conflict
 from domain.events import EventCancelled, EventId, EventOver
 from domain.money import Money
 from infrastructure.clock import SystemClock
-from tests.support.app_harness import House, order_of
+from tests.support.app_harness import House, order_of, ref_of
 
 USUAL = ((168, 100), (24, 50))
 
@@ -255,7 +255,7 @@ async def a_sold_out_event(house: House) -> tuple[EventId, list[list[NewBooking]
     unpaid = [await house.book(person, event) for person in people[60:65]]
     on_the_spot = [await house.book(person, event, gateway="offline") for person in people[65:]]
     for new in on_the_spot:
-        await house.worker.record_offline_payment.by_facilitator(house.facilitator, new.placed.id)
+        await house.worker.record_offline_payment.by_facilitator(house.facilitator, ref_of(new))
     await house.records.execute("UPDATE events SET price = 0 WHERE id = $1", event)
     free = [await house.book(person, event) for person in await house.people(5)]
     return event, [paid, unpaid, on_the_spot, free]

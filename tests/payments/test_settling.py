@@ -13,7 +13,7 @@ from application.payments.settlement import Settled
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import InvalidSignature, PaymentId, PaymentUpdate
-from tests.support.app_harness import House, order_of
+from tests.support.app_harness import House, order_of, ref_of
 
 PAID = ("confirmed", "completed")
 GIVEN_BACK = ("cancelled", "refunded")
@@ -194,7 +194,7 @@ async def test_money_for_a_booking_that_was_paid_on_the_spot_is_given_back(house
     new = await house.book(await house.person(), await house.event())
     report = house.received(new)
     record = house.worker.record_offline_payment
-    assert await record.by_facilitator(house.facilitator, new.placed.id) == "completed"
+    assert await record.by_facilitator(house.facilitator, ref_of(new)) == "completed"
 
     assert await house.settle("till", report) is Settled.GIVEN_BACK
     await house.until_dry()
@@ -207,7 +207,7 @@ async def test_money_for_a_booking_that_was_paid_on_the_spot_is_given_back(house
 
 async def test_paid_on_the_spot_the_checkout_elsewhere_is_closed_and_the_booking_stays_paid(house: House) -> None:
     new = await house.book(await house.person(), await house.event())
-    await house.worker.record_offline_payment.by_facilitator(house.facilitator, new.placed.id)
+    await house.worker.record_offline_payment.by_facilitator(house.facilitator, ref_of(new))
     await house.until_dry()
 
     assert house.till.orders[order_of(new)].state == "closed"

@@ -12,6 +12,7 @@ from application.payments.ports.gateways import GatewayRefused, PaymentRequest, 
 from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import BookingRef
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId
@@ -55,7 +56,7 @@ def a_gateway(stripe: FakeStripe, *, key: str = SECRET_KEY, seconds: float = 10)
 def a_request(title: str = "Morning Yoga") -> PaymentRequest:
     return PaymentRequest(
         payment_id=PaymentId(uuid4()),
-        booking_id=BookingId(7),
+        payable=BookingRef(BookingId(7)),
         reference="BK2026000007",
         event_id=EventId(5),
         user_id=UserId(3),
@@ -306,7 +307,7 @@ async def test_the_books_tell_what_was_received_and_given_back(shop: Shop) -> No
     booked, intent = await shop.a_paid_booking(person, await shop.event())
     shop.stripe.gives_back(intent, 1_000)
     async with shop.parts.money.settle_payment.open_work() as work:
-        payment = await work.payments.get_of_booking(BookingId(booked["booking"]["id"]))
+        payment = await work.payments.get_for(BookingRef(BookingId(booked["booking"]["id"])))
     entry = await shop.parts.money.gateways.named("stripe").look_up(payment)
     assert (entry.received, entry.refunded) == (THIRTY, Money(Decimal(10), "INR"))
     assert entry.report.gateway_id == intent["id"]

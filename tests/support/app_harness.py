@@ -29,6 +29,7 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
 from domain.appointments import AppointmentId
 from domain.events import EventId
+from domain.ids import AppointmentRef, BookingRef, PayableRef
 from domain.money import Money
 from domain.outbox import Destination, RetrySchedule, routes_for
 from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate
@@ -78,6 +79,12 @@ class NewSession:
 
 
 Sold: TypeAlias = NewBooking | NewSession
+
+
+def ref_of(new: Sold) -> PayableRef:
+    if isinstance(new, NewBooking):
+        return BookingRef(new.placed.id)
+    return AppointmentRef(new.placed.id)
 
 
 @dataclass
@@ -240,7 +247,7 @@ class House:
         """Amount, status and reason of each."""
         rows = await self.records.fetch(
             f"""SELECT r.* FROM refunds r JOIN payments p ON p.id = r.payment_id
-                WHERE p.{column_of(new.placed.id)} = $1 ORDER BY r.requested_at""",
+                WHERE p.{column_of(ref_of(new))} = $1 ORDER BY r.requested_at""",
             new.placed.id,
         )
         return [(row["amount"], row["status"], row["reason"]) for row in rows]

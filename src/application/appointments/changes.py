@@ -24,6 +24,7 @@ from domain.appointments import (
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
 from domain.errors import Invalid
+from domain.ids import AppointmentRef
 from domain.outbox import MessageType
 from domain.payments import UNPAID
 from domain.text import prose
@@ -116,7 +117,7 @@ class CancelAppointment:
         reason = before.reason_of_cancellation(user)
         before.require_cancellable()
         refund = None
-        payment = await work.payments.find_of_booking(before.id)
+        payment = await work.payments.find_for(AppointmentRef(before.id))
         if payment is not None:
             back = payment.refundable
             if reason is AppointmentCancelReason.BY_PERSON:

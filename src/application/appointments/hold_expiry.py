@@ -10,6 +10,7 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.appointments import (
     AppointmentId,
 )
+from domain.ids import AppointmentRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ExpireAppointmentHolds:
             before = await work.appointments.get(appointment_id)
             if not before.has_expired(now):
                 return False
-            payment = await work.payments.find_of_booking(appointment_id)
+            payment = await work.payments.find_for(AppointmentRef(appointment_id))
             await expire_appointment_hold(work, before, now)
             if payment is not None and payment.order_id is not None:
                 await work.messages.enqueue_checkout_close(payment)

@@ -13,6 +13,7 @@ from application.payments.reconciliation import ASKED_AT_ONCE
 from domain.accounts import Role, User
 from domain.appointments import AppointmentId, AppointmentViewForbidden, OnlyClientPays
 from domain.errors import Unavailable
+from domain.ids import AppointmentRef
 from domain.payments import UNPAID, NothingToPay
 
 
@@ -35,8 +36,8 @@ class AppointmentPayment:
         view.require_participant(user, AppointmentViewForbidden)
         if user.id != view.client_id and user.role is not Role.ADMIN:
             raise OnlyClientPays
-        await self.open_checkout.keep_return_url([appointment_id], return_url)
-        return await self.open_checkout.of_booking(appointment_id)
+        await self.open_checkout.keep_return_url([AppointmentRef(appointment_id)], return_url)
+        return await self.open_checkout.for_payable(AppointmentRef(appointment_id))
 
     async def open(
         self, appointments: Sequence[AppointmentView], *, return_url: str | None = None
@@ -44,7 +45,9 @@ class AppointmentPayment:
         """For each of the sessions that were just booked. None where nothing is to be paid online, and while the
         gateway is away: the bookings stand. A few are asked for at once, and none any more of a gateway that is away or
         that has taken `patience` for those before: whoever waits for their sessions is answered in time."""
-        await self.open_checkout.keep_return_url([appointment.id for appointment in appointments], return_url)
+        await self.open_checkout.keep_return_url(
+            [AppointmentRef(appointment.id) for appointment in appointments], return_url
+        )
         hands, away = asyncio.Semaphore(ASKED_AT_ONCE), asyncio.Event()
         patience = asyncio.get_running_loop().call_later(self.patience.total_seconds(), away.set)
 
@@ -55,7 +58,7 @@ class AppointmentPayment:
                 if away.is_set():
                     return None
                 try:
-                    return await self.open_checkout.of_booking(appointment.id)
+                    return await self.open_checkout.for_payable(AppointmentRef(appointment.id))
                 except Unavailable:
                     away.set()
                 except (GatewayRefused, NothingToPay):
@@ -81,5 +84,5 @@ class RecordAppointmentPayment:
     reader: AppointmentQueries
 
     async def __call__(self, user: User, appointment_id: AppointmentId) -> AppointmentView:
-        await self.record_offline_payment.by_facilitator(user, appointment_id)
+        await self.record_offline_payment.by_facilitator(user, AppointmentRef(appointment_id))
         return await self.reader.get(appointment_id)

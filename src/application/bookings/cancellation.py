@@ -14,6 +14,7 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.bookings import Booking, BookingId, CancelReason
+from domain.ids import BookingRef
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, Payment
@@ -44,7 +45,7 @@ class CancelBooking:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
             cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
-            payment = await work.payments.find_of_booking(booking_id)
+            payment = await work.payments.find_for(BookingRef(booking_id))
             back = cancellation_terms(event, booking, payment, now, by=user.id).refund
             refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
             await work.commit(made=[str(refund.id)] if refund else [])
@@ -77,7 +78,7 @@ class CancelParticipant:
             event.require_manager(user)
             starts_at = event.plan.interval.starts_at
             cancelled = booking.cancelled_by_organiser(now, event_starts_at=starts_at, by=user.id)
-            payment = await work.payments.find_of_booking(booking_id)
+            payment = await work.payments.find_for(BookingRef(booking_id))
             back = payment.refundable if payment else Money(Decimal(0), booking.price.currency)
             refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
             await work.commit(made=[str(refund.id)] if refund else [])

@@ -9,9 +9,9 @@ from typing import Protocol
 from application.events.ports import EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
-from domain.appointments import AppointmentId
 from domain.bookings import Booking, BookingId, BookingStatus, shows_join_link
 from domain.events import Event, EventId
+from domain.ids import PayableRef
 from domain.invitations import Invitation, InvitationId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
@@ -117,7 +117,7 @@ class SeatInventory(Protocol):
 
     async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...
 
-    async def keep_return_url(self, booking_ids: Sequence[BookingId | AppointmentId], return_url: str) -> None:
+    async def keep_return_url(self, payables: Sequence[PayableRef], return_url: str) -> None:
         """Where the buyer goes after the checkout of each of these bookings."""
         ...
 

@@ -13,6 +13,7 @@ from domain.accounts import UserId
 from domain.bookings import MAX_NOTES
 from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
+from domain.ids import BookingRef
 from domain.money import Money
 from domain.text import prose
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
@@ -89,7 +90,7 @@ class BookSeat:
             return None
         request = PaymentRequest(
             payment_id=placed.payment_id,
-            booking_id=placed.id,
+            payable=BookingRef(placed.id),
             reference=placed.reference,
             event_id=placed.event_id,
             user_id=placed.user_id,
@@ -101,7 +102,7 @@ class BookSeat:
             until=placed.hold_until,
         )
         try:
-            await self.open_checkout.keep_return_url([placed.id], return_url)
+            await self.open_checkout.keep_return_url([BookingRef(placed.id)], return_url)
             return await self.open_checkout(request, self.gateway.name)
         except (Unavailable, GatewayRefused):
             return None

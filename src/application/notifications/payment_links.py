@@ -11,6 +11,7 @@ from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
 from domain.appointments import AppointmentId
 from domain.bookings import BookingId
+from domain.ids import AppointmentRef, BookingRef, PayableRef
 from domain.outbox import Failed, Message, MessageType, Outcome
 from domain.payments import UNPAID
 
@@ -40,9 +41,9 @@ class MailWithPaymentLinks:
         held = _held(message.payload)
         if held is None:
             return await self.mail.deliver(message)
-        booking_id, until = held
+        payable, until = held
         is_first = message.message_type is MessageType.BOOKING_CREATED
-        is_open, url = await self._link(booking_id, self.patience if is_first else timedelta(0))
+        is_open, url = await self._link(payable, self.patience if is_first else timedelta(0))
         if is_first and is_open and url is None and self._can_wait(message, until):
             return Failed("its payment link is not made yet")
         return await self.mail.deliver(replace(message, payload=message.payload | {"payment_url": url}))
@@ -50,11 +51,11 @@ class MailWithPaymentLinks:
     def _can_wait(self, message: Message, until: datetime) -> bool:
         return message.attempt < min(AT_MOST, self.tries) and until - self.clock.now() > self.enough
 
-    async def _link(self, booking_id: BookingId | AppointmentId, patience: timedelta) -> tuple[bool, str | None]:
+    async def _link(self, payable: PayableRef, patience: timedelta) -> tuple[bool, str | None]:
         """Whether there is something to pay, and where."""
         until, pause = self.clock.now() + patience, 0.02
         while True:
-            found = await self.payments.open_request(booking_id)
+            found = await self.payments.open_request(payable)
             if found is None:
                 return False, None
             if found.url is not None or self.clock.now() >= until:
@@ -63,7 +64,7 @@ class MailWithPaymentLinks:
             pause = min(2 * pause, 0.5)
 
 
-def _held(payload: dict[str, Any]) -> tuple[BookingId | AppointmentId, datetime] | None:
+def _held(payload: dict[str, Any]) -> tuple[PayableRef, datetime] | None:
     """The booking that its reader has to pay for, and until when; None for every other mail."""
     about = payload.get("coaching") or payload.get("booking")
     if about is None or payload.get("recipient") == "coach":
@@ -71,5 +72,7 @@ def _held(payload: dict[str, Any]) -> tuple[BookingId | AppointmentId, datetime]
     until = about.get("hold_until")
     if until is None or about["payment_status"] not in UNPAID or about["status"] == "cancelled":
         return None
-    booking_id = AppointmentId(UUID(about["id"])) if "coaching" in payload else BookingId(about["id"])
-    return booking_id, datetime.fromisoformat(until)
+    end = datetime.fromisoformat(until)
+    if "coaching" in payload:
+        return AppointmentRef(AppointmentId(UUID(about["id"]))), end
+    return BookingRef(BookingId(about["id"])), end

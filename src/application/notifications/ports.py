@@ -8,9 +8,9 @@ from typing import Any, NewType, Protocol
 
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import PayableRef
 from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, SkipReason
 
 EntryId = NewType("EntryId", int)
@@ -106,6 +106,6 @@ class ReminderQueries(Protocol):
         """Sent, or skipped for a reason. One that was sent stays so."""
         ...
 
-    async def list_of(self, booking_id: BookingId | AppointmentId, page: PageRequest) -> Page[ReminderView]:
+    async def list_of(self, about: PayableRef, page: PageRequest) -> Page[ReminderView]:
         """The next to come first. Raises `Invalid` for a cursor it did not make."""
         ...

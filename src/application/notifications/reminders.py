@@ -13,6 +13,7 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
 from domain.appointments import AppointmentId
 from domain.bookings import BookingId
+from domain.ids import AppointmentRef, BookingRef
 from domain.outbox import Delivered, Message, MessageType, Outcome
 from domain.reminders import ReminderId, SkipReason, skip_reason
 
@@ -97,7 +98,7 @@ class ShowBookingReminders:
 
     async def __call__(self, user: User, booking_id: BookingId, page: PageRequest) -> Page[ReminderView]:
         await self.show_booking(user, booking_id)
-        return await self.book.list_of(booking_id, page)
+        return await self.book.list_of(BookingRef(booking_id), page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +111,4 @@ class ShowAppointmentReminders:
 
     async def __call__(self, user: User, appointment_id: AppointmentId, page: PageRequest) -> Page[ReminderView]:
         await self.show_appointment(user, appointment_id)
-        return await self.book.list_of(appointment_id, page)
+        return await self.book.list_of(AppointmentRef(appointment_id), page)

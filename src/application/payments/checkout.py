@@ -9,9 +9,9 @@ from application.payments.ports.records import OpenRequest, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentId
-from domain.bookings import BookingForbidden, BookingId
+from domain.bookings import BookingForbidden
 from domain.checkout_return import NO_RETURN_URLS, ReturnUrls
+from domain.ids import PayableRef
 from domain.money import Money
 from domain.payments import NothingToPay, PaymentId
 
@@ -50,30 +50,28 @@ class OpenCheckout:
         await self.places.keep_checkout(request.payment_id, checkout.order_id, checkout.url)
         return checkout.url
 
-    async def keep_return_url(self, booking_ids: Sequence[BookingId | AppointmentId], return_url: str | None) -> None:
+    async def keep_return_url(self, payables: Sequence[PayableRef], return_url: str | None) -> None:
         """Where the buyer goes after the checkout; without an address what was kept before stays. It need not be known
         to the gateway, so that it can be another one for the same checkout. Raises `Invalid`."""
         self.return_urls.require_allowed(return_url)
         if return_url is not None:
-            await self.places.keep_return_url(booking_ids, return_url)
+            await self.places.keep_return_url(payables, return_url)
 
-    async def for_booking(
-        self, user: User, booking_id: BookingId | AppointmentId, *, return_url: str | None = None
-    ) -> str | None:
+    async def for_user(self, user: User, payable: PayableRef, *, return_url: str | None = None) -> str | None:
         """For somebody who wants to pay a booking of their own, later or once more."""
         self.return_urls.require_allowed(return_url)
-        found = await self._open(booking_id)
+        found = await self._open(payable)
         if found.request.user_id != user.id and user.role != "admin":
             raise BookingForbidden
-        await self.keep_return_url([booking_id], return_url)
+        await self.keep_return_url([payable], return_url)
         return await self._link(found)
 
-    async def of_booking(self, booking_id: BookingId | AppointmentId) -> str | None:
+    async def for_payable(self, payable: PayableRef) -> str | None:
         """For whoever has just made it. Raises `NothingToPay`."""
-        return await self._link(await self._open(booking_id))
+        return await self._link(await self._open(payable))
 
-    async def _open(self, booking_id: BookingId | AppointmentId) -> OpenRequest:
-        found = await self.payments.open_request(booking_id)
+    async def _open(self, payable: PayableRef) -> OpenRequest:
+        found = await self.payments.open_request(payable)
         if found is None:
             raise NothingToPay
         return found

@@ -7,7 +7,7 @@ from application.payments.payables import expire_hold, lock_booking
 from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from domain.bookings import BookingId
+from domain.ids import BookingId, BookingRef
 
 AT_ONCE = 100
 
@@ -39,7 +39,7 @@ class ExpireHolds:
             event, booking = await lock_booking(work, booking_id)
             if not booking.has_expired(now):
                 return False
-            payment = await work.payments.find_of_booking(booking_id)
+            payment = await work.payments.find_for(BookingRef(booking_id))
             await expire_hold(work, event, booking, now)
             if payment is not None and payment.order_id is not None:
                 await work.messages.enqueue_checkout_close(payment)

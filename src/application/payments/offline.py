@@ -8,9 +8,9 @@ from application.payments.payables import Payable, PayableBooking, lock_booking,
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId, BookingIsCancelled, BookingNotFound
+from domain.bookings import BookingIsCancelled, BookingNotFound
 from domain.events import EventId
+from domain.ids import BookingId, BookingRef, PayableRef
 from domain.payments import (
     OFFLINE,
     UNPAID,
@@ -38,26 +38,26 @@ class RecordOfflinePayment:
             if (booking.user_id, event.id) != (user_id, event_id):
                 raise BookingNotFound
             payable = PayableBooking(work, event, booking, self.clock.now())
-            status = await self._record(work, booking_id, payable)
+            status = await self._record(work, BookingRef(booking_id), payable)
             await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.notify()
         return status
 
-    async def by_facilitator(self, user: User, booking_id: BookingId | AppointmentId) -> PaymentStatus:
+    async def by_facilitator(self, user: User, payable_ref: PayableRef) -> PaymentStatus:
         async with self.open_work() as work:
-            payable = await lock_payable(work, booking_id, self.clock.now(), by=user.id)
+            payable = await lock_payable(work, payable_ref, self.clock.now(), by=user.id)
             payable.require_manager(user)
-            status = await self._record(work, booking_id, payable)
+            status = await self._record(work, payable_ref, payable)
             await work.commit(made=SAYS_THE_SAME)
         self.wake_ups.notify()
         return status
 
-    async def _record(self, work: UnitOfWork, booking_id: BookingId | AppointmentId, payable: Payable) -> PaymentStatus:
+    async def _record(self, work: UnitOfWork, payable_ref: PayableRef, payable: Payable) -> PaymentStatus:
         if payable.payment_status not in UNPAID:
             return payable.payment_status
         if payable.is_cancelled:
             raise BookingIsCancelled
-        payment = await work.payments.get_of_booking(booking_id)
+        payment = await work.payments.get_for(payable_ref)
         now = self.clock.now()
         if payment.gateway == OFFLINE:
             await work.payments.save(payment.received(), received_at=now)

@@ -9,7 +9,6 @@ from domain.accounts import User, UserId
 from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
-    AppointmentId,
     AppointmentStatus,
     OnlyCoachRecords,
 )
@@ -18,6 +17,7 @@ from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, 
 from domain.coaches import CoachNotFound
 from domain.errors import Conflict
 from domain.events import Event, EventNotFound, EventStatus
+from domain.ids import AppointmentRef, BookingRef, PayableRef
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus
@@ -204,16 +204,18 @@ class PayableAppointment:
 
 async def lock_payable(
     work: UnitOfWork,
-    booking_id: BookingId | AppointmentId,
+    payable: PayableRef,
     now: datetime,
     *,
     by: UserId | None = None,
     arrived_at: datetime | None = None,
 ) -> Payable:
     """Raises `BookingNotFound`, `AppointmentNotFound`."""
-    if isinstance(booking_id, int):
-        return PayableBooking(work, *await lock_booking(work, booking_id), now, arrived_at)
-    return PayableAppointment(work, await work.appointments.get(booking_id), now, by, arrived_at)
+    match payable:
+        case BookingRef():
+            return PayableBooking(work, *await lock_booking(work, payable.id), now, arrived_at)
+        case AppointmentRef():
+            return PayableAppointment(work, await work.appointments.get(payable.id), now, by, arrived_at)
 
 
 async def expire_hold(work: UnitOfWork, event: Event, booking: Booking, now: datetime) -> Booking:
@@ -235,13 +237,14 @@ async def expire_appointment_hold(work: UnitOfWork, before: Appointment, now: da
     return expired
 
 
-async def enqueue_refunded(
-    work: UnitOfWork, booking_id: BookingId | AppointmentId, *, reason: str, money: Money
-) -> None:
-    if isinstance(booking_id, int):
-        await work.messages.enqueue_for_booking(MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
-    else:
-        await work.messages.enqueue_appointment_refunded(booking_id, reason=reason, money=money)
+async def enqueue_refunded(work: UnitOfWork, payable: PayableRef, *, reason: str, money: Money) -> None:
+    match payable:
+        case BookingRef():
+            await work.messages.enqueue_for_booking(
+                MessageType.BOOKING_REFUNDED, payable.id, reason=reason, money=money
+            )
+        case AppointmentRef():
+            await work.messages.enqueue_appointment_refunded(payable.id, reason=reason, money=money)
 
 
 async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:

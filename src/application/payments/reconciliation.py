@@ -64,7 +64,7 @@ class Reconcile:
     async def _look_up(self, payment: Payment) -> None:
         if payment.order_id is None:
             await self.open_checkout(*await self.payments.request_of(payment.id))
-            if await self.payments.open_request(payment.booking_id) is None:
+            if await self.payments.open_request(payment.payable) is None:
                 await self.close_checkout(payment.id)
             return
         entry = await self.gateways.named(payment.gateway).look_up(payment)

@@ -15,8 +15,9 @@ from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.bookings import Booking, BookingId, CancelReason
+from domain.bookings import Booking, CancelReason
 from domain.events import Event, EventId
+from domain.ids import AppointmentRef, BookingId, BookingRef
 from domain.money import Money
 from domain.payments import (
     OFFLINE,
@@ -113,11 +114,12 @@ class Refunds:
             return RefundOutcome.UNKNOWN
         now = self.clock.now()
         # The booking is locked before its payment, as in settlement.
-        if isinstance(target.booking_id, int):
-            _, booking = await lock_booking(work, target.booking_id)
-            appointment = None
-        else:
-            booking, appointment = None, await work.appointments.get(target.booking_id)
+        booking, appointment = None, None
+        match target.payable:
+            case BookingRef():
+                _, booking = await lock_booking(work, target.payable.id)
+            case AppointmentRef():
+                appointment = await work.appointments.get(target.payable.id)
         payment = await work.payments.get(target.payment_id)
         if await work.refunds.find(report) is not None:
             return RefundOutcome.SETTLED  # a second delivery of this update was applied before the locks were taken
@@ -133,7 +135,7 @@ class Refunds:
             await work.bookings.save(booking.refunded())
         elif appointment is not None:
             await work.appointments.save(appointment.refunded(now))
-        await enqueue_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
+        await enqueue_refunded(work, refund.payable, reason=refund.reason, money=refund.amount)
         return RefundOutcome.RECORDED
 
     async def _settle(
@@ -144,7 +146,7 @@ class Refunds:
             return
         await work.refunds.settle(refund, gateway_refund_id, succeeded=succeeded, now=self.clock.now())
         if succeeded:
-            await enqueue_refunded(work, refund.booking_id, reason=refund.reason, money=refund.amount)
+            await enqueue_refunded(work, refund.payable, reason=refund.reason, money=refund.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class RefundBooking:
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             event.require_manager(user)
-            payment = await work.payments.find_of_booking(booking_id)
+            payment = await work.payments.find_for(BookingRef(booking_id))
             if payment is None:
                 raise NothingToRefund
             back = payment.refund_of(amount)
@@ -218,5 +220,5 @@ class ShowCancellation:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
             booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
-            payment = await work.payments.find_of_booking(booking_id)
+            payment = await work.payments.find_for(BookingRef(booking_id))
             return cancellation_terms(event, booking, payment, now, by=user.id)

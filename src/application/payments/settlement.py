@@ -84,7 +84,7 @@ class SettlePayment:
         return Settled.OLD_NEWS
 
     async def _lock(self, work: UnitOfWork, place: PaymentTarget, arrived_at: datetime | None) -> Payable:
-        return await lock_payable(work, place.booking_id, self.clock.now(), arrived_at=arrived_at)
+        return await lock_payable(work, place.payable, self.clock.now(), arrived_at=arrived_at)
 
     async def _receive(self, work: UnitOfWork, payable: Payable, payment: Payment, report: GatewayUpdate) -> Settled:
         payment = payment.received(order_id=report.order_id, gateway_id=report.gateway_id)

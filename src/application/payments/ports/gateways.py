@@ -10,11 +10,10 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
 from domain.checkout_return import Outcome
 from domain.errors import Conflict
 from domain.events import EventId
+from domain.ids import PayableRef
 from domain.money import Money
 from domain.payments import GatewayUpdate, Payment, PaymentId, RefundUpdate
 from domain.refunds import RefundId
@@ -30,7 +29,7 @@ class PaymentRequest:
     """`payment_id` is the idempotency key: asking twice makes one checkout. `until` is when the place is given up."""
 
     payment_id: PaymentId
-    booking_id: BookingId | AppointmentId
+    payable: PayableRef
     reference: str
     event_id: EventId | None
     user_id: UserId

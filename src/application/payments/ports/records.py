@@ -7,9 +7,9 @@ from typing import Protocol
 
 from application.payments.ports.gateways import GatewayEvent, PaymentRequest
 from domain.accounts import UserId
-from domain.appointments import Appointment, AppointmentId
-from domain.bookings import BookingId
+from domain.appointments import Appointment
 from domain.events import EventId
+from domain.ids import BookingId, PayableRef
 from domain.money import Money
 from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentStatus, RefundUpdate
 from domain.refunds import RefundId
@@ -20,11 +20,11 @@ class PaymentTarget:
     """Where a payment belongs."""
 
     payment_id: PaymentId
-    booking_id: BookingId | AppointmentId
+    payable: PayableRef
 
 
 class Payments(Protocol):
-    """`get` and `get_of_booking` lock until the unit of work ends, and raise `PaymentNotFound`. Of several payments
+    """`get` and `get_for` lock until the unit of work ends, and raise `PaymentNotFound`. Of several payments
     that were asked for one booking, the latest is the booking's."""
 
     async def find_payable(self, gateway: str, report: GatewayUpdate) -> PaymentTarget | None:
@@ -37,9 +37,9 @@ class Payments(Protocol):
 
     async def get(self, payment_id: PaymentId) -> Payment: ...
 
-    async def get_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment: ...
+    async def get_for(self, payable: PayableRef) -> Payment: ...
 
-    async def find_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment | None: ...
+    async def find_for(self, payable: PayableRef) -> Payment | None: ...
 
     async def add_for_appointment(self, appointment: Appointment, gateway: str, now: datetime) -> None:
         """The payment that a priced appointment waits for. The reservation of a seat adds its own."""
@@ -64,7 +64,7 @@ class Refund:
 
     id: RefundId
     payment_id: PaymentId
-    booking_id: BookingId | AppointmentId
+    payable: PayableRef
     gateway: str
     amount: Money
     reason: str
@@ -125,7 +125,7 @@ class GatewayEvents(Protocol):
 class PaidFor:
     """What a payment is for, as it stands now."""
 
-    booking_id: BookingId | AppointmentId
+    payable: PayableRef
     reference: str
     payment_status: PaymentStatus
 
@@ -184,6 +184,6 @@ class PaymentQueries(Protocol):
         """What was asked for, and at which gateway, whatever became of it. Raises `PaymentNotFound`."""
         ...
 
-    async def open_request(self, booking_id: BookingId | AppointmentId) -> OpenRequest | None:
+    async def open_request(self, payable: PayableRef) -> OpenRequest | None:
         """What is asked for a live, unpaid booking; nothing once its hold has ended."""
         ...

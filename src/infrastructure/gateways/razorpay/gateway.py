@@ -127,7 +127,7 @@ class RazorpayGateway:
         asked = {"amount": _minor_units(request.price), "currency": request.price.currency}
         notes = {
             "payment_id": str(request.payment_id),
-            "booking_id": str(request.booking_id),
+            "booking_id": str(request.payable.id),
             "booking_reference": request.reference,
             "user_id": str(request.user_id),
             "facilitator_id": str(request.facilitator_id),

@@ -169,14 +169,14 @@ class StripeGateway:
         metadata = {
             "user_id": str(request.user_id),
             "facilitator_id": str(request.facilitator_id),
-            "booking_id": str(request.booking_id),
+            "booking_id": str(request.payable.id),
             "payment_id": str(request.payment_id),
         }
         if request.event_id is not None:
             metadata["event_id"] = str(request.event_id)
         asked: SessionCreateParams = {
             "mode": "payment",
-            "client_reference_id": str(request.booking_id),
+            "client_reference_id": str(request.payable.id),
             "customer_email": request.user_email,
             "line_items": [
                 {

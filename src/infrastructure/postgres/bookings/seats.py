@@ -15,9 +15,9 @@ import msgspec
 from application.bookings.ports import ReservedBooking
 from application.idempotency import CLAIM
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.bookings import BookingId
 from domain.events import Event, EventId
+from domain.ids import AppointmentRef, BookingRef, PayableRef
 from domain.outbox import ALWAYS_SERVED, Destination, MessageType, routes_for
 from domain.payments import PaymentId, PaymentStatus
 from infrastructure.postgres.constraints import domain_errors
@@ -185,12 +185,12 @@ class PostgresSeatInventory:
                 url,
             )
 
-    async def keep_return_url(self, booking_ids: Sequence[BookingId | AppointmentId], return_url: str) -> None:
+    async def keep_return_url(self, payables: Sequence[PayableRef], return_url: str) -> None:
         async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE payments SET return_url = $3 WHERE booking_id = ANY ($1) OR coaching_booking_id = ANY ($2)",
-                [booking_id for booking_id in booking_ids if isinstance(booking_id, int)],
-                [booking_id for booking_id in booking_ids if not isinstance(booking_id, int)],
+                [payable.id for payable in payables if isinstance(payable, BookingRef)],
+                [payable.id for payable in payables if isinstance(payable, AppointmentRef)],
                 return_url,
             )
 

@@ -13,7 +13,7 @@ from domain.payments import Payment, PaymentId, PaymentNotFound, PaymentStatus
 from domain.refunds import RefundId
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
-from infrastructure.postgres.payments.repository import booking_of
+from infrastructure.postgres.payments.repository import payable_of
 
 _BOOKED = """
 SELECT p.*, coalesce(b.reference, p.coaching_booking_id::text) AS reference, (
@@ -108,7 +108,7 @@ def _booked(row: asyncpg.Record) -> BookedPayment:
     currency = row["currency"]
     payment = Payment(
         id=PaymentId(row["id"]),
-        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        payable=payable_of(row),
         gateway=row["gateway"],
         price=Money(row["amount"], currency),
         status=PaymentStatus(row["status"]),

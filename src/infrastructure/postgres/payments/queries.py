@@ -8,13 +8,12 @@ import asyncpg
 from application.payments.ports.gateways import PaymentRequest
 from application.payments.ports.records import OpenRequest, PaidFor, PaymentOverview
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import BookingId, PayableRef
 from domain.money import Money
 from domain.payments import PaymentId, PaymentNotFound, PaymentStatus
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.payments.repository import booking_of, column_of
+from infrastructure.postgres.payments.repository import column_of, payable_of
 
 _HOLDS = """
 SELECT id FROM bookings
@@ -77,9 +76,9 @@ class PostgresPaymentQueries:
             rows = await connection.fetch(_TO_LOOK_UP, older_than, limit, list(apart_from))
         return [PaymentId(row["id"]) for row in rows]
 
-    async def open_request(self, booking_id: BookingId | AppointmentId) -> OpenRequest | None:
+    async def open_request(self, payable: PayableRef) -> OpenRequest | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_REQUEST + _OPEN_REQUEST.format(column=column_of(booking_id)), booking_id)
+            row = await connection.fetchrow(_REQUEST + _OPEN_REQUEST.format(column=column_of(payable)), payable.id)
         return OpenRequest(_request(row), row["gateway"], row["checkout_url"]) if row else None
 
     async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
@@ -89,7 +88,7 @@ class PostgresPaymentQueries:
     async def paid_for(self, payment_id: PaymentId) -> PaidFor:
         row = await self._of(payment_id)
         return PaidFor(
-            booking_of(row["booking_id"], row["coaching_booking_id"]),
+            payable_of(row),
             row["reference"],
             PaymentStatus(row["payment_status"]),
         )
@@ -123,7 +122,7 @@ class PostgresPaymentQueries:
 def _request(row: asyncpg.Record) -> PaymentRequest:
     return PaymentRequest(
         payment_id=PaymentId(row["payment_id"]),
-        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        payable=payable_of(row),
         reference=row["reference"],
         event_id=EventId(row["event_id"]) if row["event_id"] is not None else None,
         user_id=UserId(row["user_id"]),

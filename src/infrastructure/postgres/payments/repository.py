@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import RowMapping, text
@@ -12,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import PaymentTarget, Refund
 from domain.accounts import UserId
-from domain.appointments import Appointment, AppointmentId
-from domain.bookings import BookingId
+from domain.appointments import Appointment
 from domain.events import EventId
+from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.money import Money
 from domain.payments import (
     GatewayUpdate,
@@ -61,18 +60,18 @@ class PostgresPayments:
     async def get(self, payment_id: PaymentId) -> Payment:
         return _found(await _first(self._session, f"{_PAYMENT} WHERE p.id = :id FOR UPDATE", id=payment_id))
 
-    async def get_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment:
-        return _found(await self._row_of_booking(booking_id))
+    async def get_for(self, payable: PayableRef) -> Payment:
+        return _found(await self._row_for(payable))
 
-    async def find_of_booking(self, booking_id: BookingId | AppointmentId) -> Payment | None:
-        row = await self._row_of_booking(booking_id)
+    async def find_for(self, payable: PayableRef) -> Payment | None:
+        row = await self._row_for(payable)
         return _payment(row) if row else None
 
-    async def _row_of_booking(self, booking_id: BookingId | AppointmentId) -> RowMapping | None:
+    async def _row_for(self, payable: PayableRef) -> RowMapping | None:
         return await _first(
             self._session,
-            f"{_PAYMENT} WHERE p.{column_of(booking_id)} = :booking_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
-            booking_id=booking_id,
+            f"{_PAYMENT} WHERE p.{column_of(payable)} = :payable_id ORDER BY p.id DESC LIMIT 1 FOR UPDATE",
+            payable_id=payable.id,
         )
 
     async def add_for_appointment(self, appointment: Appointment, gateway: str, now: datetime) -> None:
@@ -103,10 +102,10 @@ class PostgresPayments:
     async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
         await _run(
             self._session,
-            f"""INSERT INTO payments ({column_of(payment.booking_id)}, gateway, amount, currency, status, created_at,
+            f"""INSERT INTO payments ({column_of(payment.payable)}, gateway, amount, currency, status, created_at,
                 received_at)
-            VALUES (:booking_id, 'offline', :amount, :currency, 'completed', :now, :now)""",  # noqa: S608
-            booking_id=payment.booking_id,
+            VALUES (:payable_id, 'offline', :amount, :currency, 'completed', :now, :now)""",  # noqa: S608
+            payable_id=payment.payable.id,
             amount=payment.price.amount,
             currency=payment.price.currency,
             now=now,
@@ -144,7 +143,7 @@ class PostgresRefunds:
             now=now,
         )
         assert row is not None
-        return Refund(RefundId(row["id"]), payment.id, payment.booking_id, payment.gateway, amount, reason, None)
+        return Refund(RefundId(row["id"]), payment.id, payment.payable, payment.gateway, amount, reason, None)
 
     async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
         rows = await self._session.execute(
@@ -259,17 +258,20 @@ class PostgresGatewayEvents:
         )
 
 
-def booking_of(booking_id: int | None, coaching_booking_id: UUID | None) -> BookingId | AppointmentId:
-    """What a payment is for: one of the two."""
-    if booking_id is not None:
-        return BookingId(booking_id)
-    assert coaching_booking_id is not None
-    return AppointmentId(coaching_booking_id)
+def payable_of(row: Any) -> PayableRef:
+    """What a row refers to in one of its two columns."""
+    if row["booking_id"] is not None:
+        return BookingRef(BookingId(row["booking_id"]))
+    return AppointmentRef(AppointmentId(row["coaching_booking_id"]))
 
 
-def column_of(booking_id: BookingId | AppointmentId) -> str:
-    """Where `payments` names it."""
-    return "booking_id" if isinstance(booking_id, int) else "coaching_booking_id"
+def column_of(payable: PayableRef) -> str:
+    """The column that refers to it."""
+    match payable:
+        case BookingRef():
+            return "booking_id"
+        case AppointmentRef():
+            return "coaching_booking_id"
 
 
 async def _first(session: AsyncSession, statement: str, **values: Any) -> RowMapping | None:
@@ -287,13 +289,13 @@ def _found(row: RowMapping | None) -> Payment:
 
 
 def _target(row: RowMapping) -> PaymentTarget:
-    return PaymentTarget(PaymentId(row["id"]), booking_of(row["booking_id"], row["coaching_booking_id"]))
+    return PaymentTarget(PaymentId(row["id"]), payable_of(row))
 
 
 def _payment(row: RowMapping) -> Payment:
     return Payment(
         id=PaymentId(row["id"]),
-        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        payable=payable_of(row),
         gateway=row["gateway"],
         price=Money(row["amount"], row["currency"]),
         status=PaymentStatus(row["status"]),
@@ -307,7 +309,7 @@ def _refund(row: RowMapping) -> Refund:
     return Refund(
         id=RefundId(row["id"]),
         payment_id=PaymentId(row["payment_id"]),
-        booking_id=booking_of(row["booking_id"], row["coaching_booking_id"]),
+        payable=payable_of(row),
         gateway=row["gateway"],
         amount=Money(row["amount"], row["currency"]),
         reason=row["reason"],

@@ -4,8 +4,7 @@ from datetime import datetime
 
 from application.notifications.ports import QueuedReminder, ReminderView
 from application.ports import Page, PageRequest
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
+from domain.ids import PayableRef
 from domain.reminders import ReminderId, ReminderStatus, SkipReason
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import cursor_of, moment_and_uuid_after
@@ -44,13 +43,13 @@ class PostgresReminderQueries:
                 *(reminder_id, why, now),
             )
 
-    async def list_of(self, booking_id: BookingId | AppointmentId, page: PageRequest) -> Page[ReminderView]:
+    async def list_of(self, about: PayableRef, page: PageRequest) -> Page[ReminderView]:
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                f"""{_LIST} r.{column_of(booking_id)} = $1
+                f"""{_LIST} r.{column_of(about)} = $1
                 AND ($2::timestamptz IS NULL OR (r.due_at, r.id) > ($2, $3::uuid))
                 ORDER BY r.due_at, r.id LIMIT $4""",
-                booking_id,
+                about.id,
                 *moment_and_uuid_after(page.after),
                 page.limit + 1,
             )

@@ -15,6 +15,7 @@ from domain.outbox import Destination, MessageType
 from domain.reminders import Reminded, Reminder, ReminderId, SkipReason
 from infrastructure.postgres.appointments import messages
 from infrastructure.postgres.outbox import payloads
+from infrastructure.postgres.payments.repository import payable_of
 
 # What there is to be reminded of: `of` names the column of `reminders`; a coach is reminded as well as the client.
 _PLACES = """
@@ -128,10 +129,9 @@ class PostgresReminders:
 
 def seen(row: Any) -> tuple[Reminder, Reminded]:
     """A row of `DUE` or `FIND`."""
-    of = BookingId(row["booking_id"]) if row["booking_id"] is not None else AppointmentId(row["coaching_booking_id"])
     reminder = Reminder(
         id=ReminderId(row["id"]),
-        booking_id=of,
+        about=payable_of(row),
         user_id=UserId(row["user_id"]),
         before=row["before"],
         starts_at=row["starts_at"],

@@ -13,6 +13,7 @@ from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.webhooks import ReceiveWebhook
 from domain.bookings import BookingId, BookingNotFound
+from domain.ids import BookingRef
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators, public, signed_in
 from interfaces.http.booking_api.bookings import RefundBody, refund_body
@@ -70,7 +71,7 @@ async def request_payment_link(
     """Where a booking of one's own is paid: the same address as before, if there was one. `null` where people pay on
     the spot."""
     return_url = data.return_url if data else None
-    return PaymentLink(await open_checkout.for_booking(actor.user, _id(booking_id), return_url=return_url))
+    return PaymentLink(await open_checkout.for_user(actor.user, BookingRef(_id(booking_id)), return_url=return_url))
 
 
 @get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])
@@ -102,7 +103,7 @@ async def record_payment_on_the_spot(
 ) -> PaymentOfBooking:
     """The event's facilitator has the money. Recorded once, however often it is said."""
     wanted = _id(booking_id)
-    status = await record_offline_payment.by_facilitator(actor.user, wanted)
+    status = await record_offline_payment.by_facilitator(actor.user, BookingRef(wanted))
     return PaymentOfBooking("Payment recorded", wanted, status)
 
 

@@ -78,4 +78,4 @@ ROUTES = [confirm_payment, report_payment_failure, razorpay_webhook]
 
 
 def _booking(booking: PaidFor) -> BookingOfPayment:
-    return BookingOfPayment(booking.booking_id, booking.reference, booking.payment_status)
+    return BookingOfPayment(booking.payable.id, booking.reference, booking.payment_status)
