@@ -65,8 +65,8 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to carry a request out. `made` is what somebody made who had it before and died after the commit, as
-    JSON in the words of whoever wrote it."""
+    """The right to run a request. `made` is the result of an earlier run whose process died after the commit, as JSON
+    in the form that the use case wrote."""
 
     owner: str
     key: str
@@ -83,8 +83,8 @@ class KeptAnswer:
 
 class IdempotencyKeys(Protocol):
     async def claim(self, request: KeyedRequest, *, lease: timedelta, kept_for: timedelta) -> Claim | KeptAnswer | None:
-        """None: somebody else has it, ask again. A claim ends with its lease; who takes it over shuts out the former
-        runner, who can commit nothing more under it.
+        """None: another request holds the claim, try again. A claim ends with its lease; after a takeover the former
+        runner can commit nothing under it.
 
         Raises `IdempotencyKeyReused`, `IdempotencyAnswerLost`.
         """
@@ -96,16 +96,16 @@ class IdempotencyKeys(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """As if the request had never been made. Where it was carried out all the same, whoever asks again presents
-        what was made; where it still may be, by a statement on its way, the lease decides."""
+        """As if the request had never been made. If it was carried out all the same, a repeated request returns the
+        result; if a statement may still be running, the lease decides."""
         ...
 
     async def forget(self, *, older_than: timedelta, limit: int) -> int: ...
 
 
 CLAIM: ContextVar[Claim | None] = ContextVar("idempotency_claim", default=None)
-"""The claim of the request that is being carried out. Whoever commits for it says so in the same transaction, and is
-refused (`IdempotencyKeyInUse`) when the claim is lost: so what is done under one key is done once."""
+"""The claim of the current request. A commit for it checks the claim in the same transaction and is refused
+(`IdempotencyKeyInUse`) when the claim is lost, so the work under one key is done once."""
 
 
 Made = bool | int | str | Sequence[Any] | Mapping[str, Any]
@@ -113,12 +113,12 @@ Made = bool | int | str | Sequence[Any] | Mapping[str, Any]
 
 
 SAYS_THE_SAME: Final = True
-"""For `commit(made)` where whoever does it again finds it done and says the same: nobody has to look for it first."""
+"""For `commit(made)` of a use case that finds its work done when it is repeated and returns the same result."""
 
 
 def made_before() -> Any:
     """What `commit(made)` named when this very request was carried out already, by a process that died before it could
-    answer; None where there is nothing like that. Whoever finds something presents it and makes nothing."""
+    answer; None otherwise. A use case that finds a value returns that result and changes nothing."""
     claim = CLAIM.get()
     return None if claim is None or claim.made is None else json.loads(claim.made)
 

@@ -27,7 +27,7 @@ class Attempts(Protocol):
         ...
 
     async def take(self, state: bytes, browser: bytes, *, not_before: datetime) -> Attempt | None:
-        """Once, whoever else asks at the same time; None for what is not there, too old or another browser's."""
+        """At most once, also with concurrent calls; None if it is unknown, too old or another browser's."""
         ...
 
 
@@ -55,7 +55,7 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class OAuthAttempts:
     """Secrets of 256 bits each; what the browser holds is stored as a fingerprint, so that reading the table does not
-    help to finish somebody's attempt. The browser's own secret keeps an attacker from finishing their sign-in in a
+    help to finish an attempt. The browser's own secret keeps an attacker from finishing their sign-in in a
     victim's browser (RFC 9700, 4.7)."""
 
     attempts: Attempts

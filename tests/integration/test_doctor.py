@@ -261,7 +261,7 @@ async def test_a_mail_server_is_greeted(examine: Examine) -> None:
     assert "correct SMTP_URL" in found.of("mail")[0]
 
 
-UNTOLD = "fail  cannot be told without the database: see what is said of it"
+NEEDS_DATABASE = "fail  cannot be checked without the database: see its line"
 
 
 async def test_without_a_database_everything_else_is_still_looked_at(examine: Examine, database_url: str) -> None:
@@ -274,7 +274,7 @@ async def test_without_a_database_everything_else_is_still_looked_at(examine: Ex
             assert found.status == 1
             assert said in found.of("database")[0]
             for name in ("migrations", "clock", "addresses", "deliveries"):
-                assert found.of(name) == [UNTOLD]
+                assert found.of(name) == [NEEDS_DATABASE]
             assert found.of("redis") == ["ok    answers"]
 
 
@@ -282,7 +282,7 @@ async def test_a_database_without_any_table(examine: Examine, postgres: Embedded
     found = await examine(database_url=await a_database(postgres, template="template1"))
     assert found.status == 1
     assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
-    assert found.of("deliveries") == ["fail  cannot be told before `convene migrate`"]
+    assert found.of("deliveries") == ["fail  cannot be checked before `convene migrate`"]
 
 
 async def test_servers_that_take_a_connection_and_say_nothing(examine: Examine) -> None:

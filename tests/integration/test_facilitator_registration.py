@@ -183,7 +183,7 @@ async def test_an_operator_declines_by_promoting_to_user(apis: dict[str, httpx.A
     assert (await run("users", "approve", body["email"])).exit_code == 1
     unknown = await run("users", "approve", "nobody@example.com")
     assert unknown.exit_code == 1
-    assert "has an account with nobody@example.com" in unknown.stderr
+    assert "there is no account with nobody@example.com" in unknown.stderr
 
 
 async def test_the_demo_says_which_setting_it_needs(apis: dict[str, httpx.AsyncClient]) -> None:

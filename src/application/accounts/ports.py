@@ -43,8 +43,8 @@ class Users(Protocol):
         ...
 
     async def get_locked(self, user_id: UserId) -> User:
-        """As `get`, and nobody else changes the account until the unit of work ends: for whoever will `save` it, or
-        relies on its not being deactivated meanwhile. Lock the account before its logins."""
+        """As `get`, locked until the unit of work ends: before a `save`, and where the account must not be deactivated
+        meanwhile. Lock the account before its logins."""
         ...
 
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
@@ -58,7 +58,7 @@ class Users(Protocol):
         ...
 
     async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
-        """None: nobody logs in by password any more."""
+        """None disables the login by password."""
         ...
 
 
@@ -107,7 +107,7 @@ class Profiles(Protocol):
     """What facilitators say about themselves."""
 
     async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
-        """Does nothing for somebody who has one."""
+        """Does nothing for an account that has one."""
         ...
 
 
@@ -172,6 +172,6 @@ class ActorQueries(Protocol):
 
 class GuessedAccounts(Protocol):
     async def find(self, email: str, network: bytes, *, since: datetime) -> tuple[Credentials | None, bool]:
-        """The account that somebody tries to log in to, and whether this network has logged in to it since then. One
+        """The account of a login attempt, and whether this network has logged in to it since then. One
         query, whether there is such an account or not: time must not tell."""
         ...

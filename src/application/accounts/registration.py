@@ -29,7 +29,7 @@ REGISTRATIONS_PER_ADDRESS = Limit("register-address", times=200, per=timedelta(h
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What somebody says who wants an account. `bio` and `specialization` are for facilitators."""
+    """The data of a registration. `bio` and `specialization` are for facilitators."""
 
     email: str
     password: str
@@ -58,7 +58,7 @@ class Register:
 
     - The e-mail is unique in its one spelling (NFC, lower case, IDNA 2008); a second account with it is refused.
     - Letters beyond ASCII before the @ are refused unless the mail server takes them (`smtputf8`).
-    - The role is `user` or `facilitator`; nobody becomes an admin this way.
+    - The role is `user` or `facilitator`; registration never creates an admin.
     - Where the operator approves facilitators, a new one registers as `user` with `requested_role`. Where registration
       as a facilitator is closed, it is refused.
     - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.

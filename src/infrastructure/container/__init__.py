@@ -163,7 +163,7 @@ class Container:
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
     ) -> None:
-        """Is told of every request."""
+        """Called for every request."""
         self.metrics.request(route=route, method=method, status=status, seconds=seconds)
         self.traces.request(request_id, name=f"{method} {route}", status=status, seconds=seconds, parent=traceparent)
 
@@ -188,10 +188,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
     live_update_listeners = RedisLiveUpdateListeners(settings.redis_url)
-    owed = routes_for(served(settings))
-    open_work = units_of_work(settings, database, owed, clock)
+    routes = routes_for(served(settings))
+    open_work = units_of_work(settings, database, routes, clock)
     gateways, sandbox = build_gateways(settings, database)
-    to_take, remind_before = owed[MessageType.BOOKING_CREATED], settings.reminder_offsets
+    to_take, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
     places = PostgresSeatInventory(
         database,
         gateway=gateways.chosen.name,

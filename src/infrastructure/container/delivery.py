@@ -1,4 +1,4 @@
-"""Everything that hands over what is owed, put together once for the worker."""
+"""Composition of message delivery for the worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ from servicekit.time_zones import use_newest_time_zones
 
 @dataclass(frozen=True, slots=True)
 class DeliveryParts:
-    """What hands over what is owed."""
+    """The parts of message delivery."""
 
     database: Database
     deliver_due: DeliverMessages
@@ -86,10 +86,10 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     use_newest_time_zones()
     # A worker serves every destination at the same time.
     database = Database(settings.database_url, pool_size=3 * settings.database_pool_size)
-    owed = routes_for(served(settings))
+    routes = routes_for(served(settings))
     clock = SystemClock()
     wake_ups = RedisWakeUps(settings.redis_url)
-    open_work = units_of_work(settings, database, owed, clock)
+    open_work = units_of_work(settings, database, routes, clock)
     gateways, sandbox = build_gateways(settings, database)
     places = PostgresSeatInventory(database, gateway=gateways.chosen.name)
     money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)

@@ -30,10 +30,10 @@ def invitation_tokens(settings: Settings) -> InvitationTokens:
     return MacInvitationTokens(derived_key(settings, b"invitations"))
 
 
-def units_of_work(settings: Settings, database: Database, owed: Routes, clock: Clock) -> OpenUnitOfWork:
+def units_of_work(settings: Settings, database: Database, routes: Routes, clock: Clock) -> OpenUnitOfWork:
     return UnitsOfWork(
         database,
-        owed,
+        routes,
         clock,
         current_request_id,
         default_currency=settings.default_currency,

@@ -81,7 +81,7 @@ def socket_directory(data: Path, account: Account | None) -> Path:
         short.mkdir(mode=0o700, exist_ok=True)
         found = short.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.uid if account else -1}:
-            raise EmbeddedError(f"{short} belongs to somebody else: remove it, or choose another --data directory")
+            raise EmbeddedError(f"{short} belongs to another user: remove it, or choose another --data directory")
         short.chmod(0o700)
         _hand_over(short, account)
         if _may_enter(short, account):

@@ -20,7 +20,7 @@ _WITHOUT_DURABILITY = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", 
 class EmbeddedPostgres:
     """A PostgreSQL server with its cluster in `<data>/postgres` and its socket in `run`.
 
-    Whoever starts one owns `data` alone (`convene up` holds a lock on it): a server found there is a leftover and is
+    The starting process owns `data` alone (`convene up` holds a lock on it): a server found there is a leftover and is
     stopped. The role `convene` is no superuser and owns the databases given. `durable=False` gives up crash safety
     for speed, for tests. `version` is 18 or 16, the two that the wheel contains.
     """
@@ -179,7 +179,7 @@ def _is_ready(state: Path, pid: int) -> bool:
 def _end_leftovers(cluster: Path) -> None:
     """Stop what a killed predecessor left in this cluster, and remove its lock file when nothing is left to lock.
 
-    A pid in `postmaster.pid` may be a zombie nobody reaps, or another process that got the number in a restarted
+    A pid in `postmaster.pid` may be a zombie that is not reaped, or another process that got the number in a restarted
     container; PostgreSQL would refuse to start for both. Without /proc that judgement is left to PostgreSQL.
     """
     if not Path("/proc/self/cwd").exists():

@@ -1,4 +1,4 @@
-"""Children that never outlive us: own session, death signal, and `nobody` instead of root for servers."""
+"""Child processes that end with their parent: own session, death signal, unprivileged account for servers."""
 
 import contextlib
 import ctypes
@@ -33,12 +33,12 @@ def unprivileged_account() -> Account | None:
     if os.geteuid() != 0:
         return None
     try:
-        nobody = pwd.getpwnam("nobody")
+        account = pwd.getpwnam("nobody")
     except KeyError:
         raise EmbeddedError(
             "started as root, and there is no user 'nobody' to run the servers as: start as an ordinary user"
         ) from None
-    return Account(nobody.pw_name, nobody.pw_uid, nobody.pw_gid)
+    return Account(account.pw_name, account.pw_uid, account.pw_gid)
 
 
 def spawn(

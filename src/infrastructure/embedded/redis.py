@@ -17,7 +17,7 @@ from infrastructure.embedded.errors import EmbeddedError
 class EmbeddedRedis:
     """A Redis server on the unix socket `<run>/redis.sock`, in memory only.
 
-    Nothing is written to disk: PostgreSQL remembers what is owed, Redis only wakes the worker and counts attempts.
+    Nothing is written to disk: messages are in PostgreSQL, Redis only wakes the worker and counts attempts.
     """
 
     name = "redis"
@@ -67,7 +67,7 @@ class EmbeddedRedis:
         self.socket.unlink(missing_ok=True)
 
     def _account(self) -> processes.Account | None:
-        """Whoever owns the socket's directory can write there; `nobody` where that is root."""
+        """The owner of the socket's directory, which can write there; the unprivileged account if that is root."""
         account = processes.unprivileged_account()
         owner = self.socket.parent.stat()
         if account is None or owner.st_uid == 0:

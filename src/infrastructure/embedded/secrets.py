@@ -1,4 +1,4 @@
-"""Secrets nobody gave: made once, kept in `<data>/secrets.env`."""
+"""Secrets that are not set: generated once, stored in `<data>/secrets.env`."""
 
 import base64
 import os

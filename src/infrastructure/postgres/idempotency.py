@@ -134,7 +134,7 @@ class PostgresIdempotencyKeys:
 
 
 async def require_claim(connection: Connection, claim: Claim) -> None:
-    """Raises `IdempotencyKeyInUse` when somebody took it over."""
+    """Raises `IdempotencyKeyInUse` when it was taken over."""
     if not await connection.fetchval(_IS_HELD, claim.owner, claim.key, claim.runner):
         raise IdempotencyKeyInUse
 

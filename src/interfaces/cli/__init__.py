@@ -51,7 +51,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="convene")
 def convene() -> None:
-    """Convene: a booking backend that sells a place at most once and delivers what a booking owes.
+    """Convene: a booking backend for events and appointments.
 
     `convene up` starts everything on this machine; the other commands find that system by CONVENE_DATA.
     """

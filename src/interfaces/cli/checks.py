@@ -244,7 +244,7 @@ def mail(settings: Settings) -> Findings:
     elif settings.convene_embedded:
         yield _ok(f"written as files to {settings.convene_data / 'mail'}")
     else:
-        yield _warn(f"nobody gets a mail, they are files in {settings.convene_data / 'mail'}: set SMTP_URL")
+        yield _warn(f"e-mails are only written to files in {settings.convene_data / 'mail'}: set SMTP_URL")
 
 
 def _answers(url: str, setting: str) -> Finding:

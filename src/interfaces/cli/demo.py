@@ -1,4 +1,4 @@
-"""`convene demo`: the main job, played against the running system and told as a short story."""
+"""`convene demo`: a booking, a payment and their deliveries, played against the running system."""
 
 import email
 import email.policy
@@ -30,7 +30,7 @@ def demo() -> None:
         with httpx.Client(base_url=environ.get("PUBLIC_URL", "http://127.0.0.1:5000"), timeout=10) as api:
             _tell(_Story(api, environ))
     except httpx.TransportError as error:
-        raise Problem(f"nobody answers at {error.request.url.copy_with(path='/')}: start `convene up` first") from None
+        raise Problem(f"nothing answers at {error.request.url.copy_with(path='/')}: start `convene up` first") from None
 
 
 def _tell(story: "_Story") -> None:

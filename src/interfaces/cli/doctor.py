@@ -18,7 +18,7 @@ from interfaces.cli.problems import sentence
     "--skip", multiple=True, type=click.Choice([name for name in CHECKS if name != "settings"]), help="Leave out."
 )
 def doctor(skip: tuple[str, ...]) -> None:
-    """Check settings, servers, clock, time zones and what is owed; each line says ok, warn or fail, and what to do.
+    """Check settings, servers, clock, time zones and deliveries; each line says ok, warn or fail, and what to do.
 
     Status 1 when a line says fail.
     """
@@ -43,17 +43,17 @@ def doctor(skip: tuple[str, ...]) -> None:
 def _findings(check: Check, settings: Settings, missing: Set[str]) -> list[Finding]:
     """Every check is tried, whatever the one before met, but for what it rests on: that would only wait and guess."""
     if missing:
-        return [_UNTOLD if "database" in missing else _UNTOLD_BEHIND]
+        return [_NEEDS_DATABASE if "database" in missing else _NEEDS_MIGRATION]
     try:
         return list(check(settings))
     except Unavailable:
-        return [_UNTOLD]
+        return [_NEEDS_DATABASE]
     except Exception as error:
         return [Finding(Level.FAIL, sentence(error) or repr(error))]
 
 
-_UNTOLD = Finding(Level.FAIL, "cannot be told without the database: see what is said of it")
-_UNTOLD_BEHIND = Finding(Level.FAIL, "cannot be told before `convene migrate`")
+_NEEDS_DATABASE = Finding(Level.FAIL, "cannot be checked without the database: see its line")
+_NEEDS_MIGRATION = Finding(Level.FAIL, "cannot be checked before `convene migrate`")
 
 
 def _say(name: str, finding: Finding) -> None:

@@ -1,4 +1,4 @@
-"""The environment a command works with: what is given, else what the running system told."""
+"""The environment of a command: given settings, else those of the running system."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""`convene outbox`: what is owed to whom, what could not be delivered, and what is to become of it."""
+"""`convene outbox`: messages by destination, dead letters, replay and discard."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ class Since(click.ParamType[datetime]):
 
 
 _DESTINATION = click.option(
-    "--destination", type=click.Choice([str(each) for each in Destination]), help="Only what is owed to this one."
+    "--destination", type=click.Choice([str(each) for each in Destination]), help="Only messages to this destination."
 )
 _SINCE = click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (24h, 2026-11-20 ...).")
 _MESSAGE = click.argument("message_id", type=click.UUID, metavar="ID")
@@ -82,7 +82,7 @@ def outbox() -> None:
 def list_(
     status: str, destination: str | None, since: datetime | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
-    """Messages, the newest first; the dead ones unless told otherwise."""
+    """Messages, the newest first; by default the dead ones."""
     wanted = None if status == "all" else MessageStatus(status)
 
     filter_ = MessageFilter(wanted, _destination(destination), since)

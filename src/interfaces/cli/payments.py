@@ -32,7 +32,7 @@ def payments() -> None:
 @payments.command()
 @click.option("--since", type=Since(), metavar="TIME", help="Only what happened since (7d, 2026-11-20 ...).")
 def check(since: datetime | None) -> None:
-    """Compare the ledger with the gateways, and name what somebody should look at; status 1 when there is anything."""
+    """Compare the recorded payments with the gateways and list every mismatch; status 1 if there is one."""
     audit = _ask(lambda parts: parts.audit_payments(since=since))
     for line in _findings(audit):
         click.echo(one_line(line, 500))
@@ -65,7 +65,7 @@ def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
 
 @payments.command("settle-difference")
 @click.argument("difference_id", type=click.IntRange(1, 2**63 - 1), metavar="ID")
-@click.option("--note", required=True, help="What was done about it, for whoever asks later.")
+@click.option("--note", required=True, help="What was done about it, for later readers.")
 def settle_difference(difference_id: int, note: str) -> None:
     """Say that something `check` names as reported was dealt with: it is kept, and named no more."""
     if not (note := one_line(note, 500).strip()):

@@ -68,7 +68,7 @@ def _serve_with_processes(fd: int, workers: int, environ: dict[str, str]) -> Non
 
 @click.command()
 def worker() -> None:
-    """Deliver what bookings owe: to the CRM, by mail; runs until it is stopped."""
+    """Deliver messages to the CRM, by e-mail and to calendars; runs until it is stopped."""
     environ = command_environ()
     settings = load_settings(environ)
     os.environ.update(environ)

@@ -51,8 +51,8 @@ def error_body(path: str | None, _method: str, status: int, code: str, message: 
 
 
 class DrainingServer(uvicorn.Server):
-    """Asked to stop, it goes on answering for `drain` seconds, not ready any more, so that nobody new is sent here;
-    then it takes no connection and finishes what it is doing. Asked again, it ends at once."""
+    """On SIGTERM it answers for `drain` more seconds while `/health/ready` is 503, so that no new requests arrive;
+    then it accepts no connection and finishes its requests. A second signal ends it immediately."""
 
     def __init__(self, config: uvicorn.Config, drain: float) -> None:
         super().__init__(config)

@@ -220,7 +220,7 @@ def _start_children(
     supervisor.wait_until(lambda: _answers(crm, "/"), 60, "CRM")
     _say(f"CRM        {_address(crm)}")
     if environ["CRM_SERVICE_URL"].rstrip("/") != _address(crm):
-        _say(f"           but bookings are told to {environ['CRM_SERVICE_URL']}, as CRM_SERVICE_URL says")
+        _say(f"           but bookings are delivered to {environ['CRM_SERVICE_URL']} (CRM_SERVICE_URL)")
     supervisor.wait_until(lambda: _answers(api, "/health"), 60, "API")
     _say(f"API        {_address(api)}")
     mail = f"as files in {_near(plan.data / 'mail')}"

@@ -75,7 +75,7 @@ def create(email: str, name: str, role: str, password: str) -> None:
 @click.argument("email")
 @click.argument("role", type=click.Choice([str(role) for role in Role]))
 def promote(email: str, role: str) -> None:
-    """Give EMAIL another ROLE. Whoever is logged in with it logs in again."""
+    """Give EMAIL another ROLE. All logins of the account end."""
     user = _known(email, _run(lambda cases: cases.grant_role(email=account_address(email), role=Role(role))))
     click.echo(f"{user.email} is {user.role}")
 
@@ -136,7 +136,7 @@ def _page(page: PageRequest, role: Role | None, active: bool | None, *, requeste
 
 def _known(email: str, user: User | None) -> User:
     if user is None:
-        raise Problem(f"nobody has an account with {email}: `convene users create` makes one")
+        raise Problem(f"there is no account with {email}: `convene users create` makes one")
     return user
 
 
