@@ -65,8 +65,8 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run a request. `made` is the result of an earlier run whose process died after the commit, as JSON
-    in the form that the use case wrote."""
+    """The right to carry out a request. `made` is the result of an earlier runner that died after its commit, as JSON
+    written by the use case."""
 
     owner: str
     key: str
@@ -83,49 +83,48 @@ class KeptAnswer:
 
 class IdempotencyKeys(Protocol):
     async def claim(self, request: KeyedRequest, *, lease: timedelta, kept_for: timedelta) -> Claim | KeptAnswer | None:
-        """None: another request holds the claim, try again. A claim ends with its lease; after a takeover the former
-        runner can commit nothing under it.
+        """None while another runner holds the claim. A claim expires with its lease; taking it over fences off the
+        former runner, which cannot commit under it any more.
 
         Raises `IdempotencyKeyReused`, `IdempotencyAnswerLost`.
         """
         ...
 
     async def keep(self, claim: Claim, answer: KeptAnswer) -> None:
-        """Changes nothing when the claim was lost meanwhile. A refusal is released instead when its owner has many
-        keys: then the request may be made anew."""
+        """Does nothing if the claim was lost meanwhile. The key of an error is released instead if its owner has many
+        keys: the request can then be repeated."""
         ...
 
     async def release(self, claim: Claim) -> None:
-        """As if the request had never been made. If it was carried out all the same, a repeated request returns the
-        result; if a statement may still be running, the lease decides."""
+        """Frees the key. If the request was carried out nevertheless, a repeated request returns its result; while a
+        statement may still be running, the lease decides."""
         ...
 
     async def forget(self, *, older_than: timedelta, limit: int) -> int: ...
 
 
 CLAIM: ContextVar[Claim | None] = ContextVar("idempotency_claim", default=None)
-"""The claim of the current request. A commit for it checks the claim in the same transaction and is refused
-(`IdempotencyKeyInUse`) when the claim is lost, so the work under one key is done once."""
+"""The claim of the current request. A commit records it in the same transaction, and raises `IdempotencyKeyInUse` if
+the claim is lost. So a request with one key takes effect once."""
 
 
 Made = bool | int | str | Sequence[Any] | Mapping[str, Any]
-"""What a use case names of its work, for itself, as JSON."""
+"""The result that a use case records for a repeated request, as JSON."""
 
 
 SAYS_THE_SAME: Final = True
-"""For `commit(made)` of a use case that finds its work done when it is repeated and returns the same result."""
+"""For `commit(made)` of a use case whose repetition finds its work done and returns the same answer."""
 
 
 def made_before() -> Any:
-    """What `commit(made)` named when this very request was carried out already, by a process that died before it could
-    answer; None otherwise. A use case that finds a value returns that result and changes nothing."""
+    """The value of `commit(made)` if this request was carried out by a process that died before its answer; else None.
+    A use case that finds a value returns that result and creates nothing."""
     claim = CLAIM.get()
     return None if claim is None or claim.made is None else json.loads(claim.made)
 
 
 def beside_the_request() -> Context:
-    """For a task that a request sets going and that is not what it asks for: it lives on without the request, and what
-    it commits says nothing of it."""
+    """For a background task that a request starts: it outlives the request, and its commits do not record the claim."""
     context = copy_context()
     context.run(CLAIM.set, None)
     return context
@@ -134,18 +133,19 @@ def beside_the_request() -> Context:
 KEPT_FOR = timedelta(hours=72)
 
 LEASE = timedelta(seconds=10)
-"""How long a runner has the key before another may take over. It only bounds the wait after a crash: a runner that is
-merely slow loses its claim, not the guarantee."""
+"""Time until another runner may take over a key. It only bounds the wait after a crash: a slow runner loses its claim,
+not the guarantee."""
 
 PATIENCE = LEASE.total_seconds()
-"""How long a request waits for the first one with its key. No shorter than the lease: it outwaits a dead runner."""
+"""Time that a request waits for the first one with its key. Not shorter than the lease, so it outlasts a dead
+runner."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
 
 AT_ONCE = 1000
 
 ANONYMOUS_KEYS_PER_NETWORK = Limit("anonymous-keys", times=300, per=timedelta(hours=1))
-"""Above the limit of registrations, which are what such keys are for."""
+"""Above the limit of registrations, the main use of such keys."""
 
 
 @dataclass(frozen=True, slots=True)

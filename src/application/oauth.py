@@ -12,7 +12,7 @@ from domain.errors import Conflict
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A browser that was sent away to prove something. `state` and `browser` are fingerprints of what it holds."""
+    """A stored authorization request. `state` and `browser` are hashes of the secrets that the browser holds."""
 
     state: bytes
     browser: bytes
@@ -23,11 +23,12 @@ class Attempt:
 
 class Attempts(Protocol):
     async def keep(self, attempt: Attempt, *, forget_before: datetime) -> None:
-        """Forgets some of those that are older, so that what was never finished does not pile up."""
+        """Also deletes some attempts from before `forget_before`, so that unfinished ones do not accumulate."""
         ...
 
     async def take(self, state: bytes, browser: bytes, *, not_before: datetime) -> Attempt | None:
-        """At most once, also with concurrent calls; None if it is unknown, too old or another browser's."""
+        """Returns the attempt once, also under concurrent calls; None if it is unknown, expired or of another
+        browser."""
         ...
 
 
@@ -55,8 +56,8 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class OAuthAttempts:
     """Secrets of 256 bits each; what the browser holds is stored as a fingerprint, so that reading the table does not
-    help to finish an attempt. The browser's own secret keeps an attacker from finishing their sign-in in a
-    victim's browser (RFC 9700, 4.7)."""
+    help to complete an attempt. The browser's own secret keeps an attacker from completing their sign-in in a victim's
+    browser (RFC 9700, 4.7)."""
 
     attempts: Attempts
     clock: Clock

@@ -65,7 +65,7 @@ class UserNotFound(NotFound):
 
 
 class ProfileNotFound(NotFound):
-    """Of somebody who may facilitate and has no facilitator profile, such as an admin."""
+    """The account can facilitate and has no facilitator profile, such as an admin."""
 
     code = "profile_not_found"
     message = "Facilitator profile not found"
@@ -73,8 +73,8 @@ class ProfileNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`token_version` grows whenever every token given out so far must stop working:
-    log-out everywhere, a new password, another role, a deactivation."""
+    """`token_version` grows to revoke all issued tokens: by log-out everywhere, a new password, another role, a
+    deactivation."""
 
     id: UserId
     uuid: UUID
@@ -90,9 +90,9 @@ class User:
     """The subject of the linked external identity."""
     profile_picture: str | None = None
     timezone: str | None = None
-    """The IANA name of the zone in which they are told of times; None where they have not said."""
+    """The IANA name of the time zone for times in mails; None if not set."""
     requested_role: Role | None = None
-    """What they registered for; None once an operator has decided, or where there was nothing to decide."""
+    """The role that waits for an operator's approval; None after the decision."""
 
     @property
     def can_facilitate(self) -> bool:

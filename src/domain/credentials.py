@@ -1,4 +1,4 @@
-"""What gives access to an account, and when which of it ends."""
+"""Credentials of an account, and the events that revoke them."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -6,19 +6,19 @@ from enum import StrEnum
 
 
 class Credential(StrEnum):
-    """What was given out or entered, is stored, and gives access to an account or to what it books.
+    """Stored data that gives access to an account or its bookings.
 
     Access tokens, live connections and pending calendar consents are bound to the account's `token_version`, which
     grows with every `AccessEnd`: they always end.
     """
 
     LOGINS = "logins"
-    """With the refresh tokens of each."""
+    """Including their refresh tokens."""
     PASSWORD = "password"  # noqa: S105 (a name)
     CALENDAR_FEED = "calendar_feed"
     CONNECTED_CALENDARS = "connected_calendars"
     KNOWN_NETWORKS = "known_networks"
-    """Networks that logged in: each may try passwords while others are locked out."""
+    """Networks that have logged in: each has its own limit of password attempts."""
     IDEMPOTENCY_ANSWERS = "idempotency_answers"
 
 
@@ -27,7 +27,7 @@ KNOWN_NETWORK_LIFETIME = timedelta(days=90)
 
 
 class AccessEnd(StrEnum):
-    """Why access ends; stored with each login that ends by it."""
+    """The reason for the end of access; stored with each login that it ends."""
 
     LOGGED_OUT_EVERYWHERE = "logged out everywhere"
     PASSWORD_CHANGED = "password changed"  # noqa: S105 (a reason)
@@ -47,5 +47,4 @@ REVOKED: Mapping[AccessEnd, frozenset[Credential]] = {
     AccessEnd.ACTIVATED: _BEARERS,
     AccessEnd.ADDRESS_PROVEN: frozenset(Credential),
 }
-"""A connected calendar stays with its owner through a new password; whoever had the account before its owner proved the
-address keeps nothing."""
+"""Connected calendars survive a new password. When the owner proves the address, all earlier access is revoked."""

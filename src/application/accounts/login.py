@@ -15,7 +15,7 @@ from domain.accounts import (
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """What a client needs to act as this user. `refresh_token` is None for contracts that know none."""
+    """The account and the tokens of a new login."""
 
     user: User
     access_token: str
@@ -24,14 +24,14 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class StartLogin:
-    """Gives out the first pair of tokens of a new login, inside the caller's unit of work."""
+    """Issues the first pair of tokens of a new login, inside the caller's unit of work."""
 
     tokens: Tokens
     known_networks: KnownNetworks
     clock: Clock
 
     async def __call__(self, work: UnitOfWork, user: User, *, address: str | None) -> LoggedIn:
-        """`address` is the client's; None where it is not known."""
+        """`address` is the client's network address; None if unknown."""
         now = self.clock.now()
         if address is not None:
             await self.known_networks.remember(work, user, address)
@@ -47,8 +47,8 @@ class LogIn:
     """Checks e-mail and password and starts a login.
 
     - A wrong password, an unknown e-mail and a deactivated account get the same answer after the same time.
-    - Failed attempts are limited per account and per network, with a limit of its own for a network that has logged in
-      before; a successful one does not count.
+    - Failed attempts are limited per account and per network; a network that has logged in before has a separate limit.
+      Successful attempts do not count.
     """
 
     open_work: OpenUnitOfWork

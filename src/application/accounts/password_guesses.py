@@ -1,4 +1,4 @@
-"""How many passwords may be tried: strangers who guess must not lock the owner of an account out."""
+"""Limits of password attempts. Guesses by strangers must not lock out the owner of an account."""
 
 import hashlib
 import hmac
@@ -25,8 +25,8 @@ MOST_KNOWN = 50
 class KnownNetworks:
     """The networks that have logged in to an account in the last 90 days, at most 50 of an account.
 
-    They are stored as keyed hashes: the table does not show where people log in from, or that two do so from one place.
-    With another `secret` all are forgotten.
+    They are stored as keyed hashes, so the table reveals neither networks nor that two accounts share one. A new
+    `secret` invalidates all of them.
     """
 
     secret: bytes
@@ -45,7 +45,7 @@ class KnownNetworks:
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A try that may be made, with what is known of the account before it."""
+    """An attempt within the limits, with the stored credentials."""
 
     credentials: Credentials | None
     counted: tuple[tuple[Limit, str], ...]
@@ -53,11 +53,11 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class PasswordGuesses:
-    """Counts the passwords that are tried for an account, wherever that is possible.
+    """Counts the password attempts of an account.
 
-    - Ten an hour over all networks that have not logged in to the account; each that has, has ten of its own.
-    - A network may try 300 an hour over all accounts.
-    - A try that is refused is refused before its password is hashed; one that turns out right does not count.
+    - Ten an hour over all networks that have not logged in to the account, and ten for each network that has.
+    - 300 an hour for a network over all accounts.
+    - The limits are checked before the password is hashed. A right password does not count.
     """
 
     accounts: GuessedAccounts

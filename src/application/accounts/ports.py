@@ -43,8 +43,8 @@ class Users(Protocol):
         ...
 
     async def get_locked(self, user_id: UserId) -> User:
-        """As `get`, locked until the unit of work ends: before a `save`, and where the account must not be deactivated
-        meanwhile. Lock the account before its logins."""
+        """As `get`, with a lock on the account until the unit of work ends. Required before `save`, and where the
+        account must not be deactivated meanwhile. Lock the account before its logins."""
         ...
 
     async def find_by_identity(self, identity: ExternalIdentity) -> User | None:
@@ -58,7 +58,7 @@ class Users(Protocol):
         ...
 
     async def set_password(self, user_id: UserId, password_hash: str | None) -> None:
-        """None disables the login by password."""
+        """None removes the password."""
         ...
 
 
@@ -81,7 +81,7 @@ class Logins(Protocol):
     async def add_refresh(self, login_id: LoginId, fingerprint: bytes, expires_at: datetime) -> None: ...
 
     async def find_refresh(self, fingerprint: bytes) -> RefreshToken | None:
-        """Locked until the unit of work ends: of many who refresh with one token, one goes first."""
+        """Locked until the unit of work ends, so that concurrent refreshes with one token run one after the other."""
         ...
 
     async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None: ...
@@ -91,7 +91,8 @@ class Access(Protocol):
     """All credentials of an account, whichever tables hold them."""
 
     async def revoke(self, user_id: UserId, credentials: Collection[Credential], now: datetime, *, reason: str) -> None:
-        """Ends those of these kinds. The account is locked, and those who create one lock it, too."""
+        """Revokes the credentials of these kinds. The account must be locked; creating a credential locks it as
+        well."""
         ...
 
 
@@ -99,15 +100,15 @@ class LoginNetworks(Protocol):
     """Networks from which accounts have logged in, each as a fingerprint."""
 
     async def remember(self, user_id: UserId, network: bytes, now: datetime, *, since: datetime, at_most: int) -> None:
-        """Forgets the account's others that are older than `since` or more than `at_most` in all, the oldest first."""
+        """Deletes the account's networks from before `since`, and the oldest beyond `at_most`."""
         ...
 
 
 class Profiles(Protocol):
-    """What facilitators say about themselves."""
+    """Profiles of facilitators."""
 
     async def add(self, user_id: UserId, *, bio: str | None, specialization: str | None) -> None:
-        """Does nothing for an account that has one."""
+        """Does nothing if there is one."""
         ...
 
 
@@ -115,7 +116,7 @@ class PasswordHasher(Protocol):
     async def hash(self, password: str) -> str: ...
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Takes as long for no hash at all as for a wrong password, so that time does not tell who has an account."""
+        """Takes equally long without a hash and for a wrong password, so that the time does not reveal accounts."""
         ...
 
     def needs_rehash(self, password_hash: str) -> bool: ...
@@ -129,20 +130,20 @@ class AccessClaims:
 
 
 class Tokens(Protocol):
-    """Raises `Unauthenticated` for whatever it did not issue for that very purpose, or that has ended."""
+    """Raises `Unauthenticated` for tokens that it did not issue for this purpose, and for expired ones."""
 
     def issue_access(self, claims: AccessClaims, now: datetime) -> str: ...
 
     def read_access(self, token: str) -> AccessClaims: ...
 
     def issue_refresh(self, login_id: LoginId, now: datetime) -> tuple[str, datetime]:
-        """The token and when it ends."""
+        """The token and its expiry."""
         ...
 
     def read_refresh(self, token: str) -> LoginId: ...
 
     def fingerprint(self, token: str) -> bytes:
-        """What is stored of a token: 32 bytes from which it cannot be had back."""
+        """The stored hash of a token: 32 bytes."""
         ...
 
 
@@ -166,12 +167,12 @@ class IdentityProvider(Protocol):
 
 class ActorQueries(Protocol):
     async def find(self, user_id: UserId, login_id: LoginId) -> User | None:
-        """The user, while that login lasts."""
+        """The account, unless the login has ended."""
         ...
 
 
 class GuessedAccounts(Protocol):
     async def find(self, email: str, network: bytes, *, since: datetime) -> tuple[Credentials | None, bool]:
-        """The account of a login attempt, and whether this network has logged in to it since then. One
-        query, whether there is such an account or not: time must not tell."""
+        """The account with this e-mail, and whether this network has logged in to it since then. One query in either
+        case, so that the time does not reveal accounts."""
         ...

@@ -23,8 +23,8 @@ from domain.text import line, optional_line
 
 @dataclass(frozen=True, slots=True)
 class ChangePassword:
-    """Sets another password after checking the present one; every login ends, this one included, and the secret address
-    of the calendar. Wrong passwords count as when logging in."""
+    """Sets a new password after checking the current one. It ends every login, including this one, and revokes the
+    secret address of the calendar feed. Wrong passwords count towards the limits of logins."""
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
@@ -53,8 +53,8 @@ class ChangePassword:
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfile:
-    """Changes the name, the phone number and the zone in which mails tell of times; what is not given stays, an empty
-    phone number or zone is taken away."""
+    """Changes the name, the phone number and the time zone of mails. Omitted fields stay; an empty phone number or time
+    zone is removed."""
 
     open_work: OpenUnitOfWork
 

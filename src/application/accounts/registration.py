@@ -29,7 +29,7 @@ REGISTRATIONS_PER_ADDRESS = Limit("register-address", times=200, per=timedelta(h
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The data of a registration. `bio` and `specialization` are for facilitators."""
+    """The entered data of a registration. `bio` and `specialization` are for facilitators."""
 
     email: str
     password: str
@@ -38,7 +38,7 @@ class Registration:
     bio: str | None = None
     specialization: str | None = None
     requested_role: Role | None = None
-    """What they asked for and an operator has to approve."""
+    """The role that an operator has to approve."""
 
     def tidied(self, policy: PasswordPolicy) -> "Registration":
         """Raises `Invalid` naming the field."""
@@ -56,13 +56,13 @@ class Registration:
 class Register:
     """Registers a new user account.
 
-    - The e-mail is unique in its one spelling (NFC, lower case, IDNA 2008); a second account with it is refused.
-    - Letters beyond ASCII before the @ are refused unless the mail server takes them (`smtputf8`).
-    - The role is `user` or `facilitator`; registration never creates an admin.
-    - Where the operator approves facilitators, a new one registers as `user` with `requested_role`. Where registration
-      as a facilitator is closed, it is refused.
-    - The password has 8 to 128 characters after NFKC; stricter where the operator asks for it.
-    - A facilitator gets a profile, with what they say about themselves.
+    - The e-mail is unique in normalised form (NFC, lower case, IDNA 2008); a second account with it is rejected.
+    - Letters beyond ASCII before the @ are rejected unless the mail server accepts them (`smtputf8`).
+    - The role is `user` or `facilitator`, never `admin`.
+    - If the operator approves facilitators, a new one registers as `user` with `requested_role`. If registration as a
+      facilitator is closed, it is rejected.
+    - The password has 8 to 128 characters after NFKC; stricter with `PASSWORD_POLICY=strict`.
+    - A facilitator gets a profile with the given `bio` and `specialization`.
     - Registrations are limited per e-mail and per network address.
     """
 
@@ -115,8 +115,8 @@ class CreateAccount(Register):
 
 @dataclass(frozen=True, slots=True)
 class RegisterAndLogIn:
-    """Registers a new user account as `Register` does and logs it in, in one transaction. Asked again with the same
-    idempotency key it logs in to that account."""
+    """Registers a new user account and logs it in, in one transaction. Repeated with the same idempotency key, it logs
+    in to that account."""
 
     open_work: OpenUnitOfWork
     register: Register

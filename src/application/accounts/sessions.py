@@ -14,7 +14,7 @@ from domain.errors import Unauthenticated
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who is asking, and through which login."""
+    """The signed-in account and its login."""
 
     user: User
     login_id: LoginId
@@ -22,9 +22,9 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Who is behind an access token: the account is active, the login has not ended, and nothing has outdated the
-    token since (log-out everywhere, a new password, another role). Asked at every request, so all of that takes
-    effect at the next one."""
+    """Authenticates an access token: the account is active, the login has not ended, and the token has not been revoked
+    (by log-out everywhere, a new password or another role). It runs for every request, so a revocation takes effect
+    at the next one."""
 
     tokens: Tokens
     actors: ActorQueries
@@ -44,10 +44,10 @@ class AuthenticateFollower(Authenticate):
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """Gives a new access token for a refresh token.
+    """Issues a new access token for a refresh token.
 
     - With rotation (the default) the refresh token is replaced too and the old one retired.
-    - A retired token that comes back was copied: its whole login ends, and with it every token of it (RFC 9700, 4.14).
+    - A retired token that is used again was copied: its login ends with all of its tokens (RFC 9700, 4.14).
     """
 
     open_work: OpenUnitOfWork
@@ -81,8 +81,8 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class LogOut:
-    """Ends this login; its access and refresh tokens stop working at once. `everywhere` ends all logins of the user and
-    revokes the secret address of their calendar."""
+    """Ends this login and revokes its access and refresh tokens. `everywhere` ends all logins of the account and
+    revokes the secret address of its calendar feed."""
 
     open_work: OpenUnitOfWork
     clock: Clock

@@ -27,12 +27,12 @@ ALGORITHMS = frozenset({"RS256", "ES256"})
 LEEWAY_SECONDS = 30
 KEYS_SECONDS = 3600
 UNKNOWN_KEY_SECONDS = 60
-"""A token signed by a key we do not know makes us ask for the keys again, but not more often than this."""
+"""An unknown signing key makes us fetch the keys again, at most this often."""
 MOST_KEYS = 50
 MAX_TOKEN = 16 * 1024
 MAX_PICTURE_URL = 2_048
 ALL_SECONDS = 12
-"""For everything one sign-in asks Google for: discovery, the code, the keys."""
+"""Limit for all requests to Google of one sign-in: discovery, code, keys."""
 
 PROVIDER = "google"
 

@@ -168,7 +168,7 @@ class Remembered(Generic[T]):
         if self._under_way is None:
             self._under_way = asyncio.create_task(self._renew())
             self._under_way.add_done_callback(self._finished)
-        # A waiting caller may be cancelled; the fetch continues for the others.
+        # A cancelled caller does not cancel the fetch for the others.
         return await asyncio.shield(self._under_way)
 
     async def _renew(self) -> T:
@@ -179,7 +179,7 @@ class Remembered(Generic[T]):
     def _finished(self, task: asyncio.Task[T]) -> None:
         self._under_way = None
         if not task.cancelled():
-            task.exception()  # retrieved, also when no caller waits any more
+            task.exception()  # retrieved even without a waiting caller, so that asyncio does not log it
 
 
 class AuthorizationServer:

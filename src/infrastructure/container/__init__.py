@@ -1,4 +1,4 @@
-"""The composition root: every adapter and every use case is built here, once, for web, worker and CLI alike."""
+"""The composition root: builds every adapter and every use case once, for web, worker and CLI."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -163,7 +163,7 @@ class Container:
     def answered(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
     ) -> None:
-        """Called for every request."""
+        """Records a request in metrics and traces."""
         self.metrics.request(route=route, method=method, status=status, seconds=seconds)
         self.traces.request(request_id, name=f"{method} {route}", status=status, seconds=seconds, parent=traceparent)
 
@@ -180,7 +180,7 @@ class Container:
 
 
 def build(settings: Settings, *, clock: Clock | None = None) -> Container:
-    """Opens nothing: connections are made when they are first needed. What is given replaces the usual part."""
+    """Opens no connections: they are opened on first use. `clock` replaces the system's."""
     use_newest_time_zones()
     clock = clock or SystemClock()
     metrics = Metrics()

@@ -1,4 +1,4 @@
-"""Composition of message delivery for the worker."""
+"""Composition of the delivery of messages for the worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ from servicekit.time_zones import use_newest_time_zones
 
 @dataclass(frozen=True, slots=True)
 class DeliveryParts:
-    """The parts of message delivery."""
+    """The parts that deliver messages."""
 
     database: Database
     deliver_due: DeliverMessages

@@ -1,4 +1,4 @@
-"""The booking API: routes, use cases and the edge put together."""
+"""The booking API: composition of routes, use cases and middleware."""
 
 import contextlib
 import functools
@@ -83,7 +83,7 @@ def _never() -> bool:
 
 
 def create_app(settings: Settings | None = None, draining: Callable[[], bool] = _never) -> ASGIApp:
-    """What uvicorn serves. `draining` says whether the process is about to end."""
+    """The application that uvicorn runs. `draining` returns whether the process is shutting down."""
     settings = settings or load_settings(os.environ)
     configure_logging(settings.log_level)
     return assemble(container.build(settings), draining)
@@ -92,10 +92,10 @@ def create_app(settings: Settings | None = None, draining: Callable[[], bool] = 
 def assemble(parts: container.Container, draining: Callable[[], bool] = _never) -> ASGIApp:
     app = KeyedRequests(create_litestar(parts, draining), parts.use_cases.answer_once)
     authenticate = parts.use_cases.authenticate
-    edge = RequestMiddleware(
+    middleware = RequestMiddleware(
         app, ERROR_FORMATS, parts.answered, uploads=coaching_api.UPLOADS, authenticate=authenticate, draining=draining
     )
-    return BrowserPages(edge, "Convene", LINKS)
+    return BrowserPages(middleware, "Convene", LINKS)
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:

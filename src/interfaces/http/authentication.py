@@ -1,4 +1,4 @@
-"""Who may call a route, and from which network address."""
+"""Authentication of requests and guards of routes, and the network address of the client."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,13 @@ public = {"public": True}
 ISSUES_TOKENS = "issues_tokens"
 
 issues_tokens = {**public, ISSUES_TOKENS: True}
-"""Such an answer is not kept anywhere, also not for an idempotency key."""
+"""Marks public routes whose answer contains tokens: it is never stored, not even for an idempotency key."""
 
 CREATES = "creates"
 
 creates_and_issues_tokens = {**issues_tokens, CREATES: True}
-"""Beside its tokens there is something that it makes: with a key it makes it once, and gives tokens for it again."""
+"""Marks those that also create a resource: a request that is repeated with its key creates it once and issues new
+tokens."""
 
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -60,7 +61,7 @@ async def facilitators(connection: Connection, handler: BaseRouteHandler) -> Non
 
 
 async def event_creators(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Facilitators, with contract B's sentence for everybody else."""
+    """Facilitators, with contract B's message for other accounts."""
     await signed_in(connection, handler)
     if not connection.scope["user"].user.can_facilitate:
         raise OnlyFacilitatorsCreate

@@ -1,8 +1,7 @@
-"""Every refusal as an HTTP answer: the numbers belong to the edge, the sentences to the domain, the shape to the
-contract whose path was asked.
+"""Errors as HTTP answers: this module owns the status codes, the domain the messages, the path's contract the format.
 
-Contracts B and D, and paths nobody owns: `{"error": "<sentence>"}`, with `details` by field under "Validation error".
-Every body, whatever its contract, also carries the stable `code` and the `request_id`.
+Contracts B and D, and paths without a contract: `{"error": "<message>"}`, with `details` by field for "Validation
+error". Every body also has the stable `code` and the `request_id`.
 """
 
 import re
@@ -48,7 +47,7 @@ STATUS: dict[type[DomainError], int] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """An error on its way out, before a contract gives it its shape."""
+    """An error before it is rendered in the format of a contract."""
 
     status: int
     code: str
@@ -59,7 +58,7 @@ class ErrorResponse:
 
 Body = dict[str, Any]
 ErrorFormat = Callable[[ErrorResponse], Body]
-"""How a contract words a refusal."""
+"""Renders an error in the format of a contract."""
 
 
 def contract_b_format(refusal: ErrorResponse) -> Body:
@@ -70,7 +69,7 @@ def contract_b_format(refusal: ErrorResponse) -> Body:
 
 
 class ErrorFormats:
-    """Which shape a path's errors have: that of the longest prefix it lies under."""
+    """The error format by path: that of the longest prefix."""
 
     def __init__(self, owned: Mapping[str, ErrorFormat]) -> None:
         self._owned = sorted(owned.items(), key=lambda item: len(item[0]), reverse=True)
@@ -82,7 +81,7 @@ class ErrorFormats:
         )
 
 
-# What the framework itself refuses, in the contract's words.
+# Errors of the framework, with the contract's messages.
 FRAMEWORK = {
     400: ("bad_request", "Malformed request"),
     404: ("not_found", "Resource not found"),
@@ -121,7 +120,7 @@ def body_of(refusal: ErrorResponse, error_format: ErrorFormat, request_id: str |
 
 
 def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any]) -> None:
-    """For a handler that learns from the body whose request it is: its errors take this shape, not the path's."""
+    """For a handler that reads the contract from the body: its errors have this format instead of the path's."""
     request.scope["state"][_CHOSEN] = error_format
 
 
@@ -143,7 +142,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
 
 _CHOSEN = "error_shape"
 DECIDED = "decided_refusal"
-"""In a request's state: whether its refusal is what a use case decided, and not a fault of the request or of ours."""
+"""In a request's state: whether a use case decided the error, as opposed to an invalid request or a fault of ours."""
 
 
 def _status(error: DomainError) -> int:
@@ -164,16 +163,16 @@ MISSING_FIELD = "Missing required field"
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECASE)
 _MISSING_QUERY = re.compile(r"Missing required query parameter '(?P<field>[^']+)'")
 _NO_BODY = "'data'"
-"""Litestar's words for a body that is not there: the name of the parameter that waits for it."""
+"""Litestar's message for a missing body: the name of its parameter."""
 _IN_FORMS = {
     "Unsupported type: <class 'list'>": "Must be given once",
     "Unsupported type: <class 'str'>": "Must be a file, with its name",
 }
-"""Litestar's words for the parts of a form, in ours."""
+"""Our messages for Litestar's about parts of a form."""
 
 
 def _validation_details(error: ValidationException) -> dict[str, str]:
-    """msgspec's complaint by field. It stops at the first, so there is one."""
+    """msgspec's error by field. It stops at the first, so there is one."""
     unasked = _MISSING_QUERY.search(error.detail)
     if unasked:
         return {unasked["field"]: MISSING_FIELD}

@@ -28,7 +28,7 @@ class Healthy(Struct):
 
 @get("/", operation_id="getRoot", tags=["Health"], opt=public)
 async def root(clock: Inject[Clock]) -> Running:
-    """Answers while the process runs, whatever else is away."""
+    """Answers while the process runs, also without the database and Redis."""
     return Running("Booking System API is running!", "healthy", whole_seconds(clock.now()))
 
 
@@ -40,7 +40,7 @@ async def root(clock: Inject[Clock]) -> Running:
     responses={503: ResponseSpec(Healthy, generate_examples=False)},
 )
 async def health_check(health: Inject[Health], clock: Inject[Clock]) -> Response[Healthy]:
-    """503 while the database is away: nothing can be booked then."""
+    """Returns 503 while the database is unreachable: bookings are impossible then."""
     connected = await health.database_answers()
     body = Healthy(
         status="healthy" if connected else "unhealthy",

@@ -117,7 +117,7 @@ async def _keyed(request: Request[Any, Any, Any], key: str, answer_once: AnswerO
     scope = request.scope
     content_type, body = request.headers.get("content-type", "").encode("latin-1"), await request.body()
     boundary = _BOUNDARY.search(content_type)
-    if boundary is not None:  # drawn anew by whoever puts the same form together again
+    if boundary is not None:  # random in every encoding of the same form
         content_type, body = content_type[: boundary.start()], body.replace(b"--" + boundary[1], b"--")
     asked = answer_once.fingerprint(
         scope["method"].encode(),
@@ -130,7 +130,7 @@ async def _keyed(request: Request[Any, Any, Any], key: str, answer_once: AnswerO
 
 
 def _owner(request: Request[Any, Any, Any], answer_once: AnswerOnce) -> str:
-    """The user; on routes that know none whoever shows the same credential, or else comes from the same address."""
+    """The account; on public routes the hash of the credential, or else of the network address."""
     actor = request.scope.get("user")
     if isinstance(actor, Actor):
         return owner_of(actor.user.id)

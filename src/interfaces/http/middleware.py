@@ -39,7 +39,7 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 ONLY_HEAD = "convene.only_head"
-"""In the scope of a HEAD, which is answered as the GET: nobody waits for the body."""
+"""In the scope of a HEAD, which is answered as the GET without its body."""
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -59,7 +59,7 @@ class _Refused(Exception):
 
 
 class Count(Protocol):
-    """Is told of every request; `status` 0 where the caller left before it was answered."""
+    """Called after every request; `status` is 0 if the client disconnected before the answer."""
 
     def __call__(
         self, *, route: str, method: str, status: int, seconds: float, request_id: str, traceparent: str
@@ -88,7 +88,7 @@ class RequestMiddleware:
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count. Who is
-        answered while the process is `draining` is told to take another connection next time."""
+        answered while the process is `draining` closes its connection."""
         self._app = app
         self._error_formats = error_formats
         self._count = count
@@ -102,7 +102,7 @@ class RequestMiddleware:
         return next((upload for upload in self._uploads if upload.path.fullmatch(scope["path"])), None)
 
     async def _require_uploader(self, headers: dict[bytes, bytes]) -> None:
-        """The guards ask again; before that, nobody's megabytes are waited for."""
+        """Authenticates before a large body is read; the guards authenticate again."""
         assert self._authenticate is not None, "there are uploads"
         try:
             await self._authenticate(token_in(headers.get(b"authorization", b"").decode("latin-1")))
@@ -137,7 +137,7 @@ class RequestMiddleware:
         except _ClientLeft:
             pass  # counted and logged with status 0
         finally:
-            # A stream lasts as long as somebody follows it; what was waited for is its beginning.
+            # A stream lasts as long as its client stays connected, so its start counts as the answer.
             seconds = (answer.streaming_since or time.perf_counter()) - started
             method = scope["method"]
             # The router writes down which route it found.
@@ -169,7 +169,7 @@ class RequestMiddleware:
 
 
 class _Socket:
-    """A WebSocket's beginning and end, whoever ends it."""
+    """Start and end of a WebSocket, closed by either side."""
 
     def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
         self._receive = receive

@@ -1,4 +1,4 @@
-"""For those who run the house, not for clients, and so not in the API's description: probes and metrics."""
+"""Operations endpoints: probes and metrics. They are not in the API's description."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,8 @@ class Alive(Struct):
 
 
 class Ready(Struct):
-    """`degraded`: it serves, a little slower. `unavailable` and `draining` (it is about to end) come with a 503."""
+    """`degraded`: Redis is unreachable, answers are slower. `unavailable` and `draining` (shutting down) have status
+    503."""
 
     status: Literal["ready", "degraded", "unavailable", "draining"]
     database: Literal["connected", "disconnected"]
@@ -30,7 +31,7 @@ class Ready(Struct):
 
 
 async def operators(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """Lets in who shows `METRICS_TOKEN`. Where none is set there is nothing to be let into."""
+    """Requires `METRICS_TOKEN`. Without that setting the route does not exist (404)."""
     expected: str | None = connection.app.state.metrics_token
     if expected is None:
         raise NotFoundException
@@ -40,13 +41,13 @@ async def operators(connection: Connection, _handler: BaseRouteHandler) -> None:
 
 @get("/health/live", operation_id="getLiveness", include_in_schema=False, opt=public)
 async def live() -> Alive:
-    """Answers unless the process is stuck, whatever else is away: who does not answer should be started anew."""
+    """Answers while the process works, also without the database and Redis. Restart a process that does not answer."""
     return Alive()
 
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)
 async def ready(request: Request[Any, Any, Any], health: Inject[Health]) -> Response[Ready]:
-    """503 for whom nobody should send requests to: no database, or about to end. Without Redis everything works."""
+    """Returns 503 while the database is unreachable or the process is shutting down. Redis is not required."""
     draining: Callable[[], bool] = request.app.state.draining
     database, redis = await health.database_answers(), await health.redis_answers()
     body = Ready(

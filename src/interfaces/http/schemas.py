@@ -1,4 +1,4 @@
-"""Types and readings that every contract shares at the edge."""
+"""Types and parsers of requests that all contracts share."""
 
 import re
 from collections.abc import Callable
@@ -62,7 +62,7 @@ View = TypeVar("View")
 
 
 class Done(Struct):
-    """The body of answers that consist of a sentence."""
+    """The body of answers with a message alone."""
 
     message: str
 
@@ -108,7 +108,7 @@ def query_flag(field: str, text: str | None) -> bool | None:
 
 def query_instant(field: str, text: str) -> datetime:
     """RFC 3339, or a date, which is its first instant in UTC. It keeps the offset it was given in."""
-    # A `+` that nobody encoded arrives as a space.
+    # A `+` that was not encoded arrives as a space.
     text = text.replace(" ", "+")
     try:
         if _DATE.fullmatch(text):
@@ -173,7 +173,7 @@ def event_type(field: str, text: str) -> EventType:
 
 
 def self_assigned_role(text: str) -> Role:
-    """The role somebody registers with; nobody makes themselves an admin."""
+    """The role of a registration; `admin` is rejected."""
     if text not in {role.value for role in SELF_ASSIGNABLE_ROLES}:
         raise Invalid({"role": "Must be user or facilitator"})
     return Role(text)

@@ -1,4 +1,4 @@
-"""For services, not for people: what the CRM reports back. They show `BACKEND_SERVICE_TOKEN`."""
+"""Endpoints for services such as the CRM. They authenticate by `BACKEND_SERVICE_TOKEN`."""
 
 import hmac
 
@@ -31,7 +31,7 @@ class PaymentRecorded(Struct):
 
 
 async def services(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """Lets in who shows the service token; no user's token does."""
+    """Requires the service token; access tokens of users are rejected."""
     expected: str = connection.app.state.service_token
     if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
         raise Unauthenticated

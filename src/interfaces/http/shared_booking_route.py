@@ -1,6 +1,6 @@
-"""`POST /api/bookings`, where contracts A and C meet: the body decides whose request it is.
+"""`POST /api/bookings` of contracts A and C: the body decides between them.
 
-Until the body is read, errors have contract A's shape, whose two fields suit both.
+Until the body is read, errors have contract A's format, whose two fields satisfy both.
 """
 
 from typing import Any

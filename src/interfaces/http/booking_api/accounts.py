@@ -150,7 +150,7 @@ async def change_own_password(
 
 @get("/profile", operation_id="getProfile", tags=TAGS, guards=[signed_in])
 async def show_profile(actor: Inject[Actor]) -> Profile:
-    """The profile of whoever asks."""
+    """The profile of the calling account."""
     user = actor.user
     return Profile(
         id=user.id,

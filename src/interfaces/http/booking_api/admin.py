@@ -1,4 +1,4 @@
-"""What could not be delivered, for admins. What a message says holds personal data, so no answer is kept anywhere."""
+"""Dead letters, for admins. Payloads contain personal data, so answers are never stored."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -81,7 +81,7 @@ async def list_outbox(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[OutboxList]:
-    """Messages of the outbox, the newest first. Those that could not be delivered have the status `dead`."""
+    """Messages of the outbox, newest first. Messages that could not be delivered have the status `dead`."""
     wanted = MessageFilter(_status(status), _destination(destination), _since(since))
     page = await dead_letters.list(wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
     return object_page(request, OutboxList([OutboxMessage(**_fields(message)) for message in page.items], page.next))
@@ -89,7 +89,7 @@ async def list_outbox(
 
 @get("/admin/outbox/{message_id:str}", operation_id="getOutboxMessage", tags=TAGS, guards=[admins])
 async def show_outbox_message(message_id: FromPath[str], dead_letters: Inject[DeadLetters]) -> OpenedMessage:
-    """Everything kept about one message: each attempt, and what it says, as things were when it happened."""
+    """One message with each delivery attempt and its payload (`snapshot`), as of the time of the change."""
     opened = await dead_letters.show(_id(message_id))
     return OpenedMessage(
         **_fields(opened.message),

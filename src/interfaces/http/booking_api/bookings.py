@@ -150,7 +150,7 @@ async def list_bookings(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[BookingList]:
-    """The bookings of whoever asks, newest first."""
+    """The bookings of the calling account, newest first."""
     filters = BookingFilter(
         status=_one_of(BookingStatus, "status", status),
         payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),

@@ -138,7 +138,7 @@ async def list_events(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[EventList]:
-    """Events, the next to begin first: those that can be had, or with `active` those that are (not) cancelled."""
+    """Events in the order of their start: those that can be booked, or with `active` those that are (not) cancelled."""
     facilitator = query_id("facilitator_id", facilitator_id)
     filters = EventFilter(
         kind=type_,
@@ -162,8 +162,8 @@ async def filter_events(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[EventList]:
-    """Events that can be had, of a type or category, whose facilitator's past events were rated at least this well.
-    Without reviews there is no rating, and then a filter by rating leaves an event out."""
+    """Events that can be booked, by type or category and by the facilitator's minimum rating. A facilitator without
+    reviews has no rating, so a filter by rating excludes their events."""
     filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
     page = await event_queries.list(filters, page_request(limit, cursor), clock.now(), viewer=viewer.id)
     return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))

@@ -78,7 +78,7 @@ async def list_own_events(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[EventList]:
-    """All events of the asking facilitator, cancelled and past ones included, the latest start first."""
+    """All events of the calling facilitator, including cancelled and past ones, latest start first."""
     page = await event_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
     return object_page(request, EventList([event_body(event, actor.user) for event in page.items], page.next))
 
@@ -135,7 +135,7 @@ async def list_registrations(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[Registrations]:
-    """Contract D's name for the bookings of one's own event."""
+    """Contract D's path for the bookings of an event of the calling facilitator."""
     event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
     return object_page(
         request, Registrations(event.id, event.title, [_booking(booking) for booking in page.items], page.next)
@@ -152,7 +152,7 @@ async def list_registrations(
 async def cancel_event_of_d(
     event_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
 ) -> EventCancelled:
-    """Contract D's path for cancelling one's own event."""
+    """Contract D's path for cancelling an event of the calling facilitator."""
     return _cancelled(await cancel_event(actor.user, _id(event_id)))
 
 

@@ -1,4 +1,4 @@
-"""Contract B 3 and 4, and D's and A's ways in: Google login in a browser."""
+"""Contract B 3 and 4, and contract D: Google login in a browser."""
 
 import hashlib
 from typing import Annotated, Any
@@ -64,7 +64,8 @@ async def finish_sign_in(
     code: FromQuery[str | None] = None,
     error: FromQuery[str | None] = None,
 ) -> Response[GoogleTokens]:
-    """Where Google sends the browser back to. Works once, in the browser that was sent to Google, for 10 minutes."""
+    """Google redirects the browser to this address. Valid once, in the browser that started the sign-in, for 10
+    minutes."""
     over_https: bool = request.app.state.public_url.startswith("https:")
     cookie = _cookie_name(sign_in_state or "", over_https=over_https)
     logged_in = await finish_external_sign_in(

@@ -1,4 +1,4 @@
-"""Contract E: calendars that people keep at Google or Microsoft."""
+"""Contract E: calendars at Google and Microsoft."""
 
 from datetime import datetime
 from typing import Any
@@ -104,7 +104,7 @@ async def sync(data: JSONBody[BookingToSync], actor: Inject[Actor], sync_booking
 
 @get("/calendar/connections", operation_id="listCalendarConnections", tags=TAGS, guards=[signed_in])
 async def list_connections(actor: Inject[Actor], connection_queries: Inject[ConnectionQueries]) -> list[ConnectionBody]:
-    """The calendars that whoever asks has connected. `reconnect` is the status of one that refuses us from now on."""
+    """The calling account's connected calendars. `reconnect`: the provider has revoked the access."""
     return [
         ConnectionBody(
             each.provider,

@@ -1,4 +1,4 @@
-"""Finding a coach: what contract E leaves out, in its error shape."""
+"""Coaches who can be booked: not in contract E, with its error format."""
 
 from typing import Any
 from uuid import UUID

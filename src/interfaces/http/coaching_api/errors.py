@@ -1,4 +1,4 @@
-"""Contract E's errors: `{"detail": "<sentence>"}`. Where a field is wrong, the sentence says why."""
+"""Contract E's errors: `{"detail": "<message>"}`. Where a field is wrong, the sentence says why."""
 
 from domain.errors import Unauthenticated
 from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse

@@ -50,7 +50,7 @@ async def list_own_bookings(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[BookingBody]]:
-    """The bookings of whoever asks, newest first."""
+    """The bookings of the calling account, newest first."""
     now = clock.now()
     page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
     return array_page(request, page, lambda booking: _booking(booking, now))

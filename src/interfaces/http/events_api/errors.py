@@ -1,4 +1,4 @@
-"""Contract A's errors: `{"error": "<status phrase>", "message": "<sentence>"}`."""
+"""Contract A's errors: `{"error": "<status phrase>", "message": "<message>"}`."""
 
 from http import HTTPStatus
 

@@ -44,7 +44,7 @@ async def list_events(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[EventBody]]:
-    """Events that can be had, the next to begin first."""
+    """Events that can be booked, in the order of their start."""
     page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _event)
 

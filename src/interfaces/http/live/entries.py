@@ -15,7 +15,7 @@ _LARGEST = 2**63 - 1
 
 
 class Entry(Struct):
-    """`data` is what the CRM is told of the same fact."""
+    """`data` is the payload that the CRM receives for the same message type."""
 
     id: int
     type: Annotated[str, one_of(MessageType)]

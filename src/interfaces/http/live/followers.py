@@ -1,4 +1,4 @@
-"""Who follows the feed in this process: how many connections somebody may have, how long each lasts, and its end."""
+"""Connections for live updates of this process: their number per account, their lifetime and their end."""
 
 import asyncio
 import contextlib

@@ -81,7 +81,7 @@ async def _converse(socket: Socket, followers: Followers, actor: Actor, token: s
     except TimeoutError:
         return  # they read nothing, so no farewell either: the server hangs up
     except (OSError, WebSocketDisconnect):
-        return  # they left while they were told
+        return  # the client left before the end
     except Exception as error:
         _log.error("socket.failed", path=socket.scope["path"], exc_info=error)
         await _close(socket, INTERNAL_ERROR, "Internal server error")

@@ -24,7 +24,7 @@ from interfaces.http.middleware import ONLY_HEAD
 EVENT_STREAM = "text/event-stream"
 LAST_SEEN = "Last-Event-ID"
 HEARTBEAT_SECONDS = 15
-"""A comment so often, so that nobody on the way takes the stream for dead."""
+"""Interval of comments that keep proxies from closing an idle stream."""
 
 # At once, so that the client sees that it is connected; it comes back after 2 s.
 _WELCOME = b"retry: 2000\n\n"
@@ -45,12 +45,13 @@ async def follow_by_stream(
     follow_live_updates: Inject[FollowLiveUpdates],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
 ) -> Response[None]:
-    """What happens to the asking facilitator's bookings, as Server-Sent Events, while it happens.
+    """Changes to the calling facilitator's bookings as Server-Sent Events, as they happen.
 
-    - `id` is the entry's id, `event` the fact, `data` the entry as JSON; what the CRM is told of it is in its `data`.
-    - With `Last-Event-ID` what was missed since comes first, as far back as 30 days; else what happens from now on.
-    - The stream ends when the token does, and when the server restarts: connect again with the last id that was seen.
-    - At most 10 connections of one person, WebSockets (`/ws/notifications`) included.
+    - `id` is the entry's id, `event` the message type, `data` the entry as JSON; its `data` is the payload that the
+      CRM receives.
+    - With `Last-Event-ID` the entries after that id come first, at most 30 days back; else the stream begins now.
+    - The stream ends with the token and when the server restarts: connect again with the last received id.
+    - One account has at most 10 connections, including WebSockets (`/ws/notifications`).
     """
     return _EventStream(
         request.app.state.followers,

@@ -25,17 +25,23 @@ from interfaces.http.openapi.schemas import named, tidied, with_named_enum
 HEADERS = {
     "X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}},
     REPLAYED: {
-        "description": "The answer was given before, to the same request with the same `Idempotency-Key`.",
+        "description": "The stored answer to an earlier request with the same `Idempotency-Key`.",
         "schema": {"type": "string", "const": "true"},
     },
-    "Retry-After": {"description": "When to try again, in seconds.", "schema": {"type": "integer", "minimum": 0}},
-    "WWW-Authenticate": {"description": "How to say who is asking.", "schema": {"type": "string", "const": "Bearer"}},
+    "Retry-After": {
+        "description": "The delay before the next try, in seconds.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {"description": "The authentication scheme.", "schema": {"type": "string", "const": "Bearer"}},
     "Link": {
-        "description": 'The way to the next page: `<…>; rel="next"`. Absent on the last one.',
+        "description": 'The address of the next page: `<…>; rel="next"`. Absent on the last one.',
         "schema": {"type": "string"},
     },
 }
-LOCATION = {"description": "Where the browser goes next.", "schema": {"type": "string", "format": "uri"}}
+LOCATION = {
+    "description": "The address that the browser is redirected to.",
+    "schema": {"type": "string", "format": "uri"},
+}
 
 
 def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def examples() -> dict[str, Any]:
 
 
 def _error_formats(app: Litestar, operation: Operation) -> list[ErrorFormat]:
-    """The path's own, then what the route says its errors may have besides (`opt={"error_formats": …}`)."""
+    """The error format of the path, then those that the route declares (`opt={"error_formats": …}`)."""
     return [app.state.error_formats.of(operation.path), *operation.handler.opt.get("error_formats", ())]
 
 

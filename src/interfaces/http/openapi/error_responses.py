@@ -1,5 +1,5 @@
-"""The errors of an operation as OpenAPI responses. Their bodies are made by the code that makes the real ones, so an
-example cannot differ from what a client gets."""
+"""The errors of an operation as OpenAPI responses. The code that builds real error bodies builds the examples as well,
+so they cannot differ."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -23,16 +23,16 @@ from servicekit.http_server import REFUSALS
 REQUEST_ID = "4f1c2b7a9d3e4c58b6a01d2e3f405162"
 _PROBES = (framework_response(400), ErrorResponse(400, "probe", "Probe", {"field": "why"}), framework_response(500))
 _DESCRIPTIONS = {
-    "error": "What went wrong, in the words of this contract.",
-    "message": "A sentence for people.",
-    "code": "A stable name of the refusal, for programs.",
+    "error": "The error, in the format of this contract.",
+    "message": "A message for people.",
+    "code": "A stable name of the error, for programs.",
     "request_id": "The request's id, also in `X-Request-ID` and in the logs.",
-    "details": "Field by field, what is wrong with it.",
+    "details": "The errors of the request's fields, by field.",
 }
 
 
 def error_schema(error_format: ErrorFormat) -> dict[str, Any]:
-    """The JSON schema of what a shape makes."""
+    """The JSON schema of an error format."""
     bodies = [body_of(refusal, error_format, REQUEST_ID) for refusal in _PROBES]
     names = list(dict.fromkeys(name for body in bodies for name in body))
     return {
@@ -44,7 +44,7 @@ def error_schema(error_format: ErrorFormat) -> dict[str, Any]:
 
 
 def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
-    """The codes of all refusals: those of the operations, of addresses that are none, and of the server itself."""
+    """The codes of all errors: of the operations, of unknown paths, and of the server itself."""
     codes = {refusal.code for operation in described for refusal in _responses(operation, {})}
     codes |= {code for code, _ in FRAMEWORK.values()} | {code for _, code, _ in REFUSALS.values()}
     return {"type": "string", "enum": sorted(codes), "title": ERROR_CODE, "description": _DESCRIPTIONS["code"]}
@@ -53,7 +53,7 @@ def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
 def error_responses(
     operation: Operation, error_formats: Iterable[ErrorFormat], wrong: Mapping[str, str]
 ) -> dict[str, Any]:
-    """By status. `shapes` are those that this operation's errors may have; `wrong` is an example of `details`."""
+    """By status. `error_formats` are those of this operation; `wrong` is an example of `details`."""
     error_formats = list(error_formats)
     by_status: dict[int, list[ErrorResponse]] = {}
     for refusal in _responses(operation, wrong):

@@ -1,6 +1,6 @@
-"""What each operation may refuse, derived from its guards, its use cases and its path.
+"""The errors of each operation, derived from its guards, its use cases and its path.
 
-A guard or a use case that is not in these tables stops the document from being made, and with it the tests.
+The document cannot be built while a guard or a use case is missing in these tables.
 """
 
 from collections.abc import Mapping
@@ -148,7 +148,7 @@ ErrorTypes = tuple[type[DomainError], ...]
 
 
 class GuardErrors(NamedTuple):
-    """What a guard asks for, a scheme of `SECURITY_SCHEMES`, and how it refuses."""
+    """The security scheme of a guard (a key of `SECURITY_SCHEMES`) and its errors."""
 
     scheme: str
     errors: ErrorTypes
@@ -170,7 +170,7 @@ SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
     "serviceToken": {
         "type": "http",
         "scheme": "bearer",
-        "description": "`BACKEND_SERVICE_TOKEN`, for services that report back.",
+        "description": "`BACKEND_SERVICE_TOKEN`, for services that report payments.",
     },
 }
 
@@ -184,7 +184,7 @@ OF_GUARDS: Mapping[Any, GuardErrors] = {
 }
 
 TOKENS_OF_USE_CASES: Mapping[type, str] = {Refresh: "refreshToken"}
-"""Public operations whose use case asks for a token itself."""
+"""Public operations whose use case reads a token itself."""
 
 _EXTERNAL_IDENTITY: ErrorTypes = (
     IdentityNotProven,
@@ -342,7 +342,7 @@ OF_KEYS: ErrorTypes = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAns
 
 
 def errors_of(operation: Operation) -> list[type[DomainError]]:
-    """Each once, in the order in which a request meets them. Raises `LookupError` for what no table knows."""
+    """Each once, in the order of the checks. Raises `LookupError` for a guard, a use case or an id without a line."""
     found: list[type[DomainError]] = []
     for guard in operation.guards:
         found += _line(OF_GUARDS, guard).errors
@@ -358,7 +358,7 @@ def errors_of(operation: Operation) -> list[type[DomainError]]:
 
 
 def security(operation: Operation) -> list[dict[str, list[str]]]:
-    """As OpenAPI writes it; nothing for what everybody may call. `{}` says that a token is optional."""
+    """OpenAPI's security requirements; empty for public operations. `{}` marks a token as optional."""
     schemes = [_line(OF_GUARDS, guard).scheme for guard in operation.guards]
     schemes += [TOKENS_OF_USE_CASES[kind] for kind in operation.use_cases if kind in TOKENS_OF_USE_CASES]
     if Viewer in injected(operation.handler.fn).values():
@@ -368,5 +368,5 @@ def security(operation: Operation) -> list[dict[str, list[str]]]:
 
 def _line(table: Mapping[Any, Value], key: Any) -> Value:
     if key not in table:
-        raise LookupError(f"{getattr(key, '__name__', key)} has no line in {__name__}: say there how it refuses")
+        raise LookupError(f"{getattr(key, '__name__', key)} has no line in {__name__}: add its errors there")
     return table[key]

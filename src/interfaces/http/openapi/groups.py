@@ -1,7 +1,7 @@
 """The groups of operations: one for each noun, in the order in which they are shown.
 
-Handlers declare the contract and the noun together, `Contract B: accounts`. The noun is the group, the contract stands
-in the operation's description. What belongs to no contract declares its group alone.
+Handlers declare the contract and the noun together, `Contract B: accounts`. The noun is the group; the contract is
+shown in the operation's description. Operations of no contract declare the group alone.
 """
 
 import re
@@ -41,8 +41,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Operation": {
         "Live updates": "Changes to a facilitator's bookings as they happen.",
         "Services": "For services that report payments, with the service token.",
-        "Admins": "Messages that could not be delivered, and sending them again.",
-        "Health": "Whether the process runs, and whether it can serve.",
+        "Admins": "Messages that could not be delivered, and their replay.",
+        "Health": "Whether the process runs, and whether it can handle requests.",
     },
 }
 """By the heading under which several viewers show them (`x-tagGroups`)."""
@@ -81,7 +81,7 @@ def group(declared: str) -> str:
     found = _DECLARED.fullmatch(declared)
     name = found["noun"].capitalize() if found else declared
     if name not in TAGS:
-        raise LookupError(f"{name} has no line in {__name__}: say there what the group is about")
+        raise LookupError(f"{name} has no description: add it to {__name__}")
     return name
 
 

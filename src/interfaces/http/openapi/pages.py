@@ -19,7 +19,7 @@ def show_docs() -> Response[bytes]:
 
 @get("/openapi.json", opt=public, include_in_schema=False, sync_to_thread=False)
 def show_document(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The first server is whoever serves this, so that trying things out also works behind another name."""
+    """The first server is the address of this page, so that requests also work behind another host name."""
     state = request.app.state
     if "openapi_document" not in state:
         state.openapi_document = msgspec.json.encode(document(request.app, ["/", state.public_url]))

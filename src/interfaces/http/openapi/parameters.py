@@ -1,4 +1,4 @@
-"""Parameters by name. Handlers take them as text and refuse with their own words; this says what the text must be."""
+"""Parameters by name. Handlers accept text and raise the contract's errors; these schemas describe the valid text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,9 +40,9 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "invitation_id": ("The invitation's id.", {"type": "string", "format": "uuid"}),
     "message_id": ("The message's id.", {"type": "string", "format": "uuid"}),
-    "destination": ("Only what is owed to this destination.", {"type": "string", "enum": [*Destination]}),
+    "destination": ("Only messages to this destination.", {"type": "string", "enum": [*Destination]}),
     "since": (
-        "Only what happened then or later; a time without an offset is UTC.",
+        "Only messages since this time; a time without an offset is UTC.",
         {"type": "string", "format": "date-time"},
     ),
     "status": ("Only bookings with this status.", {"type": "string", "enum": [*BookingStatus]}),
@@ -51,24 +51,24 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"type": "string", "enum": [*PaymentStatus, "unpaid", "paid"]},
     ),
     "limit": (
-        f"At most so many items; more than {MAX_PAGE} is taken as {MAX_PAGE}.",
+        f"The maximum number of items; more than {MAX_PAGE} counts as {MAX_PAGE}.",
         {"type": "integer", "minimum": 1, "default": MAX_PAGE},
     ),
-    "cursor": ("Where the next page begins, as the page before it said.", {"type": "string"}),
-    "feed": ("The last part of the secret address, `….ics`.", {"type": "string"}),
+    "cursor": ("The start of the page: the cursor of the page before it.", {"type": "string"}),
+    "feed": ("The last part of the feed's secret address, `….ics`.", {"type": "string"}),
     "Last-Event-ID": (
-        "The id of the last entry that was seen: what was missed since comes first.",
+        "The id of the last received entry: the entries after it are sent first.",
         {"type": "integer", "format": "int64", "minimum": 0},
     ),
-    "state": ("What was sent to Google with the browser.", {"type": "string"}),
+    "state": ("The state that was sent to Google with the browser.", {"type": "string"}),
     "code": ("Google's authorization code.", {"type": "string"}),
-    "error": ("Why Google did not let the person through.", {"type": "string"}),
+    "error": ("Google's error code.", {"type": "string"}),
 }
 
 
-_ONCE = "With the same key and the same request the answer is the same one, for 72 hours; see *Asking again*."
-_MADE_ONCE = "With the same key and the same request it is made once; the tokens are not kept. See *Asking again*."
-_NOT_ONCE = "Changes nothing here: answers with tokens are not kept. See *Asking again*."
+_ONCE = "For 72 hours the same key with the same request gets the same answer; see *Idempotency*."
+_MADE_ONCE = "The same key with the same request is carried out once; tokens are not stored. See *Idempotency*."
+_NOT_ONCE = "No effect here: answers with tokens are not stored. See *Idempotency*."
 
 
 def idempotency_key(*, answers_once: bool, issues_tokens: bool) -> dict[str, Any]:
@@ -88,46 +88,46 @@ _DATE = {"type": "string", "examples": ["2026-01-18", "2026-01-18T14:00:00Z"]}
 
 PARAMETERS_OF_COACHING: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "redirect_uri": (
-        "Where the person is sent back to: an address of `OAUTH_REDIRECT_ALLOWLIST`, letter by letter.",
+        "The address that the browser returns to. Must equal one of `OAUTH_REDIRECT_ALLOWLIST`.",
         {"type": "string"},
     ),
-    "provider": ("Whose calendar it is.", {"type": "string", "enum": [*Provider]}),
+    "provider": ("The calendar's provider.", {"type": "string", "enum": [*Provider]}),
     "booking_id": ("The booking's id.", _UUID),
     "client_id": ("The client: their `uuid`.", _UUID),
     "coach_id": ("The coach: their `uuid`.", _UUID),
-    "skip": ("So many bookings are left away.", {"type": "integer", "minimum": 0, "default": 0}),
-    "limit": ("At most so many items.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+    "skip": ("The number of bookings to skip.", {"type": "integer", "minimum": 0, "default": 0}),
+    "limit": ("The maximum number of items.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
     "status": ("Only bookings with this status.", {"type": "string", "enum": [*AppointmentStatus]}),
     "attachment_id": ("The attachment's id.", _UUID),
-    "start_date": ("Where the range begins: a date (its first instant in UTC) or a date and time.", _DATE),
+    "start_date": ("The start of the range: a date (its first instant in UTC) or a date and time.", _DATE),
     "end_date": (
-        "Where the range ends, after `start_date`: a date (its first instant) or a date and time. 23:59, with or "
+        "The end of the range, after `start_date`: a date (its first instant) or a date and time. 23:59, with or "
         "without seconds, is the end of its day.",
         _DATE,
     ),
     "duration_minutes": (
-        "How long the session is to be.",
+        "The length of the session in minutes.",
         {"type": "integer", "minimum": 15, "maximum": 480, "default": 60},
     ),
 }
-"""What contract E means by a name; for the others it is as above."""
+"""Parameters of contract E whose meaning differs from `PARAMETERS`."""
 
 PAGES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "limit": (
-        f"At most so many items; more than {MAX_PAGE} is taken as {MAX_PAGE}.",
+        f"The maximum number of items; more than {MAX_PAGE} counts as {MAX_PAGE}.",
         {"type": "integer", "minimum": 1, "default": DEFAULT_PAGE},
     ),
     "cursor": PARAMETERS["cursor"],
 }
-"""Of lists that no contract documents."""
+"""Paging of lists that no contract documents."""
 
 _SHORT_LISTS = ("/reviews", "/reminders", "/invitations", "/history", "/admin/outbox")
-"""How their paths end."""
+"""The ends of their paths."""
 
 PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "status": ("Only messages with this status.", {"type": "string", "enum": [*MessageStatus]}),
 }
-"""The same for what only admins ask."""
+"""Parameters of operations for admins."""
 
 
 def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, A
     if path.endswith(_SHORT_LISTS):
         table |= PAGES
     if parameter["name"] not in table:
-        raise LookupError(f"{parameter['name']} has no line in {__name__}: say there what it means")
+        raise LookupError(f"{parameter['name']} has no description: add it to {__name__}")
     description, schema = table[parameter["name"]]
     shown = {} if example is None else {"example": example}
     return {**parameter, "description": description, "schema": dict(schema), **shown}

@@ -28,7 +28,7 @@ def openapi_config() -> OpenAPIConfig:
 
 
 class DecimalAsNumber(OpenAPISchemaPlugin):
-    """Amounts are JSON numbers at the edge; Litestar would call them strings."""
+    """Amounts are JSON numbers in HTTP; Litestar would describe them as strings."""
 
     @staticmethod
     def is_plugin_supported_type(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Contract C's errors: `{"error": "<sentence>"}`, in its own words: an event is a session here."""
+"""Contract C's errors: `{"error": "<message>"}`, in its own words: an event is a session here."""
 
 from domain.accounts import EmailTaken
 from domain.bookings import BookingOver

@@ -1,6 +1,6 @@
 """Contract C: Google login for clients that got an ID token on their own.
 
-The documented body alone would let anybody log in as anybody, so `id_token` has to prove what it says.
+The documented body alone proves nothing, so `id_token` is required as proof of its fields.
 """
 
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ async def sign_in_with_token(
     request: Request[Any, Any, Any],
     sign_in_with_id_token: Inject[SignInWithIdToken],
 ) -> Entrance:
-    """For clients that sign in with Google on their own: the ID token they got proves what they claim."""
+    """For clients that sign in with Google themselves: the ID token must confirm `google_id` and `email`."""
     logged_in = await sign_in_with_id_token(
         id_token=data.id_token,
         subject=data.google_id,
