@@ -1,4 +1,4 @@
-"""When a destination is left alone for a while, and what an attempt says about it."""
+"""The circuit breaker of a destination: when it opens, and which results count."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from domain.outbox import Delivered, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Attempts that said something about a destination, and how many of them said that it fails."""
+    """Attempts that count for a destination, and the failures among them."""
 
     attempts: int
     failures: int
@@ -16,8 +16,8 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerRule:
-    """A destination that failed in 70 % of at least 10 attempts within 5 minutes is left alone: one message every 30 s
-    tries whether it is back, and its success ends it (the thresholds of Convoy's breaker)."""
+    """The circuit opens after 70 % failures of at least 10 attempts within 5 minutes. Then one probe is sent
+    every 30 s; a successful probe closes it (the thresholds of Convoy's breaker)."""
 
     window: timedelta = timedelta(minutes=5)
     fewest_attempts: int = 10
@@ -29,8 +29,8 @@ class CircuitBreakerRule:
 
 
 def destination_is_healthy(outcome: Outcome) -> bool | None:
-    """True: it answered as it should. False: it is the destination that fails. None: neither, since it was never asked
-    (a message that cannot be written, a sender that raised)."""
+    """True: the destination works. False: the destination fails. None: unknown, it was not reached (a message that
+    cannot be composed, an exception of the sender)."""
     if isinstance(outcome, Delivered):
         return True
     if outcome.destination_fault:

@@ -1,4 +1,7 @@
-"""What is owed to the world: a message is one fact for one destination, written with the change that caused it."""
+"""Outbox messages: types, routes, states, results, retry schedule.
+
+A message has one type and one destination and is written in the transaction that caused it.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,18 +19,17 @@ class Destination(StrEnum):
     CRM = "crm"
     EMAIL = "email"
     PAYMENTS = "payments"
-    """Our own dealings with payment gateways: refunds, checkouts to close, webhooks to apply."""
+    """Jobs of the worker at payment gateways: refunds, checkouts to close, webhooks to apply."""
     CALENDAR = "calendar"
-    """The calendars that people have connected."""
+    """Calendars that users have connected."""
     REALTIME = "realtime"
-    """Our own live feed, which facilitators follow."""
+    """The live updates of this service (WebSocket and Server-Sent Events)."""
     NOTIFICATION = "notification"
-    """What shows facilitators at once what happened."""
+    """The external notification service."""
 
 
 class MessageType(StrEnum):
-    """What happened: to a booking (a place in an event, or a coach's time), to an event as such, or to what we keep for
-    somebody elsewhere."""
+    """What happened: to a booking (a seat or an appointment), to an event, to a payment or to a connected calendar."""
 
     BOOKING_CREATED = "booking_created"
     BOOKING_CANCELLED = "booking_cancelled"
@@ -46,15 +48,15 @@ class MessageType(StrEnum):
     GATEWAY_EVENT = "gateway_event"
     BOOKING_REMINDER = "booking_reminder"
     FACILITATOR_APPROVED = "facilitator_approved"
-    """An operator has approved that an account becomes a facilitator."""
+    """An admin has approved an account as a facilitator."""
     BOOKING_INVITATION = "booking_invitation"
-    """A facilitator has added a person by hand, who is asked to confirm."""
+    """A facilitator has added a participant, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
-    """A facilitator writes to the participants of an event."""
+    """A message of a facilitator to the participants of an event."""
     CALENDAR_OUTDATED = "calendar_outdated"
-    """A connected calendar does not show a booking as it is now."""
+    """A connected calendar differs from the current state of a booking."""
     CALENDAR_REVOKED = "calendar_revoked"
-    """A calendar refuses us from now on: its owner has to connect it again."""
+    """A calendar provider has revoked the access; the owner has to connect the calendar again."""
 
 
 Routes = Mapping[MessageType, tuple[Destination, ...]]
@@ -88,7 +90,7 @@ ALWAYS_SERVED = frozenset(Destination) - {Destination.NOTIFICATION}
 
 
 def routes_for(enabled: Collection[Destination]) -> Routes:
-    """What is owed where only these destinations are served: for any other a message would wait for ever."""
+    """The routes to enabled destinations. Messages for others are not written; no worker would deliver them."""
     return {
         message_type: tuple(destination for destination in destinations if destination in enabled)
         for message_type, destinations in ROUTES.items()
@@ -96,8 +98,8 @@ def routes_for(enabled: Collection[Destination]) -> Routes:
 
 
 class MessageStatus(StrEnum):
-    """`pending` until `delivered`; `dead` when it cannot be delivered as it is, until an operator replays it or
-    decides that it is `discarded`."""
+    """`pending` until `delivered`. `dead` after a permanent failure or the last attempt; an operator replays or
+    discards dead messages."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -117,9 +119,11 @@ class MessageNotDead(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A claimed message. `snapshot` is the booking and the event as they were when the fact happened;
-    `attempt` counts from 1; `lane` orders the messages of one booking, or of one event, for one destination.
-    A `probe` is sent to a destination that is left alone otherwise, to see whether it is back."""
+    """A claimed message.
+
+    `payload` is the state of the booking and the event at `occurred_at`. `attempt` counts from 1. Messages with one
+    `ordering_key` are delivered to a destination in order. A `probe` tests a destination whose circuit is open.
+    """
 
     id: MessageId
     destination: Destination
@@ -134,7 +138,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The destination has taken it over. `answer` is what it said, cut short."""
+    """The destination accepted the message. `answer` is the beginning of its response."""
 
     answer: str = ""
     status_code: int | None = None
@@ -164,17 +168,16 @@ Outcome = Delivered | Failed
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """Delays before each attempt, the first one included: at once, 5 s, 5 min, ... (Standard Webhooks, Svix).
+    """Delays before each attempt, including the first: 0, 5 s, 5 min, ... (Standard Webhooks, Svix).
 
-    A delay is spread by up to `jitter` in either direction, so that an outage does not end in a stampede.
+    `jitter` varies each delay by up to that fraction, so that retries after an outage do not arrive together.
     """
 
     delays: tuple[timedelta, ...]
     jitter: float = 0.1
 
     def next_delay(self, attempts: int, random_fraction: float) -> timedelta | None:
-        """How long to wait after `attempts` failed ones; None when there is nothing left to try.
-        `luck` lies in [0, 1) and is drawn by the caller."""
+        """The delay after `attempts` failed attempts; None after the last. `random_fraction` is in [0, 1)."""
         if attempts >= len(self.delays):
             return None
         return self.delays[attempts] * (1 + self.jitter * (2 * random_fraction - 1))

@@ -67,7 +67,7 @@ async def _create_database(dsn: str, setting: str) -> None:
         try:
             await connection.execute(f"CREATE DATABASE {quoted}")
         except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
-            return  # somebody else made it between our look and our step
+            return  # another process created it meanwhile
         finally:
             await connection.close()
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

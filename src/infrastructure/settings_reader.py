@@ -27,7 +27,7 @@ PUBLISHED_SECRETS = frozenset(
         "your-stripe-webhook-secret",
     }
 )
-"""The example values of the published API documents: whoever read those could sign in as anybody."""
+"""The example values of the published API documents: they are public and must not be used."""
 
 SECRETS = frozenset(
     {

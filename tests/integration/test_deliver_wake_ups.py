@@ -84,7 +84,7 @@ async def test_an_outage_is_said_once(redis: EmbeddedRedis, wake_ups: RedisWakeU
         for _ in range(10):
             wake_ups.notify()
             await asyncio.sleep(0.02)
-    assert [line["event"] for line in said] == ["redis_away"], said
+    assert [line["event"] for line in said] == ["redis_unavailable"], said
 
 
 async def test_a_redis_that_accepts_and_never_answers_holds_nobody_up() -> None:

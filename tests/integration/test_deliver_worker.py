@@ -114,7 +114,7 @@ async def test_a_worker_started_without_redis_delivers_to_every_destination_and_
     log = await worker.stop()
     assert len(crm.requests) == 2
     assert len(await asyncio.to_thread(lambda: list((tmp_path / "mail").glob("*.eml")))) == 1
-    assert [line["event"] for line in log].count("redis_away") == 1
+    assert [line["event"] for line in log].count("redis_unavailable") == 1
     [line] = [line for line in log if line.get("message_id") == str(told)]
     assert line["event"] == "message_delivered"
     known = {name: line[name] for name in ("request_id", "destination", "attempt", "result", "status_code")}
@@ -180,7 +180,7 @@ async def test_postgresql_may_go_away_and_come_back(own_postgres: EmbeddedPostgr
     await database.close()
     events = [line["event"] for line in await worker.stop()]
     assert events.count("database_unavailable") == 1
-    assert events.count("database_back") == 1
+    assert events.count("database_recovered") == 1
 
 
 async def test_a_database_without_tables_is_said_in_one_line(postgres: EmbeddedPostgres, start: Start) -> None:

@@ -100,7 +100,7 @@ async def test_without_redis_news_come_a_little_later_and_after_its_return_as_be
             await are_seen(5, 6)
 
             def heard_again() -> bool:
-                return all('"redis_back"' in api.log.read_text() for api in apis)
+                return all('"redis_recovered"' in api.log.read_text() for api in apis)
 
             await until(heard_again)
             await are_seen(7, 8)

@@ -1,4 +1,4 @@
-"""What becomes of messages that could not be delivered."""
+"""Replay of dead messages."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +13,8 @@ from domain.outbox import Destination
 class ReplayMessage:
     """Sends one dead message again.
 
-    - It keeps its id, by which a receiver that has taken it before knows it, and starts its retries afresh.
-    - Only a dead message: one that is on its way already, or was delivered, is refused.
+    - The message keeps its id, so that receivers detect duplicates. Its retry schedule starts again.
+    - Only dead messages are accepted.
     """
 
     dead_letters: DeadLetters
@@ -28,17 +28,17 @@ class ReplayMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReplayMessages:
-    """Sends dead messages again: those of a destination, those of what happened since a time, or those of both.
+    """Sends dead messages again, filtered by destination, by time or by both.
 
-    - Without either it is refused: nobody replays everything by forgetting a word.
-    - What is no longer dead is left alone, so that asking twice sends nothing twice.
+    - At least one filter is required, so that a forgotten filter does not replay all messages.
+    - Only messages that are still dead are changed, so a repeated call sends nothing twice.
     """
 
     dead_letters: DeadLetters
     wake_ups: WakeUps
 
     async def __call__(self, *, destination: Destination | None, since: datetime | None) -> int:
-        """How many. Raises `Invalid`."""
+        """Returns the number of messages. Raises `Invalid`."""
         if destination is None and since is None:
             raise Invalid({"destination": "Give a destination, a time (since), or both"})
         count = await self.dead_letters.replay_all(destination=destination, since=since)

@@ -1,4 +1,4 @@
-"""Handing over what is owed: at least once, the messages of a lane in order, each destination at its own pace."""
+"""Delivery of outbox messages: at least once, in order for each ordering key, concurrently for each destination."""
 
 import asyncio
 import logging
@@ -18,26 +18,26 @@ _log = logging.getLogger(__name__)
 
 
 GATHER_SECONDS = 0.01
-"""With every hand full, the first that is free waits so long for others: one claim then serves them all."""
+"""At full concurrency the first free slot waits this long for others, so that one claim fills them all."""
 
 SOON = timedelta(seconds=5)
-"""After our own database was away."""
+"""Retry delay after the database was unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverMessages:
-    """Delivers one destination's due messages, up to `at_once` of them at the same time, until none is left.
+    """Delivers the due messages of one destination, up to `at_once` concurrently, until none is left.
 
-    - A message is claimed for `lease` and the claim renewed while its delivery lasts, so that another worker takes
-      over what a killed one held.
-    - A failed attempt is tried again by the schedule, never earlier than the destination asked for. What cannot
-      succeed, and what has used up the schedule, is dead until an operator replays it.
-    - A wait that the destination asked for is kept by everything that is owed to it; one that wants nothing more is
-      halted until an operator resumes it, and the message that met this waits as it is.
-    - A destination that keeps failing is left alone but for one probe at a time. What is not tried loses no attempt.
-    - What our own database kept from being done is tried again soon and loses no attempt: else two restarts within a
-      minute would cost a message five.
-    - Whatever else a courier raises is a failed attempt of that one message; so is a worker that dies over it.
+    - A claim lasts for `lease` and is renewed during the delivery. Other workers reclaim the messages of a worker that
+      was killed.
+    - A failed attempt is retried by the schedule, never earlier than the destination's Retry-After. After a permanent
+      failure or the last attempt the message is dead until an operator replays it.
+    - A Retry-After applies to all messages of the destination. A destination that answers "gone" is halted until an
+      operator resumes it; the message that received this answer stays pending.
+    - A destination that keeps failing receives one probe at a time. Messages that are not attempted lose no attempt.
+    - A failure of our own database is retried soon and does not count: otherwise two restarts within a minute would use
+      up five attempts of a message.
+    - Any other exception of a sender is a failed attempt of that message, and so is the death of its worker.
     """
 
     outbox: OutboxClaims
@@ -82,13 +82,13 @@ class DeliverMessages:
 
     async def _attempt(self, message: Message) -> Outcome:
         if message.attempt > len(self.schedule.delays):
-            return Failed("no attempt came to its end: each took its worker down with it", permanent=True)
+            return Failed("no attempt was completed: the worker died in each of them", permanent=True)
         try:
             return await self.senders[message.destination].deliver(message)
         except Unavailable as error:
             return Failed(f"{type(error).__name__}: {error}", not_attempted=True)
         except Exception as error:
-            _log.exception("courier_broke on message %s", message.id)
+            _log.exception("sender_failed on message %s", message.id)
             return Failed(f"{type(error).__name__}: {error}")
 
     async def _supervise(self, message: Message, attempt: asyncio.Task[Outcome]) -> None:
@@ -102,7 +102,7 @@ class DeliverMessages:
             await self._record_result(message, attempt.result(), timedelta(seconds=time.monotonic() - began))
 
     async def _record_result(self, message: Message, outcome: Outcome, took: timedelta) -> None:
-        """A handed-over message must not be sent again because the outbox was away for a moment."""
+        """Repeats the write while the outbox is unavailable: a delivered message must not be sent again."""
         last_chance = time.monotonic() + self.lease.total_seconds()
         while True:
             try:
@@ -113,11 +113,11 @@ class DeliverMessages:
                 if time.monotonic() > last_chance:
                     raise
                 await asyncio.sleep(0.5)
-        with suppress(Unavailable):  # the next attempt judges as well
+        with suppress(Unavailable):  # the next attempt updates it as well
             await self._update_circuit_breaker(message, outcome)
 
     async def _apply_destination_response(self, destination: Destination, outcome: Outcome) -> None:
-        """What the destination asked for holds before anything else of it can be claimed."""
+        """Applies Retry-After and "gone" before further messages of the destination can be claimed."""
         if isinstance(outcome, Delivered):
             return
         if outcome.stop_destination:
@@ -126,7 +126,7 @@ class DeliverMessages:
             await self.circuit_breakers.pause(destination, outcome.retry_after, reason=outcome.reason)
 
     async def _update_circuit_breaker(self, message: Message, outcome: Outcome) -> None:
-        """Whether the destination is to be left alone, or no longer."""
+        """Opens or closes the circuit breaker of the destination."""
         healthy = destination_is_healthy(outcome)
         if message.probe and healthy:
             await self.circuit_breakers.close(message.destination)

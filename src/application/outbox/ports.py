@@ -25,22 +25,22 @@ from domain.payments import Payment
 
 class WakeUps(Protocol):
     def notify(self) -> None:
-        """Says that there is something to deliver. Never waits, never fails: the sweep finds what a lost nudge left."""
+        """Wakes the worker. Never blocks and never fails: polling finds the messages of a lost wake-up."""
         ...
 
 
 class OutboxClaims(Protocol):
-    """The outbox as a worker sees it. A claim is a lease: who does not settle or renew it in time may lose it.
+    """Claims of a worker. A claim is a lease that ends unless its result is recorded or it is renewed in time.
 
-    What is said about a claim that was lost meanwhile is logged and changes nothing. Every method raises `Unavailable`
-    when the outbox cannot be reached.
+    A call for an expired claim is logged and changes nothing. Every method raises `Unavailable` when the outbox cannot
+    be reached.
     """
 
     async def claim(
         self, destination: Destination, *, limit: int, lease: timedelta, probe_every: timedelta
     ) -> Sequence[Message]:
-        """Due messages, the oldest of each lane; no other worker gets them while the lease lasts. None of a destination
-        that is paused or halted; of one whose circuit is open a single probe, every so often among all workers."""
+        """Claims due messages, the oldest of each ordering key, for the length of the lease. Returns none for a paused
+        or halted destination, and one probe every `probe_every` over all workers while its circuit is open."""
         ...
 
     async def renew(self, message: Message, *, lease: timedelta) -> None: ...
@@ -48,46 +48,45 @@ class OutboxClaims(Protocol):
     async def record_result(
         self, message: Message, outcome: Outcome, *, took: timedelta, retry_in: timedelta | None
     ) -> None:
-        """Records the attempt and what it came to: delivered, to be tried again after `retry_in`, or dead (None). It is
-        counted for the destination, and for the message unless it `stop_destination` the destination."""
+        """Records the attempt and its result: delivered, pending again after `retry_in`, or dead (None). The attempt
+        counts for the destination, and for the message except with `stop_destination` or `not_attempted`."""
         ...
 
     async def release(self, message: Message) -> None:
-        """Gives a claim back as if it had never been made, at a clean stop."""
+        """Releases a claim without an attempt, at a graceful shutdown."""
         ...
 
 
 class CircuitBreakers(Protocol):
-    """What keeps destinations from being delivered to, shared by all workers. Every method raises `Unavailable`."""
+    """Circuit breakers, pauses and halts of destinations, shared by all workers. Every method raises `Unavailable`."""
 
     async def pause(self, destination: Destination, wait: timedelta, *, reason: str) -> None:
-        """Nothing is claimed for so long, or for longer where that was asked for before."""
+        """Stops claims for `wait`, or until the end of an earlier, longer pause."""
         ...
 
     async def halt(self, destination: Destination, *, reason: str) -> None:
-        """Nothing is claimed until an operator resumes it."""
+        """Stops claims until an operator resumes the destination."""
         ...
 
     async def tally(self, destination: Destination, *, window: timedelta) -> Tally: ...
 
     async def trip(self, destination: Destination, *, probe_in: timedelta, reason: str) -> None:
-        """Opens the circuit; does nothing where it is open already."""
+        """Opens the circuit; no effect while it is open."""
         ...
 
     async def close(self, destination: Destination) -> None:
-        """It is back: everything is claimed again, and what was counted so far is forgotten."""
+        """Closes the circuit and resets the counted attempts."""
         ...
 
 
 class Sender(Protocol):
-    """Hands a message over to one destination, in a bounded time. Never raises for what the destination did: that is
-    a `Failed`."""
+    """Delivers a message to one destination in a bounded time. Failures of the destination are returned as `Failed`."""
 
     async def deliver(self, message: Message) -> Outcome: ...
 
 
 class CircuitBreaker(StrEnum):
-    """`open`: the destination kept failing and is left alone; `half_open`: the next message is a probe."""
+    """`open`: no deliveries, the destination kept failing. `half_open`: the next message is a probe."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -96,9 +95,8 @@ class CircuitBreaker(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatistics:
-    """`oldest_due_seconds` is how long the message that waits longest could have been tried already; None where none
-    waits. `halted` lasts until an operator resumes it; `paused_until` lies ahead or is None; `reason` is why it is not
-    served as usual."""
+    """`oldest_due_seconds`: seconds since the oldest due message became due; None without one. `halted` lasts until an
+    operator resumes the destination. `paused_until`: a future time or None. `reason`: cause of the present state."""
 
     destination: Destination
     pending: int
@@ -112,13 +110,13 @@ class DestinationStatistics:
 
 class DeliveryStatistics(Protocol):
     async def by_destination(self) -> Sequence[DestinationStatistics]:
-        """One line for every destination, also for those that are owed nothing."""
+        """One entry for every destination."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MessageFilter:
-    """None leaves that out. `since`: what happened then or later."""
+    """None disables a filter. `since`: lower bound of `occurred_at`."""
 
     status: MessageStatus | None = None
     destination: Destination | None = None
@@ -142,7 +140,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class AttemptMade:
-    """`took_ms` in milliseconds. A `probe` tried whether a failing destination is back."""
+    """`took_ms`: milliseconds. `probe`: a test of a destination whose circuit was open."""
 
     attempt: int
     started_at: datetime
@@ -166,8 +164,8 @@ class StoredMessageDetail:
 
 
 class DeadLetters(Protocol):
-    """The outbox as an operator sees and mends it. Only dead messages can be decided about, and one that is named must
-    be: `MessageNotFound`, `MessageNotDead`."""
+    """Stored messages, for operators. Only dead messages can be replayed or discarded; for a single id that is not dead
+    the methods raise `MessageNotFound` or `MessageNotDead`."""
 
     async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
         """The newest first."""
@@ -178,15 +176,15 @@ class DeadLetters(Protocol):
         ...
 
     async def replay(self, message_id: UUID) -> None:
-        """Makes it due again with a fresh schedule."""
+        """Makes the message due again with a new retry schedule."""
         ...
 
     async def replay_all(self, *, destination: Destination | None, since: datetime | None) -> int:
-        """Those owed to that destination, and of what happened since; answers how many."""
+        """Replays the dead messages that match both filters; returns their number."""
         ...
 
     async def discard(self, message_id: UUID) -> None:
-        """It is never delivered."""
+        """Marks the message as never to be delivered."""
         ...
 
     async def discard_all(self, *, destination: Destination | None, since: datetime | None) -> int: ...

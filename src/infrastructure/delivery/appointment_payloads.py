@@ -1,7 +1,4 @@
-"""What the database wrote into a message about coaching, as typed values.
-
-Raises `msgspec.ValidationError` for a snapshot of another shape: no courier can send such a message.
-"""
+"""Typed payloads of messages about appointments. Raises `msgspec.ValidationError` for a payload of another shape."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +14,7 @@ from infrastructure.delivery.payloads import MoneyPayload, PaymentPayload, make_
 
 
 class Participant(msgspec.Struct, frozen=True):
-    """`timezone` is the IANA name of the zone in which they are told of times."""
+    """`timezone`: IANA name of the time zone of times in mails."""
 
     id: int
     uuid: UUID

@@ -1,4 +1,4 @@
-"""Tells the CRM: `POST {CRM_SERVICE_URL}/notify`, one message a fact."""
+"""Sender for the CRM: `POST {CRM_SERVICE_URL}/notify`, one request for each message."""
 
 from collections.abc import Sequence
 

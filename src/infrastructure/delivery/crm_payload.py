@@ -1,4 +1,4 @@
-"""A fact as other services are told it: the fields of both published CRM documents at the top level."""
+"""The JSON of a message for other services, with the fields of both published CRM documents at the top level."""
 
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,7 @@ def _booking_payload(message: Message) -> dict[str, Any]:
 
 
 def _appointment_payload(message: Message) -> dict[str, Any]:
-    """A session as a booking of an event that only the two of them have. The coach has mail from us already."""
+    """An appointment as a booking of an event with one participant. The coach gets a mail from this service already."""
     payload = read_appointment(message)
     session = payload.appointment
     return {
@@ -93,7 +93,7 @@ def _person(person: Person | Participant) -> dict[str, Any]:
 
 
 def _facilitator(person: Person | Participant) -> dict[str, Any]:
-    """With the IANA name of the time zone of their mails, where they have one."""
+    """With the IANA name of the facilitator's time zone, if known."""
     return _person(person) | ({"timezone": person.timezone} if person.timezone else {})
 
 

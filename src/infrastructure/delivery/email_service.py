@@ -1,5 +1,5 @@
-"""Hands mails to an e-mail service instead of a mail server: posted to EMAIL_SERVICE_URL, or to `/send` where that
-names only a server."""
+"""Sender for an HTTP e-mail service: one request for each mail to EMAIL_SERVICE_URL, with the path `/send` if the URL
+has none."""
 
 import base64
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class EmailServiceSender(HttpSender):
 
 
 def _to_request(mail: EmailMessage) -> dict[str, Any]:
-    """The mail in the service's words. The invitation goes along as an attachment."""
+    """The request body for a mail. The calendar invitation is an attachment."""
     return {
         "from": str(mail["From"]),
         "to": mail["To"].addresses[0].addr_spec,

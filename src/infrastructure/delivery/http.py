@@ -1,4 +1,4 @@
-"""Messages by HTTP: what every courier that posts JSON to another service has in common."""
+"""HTTP sender of messages: JSON bodies, signatures, timeouts, classification of responses."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from infrastructure.delivery.signing import Signer
 from infrastructure.observability.tracing import traceparent
 
 MOST_OF_AN_ANSWER = 20_000
-"""Bytes that are read of an answer; what is beyond is not waited for."""
+"""Bytes read of a response body; the rest is ignored."""
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 
 _RETRIED_CLIENT_ERRORS = frozenset({408, 425, 429})
@@ -28,10 +28,10 @@ _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class HttpSender:
-    """Posts what `write` makes of a message, as JSON, with the message's id as `Idempotency-Key`.
+    """Posts the result of `to_body` as JSON, with the message id as `Idempotency-Key`.
 
-    Connections are kept open between messages; `close` ends them. `seconds` bounds the whole exchange, from the
-    connection to the end of the answer. What `write` raises is raised by `deliver`.
+    Connections are reused; `close` closes them. `seconds` bounds the whole exchange, from the connection to the end of
+    the response. `deliver` raises the exceptions of `to_body`.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class HttpSender:
                 "Authorization": f"Bearer {token}",
                 "Content-Type": "application/json",
                 "Accept": "application/json",
-                # A small compressed answer may unfold to gigabytes.
+                # A small compressed response may expand to gigabytes.
                 "Accept-Encoding": "identity",
                 "User-Agent": "Convene",
             },
             timeout=seconds,
             follow_redirects=False,
-            # Neither a proxy nor a .netrc of the machine may change where the token goes.
+            # Proxies and .netrc files of the machine must not receive the token.
             trust_env=False,
-            # What one answer leaves behind must not grow into the head of every later request.
+            # Cookies of a response must not be sent with later requests.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             transport=AiohttpTransport(client=_session),
         )
@@ -77,7 +77,7 @@ class HttpSender:
                 return await self._exchange(body, headers)
         except TimeoutError:
             return Failed(f"no complete answer within {self._seconds:g} s", destination_fault=True)
-        except (httpx.HTTPError, aiohttp.ClientError, UnicodeError) as error:  # a host's name that is none
+        except (httpx.HTTPError, aiohttp.ClientError, UnicodeError) as error:  # an invalid host name
             return Failed(f"{type(error).__name__}: {error}", destination_fault=True)
 
     async def close(self) -> None:
@@ -94,15 +94,15 @@ class HttpSender:
             permanent=response.is_client_error and status not in _RETRIED_CLIENT_ERRORS and status != _GONE,
             status_code=status,
             retry_after=retry_after(response.headers.get("Retry-After"), _time_there(response)),
-            # A 4xx is about this one message, except that it came too soon or that nothing is wanted any more.
+            # A 4xx concerns this message only, except for timeouts, rate limits and "gone".
             destination_fault=not response.is_client_error or status in {408, 429, _GONE},
             stop_destination=status == _GONE,
         )
 
 
 def _session() -> aiohttp.ClientSession:
-    """httpx's own pool looks through all its connections for each request: the more at once, the dearer each."""
-    # uvicorn closes idle connections after 5 s: one that is younger is never closed under a request.
+    """aiohttp's pool: the pool of httpx searches all its connections for each request."""
+    # uvicorn closes idle connections after 5 s; younger ones are not closed during a request.
     connector = aiohttp.TCPConnector(ssl=httpx.create_ssl_context(), keepalive_timeout=3)
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, response_class=_Response
@@ -110,8 +110,8 @@ def _session() -> aiohttp.ClientSession:
 
 
 class _Response(aiohttp.ClientResponse):
-    """Its reason phrase may hold any bytes (RFC 9110, 15.1); the transport stumbles over those that are no UTF-8, and
-    what was taken over would be sent again until it is dead."""
+    """Accepts any bytes in the reason phrase (RFC 9110, 15.1). The transport fails on invalid UTF-8, and an accepted
+    message would be sent again until it is dead."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         await super().start(connection)
@@ -120,17 +120,17 @@ class _Response(aiohttp.ClientResponse):
 
 
 def endpoint(url: str, path: str) -> str:
-    """The address to post to: `url` as it is where it has a path of its own, else `path` of that server."""
+    """`url` if it has a path, otherwise `url` with `path`."""
     parts = urlsplit(url)
     return url if parts.path.strip("/") else parts._replace(path=path).geturl()
 
 
 def retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """How long the destination asks to be left alone: seconds or an HTTP date (RFC 9110, 10.2.3), at most 24 h.
-    None for what is missing, past or neither."""
+    """The delay of Retry-After: seconds or an HTTP date (RFC 9110, 10.2.3), at most 24 h. None if it is missing,
+    invalid or in the past."""
     text = (header or "").strip()
     if text.isascii() and text.isdecimal():
-        # More digits than these are past the cap; Python refuses to read thousands of them.
+        # Longer numbers exceed the limit; Python refuses to parse thousands of digits.
         wait = timedelta(seconds=int(text[:9])) if len(text) <= 9 else LONGEST_RETRY_AFTER
     else:
         moment = _date(text)
@@ -141,7 +141,7 @@ def retry_after(header: str | None, now: datetime) -> timedelta | None:
 
 
 def _time_there(response: httpx.Response) -> datetime:
-    """A date is meant by the clock of whoever names it, and ours may be another."""
+    """The clock of the server, which its Retry-After dates refer to; ours if it sends no Date."""
     return _date(response.headers.get("Date", "")) or datetime.now(UTC)
 
 

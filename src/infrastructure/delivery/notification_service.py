@@ -1,5 +1,5 @@
-"""Tells the notification service, which shows facilitators at once what happened: one message a fact, posted to
-NOTIFICATION_SERVICE_URL, or to `/notify` where that names only a server."""
+"""Sender for the notification service: one request for each message to NOTIFICATION_SERVICE_URL, with the path
+`/notify` if the URL has none."""
 
 from collections.abc import Sequence
 from typing import Any

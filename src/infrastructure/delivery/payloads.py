@@ -1,6 +1,6 @@
-"""What the database wrote into a message, as typed values.
+"""Typed payloads of messages about events and bookings.
 
-Raises `msgspec.ValidationError` for a snapshot of another shape: no courier can send such a message.
+Raises `msgspec.ValidationError` for a payload of another shape.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Person(msgspec.Struct, frozen=True):
     name: str
     email: str
     timezone: str | None = None
-    """The IANA name of the zone in which they are told of times; UTC where they have not said."""
+    """IANA name of the time zone of times in mails; None means UTC."""
 
     def __post_init__(self) -> None:
         make_readable(self, ["name"])
@@ -50,7 +50,7 @@ class BookingPayload(msgspec.Struct, frozen=True):
     payment_status: str
     notes: str | None
     hold_until: datetime | None = None
-    """Until when an unpaid place is held."""
+    """Deadline of an unpaid seat."""
     uid: str | None = None
     """Of its calendar entry. Messages from before it was stored have none."""
     cancelled_at: datetime | None = None

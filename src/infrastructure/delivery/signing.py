@@ -8,7 +8,7 @@ from servicekit.signing_secrets import key_of
 
 
 class Signer:
-    """Signs with every secret, so that a receiver may hold the old or the new one while they are rotated.
+    """Signs with every secret, so that receivers may verify with the old or the new one during a rotation.
 
     Raises ValueError for a secret that is not the base64 of a key, with or without `whsec_` before it.
     """
@@ -17,7 +17,7 @@ class Signer:
         self._keys = [key_of(secret) for secret in secrets]
 
     def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-        """`timestamp` is Unix seconds of this very attempt. Empty without secrets."""
+        """`timestamp`: Unix seconds of this attempt. Empty without secrets."""
         if not self._keys:
             return {}
         content = f"{message_id}.{timestamp}.".encode() + body

@@ -1,4 +1,4 @@
-"""The mail about an account."""
+"""Content of mails about accounts."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The letters about coaching: one to the client and one to the coach, each in their own words and their own zone."""
+"""Content of mails about appointments: one to the client and one to the coach, each in the time zone of the reader."""
 
 from domain.appointments import AppointmentStatus
 from domain.outbox import Message, MessageType
@@ -55,7 +55,7 @@ def appointment_email(message: Message, identity: SenderIdentity) -> EmailConten
 
 
 def _invitation(message: Message, payload: AppointmentPayload, title: str, identity: SenderIdentity) -> Invitation:
-    """We invite both: a calendar that is told its owner organises an entry takes no changes from elsewhere."""
+    """This service is the organiser of both entries: calendars ignore changes to entries that their owner organises."""
     session, status = payload.appointment, STATUS[payload.appointment.status]
     sender = identity.sender
     entry = Entry(

@@ -1,4 +1,4 @@
-"""The letter to the person who booked a place in an event."""
+"""Content of mails to participants of events."""
 
 from domain.bookings import BookingStatus
 from domain.outbox import Message, MessageType
@@ -61,8 +61,8 @@ def _participant_email(
 def _invitation(
     message: Message, payload: Payload, booking: BookingPayload, attendee: Person, identity: SenderIdentity
 ) -> Invitation:
-    """SEQUENCE is the event's version, which grows with every change of the event and whenever a place is taken, paid
-    or given back: an entry that was taken off because nobody paid in time comes back when the money comes late."""
+    """SEQUENCE is the event's version, which increases with every change of the event and whenever a seat is reserved,
+    paid or released. An entry that was removed when a hold expired is therefore restored by a late payment."""
     event = payload.event
     method: Method = "CANCEL" if message.message_type is MessageType.BOOKING_CANCELLED else "REQUEST"
     status: Status = "CANCELLED" if method == "CANCEL" else "TENTATIVE" if booking.awaits_payment else "CONFIRMED"

@@ -1,4 +1,4 @@
-"""The letter to somebody whose connected calendar refuses us."""
+"""Content of the mail about a calendar whose access was revoked."""
 
 import msgspec
 

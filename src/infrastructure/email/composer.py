@@ -1,4 +1,4 @@
-"""Mail to people about what happened to their bookings: plain text, HTML and an entry for their calendar."""
+"""Composition of mails about bookings: plain text, HTML and a calendar invitation."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ INVITE_NAME = "invite.ics"
 
 
 class MailTransport(Protocol):
-    """Takes a mail away. Never raises for what the other side did: that is a `Failed`."""
+    """Sends a mail. Failures of the server are returned as `Failed`."""
 
     async def send(self, mail: EmailMessage) -> Outcome: ...
 
@@ -49,8 +49,8 @@ class EmailSender:
         return await self._transport.send(mail)
 
     async def _compose(self, message: Message) -> EmailMessage:
-        """Writing keeps the worker's loop for some 3 ms, eight at once kept the CRM waiting for seconds: one at a
-        time, and as long as it took the others have the loop."""
+        """Composes one mail at a time and then yields the event loop for as long as it took (about 3 ms). Eight
+        concurrent compositions delayed deliveries to the CRM by seconds."""
         async with self._composing:
             began = time.perf_counter()
             mail = self._composer.compose(message)
@@ -133,7 +133,7 @@ class MailComposer:
 
 
 def _add_invitation(mail: EmailMessage, invitation: Invitation) -> None:
-    """As an alternative for mail programs that answer invitations, attached for those that do not."""
+    """As an alternative part for mail programs with calendar support, and as an attachment for others."""
     text = components.invitation(invitation.entry, invitation.method)
     mail.add_alternative(text, subtype="calendar", params={"method": invitation.method})
     mail.add_attachment(text.encode(), maintype="application", subtype="ics", filename=INVITE_NAME)

@@ -1,4 +1,4 @@
-"""What a mail says, before it is a mail: whoever writes about a subject makes a letter, the composer makes it mail."""
+"""The content of mails. Modules for each topic build `EmailContent`; the composer renders it."""
 
 from dataclasses import dataclass, field
 from email.headerregistry import Address
@@ -18,12 +18,12 @@ WITHOUT_INVITATION = frozenset(
         MessageType.PARTICIPANT_MESSAGE,
     }
 )
-"""What changes nothing in a calendar."""
+"""Message types whose mails have no calendar invitation."""
 _LONGEST_TITLE_IN_A_SUBJECT = 120
 
 
 class Unmailable(Exception):
-    """There is nobody to write to, or nothing to write."""
+    """The message has no valid recipient or no mail is defined for it."""
 
 
 class Addressee(Protocol):
@@ -36,8 +36,8 @@ class Addressee(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SenderIdentity:
-    """Who writes. `host` names calendar entries whose message has no UID; `booking_urls` is where clients view a
-    booking, None where no such page is known."""
+    """The sender of mails. `host` is part of the UID of calendar entries whose message has none. `booking_urls`: the
+    page of a booking in the front end, None if not configured."""
 
     sender: Address
     host: str
@@ -53,7 +53,7 @@ class SenderIdentity:
 
 @dataclass(frozen=True, slots=True)
 class EmailCopy:
-    """Subject, headline and sentence; names in braces are filled in."""
+    """Subject, headline and sentence with placeholders in braces."""
 
     subject: str
     headline: str
@@ -68,7 +68,7 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What happens to the recipient's calendar."""
+    """The change of the recipient's calendar."""
 
     entry: Entry
     method: Method
@@ -81,7 +81,7 @@ class EmailContent:
     headline: str
     sentence: str
     text: str | None = None
-    """Lines that a person wrote, below the sentence."""
+    """Text written by a user, shown below the sentence."""
     reply_to: Addressee | None = None
     details: dict[str, str] = field(default_factory=dict)
     button: Button | None = None
@@ -98,11 +98,11 @@ class EmailContent:
 
 
 def shortened(title: str, before: str = "") -> str:
-    """On one line of a subject, where `before` stands before it."""
+    """A title shortened for a subject line, after the prefix `before`."""
     title, at_most = " ".join(title.split()), _LONGEST_TITLE_IN_A_SUBJECT - len(before)
     return before + isolated(title if len(title) <= at_most else f"{title[: at_most - 1]}…")
 
 
 def without_empty(details: dict[str, str | None]) -> dict[str, str]:
-    """Without what there is nothing to say of."""
+    """Without empty values."""
     return {label: value for label, value in details.items() if value}

@@ -1,4 +1,4 @@
-"""Mail as `.eml` files, for a machine without a mail server: any mail program opens them."""
+"""File transport: mails as `.eml` files, for development without a mail server."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from servicekit.mail_verification import UnsafeMail, verified
 
 
 class FileTransport:
-    """One file a mail in `directory`, complete as soon as it is seen; the same mail again replaces its own file."""
+    """Writes each mail atomically as one file in `directory`; the same mail replaces its file."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -42,7 +42,7 @@ class FileTransport:
 
 
 def file_name(mail: EmailMessage) -> str:
-    """When, to whom, about what, and the end of the message's id: `20261121T100000Z-ana@example.com-….eml`."""
+    """Time, recipient, subject and the end of the Message-ID: `20261121T100000Z-ana@example.com-….eml`."""
     moment = parsedate_to_datetime(mail["Date"])
     recipient = _slug(mail["To"].addresses[0].addr_spec, 64, keep="@._+")
     mark = mail["Message-ID"].strip("<>").partition("@")[0][-12:]

@@ -1,4 +1,4 @@
-"""Mail by SMTP, each on a connection of its own: nothing of one mail's trouble reaches the next."""
+"""SMTP transport; one connection for each mail, so that a failure does not affect the next mail."""
 
 import asyncio
 from email.message import EmailMessage
@@ -11,7 +11,7 @@ from infrastructure.settings import SettingsError
 from servicekit.mail_verification import UnsafeMail, VerifiedMail, verified
 
 _SERVICE_NOT_AVAILABLE = 421
-"""Whatever it is said to: the server closes (RFC 5321, 3.8)."""
+"""The server closes the connection (RFC 5321, 3.8)."""
 _STARTTLS = {"auto": None, "1": True, "true": True, "0": False, "false": False}
 
 
@@ -49,13 +49,13 @@ class SmtpTransport:
             async with asyncio.timeout(self._seconds), self._server() as server:
                 _, answer = await _handed_over(server, ready)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            # Once the server has taken the mail, trouble over saying goodbye must not send it again.
+            # After the server has accepted the mail, a failing QUIT must not send it again.
             if answer is None:
                 return _failed(error, f"{self._host}:{self._port}", self._seconds)
         return Delivered(answer or "")
 
     async def check_login(self) -> Outcome:
-        """Whether the server answers and lets us in."""
+        """Connects and logs in without sending a mail."""
         try:
             async with asyncio.timeout(self._seconds), self._server():
                 return Delivered()
@@ -82,8 +82,8 @@ async def _handed_over(server: aiosmtplib.SMTP, mail: VerifiedMail) -> tuple[obj
 
 
 def _failed(error: Exception, server: str, seconds: float) -> Failed:
-    """A 5xx about the recipient or the mail itself is final. One about us (the greeting, the login, the sender) is a
-    setting that somebody will mend, and whatever is not about the one mail is the server's own trouble."""
+    """A 5xx about the recipient or the mail is permanent. A 5xx about the greeting, the login or the sender is a
+    configuration error; all failures that do not concern the mail count for the destination."""
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         refusal: aiosmtplib.SMTPResponseException = error.recipients[0]
         return Failed(

@@ -1,4 +1,4 @@
-"""Structured logs: JSON, one line a fact, the request id in each from the request to the last delivery."""
+"""Structured logs: one JSON object a line, with the request id from the request to the last delivery."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 class _StandardError(io.TextIOBase):
-    """What `sys.stderr` is at the time of the line: whoever redirects it later, and ends that, is followed."""
+    """Writes to the current `sys.stderr`, so that a later redirection takes effect."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)

@@ -1,7 +1,7 @@
 """What this process counts and what the database knows, as Prometheus reads it.
 
 Where several processes answer at one address, a scrape reaches any of them. They count into the same files then
-(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them), and whoever is asked tells for all.
+(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them), and any of them answers for all.
 """
 
 import os

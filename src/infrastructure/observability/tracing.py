@@ -73,7 +73,7 @@ class Traces:
 
     @contextmanager
     def delivery(self, message: Message) -> Iterator[Any]:
-        """Around one attempt; yields what is told of its outcome."""
+        """The span of one delivery attempt; yields it for the result."""
         if self._provider is None:
             yield nullcontext()
             return
@@ -113,8 +113,7 @@ class Traces:
 
 
 class TracedSender:
-    """A courier whose every line in the log, whose span and whose own messages carry the id of the request that caused
-    what it delivers."""
+    """Adds the id of the causing request to log lines, to the span and to outgoing requests of a sender."""
 
     def __init__(self, sender: Sender, traces: Traces) -> None:
         self.sender = sender
@@ -148,7 +147,7 @@ def _provider(endpoint: str, service: str) -> "TracerProvider":
             return given[1] if given else super().generate_span_id()
 
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
-    # Nobody waits at the exit for a collector that is away.
+    # An unreachable collector must not delay the exit.
     provider = TracerProvider(resource=Resource.create(named), id_generator=GivenIds(), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=5)))
     return provider

@@ -1,4 +1,4 @@
-"""What an operator watches, in figures; and how deliveries come to be counted."""
+"""Operational statistics for metrics and `convene doctor`, and the delivery counters."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.statistics import PostgresDeliveryStatistics
 
-# Only what is pending is read, and an index has it: however much was delivered, it stays small.
+# An index covers pending messages only, so its size does not depend on the number of delivered ones.
 _OLDEST = """
 SELECT destination, extract(epoch FROM now() - min(occurred_at))::float8 AS seconds
 FROM outbox WHERE status = 'pending' GROUP BY destination
@@ -30,8 +30,8 @@ ON CONFLICT (destination, what) DO UPDATE SET total = delivery_counts.total + ex
 
 @dataclass(frozen=True, slots=True)
 class OperationalStatistics:
-    """`oldest`: seconds since the oldest pending message of a destination came to be. `counts`: how often deliveries to
-    a destination came to what. `holds_overdue` and `reminders_late` are past their time by a minute or more."""
+    """`oldest`: age of the oldest pending message of a destination in seconds. `counts`: deliveries by destination and
+    result. `holds_overdue` and `reminders_late` count rows that are overdue by a minute or more."""
 
     destinations: Sequence[DestinationStatistics]
     oldest: Mapping[str, float]
@@ -64,7 +64,7 @@ class PostgresOperationalStatistics:
 
 
 class DeliveryCounts:
-    """What one worker counted since it last told. Counting in each settlement would make workers queue for a row."""
+    """Counts of one worker since its last write. Counting with each result would make workers wait for the same row."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -74,7 +74,7 @@ class DeliveryCounts:
         self._counted[destination, what] += 1
 
     async def keep(self) -> None:
-        """Adds it to everybody's. What cannot be kept now is kept next time; raises `Unavailable` then."""
+        """Adds the counts to the table. Raises `Unavailable` and keeps the counts for the next call."""
         counted, self._counted = self._counted, Counter()
         if not counted:
             return

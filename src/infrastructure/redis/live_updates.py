@@ -1,4 +1,4 @@
-"""Hears in Redis that a facilitator's news were recorded, and wakes whoever follows them in this process."""
+"""Subscription to live updates in Redis; wakes the followers of a facilitator in this process."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class _Follower:
 
 
 class RedisLiveUpdateListeners:
-    """One subscription a process, from the first follower on; made anew whenever Redis goes away and comes back."""
+    """One subscription a process, from the first follower on; renewed after Redis was unavailable."""
 
     def __init__(self, url: str, *, back_off: float = 1, silence: float = 3) -> None:
         self._url = url
@@ -67,7 +67,7 @@ class RedisLiveUpdateListeners:
                 await self._hear_from(redis)
             except (RedisError, OSError) as error:
                 if not self._away:
-                    _log.warning("redis_away", part="feed", error=str(error) or type(error).__name__)
+                    _log.warning("redis_unavailable", part="live_updates", error=str(error) or type(error).__name__)
                 self._away = True
             finally:
                 with contextlib.suppress(RedisError, OSError):
@@ -79,10 +79,10 @@ class RedisLiveUpdateListeners:
         async with redis.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)
             if self._away:
-                _log.info("redis_back", part="feed")
+                _log.info("redis_recovered", part="live_updates")
             self._away = False
             for followers in self._followers.values():
-                _wake(followers)  # what was rung meanwhile was not heard
+                _wake(followers)  # signals during the interruption were lost
             pinged = False
             while True:
                 heard = await subscription.get_message(timeout=self._silence)

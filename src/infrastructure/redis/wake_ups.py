@@ -1,7 +1,7 @@
-"""The doorbell between web and worker: a job in Redis that says nothing but that there is something to deliver.
+"""Wake-ups from the API to the workers: an arq job in Redis without content.
 
-PostgreSQL remembers what is owed, and a worker looks there every few seconds in any case. So a lost ring costs a moment
-and Redis may be away, restarted or emptied at any time.
+The messages are in PostgreSQL, which every worker polls every few seconds. A lost wake-up therefore costs seconds only;
+Redis may be unavailable, restarted or emptied at any time.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from servicekit.tasks import cancel
 WAKE = "wake"
 QUEUE = "convene:wake-ups"
 
-# arq drops a job whose id is still queued or running. With ids that take turns the queue never holds more than these,
-# however long no worker is there, and a ring is not lost to the one that is being answered.
+# arq drops a job whose id is still queued or running. Rotating ids bound the queue while no worker runs, and a wake-up
+# during the execution of another one is not dropped.
 _JOB_IDS = tuple(f"{WAKE}-{number}" for number in range(16))
 
 _log = structlog.get_logger(__name__)
 
 
 def connect(url: str, *, seconds: float) -> ArqRedis:
-    """Connects when first used. Every call is bounded by `seconds`, also where Redis accepts and never answers."""
+    """Connects on first use. `seconds` bounds every call, also when Redis accepts a connection and does not answer."""
     pool = ConnectionPool.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
     return ArqRedis(
         pool,
@@ -38,8 +38,8 @@ def connect(url: str, *, seconds: float) -> ArqRedis:
 
 
 class RedisWakeUps:
-    """Rings at most once every `pause` seconds; the first `notify` starts the task that does it. A ring is three
-    commands to Redis: one every 10 ms was a tenth of the API's time under load."""
+    """Sends at most one wake-up every `pause` seconds, from a task that the first `notify` starts. A wake-up is three
+    commands to Redis; one every 10 ms took a tenth of the API's time under load."""
 
     def __init__(self, url: str, *, pause: float = 0.025, seconds: float = 1) -> None:
         self._redis = connect(url, seconds=seconds)
@@ -68,10 +68,10 @@ class RedisWakeUps:
                 await self._redis.enqueue_job(WAKE, _job_id=next(self._job_ids))
             except (RedisError, OSError) as error:
                 if not self._redis_unavailable:
-                    _log.warning("redis_away", part="wake_ups", error=str(error) or type(error).__name__)
+                    _log.warning("redis_unavailable", part="wake_ups", error=str(error) or type(error).__name__)
                 self._redis_unavailable = True
             else:
                 if self._redis_unavailable:
-                    _log.info("redis_back", part="wake_ups")
+                    _log.info("redis_recovered", part="wake_ups")
                 self._redis_unavailable = False
             await asyncio.sleep(self._pause)

@@ -1,4 +1,4 @@
-"""Keeps every destination served: when the doorbell rings, and every few seconds whether it rings or not."""
+"""The delivery loop: one task for each destination, started by wake-ups and by polling."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Deliveries:
-    """`serve` runs until `close`: then nothing more is claimed, what is in flight has `grace` seconds to end, and the
-    rest is given back; at once when it is told to close again."""
+    """`serve` runs until `close`. Then it claims nothing more and gives deliveries in flight `grace` seconds; the rest
+    is released. A second `close` releases them immediately. `sweep_every`: polling interval in seconds."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class Deliveries:
                 self._database_unavailable = True
                 await self._pause()
             except Exception:
-                _log.exception("deliveries_broke", destination=str(destination))
+                _log.exception("delivery_loop_failed", destination=str(destination))
                 await self._pause()
             else:
                 if self._database_unavailable:
-                    _log.info("database_back")
+                    _log.info("database_recovered")
                 self._database_unavailable = False
-                # `close` sets its flag before it rings: whoever sees no flag here hears that ring.
+                # `close` sets its flag before it notifies, so no wake-up is lost between this check and the wait.
                 if not self._closing.is_set():
                     await wake_up.wait()
 

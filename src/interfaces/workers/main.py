@@ -1,4 +1,4 @@
-"""The worker process: it delivers what is owed, in any number of processes beside each other."""
+"""The worker process: message delivery and periodic tasks. Any number of worker processes may run."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts] = container.build_deliveries) -> None:
-    """Until SIGTERM or SIGINT. Raises `SettingsError` for what an operator has to mend before it can work at all."""
+    """Runs until SIGTERM or SIGINT. Raises `SettingsError` for a configuration that prevents the start."""
     configure_logging(settings.log_level)
     uvloop.run(_work(settings, build))
 
@@ -68,7 +68,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
 
 
 async def _require_tables(database: Database) -> None:
-    """A server that is away may come back; one without our tables waits for somebody."""
+    """Raises `SettingsError` without the tables. An unreachable server is not an error: it may come back."""
     with suppress(Unavailable):
         async with database.connection() as connection:
             if await connection.fetchval("SELECT to_regclass('outbox')") is None:

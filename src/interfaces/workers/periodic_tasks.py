@@ -1,5 +1,4 @@
-"""Work that nobody rings for: it is looked for every so often, in every worker; the database sees to it that two do not
-do the same."""
+"""Periodic tasks. Every worker runs them; row locks prevent duplicate work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,8 +13,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """`work` answers how much it did, where that is worth a line. `every` seconds it is done again, whatever came of
-    the last time."""
+    """Calls `work` every `every` seconds, also after a failure. A result above 0 is logged."""
 
     name: str
     work: Callable[[], Awaitable[int | None]]
@@ -27,9 +25,9 @@ class PeriodicTask:
             try:
                 done = await self.work()
             except Unavailable:
-                continue  # the deliveries say that the database is away
+                continue  # the delivery loop logs that the database is unavailable
             except Exception:
-                _log.exception("round_broke", round=self.name)
+                _log.exception("periodic_task_failed", task=self.name)
             else:
                 if done:
-                    _log.info("round_done", round=self.name, done=done)
+                    _log.info("periodic_task_done", task=self.name, done=done)

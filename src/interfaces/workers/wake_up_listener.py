@@ -1,4 +1,4 @@
-"""Listens for wake-ups in Redis with an arq worker, and starts over whenever Redis goes away and comes back."""
+"""Receives wake-ups from Redis with an arq worker; reconnects after Redis was unavailable."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,9 +15,9 @@ _log = structlog.get_logger(__name__)
 
 
 class WakeUpListener:
-    """Calls `ring` for each wake-up. Deliveries do not depend on it, so nothing that happens here ends the worker.
+    """Calls `notify` for each wake-up. Deliveries do not depend on it, so its failures do not end the worker.
 
-    `connect` makes a client for a new try; `poll_delay` (s) is how long an idle worker takes to notice a wake-up.
+    `connect` makes a client for each attempt; `poll_delay`: seconds between two polls of the queue.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class WakeUpListener:
         self._redis_unavailable = False
 
     async def listen(self) -> None:
-        """For ever; ends when cancelled."""
+        """Runs until cancelled."""
         while True:
             redis = self._connect()
             worker = self._worker(redis)
@@ -47,10 +47,10 @@ class WakeUpListener:
                 await worker.async_run()
             except Exception as error:
                 if not self._redis_unavailable:
-                    _log.warning("redis_away", part="doorbell", error=str(error) or type(error).__name__)
+                    _log.warning("redis_unavailable", part="wake_up_listener", error=str(error) or type(error).__name__)
                 self._redis_unavailable = True
             finally:
-                # arq's own close() asks Redis for something first, and it may be away.
+                # arq's close() sends a command to Redis first, which may be unavailable.
                 await cancel(worker.tasks.values())
                 await asyncio.gather(redis.aclose(close_connection_pool=True), return_exceptions=True)
             await asyncio.sleep(self._back_off)
@@ -74,9 +74,9 @@ class WakeUpListener:
 
     async def _started(self, ctx: dict[Any, Any]) -> None:  # noqa: ARG002
         if self._redis_unavailable:
-            _log.info("redis_back", part="doorbell")
+            _log.info("redis_recovered", part="wake_up_listener")
         self._redis_unavailable = False
-        # What was rung while nobody listened is not lost.
+        # Wake-ups that were sent without a listener are not lost.
         self._notify()
 
     async def _answer(self, ctx: dict[Any, Any], *_args: Any, **_kwargs: Any) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""What mails about coaching say, to the client and to the coach: subject, sentence, and the facts below."""
+"""Copy of mails about appointments, to the client and to the coach: subject, sentence and details."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,5 +1,4 @@
-"""What a mail about a place in an event says: its subject, its sentence, and the facts below, for each thing that can
-happen to a booking."""
+"""Copy of mails about bookings of events: subject, sentence and details for each message type."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -171,7 +170,7 @@ def details(
 
 
 def event_details(payload: Payload, booking: BookingPayload, reader: Person) -> dict[str, str]:
-    """What a mail says that is about the event and not about the booking."""
+    """Details of the event without those of the payment."""
     event = payload.event
     return without_empty(
         {

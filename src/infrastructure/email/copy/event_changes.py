@@ -1,4 +1,4 @@
-"""What a mail says about a change of an event: which of name, time, place and link are new, and what they were."""
+"""Copy of mails about changes of an event: changes of name, time, place and link, with the previous values."""
 
 from zoneinfo import ZoneInfo
 

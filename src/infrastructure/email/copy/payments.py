@@ -1,4 +1,4 @@
-"""What mails say of money, whatever it was paid for."""
+"""Copy about payments and refunds in all mails."""
 
 from datetime import datetime
 from decimal import Decimal

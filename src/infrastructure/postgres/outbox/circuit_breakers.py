@@ -1,4 +1,4 @@
-"""What keeps destinations from being delivered to, in PostgreSQL: the same for all workers, by its clock."""
+"""Circuit breakers, pauses and halts of destinations in PostgreSQL, shared by all workers, by its clock."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ ON CONFLICT (name) DO UPDATE SET halted_at = now(), reason = excluded.reason WHE
 RETURNING name
 """
 
-# By whole minutes: the window is up to one shorter than asked for.
+# Whole minutes: the window is up to one minute shorter than requested.
 _TALLY = """
 SELECT coalesce(sum(attempts), 0)::int AS attempts, coalesce(sum(failures), 0)::int AS failures
 FROM destination_minutes WHERE destination = $1 AND minute > now() - $2::interval
@@ -91,7 +91,7 @@ class PostgresCircuitBreakers:
             _log.info("circuit_closed", destination=str(destination))
 
     async def resume(self, destination: Destination) -> bool:
-        """An operator's word: whatever keeps it from being served is over. False where nothing did."""
+        """Ends pause, halt and open circuit. False if there was none."""
         return await self._change(_RESUME, destination)
 
     async def _change(self, statement: str, *values: object) -> bool:

@@ -1,6 +1,6 @@
-"""The outbox in PostgreSQL, as a worker claims it.
+"""Claims of outbox messages in PostgreSQL.
 
-Leases and due times follow the database's clock alone: workers' clocks may differ.
+Leases and due times use the clock of the database; the clocks of workers may differ.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ _log = structlog.get_logger(__name__)
 
 _LONGEST_DETAIL = 2_000
 _SHARDS = 16
-"""Counters of one minute: a row that is counted up stays locked until its transaction is on disk."""
+"""Counter rows of one minute: an updated row stays locked until its transaction is on disk."""
 
-# An earlier pending message of the lane blocks the later ones, due or not; a dead one does not. Two workers cannot take
-# the same row: the second skips it while it is locked and, once the claim is committed, finds it no longer due. A fact
-# that a newer version wrote is left for its workers. Of a destination whose circuit is open a single message may go,
-# and who takes it moves `probe_at` ahead: the second who comes waits for that row and finds the turn taken. An attempt
-# that nobody settled is recorded by who takes its message over.
+# An earlier pending message of an ordering key blocks the later ones, due or not; a dead one does not. Two workers
+# cannot claim the same row: the second skips it while it is locked and, after the commit, finds it no longer due.
+# Unknown message types of a newer version are left to its workers. While the circuit of a destination is open, one
+# message may be claimed; its claim moves `probe_at` ahead, a concurrent claim waits for that row and finds it moved.
+# The worker that reclaims a message records the attempt that has no result.
 _CLAIM = """
 WITH state AS MATERIALIZED (
     SELECT tripped_at IS NOT NULL AS tripped,
@@ -52,7 +52,7 @@ WITH state AS MATERIALIZED (
     RETURNING outbox.*, due.rescued
 ), lost AS (
     INSERT INTO delivery_attempts (message_id, attempt, started_at, took_ms, result, detail)
-    SELECT id, attempts - 1, now(), 0, 'failed', 'taken over: its worker was not heard of any more'
+    SELECT id, attempts - 1, now(), 0, 'failed', 'reclaimed: the lease of its worker expired'
     FROM claimed WHERE rescued
 )
 SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued,
@@ -60,7 +60,7 @@ SELECT id, lane, fact, snapshot, attempts, occurred_at, request_id, rescued,
 FROM claimed ORDER BY seq
 """
 
-# A worker may lose a lease and claim the message again itself: the attempt's number tells the two claims apart.
+# A worker may lose a lease and claim the message again itself: the attempt number distinguishes the two claims.
 _OWN_CLAIM = "id = $1 AND claimed_by = $2 AND attempts = $3 AND status = 'pending'"
 
 _RENEW = f"UPDATE outbox SET due_at = now() + $4::interval WHERE {_OWN_CLAIM} RETURNING id"  # noqa: S608
@@ -69,7 +69,7 @@ _RELEASE = f"""
 UPDATE outbox SET due_at = now(), claimed_by = NULL, attempts = attempts - 1 WHERE {_OWN_CLAIM} RETURNING id
 """  # noqa: S608
 
-# What had to wait behind a settled message is due at once, unless it has a time of its own from an earlier attempt.
+# The successor of a finished message is due immediately, unless an earlier attempt has set its next attempt.
 _RECORD = f"""
 WITH settled AS (
     UPDATE outbox SET
@@ -102,7 +102,7 @@ SELECT id FROM settled
 
 
 class PostgresOutboxClaims:
-    """One worker's view of the outbox; its claims carry a token of its own."""
+    """The claims of one worker, marked by its token."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The outbox for an operator's eyes and hands."""
+"""Stored messages for operators: list, show, replay, discard."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ from infrastructure.postgres.engine import Connection, Database
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
 
 _COLUMNS = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
-# Ids (UUIDv7) follow time, so a page is read from its end, no further than `since`. Parameters: the first id, since,
+# Ids (UUIDv7) are ordered by time, so a page is read from its end down to `since`. Parameters: the first id, since,
 # the id that the page comes before, how many.
 _SINCE = "($2::timestamptz IS NULL OR occurred_at >= $2)"
 _NEWEST = f"""
@@ -43,7 +43,7 @@ _REPLAYED = "status = 'pending', attempts = 0, due_at = now(), settled_at = NULL
 _DISCARDED = "status = 'discarded', settled_at = now()"
 
 _MOST_AT_ONCE = 5_000
-"""Messages that one statement decides about, so that it ends in time."""
+"""Messages changed by one statement, so that it ends within its time limit."""
 
 
 class PostgresDeadLetters:
@@ -108,7 +108,7 @@ class PostgresDeadLetters:
                 await _refuse(connection, message_id)
 
     async def _decide_all(self, change: str, destination: Destination | None, since: datetime | None) -> int:
-        """In steps; a message that dies again meanwhile is not decided about twice."""
+        """In batches; a message that becomes dead again meanwhile is not changed twice."""
         statement = f"""
             UPDATE outbox SET {change} WHERE id IN (
                 SELECT id FROM outbox

@@ -1,15 +1,15 @@
-"""Keeps a long lane from being looked through by every claim.
+"""Postpones blocked messages, so that claims do not read long queues of one ordering key.
 
-A claim goes through what is due until it has enough, and asks of each message whether an earlier one of its lane still
-waits. Behind a message that waits for its next attempt that is the same answer thousands of times. So what waits behind
-it is made due a while after it; when it is settled, its successor is due at once (`_RECORD` in `claims`).
+A claim reads due messages until it has enough and checks for each whether an earlier one of its ordering key is
+pending. Behind a message that waits for its next attempt, thousands of checks would give the same result. Its
+successors are therefore made due after it; when it is finished, the next is due immediately (`_RECORD` in `claims`).
 """
 
 from domain.outbox import Destination
 from infrastructure.postgres.engine import STATEMENT_SECONDS, Database
 
-# A head that cannot be due before this statement has ended cannot be settled meanwhile either, so no successor is moved
-# away behind the back of whoever settles it. What was tried before keeps the time of its own next attempt.
+# A head that cannot become due before the end of this statement cannot be finished meanwhile, so no successor is
+# postponed after its head was finished. Messages with earlier attempts keep the time of their next attempt.
 _HOLD_BACK = f"""
 WITH blocked AS (
     SELECT message.id, head.due_at AS head_due_at
@@ -40,7 +40,7 @@ class PostgresOrderingKeys:
         self._at_once = at_once
 
     async def hold_back(self) -> int:
-        """Of the messages due first, those whose turn cannot come soon are made due later; answers how many."""
+        """Postpones blocked messages among those due first; returns their number."""
         async with self._database.connection() as connection:
             done = await connection.execute(_HOLD_BACK, list(Destination), self._at_once)
         return int(done.rpartition(" ")[2])

@@ -1,4 +1,4 @@
-"""The state of a booking and its event, written into a message by the very statement that changes them."""
+"""SQL for the payloads of messages: the state of a booking and its event, read in the transaction that changes them."""
 
 import json
 from collections.abc import Iterable
@@ -77,10 +77,10 @@ BOOKING_ORDERING_KEY = "'booking:' || b.id"
 EVENT_ORDERING_KEY = "'event:' || e.id"
 
 
-def destinations(owed: Iterable[Destination]) -> str:
+def destinations(names: Iterable[Destination]) -> str:
     """SQL for these destinations, as rows of `d(name)`."""
-    names = ", ".join(f"'{destination}'" for destination in owed)
-    return f"unnest(ARRAY[{names}]::text[]) AS d(name)"
+    array = ", ".join(f"'{name}'" for name in names)
+    return f"unnest(ARRAY[{array}]::text[]) AS d(name)"
 
 
 def money_json(money: Money | None) -> str | None:

@@ -1,10 +1,10 @@
-"""Deletes delivered messages after their retention time, invitations that have ended, and networks that have not logged
-in for long. Dead letters stay until an operator decides."""
+"""Deletes delivered messages after their retention time, ended invitations and old login networks. Dead letters stay
+until an operator replays or discards them."""
 
 from domain.credentials import KNOWN_NETWORK_LIFETIME
 from infrastructure.postgres.engine import Database
 
-# In small steps, each short enough to hold nobody up. The attempts go with their messages.
+# In small batches with short locks. The attempts are deleted with their messages.
 _PRUNE = """
 DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox
@@ -31,7 +31,7 @@ _FORGET_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - interv
 
 
 class PostgresRetention:
-    """Of delivered and discarded messages, and of invitations that have ended, for so many days."""
+    """`days`: retention of delivered and discarded messages and of ended invitations."""
 
     def __init__(self, database: Database, *, days: int, step: int = 500, most_steps: int = 20) -> None:
         self._database = database
@@ -40,7 +40,7 @@ class PostgresRetention:
         self._most_steps = most_steps
 
     async def prune(self) -> int:
-        """Deletes what is due, up to 10,000 messages at a time; answers how many."""
+        """Deletes expired rows, up to 10,000 messages a call; returns the number of messages."""
         pruned = 0
         for _ in range(self._most_steps):
             async with self._database.connection() as connection:
@@ -56,5 +56,5 @@ class PostgresRetention:
 
 
 def _number(tag: str) -> int:
-    """How many rows a command says that it changed."""
+    """The number of rows in a command tag."""
     return int(tag.rpartition(" ")[2])

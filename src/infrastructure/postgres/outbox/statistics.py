@@ -1,4 +1,4 @@
-"""How deliveries stand, in one query over what is pending or dead; what was delivered is not touched."""
+"""Delivery statistics by destination, in one query over pending and dead messages; delivered ones are not read."""
 
 from collections.abc import Sequence
 
