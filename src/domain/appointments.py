@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
-from domain.accounts import Role, User, UserId
+from domain.accounts import User, UserId
+from domain.authorization import is_owner, require_owner
 from domain.availability import LONGEST, SHORTEST
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.ids import AppointmentId as AppointmentId  # noqa: PLC0414
@@ -241,12 +242,11 @@ class Appointment:
         return self.status in LIVE
 
     def require_participant(self, user: User, refusal: type[Forbidden] = AppointmentChangeForbidden) -> None:
-        if user.role is not Role.ADMIN and user.id not in {self.client_id, self.coach_id}:
-            raise refusal
+        require_owner(user, self.client_id, self.coach_id, error=refusal)
 
     def is_run_by(self, user: User) -> bool:
         """The coach and admins decide about a session; the client may only give it up."""
-        return user.role is Role.ADMIN or user.id == self.coach_id
+        return is_owner(user, self.coach_id)
 
     def reason_of_cancellation(self, user: User) -> AppointmentCancelReason:
         if user.id == self.client_id:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.accounts import User, UserId
+from domain.authorization import require_owner
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import Event, EventId
 from domain.ids import BookingId as BookingId  # noqa: PLC0414
@@ -85,8 +86,7 @@ class Booking:
     hold_until: datetime | None = None
 
     def require_owner(self, user: User) -> None:
-        if user.id != self.user_id and user.role != "admin":
-            raise BookingForbidden
+        require_owner(user, self.user_id, error=BookingForbidden)
 
     def policy_of_cancellation(self, event: Event, by: UserId) -> RefundPolicy:
         """What was agreed; a full refund when the organiser cancels, or after time or place of the event changed."""

@@ -1,9 +1,12 @@
 """The rights of owners, organisers and admins."""
 
+import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+import domain
 from domain.accounts import Role, UserId
 from domain.authorization import is_admin, is_organiser, is_owner, require_organiser, require_owner
 from domain.errors import Forbidden
@@ -48,3 +51,10 @@ def test_right_that_is_missing_raises_the_callers_error() -> None:
 
 def test_nothing_belongs_to_a_user_without_owners() -> None:
     assert not is_owner(a_user(1))
+
+
+def test_no_other_module_compares_a_role_with_admin() -> None:
+    source = Path(domain.__path__[0]).parent
+    comparisons = re.compile(r'(?:is|is not|==|!=) (?:Role\.ADMIN|"admin")')
+    found = {path.name for path in source.rglob("*.py") if comparisons.search(path.read_text(encoding="utf-8"))}
+    assert found == {"authorization.py"}

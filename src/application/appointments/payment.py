@@ -10,8 +10,9 @@ from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.reconciliation import ASKED_AT_ONCE
-from domain.accounts import Role, User
+from domain.accounts import User
 from domain.appointments import AppointmentId, AppointmentViewForbidden, OnlyClientPays
+from domain.authorization import require_owner
 from domain.errors import Unavailable
 from domain.ids import AppointmentRef
 from domain.payments import UNPAID, NothingToPay
@@ -34,8 +35,7 @@ class AppointmentPayment:
         self.require_allowed(return_url)
         view = await self.reader.get(appointment_id)
         view.require_participant(user, AppointmentViewForbidden)
-        if user.id != view.client_id and user.role is not Role.ADMIN:
-            raise OnlyClientPays
+        require_owner(user, view.client_id, error=OnlyClientPays)
         await self.open_checkout.keep_return_url([AppointmentRef(appointment_id)], return_url)
         return await self.open_checkout.for_payable(AppointmentRef(appointment_id))
 

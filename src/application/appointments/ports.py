@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from application.ports import Page, PageRequest
-from domain.accounts import Role, User, UserId
+from domain.accounts import User, UserId
 from domain.appointments import (
     Appointment,
     AppointmentChange,
@@ -19,6 +19,7 @@ from domain.appointments import (
     SeriesId,
 )
 from domain.attachments import Attachment, AttachmentId, NewAttachment
+from domain.authorization import require_owner
 from domain.availability import Availability
 from domain.coaches import Coach
 from domain.errors import Forbidden
@@ -151,8 +152,7 @@ class AppointmentView:
     updated_at: datetime
 
     def require_participant(self, user: User, refusal: type[Forbidden]) -> None:
-        if user.role is not Role.ADMIN and user.id not in {self.client_id, self.coach_id}:
-            raise refusal
+        require_owner(user, self.client_id, self.coach_id, error=refusal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from uuid import UUID
 from application.appointments.ports import CoachStatistics, CoachStatisticsQueries
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from domain.accounts import Role, User
+from domain.accounts import User
 from domain.appointments import AppointmentListForbidden
+from domain.authorization import require_owner
 from domain.availability import statistics_window, zone_of
 from domain.weeks import Week
 
@@ -33,8 +34,7 @@ class ShowCoachStatistics:
     async def __call__(
         self, user: User, coach_uuid: UUID, starts_at: datetime | None, ends_at: datetime | None
     ) -> CoachStatistics:
-        if user.role is not Role.ADMIN and user.uuid != coach_uuid:
-            raise AppointmentListForbidden
+        require_owner(user, coach_uuid, error=AppointmentListForbidden)
         async with self.open_work() as work:
             coach = await work.coaches.get(coach_uuid)
         zone = zone_of(coach.availability.timezone)

@@ -9,6 +9,7 @@ from application.payments.ports.records import OpenRequest, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
+from domain.authorization import require_owner
 from domain.bookings import BookingForbidden
 from domain.checkout_return import NO_RETURN_URLS, ReturnUrls
 from domain.ids import PayableRef
@@ -61,8 +62,7 @@ class OpenCheckout:
         """For somebody who wants to pay a booking of their own, later or once more."""
         self.return_urls.require_allowed(return_url)
         found = await self._open(payable)
-        if found.request.user_id != user.id and user.role != "admin":
-            raise BookingForbidden
+        require_owner(user, found.request.user_id, error=BookingForbidden)
         await self.keep_return_url([payable], return_url)
         return await self._link(found)
 
