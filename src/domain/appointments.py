@@ -190,7 +190,7 @@ class AppointmentFile:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AppointmentEvent:
-    """A domain event: one transition of an appointment. `application.appointments.effects` says what follows from it
+    """A domain event: one transition of an appointment. `domain.appointment_effects` says what follows from it
     when the appointment is saved.
 
     `before` and `after` are the appointment around the transition; `before` is None where it is new. `by` is None for

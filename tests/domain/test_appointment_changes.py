@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from application.appointments.effects import EFFECTS
 from domain.accounts import UserId
+from domain.appointment_effects import EFFECTS
 from domain.appointments import (
     Appointment,
     AppointmentCancelReason,

@@ -101,7 +101,7 @@ class CoachQueries(Protocol):
 
 class Appointments(Protocol):
     """Within a unit of work. `add` and `save` also write, in the same transaction, what follows from the change: see
-    `application.appointments.effects`. `get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
+    `domain.appointment_effects`. `get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
 
     async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
         """Reserves the time, as pending. None when it is taken, also by a concurrent request."""

@@ -7,8 +7,8 @@ from sqlalchemy import RowMapping, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.appointments.effects import EFFECTS
 from domain.accounts import UserId
+from domain.appointment_effects import EFFECTS
 from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
