@@ -41,7 +41,7 @@ GRACE_SECONDS = 10
 HEALTH_CHECK_SECONDS = 30
 CONNECTION_HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 DRAWING = {
-    "CRM_DATABASE_URL": "postgresql://nobody@localhost/none",
+    "CRM_DATABASE_URL": "postgresql://none@localhost/none",
     "CRM_BEARER_TOKEN": "none",
     "CONVENE_EMBEDDED": "1",
 }
@@ -102,7 +102,7 @@ def _protocol() -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m crm", description="The facilitators' CRM service.")
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="answer HTTP requests and send the mails they owe")
+    serve = commands.add_parser("serve", help="serve HTTP requests and deliver mails")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=_port, default=5001, help="port to listen on (5001)")
     serve.add_argument("--fd", type=int, help="an open listening socket to serve instead of host and port")

@@ -10,7 +10,7 @@ from crm.database import Connection, Database
 from crm.notifications import Moment, Notification
 
 # The guard: a message that was overtaken changes nothing, also when it waits here for the one that overtook it.
-# Senders of the published documents know no versions (stored as 0): among those the last one told counts.
+# Messages by the published documents have no version (stored as 0): among those the last one received counts.
 REMEMBER_EVENT = """
 INSERT INTO facilitator_events AS known
     (id, facilitator_id, title, starts_at, bookings_count, max_participants, is_active, version)
@@ -27,7 +27,7 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.version < excluded.version OR (known.version = 0 AND excluded.version = 0)
 """
 
-# Where no message says how many places are taken, the bookings that were told of and not cancelled are counted.
+# Where no message says how many places are taken, the bookings that were received and not cancelled are counted.
 FACILITATOR_EVENTS = """
 SELECT e.id, e.title, e.starts_at AS date_time, e.max_participants, e.is_active, coalesce(e.bookings_count, (
     SELECT count(*) FROM (
@@ -42,7 +42,7 @@ ORDER BY e.id LIMIT $3
 
 
 class FacilitatorEvent(msgspec.Struct, frozen=True):
-    """An event as contract A shows it to its facilitator. What no message told is null."""
+    """An event as contract A shows it to its facilitator. Fields without a message are null."""
 
     id: int
     title: str | None

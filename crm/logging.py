@@ -1,4 +1,4 @@
-"""Structured logs: one JSON line a fact, on standard error, ours and the libraries' alike."""
+"""Structured logs: one JSON object a line on standard error, also for libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structlog.typing import EventDict, Processor
 
 
 class StandardError(logging.Handler):
-    """Writes to what `sys.stderr` is by then: whoever redirects it later, and ends that, is followed."""
+    """Writes to the current `sys.stderr`, so that a later redirection takes effect."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -35,7 +35,7 @@ def configure_logs(level: str) -> None:
         "foreign_pre_chain": [structlog.stdlib.add_logger_name, *shared],
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _name_nobody,
+            _redact,
             structlog.processors.JSONRenderer(),
         ],
     }
@@ -70,7 +70,7 @@ _PRIVATE = re.compile(
 )
 
 
-def _name_nobody(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _redact(_logger: object, _method: str, event: EventDict) -> EventDict:
     return {key: _private(value) for key, value in event.items()}
 
 

@@ -43,7 +43,7 @@ ITEM = """id, message_id, action, booking_id, coaching_id, user_name, user_email
 
 ABOUT_BOOKING = "num_nonnulls(booking_id, coaching_id) = 1"
 
-# Only who and when change: a deleted notification still owes its mail, and still is what its message id means.
+# Only who and when change: the pending mail of a deleted notification is still sent, and its message id stays used.
 DELETE = "UPDATE notifications SET deleted_at = now(), deleted_by = $1 WHERE deleted_at IS NULL"
 
 MARK_PROCESSED = """
@@ -102,7 +102,7 @@ class NotificationNotFound(Exception):
 
 
 def mail_queue(database: Database, lease: UUID, lease_time: timedelta) -> Queue[MailClaim]:
-    """The notifications whose facilitator is owed a mail."""
+    """Notifications with a pending mail."""
     return Queue(database, table="notifications", columns=MAIL_COLUMNS, read=_claim, lease=lease, lease_time=lease_time)
 
 
@@ -221,7 +221,7 @@ class NotificationStore:
         return [_item(row) for row in rows]
 
     async def mark_processed(self, notification_id: int, who: str) -> None:
-        """Somebody has dealt with it; the first to say so is remembered. Raises NotificationNotFound."""
+        """Mark it as processed; the first caller is recorded. Raises NotificationNotFound."""
         async with self._database.connection() as connection:
             if await connection.fetchrow(MARK_PROCESSED, notification_id, who) is None:
                 raise NotificationNotFound
@@ -251,7 +251,7 @@ def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, s
     if notification.caused_by_facilitator:
         return Status.SKIPPED, "No email: the facilitator did this"
     if notification.cancelled_with_event:
-        return Status.SKIPPED, "No email: the facilitator is told once, with the event's cancellation"
+        return Status.SKIPPED, "No email: one mail is sent, about the cancelled event"
     if email is None:
         return Status.SKIPPED, "No email: the facilitator's address is not known"
     return Status.PENDING, None

@@ -1,7 +1,7 @@
 """What a notification says: the message's fields as both API documents write them, and what follows from them.
 
 Standard library and msgspec only. A message about a booking must name the booking, the person and the event; a
-message about an event as such (`event_…`) only the event and its facilitator. Fields nobody here knows are no error.
+message about an event as such (`event_…`) only the event and its facilitator. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -141,12 +141,12 @@ class Notification(msgspec.Struct, frozen=True):
 
     @property
     def cancelled_with_event(self) -> bool:
-        """A booking that fell with its event: the facilitator cancelled that event and hears of it once."""
+        """Cancelled with its event: the facilitator gets one mail, about the event."""
         return self.action == "booking_cancelled" and self.reason == "event_cancelled"
 
     @property
     def caused_by_facilitator(self) -> bool:
-        """An event that its facilitator offered, changed or held: nobody is told by mail what they did themselves."""
+        """Caused by the facilitator (event created, changed or completed), who therefore gets no mail."""
         return self.action in ("event_created", "event_updated", "booking_completed")
 
 

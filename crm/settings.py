@@ -60,7 +60,7 @@ class SmtpServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receiver(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that is told things over HTTP, and the bearer token it knows."""
+    """An HTTP server that receives deliveries, with its bearer token."""
 
     url: str
     token: str

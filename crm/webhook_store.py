@@ -1,4 +1,4 @@
-"""The crm_bookings table: every webhook once, and the deliveries it owes."""
+"""The crm_bookings table: every webhook once, with its deliveries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FROM crm_bookings b WHERE b.message_id = $1
 
 
 class Destination(StrEnum):
-    """Who is owed something for a webhook: the server it is forwarded to, the booking API that is told of a payment."""
+    """Destinations of a webhook: the server that it is forwarded to, the booking API for payments."""
 
     TRANSITIONS = "forward"
     PAYMENT = "payment"
@@ -61,7 +61,7 @@ class Stored(msgspec.Struct, frozen=True):
 def webhook_queue(
     database: Database, destination: Destination, lease: UUID, lease_time: timedelta
 ) -> Queue[WebhookDelivery]:
-    """What one destination is owed."""
+    """The deliveries to one destination."""
     return Queue(
         database,
         table="crm_booking_deliveries",
@@ -79,7 +79,7 @@ class WebhookStore:
         self._forwards = forwards
 
     async def record(self, webhook: Webhook, body: str, message_id: str | None) -> Stored:
-        """Store a webhook once, with what it owes; raises MessageIdReused, InvalidFields.
+        """Store a webhook once, with its deliveries; raises MessageIdReused, InvalidFields.
 
         A second call with the same `message_id`, at the same moment or later, finds the row of the first.
         """

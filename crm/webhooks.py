@@ -1,4 +1,4 @@
-"""What arrives at /webhook: a booking as the published document D writes it, and what the CRM owes for it.
+"""What arrives at /webhook: a booking as the published document D writes it, and the deliveries that follow.
 
 `event` may be a plain id or an object; `user_id` and `event_id` may stand at the top level instead.
 """
@@ -20,7 +20,7 @@ class EventReference(msgspec.Struct, frozen=True):
 
 
 class Webhook(msgspec.Struct, frozen=True):
-    """One booking that the CRM is told of."""
+    """A booking received by webhook."""
 
     booking_id: Id
     user: Person | None = None
@@ -46,7 +46,7 @@ class Webhook(msgspec.Struct, frozen=True):
 
     @property
     def payment(self) -> Mapping[str, int] | None:
-        """What the booking API is told of a payment; None where nothing was paid or somebody is not named."""
+        """The payment report to the booking API; None without a payment, a user or an event."""
         user, event = self.user_key, self.event_key
         if self.payment_status != "paid" or user is None or event is None:
             return None

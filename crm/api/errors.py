@@ -145,7 +145,7 @@ def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> R
 
 
 def _database_away(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
-    log.warning("database away", error=str(error))
+    log.warning("database_unavailable", error=str(error))
     return _answer(request, database_unavailable())
 
 

@@ -34,7 +34,7 @@ log = structlog.stdlib.get_logger("crm.notifications")
 
 
 class Notified(msgspec.Struct):
-    """What a sender is told: contract A's answer and contract B's in one."""
+    """The response to a sender: the fields of contracts A and B in one."""
 
     status: Literal["success"]
     message: str
@@ -134,7 +134,7 @@ async def process_notification(
 async def delete_notification(
     request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
 ) -> Deleted:
-    """Take a notification off the list. A mail it owes still goes out, and its Idempotency-Key still is used up."""
+    """Remove a notification from the list. Its pending mail is still sent, and its Idempotency-Key stays used."""
     await store.delete(path_id(notification_id), who(request))
     return Deleted()
 

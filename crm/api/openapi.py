@@ -31,7 +31,7 @@ from servicekit.http_server import REFUSALS
 
 INTRODUCTION = """Receives what a booking system tells and keeps facilitators up to date.
 
-Bodies are JSON objects of at most 64 KiB; fields that nobody here knows are ignored. Times are RFC 3339 in UTC. Every
+Bodies are JSON objects of at most 64 KiB; unknown fields are ignored. Times are RFC 3339 in UTC. Every
 answer carries `X-Request-ID`; every error has a stable `code`, and that id as `request_id`."""
 
 SECURITY_SCHEMES = {

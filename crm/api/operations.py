@@ -23,8 +23,8 @@ from crm.notifications import LARGEST_ID, Notification
 from crm.webhooks import Webhook
 
 TAGS = {
-    "Contracts A and B: notifications": "The inbox: what the booking system told, and whether its mail is out.",
-    "Contract A: facilitators": "Facilitators' events, as the messages about them told.",
+    "Contracts A and B: notifications": "The inbox: notifications of the booking system and the state of their mails.",
+    "Contract A: facilitators": "Facilitators' events by the messages about them.",
     "Contract B: mail": "Whether mail works.",
     "Contract D: webhook": "Bookings that are forwarded, and payments that are reported back.",
     "Health": "Whether the service runs.",

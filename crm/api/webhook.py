@@ -20,7 +20,7 @@ log = structlog.stdlib.get_logger("crm.webhooks")
 
 
 class WebhookReceived(msgspec.Struct):
-    """`forwarding` and `reporting_payment` say what is owed for it, not that it was done already."""
+    """`forwarding` and `reporting_payment`: the deliveries that were enqueued, not their result."""
 
     status: Literal["success"]
     message: str
@@ -37,7 +37,7 @@ async def webhook(
 ) -> WebhookReceived:
     """Store a booking, forward it and report its payment.
 
-    It is committed before the answer; what it owes follows, however long a receiver is away. The same
+    It is committed before the answer; deliveries follow, however long a receiver is unavailable. The same
     Idempotency-Key (or webhook-id) with the same body has one effect, with another body it is refused (422). With
     `FORWARD_FLASK_URL` set the body is forwarded as it came. A body with `"payment_status": "paid"` that names booking,
     user and event is reported to the booking API as an offline payment.
@@ -49,7 +49,7 @@ async def webhook(
         if sender := senders.get(destination):
             sender.notify()
         else:
-            log.warning("nobody to take it", destination=destination, hint="set BACKEND_SERVICE_TOKEN")
+            log.warning("no_receiver", destination=destination, hint="set BACKEND_SERVICE_TOKEN")
     log.info(
         "webhook", webhook_id=str(stored.id), booking_id=booking.booking_id, destinations=list(stored.destinations)
     )

@@ -1,8 +1,8 @@
-"""Gets everything that is owed to a destination there: soon, and whatever happens to this process or to that place.
+"""Delivery of claims to one destination, with retries and leases.
 
-The row is the memory. Whoever claims it (a request, or the round that each process makes) holds it by a lease, so
-several processes share the work; what a process that died was delivering is due again when its lease ends. While the
-destination is away new rows wait in the table and one of them at a time asks whether it is back.
+The state is in the row. A request or the polling loop of a process claims it by a lease, so several processes share the
+work; the rows of a process that died are due again when the lease ends. While the destination is unavailable new rows
+wait in the table and one at a time probes whether it is available again.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Sender(Protocol[C_contra]):
-    """Takes claims to one destination. `cargo` is what the responses call one of them: Email."""
+    """Delivers claims to one destination. `kind` names a delivery in responses, for example Email."""
 
     @property
     def kind(self) -> str: ...
 
     async def deliver(self, claim: C_contra) -> str:
-        """Hand it over and say so, for the row's `response`; raises DeliveryError when it was not taken."""
+        """Deliver it; returns the row's `response`, raises DeliveryError if it was not accepted."""
 
 
 class Dispatcher(Generic[C]):
-    """Delivers for one process. Between `start` and `close` it also makes its round of what is due."""
+    """Deliveries of one process. Between `start` and `close` it also polls for due rows."""
 
     def __init__(self, queue: Queue[C], sender: Sender[C], pace: Pace = Pace()) -> None:  # noqa: B008
         self._queue = queue
@@ -69,14 +69,14 @@ class Dispatcher(Generic[C]):
 
     @property
     def claims_at_once(self) -> bool:
-        """Whether what is new may be tried at once: not while the destination is known to be away."""
+        """Whether new rows may be delivered immediately: not while the destination is unavailable."""
         return not self._unavailable
 
     def start(self) -> None:
-        self._polling = asyncio.create_task(self._poll(), name=f"crm-{self._sender.kind}-rounds")
+        self._polling = asyncio.create_task(self._poll(), name=f"crm-{self._sender.kind}-polling")
 
     async def close(self) -> None:
-        """Let the deliveries under way finish, give the rest back."""
+        """Wait for the deliveries in flight and release the other claims."""
         if self._polling:
             await cancel([self._polling])
         if self._in_flight:
@@ -86,7 +86,7 @@ class Dispatcher(Generic[C]):
             await self._queue.release_claims()
 
     def notify(self) -> None:
-        """Something new is due: look at once, unless the destination is away."""
+        """Poll now, unless the destination is unavailable."""
         self._notified.set()
 
     async def wait_until_sent(self, row_id: int, status: Status, claim: C | None) -> bool:
@@ -123,9 +123,9 @@ class Dispatcher(Generic[C]):
                 if claims:
                     await asyncio.wait({self._start_delivery(claim) for claim in claims})
             except DatabaseUnavailable as error:
-                log.warning("database away", error=str(error))
+                log.warning("database_unavailable", error=str(error))
             except Exception:
-                log.exception("round failed", kind=self._sender.kind)
+                log.exception("polling_failed", kind=self._sender.kind)
             if not self._unavailable:
                 pause = self._pace.poll_every
             elif claims:
@@ -141,7 +141,7 @@ class Dispatcher(Generic[C]):
             await asyncio.wait_for(self._notified.wait(), seconds)
 
     def _start_delivery(self, claim: C) -> asyncio.Task[bool]:
-        """Deliver in a task of its own: a caller that stops waiting must not cut a delivery in two."""
+        """Deliver in a separate task: a caller that stops waiting must not abort a delivery."""
         task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._sender.kind}-{claim.id}")
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
@@ -160,7 +160,7 @@ class Dispatcher(Generic[C]):
         except Deferred as error:
             await self._enqueue(claim, max(_back_off(claim), error.after), f"{kind} not sent yet: {error}")
         except Exception:
-            log.exception("delivery could not be made", kind=kind, row=claim.id)
+            log.exception("delivery_error", kind=kind, row=claim.id)
             await self._enqueue(claim, _back_off(claim), f"{kind} not sent yet: an unexpected error, see the log")
         else:
             await self._mark_sent(claim, response)
@@ -187,12 +187,14 @@ class Dispatcher(Generic[C]):
     def _record_availability(self, *, unavailable: bool, reason: str | None = None) -> None:
         if unavailable != self._unavailable:
             log.warning(
-                "destination away" if unavailable else "destination back", kind=self._sender.kind, reason=reason
+                "destination_unavailable" if unavailable else "destination_recovered",
+                kind=self._sender.kind,
+                reason=reason,
             )
         self._unavailable = unavailable
 
     async def _mark_sent(self, claim: C, response: str) -> None:
-        """What is out and not marked would go out again: stay until the database knows."""
+        """Repeat until it is recorded: a sent row that is not marked would be sent again."""
         self._sent_but_unrecorded.add(claim.id)
         try:
             while True:
@@ -213,7 +215,7 @@ class Dispatcher(Generic[C]):
             await self._queue.try_later(claim, delay, response)
 
     async def _give_up(self, claim: C, response: str) -> None:
-        log.warning("given up", kind=self._sender.kind, row=claim.id, response=response)
+        log.warning("delivery_given_up", kind=self._sender.kind, row=claim.id, response=response)
         with suppress(DatabaseUnavailable):
             await self._queue.mark_failed(claim, response)
 

@@ -1,6 +1,6 @@
-"""Takes the facilitators' mails out: one mail for each notification that owes one.
+"""Sender of the facilitators' mails: one for each notification with a pending mail.
 
-A mail that had to be sent again has the Message-ID it had.
+A mail that is sent again has the same Message-ID.
 """
 
 from __future__ import annotations

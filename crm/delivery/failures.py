@@ -1,8 +1,8 @@
-"""How handing something over can fail.
+"""Failures of deliveries.
 
 DeliveryError
 ├── Refused           this will never be taken
-│   └── Unsendable    this was not even offered: it says nothing of the destination
+│   └── Unsendable    this was not sent: no information about the destination
 ├── Deferred          this was not taken now, others may be
 └── DestinationUnavailable   nothing can be taken now
 """
@@ -21,7 +21,7 @@ class Refused(DeliveryError):
 
 
 class Unsendable(Refused):
-    """It cannot be offered to anybody."""
+    """It cannot be sent as it is."""
 
 
 class Deferred(DeliveryError):

@@ -1,4 +1,4 @@
-"""Hands bodies to other servers over HTTP: bounded in time and size, and to nobody else than the one named."""
+"""HTTP sender: posts bodies to one server, bounded in time and size, without redirects and proxies."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RETRIED_CLIENT_ERRORS = frozenset({408, 425, 429})
 
 
 class HttpSender:
-    """Posts each parcel to `url` with its crm_booking's id as Idempotency-Key. `seconds` bounds a whole exchange.
+    """Posts each delivery with its crm_booking id as Idempotency-Key. `seconds` bounds a whole exchange.
 
-    A permanent client error is Refused. No connection, or no whole answer in time, means the destination is away.
+    A permanent client error is Refused. Without a complete response in time the destination is unavailable.
     """
 
     def __init__(self, kind: str, url: str, token: str, *, seconds: float = EXCHANGE_SECONDS) -> None:

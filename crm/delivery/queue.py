@@ -1,4 +1,4 @@
-"""A table of things that are owed: who holds what for how long, and how it ended.
+"""A lease queue in a table.
 
 Such a table has the columns `status`, `response`, `sent_at`, `attempts`, `next_attempt_at` and `lease`. A lease is a
 pending row whose next attempt was moved past the time the claimant needs.
@@ -16,7 +16,7 @@ from crm.database import Database
 
 
 class Status(StrEnum):
-    """Where something is: owed, handed over, given up, or never owed."""
+    """Pending, delivered, given up, or without a delivery."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -58,7 +58,7 @@ RETURNING {columns}
 
 
 class Queue(Generic[C]):
-    """What is owed to one destination: the rows of `table` for which the condition `which` holds.
+    """The deliveries to one destination: the rows of `table` for which the condition `which` holds.
 
     `columns` of a row, which is called `n`, are what `read` makes a claim of. `lease` is this process's name in the
     rows it has claimed.
@@ -117,7 +117,7 @@ class Queue(Generic[C]):
         return self._read(row) if row else None
 
     async def state(self, row_id: int) -> tuple[Status, bool]:
-        """The row's status, and whether somebody is delivering it now."""
+        """The row's status, and whether a lease on it is active."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(self._state, row_id)
         return (Status(row["status"]), row["leased"]) if row else (Status.SKIPPED, False)
@@ -133,7 +133,7 @@ class Queue(Generic[C]):
             await connection.execute(self._failed, claim.id, _storable(response), self._lease)
 
     async def try_later(self, claim: C, delay: timedelta, response: str) -> None:
-        """It is still owed, and due again after `delay`."""
+        """Makes the row due again after `delay`."""
         async with self._database.connection() as connection:
             await connection.execute(self._later, claim.id, _storable(response), self._lease, delay)
 

@@ -1,4 +1,4 @@
-"""The mail a facilitator gets about a notification: a subject that says it all, plain text and HTML.
+"""The mail to a facilitator about a notification: subject, plain text and HTML.
 
 Composing the same claim twice gives the same Message-ID and Date, so a mail that had to be sent again can be
 recognised as the same one. Times are shown in the facilitator's time zone, which the mail names.
@@ -45,11 +45,11 @@ AMOUNTS: Mapping[str, str] = {
 BY_ORGANISER = "by_organiser"
 """Why a booking was cancelled that its owner did not cancel."""
 HOLD_ENDED = "payment_expired"
-"""Why a booking was cancelled that nobody gave up: its place was held for a payment that did not come."""
+"""Reason of a cancellation: the hold of an unpaid seat expired."""
 
 
 class EmailCopy(msgspec.Struct, frozen=True):
-    """How one kind of message is told, or one reason for it. `{who}` and `{title}` are filled in."""
+    """Copy for a message type or a reason, with the placeholders `{who}` and `{title}`."""
 
     subject: str
     headline: str
@@ -89,7 +89,7 @@ class NotificationEmailWriter:
         self._templates.filters["isolated"] = isolated
 
     def compose(self, claim: MailClaim) -> EmailMessage:
-        """The mail for a claim; raises UnusableAddress when nobody could receive it."""
+        """The mail for a claim; raises UnusableAddress for an invalid address."""
         notification = claim.notification
         message = EmailMessage(policy=MAIL_POLICY)
         message["From"] = self._sender
@@ -107,7 +107,7 @@ class NotificationEmailWriter:
         return message
 
     def test(self, to_email: str, subject_line: str, html: str) -> EmailMessage:
-        """A mail somebody asked for to see one arrive: `html` as it is."""
+        """A test mail with `html` unchanged."""
         message = EmailMessage(policy=MAIL_POLICY)
         message["From"] = self._sender
         message["To"] = self._mailbox(None, to_email)
@@ -168,7 +168,7 @@ def _copy(notification: Notification) -> EmailCopy:
 
 def _who(notification: Notification) -> str:
     user = notification.user
-    return isolated(_line((user.name or user.email) if user else None, TITLE_LENGTH)) or "Somebody"
+    return isolated(_line((user.name or user.email) if user else None, TITLE_LENGTH)) or "A client"
 
 
 def _title(event: Event) -> str:

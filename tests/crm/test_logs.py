@@ -28,7 +28,7 @@ def _as_before() -> Iterator[None]:
 def test_a_line_names_nobody_and_keeps_no_secret(capfd: pytest.CaptureFixture[str]) -> None:
     token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
     structlog.stdlib.get_logger("crm.here").warning(
-        "given up",
+        "delivery_given_up",
         response="550 <ada.byron+x@example.com>: no such mailbox",
         nested={"dsn": "postgresql://convene:pass-word@db:5432/crm"},
         many=[f"Authorization: Bearer {token}", token, "whsec_c2VjcmV0"],
