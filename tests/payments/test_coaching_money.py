@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from application.appointments.payment import AppointmentPayment
-from application.payments.reconciliation import ASKED_AT_ONCE
+from application.payments.checkout import CONCURRENT_REQUESTS
 from application.payments.settlement import Settled
 from domain.accounts import User
 from domain.appointments import AppointmentStatus, OnlyCoachRecords, PaymentConfirms
@@ -281,13 +282,15 @@ async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_
     reader = PostgresAppointmentQueries(practice.house.worker.database)
     practice.house.till.away = True
     views = [
-        await reader.get((await practice.book(client, coach, hour)).placed.id) for hour in range(ASKED_AT_ONCE + 3)
+        await reader.get((await practice.book(client, coach, hour)).placed.id)
+        for hour in range(CONCURRENT_REQUESTS + 3)
     ]
     practice.house.till.away = False
-    hasty = AppointmentPayment(practice.house.worker.open_checkout, reader, patience=timedelta(0))
-    assert list(await hasty.open(views))[ASKED_AT_ONCE:] == [None] * 3
-    patient = await AppointmentPayment(practice.house.worker.open_checkout, reader).open(views)
-    assert len({link for link in patient if link}) == ASKED_AT_ONCE + 3
+    open_checkout = practice.house.worker.open_checkout
+    hasty = AppointmentPayment(replace(open_checkout, patience=timedelta(0)), reader)
+    assert list(await hasty.open(views))[CONCURRENT_REQUESTS:] == [None] * 3
+    patient = await AppointmentPayment(open_checkout, reader).open(views)
+    assert len({link for link in patient if link}) == CONCURRENT_REQUESTS + 3
 
 
 async def test_money_given_back_at_the_gateways_own_desk_is_in_the_books_and_the_history(

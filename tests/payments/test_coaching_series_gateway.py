@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from application.payments.reconciliation import ASKED_AT_ONCE
+from application.payments.checkout import CONCURRENT_REQUESTS
 from domain.time import as_utc
 from infrastructure.settings import Settings
 from tests.payments import stripe_harness
@@ -30,7 +30,7 @@ async def test_a_series_stands_though_the_gateway_is_away_and_is_not_asked_for_e
         sessions = answer.json()["bookings"]
         assert [each["payment_url"] for each in sessions] == [None] * 52
         asked = {request.headers["idempotency-key"] for request in shop.stripe.asked("POST /v1/checkout/sessions")}
-        assert len(asked) == ASKED_AT_ONCE
+        assert len(asked) == CONCURRENT_REQUESTS
         shop.stripe.mend()
         link = (await shop.post(f"/booking/{sessions[51]['id']}/pay", by=client)).json()["payment_url"]
         [made] = shop.stripe.sessions.values()

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from application.bookings.reservation import NewBooking
-from application.payments.reconciliation import ASKED_AT_ONCE
+from application.payments.checkout import CONCURRENT_REQUESTS
 from application.payments.settlement import Settled
 from domain.events import EventId
 from domain.money import Money
@@ -317,4 +317,4 @@ async def test_a_gateway_that_is_away_is_left_alone_for_the_round_and_the_others
 
     assert [await house.booking(new) for new in bookings[9:]] == [PAID] * 3
     asked = await house.records.fetchval("SELECT count(*) FROM payments WHERE gateway = 'nowhere' AND look_ups > 0")
-    assert 0 < asked <= ASKED_AT_ONCE
+    assert 0 < asked <= CONCURRENT_REQUESTS

@@ -44,6 +44,7 @@ from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
+from infrastructure.postgres.payments.checkouts import PostgresCheckouts
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.unit_of_work import UnitsOfWork
@@ -357,7 +358,7 @@ def _worker(
     reader = PostgresPaymentQueries(database)
     refunds = Refunds(open_work, gateways, wake_ups, clock)
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
-    open_checkout = OpenCheckout(gateways, reader, PostgresSeatInventory(database, gateway="till"))
+    open_checkout = OpenCheckout(gateways, reader, PostgresCheckouts(database))
     close_checkout = CloseCheckout(open_work, gateways, settle_payment)
     jobs = PaymentJobs(
         refunds,

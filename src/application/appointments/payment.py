@@ -1,21 +1,16 @@
 """Paying for a coach's time: online, or on the spot."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from application.appointments.ports import AppointmentQueries, AppointmentView
 from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
-from application.payments.ports.gateways import GatewayRefused
-from application.payments.reconciliation import ASKED_AT_ONCE
 from domain.accounts import User
 from domain.appointments import AppointmentId, AppointmentViewForbidden, OnlyClientPays
 from domain.authorization import require_owner
-from domain.errors import Unavailable
 from domain.ids import AppointmentRef
-from domain.payments import UNPAID, NothingToPay
+from domain.payments import UNPAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,6 @@ class AppointmentPayment:
 
     open_checkout: OpenCheckout
     reader: AppointmentQueries
-    patience: timedelta = timedelta(seconds=5)
 
     def require_allowed(self, return_url: str | None) -> None:
         """Raises `Invalid`."""
@@ -36,39 +30,17 @@ class AppointmentPayment:
         view = await self.reader.get(appointment_id)
         view.require_participant(user, AppointmentViewForbidden)
         require_owner(user, view.client_id, error=OnlyClientPays)
-        await self.open_checkout.keep_return_url([AppointmentRef(appointment_id)], return_url)
+        await self.open_checkout.save_return_url([AppointmentRef(appointment_id)], return_url)
         return await self.open_checkout.for_payable(AppointmentRef(appointment_id))
 
     async def open(
         self, appointments: Sequence[AppointmentView], *, return_url: str | None = None
     ) -> Sequence[str | None]:
-        """For each of the sessions that were just booked. None where nothing is to be paid online, and while the
-        gateway is away: the bookings stand. A few are asked for at once, and none any more of a gateway that is away or
-        that has taken `patience` for those before: whoever waits for their sessions is answered in time."""
-        await self.open_checkout.keep_return_url(
-            [AppointmentRef(appointment.id) for appointment in appointments], return_url
-        )
-        hands, away = asyncio.Semaphore(ASKED_AT_ONCE), asyncio.Event()
-        patience = asyncio.get_running_loop().call_later(self.patience.total_seconds(), away.set)
-
-        async def ask(appointment: AppointmentView) -> str | None:
-            if appointment.payment_status not in UNPAID:
-                return None
-            async with hands:
-                if away.is_set():
-                    return None
-                try:
-                    return await self.open_checkout.for_payable(AppointmentRef(appointment.id))
-                except Unavailable:
-                    away.set()
-                except (GatewayRefused, NothingToPay):
-                    pass
-                return None
-
-        try:
-            return await asyncio.gather(*map(ask, appointments))
-        finally:
-            patience.cancel()
+        """Opens the checkouts of appointments that were just booked. Returns for each its address, if there is one."""
+        refs = [AppointmentRef(each.id) for each in appointments]
+        unpaid = [ref for ref, each in zip(refs, appointments, strict=True) if each.payment_status in UNPAID]
+        urls = await self.open_checkout.for_new(unpaid, return_url=return_url)
+        return [urls.get(ref) for ref in refs]
 
 
 @dataclass(frozen=True, slots=True)

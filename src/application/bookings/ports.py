@@ -11,7 +11,6 @@ from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
 from domain.bookings import Booking, BookingId, BookingStatus, shows_join_link
 from domain.events import Event, EventId
-from domain.ids import PayableRef
 from domain.invitations import Invitation, InvitationId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
@@ -113,12 +112,6 @@ class SeatInventory(Protocol):
 
     async def count_unpaid_holds(self, user_id: UserId) -> int:
         """The seats and appointments that are held for this person until they pay; a recurring booking counts once."""
-        ...
-
-    async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None: ...
-
-    async def keep_return_url(self, payables: Sequence[PayableRef], return_url: str) -> None:
-        """Where the buyer goes after the checkout of each of these bookings."""
         ...
 
 

@@ -7,14 +7,12 @@ from datetime import timedelta
 from application.bookings.ports import ReservedBooking, SeatInventory
 from application.outbox.ports import WakeUps
 from application.payments.checkout import OpenCheckout
-from application.payments.ports.gateways import GatewayRefused, PaymentGateway, PaymentRequest
+from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from domain.accounts import UserId
 from domain.bookings import MAX_NOTES
-from domain.errors import Unavailable
 from domain.events import EventFull, EventId, EventNotFound
 from domain.ids import BookingRef
-from domain.money import Money
 from domain.text import prose
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
 
@@ -88,21 +86,5 @@ class BookSeat:
     async def _payment_url(self, placed: ReservedBooking, return_url: str | None) -> str | None:
         if placed.payment_id is None:
             return None
-        request = PaymentRequest(
-            payment_id=placed.payment_id,
-            payable=BookingRef(placed.id),
-            reference=placed.reference,
-            event_id=placed.event_id,
-            user_id=placed.user_id,
-            user_name=placed.user_name,
-            user_email=placed.user_email,
-            facilitator_id=placed.facilitator_id,
-            price=Money(placed.price, placed.currency),
-            title=placed.event_title,
-            until=placed.hold_until,
-        )
-        try:
-            await self.open_checkout.keep_return_url([BookingRef(placed.id)], return_url)
-            return await self.open_checkout(request, self.gateway.name)
-        except (Unavailable, GatewayRefused):
-            return None
+        payable = BookingRef(placed.id)
+        return (await self.open_checkout.for_new([payable], return_url=return_url)).get(payable)

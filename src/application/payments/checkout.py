@@ -1,20 +1,25 @@
 """Opening and closing checkouts at payment gateways."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from application.bookings.ports import SeatInventory
-from application.payments.ports.gateways import Gateways, PaymentGateway, PaymentRequest
-from application.payments.ports.records import OpenRequest, PaymentQueries
+from application.payments.ports.gateways import GatewayRefused, Gateways, PaymentGateway, PaymentRequest
+from application.payments.ports.records import Checkouts, OpenRequest, PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
 from domain.authorization import require_owner
 from domain.bookings import BookingForbidden
 from domain.checkout_return import NO_RETURN_URLS, ReturnUrls
+from domain.errors import Unavailable
 from domain.ids import PayableRef
 from domain.money import Money
 from domain.payments import NothingToPay, PaymentId
+
+CONCURRENT_REQUESTS = 5
+"""Gateways limit the rate of requests; each request has its own time limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +41,78 @@ class CloseCheckout:
 
 @dataclass(frozen=True, slots=True)
 class OpenCheckout:
-    """Asks the gateway for the checkout of a payment and keeps it. Asking again gives the same one: what is known is
-    not asked for, since the gateway would be asked for another once the event's title has changed."""
+    """Opens the checkout of a payment at its gateway and stores its address. The stored address is used from then on:
+    a second request to the gateway would fail where the event's title has changed meanwhile.
+
+    `patience` bounds the time in which requests for several new bookings are started.
+    """
 
     gateways: Gateways
     payments: PaymentQueries
-    places: SeatInventory
+    checkouts: Checkouts
     return_urls: ReturnUrls = NO_RETURN_URLS
+    patience: timedelta = timedelta(seconds=5)
 
     async def __call__(self, request: PaymentRequest, gateway: str) -> str | None:
+        """Returns None where payments are made on site."""
         checkout = await self.gateways.named(gateway).open_checkout(request)
         if checkout is None:
             return None
-        await self.places.keep_checkout(request.payment_id, checkout.order_id, checkout.url)
+        await self.checkouts.save(request.payment_id, checkout.order_id, checkout.url)
         return checkout.url
 
-    async def keep_return_url(self, payables: Sequence[PayableRef], return_url: str | None) -> None:
-        """Where the buyer goes after the checkout; without an address what was kept before stays. It need not be known
-        to the gateway, so that it can be another one for the same checkout. Raises `Invalid`."""
+    async def for_new(
+        self, payables: Sequence[PayableRef], *, return_url: str | None = None
+    ) -> Mapping[PayableRef, str]:
+        """Opens the checkouts of bookings and appointments that were just made, and returns their addresses.
+
+        There is no address where nothing is to be paid online and while the gateway is unavailable: the bookings stand,
+        and the address can be requested later. `CONCURRENT_REQUESTS` requests are sent at a time, and no more of them
+        once the gateway was unavailable or `patience` has passed.
+        """
+        if not payables:
+            return {}
+        slots, stopped = asyncio.Semaphore(CONCURRENT_REQUESTS), asyncio.Event()
+        patience = asyncio.get_running_loop().call_later(self.patience.total_seconds(), stopped.set)
+
+        async def open_one(payable: PayableRef) -> tuple[PayableRef, str | None]:
+            async with slots:
+                if stopped.is_set():
+                    return payable, None
+                try:
+                    return payable, await self.for_payable(payable)
+                except Unavailable:
+                    stopped.set()
+                except (GatewayRefused, NothingToPay):
+                    pass
+                return payable, None
+
+        try:
+            await self.save_return_url(payables, return_url)
+            opened = await asyncio.gather(*map(open_one, payables))
+        except Unavailable:
+            return {}
+        finally:
+            patience.cancel()
+        return {payable: url for payable, url in opened if url is not None}
+
+    async def save_return_url(self, payables: Sequence[PayableRef], return_url: str | None) -> None:
+        """Stores where the buyer goes after the checkout; without an address the stored one stays. The gateway has its
+        own return address, so one checkout can get another return address. Raises `Invalid`."""
         self.return_urls.require_allowed(return_url)
         if return_url is not None:
-            await self.places.keep_return_url(payables, return_url)
+            await self.checkouts.save_return_url(payables, return_url)
 
     async def for_user(self, user: User, payable: PayableRef, *, return_url: str | None = None) -> str | None:
-        """For somebody who wants to pay a booking of their own, later or once more."""
+        """For a user who pays their booking later, or tries again. Raises `NothingToPay` and `BookingForbidden`."""
         self.return_urls.require_allowed(return_url)
         found = await self._open(payable)
         require_owner(user, found.request.user_id, error=BookingForbidden)
-        await self.keep_return_url([payable], return_url)
+        await self.save_return_url([payable], return_url)
         return await self._link(found)
 
     async def for_payable(self, payable: PayableRef) -> str | None:
-        """For whoever has just made it. Raises `NothingToPay`."""
+        """Raises `NothingToPay`."""
         return await self._link(await self._open(payable))
 
     async def _open(self, payable: PayableRef) -> OpenRequest:

@@ -4,16 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.payments.checkout import CloseCheckout, OpenCheckout
+from application.payments.checkout import CONCURRENT_REQUESTS, CloseCheckout, OpenCheckout
 from application.payments.hold_expiry import AT_ONCE
 from application.payments.ports.gateways import GatewayRefused, Gateways
 from application.payments.ports.records import PaymentQueries
 from application.payments.settlement import SettlePayment
 from application.unit_of_work import OpenUnitOfWork
 from domain.payments import GatewayUnavailable, Payment, PaymentId
-
-ASKED_AT_ONCE = 5
-"""Gateways limit how often they are asked; each question has a time limit of its own."""
 
 LOOK_UP_AFTER = timedelta(minutes=2)
 """A webhook usually comes within seconds; what is open for longer is asked about."""
@@ -42,10 +39,12 @@ class Reconcile:
         """How many were asked about."""
         asked, away = 0, set[str]()
         while asked < AT_ONCE:
-            due = await self.payments.claim_to_look_up(older_than=LOOK_UP_AFTER, limit=ASKED_AT_ONCE, apart_from=away)
+            due = await self.payments.claim_to_look_up(
+                older_than=LOOK_UP_AFTER, limit=CONCURRENT_REQUESTS, apart_from=away
+            )
             away.update(name for name in await asyncio.gather(*map(self._ask, due)) if name is not None)
             asked += len(due)
-            if len(due) < ASKED_AT_ONCE:
+            if len(due) < CONCURRENT_REQUESTS:
                 break
         return asked
 

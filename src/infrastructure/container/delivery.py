@@ -30,7 +30,6 @@ from infrastructure.email.invitation_mail import InvitationLinks
 from infrastructure.email.smtp import SmtpTransport
 from infrastructure.icalendar.components import uid_host
 from infrastructure.observability.tracing import TracedSender, Traces
-from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.idempotency import PostgresIdempotencyKeys
@@ -91,8 +90,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     wake_ups = RedisWakeUps(settings.redis_url)
     open_work = units_of_work(settings, database, routes, clock)
     gateways, sandbox = build_gateways(settings, database)
-    places = PostgresSeatInventory(database, gateway=gateways.chosen.name)
-    money = build_money(settings, database, open_work, places, gateways, sandbox, wake_ups, clock)
+    money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     live_updates = PostgresLiveUpdates(database)
     live_feed = LiveUpdateSender(

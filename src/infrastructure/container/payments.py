@@ -5,7 +5,6 @@ import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 
-from application.bookings.ports import SeatInventory
 from application.outbox.ports import WakeUps
 from application.payments.audit import AuditPayments
 from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
@@ -32,6 +31,7 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.sandbox import SandboxGateway
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.payments.audit import PostgresPaymentAudit
+from infrastructure.postgres.payments.checkouts import PostgresCheckouts
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.settings import Settings
 
@@ -93,7 +93,6 @@ def build_money(
     settings: Settings,
     database: Database,
     open_work: OpenUnitOfWork,
-    places: SeatInventory,
     gateways: GatewayRegistry,
     sandbox: SandboxGateway,
     wake_ups: WakeUps,
@@ -104,7 +103,7 @@ def build_money(
     settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
     returns = _return_addresses(settings)
     return_urls = ReturnUrls(settings.payment_return_url, frozenset(settings.oauth_redirect_allowlist))
-    open_checkout = OpenCheckout(gateways, reader, places, return_urls)
+    open_checkout = OpenCheckout(gateways, reader, PostgresCheckouts(database), return_urls)
     close_checkout = CloseCheckout(open_work, gateways, settle_payment)
     receive_webhook = ReceiveWebhook(gateways, open_work, wake_ups, clock)
     return Money(

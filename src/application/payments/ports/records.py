@@ -162,6 +162,16 @@ class OpenRequest:
     url: str | None
 
 
+class Checkouts(Protocol):
+    async def save(self, payment_id: PaymentId, order_id: str, url: str) -> None:
+        """Stores the gateway's order of the payment, and the address where it is paid."""
+        ...
+
+    async def save_return_url(self, payables: Sequence[PayableRef], return_url: str) -> None:
+        """Stores where the buyer goes after the checkout of each of them."""
+        ...
+
+
 class PaymentQueries(Protocol):
     async def paid_for(self, payment_id: PaymentId) -> PaidFor: ...
 

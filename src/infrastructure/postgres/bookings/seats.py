@@ -17,7 +17,6 @@ from application.idempotency import CLAIM
 from domain.accounts import UserId
 from domain.bookings import BookingId
 from domain.events import Event, EventId
-from domain.ids import AppointmentRef, BookingRef, PayableRef
 from domain.outbox import ALWAYS_SERVED, Destination, MessageType, routes_for
 from domain.payments import PaymentId, PaymentStatus
 from infrastructure.postgres.constraints import domain_errors
@@ -175,24 +174,6 @@ class PostgresSeatInventory:
         async with self._database.connection() as connection:
             count: int = await connection.fetchval("SELECT unpaid_holds($1)", user_id)
         return count
-
-    async def keep_checkout(self, payment_id: PaymentId, order_id: str, url: str) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE payments SET gateway_reference = $2, checkout_url = $3 WHERE id = $1",
-                payment_id,
-                order_id,
-                url,
-            )
-
-    async def keep_return_url(self, payables: Sequence[PayableRef], return_url: str) -> None:
-        async with self._database.connection() as connection:
-            await connection.execute(
-                "UPDATE payments SET return_url = $3 WHERE booking_id = ANY ($1) OR coaching_booking_id = ANY ($2)",
-                [payable.id for payable in payables if isinstance(payable, BookingRef)],
-                [payable.id for payable in payables if isinstance(payable, AppointmentRef)],
-                return_url,
-            )
 
 
 def _placed(row: asyncpg.Record, user_id: UserId) -> ReservedBooking:
