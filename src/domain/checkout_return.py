@@ -1,7 +1,7 @@
-"""Where buyers go after a gateway's checkout, and what that place may say of the payment.
+"""Return addresses of checkouts, and the payment's status that they show.
 
-A return from a gateway is not a payment: the gateway's webhook decides. So the status is made of what is on record, and
-`pending` says that the confirmation has not arrived yet.
+A return from a gateway does not prove a payment: the gateway's webhook does. The status is the stored one, and
+`pending` means that the confirmation has not arrived yet.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from domain.payments import UNPAID, PaymentStatus
 
 LOOKS_BEFORE_FAILED = 5
 """A failed attempt may be older than the success that the gateway has just shown to the buyer, whose webhook can take
-some seconds. So a failure is believed only after the page was shown so many times."""
+some seconds. A failure is therefore shown only after the page was loaded this often."""
 
 
 class Outcome(StrEnum):

@@ -1,4 +1,4 @@
-"""Amounts with their currency. `Decimal` inside, never a float; minor units only at a gateway's edge."""
+"""Amounts with their currency. `Decimal` inside, never a float; minor units only in gateway adapters."""
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -79,11 +79,11 @@ class Money:
 
 
 def exponent(currency: str) -> int:
-    """How many decimals the currency has: 2 for INR, 0 for JPY, 3 for KWD."""
+    """Returns the number of decimals of the currency: 2 for INR, 0 for JPY, 3 for KWD."""
     return EXPONENTS.get(currency, 2)
 
 
 def smallest_step(currency: str) -> Decimal:
-    """The smallest amount that gateways move: 0.01 for INR and KWD, 1 for JPY and MGA."""
+    """Returns the smallest amount that gateways transfer: 0.01 for INR and KWD, 1 for JPY and MGA."""
     decimals = _DECIMALS_MOVED.get(currency, min(exponent(currency), MOST_DECIMALS_MOVED))
     return Decimal(1).scaleb(-decimals)

@@ -1,7 +1,7 @@
-"""Money asked for, received and given back for a booking.
+"""Payments and refunds of bookings and appointments.
 
-A payment only moves forward. Gateways report late, twice and in any order; what a report may still change is decided by
-one table, and what it may not change is no error: it is old news.
+A payment only moves forward. Gateways send updates late, twice and in any order. `TRANSITIONS` decides which updates
+still change a payment; any other update is outdated and is ignored without an error.
 """
 
 from __future__ import annotations
@@ -80,9 +80,8 @@ class GatewayUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """For a place in an event, or for a coach's time. `order_id` is what the gateway calls the thing that was asked for
-    (a Checkout Session, an order), `gateway_id` what it calls the money that came. `refunded` is what was promised back
-    so far."""
+    """A payment for a seat in an event or an appointment. `order_id` is the gateway's id of the request (a Checkout
+    Session, an order), `gateway_id` its id of the received payment. `refunded` is the sum of requested refunds."""
 
     id: PaymentId
     payable: PayableRef
@@ -97,7 +96,7 @@ class Payment:
         return status in TRANSITIONS[self.status]
 
     def received(self, *, order_id: str | None = None, gateway_id: str | None = None) -> Payment:
-        """Remembers what the gateway calls it: the answer that names the order may have been lost."""
+        """Also stores the gateway's ids: the response with the order's id may have been lost."""
         return replace(
             self,
             status=PaymentStatus.COMPLETED,
@@ -110,14 +109,14 @@ class Payment:
 
     @property
     def refundable(self) -> Money:
-        """What was received and is not yet promised back."""
+        """What was received and has no requested refund yet."""
         if self.status is not PaymentStatus.COMPLETED:
             return Money(self.price.amount * 0, self.price.currency)
         return Money(self.price.amount - self.refunded.amount, self.price.currency)
 
     def refund_of(self, amount: Decimal | None) -> Money:
-        """That much of the payment, or everything that is left of it. Raises `NothingToRefund`, `RefundExceedsPayment`,
-        and `Invalid` (field `amount`) for what cannot be moved."""
+        """Returns the amount to refund: the given one, or all that is left. Raises `NothingToRefund`,
+        `RefundExceedsPayment`, and `Invalid` (field `amount`) for an amount that gateways cannot transfer."""
         left, currency = self.refundable, self.price.currency
         if left.is_zero:
             raise NothingToRefund
@@ -136,14 +135,14 @@ class Payment:
         return wanted
 
     def with_refund(self, amount: Money) -> Payment:
-        """With that much more of it promised back; a payment that is promised back as a whole counts as refunded."""
+        """Adds a requested refund. A payment that is refunded in full has the status refunded."""
         refunded = Money(self.refunded.amount + amount.amount, self.price.currency)
         status = PaymentStatus.REFUNDED if refunded == self.price else self.status
         return replace(self, refunded=refunded, status=status)
 
 
 class PaymentUpdate(StrEnum):
-    """What a gateway says of a payment, whatever its own words are."""
+    """The state of a payment at a gateway, normalised."""
 
     RECEIVED = "received"
     FAILED = "failed"
@@ -152,8 +151,8 @@ class PaymentUpdate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GatewayUpdate:
-    """A gateway's word on one order, or on our payment where it does not name the order. `payment_id` is ours, where
-    the gateway carries it along; `amount` is what came, where something came."""
+    """A gateway's update on an order, or on our payment where it does not name the order. `payment_id` is our id, where
+    the gateway returns it; `amount` is the received amount, if any."""
 
     order_id: str | None
     report: PaymentUpdate
@@ -162,7 +161,7 @@ class GatewayUpdate:
     amount: Money | None = None
 
     def mismatch_with(self, payment: Payment) -> str | None:
-        """Why this cannot be about what was asked for: another order, payment, amount or currency. None when it can."""
+        """Returns why the update does not match the request: another order, payment, amount or currency; else None."""
         if payment.order_id is not None and self.order_id not in (None, payment.order_id):
             return f"order {self.order_id} is not {payment.order_id}"
         if self.payment_id is not None and self.payment_id != payment.id:
@@ -180,8 +179,8 @@ class GatewayUpdate:
 
 @dataclass(frozen=True, slots=True)
 class RefundUpdate:
-    """A gateway's word on money given back. `refund_id` is ours, where the gateway carries it along; `payment` is what
-    the same word says of the payment, which may be the first that we hear of it."""
+    """A gateway's update on a refund. `refund_id` is our id, where the gateway returns it. `payment` is the update on
+    the payment in the same webhook, which may be the first one about it."""
 
     gateway_refund_id: str
     gateway_id: str
@@ -192,7 +191,7 @@ class RefundUpdate:
 
 
 def hold_end(now: datetime, hold_for: timedelta, *, starts_at: datetime) -> datetime:
-    """Until when an unpaid booking keeps its seat or its time: never beyond the start."""
+    """Returns when the hold of an unpaid booking expires: at the latest at the start."""
     return min(now + hold_for, starts_at)
 
 

@@ -1,4 +1,4 @@
-"""How much of the money a cancellation gives back."""
+"""Refund policies: the share of a payment that a cancellation refunds."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MAX_HOURS = 24 * 366
 
 @dataclass(frozen=True, slots=True)
 class RefundTier:
-    """Up to `hours_before` hours before the start a cancellation gives back `percent` of what was paid."""
+    """A cancellation up to `hours_before` hours before the start refunds `percent` of the payment."""
 
     hours_before: int
     percent: int
@@ -59,7 +59,7 @@ class RefundPolicy:
         return cls(tuple(RefundTier(hours, percent) for hours, percent in tiers))
 
     def percent(self, *, now: datetime, starts_at: datetime) -> int:
-        """The share for a cancellation at `now`; a tier holds to its last instant."""
+        """Returns the share for a cancellation at `now`. A tier applies up to and including its last instant."""
         left = starts_at - now
         shares = [tier.percent for tier in self.tiers if left >= timedelta(hours=tier.hours_before)]
         return max(shares, default=0)

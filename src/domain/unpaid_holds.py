@@ -1,4 +1,4 @@
-"""How many unpaid bookings one account may hold: each keeps a seat or a coach's time from everyone else."""
+"""Limits of unpaid bookings per account: each holds a seat or a coach's time."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Whether our books and the gateways' agree, for an operator."""
+"""Comparison of all stored payments with the gateways' records, for an operator."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ from domain.payments import GatewayUnavailable, PaymentStatus, PaymentUpdate
 
 PAGE = 200
 AT_ONCE = 5
-"""Gateways limit how often they are asked: Stripe's test mode 25 times a second."""
+"""Gateways limit the rate of requests: Stripe's test mode to 25 a second."""
 STUCK_AFTER = timedelta(hours=1)
 
 
@@ -31,7 +31,7 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Audit:
-    """`away` has what was said for each gateway that could not be asked, `missed` how many payments that leaves out."""
+    """`away` maps each unavailable gateway to its error, `missed` to the number of payments that were not compared."""
 
     compared: int = 0
     differences: list[Mismatch] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class AuditPayments:
-    """Compares every payment that a gateway has an order for with what the gateway says of it.
+    """Compares every payment that has an order at a gateway with the gateway's record.
 
-    - Received there and here must be the same, to the minor unit and in the same currency.
-    - Given back there must be no less than what we know as given back, and no more than what was promised.
-    - A payment or a webhook that is on its way just now is no difference: each is looked at a second time.
-    - A gateway that is away is asked once, not for each of its payments; the others are compared.
-    - Further: differences that were kept when gateways reported, refunds that wait for long or failed, dead errands.
+    - The received amounts must be equal, to the minor unit and in the same currency.
+    - The amount refunded at the gateway must be between the processed and the requested refunds stored here.
+    - A payment or a webhook in transit is no mismatch: each suspect is compared a second time.
+    - An unavailable gateway is requested once, not for each of its payments; the payments of the others are compared.
+    - The result also lists stored mismatches, refunds that failed or are pending for long, and dead letters.
     """
 
     audit: PaymentAudit
@@ -85,7 +85,7 @@ class AuditPayments:
     async def _compare(
         self, page: Sequence[BookedPayment], found: Audit, *, keep: bool = False
     ) -> Sequence[BookedPayment]:
-        """Those that differ; written down with why, if they are to be kept."""
+        """Returns the payments with a mismatch; adds them to `found`, with the reason, if `keep` is set."""
         suspects = []
         entries = await asyncio.gather(*(self._look_up(each, found) for each in page))
         for booked, said in zip(page, entries, strict=True):
@@ -113,7 +113,7 @@ class AuditPayments:
 
 
 def mismatch_reason(booked: BookedPayment, entry: LedgerEntry) -> str | None:
-    """In words; None where the books agree."""
+    """Returns the reason in words; None where both records agree."""
     if not _same(booked.received, entry.received):
         return f"received {booked.received} here, {entry.received} at the gateway"
     least, most, there = booked.given_back, booked.payment.refunded, entry.refunded

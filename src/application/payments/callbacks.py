@@ -1,4 +1,4 @@
-"""What a person's browser brings from a checkout: a signed success, or the unsigned news of a failure."""
+"""Callbacks of the checkout in the client's browser: a signed success, or an unsigned report of a failure."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +21,13 @@ from domain.payments import (
 
 @dataclass(frozen=True, slots=True)
 class ConfirmPayment:
-    """Takes a checkout's signed word that an order was paid, and settles it at once; the webhook may come before,
-    after or never.
+    """Verifies a checkout's signed confirmation that an order was paid, and settles the payment. The webhook may arrive
+    before, after or never.
 
-    - The signature is checked before anything is looked up or said.
-    - The gateway is asked how much came. One that is away costs nothing: an order is paid in full or not at all.
-    - What was paid is closed wherever else it could be paid, so that nobody pays twice.
+    - The signature is verified before anything is looked up or disclosed.
+    - The received amount is looked up at the gateway. While the gateway is unavailable the signature is sufficient: an
+      order is paid in full or not at all.
+    - Every other open checkout of the payment is closed, so that it cannot be paid twice.
     """
 
     open_work: OpenUnitOfWork
@@ -55,10 +56,10 @@ class ConfirmPayment:
 
 @dataclass(frozen=True, slots=True)
 class ReportPaymentFailure:
-    """Somebody says that paying an order failed. Nobody signed that, so it is only a reason to ask the gateway.
+    """Handles an unsigned report that paying an order failed: it only causes a look-up at the gateway.
 
-    - The gateway's word is what counts; while it is away, nothing changes.
-    - A completed payment stays completed, and no place is given up.
+    - The result of the look-up is applied. While the gateway is unavailable nothing changes.
+    - A completed payment stays completed, and no seat is released.
     """
 
     open_work: OpenUnitOfWork
@@ -67,7 +68,7 @@ class ReportPaymentFailure:
     payments: PaymentQueries
 
     async def __call__(self, gateway: str, order_id: str) -> PaidFor:
-        """The booking as it truly is."""
+        """Returns the current state of the booking."""
         payment = await _payment_of(self.open_work, gateway, order_id)
         if payment.status in UNPAID:
             with suppress(GatewayUnavailable, GatewayRefused):

@@ -24,7 +24,7 @@ CONCURRENT_REQUESTS = 5
 
 @dataclass(frozen=True, slots=True)
 class CloseCheckout:
-    """Closes a checkout nobody may pay at any more. What was paid there meanwhile is settled as any late payment."""
+    """Closes a checkout that must not be paid any more. A payment made meanwhile is settled as a late payment."""
 
     open_work: OpenUnitOfWork
     gateways: Gateways
@@ -126,6 +126,6 @@ class OpenCheckout:
 
 
 def refuse_unpayable(price: Money, gateway: PaymentGateway) -> None:
-    """Raises `Invalid` for a price that nobody could pay: better when it is named than to whoever books."""
+    """Raises `Invalid` for a price that cannot be paid, when the price is entered instead of when a client books."""
     if not price.is_zero:
         gateway.refuse_price(price)

@@ -1,4 +1,4 @@
-"""What a buyer finds who comes back from a gateway's checkout."""
+"""The page or redirect for buyers who return from a gateway's checkout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from domain.checkout_return import Outcome, ReturnStatus, ReturnUrls, return_sta
 
 @dataclass(frozen=True, slots=True)
 class PaymentReturn:
-    """`redirect_to`: the front end, with the booking's reference and the status; None where our own page is shown.
-    `booking_url`: where the front end shows the booking, as far as that is known. `expects_payment`: the gateway says
-    that the payment was made."""
+    """`redirect_to`: the front end's address, with the booking's reference and the status; None where our own page is
+    shown. `booking_url`: where the front end shows the booking, if configured. `expects_payment`: the gateway
+    redirected to the address for a success."""
 
     payment: PaymentOverview
     status: ReturnStatus
@@ -25,12 +25,12 @@ class PaymentReturn:
 
 @dataclass(frozen=True, slots=True)
 class ShowPaymentReturn:
-    """Follows the address that a gateway sends a buyer to.
+    """Handles the request of a buyer whom a gateway redirected back.
 
-    - The status is what is on record. A return changes nothing: the gateway's webhook decides.
-    - Where a gateway signs its return, an unsigned one says nothing about the payment.
-    - The buyer goes on to the address that the request named, else to the operator's, else our own page is shown.
-    - Nothing says who the buyer is: an address can end up in a browser's history.
+    - The status is the stored one. A return changes nothing: the gateway's webhook decides.
+    - Where a gateway signs its redirect, an unsigned one is no evidence of a payment.
+    - The buyer is redirected to the address given when booking, else to the operator's, else our own page is shown.
+    - The result contains nothing about the buyer: an address can end up in a browser's history.
     """
 
     payments: PaymentQueries
@@ -43,8 +43,8 @@ class ShowPaymentReturn:
     async def __call__(
         self, token: str, outcome: Outcome, parameters: Mapping[str, str], *, look: int = 0
     ) -> PaymentReturn:
-        """`parameters`: what the gateway has added to the address. `look`: how often our page was shown before. Raises
-        `PaymentNotFound`."""
+        """`parameters`: the query parameters that the gateway added. `look`: how often our page was shown before.
+        Raises `PaymentNotFound`."""
         payment = await self.payments.overview(self.addresses.payment_of(token))
         has_succeeded = outcome is Outcome.SUCCESS and self._is_success(payment, parameters)
         status = return_status(

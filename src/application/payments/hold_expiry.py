@@ -14,10 +14,10 @@ AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class ExpireHolds:
-    """Gives up the places whose payment did not come in time.
+    """Releases the seats whose payment did not arrive in time.
 
-    - The booking is cancelled, the place free at once, the person told.
-    - The checkout is closed at the gateway; money that still comes is settled by the rules of a late payment.
+    - The booking is cancelled, the seat is released, and the client is notified.
+    - The checkout is closed at the gateway. A payment that still arrives is settled as a late payment.
     """
 
     open_work: OpenUnitOfWork
@@ -26,7 +26,7 @@ class ExpireHolds:
     clock: Clock
 
     async def __call__(self) -> int:
-        """How many; the rest is left for the next round."""
+        """Returns how many holds expired, at most `AT_ONCE`; the next run continues."""
         due = await self.payments.expired_holds(self.clock.now(), limit=AT_ONCE)
         expired = [booking_id for booking_id in due if await self._expire(booking_id)]
         if expired:

@@ -20,11 +20,11 @@ from domain.payments import (
 
 @dataclass(frozen=True, slots=True)
 class RecordOfflinePayment:
-    """Records that a booking was paid on the spot, as the event's facilitator or a trusted service reports it.
+    """Records that a booking was paid on site, as reported by the event's facilitator or a trusted service.
 
-    - Reported twice it is recorded once.
-    - A free place has nothing to pay, a cancelled one nothing any more.
-    - A checkout that is still open elsewhere is closed, so that nobody pays twice.
+    - A payment that is reported twice is recorded once.
+    - Raises `BookingIsCancelled` for a cancelled booking. A free booking stays as it is.
+    - An open checkout of the booking is closed, so that it cannot be paid twice.
     """
 
     open_work: OpenUnitOfWork
@@ -32,7 +32,7 @@ class RecordOfflinePayment:
     clock: Clock
 
     async def by_service(self, booking_id: BookingId, *, user_id: UserId, event_id: EventId) -> PaymentStatus:
-        """The report names the booking, its user and its event; where they do not belong together there is none."""
+        """Raises `BookingNotFound` where user and event are not those of the booking."""
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             if (booking.user_id, event.id) != (user_id, event_id):

@@ -13,19 +13,19 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.payments import GatewayUnavailable, Payment, PaymentId
 
 LOOK_UP_AFTER = timedelta(minutes=2)
-"""A webhook usually comes within seconds; what is open for longer is asked about."""
+"""A webhook usually arrives within seconds; payments that are open for longer are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Asks the gateways about payments that are open for longer than a webhook takes: with all webhooks lost, every
-    payment is settled within minutes.
+    """Looks up payments at their gateways that are open for longer than a webhook takes. If all webhooks are lost,
+    every payment is settled within minutes.
 
-    - Each time a payment is asked about, the next waits longer, up to an hour, for as long as gateways can still
-      authorise (three days).
-    - A checkout whose making was never confirmed to us is asked for again with the same idempotency key: it may be
-      there, and where nobody is to pay any more it is closed.
-    - A few are asked about at once. A gateway that is away is left alone until the next round; the others do not wait.
+    - The interval between two look-ups of a payment doubles, up to an hour, for as long as gateways can still authorise
+      (three days).
+    - A checkout whose creation was never confirmed is requested again with the same idempotency key, since it may
+      exist. It is closed where nothing is to be paid any more.
+    - Up to `CONCURRENT_REQUESTS` look-ups run concurrently. An unavailable gateway is skipped until the next run.
     """
 
     open_work: OpenUnitOfWork
@@ -36,7 +36,7 @@ class Reconcile:
     settle_payment: SettlePayment
 
     async def __call__(self) -> int:
-        """How many were asked about."""
+        """Returns how many payments were looked up."""
         asked, away = 0, set[str]()
         while asked < AT_ONCE:
             due = await self.payments.claim_to_look_up(
@@ -49,7 +49,7 @@ class Reconcile:
         return asked
 
     async def _ask(self, payment_id: PaymentId) -> str | None:
-        """The name of the gateway, if that is away."""
+        """Returns the name of the gateway if it is unavailable."""
         async with self.open_work() as work:
             payment = await work.payments.get(payment_id)
         try:

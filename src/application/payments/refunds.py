@@ -1,4 +1,4 @@
-"""Money given back: promised in the transaction that owes it, paid by the worker, never twice."""
+"""Refunds: requested in the transaction that causes them, sent to the gateway by the worker, never twice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,11 +45,11 @@ class RefundOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refunds:
-    """Promising money back, and what becomes of the promise.
+    """Requests refunds and records their results.
 
-    - A promise is a row and a message for the worker, in the transaction of whatever caused it.
-    - Money that was taken on the spot is handed back by the facilitator: it counts as given back when it is promised.
-    - A gateway that is away delays a refund. The refund's id is the idempotency key, so it is never paid twice.
+    - A refund is a row and an outbox message, written in the transaction that causes the refund.
+    - A payment on site is returned by the facilitator: its refund counts as processed as soon as the worker runs it.
+    - An unavailable gateway delays a refund. The refund's id is the idempotency key, so it is never paid twice.
     """
 
     open_work: OpenUnitOfWork
@@ -60,21 +60,21 @@ class Refunds:
     async def request(
         self, work: UnitOfWork, payment: Payment, amount: Money, *, reason: str, by: UserId | None = None
     ) -> Refund:
-        """`by`: who asked for it; None where it follows from a rule."""
+        """`by`: the user who requested it; None where it follows from a rule."""
         refund = await work.refunds.add(payment, amount, reason=reason, by=by, now=self.clock.now())
         await work.payments.save(payment.with_refund(amount))
         await work.messages.enqueue_refunds([refund])
         return refund
 
     async def request_all(self, work: UnitOfWork, event_id: EventId, *, reason: str, by: UserId) -> Sequence[Refund]:
-        """Everything that was paid for an event, in full."""
+        """Requests a full refund of every payment for the event."""
         refunds = await work.refunds.add_for_event(event_id, reason=reason, by=by, now=self.clock.now())
         await work.messages.enqueue_refunds(refunds)
         return refunds
 
     async def pay(self, refund_id: RefundId) -> None:
-        """What the worker does for a promise. Raises `GatewayRefused`, and `GatewayUnavailable` also while the gateway
-        is still working on the refund: it is asked again, so that a lost webhook leaves none open."""
+        """Sends a requested refund to its gateway. Raises `GatewayRefused`, and `GatewayUnavailable` also while the
+        gateway is still processing the refund: the worker retries, so that a lost webhook leaves no refund open."""
         async with self.open_work() as work:
             refund = await work.refunds.get(refund_id)
             payment = await work.payments.get(refund.payment_id)
@@ -154,9 +154,9 @@ class RefundBooking:
     """Refunds what was paid for a booking, or a part of it, at any time: before the event, and after it.
 
     - The event's facilitator and admins refund. Nothing is cancelled by it: the booking keeps its status and its seat.
-    - All refunds of a payment together are never more than what was paid, however many are asked for at once.
+    - All refunds of a payment together never exceed the payment, however many are requested concurrently.
     - Without an amount everything that is left is refunded.
-    - A booking shows that it is refunded when nothing is left. Money that was paid on the spot is handed back there.
+    - A booking shows that it is refunded when nothing is left. The facilitator returns what was paid on site.
     """
 
     open_work: OpenUnitOfWork
@@ -184,7 +184,7 @@ class RefundBooking:
 
 @dataclass(frozen=True, slots=True)
 class CancellationTerms:
-    """What a cancellation gives back at one moment: `percent` of what was paid and is not promised back yet."""
+    """The refund of a cancellation at one moment: `percent` of what was paid and has no requested refund yet."""
 
     paid: Money
     percent: int
@@ -208,8 +208,8 @@ def cancellation_terms(
 
 @dataclass(frozen=True, slots=True)
 class ShowCancellation:
-    """What cancelling a booking now would give back, by the refund policy that was agreed when booking; asked
-    beforehand. Refused as the cancellation itself would be."""
+    """Shows the refund of a cancellation at this moment, by the refund policy stored with the booking. Raises the same
+    errors as the cancellation itself."""
 
     open_work: OpenUnitOfWork
     clock: Clock

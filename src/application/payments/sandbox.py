@@ -16,7 +16,7 @@ from domain.payments import (
 
 @dataclass(frozen=True, slots=True)
 class SandboxPage:
-    """What the sandbox's page shows, as of `now`, and the two addresses that it leads back to."""
+    """The content of the sandbox's page at `now`, and its two return addresses."""
 
     order: SandboxOrder
     payment: PaymentOverview
@@ -30,15 +30,15 @@ class SandboxPage:
 
     @property
     def time_left(self) -> timedelta | None:
-        """Until the hold ends; None where there is no hold."""
+        """The time until the hold expires; None where there is no hold."""
         return self.payment.hold_until - self.now if self.payment.hold_until is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class PayAtSandbox:
-    """Somebody pressed a button of the sandbox's page: the sandbox reports it as a real gateway would, signed.
+    """Handles the buttons of the sandbox's page: the sandbox sends a signed webhook, as a real gateway does.
 
-    In a house that takes real money there is no such page, not even for what was asked for before.
+    Raises `PaymentNotFound` where another gateway is configured, also for orders made at the sandbox before.
     """
 
     desk: SandboxControls

@@ -22,7 +22,7 @@ from domain.refunds import PAID_TWICE
 
 
 class Settled(StrEnum):
-    """What became of a report."""
+    """The result of applying a gateway's update on a payment."""
 
     RECEIVED = "received"
     REINSTATED = "reinstated"
@@ -35,14 +35,15 @@ class Settled(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SettlePayment:
-    """Applies what a gateway says of an order.
+    """Applies a gateway's update on a payment.
 
-    - A payment only moves forward: received is final, failed can still become received.
-    - Amount, currency and order must be what was asked for; a difference is kept for an operator and changes nothing.
-    - Money that comes after the place was given up takes a place again if there is one, else it is given back at once.
-    - Money that comes after the start is given back, and what was still held for it ends.
-    - What comes for a booking that was paid otherwise meanwhile is given back too.
-    - A failed try frees no place; the hold does, when it ends.
+    - A payment only moves forward: a received payment is final, a failed one can still be received.
+    - Amount, currency and order must be those requested. A mismatch is stored for an operator and changes nothing.
+    - A payment that arrives after its hold expired reserves the seat or the time again if it is free; otherwise it is
+      refunded.
+    - A payment that arrives after the start is refunded, and the hold ends.
+    - A second payment for a booking that is already paid is refunded.
+    - A failed attempt to pay releases no seat; the seat is released when the hold expires.
     """
 
     open_work: OpenUnitOfWork
@@ -51,8 +52,8 @@ class SettlePayment:
     clock: Clock
 
     async def __call__(self, gateway: str, report: GatewayUpdate, *, arrived_at: datetime | None = None) -> Settled:
-        """`arrived_at`: when the report reached us, where that was before now. Without it the first webhook counts that
-        reports the same money and is not applied yet."""
+        """`arrived_at`: when the update arrived, where that was earlier. Without it, the arrival of the first stored
+        webhook about the same payment counts that is not applied yet."""
         async with self.open_work() as work:
             settled = await self._settle(work, gateway, report, arrived_at)
             await work.commit(made=SAYS_THE_SAME)

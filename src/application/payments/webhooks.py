@@ -18,7 +18,7 @@ from domain.payments import (
 
 @dataclass(frozen=True, slots=True)
 class ReceiveWebhook:
-    """Takes a gateway's webhook: verified, kept once by its id for good, and answered; a worker applies it."""
+    """Receives a gateway's webhook: verifies it and stores it once by its id. The worker applies it."""
 
     gateways: Gateways
     open_work: OpenUnitOfWork
@@ -37,7 +37,7 @@ class ReceiveWebhook:
 
 @dataclass(frozen=True, slots=True)
 class ApplyWebhook:
-    """What a worker does with a webhook that was taken."""
+    """Applies a stored webhook, in the worker."""
 
     open_work: OpenUnitOfWork
     settle_payment: SettlePayment

@@ -26,7 +26,7 @@ class GatewayRefused(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """`payment_id` is the idempotency key: asking twice makes one checkout. `until` is when the place is given up."""
+    """`payment_id` is the idempotency key: two requests make one checkout. `until` is when the hold expires."""
 
     payment_id: PaymentId
     payable: PayableRef
@@ -43,7 +43,7 @@ class PaymentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """`order_id` is the gateway's name for what was asked; `url` is where the person pays."""
+    """`order_id` is the gateway's id of the checkout or order; `url` is where the client pays."""
 
     order_id: str
     url: str
@@ -51,7 +51,7 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """`refund_id` is the idempotency key: asking twice gives back once."""
+    """`refund_id` is the idempotency key: two requests make one refund."""
 
     refund_id: RefundId
     payment: Payment
@@ -60,7 +60,7 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class RefundAnswer:
-    """`settled` is false while the gateway has accepted it and is still working on it."""
+    """`settled` is false while the gateway has accepted the refund and is still processing it."""
 
     gateway_refund_id: str
     settled: bool
@@ -68,7 +68,7 @@ class RefundAnswer:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """What a gateway has on its books for one order."""
+    """A gateway's record of one order."""
 
     report: GatewayUpdate
     received: Money
@@ -77,7 +77,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class GatewayEvent:
-    """A verified webhook. `report` is None for kinds that mean nothing to us."""
+    """A verified webhook. `report` is None for kinds that are not handled."""
 
     id: str
     kind: str
@@ -91,34 +91,34 @@ class PaymentGateway(Protocol):
 
     @property
     def holds_seats(self) -> bool:
-        """Whether an unpaid place is given up after a time; not where people pay on the spot."""
+        """Whether the hold of an unpaid seat expires. It does not where payments are made on site."""
         ...
 
     def refuse_price(self, price: Money) -> None:
-        """Raises `Invalid` for a price that nobody could ever pay there."""
+        """Raises `Invalid` for a price that cannot be paid at this gateway."""
         ...
 
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
-        """Where the person pays; None where money changes hands elsewhere."""
+        """Opens a checkout; returns None where payments are made on site."""
         ...
 
     async def look_up(self, payment: Payment) -> LedgerEntry:
-        """What the gateway says of it now."""
+        """Returns the gateway's current record of the payment."""
         ...
 
     async def expire_checkout(self, payment: Payment) -> None:
-        """Nothing can be paid there any more; does nothing when that is so already, or when it was paid."""
+        """Closes the checkout. Does nothing when it is already closed or paid."""
         ...
 
     async def refund(self, request: RefundRequest) -> RefundAnswer: ...
 
     def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
-        """Verifies the signature over the raw body. Raises `InvalidSignature`, also for what is too old."""
+        """Verifies the signature over the raw body. Raises `InvalidSignature`, also for a timestamp that is too old."""
         ...
 
 
 class SignedCheckouts(Protocol):
-    """A gateway whose checkout, in the person's browser, hands out a signed word that an order was paid."""
+    """A gateway whose checkout returns a signed confirmation of a payment to the client's browser."""
 
     @property
     def name(self) -> str: ...
@@ -128,24 +128,24 @@ class SignedCheckouts(Protocol):
         ...
 
     async def confirm(self, payment: Payment, gateway_id: str) -> GatewayUpdate:
-        """What there is of a payment whose success was signed; by the signature alone where the gateway is away.
-        Raises `PaymentMismatch` when it was for another order, and `GatewayRefused`."""
+        """Returns the update of a payment whose success was signed; from the signature alone while the gateway is
+        unavailable. Raises `PaymentMismatch` for the payment of another order, and `GatewayRefused`."""
         ...
 
 
 class SignedReturns(Protocol):
-    """A gateway that signs the query parameters with which it sends a buyer back."""
+    """A gateway that signs the query parameters of its redirect."""
 
     @property
     def name(self) -> str: ...
 
     def is_success(self, payment_id: PaymentId, parameters: Mapping[str, str]) -> bool:
-        """Whether the gateway says, signed, that this payment was made."""
+        """Whether the signed parameters confirm that this payment was made."""
         ...
 
 
 class ReturnAddresses(Protocol):
-    """The addresses of ours that gateways send buyers back to. They cannot be guessed."""
+    """Our addresses that gateways redirect buyers to. They cannot be guessed."""
 
     def of(self, payment_id: PaymentId, outcome: Outcome) -> str: ...
 
@@ -155,19 +155,19 @@ class ReturnAddresses(Protocol):
 
 
 class Gateways(Protocol):
-    """Those this house can talk to. A payment stays with the gateway it was made at, whichever is chosen today."""
+    """The configured gateways. A payment stays with the gateway it was made at; new payments use `chosen`."""
 
     @property
     def chosen(self) -> PaymentGateway: ...
 
     def named(self, name: str) -> PaymentGateway:
-        """Raises `GatewayUnavailable` for one that is no longer configured."""
+        """Raises `GatewayUnavailable` for a gateway that is no longer configured."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOrder:
-    """What the sandbox's page shows."""
+    """An order of the sandbox, as its page shows it."""
 
     id: str
     payment_id: PaymentId
@@ -178,11 +178,11 @@ class SandboxOrder:
 
 
 class SandboxControls(Protocol):
-    """Where people pay at the sandbox gateway: by a button."""
+    """Controls of the sandbox gateway: the buttons of its page."""
 
     async def find(self, order_id: str) -> SandboxOrder | None: ...
 
     async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> tuple[bytes, dict[str, str]] | None:
-        """Answers with the signed webhook a real gateway would now send; None when there is nothing to decide any
-        more. A declined order can still be paid."""
+        """Returns the signed webhook that a real gateway would send; None when the order is paid or expired. A declined
+        order can still be paid."""
         ...

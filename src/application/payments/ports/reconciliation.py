@@ -1,4 +1,4 @@
-"""The books as an operator compares them with the gateways'."""
+"""Queries for the comparison of stored payments with the gateways' records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from domain.refunds import RefundId
 
 @dataclass(frozen=True, slots=True)
 class BookedPayment:
-    """`given_back` is what the gateway has confirmed as given back; `payment.refunded` is what was promised."""
+    """`given_back` is the sum of processed refunds; `payment.refunded` is the sum of requested ones."""
 
     payment: Payment
     reference: str
@@ -29,7 +29,7 @@ class BookedPayment:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMismatch:
-    """Something a gateway said that was not what was asked for, and that nobody has dealt with yet."""
+    """An update of a gateway that does not match the request, and that an operator has not settled yet."""
 
     id: int
     gateway: str
@@ -40,7 +40,7 @@ class RecordedMismatch:
 
 @dataclass(frozen=True, slots=True)
 class StuckRefund:
-    """Promised and not given back; `failed` when the gateway has said that it never will."""
+    """A refund that is requested and not processed; `failed` when the gateway has failed finally."""
 
     id: RefundId
     reference: str
@@ -52,7 +52,7 @@ class StuckRefund:
 
 @dataclass(frozen=True, slots=True)
 class DeadJob:
-    """A refund, a closing of a checkout or a webhook that was given up."""
+    """A refund, a checkout to be closed or a webhook among the dead letters."""
 
     id: UUID
     fact: str
@@ -61,24 +61,24 @@ class DeadJob:
 
 
 class PaymentAudit(Protocol):
-    """`since` leaves out what happened before."""
+    """`since` excludes everything earlier."""
 
     async def payments(
         self, *, since: datetime | None, after: PaymentId | None, limit: int, at_gateways: bool
     ) -> Sequence[BookedPayment]:
-        """In the order of their ids, after that one; `at_gateways`: only those that a gateway has an order for."""
+        """Returns payments in the order of their ids, after `after`; `at_gateways`: only those with an order."""
         ...
 
     async def get(self, payment_id: PaymentId) -> BookedPayment: ...
 
     async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
-        """The newest first. Raises `Invalid` for a cursor it did not make."""
+        """Returns the newest first. Raises `Invalid` for an unknown cursor."""
         ...
 
     async def differences(self, *, since: datetime | None) -> Sequence[RecordedMismatch]: ...
 
     async def settle_difference(self, difference_id: int, note: str) -> bool:
-        """An operator has dealt with it, as noted, and it is kept settled. False where there is none to deal with."""
+        """Marks a mismatch as settled, with the operator's note. Returns False where there is no open one."""
         ...
 
     async def stuck_refunds(self, *, since: datetime | None, older_than: timedelta) -> Sequence[StuckRefund]: ...

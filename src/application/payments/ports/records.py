@@ -1,4 +1,4 @@
-"""The books: what was asked for, received and promised back, and what gateways told us."""
+"""Records of payments, refunds and webhooks."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from domain.refunds import RefundId
 
 @dataclass(frozen=True, slots=True)
 class PaymentTarget:
-    """Where a payment belongs."""
+    """A payment and what it pays for."""
 
     payment_id: PaymentId
     payable: PayableRef
 
 
 class Payments(Protocol):
-    """`get` and `get_for` lock until the unit of work ends, and raise `PaymentNotFound`. Of several payments
-    that were asked for one booking, the latest is the booking's."""
+    """`get` and `get_for` lock the row until the unit of work ends, and raise `PaymentNotFound`. Where a booking has
+    several payments, `get_for` and `find_for` return the latest."""
 
     async def find_payable(self, gateway: str, report: GatewayUpdate) -> PaymentTarget | None:
-        """By the order, else by our own id: a gateway may report before we know the order's."""
+        """Finds a payment by its order, else by our id: an update may arrive before the order's id is stored."""
         ...
 
     async def find_received(self, gateway: str, gateway_id: str) -> PaymentTarget | None:
-        """By the id that the gateway gave to the payment when it received it."""
+        """Finds a received payment by the gateway's id of it."""
         ...
 
     async def get(self, payment_id: PaymentId) -> Payment: ...
@@ -48,19 +48,19 @@ class Payments(Protocol):
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...
 
     async def add_paid_on_the_spot(self, payment: Payment, now: datetime) -> None:
-        """The same price received by the facilitator instead: a payment of its own, which is now the booking's."""
+        """Adds a payment of the same price that the facilitator received. It becomes the latest of the booking."""
         ...
 
     async def record_mismatch(
         self, gateway: str, report: GatewayUpdate, payment_id: PaymentId | None, why: str
     ) -> None:
-        """For an operator to look at. The same difference is kept once."""
+        """Stores a mismatch for an operator. The same mismatch is stored once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money promised back. `succeeded` is None until the gateway has given it back, or has failed for good."""
+    """A requested refund. `succeeded` is None until the gateway has processed it or has failed finally."""
 
     id: RefundId
     payment_id: PaymentId
@@ -75,7 +75,7 @@ class Refund:
         return self.succeeded is None
 
     def can_become(self, succeeded: bool | None) -> bool:
-        """A bank may send back, weeks later, what a gateway had given to it; what has failed stays so."""
+        """A processed refund can fail weeks later, when the bank returns it. A failed refund stays failed."""
         return self.is_open or (self.succeeded is True and succeeded is False)
 
 
@@ -85,37 +85,37 @@ class RefundRecords(Protocol):
     ) -> Refund: ...
 
     async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
-        """Promises back, in full, every payment that was received for the event; payments and bookings show it."""
+        """Adds a full refund of every payment received for the event, and marks payments and bookings refunded."""
         ...
 
     async def get(self, refund_id: RefundId) -> Refund:
-        """Locked until the unit of work ends. Raises `PaymentNotFound`."""
+        """Locks the row until the unit of work ends. Raises `PaymentNotFound`."""
         ...
 
     async def find(self, report: RefundUpdate) -> Refund | None:
-        """By our id, or by the gateway's."""
+        """Finds a refund by our id, or by the gateway's."""
         ...
 
     async def settle(
         self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
     ) -> None:
-        """`succeeded` None: the gateway has accepted it and is still working on it."""
+        """`succeeded` is None while the gateway has accepted the refund and is still processing it."""
         ...
 
 
 class GatewayEvents(Protocol):
-    """The inbox of webhooks: each is kept once, for good."""
+    """The webhook inbox: each webhook is stored once and never deleted."""
 
     async def add(self, gateway: str, event: GatewayEvent, now: datetime) -> bool:
-        """False for one that is there already."""
+        """Returns False for a webhook that is already stored."""
         ...
 
     async def report(self, gateway: str, event_id: str) -> tuple[GatewayUpdate | RefundUpdate | None, datetime]:
-        """What it says, and when it arrived."""
+        """Returns the update in the webhook, and when the webhook arrived."""
         ...
 
     async def first_arrival(self, gateway: str, order_id: str | None, payment_id: PaymentId) -> datetime | None:
-        """When the first webhook arrived that reports money for the order or payment and is not applied yet."""
+        """Returns when the first webhook arrived that reports the payment as received and is not applied yet."""
         ...
 
     async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None: ...
@@ -123,7 +123,7 @@ class GatewayEvents(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PaidFor:
-    """What a payment is for, as it stands now."""
+    """The current state of what a payment pays for."""
 
     payable: PayableRef
     reference: str
@@ -132,10 +132,10 @@ class PaidFor:
 
 @dataclass(frozen=True, slots=True)
 class PaymentOverview:
-    """A payment and what it is for, as a buyer may see it: nothing in it says who the buyer is.
+    """A payment and what it pays for, without anything that identifies the buyer.
 
     `timezone` is the IANA name of the zone in which the buyer reads times, None where it is not known. `payment_status`
-    and `is_cancelled` are the booking's. `return_url` is what a request asked for.
+    and `is_cancelled` are the booking's. `return_url` is the address given when booking.
     """
 
     payment_id: PaymentId
@@ -155,7 +155,7 @@ class PaymentOverview:
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """What is asked, at which gateway, and where it is paid, if that is known."""
+    """What is to be paid, at which gateway, and the checkout's address if it is known."""
 
     request: PaymentRequest
     gateway: str
@@ -180,20 +180,20 @@ class PaymentQueries(Protocol):
         ...
 
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[BookingId]:
-        """Bookings whose place was held for a payment that did not come in time."""
+        """Returns bookings whose hold has expired without a payment."""
         ...
 
     async def claim_to_look_up(
         self, *, older_than: timedelta, limit: int, apart_from: Collection[str]
     ) -> Sequence[PaymentId]:
-        """Payments that are open for longer and due to be asked about, but at none of those gateways; no other worker
-        gets them for now."""
+        """Claims payments that are open for longer and due for a look-up, except those at the gateways `apart_from`. No
+        other worker gets them for now."""
         ...
 
     async def request_of(self, payment_id: PaymentId) -> tuple[PaymentRequest, str]:
-        """What was asked for, and at which gateway, whatever became of it. Raises `PaymentNotFound`."""
+        """Returns the request and its gateway, in every state of the payment. Raises `PaymentNotFound`."""
         ...
 
     async def open_request(self, payable: PayableRef) -> OpenRequest | None:
-        """What is asked for a live, unpaid booking; nothing once its hold has ended."""
+        """Returns what is to be paid for a live, unpaid booking; None once its hold has expired."""
         ...
