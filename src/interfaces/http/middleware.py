@@ -68,7 +68,7 @@ class Count(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Where a POST of somebody who is logged in may bring a file, as a form, in a body of at most so many bytes."""
+    """A path whose authenticated POSTs upload a file as a form, in a body of at most `largest` bytes."""
 
     path: re.Pattern[str]
     largest: int
@@ -87,8 +87,8 @@ class RequestMiddleware:
         authenticate: Callable[[str], Awaitable[object]] | None = None,
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`uploads` need `authenticate`, which raises `Unauthenticated` for a token that does not count. Who is
-        answered while the process is `draining` closes its connection."""
+        """`uploads` need `authenticate`, which raises `Unauthenticated` for an invalid token. Answers while the process
+        is `draining` close the connection."""
         self._app = app
         self._error_formats = error_formats
         self._count = count

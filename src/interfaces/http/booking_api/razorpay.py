@@ -19,7 +19,7 @@ TAGS = ["Contract B: payments"]
 RAZORPAY = "razorpay"
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
-"""What Razorpay calls something of its own."""
+"""An id of Razorpay."""
 
 
 class PaidCallback(Struct):
@@ -29,7 +29,7 @@ class PaidCallback(Struct):
 
 
 class FailedCallback(Struct):
-    """All but the order is what the client was told; none of it is signed."""
+    """The data that Checkout passed to the client. None of it is signed, and only the order is used."""
 
     razorpay_order_id: Name
     razorpay_payment_id: str | None = None
@@ -52,8 +52,8 @@ class CallbackTaken(Struct):
 
 @post("/payment/success", operation_id="confirmPayment", tags=TAGS, status_code=200, opt=public)
 async def confirm_payment(data: JSONBody[PaidCallback], confirm_payment: Inject[ConfirmPayment]) -> CallbackTaken:
-    """What Razorpay's Checkout hands to the client when an order was paid. Settled at once; the same payment may be
-    confirmed again, and its webhook changes nothing more."""
+    """Confirms a payment with the signed data that Razorpay's Checkout passes to the client. Repeating it, or the
+    webhook of the same payment, changes nothing more."""
     booking = await confirm_payment(data.razorpay_order_id, data.razorpay_payment_id, data.razorpay_signature)
     return CallbackTaken("Payment processed successfully", _booking(booking))
 
@@ -62,14 +62,15 @@ async def confirm_payment(data: JSONBody[PaidCallback], confirm_payment: Inject[
 async def report_payment_failure(
     data: JSONBody[FailedCallback], report_payment_failure: Inject[ReportPaymentFailure]
 ) -> CallbackTaken:
-    """A try to pay an order failed. Anybody can say so, so Razorpay is asked; the answer shows what is true."""
+    """Reports a failed attempt to pay an order. The report is unsigned, so the payment is looked up at Razorpay; the
+    answer has its real state."""
     booking = await report_payment_failure(RAZORPAY, data.razorpay_order_id)
     return CallbackTaken("Payment failure recorded", _booking(booking))
 
 
 @post("/payment/razorpay/webhook", operation_id="razorpayWebhook", tags=TAGS, status_code=200, opt=public)
 async def razorpay_webhook(request: Request[Any, Any, Any], receive_webhook: Inject[ReceiveWebhook]) -> Received:
-    """Razorpay reports; who cannot sign as it does is refused."""
+    """Receives Razorpay's webhooks. Rejects requests with an invalid signature."""
     await receive_webhook(RAZORPAY, await request.body(), dict(request.headers))
     return Received("received")
 

@@ -26,7 +26,7 @@ _COPY = {
 
 @post("/payment/stripe/webhook", operation_id="stripeWebhook", tags=TAGS, status_code=200, opt=public)
 async def stripe_webhook(request: Request[Any, Any, Any], receive_webhook: Inject[ReceiveWebhook]) -> Received:
-    """Stripe reports; who cannot sign as it does, or signed more than five minutes ago, is refused."""
+    """Receives Stripe's webhooks. Rejects requests with an invalid signature, or one older than five minutes."""
     await receive_webhook("stripe", await request.body(), dict(request.headers))
     return Received("received")
 

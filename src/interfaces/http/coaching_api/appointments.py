@@ -306,7 +306,7 @@ _MOST = 100
 
 
 def _window(skip: str | None, limit: str | None, cursor: str | None) -> tuple[int, PageRequest]:
-    """Who asks for more than there is at once hears of it: whoever counts on 200 a page would skip half of them."""
+    """More than the maximum is an error: a client that expects pages of 200 would skip half of the items."""
     size = query_id("limit", limit) if limit is not None else 20
     if size is None or size > _MOST:
         raise Invalid({"limit": f"Must be between 1 and {_MOST}"})

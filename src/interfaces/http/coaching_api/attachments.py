@@ -86,7 +86,7 @@ async def download(
     download_attachment: Inject[DownloadAttachment],
 ) -> Response[bytes]:
     file = await download_attachment(actor.user, appointment_id(booking_id), _id(attachment_id))
-    # Whatever it says it is, a browser shall store it and never show it: it comes from somebody else.
+    # A browser must store the file and never render it, whichever type it claims: another person uploaded it.
     headers = {"Content-Disposition": disposition(file.filename), "Content-Security-Policy": "sandbox"}
     return Response(file.content, media_type=UNKNOWN_TYPE, headers=headers)
 

@@ -14,12 +14,12 @@ from domain.accounts import UserId
 from domain.errors import Unavailable
 
 MOST_OF_ONE = 10
-"""Connections of one person, in each process."""
+"""Connections of one account, in each process."""
 CHECK_SECONDS = 1
-"""A follower's token is looked at again when news came, or none for 3 s, unless it was so lately: whoever logged out is
-cut off within 5 s."""
+"""A connection's token is checked again before entries are sent, and after 3 s without entries, at most this often. A
+revoked token ends the connection within 5 s."""
 SEND_SECONDS = 10
-"""Who takes no news for so long is let go. They come back with the last id that they saw."""
+"""A client that accepts no data for this time is disconnected. It reconnects with the last received id."""
 DRAIN_LOOK_SECONDS = 0.2
 
 
