@@ -22,7 +22,12 @@ def an_interval(*, starts_in: timedelta = timedelta(days=7), lasts: timedelta = 
 
 
 def a_plan(**changes: Any) -> EventDetails:
-    usual = {"title": "Yoga", "interval": an_interval(), "capacity": 10, "price": Money(Decimal(25), "INR")}
+    usual: dict[str, Any] = {
+        "title": "Yoga",
+        "interval": an_interval(),
+        "capacity": 10,
+        "price": Money(Decimal(25), "INR"),
+    }
     return EventDetails(**usual | changes)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.messages import add_message
 from tests.support.people import People, Person
+from tests.support.rows import stored_row
 
 NOBODYS = "01a0b1c2-d3e4-7f50-8a6b-7c8d9e0f1a2b"
 CALLS = [
@@ -129,7 +130,7 @@ async def test_a_replay_makes_the_same_message_due_and_asking_twice_is_refused(
     message_id = await dead(database)
     answer = await root.post(f"/admin/outbox/{message_id}/replay")
     assert (answer.status_code, answer.json()) == (200, {"replayed": 1})
-    kept = await database.fetchrow("SELECT id, status, attempts, due_at <= now() AS due FROM outbox")
+    kept = await stored_row(database, "SELECT id, status, attempts, due_at <= now() AS due FROM outbox")
     assert tuple(kept) == (message_id, "pending", 0, True)
     again = await root.post(f"/admin/outbox/{message_id}/replay")
     assert (again.status_code, again.json()["code"]) == (400, "message_not_dead")

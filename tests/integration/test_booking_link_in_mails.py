@@ -1,9 +1,8 @@
 """`BOOKING_URL_TEMPLATE`: the link to the booking in mails to clients, as text and as HTML."""
 
 from email import message_from_bytes
-from email.message import EmailMessage
 from email.policy import default
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -38,7 +37,7 @@ def about_appointment(message_type: MessageType, recipient: str = "client", **pa
 
 def bodies(message: Message, composer: MailComposer = COMPOSER) -> tuple[str, str]:
     """The text and the HTML of the mail, as a mail program reads them."""
-    mail = cast(EmailMessage, message_from_bytes(bytes(composer.compose(message)), policy=default))
+    mail = message_from_bytes(bytes(composer.compose(message)), policy=default)
     plain, html = mail.get_body(("plain",)), mail.get_body(("html",))
     assert plain is not None
     assert html is not None

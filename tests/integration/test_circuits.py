@@ -21,6 +21,7 @@ from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreak
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from tests.support.messages import add_message, spend_attempts_given_back
 from tests.support.receivers import Receiver, Request, answer, receiving
+from tests.support.rows import stored_row
 
 Relay = Callable[[], DeliverMessages]
 
@@ -62,7 +63,7 @@ async def pass_by(database: asyncpg.Connection, seconds: float) -> None:
 
 
 async def state(database: asyncpg.Connection) -> asyncpg.Record:
-    return await database.fetchrow("SELECT * FROM destinations WHERE name = 'crm'")
+    return await stored_row(database, "SELECT * FROM destinations WHERE name = 'crm'")
 
 
 async def is_open(database: asyncpg.Connection) -> bool:
@@ -292,7 +293,7 @@ async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothin
     await pass_by(database, 10_000_000)
     await work(relay(), relay())
     assert crm.message_ids == [str(message_id)]
-    kept = await database.fetchrow("SELECT status, attempts, last_error FROM outbox WHERE id = $1", message_id)
+    kept = await stored_row(database, "SELECT status, attempts, last_error FROM outbox WHERE id = $1", message_id)
     assert tuple(kept) == ("pending", 0, "410 Gone: unsubscribed")
     crm.behave = None
     circuit_breakers = relay().circuit_breakers

@@ -6,7 +6,7 @@ from email.policy import default
 from typing import Any, cast
 
 import pytest
-from icalendar import Calendar, Component
+from icalendar import Calendar, Component, vCalAddress
 
 from domain.outbox import MessageType
 from infrastructure.delivery.crm_payload import to_payload
@@ -21,7 +21,7 @@ CLIENT, COACH = "client", "coach"
 
 def composed(message_type: MessageType, recipient: str, **payload: Any) -> EmailMessage:
     mail = COMPOSER.compose(a_coaching_message(message_type, recipient, **payload))
-    return cast(EmailMessage, message_from_bytes(bytes(mail), policy=default))
+    return message_from_bytes(bytes(mail), policy=default)
 
 
 def lines(mail: EmailMessage, kind: str = "plain") -> list[str]:
@@ -285,7 +285,7 @@ def test_the_entry_invites_both_and_is_the_same_for_both(recipient: str) -> None
     assert event["UID"] == f"coaching-{SESSION}@book.example.org"
     assert (event["LOCATION"], event["URL"]) == (link, link)
     assert event["ORGANIZER"] == "mailto:no-reply@convene.example"
-    answers = {str(guest): guest.params["PARTSTAT"] for guest in event["ATTENDEE"]}
+    answers = {str(guest): guest.params["PARTSTAT"] for guest in cast(list[vCalAddress], event["ATTENDEE"])}
     assert answers == {"mailto:ada@example.com": "ACCEPTED", "mailto:mira@example.com": "NEEDS-ACTION"}
 
 

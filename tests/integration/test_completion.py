@@ -21,6 +21,7 @@ from tests.support.appointments import books, free_hour, promoted, uuid_of
 from tests.support.load import a_crowd
 from tests.support.people import People, Person
 from tests.support.reminder_harness import DAY, HOUR, MINUTE, Hands, Inbox, Reminding
+from tests.support.rows import stored_row
 from tests.support.without_locks import PAUSE
 
 
@@ -102,7 +103,7 @@ async def test_who_was_there_is_completed_whatever_became_of_the_money(house: Re
     await house.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
     house.clock.moment += DAY
     assert await house.complete() == 1
-    row = await house.records.fetchrow("SELECT status, payment_status FROM bookings WHERE id = $1", booking)
+    row = await stored_row(house.records, "SELECT status, payment_status FROM bookings WHERE id = $1", booking)
     assert tuple(row) == ("completed", payment_status)
 
 

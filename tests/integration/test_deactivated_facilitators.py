@@ -29,6 +29,7 @@ from tests.support.http import serving
 from tests.support.invariants import broken_invariants
 from tests.support.load import a_crowd
 from tests.support.people import People, Person
+from tests.support.rows import stored_row
 from tests.support.without_locks import units_with
 
 
@@ -50,7 +51,7 @@ class Studio:
         return await self.ada.post("/booking", wanted)
 
     async def booking(self, booking_id: int) -> tuple[str, str, str | None]:
-        row = await self.records.fetchrow("SELECT * FROM bookings WHERE id = $1", booking_id)
+        row = await stored_row(self.records, "SELECT * FROM bookings WHERE id = $1", booking_id)
         return row["status"], row["payment_status"], row["cancel_reason"]
 
 
@@ -165,7 +166,7 @@ async def test_money_that_comes_for_an_ended_hold_is_given_back(studio: Studio) 
     event = await studio.john.creates_event()
     held = await studio.ada.books(event["id"])
     await studio.set_active(False)
-    payment = await studio.records.fetchrow("SELECT * FROM payments WHERE booking_id = $1", held["id"])
+    payment = await stored_row(studio.records, "SELECT * FROM payments WHERE booking_id = $1", held["id"])
     report = GatewayUpdate(
         payment["gateway_reference"],
         PaymentUpdate.RECEIVED,
@@ -183,7 +184,7 @@ async def test_a_deactivated_coach_has_no_slots_and_unpaid_time_is_given_up(stud
     answer = await studio.books_time()
     assert answer.status_code == 201, answer.text
     await studio.set_active(False)
-    row = await studio.records.fetchrow("SELECT status, cancel_reason FROM coaching_bookings")
+    row = await stored_row(studio.records, "SELECT status, cancel_reason FROM coaching_bookings")
     assert tuple(row) == ("cancelled", "payment_expired")
     refused = await studio.books_time()
     assert (refused.status_code, refused.json()["code"]) == (400, CoachInactive.code)

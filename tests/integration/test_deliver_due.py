@@ -21,6 +21,7 @@ from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from interfaces.workers.delivery import Deliveries
 from tests.support.messages import add_message, until
 from tests.support.receivers import Receiver, Request, answer, receiving
+from tests.support.rows import stored_row
 
 LEASE = timedelta(seconds=10)
 SHORT = timedelta(milliseconds=20)
@@ -75,7 +76,7 @@ async def _is(database: asyncpg.Connection, message_id: UUID, status: str) -> bo
 
 
 async def row(database: asyncpg.Connection, message_id: UUID) -> asyncpg.Record:
-    return await database.fetchrow("SELECT *, due_at - now() AS due_in FROM outbox WHERE id = $1", message_id)
+    return await stored_row(database, "SELECT *, due_at - now() AS due_in FROM outbox WHERE id = $1", message_id)
 
 
 def refuses(status: int, times: int, whom: Callable[[Request], bool] = lambda _request: True) -> Any:
@@ -100,7 +101,7 @@ async def test_a_delivery_is_recorded_with_its_attempt(
     kept = await row(database, message_id)
     assert (kept["status"], kept["attempts"], kept["claimed_by"]) == ("delivered", 1, None)
     assert kept["settled_at"] is not None
-    made = await database.fetchrow("SELECT * FROM delivery_attempts")
+    made = await stored_row(database, "SELECT * FROM delivery_attempts")
     assert (made["message_id"], made["attempt"], made["result"]) == (message_id, 1, "delivered")
     assert (made["status_code"], made["detail"]) == (201, '{"notification_id": 4}')
 

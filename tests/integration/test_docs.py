@@ -171,7 +171,11 @@ async def test_real_failures_are_documented(
     # New ones for each operation: one logs them out.
     [user], [facilitator] = await a_crowd(shared_database, 1), await a_crowd(shared_database, 1, role="facilitator")
     # The live feed refuses this id; without it its answer would have no end.
-    asked = [{}, {"headers": user.headers}, {"headers": facilitator.headers | {"Last-Event-ID": "none"}}]
+    asked: list[dict[str, Any]] = [
+        {},
+        {"headers": user.headers},
+        {"headers": facilitator.headers | {"Last-Event-ID": "none"}},
+    ]
     # A form with a file is read from nobody else.
     known = user.headers if described.takes_files else {}
     seen = [await shared_api.request(described.method, path, **options) for options in asked]

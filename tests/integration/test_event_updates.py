@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import httpx
@@ -37,7 +37,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def composed(*names: str) -> EmailMessage:
     event = {name: value for changed in names for name, value in CHANGES[changed].items()}
     message = a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, event=event, before=BEFORE)
-    return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(message)), policy=default))
+    return message_from_bytes(bytes(COMPOSER.compose(message)), policy=default)
 
 
 def lines_of(mail: EmailMessage) -> list[str]:
@@ -52,7 +52,7 @@ def entry_of(mail: EmailMessage) -> Component:
     calendar = Calendar.from_ical(part.get_content())
     assert calendar["METHOD"] == "REQUEST"
     [entry] = calendar.walk("VEVENT")
-    return cast(Component, entry)
+    return entry
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.conftest import a_client
 from tests.support.http import serving
 from tests.support.messages import a_message
 from tests.support.people import PASSWORD, event
+from tests.support.rows import stored_row
 from tests.support.settings import settings_for
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
@@ -122,7 +123,7 @@ async def test_approval_registers_as_a_user_who_waits(
     done = await run("users", "approve", body["email"])
     assert (done.exit_code, done.stdout) == (0, f"{body['email']} is facilitator\n")
 
-    row = await shared_database.fetchrow("SELECT * FROM outbox WHERE lane = $1", f"user:{user['id']}")
+    row = await stored_row(shared_database, "SELECT * FROM outbox WHERE lane = $1", f"user:{user['id']}")
     assert (row["destination"], row["fact"]) == ("email", "facilitator_approved")
     message = a_message(MessageType(row["fact"]), destination=Destination.EMAIL)
     mail = COMPOSER.compose(replace(message, payload=json.loads(row["snapshot"])))

@@ -11,7 +11,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -44,6 +44,7 @@ from tests.support.http import serving
 from tests.support.invariants import broken_invariants
 from tests.support.messages import a_message
 from tests.support.people import PASSWORD, People, Person
+from tests.support.rows import stored_row
 from tests.support.settings import settings_for
 
 INVITATION = {
@@ -110,20 +111,23 @@ def mail_to(shared_database: asyncpg.Connection, settings: Settings) -> MailTo:
     )
 
     async def compose(email: str) -> EmailMessage:
-        row = await shared_database.fetchrow(
+        row = await stored_row(
+            shared_database,
             """SELECT * FROM outbox WHERE fact = 'booking_invitation' AND snapshot->'invitation'->>'email' = $1
                ORDER BY seq DESC""",
             email,
         )
         message = a_message(MessageType.BOOKING_INVITATION, destination=Destination.EMAIL)
         message = replace(message, id=MessageId(row["id"]), payload=json.loads(row["snapshot"]))
-        return cast(EmailMessage, message_from_bytes(bytes(composer.compose(message)), policy=default))
+        return message_from_bytes(bytes(composer.compose(message)), policy=default)
 
     return compose
 
 
 def body_of(mail: EmailMessage) -> str:
-    content: str = cast(EmailMessage, mail.get_body(("plain",))).get_content()
+    body = mail.get_body(("plain",))
+    assert body is not None
+    content: str = body.get_content()
     return content
 
 
@@ -218,7 +222,7 @@ async def test_a_confirmed_seat_is_a_booking_of_a_new_account_without_a_password
     assert answer.status_code == 303
     assert str(answer.request.url.join(answer.headers["location"]).path) == link
     assert "You have confirmed." in (await shared_api.get(link)).text
-    user = await shared_database.fetchrow("SELECT * FROM users WHERE email = $1", email)
+    user = await stored_row(shared_database, "SELECT * FROM users WHERE email = $1", email)
     assert (user["name"], user["role"], user["password_hash"], user["is_verified"]) == (
         "Rosa Parks",
         "user",
@@ -373,7 +377,7 @@ async def test_a_cancelled_event_takes_back_its_seats(
             await john.delete(f"/events/{event['id']}")
         for word in ("confirm", "decline"):
             assert code(await john.api.post(f"{link}/{word}")) == (400, "invitation_over")
-        row = await shared_database.fetchrow("SELECT * FROM invitations WHERE event_id = $1", event["id"])
+        row = await stored_row(shared_database, "SELECT * FROM invitations WHERE event_id = $1", event["id"])
         assert row["status"] == "withdrawn"
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +22,7 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 
 def composed(message_type: MessageType = MessageType.BOOKING_CREATED, **payload: Any) -> EmailMessage:
     message: Message = a_message(message_type, destination=Destination.EMAIL, **payload)
-    return cast(EmailMessage, message_from_bytes(bytes(COMPOSER.compose(message)), policy=default))
+    return message_from_bytes(bytes(COMPOSER.compose(message)), policy=default)
 
 
 def text_of(mail: EmailMessage, kind: str) -> str:
@@ -34,7 +34,7 @@ def text_of(mail: EmailMessage, kind: str) -> str:
 
 def calendar_of(mail: EmailMessage) -> tuple[Calendar, Component]:
     [part] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
-    calendar = cast(Calendar, Calendar.from_ical(part.get_content()))
+    calendar = Calendar.from_ical(part.get_content())
     [entry] = calendar.walk("VEVENT")
     assert part["Content-Type"].params["method"] == calendar["METHOD"]
     return calendar, entry
@@ -63,7 +63,7 @@ def test_it_is_text_html_and_an_invitation_with_the_same_invitation_attached() -
     ]
     [attachment] = mail.iter_attachments()
     assert attachment.get_filename() == "invite.ics"
-    assert cast(Calendar, Calendar.from_ical(attachment.get_content())) == calendar_of(mail)[0]
+    assert Calendar.from_ical(attachment.get_content()) == calendar_of(mail)[0]
     assert bytes(mail).isascii()
 
 
@@ -194,7 +194,7 @@ def test_commas_semicolons_and_quotes_survive_the_calendar() -> None:
     title, name = 'A; b, "c" \\ d', 'Lovelace, Ada "The Countess"; x'
     _, entry = calendar_of(composed(event={"title": title, "description": "one\ntwo"}, user={"name": name}))
     assert entry["SUMMARY"] == title
-    assert entry["DESCRIPTION"].startswith("one\ntwo")
+    assert str(entry["DESCRIPTION"]).startswith("one\ntwo")
     assert entry["ATTENDEE"].params["CN"] == "Lovelace, Ada 'The Countess'; x"
 
 

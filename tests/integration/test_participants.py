@@ -7,7 +7,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import httpx
@@ -233,11 +233,13 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 def composed(subject: str, text: str, composer: MailComposer = COMPOSER, **payload: Any) -> EmailMessage:
     message = a_message(MessageType.PARTICIPANT_MESSAGE, destination=Destination.EMAIL, **payload)
     written = replace(message, payload=message.payload | {"written": {"subject": subject, "text": text}})
-    return cast(EmailMessage, message_from_bytes(bytes(composer.compose(written)), policy=default))
+    return message_from_bytes(bytes(composer.compose(written)), policy=default)
 
 
 def body_of(mail: EmailMessage, kind: str) -> str:
-    content: str = cast(EmailMessage, mail.get_body((kind,))).get_content()
+    body = mail.get_body((kind,))
+    assert body is not None
+    content: str = body.get_content()
     return content.replace("\r\n", "\n")
 
 

@@ -13,6 +13,7 @@ from infrastructure.settings import Settings
 from tests.payments import razorpay_harness, stripe_harness
 from tests.support.appointment_harness import at, name_price
 from tests.support.load import Member, a_crowd
+from tests.support.rows import stored_row
 
 POLICY = ((24, 50),)
 
@@ -42,7 +43,7 @@ async def cancels(shop: Any, client: Member, booked: dict[str, Any]) -> None:
 
 
 async def state(database: asyncpg.Connection) -> tuple[str, str]:
-    row = await database.fetchrow("SELECT status, payment_status FROM coaching_bookings")
+    row = await stored_row(database, "SELECT status, payment_status FROM coaching_bookings")
     return tuple(row)
 
 

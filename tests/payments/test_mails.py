@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -64,7 +64,7 @@ class House:
     def mails(self, person: Person) -> list[EmailMessage]:
         """The oldest first."""
         files = (self.settings.convene_data / "mail").glob("*.eml")
-        mails = [cast(EmailMessage, message_from_bytes(file.read_bytes(), policy=default)) for file in files]
+        mails = [message_from_bytes(file.read_bytes(), policy=default) for file in files]
         theirs = [mail for mail in mails if mail["To"].addresses[0].addr_spec == person.email]
         return sorted(theirs, key=lambda mail: str(mail["Message-ID"]))  # a UUID that begins with the time
 
@@ -98,7 +98,7 @@ def entry(mail: EmailMessage) -> tuple[str, str, int]:
     [part] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
     calendar = Calendar.from_ical(part.get_content())
     [event] = calendar.walk("VEVENT")
-    return str(calendar["METHOD"]), str(event["UID"]), int(event["SEQUENCE"])
+    return str(calendar["METHOD"]), str(event["UID"]), int(str(event["SEQUENCE"]))
 
 
 def entry_status(mail: EmailMessage) -> str:

@@ -14,6 +14,7 @@ from infrastructure.clock import SystemClock
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from tests.support.app_harness import House, Sold, order_of, ref_of
 from tests.support.appointment_harness import Practice
+from tests.support.rows import stored_row
 
 TRIES = 16
 
@@ -38,7 +39,8 @@ async def the_mail(
     house: House, sold: Sold, *, message_type: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
 ) -> Message:
     """That is owed to who booked."""
-    row = await house.records.fetchrow(
+    row = await stored_row(
+        house.records,
         """SELECT id, lane, fact, snapshot, occurred_at FROM outbox
            WHERE destination = 'email' AND fact = $2
              AND lane IN ('booking:' || $1, 'coaching:' || $1 || ':client') ORDER BY seq DESC""",

@@ -25,8 +25,8 @@ from domain.refunds import RefundId
 from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.settings import Settings
+from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
 from tests.payments.razorpay_harness import Shop, open_shop
-from tests.payments.test_razorpay_way import FAILED, PAID, PENDING, REFUNDED
 from tests.support.gateway_server import Kind
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request

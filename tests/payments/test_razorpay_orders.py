@@ -22,9 +22,10 @@ from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID
 from tests.payments.razorpay_harness import Shop, open_shop
+from tests.support.gateway_server import Entity
 from tests.support.load import a_crowd
 from tests.support.process_harness import LONG_RUN
-from tests.support.razorpay_server import Entity, FakeRazorpay, Webhook
+from tests.support.razorpay_server import FakeRazorpay, Webhook
 
 EVENTS = (
     "payment.created",

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings
+from tests.payments.gateway_harness import FAILED, PAID, PENDING
 from tests.payments.razorpay_harness import Shop, open_shop
-from tests.payments.test_razorpay_way import FAILED, PAID, PENDING
 from tests.support.razorpay_server import KEY_SECRET, WEBHOOK_PATH, WEBHOOK_SECRET, Webhook, sign
 
 

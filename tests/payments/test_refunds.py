@@ -17,6 +17,7 @@ from domain.events import EventCancelled, EventId, EventOver
 from domain.money import Money
 from infrastructure.clock import SystemClock
 from tests.support.app_harness import House, order_of, ref_of
+from tests.support.rows import stored_row
 
 USUAL = ((168, 100), (24, 50))
 
@@ -64,7 +65,7 @@ async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_t
     facts = [("booking_created", None), ("payment_completed", None), ("booking_cancelled", "by_organiser")]
     for destination in ("crm", "email"):
         assert await house.told(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
-    stored = await house.records.fetchrow("SELECT * FROM bookings WHERE id = $1", new.placed.id)
+    stored = await stored_row(house.records, "SELECT * FROM bookings WHERE id = $1", new.placed.id)
     assert (stored["cancelled_by"], stored["cancel_reason"]) == (house.facilitator.id, "by_organiser")
     await house.book(await house.person(), event_id)
     assert await house.wrongs() == []

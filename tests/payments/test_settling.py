@@ -14,6 +14,7 @@ from domain.events import EventId
 from domain.money import Money
 from domain.payments import InvalidSignature, PaymentId, PaymentUpdate
 from tests.support.app_harness import House, order_of, ref_of
+from tests.support.rows import stored_row
 
 PAID = ("confirmed", "completed")
 GIVEN_BACK = ("cancelled", "refunded")
@@ -139,7 +140,7 @@ async def test_money_after_the_hold_takes_a_place_again_where_there_is_one(house
     await house.until_dry()
 
     assert await house.booking(new) == PAID
-    row = await house.records.fetchrow("SELECT * FROM bookings WHERE id = $1", new.placed.id)
+    row = await stored_row(house.records, "SELECT * FROM bookings WHERE id = $1", new.placed.id)
     assert (row["cancelled_at"], row["cancel_reason"], row["hold_until"]) == (None, None, None)
     assert [fact for fact, _ in await house.told(new)] == ["booking_created", "booking_cancelled", "payment_completed"]
     assert await house.wrongs() == []
@@ -230,7 +231,7 @@ async def test_a_webhook_that_comes_many_times_at_once_has_one_effect(house: Hou
     for destination in ("crm", "email"):
         assert Counter(fact for fact, _ in await house.told(new, destination))["payment_completed"] == 1
     assert await house.jobs() == [("gateway_event", "delivered")]
-    row = await house.records.fetchrow("SELECT * FROM gateway_events")
+    row = await stored_row(house.records, "SELECT * FROM gateway_events")
     assert (row["kind"], row["outcome"], row["settled_at"] is None) == ("order", "received", False)
 
 

@@ -53,6 +53,7 @@ from infrastructure.settings import Settings
 from tests.support.invariants import broken_invariants
 from tests.support.load import a_crowd
 from tests.support.local_gateway import Till, TillGateway, Webhook
+from tests.support.rows import stored_row
 
 UNBOUNDED = HoldLimits(per_account=10_000, per_coach=10_000)
 
@@ -238,11 +239,11 @@ class House:
     async def booking(self, new: Sold) -> tuple[str, str]:
         """Its status and its payment's."""
         table = "bookings" if isinstance(new, NewBooking) else "coaching_bookings"
-        row = await self.records.fetchrow(f"SELECT * FROM {table} WHERE id = $1", new.placed.id)
+        row = await stored_row(self.records, f"SELECT * FROM {table} WHERE id = $1", new.placed.id)
         return row["status"], row["payment_status"]
 
     async def payment(self, new: Sold) -> asyncpg.Record:
-        return await self.records.fetchrow("SELECT * FROM payments WHERE id = $1", new.placed.payment_id)
+        return await stored_row(self.records, "SELECT * FROM payments WHERE id = $1", new.placed.payment_id)
 
     async def refunds(self, new: Sold) -> list[tuple[Decimal, str, str]]:
         """Amount, status and reason of each."""

@@ -65,7 +65,7 @@ class FakeStripe(FakeGateway[Webhook]):
 
     def kept(self) -> int:
         """The books: what was captured and not given back."""
-        captured = sum(each["amount_received"] for each in self.intents.values())
+        captured: int = sum(each["amount_received"] for each in self.intents.values())
         return captured - self._given_back()
 
     def events(self, *kinds: str) -> list[Webhook]:
@@ -118,7 +118,7 @@ class FakeStripe(FakeGateway[Webhook]):
         self._tell("refund.failed" if status == "failed" else "refund.updated", refund)
 
     def webhook(self, kind: str, about: Entity) -> Webhook:
-        event = {"id": self._id("evt"), "object": "event", "api_version": "2026-10-28.endive", "type": kind}
+        event: Entity = {"id": self._id("evt"), "object": "event", "api_version": "2026-10-28.endive", "type": kind}
         event |= {"created": int(time.time()), "livemode": False, "pending_webhooks": 1, "data": {"object": about}}
         return Webhook(kind, json.dumps(event, indent=2).encode())
 
@@ -178,7 +178,7 @@ class FakeStripe(FakeGateway[Webhook]):
         if len(price["product_data"]["name"]) > 250:
             raise Refused(400, "Invalid string: must be at most 250 characters")
         session_id = self._id("cs_test")
-        session = {"id": session_id, "object": "checkout.session", "status": "open", "payment_status": "unpaid"}
+        session: Entity = {"id": session_id, "object": "checkout.session", "status": "open", "payment_status": "unpaid"}
         session |= {"url": f"https://checkout.stripe.com/c/pay/{session_id}", "payment_intent": None, "created": now}
         session |= {"amount_total": int(price["unit_amount"]) * int(item["quantity"]), "currency": price["currency"]}
         session |= {"expires_at": ends, "mode": "payment", "metadata": asked.get("metadata", {})}
@@ -206,7 +206,7 @@ class FakeStripe(FakeGateway[Webhook]):
 
     def _intent(self, session: Entity) -> Entity:
         if session["payment_intent"] is None:
-            intent = {"id": self._id("pi"), "object": "payment_intent", "status": "requires_payment_method"}
+            intent: Entity = {"id": self._id("pi"), "object": "payment_intent", "status": "requires_payment_method"}
             intent |= {"amount": session["amount_total"], "currency": session["currency"], "amount_received": 0}
             intent |= {"latest_charge": None, "metadata": session["asked"]["payment_intent_data"]["metadata"]}
             self.intents[intent["id"]] = intent
