@@ -1,6 +1,6 @@
 """A user's place in an event."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -61,6 +61,28 @@ class BookingIsCancelled(Conflict):
     message = "Booking is cancelled"
 
 
+class BookingChange(StrEnum):
+    """What happened to a booking after its seat was reserved."""
+
+    INVITED = "invited"
+    """Added for a person who has accepted an invitation."""
+    CANCELLED = "cancelled"
+    PAID = "paid"
+    PAYMENT_FAILED = "payment_failed"
+    REINSTATED = "reinstated"
+    REFUNDED = "refunded"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BookingEvent:
+    """A domain event: one transition of a booking, which left it as `after`. `application.bookings.effects` says what
+    follows from it when the booking is saved. `money` goes into the messages about it."""
+
+    change: BookingChange
+    after: "Booking"
+    money: Money | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Booking:
     """`reference` is what people say on the phone: `BK`, the year it was made, its number (`BK2026000123`).
@@ -84,6 +106,8 @@ class Booking:
     cancel_reason: CancelReason | None = None
     cancelled_by: UserId | None = None
     hold_until: datetime | None = None
+    events: tuple[BookingEvent, ...] = field(default=(), compare=False, repr=False)
+    """The domain events that its transitions have recorded since it was loaded."""
 
     def require_owner(self, user: User) -> None:
         require_owner(user, self.user_id, error=BookingForbidden)
@@ -113,29 +137,45 @@ class Booking:
         )
 
     def expired(self, now: datetime) -> "Booking":
-        return self._cancelled(now, CancelReason.PAYMENT_EXPIRED)
+        return self._cancelled(now, CancelReason.PAYMENT_EXPIRED, by=None)
 
-    def paid(self) -> "Booking":
-        return replace(self, payment_status=PaymentStatus.COMPLETED, hold_until=None)
+    def paid(self, money: Money) -> "Booking":
+        return self._recorded(BookingChange.PAID, self._paid(), money)
 
-    def unpaid(self) -> "Booking":
-        """A try to pay failed; the place stays held, and another try may succeed."""
-        return replace(self, payment_status=PaymentStatus.FAILED)
+    def payment_failed(self, money: Money) -> "Booking":
+        """A payment attempt failed; the seat stays held, and another attempt may succeed."""
+        return self._recorded(BookingChange.PAYMENT_FAILED, replace(self, payment_status=PaymentStatus.FAILED), money)
 
-    def reinstated(self) -> "Booking":
-        """Its payment came after its place had been given up, and there is a place again."""
-        confirmed = replace(self.paid(), status=BookingStatus.CONFIRMED)
-        return replace(confirmed, cancelled_at=None, cancel_reason=None, cancelled_by=None)
+    def reinstated(self, money: Money) -> "Booking":
+        """Its payment arrived after its seat had been released, and a seat is free again."""
+        confirmed = replace(self._paid(), status=BookingStatus.CONFIRMED)
+        after = replace(confirmed, cancelled_at=None, cancel_reason=None, cancelled_by=None)
+        return self._recorded(BookingChange.REINSTATED, after, money)
 
     def refunded(self) -> "Booking":
-        return replace(self, payment_status=PaymentStatus.REFUNDED)
+        return self._recorded(BookingChange.REFUNDED, replace(self, payment_status=PaymentStatus.REFUNDED))
+
+    def _paid(self) -> "Booking":
+        return replace(self, payment_status=PaymentStatus.COMPLETED, hold_until=None)
 
     def _ended(self, now: datetime, reason: CancelReason, *, event_starts_at: datetime, by: UserId) -> "Booking":
         if self.status is BookingStatus.CANCELLED:
             raise BookingAlreadyCancelled
         if self.status is BookingStatus.COMPLETED or event_starts_at <= now:
             raise BookingOver
-        return replace(self._cancelled(now, reason), cancelled_by=by)
+        return self._cancelled(now, reason, by=by)
 
-    def _cancelled(self, now: datetime, reason: CancelReason) -> "Booking":
-        return replace(self, status=BookingStatus.CANCELLED, cancelled_at=now, cancel_reason=reason, hold_until=None)
+    def _cancelled(self, now: datetime, reason: CancelReason, *, by: UserId | None) -> "Booking":
+        after = replace(
+            self,
+            status=BookingStatus.CANCELLED,
+            cancelled_at=now,
+            cancel_reason=reason,
+            cancelled_by=self.cancelled_by if by is None else by,
+            hold_until=None,
+        )
+        return self._recorded(BookingChange.CANCELLED, after)
+
+    def _recorded(self, change: BookingChange, after: "Booking", money: Money | None = None) -> "Booking":
+        event = BookingEvent(change=change, after=replace(after, events=()), money=money)
+        return replace(after, events=(*self.events, event))

@@ -148,7 +148,7 @@ async def _revived_by_four(house: Reminding) -> list[str]:
     async def align() -> None:
         async with house.parts.open_work() as work:
             await together.wait()
-            await work.reminders.align_booking(booking)
+            await work.reminders.align_booking(booking)  # type: ignore[attr-defined]
             await work.commit()
 
     await house.records.execute("UPDATE reminders SET status = 'skipped', reason = 'booking_cancelled'")

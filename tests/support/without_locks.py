@@ -31,7 +31,9 @@ def units_with(**parts: Callable[..., Any]) -> type[UnitsOfWork]:
 
 def _arguments(work: Any, name: str) -> tuple[Any, ...]:
     """What a part of a unit of work is made of."""
-    return (work._session, work.messages, work.reminders) if name == "appointments" else (work._session,)
+    effects = (work.messages, work.reminders)
+    more = {"appointments": effects, "bookings": (work.events, *effects)}
+    return (work._session, *more.get(name, ()))
 
 
 def unlocked(part: Callable[..., Any]) -> Callable[..., Any]:

@@ -89,14 +89,11 @@ class CancelParticipant:
 async def cancel_seat(
     work: UnitOfWork, refunds: Refunds, cancelled: Booking, payment: Payment | None, back: Money, *, by: UserId
 ) -> Refund | None:
-    """Stores a cancelled booking, frees its seat, writes the messages and requests the refund of `back`; an open
-    checkout is closed. The event is locked."""
+    """Saves a cancelled booking, which releases its seat, and requests the refund of `back`; an open checkout is
+    closed. The event is locked."""
     reason = CancelReason.BY_ORGANISER if cancelled.cancel_reason is CancelReason.BY_ORGANISER else None
     refund = None
     await work.bookings.save(cancelled)
-    await work.bookings.release_seat(cancelled.event_id)
-    await work.reminders.align_booking(cancelled.id)
-    await work.messages.enqueue_for_booking(MessageType.BOOKING_CANCELLED, cancelled.id, reason=reason)
     if payment is not None and not back.is_zero:
         why = reason or MessageType.BOOKING_CANCELLED
         refund = await refunds.request(work, payment, back, reason=why, by=by)

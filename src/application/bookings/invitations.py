@@ -23,7 +23,6 @@ from domain.invitations import (
     InvitationStatus,
     answer_until,
 )
-from domain.outbox import MessageType
 from domain.text import line
 
 INVITATIONS_PER_SENDER = Limit("invitations-sender", times=200, per=timedelta(days=1))
@@ -86,7 +85,7 @@ class InviteParticipant:
             invitation = await work.invitations.add(
                 event_id, name=name, email=email, by=user.id, now=now, expires_at=until
             )
-            await work.bookings.occupy_seat(event_id)
+            await work.events.occupy_seat(event_id)
             await work.messages.enqueue_invitation(invitation.id)
             await work.commit(made=str(invitation.id))
         return invitation
@@ -146,12 +145,10 @@ class AnswerInvitation:
                 user = credentials.user
             if not user.is_active:
                 raise AccountDeactivated
-            has_seat = not await work.reviews.has_place(event.id, user.id)
+            has_seat = not await work.bookings.has_live_booking(event.id, user.id)
             if has_seat:
                 booking_id = await work.bookings.add_invited(event.id, user.id, now)
                 await work.invitations.save(invitation.confirmed(now, booking_id))
-                await work.messages.enqueue_for_booking(MessageType.BOOKING_CREATED, booking_id)
-                await work.reminders.align_booking(booking_id)
             else:
                 await release(work, event, invitation.withdrawn(now))
             await work.commit()
@@ -222,7 +219,7 @@ async def release(work: UnitOfWork, event: Event, ended: Invitation) -> None:
     """Stores an invitation that ended without a booking and frees its seat; a cancelled event has none to free."""
     await work.invitations.save(ended)
     if event.status is EventStatus.ACTIVE:
-        await work.bookings.release_seat(event.id)
+        await work.events.release_seat(event.id)
 
 
 async def _locked(work: UnitOfWork, invitation_id: InvitationId) -> tuple[Event, Invitation]:

@@ -26,13 +26,12 @@ class Bookings(Protocol):
         """Locked until the unit of work ends. Raises `BookingNotFound`."""
         ...
 
-    async def save(self, booking: Booking) -> None: ...
-
-    async def release_seat(self, event_id: EventId) -> None: ...
-
-    async def occupy_seat(self, event_id: EventId) -> None:
-        """One more live booking; the event is locked and the rule was asked."""
+    async def save(self, booking: Booking) -> None:
+        """Writes the booking and what follows from its new events, the seat of the locked event included: see
+        `application.bookings.effects`. A booking that no transition has changed cannot be saved."""
         ...
+
+    async def has_live_booking(self, event_id: EventId, user_id: UserId) -> bool: ...
 
     async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
         """A booking, free of charge, whose seat is taken already. The event is locked, and the person has no live

@@ -26,8 +26,12 @@ class Events(Protocol):
 
     async def save(self, event: Event) -> None: ...
 
-    async def count_change(self, event_id: EventId) -> None:
-        """Grows the version of an event whose bookings' calendar entries change, without any other change of it."""
+    async def release_seat(self, event_id: EventId) -> None:
+        """One live booking or held seat less. The event is locked. Saving a cancelled booking does it."""
+        ...
+
+    async def occupy_seat(self, event_id: EventId) -> None:
+        """One live booking or held seat more. The event is locked, and `refuse_booking` has allowed it."""
         ...
 
     async def hide(self, event_id: EventId, now: datetime) -> None: ...
@@ -38,8 +42,6 @@ class Events(Protocol):
 
 
 class Reviews(Protocol):
-    async def has_place(self, event_id: EventId, user_id: UserId) -> bool: ...
-
     async def add(self, review: Review, *, facilitator_id: UserId) -> ReviewId:
         """Raises `AlreadyReviewed`."""
         ...

@@ -34,7 +34,7 @@ class WriteReview:
                 made["id"], rating, review.comment, user.id, user.name, datetime.fromisoformat(made["at"])
             )
         async with self.open_work() as work:
-            has_place = await work.reviews.has_place(event_id, user.id)
+            has_place = await work.bookings.has_live_booking(event_id, user.id)
             require_attendance(
                 ended_at=event.ends_at, now=now, has_place=has_place, is_host=event.facilitator_id == user.id
             )

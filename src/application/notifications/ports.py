@@ -8,7 +8,6 @@ from typing import Any, NewType, Protocol
 
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.bookings import BookingId
 from domain.events import EventId
 from domain.ids import PayableRef
 from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, SkipReason
@@ -56,9 +55,7 @@ class LiveUpdateListeners(Protocol):
 class Reminders(Protocol):
     """Within a unit of work. The `align` methods make the planned reminders match the booking: one for each recipient
     and future offset, none for a cancelled booking or another start. They are idempotent.
-    Saving an appointment aligns its reminders."""
-
-    async def align_booking(self, booking_id: BookingId) -> None: ...
+    Saving a booking or an appointment aligns its reminders."""
 
     async def align_event(self, event_id: EventId) -> None:
         """Those of all its bookings."""

@@ -193,9 +193,9 @@ class DeadLetters(Protocol):
 class Messages(Protocol):
     """Writes what is owed, with the state of this very transaction."""
 
-    async def enqueue_for_booking(
-        self, fact: MessageType, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
-    ) -> None: ...
+    async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
+        """The gateway has paid the refund. All other messages about one booking are enqueued by saving it."""
+        ...
 
     async def enqueue_for_bookings_of(
         self,

@@ -36,11 +36,11 @@ class ExpireHolds:
     async def _expire(self, booking_id: BookingId) -> bool:
         now = self.clock.now()
         async with self.open_work() as work:
-            event, booking = await lock_booking(work, booking_id)
+            _, booking = await lock_booking(work, booking_id)
             if not booking.has_expired(now):
                 return False
             payment = await work.payments.find_for(BookingRef(booking_id))
-            await expire_hold(work, event, booking, now)
+            await expire_hold(work, booking, now)
             if payment is not None and payment.order_id is not None:
                 await work.messages.enqueue_checkout_close(payment)
             await work.commit()

@@ -93,35 +93,28 @@ class PayableBooking:
         self.event.require_manager(user)
 
     async def pay(self, money: Money) -> None:
-        await self.work.bookings.save(self.booking.paid())
-        # The calendar entry becomes firm, and a new STATUS needs a new SEQUENCE (RFC 5546, 2.1.4).
-        await self.work.events.count_change(self.event.id)
-        await self.work.messages.enqueue_for_booking(MessageType.PAYMENT_COMPLETED, self.booking.id, money=money)
+        await self.work.bookings.save(self.booking.paid(money))
 
     async def reinstate(self, money: Money) -> bool:
         if not await self._may_have_a_seat_again():
             return False
-        await self.work.bookings.save(self.booking.reinstated())
-        await self.work.bookings.occupy_seat(self.event.id)
-        await self.work.reminders.align_booking(self.booking.id)
-        await self.work.messages.enqueue_for_booking(MessageType.PAYMENT_COMPLETED, self.booking.id, money=money)
+        await self.work.bookings.save(self.booking.reinstated(money))
         return True
 
     async def fail(self, money: Money) -> None:
         if self.booking.status is BookingStatus.CONFIRMED and self.booking.payment_status in UNPAID:
-            await self.work.bookings.save(self.booking.unpaid())
-            await self.work.messages.enqueue_for_booking(MessageType.PAYMENT_FAILED, self.booking.id, money=money)
+            await self.work.bookings.save(self.booking.payment_failed(money))
 
     async def give_back(self) -> None:
         booking = self.booking
         if booking.status is BookingStatus.CONFIRMED:
-            booking = await expire_hold(self.work, self.event, booking, self.now)
+            booking = await expire_hold(self.work, booking, self.now)
         await self.work.bookings.save(booking.refunded())
 
     async def _may_have_a_seat_again(self) -> bool:
         if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
-        already_booked = await self.work.reviews.has_place(self.event.id, self.booking.user_id)
+        already_booked = await self.work.bookings.has_live_booking(self.event.id, self.booking.user_id)
         try:
             self.event.refuse_booking(self.arrived_at or self.now, already_booked=already_booked)
         except (Conflict, EventNotFound):
@@ -218,15 +211,10 @@ async def lock_payable(
             return PayableAppointment(work, await work.appointments.get(payable.id), now, by, arrived_at)
 
 
-async def expire_hold(work: UnitOfWork, event: Event, booking: Booking, now: datetime) -> Booking:
-    """Cancels a booking whose payment did not come in time, frees its seat and writes the messages."""
+async def expire_hold(work: UnitOfWork, booking: Booking, now: datetime) -> Booking:
+    """Cancels a booking whose payment did not arrive in time, and releases its seat. The event is locked."""
     expired = booking.expired(now)
     await work.bookings.save(expired)
-    await work.bookings.release_seat(event.id)
-    await work.reminders.align_booking(booking.id)
-    await work.messages.enqueue_for_booking(
-        MessageType.BOOKING_CANCELLED, booking.id, reason=CancelReason.PAYMENT_EXPIRED
-    )
     return expired
 
 
@@ -240,9 +228,7 @@ async def expire_appointment_hold(work: UnitOfWork, before: Appointment, now: da
 async def enqueue_refunded(work: UnitOfWork, payable: PayableRef, *, reason: str, money: Money) -> None:
     match payable:
         case BookingRef():
-            await work.messages.enqueue_for_booking(
-                MessageType.BOOKING_REFUNDED, payable.id, reason=reason, money=money
-            )
+            await work.messages.enqueue_booking_refunded(payable.id, reason=reason, money=money)
         case AppointmentRef():
             await work.messages.enqueue_appointment_refunded(payable.id, reason=reason, money=money)
 

@@ -71,8 +71,9 @@ class PostgresUnitOfWork:
         self.logins = PostgresLogins(session)
         self.access = PostgresAccess(session)
         self.login_networks = PostgresLoginNetworks(session)
-        self.events = PostgresEvents(session)
-        self.bookings = PostgresBookings(session)
+        events = PostgresEvents(session)
+        self.events = events
+        self.bookings = PostgresBookings(session, events, messages, reminders)
         self.invitations = PostgresInvitations(session)
         self.profiles = PostgresProfiles(session)
         self.reviews = PostgresReviews(session)

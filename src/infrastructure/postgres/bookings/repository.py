@@ -8,14 +8,18 @@ from sqlalchemy import CursorResult, Numeric, RowMapping, Text, literal_column, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from application.bookings.effects import EFFECTS, SeatEffect
 from domain.accounts import UserId
-from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
+from domain.bookings import Booking, BookingChange, BookingId, BookingNotFound, BookingStatus, CancelReason
 from domain.events import EventId
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy
-from infrastructure.postgres.events.repository import stored_policy
+from infrastructure.postgres.domain_events import WrittenEvents
+from infrastructure.postgres.events.repository import PostgresEvents, stored_policy
 from infrastructure.postgres.outbox.payloads import AGREED, AGREED_POLICY
+from infrastructure.postgres.outbox.writer import PostgresMessages
+from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import BookingRow, EventRow
 
 _COMPLETE = """
@@ -63,8 +67,16 @@ _LOCKED = (
 
 
 class PostgresBookings:
-    def __init__(self, session: AsyncSession) -> None:
+    """Each save also writes what follows from the events of the booking."""
+
+    def __init__(
+        self, session: AsyncSession, events: PostgresEvents, messages: PostgresMessages, reminders: PostgresReminders
+    ) -> None:
         self._session = session
+        self._events = events
+        self._messages = messages
+        self._reminders = reminders
+        self._written = WrittenEvents()
 
     async def find_event_id(self, booking_id: BookingId) -> EventId | None:
         event_id = await self._session.scalar(select(BookingRow.event_id).where(BookingRow.id == booking_id))
@@ -77,6 +89,37 @@ class PostgresBookings:
         return _booking(row)
 
     async def save(self, booking: Booking) -> None:
+        events = self._written.take(booking)
+        await self._update(booking)
+        for event in events:
+            reason = event.after.cancel_reason if event.change is BookingChange.CANCELLED else None
+            if reason is CancelReason.BY_PERSON:
+                reason = None  # the messages name it only where another reason has to be given
+            await self._write_effects(event.change, booking.id, booking.event_id, reason=reason, money=event.money)
+
+    async def _write_effects(
+        self,
+        change: BookingChange,
+        booking_id: BookingId,
+        event_id: EventId,
+        *,
+        reason: CancelReason | None = None,
+        money: Money | None = None,
+    ) -> None:
+        effects = EFFECTS[change]
+        match effects.seat:
+            case SeatEffect.RELEASE:
+                await self._events.release_seat(event_id)
+            case SeatEffect.OCCUPY:
+                await self._events.occupy_seat(event_id)
+            case SeatEffect.COUNT_CHANGE:
+                await self._events.count_change(event_id)
+        if effects.reminders:
+            await self._reminders.align_booking(booking_id)
+        if effects.message is not None:
+            await self._messages.enqueue_for_booking(effects.message, booking_id, reason=reason, money=money)
+
+    async def _update(self, booking: Booking) -> None:
         await self._session.execute(
             update(BookingRow)
             .where(BookingRow.id == booking.id)
@@ -90,23 +133,19 @@ class PostgresBookings:
             )
         )
 
-    async def release_seat(self, event_id: EventId) -> None:
-        await self._session.execute(
-            update(EventRow)
-            .where(EventRow.id == event_id)
-            .values(booked=EventRow.booked - 1, version=EventRow.version + 1)
+    async def has_live_booking(self, event_id: EventId, user_id: UserId) -> bool:
+        live = select(BookingRow.id).where(
+            BookingRow.event_id == event_id,
+            BookingRow.user_id == user_id,
+            BookingRow.status != BookingStatus.CANCELLED,
         )
-
-    async def occupy_seat(self, event_id: EventId) -> None:
-        await self._session.execute(
-            update(EventRow)
-            .where(EventRow.id == event_id)
-            .values(booked=EventRow.booked + 1, version=EventRow.version + 1)
-        )
+        return await self._session.scalar(live) is not None
 
     async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
         values = {"event_id": event_id, "user_id": user_id, "now": now}
-        return BookingId((await self._session.execute(text(_ADD_INVITED), values)).scalar_one())
+        booking_id = BookingId((await self._session.execute(text(_ADD_INVITED), values)).scalar_one())
+        await self._write_effects(BookingChange.INVITED, booking_id, event_id)
+        return booking_id
 
     async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
         rows = await self._session.execute(text(_COMPLETE), {"now": now, "limit": limit})

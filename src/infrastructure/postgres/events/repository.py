@@ -68,6 +68,20 @@ class PostgresEvents:
             )
         )
 
+    async def release_seat(self, event_id: EventId) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event_id)
+            .values(booked=EventRow.booked - 1, version=EventRow.version + 1)
+        )
+
+    async def occupy_seat(self, event_id: EventId) -> None:
+        await self._session.execute(
+            update(EventRow)
+            .where(EventRow.id == event_id)
+            .values(booked=EventRow.booked + 1, version=EventRow.version + 1)
+        )
+
     async def count_change(self, event_id: EventId) -> None:
         await self._session.execute(
             update(EventRow).where(EventRow.id == event_id).values(version=EventRow.version + 1)

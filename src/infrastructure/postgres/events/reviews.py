@@ -1,16 +1,13 @@
 """Reviews, and the rating of facilitators that follows from them."""
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.bookings import BookingStatus
-from domain.events import EventId
 from domain.reviews import Review, ReviewId
 from infrastructure.postgres.constraints import domain_errors
-from infrastructure.postgres.tables import BookingRow, FacilitatorProfileRow, ReviewRow
+from infrastructure.postgres.tables import FacilitatorProfileRow, ReviewRow
 
 
 class _ReviewRows(SQLAlchemyAsyncRepository[ReviewRow]):
@@ -21,14 +18,6 @@ class PostgresReviews:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
         self._rows = _ReviewRows(session=session)
-
-    async def has_place(self, event_id: EventId, user_id: UserId) -> bool:
-        place = select(BookingRow.id).where(
-            BookingRow.event_id == event_id,
-            BookingRow.user_id == user_id,
-            BookingRow.status != BookingStatus.CANCELLED,
-        )
-        return await self._session.scalar(place) is not None
 
     async def add(self, review: Review, *, facilitator_id: UserId) -> ReviewId:
         row = ReviewRow(

@@ -37,6 +37,9 @@ class PostgresMessages:
     ) -> None:
         await self._enqueue_for_bookings(fact, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id)
 
+    async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
+        await self.enqueue_for_booking(MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
+
     async def enqueue_for_bookings_of(
         self,
         fact: MessageType,

@@ -1,0 +1,41 @@
+"""What follows from a change of a booking. The repository applies it when it saves the booking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.bookings import BookingChange
+from domain.outbox import MessageType
+
+
+class SeatEffect(StrEnum):
+    """What becomes of the event's row. Each of them grows the event's version, which numbers its calendar entries."""
+
+    RELEASE = "release"
+    OCCUPY = "occupy"
+    COUNT_CHANGE = "count_change"
+    """The seat stays, and the calendar entry changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookingEffects:
+    """Written in the transaction of the change."""
+
+    message: MessageType | None = None
+    """To the recipients that `domain.outbox.ROUTES` names."""
+    seat: SeatEffect | None = None
+    reminders: bool = False
+    """Reminders are planned or cancelled to match the booking."""
+
+
+EFFECTS: Mapping[BookingChange, BookingEffects] = {
+    # The statement that reserves a seat writes the same for a booking that a person makes.
+    BookingChange.INVITED: BookingEffects(MessageType.BOOKING_CREATED, reminders=True),
+    BookingChange.CANCELLED: BookingEffects(MessageType.BOOKING_CANCELLED, SeatEffect.RELEASE, reminders=True),
+    # The calendar entry is no longer tentative, and a new STATUS needs a new SEQUENCE (RFC 5546, 2.1.4).
+    BookingChange.PAID: BookingEffects(MessageType.PAYMENT_COMPLETED, SeatEffect.COUNT_CHANGE),
+    BookingChange.PAYMENT_FAILED: BookingEffects(MessageType.PAYMENT_FAILED),
+    BookingChange.REINSTATED: BookingEffects(MessageType.PAYMENT_COMPLETED, SeatEffect.OCCUPY, reminders=True),
+    # The messages about a refund are enqueued when the gateway has paid it.
+    BookingChange.REFUNDED: BookingEffects(),
+}
