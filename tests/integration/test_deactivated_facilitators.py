@@ -271,7 +271,7 @@ async def test_time_that_is_booked_while_the_coach_is_deactivated_is_not_sold(
     if not guarded:
         units = units_with(coaches=lambda session: UnheldCoaches(session, "INR"))
         given = studio.parts.open_work
-        unheld = units(studio.parts.database, given._owed, studio.parts.use_cases.clock, lambda: None)  # type: ignore[attr-defined]
+        unheld = units(studio.parts.database, given._routes, studio.parts.use_cases.clock, lambda: None)  # type: ignore[attr-defined]
         book = replace(book, open_work=unheld)
     async with studio.parts.open_work() as work:
         client = await work.users.get(UserId(studio.ada.id))

@@ -160,7 +160,9 @@ class Reminding:
         """Those of the house with some of their parts replaced."""
         usual: Any = self.parts.open_work
         offsets = self.parts.settings.reminder_offsets
-        return units_with(**parts)(self.parts.database, usual._owed, self.clock, lambda: None, reminder_offsets=offsets)
+        return units_with(**parts)(
+            self.parts.database, usual._routes, self.clock, lambda: None, reminder_offsets=offsets
+        )
 
     async def deliver(self, book: ReminderQueries | None = None) -> None:
         """Tries every mail that is owed once."""

@@ -81,7 +81,7 @@ WHERE c.id = :id
 
 async def enqueue_for_appointment(
     session: AsyncSession,
-    owed: Routes,
+    routes: Routes,
     when: dict[str, Any],
     fact: MessageType,
     appointment_id: AppointmentId,
@@ -93,7 +93,7 @@ async def enqueue_for_appointment(
     values = {
         "id": appointment_id,
         "fact": fact,
-        "destinations": [str(destination) for destination in owed[fact]],
+        "destinations": [str(destination) for destination in routes[fact]],
         "recipients": ["client"] if fact is MessageType.PAYMENT_FAILED else ["client", "coach"],
         "before": _interval(before),
         "reason": reason,
@@ -114,9 +114,9 @@ async def enqueue_calendar_syncs_for(session: AsyncSession, when: dict[str, Any]
 
 
 async def enqueue_calendar_revoked(
-    session: AsyncSession, owed: Routes, when: dict[str, Any], connection_id: ConnectionId
+    session: AsyncSession, routes: Routes, when: dict[str, Any], connection_id: ConnectionId
 ) -> None:
-    destinations = [str(destination) for destination in owed[MessageType.CALENDAR_REVOKED]]
+    destinations = [str(destination) for destination in routes[MessageType.CALENDAR_REVOKED]]
     await session.execute(text(_ENQUEUE_REVOKED), {**when, "id": connection_id, "destinations": destinations})
 
 

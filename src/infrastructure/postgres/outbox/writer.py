@@ -27,9 +27,9 @@ from infrastructure.postgres.tables import OutboxRow
 
 
 class PostgresMessages:
-    def __init__(self, session: AsyncSession, owed: Routes, *, now: datetime, request_id: str | None) -> None:
+    def __init__(self, session: AsyncSession, routes: Routes, *, now: datetime, request_id: str | None) -> None:
         self._session = session
-        self._owed = owed
+        self._routes = routes
         self._when: dict[str, Any] = {"now": now, "request_id": request_id}
 
     async def enqueue_for_booking(
@@ -69,7 +69,8 @@ class PostgresMessages:
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, 'user:' || u.id, '{MessageType.FACILITATOR_APPROVED}',
                    jsonb_build_object('person', jsonb_build_object('name', u.name, 'email', u.email)), :request_id, :now
-            FROM users u, {payloads.destinations(self._owed[MessageType.FACILITATOR_APPROVED])} WHERE u.id = :user_id"""  # noqa: S608 (composed of constants)
+            FROM users u, {payloads.destinations(self._routes[MessageType.FACILITATOR_APPROVED])}
+            WHERE u.id = :user_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "user_id": user_id})
 
     async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
@@ -79,7 +80,7 @@ class PostgresMessages:
                    {payloads.event_payload()} || jsonb_build_object('invitation', jsonb_build_object(
                        'id', i.id, 'name', i.name, 'email', i.email, 'expires_at', i.expires_at)), :request_id, :now
             FROM invitations i JOIN events e ON e.id = i.event_id JOIN users f ON f.id = e.facilitator_id,
-                 {payloads.destinations(self._owed[MessageType.BOOKING_INVITATION])}
+                 {payloads.destinations(self._routes[MessageType.BOOKING_INVITATION])}
             WHERE i.id = :invitation_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "invitation_id": invitation_id})
 
@@ -87,12 +88,12 @@ class PostgresMessages:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
             SELECT d.name, {payloads.EVENT_ORDERING_KEY}, '{fact}', {payloads.event_payload()}, :request_id, :now
-            FROM events e JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._owed[fact])}
+            FROM events e JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[fact])}
             WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "event_id": event_id})
 
     async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
-        await messages.enqueue_calendar_revoked(self._session, self._owed, self._when, connection_id)
+        await messages.enqueue_calendar_revoked(self._session, self._routes, self._when, connection_id)
 
     async def enqueue_checkout_close(self, payment: Payment) -> None:
         await self._enqueue_payment_jobs(
@@ -139,7 +140,7 @@ class PostgresMessages:
         money: Money | None = None,
     ) -> None:
         await messages.enqueue_for_appointment(
-            self._session, self._owed, self._when, fact, appointment_id, before=before, reason=reason, money=money
+            self._session, self._routes, self._when, fact, appointment_id, before=before, reason=reason, money=money
         )
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
@@ -183,7 +184,7 @@ class PostgresMessages:
                    {snapshot} || jsonb_build_object('before', CAST(:before AS jsonb))
                        || jsonb_strip_nulls(jsonb_build_object('written', CAST(:written AS jsonb))), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._owed[fact])}
+                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[fact])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
         about = {"reason": reason, "money": payloads.money_json(money), "before": payloads.details_json(before)}
