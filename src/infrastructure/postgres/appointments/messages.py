@@ -1,8 +1,8 @@
-"""What is owed for a coaching booking: its state, written into messages by the transaction that changes it.
+"""Outbox messages about appointments. Each payload is the state that the transaction of the change leaves.
 
-One message for the CRM and for whoever shows news; by mail one for each of the two people, in a lane of their own, so
-that one's full mailbox keeps no mail from the other (of a payment that failed only the client hears); one for each
-calendar that either has connected.
+One message each for the CRM and for live updates and notifications. By mail one each for the client and the coach, with
+an ordering key of its own, so that a full mailbox does not delay the mail of the other; a failed payment is mailed to
+the client alone. One sync job for each calendar that either has connected.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is owed, written by the transaction that made it true."""
+"""Writes outbox messages, in the transaction of the change that they are about."""
 
 import json
 from collections.abc import Sequence
