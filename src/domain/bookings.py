@@ -75,7 +75,7 @@ class BookingChange(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class BookingEvent:
-    """A domain event: one transition of a booking, which left it as `after`. `application.bookings.effects` says what
+    """A domain event: one transition of a booking, which left it as `after`. `domain.booking_effects` says what
     follows from it when the booking is saved. `money` goes into the messages about it."""
 
     change: BookingChange

@@ -8,12 +8,12 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from application.bookings.effects import EFFECTS
 from application.bookings.ports import Bookings
 from application.notifications.ports import Reminders
 from application.outbox.ports import Messages
 from application.payments.payables import lock_booking
 from domain.accounts import UserId
+from domain.booking_effects import EFFECTS
 from domain.bookings import Booking, BookingChange, BookingId, BookingStatus
 from domain.events import EventId
 from domain.money import Money

@@ -28,7 +28,7 @@ class Bookings(Protocol):
 
     async def save(self, booking: Booking) -> None:
         """Writes the booking and what follows from its new events, the seat of the locked event included: see
-        `application.bookings.effects`. A booking that no transition has changed cannot be saved."""
+        `domain.booking_effects`. A booking that no transition has changed cannot be saved."""
         ...
 
     async def has_live_booking(self, event_id: EventId, user_id: UserId) -> bool: ...

@@ -8,8 +8,8 @@ from sqlalchemy import CursorResult, Numeric, RowMapping, Text, literal_column, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from application.bookings.effects import EFFECTS, SeatEffect
 from domain.accounts import UserId
+from domain.booking_effects import EFFECTS, SeatEffect
 from domain.bookings import Booking, BookingChange, BookingId, BookingNotFound, BookingStatus, CancelReason
 from domain.events import EventId
 from domain.money import Money
