@@ -1,5 +1,7 @@
 """Contract C on the booking API: sessions, walked in the document's order."""
 
+from typing import Any
+
 import asyncpg
 import httpx
 import pytest
@@ -104,7 +106,7 @@ async def test_a_session_needs_a_title_and_two_times_only(john: Person) -> None:
         ("capacity", "many"),
     ],
 )
-async def test_a_session_says_what_is_wrong_in_its_own_fields(john: Person, field: str, value: object) -> None:
+async def test_a_session_says_what_is_wrong_in_its_own_fields(john: Person, field: str, value: Any) -> None:
     answer = await john.post("/api/sessions", json=a_session(**{field: value}))
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())

@@ -108,7 +108,7 @@ async def test_it_is_a_400_in_the_paths_own_shape(
             refused(await john.post(post, body | {start: moment}), start)
             refused(await john.put(put, {start: moment}), start)
     coach = booked["coach"]
-    session = {"session_datetime": moment}
+    session: dict[str, Any] = {"session_datetime": moment}
     refused(await ada.post("/booking", wanted(coach, free_hour(), **session)), "session_datetime")
     refused(await ada.post(f"/booking/{booked['session']}/reschedule", session), "session_datetime")
     refused(await john.post(f"/booking/{booked['session']}/reschedule", session), "session_datetime")

@@ -2,6 +2,7 @@ import asyncio
 import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,7 @@ async def test_what_arrived_before_there_was_a_list_of_events_is_in_it(bare_dsn:
     await asyncio.to_thread(upgrade, bare_dsn)
     await asyncio.to_thread(downgrade, bare_dsn, "0001")
     event = a_message()["event"]
-    odd = {"id": "seven"}, {"id": 1.5}, {"id": 10**18 * 9}, {}
+    odd: tuple[dict[str, Any], ...] = {"id": "seven"}, {"id": 1.5}, {"id": 10**18 * 9}, {}
     states = [{**event, "version": 4, "current_participants": 4}, {**event, "version": 3}, {"id": 2}, *odd]
     async with connected(bare_dsn) as connection:
         for state in states:

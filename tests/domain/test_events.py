@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_a_plan_refuses_nonsense(change: dict[str, object], field: str) -> None:
     assert refused.value.details.keys() == {field}
 
 
-STORED = {
+STORED: dict[str, Any] = {
     "title": "Yo\u202ega",
     "description": "\u200b",
     "category": "\u0301",

@@ -52,7 +52,7 @@ def test_a_mail_with_its_invitation_can_be_written(zone: str, starts_at: datetim
 
 
 def test_a_mail_about_an_event_that_ends_at_the_last_instant_of_all() -> None:
-    then = {"event": {"ends_at": "9999-12-31T23:59:59+00:00"}, "user": {"timezone": "Asia/Tokyo"}}
+    then: dict[str, Any] = {"event": {"ends_at": "9999-12-31T23:59:59+00:00"}, "user": {"timezone": "Asia/Tokyo"}}
     mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, **then))
     body = mail.get_body(("plain",))
     assert body is not None

@@ -241,7 +241,7 @@ async def test_where_people_pay_on_the_spot_nothing_is_held(house: House) -> Non
     assert "Pay by" not in words(mail)
 
 
-MONEY = {"money": {"amount": "15.250", "currency": "KWD"}}
+MONEY: dict[str, Any] = {"money": {"amount": "15.250", "currency": "KWD"}}
 
 
 def facilitators_mail(message_type: MessageType, **payload: Any) -> EmailMessage:

@@ -1,6 +1,7 @@
 """Prices that the gateway of the house cannot take are refused when they are named, in the words of each contract."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import asyncpg
 import httpx
@@ -36,7 +37,7 @@ def session(**changes: object) -> dict[str, object]:
 
 async def test_each_contract_refuses_a_price_with_a_third_decimal(api: httpx.AsyncClient) -> None:
     john = await People(api).facilitator()
-    unpayable = {"price": 1.234, "currency": "KWD"}
+    unpayable: dict[str, Any] = {"price": 1.234, "currency": "KWD"}
     said = ("Validation error", {"price": KWD})
     assert refusal(await john.post("/events", event(**unpayable))) == said
     assert refusal(await john.post("/api/sessions", session(**unpayable))) == said

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -37,7 +38,7 @@ async def estate(
     postgres: EmbeddedPostgres, redis_url: str, mail: MailServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Estate]:
     """Its worker waits for a CRM a second instead of fifteen, and tries again every second."""
-    settings = {"smtp_url": mail.url, "delivery_retry_schedule": "0" + ",1" * 50}
+    settings: dict[str, Any] = {"smtp_url": mail.url, "delivery_retry_schedule": "0" + ",1" * 50}
     worker = odd_worker(seconds=1)
     dsn, directory = await a_database(postgres), tmp_path_factory.mktemp("estate")
     async with open_estate(postgres, dsn, redis_url, directory, worker=worker, **settings) as opened:

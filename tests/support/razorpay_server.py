@@ -68,7 +68,7 @@ class FakeRazorpay(FakeGateway[Webhook]):
 
     def kept(self) -> int:
         """The books: what was captured and not given back."""
-        captured = sum(each["amount"] for each in self.payments.values() if each["captured"])
+        captured: int = sum(each["amount"] for each in self.payments.values() if each["captured"])
         return captured - self._given_back()
 
     # What people do
@@ -230,7 +230,13 @@ class FakeRazorpay(FakeGateway[Webhook]):
     # Its books
 
     def _order(self, amount: int, currency: str, receipt: str, notes: Any) -> Entity:
-        order = {"id": self._id("order"), "entity": "order", "amount": amount, "amount_paid": 0, "amount_due": amount}
+        order: Entity = {
+            "id": self._id("order"),
+            "entity": "order",
+            "amount": amount,
+            "amount_paid": 0,
+            "amount_due": amount,
+        }
         order |= {"currency": currency, "receipt": receipt, "status": "created", "attempts": 0, "notes": notes}
         self.orders[order["id"]] = order
         return order
