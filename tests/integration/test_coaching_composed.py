@@ -169,7 +169,7 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
             COACH,
             {"money": MONEY, "payment": BY_CARD, "reason": "place_gone"},
             "Refund: Coaching with Ada Lovelace",
-            "1,500.00 INR of what Ada Lovelace paid",
+            "We have refunded 1,500.00 INR to Ada Lovelace",
         ),
     ],
 )

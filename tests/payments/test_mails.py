@@ -204,7 +204,7 @@ async def test_a_cancelled_booking_says_how_much_of_it_comes_back(house: House) 
     await house.works()
     *_, cancelled, refund = house.mails(ada)
     assert "as you asked" in words(cancelled)
-    assert "was cancelled; 15.00 INR of what you paid are given back to you" in words(refund)
+    assert "was cancelled. We have refunded 15.00 INR." in words(refund)
     assert "Given back: 15.00 INR" in lines(refund)
 
 
@@ -218,7 +218,7 @@ async def test_a_cancelled_event_gives_everything_back_and_says_why(house: House
     await house.works()
     *_, cancelled, refund = house.mails(ada)
     assert cancelled["Subject"] == "Cancelled: New Yoga Session"
-    assert "New Yoga Session will not take place, and 30.00 INR, all that you paid" in words(refund)
+    assert "New Yoga Session will not take place. We have refunded 30.00 INR, the full amount you paid" in words(refund)
 
 
 async def test_money_taken_on_the_spot_is_handed_back_by_the_facilitator(house: House) -> None:

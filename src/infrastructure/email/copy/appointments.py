@@ -54,13 +54,13 @@ _TO_CLIENT = {
     MessageType.BOOKING_REFUNDED: EmailCopy(
         "Refund: {title}",
         "Your money is on its way back",
-        "{money} of what you paid for your session with {coach} are given back to you.",
+        "We have refunded {money} for your session with {coach}.",
     ),
 }
 _TO_COACH = {
     MessageType.BOOKING_CREATED: EmailCopy(
         "New request: {title}",
-        "Somebody asks for a session",
+        "You have a new request",
         "{client} asks for a session with you. The time is kept for it until you confirm or decline it.",
     ),
     MessageType.BOOKING_CONFIRMED: EmailCopy(
@@ -81,18 +81,18 @@ _TO_COACH = {
         "Paid: {title}", "A session is paid", "{client} has paid {money} for the session with you."
     ),
     MessageType.BOOKING_REFUNDED: EmailCopy(
-        "Refund: {title}", "Money goes back", "{money} of what {client} paid for the session with you are given back."
+        "Refund: {title}", "Money goes back", "We have refunded {money} to {client} for the session with you."
     ),
 }
 _HELD_FOR_CLIENT = EmailCopy(
     "Please pay: {title}",
     "Your time is held for you",
     "We keep the time of {coach} for you until the time below. Please pay by then; without a payment the time goes to "
-    "somebody else.",
+    "another client.",
 )
 _HELD_OF_COACH = EmailCopy(
     "New booking: {title}",
-    "Somebody has booked a session",
+    "You have a new booking",
     "{client} has booked a session with you. It is confirmed as soon as it is paid; without a payment the time is free "
     "again after the time below.",
 )
@@ -119,7 +119,7 @@ _CANCELLED_FOR_COACH: Mapping[str, EmailCopy] = {
     AppointmentCancelReason.BY_COACH: EmailCopy(
         "Cancelled: {title}",
         "A session is cancelled",
-        "Your session with {client} is cancelled from your side. We have told {client}.",
+        "Your session with {client} is cancelled from your side. We have informed {client}.",
     ),
     AppointmentCancelReason.BY_ORGANISER: EmailCopy(
         "Cancelled: {title}",
@@ -139,15 +139,13 @@ _REFUNDED: Mapping[str, str] = {
     ),
     SEAT_GONE: (
         "Your payment for the session with {coach} arrived after the time to pay was over, and the time could not be "
-        "had any more. We are sorry: you have no session, and {money}, all that you paid, are given back to you."
+        "had any more. We are sorry: you have no session. We have refunded {money}, the full amount you paid."
     ),
     PAID_TWICE: (
         "The session with {coach} had been paid for already when another payment of yours arrived. Your booking "
-        "stands, and {money}, the whole second payment, are given back to you."
+        "stands. We have refunded {money}, the whole second payment."
     ),
-    MessageType.BOOKING_CANCELLED: (
-        "Your session with {coach} was cancelled; {money} of what you paid are given back to you."
-    ),
+    MessageType.BOOKING_CANCELLED: ("Your session with {coach} was cancelled. We have refunded {money}."),
 }
 _OFFLINE_REFUND = " You paid on the spot, so {coach} hands the money back to you."
 _OFFLINE_REFUND_BY_COACH = "You took the money on the spot: please hand {money} back to {client}."
@@ -187,7 +185,13 @@ def _to_client(message_type: MessageType, payload: AppointmentPayload) -> EmailC
             copy = replace(copy, sentence=copy.sentence + CANCEL_FOR_FULL_REFUND)
         case MessageType.BOOKING_REFUNDED:
             offline = is_paid_offline(payload.payment)
-            sentence = _REFUNDED.get(payload.reason or "", copy.sentence) + (_OFFLINE_REFUND if offline else BY_GATEWAY)
+            sentence = _REFUNDED.get(payload.reason or "", copy.sentence)
+            if offline:
+                sentence = (
+                    sentence.replace("We have refunded {money}", "You receive a refund of {money}") + _OFFLINE_REFUND
+                )
+            else:
+                sentence += BY_GATEWAY
             return EmailCopy(copy.subject, "You get your money back" if offline else copy.headline, sentence)
         case MessageType.PAYMENT_COMPLETED if payload.appointment.status is AppointmentStatus.CONFIRMED:
             return EmailCopy(copy.subject, copy.headline, f"{copy.sentence} Your session is confirmed.")

@@ -46,18 +46,18 @@ _COPY = {
     MessageType.BOOKING_REFUNDED: EmailCopy(
         "Refund: {title}",
         "Your money is on its way back",
-        "{money} of what you paid for {title} are given back to you.",
+        "We have refunded {money} for {title}.",
     ),
 }
 _HELD = EmailCopy(
     "Please pay: {title}",
     "Your place is held for you",
     "We keep a place in {title} for you until the time below. Please pay by then; without a payment the place goes to "
-    "somebody else.",
+    "another client.",
 )
 _REMINDER_OF_HELD = (
     "{{title}} begins {ahead}, and your place is held for you until the time below. Please pay by then; without a "
-    "payment the place goes to somebody else."
+    "payment the place goes to another client."
 )
 _CANCELLED: dict[str, EmailCopy] = {
     MessageType.EVENT_CANCELLED: EmailCopy(
@@ -90,16 +90,14 @@ _REFUNDED: dict[str, str] = {
     CancelReason.BY_ORGANISER: "We have refunded {money} for {title}.",
     SEAT_GONE: (
         "Your payment for {title} arrived after the time to pay was over, when your place had been given up and none "
-        "could be had any more. We are sorry: you have no place, and {money}, all that you paid, are given back to you."
+        "could be had any more. We are sorry: you have no place. We have refunded {money}, the full amount you paid."
     ),
     PAID_TWICE: (
-        "{title} had been paid for already when another payment of yours arrived. Your booking stands, and {money}, "
-        "the whole second payment, are given back to you."
+        "{title} had been paid for already when another payment of yours arrived. Your booking stands. "
+        "We have refunded {money}, the whole second payment."
     ),
-    MessageType.BOOKING_CANCELLED: (
-        "Your booking of {title} was cancelled; {money} of what you paid are given back to you."
-    ),
-    MessageType.EVENT_CANCELLED: "{title} will not take place, and {money}, all that you paid, are given back to you.",
+    MessageType.BOOKING_CANCELLED: ("Your booking of {title} was cancelled. We have refunded {money}."),
+    MessageType.EVENT_CANCELLED: "{title} will not take place. We have refunded {money}, the full amount you paid.",
 }
 _OFFLINE_REFUND = " You paid on the spot, so {facilitator} hands the money back to you."
 
@@ -125,7 +123,11 @@ def booking_copy(message_type: MessageType, payload: Payload, booking: BookingPa
             copy = _ENDED_AT_START
     elif message_type is MessageType.BOOKING_REFUNDED:
         headline = "You get your money back" if offline else copy.headline
-        sentence = _REFUNDED.get(payload.reason or "", copy.sentence) + (_OFFLINE_REFUND if offline else BY_GATEWAY)
+        sentence = _REFUNDED.get(payload.reason or "", copy.sentence)
+        if offline:
+            sentence = sentence.replace("We have refunded {money}", "You receive a refund of {money}") + _OFFLINE_REFUND
+        else:
+            sentence += BY_GATEWAY
         copy = EmailCopy(copy.subject, headline, sentence)
     return copy
 
