@@ -1,4 +1,4 @@
-"""What we owe payment gateways and what they told us, as messages: the outbox brings them, with retries and lanes."""
+"""Payment jobs: outbox messages for gateways and stored webhooks, with retries and ordering keys."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,8 +15,8 @@ from domain.refunds import RefundId
 
 @dataclass(frozen=True, slots=True)
 class PaymentJobs:
-    """A courier: pays promised refunds, closes checkouts, applies webhooks. A gateway that is away is asked again; what
-    it refuses goes to the dead letters, where an operator sees it."""
+    """Runs payment jobs: sends requested refunds, closes checkouts, applies webhooks. A job is retried while its
+    gateway is unavailable. A job that the gateway refuses goes to the dead letters."""
 
     refunds: Refunds
     close_checkout: CloseCheckout
@@ -41,4 +41,4 @@ class PaymentJobs:
                 return "checkout closed"
             case MessageType.GATEWAY_EVENT:
                 return await self.apply_gateway_event(about["gateway"], about["event_id"])
-        raise GatewayRefused(f"{message.message_type} is no errand")
+        raise GatewayRefused(f"{message.message_type} is not a payment job")

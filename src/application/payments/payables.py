@@ -161,7 +161,7 @@ class PayableAppointment:
         await self.work.appointments.save(self.appointment.paid(self.now, money, by=self.by))
 
     async def reinstate(self, money: Money) -> bool:
-        """The hold is all that had ended: nobody's hours or notice are asked about again, but the time must be free."""
+        """Only the hold had expired: opening hours and notice are not checked again, but the time must be free."""
         appointment = self.appointment
         if appointment.cancel_reason is not AppointmentCancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
@@ -187,7 +187,7 @@ class PayableAppointment:
         await self.work.appointments.save(before.refunded(self.now, by=self.by))
 
     async def _coach_is_there(self) -> bool:
-        """Not asked before it matters: money is taken, too, for the time of somebody who is no coach any more."""
+        """Only checked for a reinstatement: other payments are accepted also after the coach has left."""
         try:
             coach = await self.work.coaches.get_by_id(self.appointment.coach_id)
         except CoachNotFound:

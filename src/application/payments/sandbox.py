@@ -41,7 +41,7 @@ class PayAtSandbox:
     Raises `PaymentNotFound` where another gateway is configured, also for orders made at the sandbox before.
     """
 
-    desk: SandboxControls
+    controls: SandboxControls
     receive_webhook: ReceiveWebhook
     is_chosen: bool
     payments: PaymentQueries
@@ -59,13 +59,13 @@ class PayAtSandbox:
         )
 
     async def _order(self, order_id: str) -> SandboxOrder:
-        order = await self.desk.find(order_id) if self.is_chosen else None
+        order = await self.controls.find(order_id) if self.is_chosen else None
         if order is None:
             raise PaymentNotFound
         return order
 
     async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> None:
         await self._order(order_id)
-        webhook = await self.desk.decide(order_id, state)
+        webhook = await self.controls.decide(order_id, state)
         if webhook is not None:
             await self.receive_webhook("sandbox", *webhook)

@@ -57,6 +57,6 @@ class ApplyWebhook:
             case None:
                 outcome = Settled.OLD_NEWS
         async with self.open_work() as work:
-            await work.gateway_events.settled(gateway, event_id, outcome, self.clock.now())
+            await work.gateway_events.record_result(gateway, event_id, outcome, self.clock.now())
             await work.commit()
         return outcome

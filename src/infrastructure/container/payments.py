@@ -154,7 +154,7 @@ def _return_addresses(settings: Settings) -> SignedReturnAddresses:
 class AuditParts:
     database: Database
     gateways: GatewayRegistry
-    books: PostgresPaymentAudit
+    audit: PostgresPaymentAudit
     audit_payments: AuditPayments
 
     async def close(self) -> None:
@@ -166,5 +166,5 @@ def build_audit(settings: Settings) -> AuditParts:
     """Opens nothing, as `container.build`."""
     database = Database(settings.database_url, pool_size=2)
     gateways, _ = build_gateways(settings, database)
-    books = PostgresPaymentAudit(database)
-    return AuditParts(database, gateways, books, AuditPayments(books, gateways, timedelta(seconds=2)))
+    audit = PostgresPaymentAudit(database)
+    return AuditParts(database, gateways, audit, AuditPayments(audit, gateways, timedelta(seconds=2)))

@@ -1,4 +1,4 @@
-"""Payment on the spot: nobody to ask, nowhere to send anybody."""
+"""Payments on site: no request is sent to a gateway, and there is no checkout."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The addresses of ours that gateways send buyers back to.
+"""Our addresses that gateways redirect buyers to.
 
 An address names the payment and is signed, so that it cannot be guessed; it says nothing about the buyer. It depends on
 nothing but the payment: Stripe refuses a known idempotency key with other parameters.

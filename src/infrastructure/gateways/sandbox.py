@@ -1,5 +1,5 @@
-"""A gateway to try everything with: no account, no money. It keeps books of its own and calls back with a signature, as
-a real one does; where people would type their card number, there are two buttons."""
+"""The sandbox gateway, for trials without an account and without money. It stores its own orders and sends signed
+webhooks, as a real gateway does. Its checkout has two buttons instead of card details."""
 
 import hashlib
 import hmac
@@ -108,8 +108,8 @@ class SandboxGateway:
         return _order(row) if row else None
 
     async def decide(self, order_id: str, state: Literal["paid", "declined"]) -> tuple[bytes, dict[str, str]] | None:
-        """Somebody pressed a button. Answers with the signed webhook that a real gateway would now send; None when
-        there is nothing to decide any more. A declined order can still be paid."""
+        """Handles a button of the page. Returns the signed webhook that a real gateway would send; None when the order
+        is paid or expired. A declined order can still be paid."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
                 "UPDATE sandbox_orders SET state = $2 WHERE id = $1 AND state IN ('open', 'declined') RETURNING *",

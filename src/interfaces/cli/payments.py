@@ -1,4 +1,4 @@
-"""`convene payments`: whether our books and the gateways' agree."""
+"""`convene payments`: lists payments and compares them with the gateways' records."""
 
 import asyncio
 import sys
@@ -47,7 +47,7 @@ def check(since: datetime | None) -> None:
 def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
     """Payments, the newest first."""
     wanted = None if status == "all" else PaymentStatus(status)
-    found = _ask(lambda parts: parts.books.newest(status=wanted, page=PageRequest(limit, cursor)))
+    found = _ask(lambda parts: parts.audit.newest(status=wanted, page=PageRequest(limit, cursor)))
     if as_json:
         echo_json([_entry(booked) for booked in found.items], found.next)
         return
@@ -70,7 +70,7 @@ def settle_difference(difference_id: int, note: str) -> None:
     """Say that something `check` names as reported was dealt with: it is kept, and named no more."""
     if not (note := one_line(note, 500).strip()):
         raise click.UsageError("say in --note what was done about it")
-    if not _ask(lambda parts: parts.books.settle_difference(difference_id, note)):
+    if not _ask(lambda parts: parts.audit.settle_difference(difference_id, note)):
         raise Problem(f"there is no difference {difference_id} to settle: see `convene payments check`")
     click.echo(f"difference {difference_id} is settled")
 

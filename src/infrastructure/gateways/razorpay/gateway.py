@@ -215,8 +215,8 @@ class RazorpayGateway:
         return (reference_id, status) == (str(payment_id), "paid")
 
     async def confirm(self, payment: Payment, gateway_id: str) -> GatewayUpdate:
-        """What there is of a payment whose success was signed. An order is only ever paid in full, so the signature
-        alone says how much came: Razorpay is asked, but need not answer, and what it has authorised it captures."""
+        """Returns the update of a payment whose success was signed. An order is only paid in full, so the signature
+        proves the amount even if the look-up at Razorpay fails. An authorised payment is captured."""
         report = GatewayUpdate(
             payment.order_id or "",
             PaymentUpdate.RECEIVED,

@@ -1,7 +1,7 @@
-"""What Razorpay says, in our words: its entities, and what its payments and webhooks come to.
+"""Razorpay's entities, and the updates that follow from its payments and webhooks.
 
-What a webhook says of an order or a link is believed, since only we write their receipts and notes. A payment's notes
-may be written by whoever pays, so they never say what was paid for: a payment belongs to its order.
+Receipts and notes of orders and links are trusted, since only we write them. The notes of a payment can be written by
+the payer, so they are not used: a payment belongs to its order.
 """
 
 from collections.abc import Sequence
@@ -80,8 +80,8 @@ class Webhook(msgspec.Struct, frozen=True):
 
 
 def update_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayUpdate:
-    """What all tries to pay, the oldest first, come to. One that was received counts, before others the one that we
-    know; a failure counts when nothing is waiting and nothing came after it."""
+    """Returns the update that follows from all attempts to pay, the oldest first. A received one counts, the known one
+    before others; a failure counts when no attempt is pending and none followed it."""
     received = [each for each in tries if each.status in RECEIVED]
     known = [each for each in received if each.id == payment.gateway_id]
     order_id = payment.order_id or (tries[0].order_id if tries else None) or ""

@@ -1,11 +1,11 @@
 """Stripe, through its official client (https://docs.stripe.com/api): Checkout Sessions, refunds, webhooks.
 
-A session is asked for with our payment's id as the idempotency key and carries it in its metadata, as does the payment
-intent behind it; sessions and refunds that do not carry it belong to somebody else who uses the same account. A
-session is believed, since only who holds our key writes its amount and its metadata.
+A session is requested with our payment's id as the idempotency key and has it in its metadata, as does its payment
+intent. Sessions and refunds without it belong to other uses of the same account. A session's amount and metadata are
+trusted, since only holders of our key can write them.
 
-Stripe answers a key it knows as it did the first time, and refuses it for other parameters. So nothing here depends on
-the moment of asking: neither what is asked for nor until when.
+Stripe repeats its first response for a known key, and rejects the key with other parameters. So no parameter depends on
+the time of the request, neither the amount nor the expiry.
 """
 
 import asyncio
@@ -55,8 +55,8 @@ TOLERANCE = stripe.Webhook.DEFAULT_TOLERANCE
 """Seconds. How far a webhook's time may lie from ours."""
 
 OUTLIVES_HOLD = timedelta(minutes=31)
-"""A session must be open for half an hour from when it is made, and may be asked for until the hold ends. The hold's
-end closes it; this is for when nobody is there to do so."""
+"""A session must stay open for at least half an hour after its creation, and can be requested until the hold expires.
+The expiry of the hold closes it; this time applies when that request fails."""
 
 LONGEST_NAME = 250
 """Characters of what is sold."""
@@ -98,7 +98,7 @@ class StripeGateway:
             except stripe.IdempotencyError as error:
                 if error.http_status in _TRIED_AGAIN:
                     raise
-                # The title was changed between two tries. Nobody was told where the first session is paid.
+                # The title changed between two attempts. The address of the first session was not disclosed.
                 digest = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
                 made = await sessions.create_async(asked, {"idempotency_key": f"{request.payment_id}-{digest[:16]}"})
         session = _as(Session, made)
@@ -232,8 +232,8 @@ def _order_id(payment: Payment) -> str:
 
 def _refuse_from_the_future(signature: str) -> None:
     """The client only refuses what is too old. It has checked that there is a time, which is signed."""
-    told = next(item for item in signature.split(",") if item.startswith("t="))
-    if int(told.removeprefix("t=")) > time.time() + TOLERANCE:
+    timestamp = next(item for item in signature.split(",") if item.startswith("t="))
+    if int(timestamp.removeprefix("t=")) > time.time() + TOLERANCE:
         raise InvalidSignature
 
 

@@ -1,5 +1,5 @@
-"""What Stripe says, in our words. Amounts are Stripe's minor units, which are not always ISO 4217's
-(https://docs.stripe.com/currencies)."""
+"""Stripe's entities, and the updates that follow from them. Amounts are in Stripe's minor units, which are not always
+ISO 4217's (https://docs.stripe.com/currencies)."""
 
 from decimal import Decimal
 from typing import Any
@@ -36,7 +36,7 @@ class Intent(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A Checkout Session. `payment_intent` is only told when asked for it, and only its name in a webhook."""
+    """A Checkout Session. `payment_intent` is only included on request, and only its id in a webhook."""
 
     id: str
     status: str | None = None
@@ -78,7 +78,7 @@ class _Refunds(msgspec.Struct, frozen=True):
 
 
 class _RefundedCharge(msgspec.Struct, frozen=True):
-    """Its refunds, the newest first, are only told by versions of the API before 2022-11-15."""
+    """Only versions of the API before 2022-11-15 include its refunds, the newest first."""
 
     refunds: _Refunds | None = None
 
@@ -137,9 +137,9 @@ def update_of(session: Session) -> GatewayUpdate:
 
 
 def read(event: Event) -> GatewayUpdate | RefundUpdate | None:
-    """None for what is not about a payment of ours, or changes nothing.
+    """Returns None for an event that is not about one of our payments, or changes nothing.
 
-    Of a card that was declined only the intent tells; the session stays open for another try."""
+    Only the intent reports a declined card; the session stays open for another attempt."""
     about = event.data.object
     match event.type.rsplit(".", 1):
         case ["checkout.session", "completed" | "async_payment_succeeded"]:
@@ -172,7 +172,7 @@ def _of_refund(refund: Refund) -> RefundUpdate | None:
 
 
 def _has_failed(session: Session) -> bool:
-    """It ended without money: nobody came, or what was to come later did not."""
+    """Whether the session ended without a payment: it expired, or a delayed payment failed."""
     if session.status == "expired":
         return True
     given_up = {"requires_payment_method", "canceled"}

@@ -1,4 +1,4 @@
-"""The books for an operator's eyes."""
+"""Queries for the comparison of payments with the gateways."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

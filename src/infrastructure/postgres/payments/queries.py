@@ -1,4 +1,4 @@
-"""Which payments and holds are due for what."""
+"""Queries of payments and holds, and of what is due for a look-up or has expired."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta

@@ -153,7 +153,7 @@ class PostgresRefunds:
                     FROM payments p JOIN bookings b ON b.id = p.booking_id
                     WHERE b.event_id = :event_id AND b.status = 'confirmed' AND p.status = 'completed'
                     ORDER BY p.booking_id FOR UPDATE OF p
-                ), promised AS (
+                ), requested AS (
                     UPDATE payments SET status = 'refunded', refunded = payments.amount
                     FROM paid WHERE payments.id = paid.id
                 ), shown AS (
@@ -246,7 +246,7 @@ class PostgresGatewayEvents:
         )
         return row["first"] if row else None
 
-    async def settled(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None:
+    async def record_result(self, gateway: str, event_id: str, outcome: str, now: datetime) -> None:
         await _run(
             self._session,
             """UPDATE gateway_events SET settled_at = :now, outcome = :outcome
