@@ -11,7 +11,7 @@ from domain.accounts import User, UserId
 from domain.authorization import is_owner, require_owner
 from domain.availability import LONGEST, SHORTEST
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
-from domain.ids import AppointmentId as AppointmentId  # noqa: PLC0414
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus, status_at_booking
 from domain.refunds import RefundPolicy

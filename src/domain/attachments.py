@@ -7,8 +7,9 @@ from typing import NewType
 from uuid import UUID
 
 from domain.accounts import User, UserId
-from domain.appointments import Appointment, AppointmentId
+from domain.appointments import Appointment
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from domain.ids import AppointmentId
 from domain.text import line
 from servicekit.text import has_visible, without_invisible
 

@@ -8,7 +8,7 @@ from domain.accounts import User, UserId
 from domain.authorization import require_owner
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.events import Event, EventId
-from domain.ids import BookingId as BookingId  # noqa: PLC0414
+from domain.ids import BookingId
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
 from domain.refunds import RefundPolicy

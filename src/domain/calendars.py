@@ -7,8 +7,8 @@ from typing import NewType
 from uuid import UUID, uuid5
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.errors import Conflict, Forbidden, NotFound, Unavailable
+from domain.ids import AppointmentId
 from domain.time import Interval
 
 ConnectionId = NewType("ConnectionId", UUID)

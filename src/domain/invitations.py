@@ -7,9 +7,9 @@ from typing import NewType
 from uuid import UUID
 
 from domain.accounts import UserId
-from domain.bookings import BookingId
 from domain.errors import Conflict, NotFound
 from domain.events import Event, EventId, EventStatus
+from domain.ids import BookingId
 
 InvitationId = NewType("InvitationId", UUID)
 

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from domain.accounts import Role, User, UserId
-from domain.bookings import Booking, BookingId, BookingStatus
+from domain.bookings import Booking, BookingStatus
 from domain.events import Event, EventDetails, EventId, EventStatus
+from domain.ids import BookingId
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy

@@ -14,12 +14,12 @@ from domain.accounts import Role, UserId
 from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
-    AppointmentId,
     AppointmentStatus,
     HasBegun,
     NotReschedulable,
     PricedLengthFixed,
 )
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy, RefundTier

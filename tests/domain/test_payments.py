@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.bookings import BookingId
 from domain.errors import Invalid
-from domain.ids import BookingRef
+from domain.ids import BookingId, BookingRef
 from domain.money import Money, exponent
 from domain.payments import (
     UNPAID,

@@ -7,8 +7,7 @@ from uuid import UUID
 import pytest
 
 from domain.accounts import UserId
-from domain.bookings import BookingId
-from domain.ids import BookingRef
+from domain.ids import BookingId, BookingRef
 from domain.reminders import Reminded, Reminder, ReminderId, SkipReason, skip_reason
 
 START = datetime(2026, 12, 1, 10, tzinfo=UTC)

@@ -14,8 +14,9 @@ from application.outbox.ports import Messages
 from application.payments.payables import lock_booking
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS
-from domain.bookings import Booking, BookingChange, BookingId, BookingStatus
+from domain.bookings import Booking, BookingChange, BookingStatus
 from domain.events import EventId
+from domain.ids import BookingId
 from domain.money import Money
 from domain.outbox import ALWAYS_SERVED, routes_for
 from infrastructure.clock import SystemClock

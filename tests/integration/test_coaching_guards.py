@@ -16,12 +16,12 @@ import pytest
 from application.appointments.attachments import Attach
 from application.events.management import CreateEvent, UpdateEvent
 from domain.accounts import User, UserId
-from domain.appointments import AppointmentId
 from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
 from domain.coaches import Coach
 from domain.errors import Unavailable
 from domain.events import Event, EventDetails, EventId
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.time import Interval
 from infrastructure.clock import SystemClock

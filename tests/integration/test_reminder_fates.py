@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from domain.appointments import AppointmentStatus
-from domain.bookings import BookingId
+from domain.ids import BookingId
 from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
 from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.notifications.ports import QueuedReminder
 from domain.accounts import User
-from domain.bookings import BookingId
+from domain.ids import BookingId
 from domain.reminders import Reminded, Reminder, ReminderId
 from infrastructure.postgres.reminders import repository
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries

@@ -18,9 +18,9 @@ from application.payments.payables import PayableBooking
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.settlement import Settled
 from domain.accounts import Role, User
-from domain.bookings import BookingId
 from domain.errors import Forbidden
 from domain.events import RESCHEDULED, EventDetails, EventId
+from domain.ids import BookingId
 from domain.money import Money
 from domain.outbox import Destination, MessageType
 from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment

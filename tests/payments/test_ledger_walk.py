@@ -21,9 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from application.bookings.reservation import NewBooking
 from application.payments.refunds import RefundBooking
 from domain.accounts import User
-from domain.appointments import AppointmentId
 from domain.errors import DomainError
 from domain.events import EventId
+from domain.ids import AppointmentId
 from tests.support.app_harness import House, NewSession, Sold, order_of, ref_of
 from tests.support.appointment_harness import Practice
 from tests.support.local_gateway import Webhook

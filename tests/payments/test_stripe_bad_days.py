@@ -10,9 +10,8 @@ import pytest
 
 from application.payments.ports.gateways import GatewayRefused, PaymentRequest, RefundRequest
 from domain.accounts import UserId
-from domain.bookings import BookingId
 from domain.events import EventId
-from domain.ids import BookingRef
+from domain.ids import BookingId, BookingRef
 from domain.money import Money
 from domain.payments import GatewayUnavailable, Payment, PaymentId, PaymentStatus
 from domain.refunds import RefundId

@@ -27,9 +27,8 @@ from application.payments.settlement import Settled, SettlePayment
 from application.payments.webhooks import ApplyWebhook, ReceiveWebhook
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import AppointmentId
 from domain.events import EventId
-from domain.ids import AppointmentRef, BookingRef, PayableRef
+from domain.ids import AppointmentId, AppointmentRef, BookingRef, PayableRef
 from domain.money import Money
 from domain.outbox import Destination, RetrySchedule, routes_for
 from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate

@@ -24,10 +24,9 @@ from application.outbox.delivery import DeliverMessages
 from application.ports import PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
-from domain.appointments import AppointmentId
 from domain.availability import MINUTES_A_DAY, Availability, Hours
-from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import AppointmentId, BookingId
 from domain.money import Money
 from domain.outbox import Destination, MessageId, RetrySchedule
 from domain.refunds import RefundPolicy

@@ -9,8 +9,9 @@ from application.idempotency import made_before
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentFile, AppointmentId, AppointmentViewForbidden
+from domain.appointments import AppointmentFile, AppointmentViewForbidden
 from domain.attachments import MAX_ATTACHMENTS, AttachmentId, NewAttachment, TooManyAttachments
+from domain.ids import AppointmentId
 
 
 @dataclass(frozen=True, slots=True)

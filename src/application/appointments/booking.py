@@ -14,10 +14,11 @@ from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User
-from domain.appointments import Appointment, AppointmentId, NewAppointment, SeriesId
+from domain.appointments import Appointment, NewAppointment, SeriesId
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
 from domain.coaches import Coach
+from domain.ids import AppointmentId
 from domain.payments import hold_end
 from domain.text import prose
 from domain.time import Interval

@@ -15,7 +15,6 @@ from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
     AppointmentChangeForbidden,
-    AppointmentId,
     AppointmentStatus,
     OnlyClientsBook,
     OnlyCoachDecides,
@@ -24,7 +23,7 @@ from domain.appointments import (
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
 from domain.errors import Invalid
-from domain.ids import AppointmentRef
+from domain.ids import AppointmentId, AppointmentRef
 from domain.outbox import MessageType
 from domain.payments import UNPAID
 from domain.text import prose

@@ -7,10 +7,7 @@ from application.outbox.ports import WakeUps
 from application.payments.payables import expire_appointment_hold
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from domain.appointments import (
-    AppointmentId,
-)
-from domain.ids import AppointmentRef
+from domain.ids import AppointmentId, AppointmentRef
 
 
 @dataclass(frozen=True, slots=True)

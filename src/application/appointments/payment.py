@@ -7,9 +7,9 @@ from application.appointments.ports import AppointmentQueries, AppointmentView
 from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from domain.accounts import User
-from domain.appointments import AppointmentId, AppointmentViewForbidden, OnlyClientPays
+from domain.appointments import AppointmentViewForbidden, OnlyClientPays
 from domain.authorization import require_owner
-from domain.ids import AppointmentRef
+from domain.ids import AppointmentId, AppointmentRef
 from domain.payments import UNPAID
 
 

@@ -10,19 +10,13 @@ from zoneinfo import ZoneInfo
 
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
-from domain.appointments import (
-    Appointment,
-    AppointmentChange,
-    AppointmentId,
-    AppointmentStatus,
-    NewAppointment,
-    SeriesId,
-)
+from domain.appointments import Appointment, AppointmentChange, AppointmentStatus, NewAppointment, SeriesId
 from domain.attachments import Attachment, AttachmentId, NewAttachment
 from domain.authorization import require_owner
 from domain.availability import Availability
 from domain.coaches import Coach
 from domain.errors import Forbidden
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.refunds import RefundPolicy

@@ -6,8 +6,9 @@ from uuid import UUID
 from application.appointments.ports import AppointmentPage, AppointmentQueries, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
 from domain.accounts import User
-from domain.appointments import AppointmentId, AppointmentListForbidden, AppointmentStatus, AppointmentViewForbidden
+from domain.appointments import AppointmentListForbidden, AppointmentStatus, AppointmentViewForbidden
 from domain.authorization import require_owner
+from domain.ids import AppointmentId
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import MAX_OCCURRENCES, AppointmentId, SeriesId, SeriesRefused, session
+from domain.appointments import MAX_OCCURRENCES, SeriesId, SeriesRefused, session
 from domain.availability import SlotUnavailable, zone_of
 from domain.bookings import MAX_NOTES
+from domain.ids import AppointmentId
 from domain.text import prose
 from domain.time import Interval
 

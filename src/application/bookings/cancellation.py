@@ -13,8 +13,8 @@ from application.payments.refunds import Refunds, cancellation_terms
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.bookings import Booking, BookingId, CancelReason
-from domain.ids import BookingRef
+from domain.bookings import Booking, CancelReason
+from domain.ids import BookingId, BookingRef
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, Payment

@@ -9,8 +9,9 @@ from typing import Protocol
 from application.events.ports import EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User, UserId
-from domain.bookings import Booking, BookingId, BookingStatus, shows_join_link
+from domain.bookings import Booking, BookingStatus, shows_join_link
 from domain.events import Event, EventId
+from domain.ids import BookingId
 from domain.invitations import Invitation, InvitationId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus

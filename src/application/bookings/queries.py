@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from application.bookings.ports import BookingQueries, BookingView
 from domain.accounts import User
 from domain.authorization import require_owner
-from domain.bookings import BookingForbidden, BookingId
+from domain.bookings import BookingForbidden
+from domain.ids import BookingId
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from typing import Protocol
 from uuid import UUID
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId, AppointmentStatus
+from domain.appointments import AppointmentStatus
 from domain.calendar_feed import FeedEntry, FeedRange
 from domain.calendars import ConnectionId, ConnectionStatus, Entry, Provider
+from domain.ids import AppointmentId
 from domain.time import Interval
 
 

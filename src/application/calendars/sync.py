@@ -12,7 +12,7 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentId, AppointmentNotFound, AppointmentStatus
+from domain.appointments import AppointmentNotFound, AppointmentStatus
 from domain.availability import zone_of
 from domain.calendars import (
     CalendarNotConfigured,
@@ -29,6 +29,7 @@ from domain.calendars import (
     TokenRejected,
 )
 from domain.errors import Invalid
+from domain.ids import AppointmentId
 from domain.outbox import Delivered, Failed, Message, Outcome
 
 

@@ -9,9 +9,7 @@ from uuid import UUID
 from application.outbox.ports import Sender
 from application.payments.ports.records import PaymentQueries
 from application.ports import Clock
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
-from domain.ids import AppointmentRef, BookingRef, PayableRef
+from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.outbox import Failed, Message, MessageType, Outcome
 from domain.payments import UNPAID
 

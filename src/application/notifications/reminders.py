@@ -11,9 +11,7 @@ from application.outbox.ports import Sender, WakeUps
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
-from domain.ids import AppointmentRef, BookingRef
+from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef
 from domain.outbox import Delivered, Message, MessageType, Outcome
 from domain.reminders import ReminderId, SkipReason, skip_reason
 

@@ -11,11 +11,11 @@ from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId, BookingStatus
+from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
 from domain.circuit_breaker import Tally
 from domain.events import EventDetails, EventId
+from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
 from domain.money import Money
 from domain.outbox import Destination, Message, MessageId, MessageStatus, MessageType, Outcome

@@ -13,11 +13,11 @@ from domain.appointments import (
     OnlyCoachRecords,
 )
 from domain.availability import SlotUnavailable
-from domain.bookings import Booking, BookingId, BookingNotFound, BookingStatus, CancelReason
+from domain.bookings import Booking, BookingNotFound, BookingStatus, CancelReason
 from domain.coaches import CoachNotFound
 from domain.errors import Conflict
 from domain.events import Event, EventNotFound, EventStatus
-from domain.ids import AppointmentRef, BookingRef, PayableRef
+from domain.ids import AppointmentRef, BookingId, BookingRef, PayableRef
 from domain.money import Money
 from domain.outbox import MessageType
 from domain.payments import UNPAID, PaymentStatus

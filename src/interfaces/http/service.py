@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from application.payments.offline import RecordOfflinePayment
 from domain.accounts import UserId
-from domain.bookings import BookingId
 from domain.errors import Unauthenticated
 from domain.events import EventId
+from domain.ids import BookingId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import Connection, bearer_token
 from interfaces.http.injection import Inject

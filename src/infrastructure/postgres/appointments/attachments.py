@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.appointments.ports import AttachmentView, StoredFile
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.attachments import Attachment, AttachmentId, AttachmentNotFound, NewAttachment
+from domain.ids import AppointmentId
 from infrastructure.postgres.engine import Database
 
 _COLUMNS = """

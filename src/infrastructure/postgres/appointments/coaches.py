@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.availability import Availability, Hours, WorkingDay
 from domain.coaches import Coach, CoachNotFound
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.time import Interval

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.calendars import ConnectionId
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.outbox import Destination, MessageType, Routes
 from domain.time import Interval

@@ -9,7 +9,8 @@ import asyncpg
 from application.appointments.ports import AppointmentPage, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.appointments import AppointmentChange, AppointmentId, AppointmentNotFound, AppointmentStatus, SeriesId
+from domain.appointments import AppointmentChange, AppointmentNotFound, AppointmentStatus, SeriesId
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
 from domain.time import Interval

@@ -14,12 +14,12 @@ from domain.appointments import (
     AppointmentCancelReason,
     AppointmentChange,
     AppointmentEvent,
-    AppointmentId,
     AppointmentNotFound,
     AppointmentStatus,
     NewAppointment,
     SeriesId,
 )
+from domain.ids import AppointmentId
 from domain.money import Money
 from domain.payments import UNPAID, PaymentStatus
 from domain.refunds import RefundPolicy

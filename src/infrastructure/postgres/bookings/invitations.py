@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.bookings.ports import ShownInvitation
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import BookingId
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, uuid_after

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS, SeatEffect
-from domain.bookings import Booking, BookingChange, BookingId, BookingNotFound, BookingStatus, CancelReason
+from domain.bookings import Booking, BookingChange, BookingNotFound, BookingStatus, CancelReason
 from domain.events import EventId
+from domain.ids import BookingId
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy

@@ -15,8 +15,8 @@ import msgspec
 from application.bookings.ports import ReservedBooking
 from application.idempotency import CLAIM
 from domain.accounts import UserId
-from domain.bookings import BookingId
 from domain.events import Event, EventId
+from domain.ids import BookingId
 from domain.outbox import ALWAYS_SERVED, Destination, MessageType, routes_for
 from domain.payments import PaymentId, PaymentStatus
 from infrastructure.postgres.constraints import domain_errors

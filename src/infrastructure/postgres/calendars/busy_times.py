@@ -8,8 +8,8 @@ import asyncpg
 
 from application.calendars.ports import CoachCalendar, OwnEntries
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
 from domain.calendars import ConnectionId, Provider, entry_key
+from domain.ids import AppointmentId
 from domain.time import Interval
 from infrastructure.postgres.engine import Database
 

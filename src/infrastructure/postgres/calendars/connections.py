@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.calendars.ports import CalendarJob, Connection, ConnectionView, Forgotten, Placed
 from domain.accounts import UserId
-from domain.appointments import AppointmentId, AppointmentStatus
+from domain.appointments import AppointmentStatus
 from domain.calendars import CalendarUnavailable, ConnectionId, ConnectionStatus, Entry, Provider, entry_key
+from domain.ids import AppointmentId
 from domain.time import Interval
 from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.engine import Database

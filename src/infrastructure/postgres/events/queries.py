@@ -12,8 +12,9 @@ from application.bookings.ports import BookingFilter, BookingView
 from application.events.ports import Dashboard, EventFilter, EventView, ReviewView
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.bookings import BookingNotFound, BookingStatus
 from domain.events import EventId, EventNotFound, EventStatus, EventType
+from domain.ids import BookingId
 from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.reviews import ReviewId

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId, BookingStatus
+from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
 from domain.events import EventDetails, EventId
+from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
 from domain.money import Money
 from domain.outbox import Destination, MessageType, Routes

@@ -8,9 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import UserId
-from domain.appointments import AppointmentId
-from domain.bookings import BookingId
 from domain.events import EventId
+from domain.ids import AppointmentId, BookingId
 from domain.outbox import Destination, MessageType
 from domain.reminders import Reminded, Reminder, ReminderId, SkipReason
 from infrastructure.postgres.appointments import messages

@@ -16,9 +16,10 @@ from application.notifications.reminders import ShowBookingReminders
 from application.payments.ports.records import Refund
 from application.ports import DEFAULT_PAGE
 from domain.accounts import User
-from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.bookings import BookingNotFound, BookingStatus
 from domain.errors import Invalid
 from domain.events import EventId
+from domain.ids import BookingId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject

@@ -13,8 +13,9 @@ from application.bookings.cancellation import CancelParticipant
 from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
 from application.events.participant_messages import WriteToParticipants
 from application.ports import DEFAULT_PAGE
-from domain.bookings import BookingId, BookingNotFound
+from domain.bookings import BookingNotFound
 from domain.events import EventId, EventNotFound
+from domain.ids import BookingId
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
 from interfaces.emails import email_address
 from interfaces.http.authentication import facilitators

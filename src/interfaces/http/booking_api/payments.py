@@ -12,8 +12,8 @@ from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.webhooks import ReceiveWebhook
-from domain.bookings import BookingId, BookingNotFound
-from domain.ids import BookingRef
+from domain.bookings import BookingNotFound
+from domain.ids import BookingId, BookingRef
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators, public, signed_in
 from interfaces.http.booking_api.bookings import RefundBody, refund_body

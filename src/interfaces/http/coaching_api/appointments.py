@@ -27,13 +27,13 @@ from domain.accounts import UserNotFound
 from domain.appointments import (
     AppointmentCancelReason,
     AppointmentChange,
-    AppointmentId,
     AppointmentNotFound,
     AppointmentStatus,
     length_of,
 )
 from domain.coaches import CoachNotFound
 from domain.errors import Invalid
+from domain.ids import AppointmentId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject

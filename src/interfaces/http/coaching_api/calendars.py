@@ -12,8 +12,8 @@ from application.accounts.sessions import Actor
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
 from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import SyncBooking
-from domain.appointments import AppointmentId
 from domain.calendars import CalendarNotConnected, ConnectionStatus, Provider
+from domain.ids import AppointmentId
 from interfaces.http.authentication import CREATES, ISSUES_TOKENS, signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import whole_seconds

@@ -11,8 +11,9 @@ from application.accounts.sessions import Actor
 from application.bookings.cancellation import CancelBooking
 from application.bookings.ports import BookingFilter, BookingQueries, BookingView
 from application.ports import Clock
-from domain.bookings import BookingId, BookingNotFound, BookingStatus
+from domain.bookings import BookingNotFound, BookingStatus
 from domain.events import EventType
+from domain.ids import BookingId
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import array_page, page_request, path_id, whole_seconds
