@@ -118,7 +118,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     )
     redirects = read.redirects("OAUTH_REDIRECT_ALLOWLIST")
     token_encryption_keys = read.secrets("TOKEN_ENCRYPTION_KEYS")
-    # A client at Google alone is for signing in: where nobody can come back from, no calendar can be connected.
+    # A client at Google alone is for login: without a redirect allowlist no calendar can be connected.
     if redirects and (google_client_id or microsoft_client_id) and not token_encryption_keys and not read.embedded:
         raise SettingsError(
             "TOKEN_ENCRYPTION_KEYS is not set, but calendars of Google or Microsoft can be connected: "

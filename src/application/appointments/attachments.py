@@ -68,7 +68,7 @@ class DownloadAttachment:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAttachment:
-    """Takes a file away: whoever uploaded it, the coach and admins may."""
+    """Removes a file: allowed for its uploader, the coach and admins."""
 
     open_work: OpenUnitOfWork
     clock: Clock

@@ -37,7 +37,7 @@ class ReserveTime:
 
     - Whether the time is in the coach's hours is asked of the domain; whether it is free is decided by the database.
     - What costs something is held for its payment, where it is paid at a gateway, and never beyond its start.
-    - The booking, its payment, its history and what it owes are written together.
+    - The appointment, its payment, history and messages are written together.
     """
 
     gateway: PaymentGateway
@@ -96,7 +96,7 @@ class BookAppointment:
     - A coach is never booked twice, however requests race; their events and connected calendars keep them busy, too.
     - A free session waits for the coach to confirm it, any other for its payment; unpaid time is held for a while.
     - One client holds only so many unpaid bookings at a time, and fewer with one coach.
-    - The booking and what it owes to the CRM, by mail and to calendars are written together or not at all.
+    - The appointment and its messages to the CRM, by e-mail and to calendars are written together or not at all.
     """
 
     open_work: OpenUnitOfWork

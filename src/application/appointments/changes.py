@@ -137,7 +137,7 @@ class ChangeAppointmentStatus:
     cancelled, and never else.
 
     - The coach confirms and completes; so do admins. The client may only cancel.
-    - What is to be paid at a gateway is confirmed by its payment and by nobody's word.
+    - An appointment that is paid at a gateway is confirmed only by its payment.
     """
 
     open_work: OpenUnitOfWork

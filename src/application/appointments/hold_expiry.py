@@ -12,7 +12,7 @@ from domain.ids import AppointmentId, AppointmentRef
 
 @dataclass(frozen=True, slots=True)
 class ExpireAppointmentHolds:
-    """Gives up the sessions whose payment did not come in time: cancelled, the time free at once, both people told, the
+    """Cancels appointments whose payment did not arrive in time: the time is free immediately, both get an e-mail, the
     checkout closed. Money that still comes is settled by the rules of a late payment."""
 
     open_work: OpenUnitOfWork

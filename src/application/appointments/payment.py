@@ -49,7 +49,7 @@ class RecordAppointmentPayment:
     a session that was pending.
 
     - A free session has nothing to pay, a cancelled one nothing any more.
-    - A checkout that is still open elsewhere is closed, so that nobody pays twice.
+    - A checkout that is still open elsewhere is closed, so that nothing is paid twice.
     """
 
     record_offline_payment: RecordOfflinePayment

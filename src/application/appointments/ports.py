@@ -26,7 +26,7 @@ from domain.unpaid_holds import HoldsWithCoach
 
 class Coaches(Protocol):
     async def get(self, coach: UUID) -> Coach:
-        """By the user's `uuid`; the defaults for somebody who has not said anything. Raises `CoachNotFound`."""
+        """By the user's `uuid`; with defaults if the coach has set nothing. Raises `CoachNotFound`."""
         ...
 
     async def get_to_book(self, coach: UUID) -> Coach:

@@ -30,7 +30,7 @@ class ShowAppointment:
 
 @dataclass(frozen=True, slots=True)
 class ListAppointments:
-    """The sessions that somebody has booked, or that are booked with them, for themselves and for admins; the latest
+    """Appointments of a client or a coach, for that account and for admins; the latest
     session first."""
 
     reader: AppointmentQueries

@@ -28,7 +28,7 @@ class CancelBooking:
     - What was paid is given back by the refund policy that was agreed when booking. After a change of time or place it
       is given back in full.
     - An admin who cancels the booking of another person cancels for the organiser: everything is given back.
-    - A checkout that is still open is closed, so that nobody pays for a place they gave back.
+    - A checkout that is still open is closed, so that a cancelled seat cannot be paid.
     """
 
     open_work: OpenUnitOfWork

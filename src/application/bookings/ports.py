@@ -98,7 +98,7 @@ class SeatInventory(Protocol):
         request_id: str | None,
         unpaid_at_most: int | None = None,
     ) -> ReservedBooking | None:
-        """The booking, its payment and what it owes the world, all or nothing; None when there was no place to take, or
+        """The booking, its payment and its messages, all or nothing; None when there was no free seat, or
         when the person has `unpaid_at_most` unpaid holds already and this would be another.
         `hold_for`: how long an unpaid place is held at most; None where people pay on the spot.
 

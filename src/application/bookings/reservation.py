@@ -33,7 +33,7 @@ class BookSeat:
     - There is never one place more than the event has, however many ask at once.
     - One person has one live booking of an event.
     - Events that were cancelled or have begun cannot be booked.
-    - The booking, its payment and what it owes to the CRM and by mail are written together or not at all.
+    - The booking, its payment and its messages to the CRM and by e-mail are written together or not at all.
     - A free place needs no payment; for any other the answer says where to pay, unless that happens elsewhere.
     - One person holds only so many unpaid bookings at a time; paying or cancelling one makes room for another.
     - A place that is to be paid at a gateway is held for a time, but never beyond the start of the event; a gateway

@@ -191,7 +191,7 @@ class DeadLetters(Protocol):
 
 
 class Messages(Protocol):
-    """Writes what is owed, with the state of this very transaction."""
+    """Writes messages with the state of the current transaction."""
 
     async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
         """The gateway has paid the refund. All other messages about one booking are enqueued by saving it."""
@@ -234,15 +234,15 @@ class Messages(Protocol):
         ...
 
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
-        """A person's connected calendars are owed every booking of theirs that is still ahead."""
+        """Enqueues jobs for every future appointment of the account, for each of its connected calendars."""
         ...
 
     async def enqueue_calendar_revoked(self, connection_id: ConnectionId) -> None:
-        """Its owner is owed a word that they have to connect it again."""
+        """Enqueues the e-mail that asks the owner to connect the calendar again."""
         ...
 
     async def enqueue_checkout_close(self, payment: Payment) -> None:
-        """The gateway is owed that the checkout be closed."""
+        """Enqueues the job that closes the checkout at the gateway."""
         ...
 
     async def enqueue_checkout_closes_of(self, event_id: EventId) -> None:
@@ -252,5 +252,5 @@ class Messages(Protocol):
     async def enqueue_refunds(self, refunds: Sequence[Refund]) -> None: ...
 
     async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
-        """The worker is owed that a webhook be applied."""
+        """Enqueues the job that applies a webhook."""
         ...

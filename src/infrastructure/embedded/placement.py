@@ -48,7 +48,8 @@ def cluster_directory(data: Path, account: Account | None) -> Path:
 
 
 def server_account(data: Path) -> Account | None:
-    """Whom the servers run as: None (ourselves) unless we are root, then the owner of an existing cluster, or `nobody`.
+    """The account of the servers: None (the current user) unless it is root, then the owner of an existing cluster, or
+    `nobody`.
 
     An ordinary user's data directory that root starts once stays that user's.
     """

@@ -29,7 +29,7 @@ class Account:
 
 
 def unprivileged_account() -> Account | None:
-    """`nobody` when we are root, since PostgreSQL refuses to run as root; None when we are an ordinary user."""
+    """The account `nobody` for root, because PostgreSQL refuses to run as root; None for an ordinary user."""
     if os.geteuid() != 0:
         return None
     try:

@@ -34,8 +34,8 @@ SELECT (SELECT runner FROM begun) AS begun, k.*, k.made::text AS made_text,
 FROM (VALUES (1)) one LEFT JOIN idempotency_keys k ON k.owner = $1 AND k.key = $2
 """
 
-# SKIP LOCKED from here on: a statement that takes a place holds the row while it waits for the event's, and nobody is
-# to wait for that on a connection.
+# SKIP LOCKED from here on: the booking statement holds the row while it waits for the row of the event; a connection
+# must not wait for that.
 _TAKE_OVER = """
 WITH held AS (
     SELECT owner, key FROM idempotency_keys
@@ -140,8 +140,8 @@ async def require_claim(connection: Connection, claim: Claim) -> None:
 
 
 async def commit_under_key(session: AsyncSession, claim: Claim, made: Made | None) -> None:
-    """Says in the transaction of the work itself that it is done. Raises `IdempotencyKeyInUse` when somebody took the
-    claim over: then this may not be committed."""
+    """Records in the transaction of the work that it is done. Raises `IdempotencyKeyInUse` when the claim was taken
+    over; then the transaction must not be committed."""
     named = None if made is None else json.dumps(made)
     parameters = {"owner": claim.owner, "key": claim.key, "runner": claim.runner, "made": named}
     said = cast("CursorResult[Any]", await session.execute(_COMMIT, parameters))

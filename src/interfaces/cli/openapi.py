@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 DRAWING = {
-    "DATABASE_URL": "postgresql://nobody@localhost/none",
+    "DATABASE_URL": "postgresql://none@localhost/none",
     "REDIS_URL": "redis://localhost",
     "JWT_SECRET_KEY": "none",
     "CRM_BEARER_TOKEN": "none",

@@ -20,7 +20,7 @@ from domain.time import Interval
 from infrastructure.postgres.calendars.identity import uid
 from infrastructure.postgres.outbox import payloads
 
-# A coach is told in the zone of their hours, everybody else in their own.
+# Times for a coach are in the zone of their hours, for a client in the zone of the profile.
 _CLIENT = """jsonb_build_object('id', u.id, 'uuid', u.uuid, 'name', u.name, 'email', u.email,
     'timezone', coalesce(u.timezone, 'UTC'))"""
 _COACH = """jsonb_build_object('id', f.id, 'uuid', f.uuid, 'name', f.name, 'email', f.email,

@@ -51,7 +51,7 @@ class PostgresAppointments:
         self._written = WrittenEvents()
 
     async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
-        # DO NOTHING also waits for whoever is just taking the same time, without the deadlocks of a plain insert.
+        # DO NOTHING also waits for a concurrent insert of the same time, without the deadlocks of a plain insert.
         statement = (
             insert(AppointmentRow)
             .values(

@@ -56,10 +56,11 @@ SELECT * FROM placed
 
 
 def take_statement(
-    owed: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
+    destinations: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
 ) -> str:
-    """The statement, where a new booking is owed to these destinations and people are reminded of it that long before
-    it starts. Its parameters: event, user, notes, now, request id, gateway, how long an unpaid place is held at most
+    """The booking statement. It enqueues messages to these destinations and reminders that long before the start.
+
+    Its parameters: event, user, notes, now, request id, gateway, how long an unpaid seat is held at most
     (never beyond the start, `domain.payments.hold_end`), and how many unpaid holds the user may have with this one
     (null: any number). Price, refund policy and schedule revision are copied from the event's row to the booking.
 
@@ -93,12 +94,12 @@ WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (
     INSERT INTO payments (booking_id, gateway, amount, currency, status, created_at)
     SELECT b.id, $6, e.price, e.currency, 'pending', $4 FROM b, e WHERE e.price > 0
     RETURNING id
-), owed AS (
+), enqueued AS (
     INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
     SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{MessageType.BOOKING_CREATED}', s.snapshot, $5, $4
     FROM b, e, users u, users f,
          LATERAL (SELECT {payloads.booking_payload(agreed=payloads.AGREED_NOW)} AS snapshot) s,
-         {payloads.destinations(owed)}
+         {payloads.destinations(destinations)}
     WHERE u.id = $2 AND f.id = e.facilitator_id
 """  # noqa: S608 (composed of constants)
     statement += f"){_reminded(remind_before)}"

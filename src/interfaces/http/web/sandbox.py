@@ -29,7 +29,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
     media_type=MediaType.HTML,
 )
 async def show_order(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Response[str]:
-    """Shows what is bought. Whoever has the address may pay, as at a real gateway."""
+    """Shows the order. The address alone allows to pay, as at a real gateway."""
     shown = await pay_at_sandbox.show(order_id)
     text = _page.render(
         shown=shown,
