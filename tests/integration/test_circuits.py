@@ -62,8 +62,8 @@ async def pass_by(database: asyncpg.Connection, seconds: float) -> None:
     await database.execute("UPDATE destination_minutes SET minute = minute - $1::interval", timedelta(seconds=seconds))
 
 
-async def state(database: asyncpg.Connection) -> asyncpg.Record:
-    return await stored_row(database, "SELECT * FROM destinations WHERE name = 'crm'")
+async def state(database: asyncpg.Connection) -> asyncpg.Record | None:
+    return await database.fetchrow("SELECT * FROM destinations WHERE name = 'crm'")
 
 
 async def is_open(database: asyncpg.Connection) -> bool:
