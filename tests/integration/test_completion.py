@@ -11,6 +11,7 @@ from sqlalchemy import text
 from application.unit_of_work import OpenUnitOfWork
 from domain.errors import Conflict
 from domain.events import EventId, EventOver, EventStarted
+from domain.ids import AppointmentRef, BookingRef
 from infrastructure import container
 from infrastructure.postgres import migrations
 from infrastructure.postgres.bookings import repository
@@ -180,10 +181,13 @@ async def test_bookings_from_before_there_were_reminders_get_theirs(house: Remin
     await asyncio.to_thread(migrations.downgrade, database_url, "0006")
     await asyncio.to_thread(migrations.upgrade, database_url)
     planned = [(24, "planned", None), (1, "planned", None)]
-    assert await house.rows(booking) == planned
-    assert await house.rows(soon) == planned[1:]
-    assert await house.rows(cancelled) == []
-    assert sorted(await house.rows(session), key=lambda row: -row[0]) == [planned[0]] * 2 + [planned[1]] * 2
+    assert await house.rows(BookingRef(booking)) == planned
+    assert await house.rows(BookingRef(soon)) == planned[1:]
+    assert await house.rows(BookingRef(cancelled)) == []
+    assert (
+        sorted(await house.rows(AppointmentRef(session)), key=lambda row: -row[0])
+        == [planned[0]] * 2 + [planned[1]] * 2
+    )
 
 
 # Over HTTP

@@ -206,7 +206,7 @@ async def test_what_a_dead_worker_held_is_taken_over(
     kept = await row(database, message_id)
     assert (kept["status"], kept["attempts"], crm.message_ids) == ("delivered", 2, [str(message_id)])
     made = await database.fetch("SELECT attempt, result, split_part(detail, ':', 1) FROM delivery_attempts ORDER BY id")
-    assert [tuple(each) for each in made] == [(1, "failed", "taken over"), (2, "delivered", "{}")]
+    assert [tuple(each) for each in made] == [(1, "failed", "reclaimed"), (2, "delivered", "{}")]
 
 
 async def late_settlement(database: asyncpg.Connection, relay: Callable[..., DeliverMessages]) -> str:
@@ -225,7 +225,7 @@ async def test_who_lost_the_lease_changes_nothing(
 ) -> None:
     assert await late_settlement(database, relay) == "pending"
     made = await database.fetch("SELECT attempt, split_part(detail, ':', 1) FROM delivery_attempts ORDER BY id")
-    assert [tuple(each) for each in made] == [(1, "taken over"), (1, "too late")]
+    assert [tuple(each) for each in made] == [(1, "reclaimed"), (1, "too late")]
 
 
 async def test_without_the_guard_the_late_one_would_overwrite(

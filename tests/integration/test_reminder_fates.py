@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from domain.appointments import AppointmentStatus
-from domain.ids import BookingId
+from domain.ids import AppointmentRef, BookingId, BookingRef
 from infrastructure.postgres import migrations
 from infrastructure.settings import Settings
 from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding
@@ -52,14 +52,14 @@ async def test_one_whose_tries_are_used_up_says_so_until_it_is_sent_after_all(
 ) -> None:
     house.tries = 2
     booking = await one_in_the_post(house)
-    assert (await house.rows(booking))[0] == QUEUED
+    assert (await house.rows(BookingRef(booking)))[0] == QUEUED
     await end(house)
-    assert (await house.rows(booking))[0] == UNDELIVERABLE
+    assert (await house.rows(BookingRef(booking)))[0] == UNDELIVERABLE
     await house.parts.use_cases.replay_message(await house.owed())
-    assert (await house.rows(booking))[0] == QUEUED
+    assert (await house.rows(BookingRef(booking)))[0] == QUEUED
     house.inbox.away = False
     await house.deliver()
-    assert (await house.rows(booking))[0] == SENT
+    assert (await house.rows(BookingRef(booking)))[0] == SENT
 
 
 async def test_one_that_is_sent_again_after_the_start_is_too_late(house: Reminding) -> None:
@@ -69,16 +69,16 @@ async def test_one_that_is_sent_again_after_the_start_is_too_late(house: Remindi
     house.clock.moment += DAY
     await house.parts.use_cases.replay_message(await house.owed())
     await house.deliver()
-    assert (await house.rows(booking))[0] == (24, "skipped", "too_late")
+    assert (await house.rows(BookingRef(booking)))[0] == (24, "skipped", "too_late")
 
 
 async def test_one_that_an_operator_discards_says_so_for_good(house: Reminding) -> None:
     house.tries = 1
     booking = await one_in_the_post(house)
     await house.parts.use_cases.dead_letters.discard(await house.owed())
-    assert (await house.rows(booking))[0] == DISCARDED
+    assert (await house.rows(BookingRef(booking)))[0] == DISCARDED
     await house.records.execute("DELETE FROM outbox")
-    assert (await house.rows(booking))[0] == DISCARDED
+    assert (await house.rows(BookingRef(booking)))[0] == DISCARDED
 
 
 async def test_those_from_before_a_reminder_knew_its_message_say_so_too(house: Reminding, database_url: str) -> None:
@@ -86,7 +86,7 @@ async def test_those_from_before_a_reminder_knew_its_message_say_so_too(house: R
     booking = await one_in_the_post(house)
     await asyncio.to_thread(migrations.downgrade, database_url, "0009")
     await asyncio.to_thread(migrations.upgrade, database_url)
-    assert (await house.rows(booking))[0] == UNDELIVERABLE
+    assert (await house.rows(BookingRef(booking)))[0] == UNDELIVERABLE
 
 
 async def test_a_mail_is_written_from_what_is_true_when_it_goes(house: Reminding) -> None:
@@ -138,4 +138,4 @@ async def test_nobody_is_reminded_of_a_session_that_its_coach_has_completed(hous
     for status in (AppointmentStatus.CONFIRMED, AppointmentStatus.COMPLETED):
         await house.parts.appointment.change_appointment_status(coach, session, status)
     await house.pass_(MINUTE)
-    assert (await house.rows(session))[:2] == [(24, "skipped", "too_late")] * 2
+    assert (await house.rows(AppointmentRef(session)))[:2] == [(24, "skipped", "too_late")] * 2

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.notifications.ports import QueuedReminder
 from domain.accounts import User
-from domain.ids import BookingId
+from domain.ids import BookingId, BookingRef
 from domain.reminders import Reminded, Reminder, ReminderId
 from infrastructure.postgres.reminders import repository
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
@@ -118,7 +118,7 @@ async def _moved_in_the_hands_of_a_worker(house: Reminding, *, looked_at: bool) 
 async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new_time_only(house: Reminding) -> None:
     person, booking = await _moved_in_the_hands_of_a_worker(house, looked_at=True)
     assert [subject for subject in house.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == ["New time: Yoga"]
-    assert await house.rows(booking) == [
+    assert await house.rows(BookingRef(booking)) == [
         *((24, "skipped", "moved"), (1, "skipped", "moved")),
         *((24, "planned", None), (1, "planned", None)),
     ]

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.appointments import AppointmentStatus
+from domain.ids import AppointmentRef, BookingRef
 from domain.outbox import Delivered, Destination, Message, MessageId, MessageType
 from domain.reminders import Reminded, Reminder
 from infrastructure import container
@@ -42,7 +43,7 @@ async def test_a_booking_has_a_reminder_for_each_offset_that_is_ahead(
     house: Reminding, starts_in: timedelta, hours: Sequence[int]
 ) -> None:
     _, booking = await house.place(starts_in)
-    assert await house.rows(booking) == [(hour, "planned", None) for hour in hours]
+    assert await house.rows(BookingRef(booking)) == [(hour, "planned", None) for hour in hours]
 
 
 async def test_none_means_none(make_settings: Callable[..., Settings], house: Reminding) -> None:
@@ -50,7 +51,7 @@ async def test_none_means_none(make_settings: Callable[..., Settings], house: Re
     other = replace(house, parts=parts)
     _, booking = await other.place(2 * DAY)
     session = await other.session(await other.person(), await other.coach(), 2 * DAY)
-    assert (await other.rows(booking), await other.rows(session)) == ([], [])
+    assert (await other.rows(BookingRef(booking)), await other.rows(AppointmentRef(session))) == ([], [])
     await parts.close()
 
 
@@ -59,7 +60,7 @@ async def test_a_moved_event_is_reminded_of_anew(house: Reminding) -> None:
     event = await house.event(host, 3 * DAY)
     booking = await house.book(await house.person(), event)
     await house.move(host, event, DAY)
-    assert await house.rows(booking) == [
+    assert await house.rows(BookingRef(booking)) == [
         (24, "skipped", "moved"),
         (1, "skipped", "moved"),
         (24, "planned", None),
@@ -73,7 +74,7 @@ async def test_an_event_moved_there_and_back_again_has_its_old_reminders(house: 
     booking = await house.book(await house.person(), event)
     for by in (DAY, -DAY):
         await house.move(host, event, by)
-    assert await house.rows(booking) == [*PLANNED, (24, "skipped", "moved"), (1, "skipped", "moved")]
+    assert await house.rows(BookingRef(booking)) == [*PLANNED, (24, "skipped", "moved"), (1, "skipped", "moved")]
 
 
 async def test_what_was_sent_for_a_start_is_not_sent_again_for_it(house: Reminding) -> None:
@@ -84,7 +85,7 @@ async def test_what_was_sent_for_a_start_is_not_sent_again_for_it(house: Remindi
     for by in (3 * DAY, -3 * DAY):
         await house.move(host, event, by)
     await house.pass_(MINUTE)
-    assert (24, "sent", None) in await house.rows(booking)
+    assert (24, "sent", None) in await house.rows(BookingRef(booking))
     assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 1
     await house.pass_(23 * HOUR)
     assert house.inbox.subjects(person)[-1] == "In an hour: Yoga"
@@ -95,7 +96,7 @@ async def test_another_place_at_the_same_time_changes_no_reminder(house: Remindi
     event = await house.event(host, 3 * DAY)
     booking = await house.book(await house.person(), event)
     await house.parts.use_cases.update_event(host, event, lambda plan: replace(plan, location="Garden"))
-    assert await house.rows(booking) == PLANNED
+    assert await house.rows(BookingRef(booking)) == PLANNED
 
 
 async def test_a_cancelled_booking_has_none_and_one_made_anew_has_its_own(house: Reminding) -> None:
@@ -104,8 +105,8 @@ async def test_a_cancelled_booking_has_none_and_one_made_anew_has_its_own(house:
     booking = await house.book(person, event)
     await house.parts.use_cases.cancel_booking(person, booking)
     again = await house.book(person, event)
-    assert await house.rows(booking) == CANCELLED
-    assert await house.rows(again) == PLANNED
+    assert await house.rows(BookingRef(booking)) == CANCELLED
+    assert await house.rows(BookingRef(again)) == PLANNED
 
 
 @pytest.mark.parametrize("way", ["cancel_event", "delete_event"])
@@ -114,7 +115,7 @@ async def test_nobody_is_reminded_of_a_cancelled_event(house: Reminding, way: st
     event = await house.event(host, 3 * DAY)
     bookings = [await house.book(person, event) for person in people]
     await getattr(house.parts.use_cases, way)(host, event)
-    assert [await house.rows(booking) for booking in bookings] == [CANCELLED] * 3
+    assert [await house.rows(BookingRef(booking)) for booking in bookings] == [CANCELLED] * 3
 
 
 async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(house: Reminding) -> None:
@@ -124,14 +125,18 @@ async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(house: 
     client, coach = replace(client, name="Ada"), replace(coach, name="Mira")
     session = await house.session(client, coach, 3 * DAY)
     for person in (client, coach):
-        assert await house.rows(session, person) == PLANNED
+        assert await house.rows(AppointmentRef(session), person) == PLANNED
     move = house.parts.appointment.reschedule_appointment
     await move(client, session, house.clock.now() + 4 * DAY, None)
     for person in (client, coach):
-        assert await house.rows(session, person) == [(24, "skipped", "moved"), (1, "skipped", "moved"), *PLANNED]
+        assert await house.rows(AppointmentRef(session), person) == [
+            (24, "skipped", "moved"),
+            (1, "skipped", "moved"),
+            *PLANNED,
+        ]
     await house.parts.appointment.cancel_appointment(client, session)
     for person in (client, coach):
-        assert (await house.rows(session, person))[2:] == CANCELLED
+        assert (await house.rows(AppointmentRef(session), person))[2:] == CANCELLED
 
 
 # What comes of them
@@ -140,14 +145,14 @@ async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(house: 
 async def test_people_are_reminded_once_per_offset_and_told_what_is_left(house: Reminding) -> None:
     person, booking = await house.place(2 * DAY)
     await house.pass_(DAY - MINUTE)
-    assert await house.rows(booking) == PLANNED
+    assert await house.rows(BookingRef(booking)) == PLANNED
     for _ in range(3):
         await house.pass_(MINUTE)
     assert house.inbox.subjects(person)[1:] == ["Tomorrow: Yoga"]
     for _ in range(3):
         await house.pass_(23 * HOUR)
     assert house.inbox.subjects(person)[1:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
-    assert await house.rows(booking) == [(24, "sent", None), (1, "sent", None)]
+    assert await house.rows(BookingRef(booking)) == [(24, "sent", None), (1, "sent", None)]
 
 
 async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_request(house: Reminding) -> None:
@@ -156,8 +161,10 @@ async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_req
     confirmed = await house.session(client, coach, 2 * DAY + HOUR)
     await house.parts.appointment.change_appointment_status(coach, confirmed, AppointmentStatus.CONFIRMED)
     await house.pass_(DAY + HOUR + MINUTE)
-    assert [row for row in await house.rows(asked) if row[0] == 24] == [(24, "skipped", "not_confirmed")] * 2
-    assert [row for row in await house.rows(confirmed) if row[0] == 24] == [(24, "sent", None)] * 2
+    assert [row for row in await house.rows(AppointmentRef(asked)) if row[0] == 24] == [
+        (24, "skipped", "not_confirmed")
+    ] * 2
+    assert [row for row in await house.rows(AppointmentRef(confirmed)) if row[0] == 24] == [(24, "sent", None)] * 2
     for person in (client, coach):
         assert [subject for subject in house.inbox.subjects(person) if subject.startswith("Tomorrow")] != []
 
@@ -167,7 +174,7 @@ async def test_a_place_whose_hold_has_ended_is_not_reminded_of(house: Reminding)
     held_until = house.clock.now() + MINUTE
     await house.records.execute("UPDATE bookings SET hold_until = $2 WHERE id = $1", booking, held_until)
     await house.pass_(MINUTE)
-    assert (await house.rows(booking))[0] == (24, "skipped", "not_confirmed")
+    assert (await house.rows(BookingRef(booking)))[0] == (24, "skipped", "not_confirmed")
     assert "Tomorrow: Yoga" not in house.inbox.subjects(person)
 
 
@@ -189,13 +196,13 @@ async def test_after_an_outage_what_still_helps_is_sent_and_the_rest_says_why_no
     if what == "mail":
         house.inbox.away = True
         await house.pass_(timedelta(0))
-        assert (await house.rows(booking))[0] == (24, "queued", None)
+        assert (await house.rows(BookingRef(booking)))[0] == (24, "queued", None)
     house.clock.moment += away
     if what == "mail":
         await house.pass_(timedelta(0))
         house.inbox.away = False
     await house.pass_(timedelta(0))
-    assert await house.rows(booking) == rows
+    assert await house.rows(BookingRef(booking)) == rows
     assert house.inbox.subjects(person)[1:] == subjects
 
 
@@ -216,7 +223,7 @@ async def test_what_happens_between_queueing_and_delivery_counts(house: Remindin
         case _:
             await house.records.execute("UPDATE bookings SET hold_until = $1", house.clock.now())
     await house.deliver()
-    assert (await house.rows(booking))[0] == (24, "skipped", reason)
+    assert (await house.rows(BookingRef(booking)))[0] == (24, "skipped", reason)
     assert "Tomorrow: Yoga" not in house.inbox.subjects(person)
 
 
@@ -228,7 +235,7 @@ async def test_one_that_was_sent_is_not_sent_again_though_its_message_was_not_ma
     message = _message(row)
     assert await house.sender().deliver(message) == Delivered("was sent before")
     assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 1
-    assert (await house.rows(booking))[0] == (24, "sent", None)
+    assert (await house.rows(BookingRef(booking)))[0] == (24, "sent", None)
 
 
 async def test_the_same_reminder_sent_twice_is_one_mail_to_a_mail_program(house: Reminding) -> None:
@@ -246,7 +253,7 @@ async def test_nobody_to_write_to_is_said(house: Reminding) -> None:
     person, booking = await house.place(DAY + MINUTE)
     await house.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
     await house.pass_(MINUTE)
-    assert (await house.rows(booking))[0] == (24, "failed", "undeliverable")
+    assert (await house.rows(BookingRef(booking)))[0] == (24, "failed", "undeliverable")
 
 
 # Many workers, many reminders

@@ -26,7 +26,7 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
 from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.events import EventId
-from domain.ids import AppointmentId, BookingId
+from domain.ids import AppointmentId, BookingId, PayableRef
 from domain.money import Money
 from domain.outbox import Destination, MessageId, RetrySchedule
 from domain.refunds import RefundPolicy
@@ -140,7 +140,7 @@ class Reminding:
         book = self.parts.appointment.book_appointment
         return (await book(client, coach.uuid, self.clock.now() + starts_in, HOUR, None)).appointment.id
 
-    async def rows(self, of: BookingId | AppointmentId, person: User | None = None) -> list[Row]:
+    async def rows(self, of: PayableRef, person: User | None = None) -> list[Row]:
         """Those of one person, or of all; the first to come first."""
         book = PostgresReminderQueries(self.parts.database)
         return [
