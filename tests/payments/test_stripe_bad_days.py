@@ -71,7 +71,7 @@ def a_request(title: str = "Morning Yoga") -> PaymentRequest:
 def a_payment(order_id: str | None, gateway_id: str | None = None) -> Payment:
     nothing = Money(Decimal(0), "INR")
     return Payment(
-        PaymentId(uuid4()), BookingId(7), "stripe", THIRTY, PaymentStatus.PENDING, order_id, gateway_id, nothing
+        PaymentId(uuid4()), BookingRef(BookingId(7)), "stripe", THIRTY, PaymentStatus.PENDING, order_id, gateway_id, nothing
     )
 
 
