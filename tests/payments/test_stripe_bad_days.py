@@ -70,9 +70,8 @@ def a_request(title: str = "Morning Yoga") -> PaymentRequest:
 
 def a_payment(order_id: str | None, gateway_id: str | None = None) -> Payment:
     nothing = Money(Decimal(0), "INR")
-    return Payment(
-        PaymentId(uuid4()), BookingRef(BookingId(7)), "stripe", THIRTY, PaymentStatus.PENDING, order_id, gateway_id, nothing
-    )
+    booking = BookingRef(BookingId(7))
+    return Payment(PaymentId(uuid4()), booking, "stripe", THIRTY, PaymentStatus.PENDING, order_id, gateway_id, nothing)
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "409", "hang", "drip", "reset", "garbage", "lost answer"])
