@@ -39,7 +39,7 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "facilitator_id": ("path", "The facilitator's user id in the booking system.", ID),
     "limit": (
         "query",
-        f"Rows of a page; more than {LARGEST_LIMIT} is taken as {LARGEST_LIMIT}.",
+        f"Rows of a page; more than {LARGEST_LIMIT} counts as {LARGEST_LIMIT}.",
         {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT},
     ),
     "cursor": ("query", "Where the next page begins: from the `Link` header or `next_cursor`.", ID),

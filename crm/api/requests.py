@@ -81,7 +81,7 @@ def query_booking(given: Mapping[str, str]) -> BookingId | None:
 
 
 def query_limit(given: Mapping[str, str]) -> int:
-    """Rows of a page: from 1; more than the largest is taken as the largest."""
+    """Rows of a page: from 1; more than the largest counts as the largest."""
     text = given.get("limit")
     if text is None:
         return DEFAULT_LIMIT

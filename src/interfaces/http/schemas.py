@@ -121,7 +121,7 @@ def query_instant(field: str, text: str) -> datetime:
 
 
 def page_request(limit: str | None, cursor: str | None, *, default: int = MAX_PAGE) -> PageRequest:
-    """`limit` counts from 1; more than 500 is taken as 500. `default` is for a request without one."""
+    """`limit` counts from 1; more than 500 counts as 500. `default` is for a request without one."""
     if limit is None:
         return PageRequest(default, cursor)
     size = query_id("limit", limit)
