@@ -14,7 +14,7 @@ import asyncpg
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis, processes
 from infrastructure.postgres import migrations
 from tests.support.callers import Address, Caller, request
-from tests.support.load import Member, a_crowd, some_events
+from tests.support.load import Member, many_users, some_events
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.servers import temporary_directory
 
@@ -53,8 +53,8 @@ async def open_site(apis: int) -> AsyncIterator[Site]:
         running = stack.enter_context(running_apis(apis, environ, directory))
         database = await asyncpg.connect(dsn)
         try:
-            members = await a_crowd(database, MEMBERS)
-            facilitator = (await a_crowd(database, 1, role="facilitator"))[0]
+            members = await many_users(database, MEMBERS)
+            facilitator = (await many_users(database, 1, role="facilitator"))[0]
             events = await some_events(database, facilitator.id, EVENTS + HOT_EVENTS, capacity=1_000_000)
             await database.execute("ANALYZE")
             for api in running:

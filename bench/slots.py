@@ -12,7 +12,7 @@ from statistics import median
 
 from bench.site import Site, open_site
 from tests.support.callers import Caller, request
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 
 SESSIONS = 1_000
 ROUNDS, CALLS = 5, 60
@@ -34,7 +34,7 @@ WHERE status IN ('pending', 'confirmed') AND int8range(coach_id, coach_id, '[]')
 
 async def measure(site: Site) -> dict[str, float]:
     """ms for one, the median of all calls."""
-    client, coach = site.members[0], (await a_crowd(site.database, 1, role="facilitator"))[0]
+    client, coach = site.members[0], (await many_users(site.database, 1, role="facilitator"))[0]
     begins = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     ends = begins + timedelta(days=30)
     await site.database.execute(_FILL, client.id, coach.id, begins, SESSIONS)

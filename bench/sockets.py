@@ -19,7 +19,7 @@ from bench.throughput import resident_megabytes
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
 from tests.support.followers import a_newsroom, a_socket
-from tests.support.load import Member, a_crowd
+from tests.support.load import Member, many_users
 from tests.support.processes import running_apis, server_environ
 from tests.support.servers import temporary_directory
 
@@ -119,7 +119,7 @@ async def of_a_bare_server(directory: Path) -> Figures:
 async def _facilitators(dsn: str) -> list[Member]:
     database = await asyncpg.connect(dsn)
     try:
-        return await a_crowd(database, ROOMS, role="facilitator")
+        return await many_users(database, ROOMS, role="facilitator")
     finally:
         await database.close()
 

@@ -20,7 +20,7 @@ FakeCalendar = FakeGoogleCalendar | FakeOutlook
 
 
 @dataclass
-class Desk:
+class CalendarHarness:
     provider: str
     calendar: FakeCalendar
     settings: Settings

@@ -9,19 +9,23 @@ import pytest
 
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
-from tests.calendars.calendar_harness import Desk
+from tests.calendars.calendar_harness import CalendarHarness
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import BACK
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.http import serving
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 
-pytestmark = pytest.mark.usefixtures("desk")
+pytestmark = pytest.mark.usefixtures("calendar_harness")
 
 
-async def test_consent_is_asked_with_pkce_and_a_state_for_lasting_access(desk: Desk) -> None:
+async def test_consent_is_asked_with_pkce_and_a_state_for_lasting_access(calendar_harness: CalendarHarness) -> None:
     asked = [
-        (await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})).json()
+        (
+            await calendar_harness.coach.get(
+                f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+            )
+        ).json()
         for _ in range(2)
     ]
     first, second = ({k: v[0] for k, v in parse_qs(urlsplit(each["auth_url"]).query).items()} for each in asked)
@@ -29,77 +33,91 @@ async def test_consent_is_asked_with_pkce_and_a_state_for_lasting_access(desk: D
     assert first["redirect_uri"] == BACK
     assert first["code_challenge_method"] == "S256"
     assert len(first["code_challenge"]) == len(first["state"]) == 43
-    if desk.provider == "google":
+    if calendar_harness.provider == "google":
         assert (first["access_type"], first["prompt"]) == ("offline", "consent")
         assert "https://www.googleapis.com/auth/calendar.events" in first["scope"].split()
     else:
         assert set(first["scope"].split()) == {"offline_access", "Calendars.ReadWrite"}
 
 
-async def test_tokens_are_answered_once_and_not_to_be_kept_by_anybody_between(desk: Desk) -> None:
-    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
-    answer = await desk.exchange(desk.coach, code, state)
+async def test_tokens_are_answered_once_and_not_to_be_kept_by_anybody_between(
+    calendar_harness: CalendarHarness,
+) -> None:
+    asked = await calendar_harness.coach.get(
+        f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+    )
+    code, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
+    answer = await calendar_harness.exchange(calendar_harness.coach, code, state)
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
-    assert body["access_token"] in desk.calendar.grants.access
-    assert body["refresh_token"] in desk.calendar.grants.refresh
+    assert body["access_token"] in calendar_harness.calendar.grants.access
+    assert body["refresh_token"] in calendar_harness.calendar.grants.refresh
     assert (body["expires_in"], body["token_type"]) == (3599, "Bearer")
-    again = await desk.exchange(desk.coach, code, state)
+    again = await calendar_harness.exchange(calendar_harness.coach, code, state)
     assert (again.status_code, again.json()["code"]) == (400, "calendar_consent_unknown")
     assert again.json()["detail"].startswith("This state was not given to you")
-    connections = (await desk.coach.get("/calendar/connections")).json()
-    assert [(each["provider"], each["status"]) for each in connections] == [(desk.provider, "active")]
+    connections = (await calendar_harness.coach.get("/calendar/connections")).json()
+    assert [(each["provider"], each["status"]) for each in connections] == [(calendar_harness.provider, "active")]
     assert "canary" not in str(connections)
-    assert (await desk.client.get("/calendar/connections")).json() == []
+    assert (await calendar_harness.client.get("/calendar/connections")).json() == []
 
 
 async def test_a_state_is_for_one_person_one_provider_one_address_and_ten_minutes(
-    desk: Desk, database: asyncpg.Connection
+    calendar_harness: CalendarHarness, database: asyncpg.Connection
 ) -> None:
     async def begun() -> tuple[str, str]:
-        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-        return desk.calendar.grants.consent(asked.json()["auth_url"])
+        asked = await calendar_harness.coach.get(
+            f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+        )
+        return calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
 
     code, state = await begun()
-    assert (await desk.exchange(desk.client, code, state)).status_code == 400
-    assert (await desk.exchange(desk.coach, code, state, f"{BACK}/")).status_code == 400
-    assert (await desk.exchange(desk.coach, code, state[:-1])).status_code == 400
-    assert (await desk.exchange(desk.coach, code, "")).status_code == 400
+    assert (await calendar_harness.exchange(calendar_harness.client, code, state)).status_code == 400
+    assert (await calendar_harness.exchange(calendar_harness.coach, code, state, f"{BACK}/")).status_code == 400
+    assert (await calendar_harness.exchange(calendar_harness.coach, code, state[:-1])).status_code == 400
+    assert (await calendar_harness.exchange(calendar_harness.coach, code, "")).status_code == 400
     # Nobody but its owner can use it up.
-    assert (await desk.exchange(desk.coach, code, state)).status_code == 200
+    assert (await calendar_harness.exchange(calendar_harness.coach, code, state)).status_code == 200
     code, state = await begun()
     await database.execute("UPDATE oauth_attempts SET started_at = started_at - interval '10 minutes 1 second'")
-    assert (await desk.exchange(desk.coach, code, state)).status_code == 400
+    assert (await calendar_harness.exchange(calendar_harness.coach, code, state)).status_code == 400
 
 
-async def test_a_code_that_the_provider_does_not_take_is_refused_and_connects_nothing(desk: Desk) -> None:
+async def test_a_code_that_the_provider_does_not_take_is_refused_and_connects_nothing(
+    calendar_harness: CalendarHarness,
+) -> None:
     for code in ("made up", "x" * 5_000, ""):
-        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-        _, state = desk.calendar.grants.consent(asked.json()["auth_url"])
-        answer = await desk.exchange(desk.coach, code, state)
+        asked = await calendar_harness.coach.get(
+            f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+        )
+        _, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
+        answer = await calendar_harness.exchange(calendar_harness.coach, code, state)
         assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
-    assert (await desk.coach.get("/calendar/connections")).json() == []
+    assert (await calendar_harness.coach.get("/calendar/connections")).json() == []
 
 
-async def test_a_verifier_of_another_attempt_does_not_redeem_the_code(desk: Desk, database: asyncpg.Connection) -> None:
-    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
+async def test_a_verifier_of_another_attempt_does_not_redeem_the_code(
+    calendar_harness: CalendarHarness, database: asyncpg.Connection
+) -> None:
+    asked = await calendar_harness.coach.get(
+        f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+    )
+    code, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
     await database.execute("UPDATE oauth_attempts SET verifier = verifier || 'x'")
-    answer = await desk.exchange(desk.coach, code, state)
+    answer = await calendar_harness.exchange(calendar_harness.coach, code, state)
     assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
 
 
-async def test_google_without_the_permission_for_events_connects_nothing(desk: Desk) -> None:
-    if not isinstance(desk.calendar, FakeGoogleCalendar):
+async def test_google_without_the_permission_for_events_connects_nothing(calendar_harness: CalendarHarness) -> None:
+    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
         return  # Microsoft asks for all or nothing
-    desk.calendar.grants.scope = "https://www.googleapis.com/auth/calendar.freebusy"
-    asked = await desk.coach.get("/calendar/google/auth-url", params={"redirect_uri": BACK})
-    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
-    answer = await desk.exchange(desk.coach, code, state)
+    calendar_harness.calendar.grants.scope = "https://www.googleapis.com/auth/calendar.freebusy"
+    asked = await calendar_harness.coach.get("/calendar/google/auth-url", params={"redirect_uri": BACK})
+    code, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
+    answer = await calendar_harness.exchange(calendar_harness.coach, code, state)
     assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
-    assert (await desk.coach.get("/calendar/connections")).json() == []
+    assert (await calendar_harness.coach.get("/calendar/connections")).json() == []
 
 
 OTHER_ADDRESSES = [
@@ -130,21 +148,27 @@ OTHER_ADDRESSES = [
 ]
 
 
-async def test_nobody_is_sent_back_to_any_other_address(desk: Desk, database: asyncpg.Connection) -> None:
+async def test_nobody_is_sent_back_to_any_other_address(
+    calendar_harness: CalendarHarness, database: asyncpg.Connection
+) -> None:
     for address in OTHER_ADDRESSES:
-        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": address})
+        asked = await calendar_harness.coach.get(
+            f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": address}
+        )
         assert asked.status_code == 400, address
         assert asked.json()["detail"] == "This redirect_uri is not allowed"
-    missing = await desk.coach.get(f"/calendar/{desk.provider}/auth-url")
+    missing = await calendar_harness.coach.get(f"/calendar/{calendar_harness.provider}/auth-url")
     assert missing.status_code == 400
     assert "redirect_uri" in missing.json()["detail"]
     assert await database.fetchval("SELECT count(*) FROM oauth_attempts") == 0
 
 
-async def test_a_dump_of_the_database_holds_no_token(desk: Desk, database: asyncpg.Connection) -> None:
-    tokens = await desk.connect(desk.coach)
-    await desk.book()
-    await desk.run()
+async def test_a_dump_of_the_database_holds_no_token(
+    calendar_harness: CalendarHarness, database: asyncpg.Connection
+) -> None:
+    tokens = await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
+    await calendar_harness.run()
     names = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     dump = b""
     for (name,) in names:
@@ -156,38 +180,42 @@ async def test_a_dump_of_the_database_holds_no_token(desk: Desk, database: async
         assert secret.encode().hex().encode() not in dump
 
 
-async def test_disconnecting_gives_the_consent_back_and_forgets(desk: Desk, database: asyncpg.Connection) -> None:
-    tokens = await desk.connect(desk.coach)
-    await desk.book()
-    await desk.run()
-    answer = await desk.coach.delete(f"/calendar/{desk.provider}")
+async def test_disconnecting_gives_the_consent_back_and_forgets(
+    calendar_harness: CalendarHarness, database: asyncpg.Connection
+) -> None:
+    tokens = await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
+    await calendar_harness.run()
+    answer = await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")
     assert (answer.status_code, answer.content) == (204, b"")
-    if isinstance(desk.calendar, FakeGoogleCalendar):
-        assert desk.calendar.revoked == [tokens["refresh_token"]]
-    assert (await desk.coach.get("/calendar/connections")).json() == []
+    if isinstance(calendar_harness.calendar, FakeGoogleCalendar):
+        assert calendar_harness.calendar.revoked == [tokens["refresh_token"]]
+    assert (await calendar_harness.coach.get("/calendar/connections")).json() == []
     assert await database.fetchval("SELECT count(*) FROM calendar_entries") == 0
-    gone = await desk.coach.delete(f"/calendar/{desk.provider}")
+    gone = await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")
     assert (gone.status_code, gone.json()["code"]) == (404, "calendar_not_connected")
-    assert (await desk.coach.delete("/calendar/caldav")).status_code == 404
+    assert (await calendar_harness.coach.delete("/calendar/caldav")).status_code == 404
 
 
 @pytest.mark.parametrize("fault", ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere"])
-async def test_tokens_that_make_no_sense_connect_nothing(desk: Desk, fault: str) -> None:
-    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
-    desk.calendar.grants.faults.next.append(getattr(faults, fault))
-    answer = await desk.exchange(desk.coach, code, state)
+async def test_tokens_that_make_no_sense_connect_nothing(calendar_harness: CalendarHarness, fault: str) -> None:
+    asked = await calendar_harness.coach.get(
+        f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+    )
+    code, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
+    calendar_harness.calendar.grants.faults.next.append(getattr(faults, fault))
+    answer = await calendar_harness.exchange(calendar_harness.coach, code, state)
     assert answer.status_code == (503 if fault == "server_error" else 400), answer.text
-    assert (await desk.coach.get("/calendar/connections")).json() == []
+    assert (await calendar_harness.coach.get("/calendar/connections")).json() == []
 
 
 async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
-    provider: str, make_settings: Callable[..., Settings], desk: Desk
+    provider: str, make_settings: Callable[..., Settings], calendar_harness: CalendarHarness
 ) -> None:
-    booking_id = await desk.book()
+    booking_id = await calendar_harness.book()
     async with (
         serving(create_app(make_settings(oauth_redirect_allowlist=BACK))) as address,
-        httpx.AsyncClient(base_url=address, headers=desk.coach.headers) as api,
+        httpx.AsyncClient(base_url=address, headers=calendar_harness.coach.headers) as api,
     ):
         for answer in (
             await api.get(f"/calendar/{provider}/auth-url", params={"redirect_uri": BACK}),
@@ -208,10 +236,13 @@ async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
 
 
 async def test_without_a_client_the_booking_of_other_people_is_still_forbidden_and_an_unknown_one_not_found(
-    provider: str, make_settings: Callable[..., Settings], desk: Desk, database: asyncpg.Connection
+    provider: str,
+    make_settings: Callable[..., Settings],
+    calendar_harness: CalendarHarness,
+    database: asyncpg.Connection,
 ) -> None:
-    booking_id = await desk.book()
-    (stranger,) = await a_crowd(database, 1)
+    booking_id = await calendar_harness.book()
+    (stranger,) = await many_users(database, 1)
     async with (
         serving(create_app(make_settings(oauth_redirect_allowlist=BACK))) as address,
         httpx.AsyncClient(base_url=address, headers=stranger.headers) as api,
@@ -222,6 +253,8 @@ async def test_without_a_client_the_booking_of_other_people_is_still_forbidden_a
             assert answer.json()["detail"]
 
 
-async def test_only_who_is_logged_in_is_heard(desk: Desk) -> None:
-    answer = await desk.coach.api.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
+async def test_only_who_is_logged_in_is_heard(calendar_harness: CalendarHarness) -> None:
+    answer = await calendar_harness.coach.api.get(
+        f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+    )
     assert (answer.status_code, answer.json()["detail"]) == (401, "Not authenticated")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.calendars.calendar_harness import Desk, at
+from tests.calendars.calendar_harness import CalendarHarness, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import FakeGoogleCalendar
 from tests.support.google_calendar import refusal as google_refusal
@@ -15,287 +15,307 @@ from tests.support.outlook import refusal as graph_refusal
 HOUR = timedelta(hours=1)
 
 
-def the_entry(desk: Desk) -> dict[str, Any]:
-    [entry] = desk.calendar.live.values()
+def the_entry(calendar_harness: CalendarHarness) -> dict[str, Any]:
+    [entry] = calendar_harness.calendar.live.values()
     return entry
 
 
-async def test_a_booking_is_put_in_with_an_online_meeting_moved_and_taken_out(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    await desk.run()
-    assert desk.entries() == [(at(3, 10), at(3, 11))]
-    link = await desk.link(booking_id)
+async def test_a_booking_is_put_in_with_an_online_meeting_moved_and_taken_out(
+    calendar_harness: CalendarHarness,
+) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    await calendar_harness.run()
+    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
+    link = await calendar_harness.link(booking_id)
     assert link is not None
-    assert link.startswith("https://meet.google.com/" if desk.provider == "google" else "https://teams.microsoft.com/")
-    assert "Ada Lovelace" in str(the_entry(desk))
-    assert (await desk.client.get(f"/booking/{booking_id}")).json()["meeting_link"] == link
-    moved = await desk.client.post(f"/booking/{booking_id}/reschedule", {"session_datetime": at(4, 15).isoformat()})
+    assert link.startswith(
+        "https://meet.google.com/" if calendar_harness.provider == "google" else "https://teams.microsoft.com/"
+    )
+    assert "Ada Lovelace" in str(the_entry(calendar_harness))
+    assert (await calendar_harness.client.get(f"/booking/{booking_id}")).json()["meeting_link"] == link
+    moved = await calendar_harness.client.post(
+        f"/booking/{booking_id}/reschedule", {"session_datetime": at(4, 15).isoformat()}
+    )
     assert moved.status_code == 200, moved.text
-    await desk.run()
-    assert desk.entries() == [(at(4, 15), at(4, 16))]
-    assert await desk.link(booking_id) == link
-    assert (await desk.client.delete(f"/booking/{booking_id}")).status_code == 204
-    await desk.run()
-    assert desk.entries() == []
-    assert {status for status, _ in await desk.owed()} == {"delivered"}
-    assert await desk.records.fetchval("SELECT count(*) FROM calendar_entries") == 0
+    await calendar_harness.run()
+    assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
+    assert await calendar_harness.link(booking_id) == link
+    assert (await calendar_harness.client.delete(f"/booking/{booking_id}")).status_code == 204
+    await calendar_harness.run()
+    assert calendar_harness.entries() == []
+    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
+    assert await calendar_harness.records.fetchval("SELECT count(*) FROM calendar_entries") == 0
 
 
-async def test_the_clients_entry_shows_the_coachs_meeting_and_makes_none(desk: Desk) -> None:
-    await desk.connect(desk.client)
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    await desk.run()
-    await desk.run()
-    link = await desk.link(booking_id)
-    entries = [str(entry) for entry in desk.calendar.live.values()]
+async def test_the_clients_entry_shows_the_coachs_meeting_and_makes_none(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.connect(calendar_harness.client)
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    await calendar_harness.run()
+    await calendar_harness.run()
+    link = await calendar_harness.link(booking_id)
+    entries = [str(entry) for entry in calendar_harness.calendar.live.values()]
     assert len(entries) == 2
     assert all(str(link) in entry for entry in entries)
     meetings = [
-        entry for entry in desk.calendar.live.values() if entry.get("conferenceData", entry.get("onlineMeeting"))
+        entry
+        for entry in calendar_harness.calendar.live.values()
+        if entry.get("conferenceData", entry.get("onlineMeeting"))
     ]
     assert len(meetings) == 1
     assert "Ada Lovelace" in str(meetings[0])
 
 
-async def test_connecting_puts_in_what_is_ahead_and_nothing_else(desk: Desk) -> None:
-    ahead, cancelled = await desk.book(), await desk.book(hour=12)
-    over = await desk.book(hour=14)
-    await desk.client.delete(f"/booking/{cancelled}")
-    await desk.records.execute(
+async def test_connecting_puts_in_what_is_ahead_and_nothing_else(calendar_harness: CalendarHarness) -> None:
+    ahead, cancelled = await calendar_harness.book(), await calendar_harness.book(hour=12)
+    over = await calendar_harness.book(hour=14)
+    await calendar_harness.client.delete(f"/booking/{cancelled}")
+    await calendar_harness.records.execute(
         """UPDATE coaching_bookings SET
                starts_at = starts_at - interval '9 days', ends_at = ends_at - interval '9 days',
                busy_from = busy_from - interval '9 days', busy_until = busy_until - interval '9 days' WHERE id = $1""",
         over,
     )
-    await desk.connect(desk.coach)
-    await desk.run()
-    assert desk.entries() == [(at(3, 10), at(3, 11))]
-    assert await desk.link(ahead) is not None
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.run()
+    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
+    assert await calendar_harness.link(ahead) is not None
 
 
-async def test_nothing_is_owed_to_calendars_where_none_is_connected(desk: Desk) -> None:
-    await desk.book()
-    assert await desk.owed() == []
+async def test_nothing_is_owed_to_calendars_where_none_is_connected(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.book()
+    assert await calendar_harness.owed() == []
 
 
-async def test_a_calendar_that_was_disconnected_meanwhile_needs_nothing(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    await desk.book()
-    await desk.coach.delete(f"/calendar/{desk.provider}")
-    await desk.run()
-    assert [status for status, _ in await desk.owed()] == ["delivered"]
-    assert desk.entries() == []
+async def test_a_calendar_that_was_disconnected_meanwhile_needs_nothing(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
+    await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")
+    await calendar_harness.run()
+    assert [status for status, _ in await calendar_harness.owed()] == ["delivered"]
+    assert calendar_harness.entries() == []
 
 
-async def test_an_entry_whose_making_was_never_heard_of_is_not_made_twice(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    await desk.book()
-    desk.calendar.faults.next.append(faults.lost_answer)
-    await desk.run()
-    [(status, error)] = await desk.owed()
+async def test_an_entry_whose_making_was_never_heard_of_is_not_made_twice(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
+    calendar_harness.calendar.faults.next.append(faults.lost_answer)
+    await calendar_harness.run()
+    [(status, error)] = await calendar_harness.owed()
     assert status == "pending"
     assert error is not None
     assert "cannot be reached" in error
-    await desk.later()
-    assert desk.entries() == [(at(3, 10), at(3, 11))]
+    await calendar_harness.later()
+    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_an_entry_whose_making_was_never_heard_of_is_taken_out_with_its_booking(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    desk.calendar.faults.next.append(faults.lost_answer)
-    await desk.run()
-    assert len(desk.entries()) == 1
-    await desk.client.delete(f"/booking/{booking_id}")
-    await desk.later()
-    assert desk.entries() == []
+async def test_an_entry_whose_making_was_never_heard_of_is_taken_out_with_its_booking(
+    calendar_harness: CalendarHarness,
+) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    calendar_harness.calendar.faults.next.append(faults.lost_answer)
+    await calendar_harness.run()
+    assert len(calendar_harness.entries()) == 1
+    await calendar_harness.client.delete(f"/booking/{booking_id}")
+    await calendar_harness.later()
+    assert calendar_harness.entries() == []
 
 
-async def test_an_entry_that_its_owner_threw_away_is_made_again_when_it_changes(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    await desk.run()
-    if isinstance(desk.calendar, FakeGoogleCalendar):
-        the_entry(desk)["status"] = "cancelled"
+async def test_an_entry_that_its_owner_threw_away_is_made_again_when_it_changes(
+    calendar_harness: CalendarHarness,
+) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    await calendar_harness.run()
+    if isinstance(calendar_harness.calendar, FakeGoogleCalendar):
+        the_entry(calendar_harness)["status"] = "cancelled"
     else:
-        desk.calendar.events.clear()
-    await desk.client.post(f"/booking/{booking_id}/reschedule", {"session_datetime": at(4, 15).isoformat()})
-    await desk.run()
-    assert desk.entries() == [(at(4, 15), at(4, 16))]
+        calendar_harness.calendar.events.clear()
+    await calendar_harness.client.post(f"/booking/{booking_id}/reschedule", {"session_datetime": at(4, 15).isoformat()})
+    await calendar_harness.run()
+    assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
 
 
-async def test_taking_out_what_is_gone_is_done(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    await desk.run()
-    desk.calendar.events.clear()
-    await desk.client.delete(f"/booking/{booking_id}")
-    await desk.run()
-    assert {status for status, _ in await desk.owed()} == {"delivered"}
+async def test_taking_out_what_is_gone_is_done(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    await calendar_harness.run()
+    calendar_harness.calendar.events.clear()
+    await calendar_harness.client.delete(f"/booking/{booking_id}")
+    await calendar_harness.run()
+    assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
 
 
 @pytest.mark.parametrize(
     "fault", ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere", "lost_answer"]
 )
-async def test_what_a_provider_does_wrong_is_tried_again(desk: Desk, fault: str) -> None:
-    await desk.connect(desk.coach)
-    await desk.book()
-    desk.calendar.faults.next.append(getattr(faults, fault))
-    await desk.run()
-    assert [status for status, _ in await desk.owed()] == ["pending"]
-    await desk.later()
-    assert desk.entries() == [(at(3, 10), at(3, 11))]
+async def test_what_a_provider_does_wrong_is_tried_again(calendar_harness: CalendarHarness, fault: str) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
+    calendar_harness.calendar.faults.next.append(getattr(faults, fault))
+    await calendar_harness.run()
+    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    await calendar_harness.later()
+    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_who_asks_too_often_waits_as_long_as_it_is_told(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    await desk.book()
+async def test_who_asks_too_often_waits_as_long_as_it_is_told(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
     wait = "7300"
     too_often = (
         google_refusal(429, "rateLimitExceeded").replace(b"\r\n\r\n", f"\r\nRetry-After: {wait}\r\n\r\n".encode(), 1)
-        if desk.provider == "google"
+        if calendar_harness.provider == "google"
         else graph_refusal(429, "ApplicationThrottled", Retry_After=wait)
     )
-    desk.calendar.faults.next.append(faults.saying(too_often))
-    await desk.run()
-    waits = await desk.records.fetchval("SELECT due_at - now() FROM outbox WHERE destination = 'calendar'")
+    calendar_harness.calendar.faults.next.append(faults.saying(too_often))
+    await calendar_harness.run()
+    waits = await calendar_harness.records.fetchval("SELECT due_at - now() FROM outbox WHERE destination = 'calendar'")
     assert timedelta(seconds=7200) < waits <= timedelta(seconds=7300)
     # One person's calendar keeps nobody else's from being kept.
-    assert await desk.records.fetchval("SELECT count(*) FROM destinations WHERE name = 'calendar'") == 0
+    assert await calendar_harness.records.fetchval("SELECT count(*) FROM destinations WHERE name = 'calendar'") == 0
 
 
 @pytest.mark.parametrize("reason", ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"])
-async def test_googles_403_for_asking_too_much_passes_and_a_real_one_does_not(desk: Desk, reason: str) -> None:
-    if desk.provider != "google":
+async def test_googles_403_for_asking_too_much_passes_and_a_real_one_does_not(
+    calendar_harness: CalendarHarness, reason: str
+) -> None:
+    if calendar_harness.provider != "google":
         return  # Microsoft says 429
-    await desk.connect(desk.coach)
-    await desk.book()
-    desk.calendar.faults.next.append(faults.saying(google_refusal(403, reason)))
-    await desk.run()
-    assert [status for status, _ in await desk.owed()] == ["pending"]
-    desk.calendar.faults.next.append(faults.saying(google_refusal(403, "forbidden")))
-    await desk.later()
-    [(status, error)] = await desk.owed()
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.book()
+    calendar_harness.calendar.faults.next.append(faults.saying(google_refusal(403, reason)))
+    await calendar_harness.run()
+    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    calendar_harness.calendar.faults.next.append(faults.saying(google_refusal(403, "forbidden")))
+    await calendar_harness.later()
+    [(status, error)] = await calendar_harness.owed()
     assert (status, error) == ("dead", "Google Calendar answered 403 forbidden")
 
 
-async def test_a_meeting_that_takes_google_long_is_asked_for_until_it_is_there(desk: Desk) -> None:
-    if not isinstance(desk.calendar, FakeGoogleCalendar):
+async def test_a_meeting_that_takes_google_long_is_asked_for_until_it_is_there(
+    calendar_harness: CalendarHarness,
+) -> None:
+    if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
         return  # Graph answers with the meeting
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    desk.calendar.slow_meetings = 6
-    await desk.run()
-    assert await desk.link(booking_id) is None
-    assert [status for status, _ in await desk.owed()] == ["pending"]
-    assert len(desk.entries()) == 1
-    await desk.later()
-    assert await desk.link(booking_id) is not None
-    assert len(desk.entries()) == 1
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    calendar_harness.calendar.slow_meetings = 6
+    await calendar_harness.run()
+    assert await calendar_harness.link(booking_id) is None
+    assert [status for status, _ in await calendar_harness.owed()] == ["pending"]
+    assert len(calendar_harness.entries()) == 1
+    await calendar_harness.later()
+    assert await calendar_harness.link(booking_id) is not None
+    assert len(calendar_harness.entries()) == 1
 
 
 # Syncing by hand
 
 
-async def test_syncing_answers_with_the_entry_and_stores_the_link(desk: Desk) -> None:
-    booking_id = await desk.book()
-    tokens = await desk.connect(desk.client)
-    answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+async def test_syncing_answers_with_the_entry_and_stores_the_link(calendar_harness: CalendarHarness) -> None:
+    booking_id = await calendar_harness.book()
+    tokens = await calendar_harness.connect(calendar_harness.client)
+    answer = await calendar_harness.sync(calendar_harness.client, booking_id, access_token=tokens["access_token"])
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert set(body) == {"event_id", "meeting_link", "status"}
     assert body["status"] == "confirmed"
-    assert body["event_id"] in desk.calendar.live
-    assert body["meeting_link"] == await desk.link(booking_id)
+    assert body["event_id"] in calendar_harness.calendar.live
+    assert body["meeting_link"] == await calendar_harness.link(booking_id)
     assert body["meeting_link"].startswith("https://")
-    again = await desk.sync(desk.client, booking_id)
+    again = await calendar_harness.sync(calendar_harness.client, booking_id)
     assert again.json() == body
-    await desk.run()
-    assert desk.entries() == [(at(3, 10), at(3, 11))]
-    if desk.provider == "google":
-        assert the_entry(desk)["start"]["timeZone"] == "America/New_York"
+    await calendar_harness.run()
+    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
+    if calendar_harness.provider == "google":
+        assert the_entry(calendar_harness)["start"]["timeZone"] == "America/New_York"
 
 
-async def test_a_token_alone_is_enough_to_sync(desk: Desk) -> None:
-    booking_id = await desk.book()
-    tokens = desk.calendar.grants.hand_out()
-    first = await desk.sync(desk.coach, booking_id, access_token=tokens["access_token"])
-    second = await desk.sync(desk.coach, booking_id, access_token=tokens["access_token"])
+async def test_a_token_alone_is_enough_to_sync(calendar_harness: CalendarHarness) -> None:
+    booking_id = await calendar_harness.book()
+    tokens = calendar_harness.calendar.grants.hand_out()
+    first = await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=tokens["access_token"])
+    second = await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=tokens["access_token"])
     assert first.status_code == second.status_code == 200, (first.text, second.text)
     assert first.json()["event_id"] == second.json()["event_id"]
-    assert len(desk.entries()) == 1
-    assert await desk.link(booking_id) == first.json()["meeting_link"]
+    assert len(calendar_harness.entries()) == 1
+    assert await calendar_harness.link(booking_id) == first.json()["meeting_link"]
 
 
-async def test_what_was_synced_into_another_account_is_put_into_the_connected_one_all_the_same(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    elsewhere = desk.calendar.grants.hand_out()["access_token"]
-    assert (await desk.sync(desk.coach, booking_id, access_token=elsewhere)).status_code == 200
-    desk.calendar.events.clear()  # it was another account's
-    if isinstance(desk.calendar, FakeOutlook):
-        desk.calendar.transactions.clear()
-    await desk.run()
-    assert desk.entries() == [(at(3, 10), at(3, 11))]
+async def test_what_was_synced_into_another_account_is_put_into_the_connected_one_all_the_same(
+    calendar_harness: CalendarHarness,
+) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    elsewhere = calendar_harness.calendar.grants.hand_out()["access_token"]
+    assert (await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=elsewhere)).status_code == 200
+    calendar_harness.calendar.events.clear()  # it was another account's
+    if isinstance(calendar_harness.calendar, FakeOutlook):
+        calendar_harness.calendar.transactions.clear()
+    await calendar_harness.run()
+    assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_only_client_and_coach_sync_and_only_what_takes_place(desk: Desk) -> None:
-    booking_id = await desk.book()
-    tokens = desk.calendar.grants.hand_out()
-    await desk.records.execute("UPDATE users SET role = 'admin' WHERE id = $1", desk.coach.id)
-    await desk.records.execute("UPDATE coaching_bookings SET coach_id = client_id")
-    stranger = await desk.sync(desk.coach, booking_id, access_token=tokens["access_token"])
+async def test_only_client_and_coach_sync_and_only_what_takes_place(calendar_harness: CalendarHarness) -> None:
+    booking_id = await calendar_harness.book()
+    tokens = calendar_harness.calendar.grants.hand_out()
+    await calendar_harness.records.execute("UPDATE users SET role = 'admin' WHERE id = $1", calendar_harness.coach.id)
+    await calendar_harness.records.execute("UPDATE coaching_bookings SET coach_id = client_id")
+    stranger = await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=tokens["access_token"])
     assert (stranger.status_code, stranger.json()["code"]) == (403, "not_your_coaching_to_sync")
-    nothing = await desk.sync(desk.client, "019bb1c6-5a00-7000-8000-000000000001")
+    nothing = await calendar_harness.sync(calendar_harness.client, "019bb1c6-5a00-7000-8000-000000000001")
     assert (nothing.status_code, nothing.json()["detail"]) == (404, "Booking not found")
-    unconnected = await desk.sync(desk.client, booking_id)
+    unconnected = await calendar_harness.sync(calendar_harness.client, booking_id)
     assert (unconnected.status_code, unconnected.json()["code"]) == (400, "no_calendar_to_sync")
-    wrong = await desk.sync(desk.client, booking_id, access_token="ya29.made-up")
+    wrong = await calendar_harness.sync(calendar_harness.client, booking_id, access_token="ya29.made-up")
     assert (wrong.status_code, wrong.json()["code"]) == (400, "calendar_token_rejected")
     for token in ("", "two words", "ümlaut", "a\r\nX: y", "x" * 20_000):
-        assert (await desk.sync(desk.client, booking_id, access_token=token)).status_code == 400
+        assert (await calendar_harness.sync(calendar_harness.client, booking_id, access_token=token)).status_code == 400
     for zone in ("Mars/Olympus", "../etc/passwd", ""):
-        answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"], timezone=zone)
+        answer = await calendar_harness.sync(
+            calendar_harness.client, booking_id, access_token=tokens["access_token"], timezone=zone
+        )
         assert answer.status_code == 400
-    assert (await desk.sync(desk.client, booking_id, calendar_type="caldav")).status_code == 400
-    await desk.client.delete(f"/booking/{booking_id}")
-    cancelled = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+    assert (await calendar_harness.sync(calendar_harness.client, booking_id, calendar_type="caldav")).status_code == 400
+    await calendar_harness.client.delete(f"/booking/{booking_id}")
+    cancelled = await calendar_harness.sync(calendar_harness.client, booking_id, access_token=tokens["access_token"])
     assert (cancelled.status_code, cancelled.json()["code"]) == (400, "cancelled_not_synced")
-    assert desk.entries() == []
+    assert calendar_harness.entries() == []
 
 
 @pytest.mark.parametrize("fault", ["ten_megabytes", "not_json", "wrong_types", "elsewhere"])
-async def test_an_answer_that_makes_no_sense_is_no_fault_of_ours(desk: Desk, fault: str) -> None:
-    booking_id = await desk.book()
-    tokens = desk.calendar.grants.hand_out()
-    desk.calendar.faults.next.append(getattr(faults, fault))
-    answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+async def test_an_answer_that_makes_no_sense_is_no_fault_of_ours(calendar_harness: CalendarHarness, fault: str) -> None:
+    booking_id = await calendar_harness.book()
+    tokens = calendar_harness.calendar.grants.hand_out()
+    calendar_harness.calendar.faults.next.append(getattr(faults, fault))
+    answer = await calendar_harness.sync(calendar_harness.client, booking_id, access_token=tokens["access_token"])
     assert (answer.status_code, answer.json()["code"]) == (400, "calendar_not_understood")
 
 
-async def test_a_provider_that_is_away_is_said_to_be_so(desk: Desk) -> None:
-    booking_id = await desk.book()
-    tokens = desk.calendar.grants.hand_out()
-    desk.calendar.faults.next.append(faults.server_error)
-    answer = await desk.sync(desk.client, booking_id, access_token=tokens["access_token"])
+async def test_a_provider_that_is_away_is_said_to_be_so(calendar_harness: CalendarHarness) -> None:
+    booking_id = await calendar_harness.book()
+    tokens = calendar_harness.calendar.grants.hand_out()
+    calendar_harness.calendar.faults.next.append(faults.server_error)
+    answer = await calendar_harness.sync(calendar_harness.client, booking_id, access_token=tokens["access_token"])
     assert (answer.status_code, answer.json()["code"]) == (503, "calendar_away")
     assert answer.headers["retry-after"] == "5"
 
 
-async def test_a_booking_that_is_cancelled_while_it_is_synced_does_not_stay(desk: Desk) -> None:
+async def test_a_booking_that_is_cancelled_while_it_is_synced_does_not_stay(calendar_harness: CalendarHarness) -> None:
     """The calendar is written between two transactions: what changes meanwhile is owed to it again."""
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
-    await desk.run()
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
+    await calendar_harness.run()
 
     async def cancelled_meanwhile(serve: faults.Serve, _writer: Any) -> bytes:
-        await desk.client.delete(f"/booking/{booking_id}")
-        await desk.run()
+        await calendar_harness.client.delete(f"/booking/{booking_id}")
+        await calendar_harness.run()
         return serve()
 
-    desk.calendar.faults.next.append(cancelled_meanwhile)
-    await desk.sync(desk.coach, booking_id)
-    await desk.run()
-    assert desk.entries() == []
+    calendar_harness.calendar.faults.next.append(cancelled_meanwhile)
+    await calendar_harness.sync(calendar_harness.coach, booking_id)
+    await calendar_harness.run()
+    assert calendar_harness.entries() == []

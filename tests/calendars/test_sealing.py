@@ -12,7 +12,7 @@ from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.calendars.connections import place
 from infrastructure.postgres.calendars.token_reencryption import reseal
 from infrastructure.postgres.engine import Database
-from tests.calendars.calendar_harness import Desk
+from tests.calendars.calendar_harness import CalendarHarness
 from tests.support.command import bare_environ, convene
 from tests.support.settings import TOKEN_KEY
 
@@ -60,32 +60,32 @@ def test_without_a_key_nothing_is_sealed() -> None:
         SecretBox([]).seal(SECRET, HERE)
 
 
-async def test_tokens_of_another_row_are_not_used(desk: Desk) -> None:
+async def test_tokens_of_another_row_are_not_used(calendar_harness: CalendarHarness) -> None:
     """Whoever can write to the table still cannot act with somebody else's calendar."""
-    await desk.connect(desk.coach)
-    await desk.connect(desk.client)
-    booking_id = await desk.book()
-    await desk.records.execute(
+    await calendar_harness.connect(calendar_harness.coach)
+    await calendar_harness.connect(calendar_harness.client)
+    booking_id = await calendar_harness.book()
+    await calendar_harness.records.execute(
         """UPDATE calendar_connections SET tokens = (SELECT tokens FROM calendar_connections WHERE user_id = $1)
            WHERE user_id = $2""",
-        desk.coach.id,
-        desk.client.id,
+        calendar_harness.coach.id,
+        calendar_harness.client.id,
     )
-    asked = len(desk.calendar.receiver.requests)
-    answer = await desk.sync(desk.client, booking_id)
+    asked = len(calendar_harness.calendar.receiver.requests)
+    answer = await calendar_harness.sync(calendar_harness.client, booking_id)
     assert (answer.status_code, answer.json()["code"]) == (503, "calendar_away")
-    assert len(desk.calendar.receiver.requests) == asked
+    assert len(calendar_harness.calendar.receiver.requests) == asked
     # Connecting again seals anew.
-    await desk.connect(desk.client)
-    assert (await desk.sync(desk.client, booking_id)).status_code == 200
+    await calendar_harness.connect(calendar_harness.client)
+    assert (await calendar_harness.sync(calendar_harness.client, booking_id)).status_code == 200
 
 
-async def test_the_command_changes_the_key_of_a_running_house(desk: Desk) -> None:
-    await desk.connect(desk.coach)
-    booking_id = await desk.book()
+async def test_the_command_changes_the_key_of_a_running_house(calendar_harness: CalendarHarness) -> None:
+    await calendar_harness.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
     environ = bare_environ(
-        DATABASE_URL=desk.settings.database_url,
-        REDIS_URL=desk.settings.redis_url,
+        DATABASE_URL=calendar_harness.settings.database_url,
+        REDIS_URL=calendar_harness.settings.redis_url,
         TOKEN_ENCRYPTION_KEYS=f"{NEW},{TOKEN_KEY}",
         JWT_SECRET_KEY="j" * 32,
         CRM_BEARER_TOKEN="c" * 32,
@@ -93,9 +93,9 @@ async def test_the_command_changes_the_key_of_a_running_house(desk: Desk) -> Non
     )
     done = await asyncio.to_thread(convene, "secrets", "rotate", environ=environ)
     assert (done.returncode, done.stdout) == (0, "1 connected calendar sealed with the first key\n"), done.stderr
-    [sealed] = await desk.records.fetch("SELECT id, tokens FROM calendar_connections")
+    [sealed] = await calendar_harness.records.fetch("SELECT id, tokens FROM calendar_connections")
     assert b"refresh" in SecretBox([NEW]).open(sealed["tokens"], place(ConnectionId(sealed["id"])))
-    old = await desk.sync(desk.coach, booking_id)
+    old = await calendar_harness.sync(calendar_harness.coach, booking_id)
     assert old.status_code == 503, "a process that does not know the new key says so"
 
 

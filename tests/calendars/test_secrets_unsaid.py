@@ -5,53 +5,59 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from infrastructure.observability.logging import configure_logging
-from tests.calendars.calendar_harness import Desk
+from tests.calendars.calendar_harness import CalendarHarness
 from tests.support import calendar_faults as faults
 from tests.support.calendar_grants import BACK
 
 FAULTS = ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere", "lost_answer"]
 
 
-async def test_no_token_code_state_or_verifier_is_in_any_log(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_no_token_code_state_or_verifier_is_in_any_log(
+    calendar_harness: CalendarHarness, capfd: pytest.CaptureFixture[str]
+) -> None:
     configure_logging("debug")
     try:
-        asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-        verifier = await desk.records.fetchval("SELECT verifier FROM oauth_attempts")
-        code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
-        assert (await desk.exchange(desk.coach, code, state)).status_code == 200
-        assert (await desk.exchange(desk.coach, code, state)).status_code == 400
-        given = desk.calendar.grants.hand_out()["access_token"]
-        booking_id = await desk.book()
+        asked = await calendar_harness.coach.get(
+            f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+        )
+        verifier = await calendar_harness.records.fetchval("SELECT verifier FROM oauth_attempts")
+        code, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
+        assert (await calendar_harness.exchange(calendar_harness.coach, code, state)).status_code == 200
+        assert (await calendar_harness.exchange(calendar_harness.coach, code, state)).status_code == 400
+        given = calendar_harness.calendar.grants.hand_out()["access_token"]
+        booking_id = await calendar_harness.book()
         for name in FAULTS:
-            desk.calendar.faults.next.append(getattr(faults, name))
-            await desk.sync(desk.coach, booking_id, access_token=given)
-            desk.calendar.faults.next.append(getattr(faults, name))
-            await desk.later()
+            calendar_harness.calendar.faults.next.append(getattr(faults, name))
+            await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=given)
+            calendar_harness.calendar.faults.next.append(getattr(faults, name))
+            await calendar_harness.later()
         for name in FAULTS:
-            await desk.records.execute("UPDATE calendar_connections SET expires_at = now()")
-            desk.calendar.grants.faults.next.append(getattr(faults, name))
-            await desk.sync(desk.coach, booking_id)
-        desk.calendar.grants.revoke()
-        await desk.sync(desk.coach, booking_id)
-        await desk.sync(desk.coach, booking_id, access_token=given)
+            await calendar_harness.records.execute("UPDATE calendar_connections SET expires_at = now()")
+            calendar_harness.calendar.grants.faults.next.append(getattr(faults, name))
+            await calendar_harness.sync(calendar_harness.coach, booking_id)
+        calendar_harness.calendar.grants.revoke()
+        await calendar_harness.sync(calendar_harness.coach, booking_id)
+        await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=given)
     finally:
         configure_logging("warning")
     said = capfd.readouterr().err
     assert "calendar.refused" in said
     assert "calendar.tokens_away" in said
     challenge = parse_qs(urlsplit(asked.json()["auth_url"]).query)["code_challenge"][0]
-    for secret in ("canary", code, state, verifier, challenge, desk.calendar.grants.client[1]):
+    for secret in ("canary", code, state, verifier, challenge, calendar_harness.calendar.grants.client[1]):
         assert secret not in said
 
 
-async def test_the_verifier_leaves_the_house_with_its_code_only(desk: Desk) -> None:
-    asked = await desk.coach.get(f"/calendar/{desk.provider}/auth-url", params={"redirect_uri": BACK})
-    verifier = await desk.records.fetchval("SELECT verifier FROM oauth_attempts")
+async def test_the_verifier_leaves_the_house_with_its_code_only(calendar_harness: CalendarHarness) -> None:
+    asked = await calendar_harness.coach.get(
+        f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
+    )
+    verifier = await calendar_harness.records.fetchval("SELECT verifier FROM oauth_attempts")
     assert verifier not in asked.text
     assert asked.headers["cache-control"] == "no-store"
-    code, state = desk.calendar.grants.consent(asked.json()["auth_url"])
-    answer = await desk.exchange(desk.coach, code, state)
+    code, state = calendar_harness.calendar.grants.consent(asked.json()["auth_url"])
+    answer = await calendar_harness.exchange(calendar_harness.coach, code, state)
     assert verifier not in answer.text
-    assert [verifier.encode() in each.body for each in desk.calendar.receiver.requests] == [True]
-    assert all(verifier not in each.path for each in desk.calendar.receiver.requests)
-    assert await desk.records.fetchval("SELECT count(*) FROM oauth_attempts") == 0
+    assert [verifier.encode() in each.body for each in calendar_harness.calendar.receiver.requests] == [True]
+    assert all(verifier not in each.path for each in calendar_harness.calendar.receiver.requests)
+    assert await calendar_harness.records.fetchval("SELECT count(*) FROM oauth_attempts") == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.calendars.calendar_harness import Desk, FakeCalendar, at
+from tests.calendars.calendar_harness import CalendarHarness, FakeCalendar, at
 from tests.support import calendar_faults as faults
 from tests.support.google_calendar import fake_google_calendar
 from tests.support.outlook import fake_outlook
@@ -36,26 +36,28 @@ def once_both_are_asked() -> faults.Fault:
 
 
 async def test_both_show_the_one_online_meeting_and_the_one_that_ends_hands_it_on(
-    desk: Desk, other: FakeCalendar
+    calendar_harness: CalendarHarness, other: FakeCalendar
 ) -> None:
-    beside = replace(desk, provider="outlook" if desk.provider == "google" else "google", calendar=other)
-    await desk.connect(desk.coach)
-    await beside.connect(desk.coach)
-    booking_id = await desk.book()
+    beside = replace(
+        calendar_harness, provider="outlook" if calendar_harness.provider == "google" else "google", calendar=other
+    )
+    await calendar_harness.connect(calendar_harness.coach)
+    await beside.connect(calendar_harness.coach)
+    booking_id = await calendar_harness.book()
     # Both are asked before either has answered.
     wait = once_both_are_asked()
-    desk.calendar.faults.next.append(wait)
+    calendar_harness.calendar.faults.next.append(wait)
     other.faults.next.append(wait)
-    await desk.run()
-    await desk.run()
-    link = await desk.link(booking_id)
-    entries = [*desk.calendar.live.values(), *other.live.values()]
+    await calendar_harness.run()
+    await calendar_harness.run()
+    link = await calendar_harness.link(booking_id)
+    entries = [*calendar_harness.calendar.live.values(), *other.live.values()]
     assert [str(link) in str(entry) for entry in entries] == [True, True]
     meetings = [bool(entry.get("conferenceData") or entry.get("onlineMeeting")) for entry in entries]
     assert meetings == [True, False]
     # The first calendar is taken away: the next booking's meeting is made in the other.
-    assert (await desk.coach.delete(f"/calendar/{desk.provider}")).status_code == 204
-    later = await desk.book(hour=14)
-    await desk.run()
+    assert (await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")).status_code == 204
+    later = await calendar_harness.book(hour=14)
+    await calendar_harness.run()
     assert beside.entries() == [(at(3, 10), at(3, 11)), (at(3, 14), at(3, 15))]
-    assert await desk.link(later) is not None
+    assert await calendar_harness.link(later) is not None

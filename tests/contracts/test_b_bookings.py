@@ -109,8 +109,8 @@ async def test_11_each_reason_against_a_booking_is_told(
 
 async def test_11_the_last_place_goes_to_one_of_many_at_once(john: Person, shared_people: People) -> None:
     event = await john.creates_event(max_participants=1)
-    crowd = [await shared_people.user() for _ in range(6)]
-    answers = await asyncio.gather(*(one.post("/bookings", json={"event_id": event["id"]}) for one in crowd))
+    users = [await shared_people.user() for _ in range(6)]
+    answers = await asyncio.gather(*(one.post("/bookings", json={"event_id": event["id"]}) for one in users))
     assert sorted(answer.status_code for answer in answers) == [201, 400, 400, 400, 400, 400]
     assert {answer.json()["error"] for answer in answers if answer.status_code == 400} == {"Event is full"}
 

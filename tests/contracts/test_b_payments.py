@@ -7,7 +7,7 @@ import pytest
 
 from infrastructure.settings import Settings
 from tests.contracts.documents import unwalked
-from tests.payments.razorpay_harness import Shop, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_shop
 from tests.support.shapes import misfits
 
 BOOKING = {"id": int, "booking_reference": str, "payment_status": str}
@@ -22,17 +22,19 @@ def invalid(field: str) -> dict[str, object]:
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
-    async with open_shop(make_settings, database) as shop:
-        yield shop
+async def gateway_harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[GatewayHarness]:
+    async with open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness
 
 
 # 15. Payment Success Callback
 
 
-async def test_15_a_signed_success_completes_the_payment(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    callback = shop.razorpay.callback(shop.razorpay.pays(order["id"]))
+async def test_15_a_signed_success_completes_the_payment(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    callback = gateway_harness.razorpay.callback(gateway_harness.razorpay.pays(order["id"]))
     of_the_booking = {
         "id": booked["booking"]["id"],
         "booking_reference": booked["booking"]["booking_reference"],
@@ -40,29 +42,31 @@ async def test_15_a_signed_success_completes_the_payment(shop: Shop) -> None:
     }
     # Who asks again, because the answer was lost, gets it again.
     for body in (callback, callback | {"org_logo": "", "checkout_logo": None}, callback):
-        answer = await shop.post("/payment/success", body)
+        answer = await gateway_harness.post("/payment/success", body)
         assert answer.status_code == 200
         shape = {"message": "Payment processed successfully", "booking": BOOKING | of_the_booking}
         assert not misfits(shape, answer.json())
-    assert await shop.told(booked) == 1
+    assert await gateway_harness.told(booked) == 1
 
 
-async def test_15_each_reason_against_a_success_is_told(shop: Shop) -> None:
-    _, order = await shop.a_booking()
-    payment = shop.razorpay.pays(order["id"])
-    callback = shop.razorpay.callback(payment)
-    answer = await shop.post("/payment/success", callback | {"razorpay_signature": "signature_hash"})
+async def test_15_each_reason_against_a_success_is_told(gateway_harness: GatewayHarness) -> None:
+    _, order = await gateway_harness.a_booking()
+    payment = gateway_harness.razorpay.pays(order["id"])
+    callback = gateway_harness.razorpay.callback(payment)
+    answer = await gateway_harness.post("/payment/success", callback | {"razorpay_signature": "signature_hash"})
     assert answer.status_code == 400
     assert not misfits(refused("Invalid signature", "invalid_signature"), answer.json())
     for field in callback:
-        answer = await shop.post("/payment/success", {name: value for name, value in callback.items() if name != field})
+        answer = await gateway_harness.post(
+            "/payment/success", {name: value for name, value in callback.items() if name != field}
+        )
         assert answer.status_code == 400
         assert not misfits(invalid(field), answer.json())
-        answer = await shop.post("/payment/success", callback | {field: ""})
+        answer = await gateway_harness.post("/payment/success", callback | {field: ""})
         assert answer.status_code == 400
         assert not misfits(invalid(field), answer.json())
     unknown = {"id": "pay_of_nobody", "order_id": "order_of_nobody"}
-    answer = await shop.post("/payment/success", shop.razorpay.callback(unknown))
+    answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(unknown))
     assert answer.status_code == 404
     assert not misfits(refused("Payment not found", "payment_not_found"), answer.json())
 
@@ -70,10 +74,10 @@ async def test_15_each_reason_against_a_success_is_told(shop: Shop) -> None:
 # 16. Payment Failure Callback
 
 
-async def test_16_a_failure_is_recorded_as_razorpay_knows_it(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
+async def test_16_a_failure_is_recorded_as_razorpay_knows_it(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
     body = {
-        "razorpay_payment_id": shop.razorpay.fails(order["id"])["id"],
+        "razorpay_payment_id": gateway_harness.razorpay.fails(order["id"])["id"],
         "razorpay_order_id": order["id"],
         "error_code": "PAYMENT_DECLINED",
         "error_description": "Payment was declined by the bank",
@@ -84,17 +88,17 @@ async def test_16_a_failure_is_recorded_as_razorpay_knows_it(shop: Shop) -> None
         "payment_status": "failed",
     }
     for _ in range(2):
-        answer = await shop.post("/payment/failure", body)
+        answer = await gateway_harness.post("/payment/failure", body)
         assert answer.status_code == 200
         shape = {"message": "Payment failure recorded", "booking": BOOKING | of_the_booking}
         assert not misfits(shape, answer.json())
 
 
-async def test_16_each_reason_against_a_failure_is_told(shop: Shop) -> None:
-    answer = await shop.post("/payment/failure", {"razorpay_order_id": "order_of_nobody"})
+async def test_16_each_reason_against_a_failure_is_told(gateway_harness: GatewayHarness) -> None:
+    answer = await gateway_harness.post("/payment/failure", {"razorpay_order_id": "order_of_nobody"})
     assert answer.status_code == 404
     assert not misfits(refused("Payment not found", "payment_not_found"), answer.json())
-    answer = await shop.post("/payment/failure", {"razorpay_payment_id": "pay_1234567890"})
+    answer = await gateway_harness.post("/payment/failure", {"razorpay_payment_id": "pay_1234567890"})
     assert answer.status_code == 400
     assert not misfits(invalid("razorpay_order_id"), answer.json())
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from tests.support.load import a_crowd, some_events
+from tests.support.load import many_users, some_events
 from tests.support.people import People, Person
 
 _STATEMENT = re.compile(r"LOG:  (?:execute [^:]+|statement): ")
@@ -72,9 +72,9 @@ async def test_no_list_asks_more_often_for_more_rows(
     assert counted == {1: LISTS, 60: LISTS}
 
 
-async def fill(database: asyncpg.Connection, john: Person, first: int, booked_by_john: list[int], crowd: int) -> None:
+async def fill(database: asyncpg.Connection, john: Person, first: int, booked_by_john: list[int], users: int) -> None:
     """John books events, and a crowd the first one, so that each list grows by as many rows."""
-    members = [member.id for member in await a_crowd(database, crowd - (first in booked_by_john))]
+    members = [member.id for member in await many_users(database, users - (first in booked_by_john))]
     places = [(event_id, john.id) for event_id in booked_by_john] + [(first, member) for member in members]
     await database.executemany(
         """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)

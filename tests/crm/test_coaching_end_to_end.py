@@ -25,7 +25,7 @@ from tests.support.people import People, Person
 
 
 @dataclass
-class House:
+class AppHarness:
     """A booking API, a worker that runs when it is told to, the CRM, and one mail server for both."""
 
     people: People
@@ -75,13 +75,13 @@ def entry(mail: EmailMessage) -> tuple[str, str, str, int]:
 
 
 @pytest.fixture
-async def house(
+async def harness(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     dsn: str,
     mail_server: MailServer,
     tmp_path: Path,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[AppHarness]:
     crm_settings = settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path / "crm"))
     async with running_crm(crm_settings) as crm:
         settings = make_settings(
@@ -92,13 +92,13 @@ async def house(
         )
         parts = container.build_deliveries(settings)
         async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-            yield House(People(api), api, crm, parts, settings, mail_server, database)
+            yield AppHarness(People(api), api, crm, parts, settings, mail_server, database)
         await parts.close()
 
 
-async def pair(house: House) -> tuple[Person, Person]:
+async def pair(harness: AppHarness) -> tuple[Person, Person]:
     """A client in New York and a coach in Berlin."""
-    ada, mira = await house.people.user(), await house.people.facilitator("Mira Sol")
+    ada, mira = await harness.people.user(), await harness.people.facilitator("Mira Sol")
     assert (await ada.put("/profile", {"timezone": "America/New_York"})).json()["user"]["timezone"] == (
         "America/New_York"
     )
@@ -113,19 +113,19 @@ def when(booked: dict[str, Any], zone: str) -> str:
     return f"{starts:%A}, {starts.day} {starts:%B %Y, %H:%M} to {ends:%H:%M} {zone} (UTC{offset})"
 
 
-async def test_a_session_is_followed_by_both_from_the_request_to_its_end(house: House) -> None:
-    ada, mira = await pair(house)
-    booked = await house.books(ada, mira)
+async def test_a_session_is_followed_by_both_from_the_request_to_its_end(harness: AppHarness) -> None:
+    ada, mira = await pair(harness)
+    booked = await harness.books(ada, mira)
     path = f"/booking/{booked['id']}"
     assert (await mira.patch(f"{path}/status", {"status": "confirmed"})).is_success
     moved = (await ada.post(f"{path}/reschedule", {"session_datetime": at(14).isoformat()})).json()
     assert (await ada.delete(path)).is_success
-    await house.works()
+    await harness.works()
 
-    assert house.subjects(ada) == ["Requested", "Confirmed", "Moved", "Booking cancelled"]
-    assert house.subjects(mira) == ["New request", "Confirmed", "Moved", "Booking cancelled"]
+    assert harness.subjects(ada) == ["Requested", "Confirmed", "Moved", "Booking cancelled"]
+    assert harness.subjects(mira) == ["New request", "Confirmed", "Moved", "Booking cancelled"]
     for person, zone in ((ada, "America/New_York"), (mira, "Europe/Berlin")):
-        created, _, rescheduled, _ = mails = house.mails(person)
+        created, _, rescheduled, _ = mails = harness.mails(person)
         assert f"When: {when(booked, zone)}" in lines(created)
         assert f"Was: {when(booked, zone)}" in lines(rescheduled)
         assert f"When: {when(moved, zone)}" in lines(rescheduled)
@@ -136,86 +136,88 @@ async def test_a_session_is_followed_by_both_from_the_request_to_its_end(house: 
         assert [status for _, _, status, _ in entries] == ["TENTATIVE", "CONFIRMED", "CONFIRMED", "CANCELLED"]
         sequences = [sequence for _, _, _, sequence in entries]
         assert sequences == sorted(set(sequences))
-    assert "as you asked" in " ".join(lines(house.mails(ada)[-1]))
-    assert "Ada Lovelace has cancelled" in " ".join(lines(house.mails(mira)[-1]))
+    assert "as you asked" in " ".join(lines(harness.mails(ada)[-1]))
+    assert "Ada Lovelace has cancelled" in " ".join(lines(harness.mails(mira)[-1]))
 
 
-async def test_the_crm_stores_each_fact_once_and_writes_to_nobody(house: House, dsn: str) -> None:
-    ada, mira = await pair(house)
-    booked = await house.books(ada, mira)
+async def test_the_crm_stores_each_fact_once_and_writes_to_nobody(harness: AppHarness, dsn: str) -> None:
+    ada, mira = await pair(harness)
+    booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
-    await house.works()
+    await harness.works()
     # A worker that dies after the CRM has taken a message sends it again.
-    await house.database.execute("UPDATE outbox SET status = 'pending', due_at = now() WHERE destination = 'crm'")
-    await house.works()
-    items = (await house.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
+    await harness.database.execute("UPDATE outbox SET status = 'pending', due_at = now() WHERE destination = 'crm'")
+    await harness.works()
+    items = (await harness.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
     assert [item["action"] for item in items] == ["booking_confirmed", "booking_created"]
     assert {item["status"] for item in items} == {"skipped"}
     assert {item["facilitator_id"] for item in items} == {mira.id}
-    assert (await house.crm.get(f"/api/facilitator/events/{mira.id}")).json() == []
+    assert (await harness.crm.get(f"/api/facilitator/events/{mira.id}")).json() == []
     # What either of them has got is from the booking system.
-    assert {str(mail["From"]) for mail in house.server.mails} == {house.settings.mail_from}
+    assert {str(mail["From"]) for mail in harness.server.mails} == {harness.settings.mail_from}
     async with connected(dsn) as connection:
         assert await connection.fetchval("SELECT count(*) FROM notifications WHERE attempts > 0") == 0
 
 
 @pytest.mark.parametrize(("refusal", "status"), [("550 no such user", "dead"), ("452 mailbox full", "pending")])
-async def test_a_mailbox_that_refuses_keeps_no_mail_from_the_other(house: House, refusal: str, status: str) -> None:
-    ada, mira = await pair(house)
-    house.server.refusals = {ada.email: refusal}
-    booked = await house.books(ada, mira)
+async def test_a_mailbox_that_refuses_keeps_no_mail_from_the_other(
+    harness: AppHarness, refusal: str, status: str
+) -> None:
+    ada, mira = await pair(harness)
+    harness.server.refusals = {ada.email: refusal}
+    booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
-    await house.works()
-    assert house.subjects(mira) == ["New request", "Confirmed"]
-    assert house.subjects(ada) == []
-    rows = await house.database.fetch(
+    await harness.works()
+    assert harness.subjects(mira) == ["New request", "Confirmed"]
+    assert harness.subjects(ada) == []
+    rows = await harness.database.fetch(
         "SELECT snapshot ->> 'recipient' AS who, status FROM outbox WHERE destination = 'email' ORDER BY seq"
     )
     assert {(row["who"], row["status"]) for row in rows} == {("client", status), ("coach", "delivered")}
 
 
-async def test_money_is_told_to_both_and_a_failed_try_to_the_client_alone(house: House) -> None:
-    ada, mira = await pair(house)
-    await a_price_for(house.settings.database_url, await uuid_of(mira))
-    booked = await house.books(ada, mira)
-    assert any(line.startswith("Pay by: ") and "America/New_York" in line for line in lines(house.mails(ada)[0]))
-    await house.presses(booked, "declined")
-    await house.presses(booked, "paid")
+async def test_money_is_told_to_both_and_a_failed_try_to_the_client_alone(harness: AppHarness) -> None:
+    ada, mira = await pair(harness)
+    await a_price_for(harness.settings.database_url, await uuid_of(mira))
+    booked = await harness.books(ada, mira)
+    assert any(line.startswith("Pay by: ") and "America/New_York" in line for line in lines(harness.mails(ada)[0]))
+    await harness.presses(booked, "declined")
+    await harness.presses(booked, "paid")
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "cancelled"})).is_success
     for _ in range(2):
-        await house.works()
-    assert house.subjects(ada) == ["Please pay", "Payment failed", "Receipt", "Cancelled", "Refund"]
-    assert house.subjects(mira) == ["New booking", "Paid", "Cancelled", "Refund"]
-    assert await house.database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 0
-    failed, receipt = house.mails(ada)[1:3]
+        await harness.works()
+    assert harness.subjects(ada) == ["Please pay", "Payment failed", "Receipt", "Cancelled", "Refund"]
+    assert harness.subjects(mira) == ["New booking", "Paid", "Cancelled", "Refund"]
+    assert await harness.database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 0
+    failed, receipt = harness.mails(ada)[1:3]
     assert f"Pay now: {booked['payment_url']}" in lines(failed)
     assert "Paid: 1,500.00 INR" in lines(receipt)
     assert "Your session is confirmed." in " ".join(lines(receipt))
-    assert entry(receipt)[2] == entry(house.mails(mira)[1])[2] == "CONFIRMED"
-    assert "Given back: 1,500.00 INR" in lines(house.mails(ada)[-1])
+    assert entry(receipt)[2] == entry(harness.mails(mira)[1])[2] == "CONFIRMED"
+    assert "Given back: 1,500.00 INR" in lines(harness.mails(ada)[-1])
 
 
-async def test_time_that_nobody_paid_for_is_given_up_in_both_calendars(house: House) -> None:
-    ada, mira = await pair(house)
-    await a_price_for(house.settings.database_url, await uuid_of(mira))
-    booked = await house.books(ada, mira)
-    await house.database.execute("UPDATE coaching_bookings SET hold_until = $1", datetime.now(UTC))
-    assert await house.parts.appointment.expire_appointment_holds() == 1
-    await house.works()
-    assert house.subjects(ada) == ["Please pay", "Booking ended"]
-    assert house.subjects(mira) == ["New booking", "Booking ended"]
-    assert "Ada Lovelace did not pay in time" in " ".join(lines(house.mails(mira)[-1]))
-    assert {entry(house.mails(person)[-1])[0] for person in (ada, mira)} == {"CANCEL"}
-    [told, _] = (await house.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
+async def test_time_that_nobody_paid_for_is_given_up_in_both_calendars(harness: AppHarness) -> None:
+    ada, mira = await pair(harness)
+    await a_price_for(harness.settings.database_url, await uuid_of(mira))
+    booked = await harness.books(ada, mira)
+    await harness.database.execute("UPDATE coaching_bookings SET hold_until = $1", datetime.now(UTC))
+    assert await harness.parts.appointment.expire_appointment_holds() == 1
+    await harness.works()
+    assert harness.subjects(ada) == ["Please pay", "Booking ended"]
+    assert harness.subjects(mira) == ["New booking", "Booking ended"]
+    assert "Ada Lovelace did not pay in time" in " ".join(lines(harness.mails(mira)[-1]))
+    assert {entry(harness.mails(person)[-1])[0] for person in (ada, mira)} == {"CANCEL"}
+    [told, _] = (await harness.crm.get("/notifications", params={"booking_id": booked["id"]})).json()
     assert told["action"] == "booking_cancelled"
 
 
-async def test_a_place_in_an_event_is_told_in_the_readers_zone(house: House) -> None:
-    ada, mira = await pair(house)
+async def test_a_place_in_an_event_is_told_in_the_readers_zone(harness: AppHarness) -> None:
+    ada, mira = await pair(harness)
     event = await mira.creates_event(price=0)
     await ada.books(event["id"])
-    await house.works()
-    [mail] = house.mails(ada)
+    await harness.works()
+    [mail] = harness.mails(ada)
     assert any(line.startswith("When: ") and "America/New_York (UTC-0" in line for line in lines(mail))
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.crm.parts import a_message
-from tests.support.disconnects import HowLong, every_line, hangs_up, logged
+from tests.support.disconnects import HowLong, disconnects, every_line, logged
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
@@ -16,7 +16,7 @@ async def test_a_client_that_hangs_up_is_no_error(
 ) -> None:
     headers = {"Authorization": crm.headers["Authorization"]}
     with every_line() as lines:
-        await hangs_up(str(crm.base_url), "/notify", json.dumps(a_message()).encode(), headers, when, reset=reset)
+        await disconnects(str(crm.base_url), "/notify", json.dumps(a_message()).encode(), headers, when, reset=reset)
         [line] = await logged(lines, "request")
     # A client that leaves before its whole request was read is not served.
     assert line["status"] in ({0} if when == "half of the body" else {0, 200})

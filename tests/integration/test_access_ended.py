@@ -22,7 +22,7 @@ from infrastructure.postgres.accounts.credentials import REVOKE
 from infrastructure.postgres.calendars import feeds
 from infrastructure.postgres.tables import metadata
 from infrastructure.settings import Settings
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 
 # Which tables there are
 
@@ -125,7 +125,7 @@ async def parts(make_settings: Callable[..., Settings]) -> AsyncIterator[contain
 
 
 async def a_user(parts: container.Container, database: asyncpg.Connection) -> User:
-    [member] = await a_crowd(database, 1)
+    [member] = await many_users(database, 1)
     async with parts.open_work() as work:
         return await work.users.get(UserId(member.id))
 

@@ -23,7 +23,7 @@ from infrastructure.postgres.domain_events import UnrecordedChange
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from tests.domain.test_appointment_changes import TRANSITIONS
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 
 HOUR = timedelta(hours=1)
 NEWS = ["crm", "email", "email", "realtime"]
@@ -119,8 +119,8 @@ class Office:
 
 @pytest.fixture(scope="module")
 async def office(shared_database_url: str, shared_database: asyncpg.Connection) -> AsyncIterator[Office]:
-    (coach,) = await a_crowd(shared_database, 1, role="facilitator")
-    (client,) = await a_crowd(shared_database, 1)
+    (coach,) = await many_users(shared_database, 1, role="facilitator")
+    (client,) = await many_users(shared_database, 1)
     for person in (coach, client):
         await shared_database.execute(
             """INSERT INTO calendar_connections (user_id, provider, status, tokens, expires_at, connected_at)

@@ -24,7 +24,7 @@ from tests.support.settings import settings_for
 
 
 @pytest.fixture(scope="module")
-async def house(
+async def harness(
     shared_database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[httpx.AsyncClient]:
     """With payments at the sandbox, and room for the unpaid bookings of the whole module."""
@@ -41,13 +41,13 @@ async def house(
 
 
 @pytest.fixture(scope="module")
-async def guest(house: httpx.AsyncClient) -> Person:
-    return await People(house).user()
+async def guest(harness: httpx.AsyncClient) -> Person:
+    return await People(harness).user()
 
 
 @pytest.fixture(scope="module")
-async def host(house: httpx.AsyncClient) -> Person:
-    return await People(house).facilitator()
+async def host(harness: httpx.AsyncClient) -> Person:
+    return await People(harness).facilitator()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def asked_twice(house: httpx.AsyncClient, shared_database: asyncpg.Connection) -> Ask:
+def asked_twice(harness: httpx.AsyncClient, shared_database: asyncpg.Connection) -> Ask:
     """Posts, dies before the answer is kept, and posts the same again: both answers."""
 
     async def twice(person: Person | None, path: str, body: Any = None, **given: Any) -> list[httpx.Response]:
@@ -69,7 +69,7 @@ def asked_twice(house: httpx.AsyncClient, shared_database: asyncpg.Connection) -
         headers = (person.headers if person else {}) | given.pop("headers", {}) | {"Idempotency-Key": key}
         answers = []
         for _ in range(2):
-            answers.append(await house.post(path, json=body, headers=headers, **given))
+            answers.append(await harness.post(path, json=body, headers=headers, **given))
             assert answers[-1].status_code < 300, answers[-1].text
             await died_after_the_commit(shared_database, key)
         first, again = answers
@@ -123,47 +123,47 @@ async def test_a_review(host: Person, guest: Person, asked_twice: Ask, shared_da
 
 
 @pytest.mark.parametrize("path", ["/auth/register", "/api/register", "/api/auth/register"])
-async def test_an_account(house: httpx.AsyncClient, asked_twice: Ask, path: str) -> None:
+async def test_an_account(harness: httpx.AsyncClient, asked_twice: Ask, path: str) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Died Young", "role": "facilitator"}
     first, again = [answer.json() for answer in await asked_twice(None, path, body)]
     assert again["user"] == first["user"]
     if "access_token" in first:
         for token in {first["access_token"], again["access_token"]}:
-            shown = await house.get("/profile", headers={"Authorization": f"Bearer {token}"})
+            shown = await harness.get("/profile", headers={"Authorization": f"Bearer {token}"})
             assert shown.json()["id"] == first["user"]["id"]
     else:
         assert again == first
 
 
 async def test_an_account_whose_password_was_changed_meanwhile_gives_nobody_tokens(
-    house: httpx.AsyncClient,
+    harness: httpx.AsyncClient,
 ) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Changed Mind"}
     key = {"Idempotency-Key": str(uuid4())}
-    first = await house.post("/api/auth/register", json=body, headers=key)
+    first = await harness.post("/api/auth/register", json=body, headers=key)
     token = {"Authorization": f"Bearer {first.json()['access_token']}"}
     change = {"current_password": PASSWORD, "new_password": "another password 7"}
-    assert (await house.post("/auth/password", json=change, headers=token)).status_code == 200
+    assert (await harness.post("/auth/password", json=change, headers=token)).status_code == 200
 
-    again = await house.post("/api/auth/register", json=body, headers=key)
+    again = await harness.post("/api/auth/register", json=body, headers=key)
     assert (again.status_code, again.json()["code"]) == (401, "invalid_credentials")
 
 
 async def test_registering_at_once_with_one_key_is_one_account_and_no_token_is_written_down(
-    house: httpx.AsyncClient, shared_database: asyncpg.Connection
+    harness: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Double Click"}
     key = str(uuid4())
     answers = await asyncio.gather(
-        *(house.post("/api/register", json=body, headers={"Idempotency-Key": key}) for _ in range(4))
+        *(harness.post("/api/register", json=body, headers={"Idempotency-Key": key}) for _ in range(4))
     )
     assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
     assert len({answer.json()["user"]["id"] for answer in answers}) == 1
     kept = await shared_database.fetchval("SELECT k::text FROM idempotency_keys k WHERE key = $1", key)
     assert not any(answer.json()["access_token"] in kept for answer in answers)
-    other = await house.post("/api/register", json=body | {"name": "Other"}, headers={"Idempotency-Key": key})
+    other = await harness.post("/api/register", json=body | {"name": "Other"}, headers={"Idempotency-Key": key})
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
-    taken = [await house.post("/api/register", json=body, headers={"Idempotency-Key": f"{key}2"}) for _ in range(2)]
+    taken = [await harness.post("/api/register", json=body, headers={"Idempotency-Key": f"{key}2"}) for _ in range(2)]
     assert [answer.json()["code"] for answer in taken] == ["email_taken"] * 2
     assert "idempotency-replayed" not in taken[1].headers, "a refusal without an account is not kept"
 

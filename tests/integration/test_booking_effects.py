@@ -23,7 +23,7 @@ from infrastructure.clock import SystemClock
 from infrastructure.postgres.domain_events import UnrecordedChange
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 
 MONEY = Money.from_minor_units(3000, "INR")
 NOW = SystemClock().now().replace(microsecond=0)
@@ -74,7 +74,7 @@ class Studio:
         return EventId(event_id)
 
     async def invited(self, event_id: EventId) -> BookingId:
-        (person,) = await a_crowd(self.records, 1)
+        (person,) = await many_users(self.records, 1)
         async with self.open_work() as work:
             await work.events.get(event_id)
             await work.events.occupy_seat(event_id)
@@ -114,7 +114,7 @@ class Studio:
 
 @pytest.fixture(scope="module")
 async def studio(shared_database_url: str, shared_database: asyncpg.Connection) -> AsyncIterator[Studio]:
-    (facilitator,) = await a_crowd(shared_database, 1, role="facilitator")
+    (facilitator,) = await many_users(shared_database, 1, role="facilitator")
     database = Database(shared_database_url)
     units = UnitsOfWork(
         database,

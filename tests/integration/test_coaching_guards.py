@@ -32,9 +32,9 @@ from infrastructure.postgres.events.queries import PostgresEventQueries
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from tests.support.app_harness import House, NewSession, open_house
-from tests.support.appointment_harness import HOUR, Practice, at
-from tests.support.local_gateway import running_till
+from tests.support.app_harness import AppHarness, NewSession, open_app_harness
+from tests.support.appointment_harness import HOUR, AppointmentHarness, at
+from tests.support.local_gateway import running_local_gateway
 from tests.support.without_locks import units_with, unlocked
 
 
@@ -42,35 +42,35 @@ from tests.support.without_locks import units_with, unlocked
 class Scene:
     """A coach who takes nothing, and a client."""
 
-    practice: Practice
+    appointment_harness: AppointmentHarness
     coach: User
     client: User
 
     @property
-    def house(self) -> House:
-        return self.practice.house
+    def harness(self) -> AppHarness:
+        return self.appointment_harness.harness
 
     async def books(self, hour: float) -> NewSession:
-        return await self.practice.book(self.client, self.coach, hour)
+        return await self.appointment_harness.book(self.client, self.coach, hour)
 
     async def makes_event(self, hour: float) -> EventId:
-        worker = self.house.worker
+        worker = self.harness.worker
         create = CreateEvent(
             worker.open_work,
             worker.gateways.chosen,
             PostgresEventQueries(worker.database),
-            self.house.wake_ups,
+            self.harness.wake_ups,
             SystemClock(),
         )
         return (await create(self.coach, a_plan(hour))).id
 
     async def moves_event(self, event: EventId, hour: float) -> None:
-        worker = self.house.worker
+        worker = self.harness.worker
         update = UpdateEvent(
             worker.open_work,
             worker.gateways.chosen,
             PostgresEventQueries(worker.database),
-            self.house.wake_ups,
+            self.harness.wake_ups,
             SystemClock(),
         )
         await update(self.coach, event, lambda plan: replace(plan, interval=a_plan(hour).interval))
@@ -84,7 +84,7 @@ class Scene:
         seen = 0
         async with asyncio.timeout(60):
             while seen < 10:
-                seen = seen + 1 if await self.house.records.fetchval(waiting) >= people else 0
+                seen = seen + 1 if await self.harness.records.fetchval(waiting) >= people else 0
                 await asyncio.sleep(0.01)
 
     async def through_or_waiting(self, task: asyncio.Task[Any]) -> None:
@@ -98,9 +98,12 @@ class Scene:
 async def a_scene(
     settings: Settings, database: asyncpg.Connection, units: type[UnitsOfWork] = UnitsOfWork
 ) -> AsyncIterator[Scene]:
-    async with running_till() as till, open_house(settings, database, *till, units=units) as house:
-        practice = Practice(house)
-        yield Scene(practice, await practice.coach(price="0"), await house.person())
+    async with (
+        running_local_gateway() as local_gateway,
+        open_app_harness(settings, database, *local_gateway, units=units) as harness,
+    ):
+        appointment_harness = AppointmentHarness(harness)
+        yield Scene(appointment_harness, await appointment_harness.coach(price="0"), await harness.person())
 
 
 def a_plan(hour: float) -> EventDetails:
@@ -258,7 +261,7 @@ async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that
                    created_at, updated_at FROM coaching_bookings WHERE id = $1""",
             *(two[0].placed.id, at(10), at(11)),
         )
-        moves = [asyncio.create_task(scene.practice.move(scene.coach, new, 10)) for new in two]
+        moves = [asyncio.create_task(scene.appointment_harness.move(scene.coach, new, 10)) for new in two]
         await scene.somebody_waits(people=2)
         await taking.rollback()
         outcomes = await asyncio.gather(*moves, return_exceptions=True)
@@ -285,7 +288,7 @@ async def test_the_last_place_for_a_file_is_given_once(
     kind = PostgresAppointments if guarded else unlocked(PostgresAppointments)
     async with a_scene(make_settings(), database, units_with(appointments=kind, attachments=SlowCount)) as scene:
         booking = AppointmentId((await scene.books(10)).placed.id)  # type: ignore[arg-type]
-        worker = scene.house.worker
+        worker = scene.harness.worker
         attach = Attach(worker.open_work, PostgresAttachmentQueries(worker.database), SystemClock())
         file = NewAttachment("goals.txt", "text/plain", b"x")
         SlowCount.pause.reached.set()

@@ -19,62 +19,64 @@ from infrastructure.postgres.bookings.repository import PostgresBookings
 from infrastructure.postgres.statistics import PostgresOperationalStatistics
 from infrastructure.settings import Settings
 from tests.support.appointments import books, free_hour, promoted, uuid_of
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.people import People, Person
-from tests.support.reminder_harness import DAY, HOUR, MINUTE, Hands, Inbox, Reminding
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, Hands, Inbox, ReminderHarness
 from tests.support.rows import stored_row
 from tests.support.without_locks import PAUSE
 
 
 @pytest.fixture
-async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
+async def harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[ReminderHarness]:
     """Without a mail server."""
     clock = Hands()
     parts = container.build(make_settings(), clock=clock)
-    yield Reminding(parts, database, clock, Inbox(), "")
+    yield ReminderHarness(parts, database, clock, Inbox(), "")
     await parts.close()
 
 
-async def completions(house: Reminding) -> list[tuple[str, int]]:
+async def completions(harness: ReminderHarness) -> list[tuple[str, int]]:
     """Destination and number of what is owed for completed bookings."""
-    rows = await house.records.fetch(
+    rows = await harness.records.fetch(
         "SELECT destination, count(*) FROM outbox WHERE fact = 'booking_completed' GROUP BY 1 ORDER BY 1"
     )
     return [(row[0], row[1]) for row in rows]
 
 
-async def test_bookings_are_completed_when_their_event_has_ended_and_not_before(house: Reminding) -> None:
-    person, booking = await house.place(DAY)
-    house.clock.moment += DAY + HOUR - MINUTE
-    assert await house.complete() == 0
-    house.clock.moment += MINUTE
-    assert (await house.complete(), await house.complete()) == (1, 0)
-    assert await house.records.fetchval("SELECT status FROM bookings WHERE id = $1", booking) == "completed"
-    assert await completions(house) == [("crm", 1)]
-    event = await house.records.fetchval("SELECT event_id FROM bookings WHERE id = $1", booking)
-    review = await house.parts.use_cases.write_review(person, event, rating=5, comment=None)
+async def test_bookings_are_completed_when_their_event_has_ended_and_not_before(harness: ReminderHarness) -> None:
+    person, booking = await harness.place(DAY)
+    harness.clock.moment += DAY + HOUR - MINUTE
+    assert await harness.complete() == 0
+    harness.clock.moment += MINUTE
+    assert (await harness.complete(), await harness.complete()) == (1, 0)
+    assert await harness.records.fetchval("SELECT status FROM bookings WHERE id = $1", booking) == "completed"
+    assert await completions(harness) == [("crm", 1)]
+    event = await harness.records.fetchval("SELECT event_id FROM bookings WHERE id = $1", booking)
+    review = await harness.parts.use_cases.write_review(person, event, rating=5, comment=None)
     assert review.rating == 5
 
 
-async def _completed_by_four_workers(house: Reminding, open_work: OpenUnitOfWork | None = None) -> int:
+async def _completed_by_four_workers(harness: ReminderHarness, open_work: OpenUnitOfWork | None = None) -> int:
     """How many times they say that they completed an event of 1000."""
-    host = await house.person("facilitator")
-    event = await house.event(host, DAY, capacity=1000)
-    await a_crowd(house.records, 1000)
-    await house.records.execute(
+    host = await harness.person("facilitator")
+    event = await harness.event(host, DAY, capacity=1000)
+    await many_users(harness.records, 1000)
+    await harness.records.execute(
         """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
            SELECT $1, id, 'confirmed', 'not_required', now() FROM users WHERE role = 'user'""",
         event,
     )
-    house.clock.moment += 2 * DAY
-    completed = sum(await asyncio.gather(*(house.complete(open_work) for _ in range(4))))
-    assert await house.records.fetchval("SELECT count(*) FROM bookings WHERE status = 'completed'") == 1000
+    harness.clock.moment += 2 * DAY
+    completed = sum(await asyncio.gather(*(harness.complete(open_work) for _ in range(4))))
+    assert await harness.records.fetchval("SELECT count(*) FROM bookings WHERE status = 'completed'") == 1000
     return completed
 
 
-async def test_workers_beside_each_other_complete_an_event_of_1000_once(house: Reminding) -> None:
-    assert await _completed_by_four_workers(house) == 1
-    assert await completions(house) == [("crm", 1000)]
+async def test_workers_beside_each_other_complete_an_event_of_1000_once(harness: ReminderHarness) -> None:
+    assert await _completed_by_four_workers(harness) == 1
+    assert await completions(harness) == [("crm", 1000)]
 
 
 class Unlocked(PostgresBookings):
@@ -91,101 +93,105 @@ class Unlocked(PostgresBookings):
         return [EventId(row) for row in rows.scalars()]
 
 
-async def test_without_the_lock_the_crm_is_told_many_times(house: Reminding) -> None:
+async def test_without_the_lock_the_crm_is_told_many_times(harness: ReminderHarness) -> None:
     async with asyncio.timeout(30):
-        assert await _completed_by_four_workers(house, house.units(bookings=Unlocked)) > 1
-    assert await completions(house) != [("crm", 1000)]
+        assert await _completed_by_four_workers(harness, harness.units(bookings=Unlocked)) > 1
+    assert await completions(harness) != [("crm", 1000)]
 
 
 @pytest.mark.parametrize("payment_status", ["pending", "failed", "completed", "refunded"])
-async def test_who_was_there_is_completed_whatever_became_of_the_money(house: Reminding, payment_status: str) -> None:
+async def test_who_was_there_is_completed_whatever_became_of_the_money(
+    harness: ReminderHarness, payment_status: str
+) -> None:
     """Only a hold that is still open is waited for: of money on the spot nobody may tell for days."""
-    _, booking = await house.place(HOUR)
-    await house.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
-    house.clock.moment += DAY
-    assert await house.complete() == 1
-    row = await stored_row(house.records, "SELECT status, payment_status FROM bookings WHERE id = $1", booking)
+    _, booking = await harness.place(HOUR)
+    await harness.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
+    harness.clock.moment += DAY
+    assert await harness.complete() == 1
+    row = await stored_row(harness.records, "SELECT status, payment_status FROM bookings WHERE id = $1", booking)
     assert tuple(row) == ("completed", payment_status)
 
 
-async def test_who_cancelled_is_not_completed(house: Reminding) -> None:
-    host, person, other = await house.people(3, "facilitator")
-    event = await house.event(host, HOUR)
-    cancelled, kept = await house.book(person, event), await house.book(other, event)
-    await house.parts.use_cases.cancel_booking(person, cancelled)
-    house.clock.moment += DAY
-    await house.complete()
+async def test_who_cancelled_is_not_completed(harness: ReminderHarness) -> None:
+    host, person, other = await harness.people(3, "facilitator")
+    event = await harness.event(host, HOUR)
+    cancelled, kept = await harness.book(person, event), await harness.book(other, event)
+    await harness.parts.use_cases.cancel_booking(person, cancelled)
+    harness.clock.moment += DAY
+    await harness.complete()
     statuses = "SELECT status FROM bookings WHERE id = ANY($1) ORDER BY id"
-    assert [row[0] for row in await house.records.fetch(statuses, [cancelled, kept])] == ["cancelled", "completed"]
-    assert await completions(house) == [("crm", 1)]
+    assert [row[0] for row in await harness.records.fetch(statuses, [cancelled, kept])] == ["cancelled", "completed"]
+    assert await completions(harness) == [("crm", 1)]
 
 
-async def test_what_is_over_can_neither_be_moved_nor_cancelled_nor_given_back(house: Reminding) -> None:
+async def test_what_is_over_can_neither_be_moved_nor_cancelled_nor_given_back(harness: ReminderHarness) -> None:
     """So that nothing that was completed lies ahead again."""
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, HOUR)
-    booking = await house.book(person, event)
-    house.clock.moment += DAY
-    await house.complete()
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, HOUR)
+    booking = await harness.book(person, event)
+    harness.clock.moment += DAY
+    await harness.complete()
     with pytest.raises(EventStarted):
-        await house.move(host, event, 3 * DAY)
+        await harness.move(host, event, 3 * DAY)
     with pytest.raises(EventOver):
-        await house.parts.use_cases.cancel_event(host, event)
+        await harness.parts.use_cases.cancel_event(host, event)
     with pytest.raises(Conflict):
-        await house.parts.use_cases.cancel_booking(person, booking)
-    await house.parts.use_cases.delete_event(host, event)
-    assert await house.records.fetchval("SELECT status FROM bookings WHERE id = $1", booking) == "completed"
+        await harness.parts.use_cases.cancel_booking(person, booking)
+    await harness.parts.use_cases.delete_event(host, event)
+    assert await harness.records.fetchval("SELECT status FROM bookings WHERE id = $1", booking) == "completed"
 
 
-async def test_more_events_than_are_taken_at_once_are_completed_in_one_round(house: Reminding) -> None:
-    host, person = await house.people(2, "facilitator")
+async def test_more_events_than_are_taken_at_once_are_completed_in_one_round(harness: ReminderHarness) -> None:
+    host, person = await harness.people(2, "facilitator")
     for _ in range(45):
-        await house.book(person, await house.event(host, HOUR))
-    house.clock.moment += DAY
-    assert await house.complete() == 45
-    assert await completions(house) == [("crm", 45)]
+        await harness.book(person, await harness.event(host, HOUR))
+    harness.clock.moment += DAY
+    assert await harness.complete() == 45
+    assert await completions(harness) == [("crm", 45)]
 
 
-async def test_a_held_place_is_given_up_or_paid_first_and_keeps_only_its_own_event(house: Reminding) -> None:
-    _, held = await house.place(HOUR)
-    _, free = await house.place(HOUR)
-    await house.records.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", held)
-    house.clock.moment += DAY
-    assert await house.complete() == 1
+async def test_a_held_place_is_given_up_or_paid_first_and_keeps_only_its_own_event(harness: ReminderHarness) -> None:
+    _, held = await harness.place(HOUR)
+    _, free = await harness.place(HOUR)
+    await harness.records.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", held)
+    harness.clock.moment += DAY
+    assert await harness.complete() == 1
     statuses = "SELECT status FROM bookings WHERE id = ANY($1) ORDER BY id"
-    assert [row[0] for row in await house.records.fetch(statuses, [held, free])] == ["confirmed", "completed"]
-    await house.records.execute(
+    assert [row[0] for row in await harness.records.fetch(statuses, [held, free])] == ["confirmed", "completed"]
+    await harness.records.execute(
         "UPDATE bookings SET status = 'cancelled', cancelled_at = now(), hold_until = NULL WHERE id = $1", held
     )
-    assert await house.complete() == 1
-    assert await completions(house) == [("crm", 1)]
+    assert await harness.complete() == 1
+    assert await completions(harness) == [("crm", 1)]
 
 
-async def test_nothing_is_completed_of_a_cancelled_event(house: Reminding) -> None:
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, DAY)
-    await house.book(person, event)
-    await house.parts.use_cases.cancel_event(host, event)
-    house.clock.moment += 2 * DAY
-    await house.complete()
-    assert await house.records.fetchval("SELECT status FROM bookings") == "cancelled"
-    assert await completions(house) == []
+async def test_nothing_is_completed_of_a_cancelled_event(harness: ReminderHarness) -> None:
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, DAY)
+    await harness.book(person, event)
+    await harness.parts.use_cases.cancel_event(host, event)
+    harness.clock.moment += 2 * DAY
+    await harness.complete()
+    assert await harness.records.fetchval("SELECT status FROM bookings") == "cancelled"
+    assert await completions(harness) == []
 
 
-async def test_bookings_from_before_there_were_reminders_get_theirs(house: Reminding, database_url: str) -> None:
-    _, booking = await house.place(3 * DAY)
-    _, soon = await house.place(2 * HOUR)
-    cancels, cancelled = await house.place(3 * DAY)
-    await house.parts.use_cases.cancel_booking(cancels, cancelled)
-    session = await house.session(await house.person(), await house.coach(), 3 * DAY)
+async def test_bookings_from_before_there_were_reminders_get_theirs(
+    harness: ReminderHarness, database_url: str
+) -> None:
+    _, booking = await harness.place(3 * DAY)
+    _, soon = await harness.place(2 * HOUR)
+    cancels, cancelled = await harness.place(3 * DAY)
+    await harness.parts.use_cases.cancel_booking(cancels, cancelled)
+    session = await harness.session(await harness.person(), await harness.coach(), 3 * DAY)
     await asyncio.to_thread(migrations.downgrade, database_url, "0006")
     await asyncio.to_thread(migrations.upgrade, database_url)
     planned = [(24, "planned", None), (1, "planned", None)]
-    assert await house.rows(BookingRef(booking)) == planned
-    assert await house.rows(BookingRef(soon)) == planned[1:]
-    assert await house.rows(BookingRef(cancelled)) == []
+    assert await harness.rows(BookingRef(booking)) == planned
+    assert await harness.rows(BookingRef(soon)) == planned[1:]
+    assert await harness.rows(BookingRef(cancelled)) == []
     assert (
-        sorted(await house.rows(AppointmentRef(session)), key=lambda row: -row[0])
+        sorted(await harness.rows(AppointmentRef(session)), key=lambda row: -row[0])
         == [planned[0]] * 2 + [planned[1]] * 2
     )
 
@@ -239,12 +245,12 @@ async def test_who_may_see_the_reminders_of_a_session(
     assert (await shared_people._api.get(path)).status_code == 401
 
 
-async def test_late_reminders_are_those_that_nobody_took_up_for_a_minute(house: Reminding) -> None:
+async def test_late_reminders_are_those_that_nobody_took_up_for_a_minute(harness: ReminderHarness) -> None:
     for seconds, status in ((70, "planned"), (80, "planned"), (50, "planned"), (-3600, "planned"), (80, "sent")):
-        _, booking = await house.place(30 * MINUTE)
-        await house.records.execute(
+        _, booking = await harness.place(30 * MINUTE)
+        await harness.records.execute(
             """INSERT INTO reminders (booking_id, user_id, "before", starts_at, due_at, status)
                SELECT id, user_id, '1 h', now(), now() - make_interval(secs => $2), $3 FROM bookings WHERE id = $1""",
             *(booking, seconds, status),
         )
-    assert (await PostgresOperationalStatistics(house.parts.database).read()).reminders_late == 2
+    assert (await PostgresOperationalStatistics(harness.parts.database).read()).reminders_late == 2

@@ -27,7 +27,7 @@ from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.http import serving
 from tests.support.invariants import broken_invariants
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.people import People, Person
 from tests.support.rows import stored_row
 from tests.support.without_locks import units_with
@@ -301,7 +301,7 @@ async def test_an_event_that_is_created_while_the_account_is_deactivated_is_not_
 
 async def test_bookings_and_deactivations_at_once_leave_nothing_sold(studio: Studio) -> None:
     event = await studio.john.creates_event(max_participants=60, price=30)
-    crowd = await a_crowd(studio.records, 30)
+    users = await many_users(studio.records, 30)
     book = studio.parts.use_cases.book_seat
 
     async def deactivate_in_between() -> None:
@@ -312,7 +312,7 @@ async def test_bookings_and_deactivations_at_once_leave_nothing_sold(studio: Stu
 
     outcomes = await asyncio.gather(
         deactivate_in_between(),
-        *(book(UserId(member.id), EventId(event["id"]), None) for member in crowd),
+        *(book(UserId(member.id), EventId(event["id"]), None) for member in users),
         return_exceptions=True,
     )
     assert len(outcomes) == 31

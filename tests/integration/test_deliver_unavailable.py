@@ -14,7 +14,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.messages import add_message, spend_attempts_given_back
 
 TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
@@ -40,7 +40,7 @@ async def test_what_our_own_database_kept_from_being_done_costs_no_attempt_and_w
 ) -> None:
     if not guarded:
         spend_attempts_given_back(monkeypatch)
-    (facilitator,) = await a_crowd(database, 1, role="facilitator")
+    (facilitator,) = await many_users(database, 1, role="facilitator")
     await add_message(database, destination="realtime", facilitator={"id": facilitator.id})
     here = Database(database_url)
     for _ in TWO_TRIES.delays:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.command import bare_environ, convene
 from tests.support.description_checks import Described, as_described, document, endpoints, find, operations, the
 from tests.support.examples import FILE, record
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.people import PASSWORD, Person
 from tests.support.recorder import as_text
 
@@ -169,7 +169,10 @@ async def test_real_failures_are_documented(
 ) -> None:
     path = re.sub(r"{\w+}", "999999", described.path)
     # New ones for each operation: one logs them out.
-    [user], [facilitator] = await a_crowd(shared_database, 1), await a_crowd(shared_database, 1, role="facilitator")
+    [user], [facilitator] = (
+        await many_users(shared_database, 1),
+        await many_users(shared_database, 1, role="facilitator"),
+    )
     # The live feed refuses this id; without it its answer would have no end.
     asked: list[dict[str, Any]] = [
         {},

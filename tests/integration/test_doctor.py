@@ -15,7 +15,7 @@ from infrastructure.embedded import EmbeddedPostgres
 from infrastructure.postgres import migrations
 from tests.support.command import convene
 from tests.support.databases import a_database
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.messages import add_message
 from tests.support.processes import server_environ
 from tests.support.receivers import Receiver, answer, receiving
@@ -113,7 +113,7 @@ async def test_accounts_that_wait_for_approval(examine: Examine, database: async
 
 async def test_bookings_with_deactivated_facilitators(examine: Examine, database: asyncpg.Connection) -> None:
     """People have paid for them, so nothing is cancelled by itself."""
-    [john, jane], [ada, bob] = await a_crowd(database, 2, role="facilitator"), await a_crowd(database, 2)
+    [john, jane], [ada, bob] = await many_users(database, 2, role="facilitator"), await many_users(database, 2)
     for facilitator, starts_in in ((john, "7 days"), (john, "-7 days"), (jane, "7 days")):
         event = await database.fetchval(
             """INSERT INTO events (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price,

@@ -5,7 +5,7 @@ import json
 import asyncpg
 import pytest
 
-from tests.support.disconnects import HowLong, every_line, hangs_up, logged
+from tests.support.disconnects import HowLong, disconnects, every_line, logged
 from tests.support.people import Person, event
 
 
@@ -20,7 +20,7 @@ async def test_a_client_that_hangs_up_is_no_error(
 ) -> None:
     body = json.dumps(event(title=f"{when} {reset}")).encode()
     with every_line() as lines:
-        await hangs_up(str(john.api.base_url), "/events", body, john.headers, when, reset=reset)
+        await disconnects(str(john.api.base_url), "/events", body, john.headers, when, reset=reset)
         [line] = await logged(lines, "request")
     # A client that leaves before its whole request was read is not served.
     assert line["status"] in ({0} if when == "half of the body" else {0, 201})

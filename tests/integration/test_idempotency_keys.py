@@ -27,7 +27,7 @@ from infrastructure.settings import Settings
 from interfaces.http.app import assemble, create_app
 from tests.support.description_checks import as_described
 from tests.support.http import serving
-from tests.support.load import a_crowd, some_events
+from tests.support.load import many_users, some_events
 from tests.support.people import PASSWORD, People, Person, event
 
 REUSED = "This Idempotency-Key was used for another request"
@@ -402,8 +402,8 @@ def under(claim: Claim) -> Iterator[None]:
 async def test_who_was_replaced_can_commit_nothing(
     keys: PostgresIdempotencyKeys, database: asyncpg.Connection, database_url: str
 ) -> None:
-    (member,) = await a_crowd(database, 1)
-    (facilitator,) = await a_crowd(database, 1, role="facilitator")
+    (member,) = await many_users(database, 1)
+    (facilitator,) = await many_users(database, 1, role="facilitator")
     (event_id,) = await some_events(database, facilitator.id, 1, capacity=5)
     late = await begin(keys, "key", lease=0)
     claim = await begin(keys, "key")

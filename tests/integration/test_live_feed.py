@@ -16,7 +16,7 @@ from domain.accounts import LoginId, UserId
 from infrastructure.auth.jwt import JsonWebTokens
 from tests.support.callers import Address
 from tests.support.followers import Newsroom, a_newsroom, a_socket, a_stream, closed_with, news
-from tests.support.load import Member, a_crowd
+from tests.support.load import Member, many_users
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.settings import JWT_SECRET_KEY
 
@@ -49,7 +49,7 @@ async def newsroom(shared_database_url: str, redis_url: str) -> AsyncIterator[Ne
 
 @pytest.fixture
 async def john(shared_database: asyncpg.Connection) -> Member:
-    return (await a_crowd(shared_database, 1, role="facilitator"))[0]
+    return (await many_users(shared_database, 1, role="facilitator"))[0]
 
 
 # What is seen
@@ -107,7 +107,7 @@ async def test_a_last_id_that_was_never_given_out_hides_nothing(
 async def test_nobody_sees_the_news_of_others(
     address: Address, newsroom: Newsroom, john: Member, shared_database: asyncpg.Connection
 ) -> None:
-    (jane,) = await a_crowd(shared_database, 1, role="facilitator")
+    (jane,) = await many_users(shared_database, 1, role="facilitator")
     async with a_socket(address, jane.token, "?last_event_id=0") as socket:
         await newsroom.tell(john.id, 1)
         await newsroom.tell(jane.id, 2)
@@ -130,8 +130,8 @@ async def refused(address: Address, token: str | None, query: str = "", **option
 async def test_only_facilitators_and_admins_follow(
     address: Address, john: Member, shared_database: asyncpg.Connection
 ) -> None:
-    (ada,) = await a_crowd(shared_database, 1)
-    (root,) = await a_crowd(shared_database, 1, role="admin")
+    (ada,) = await many_users(shared_database, 1)
+    (root,) = await many_users(shared_database, 1, role="admin")
     assert await refused(address, None) == (401, "invalid_token")
     assert await refused(address, "no token") == (401, "invalid_token")
     assert await refused(address, ada.token) == (403, "forbidden")

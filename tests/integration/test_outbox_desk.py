@@ -94,13 +94,13 @@ async def test_a_replayed_message_is_delivered_with_the_same_id_and_a_fresh_sche
     dead: UUID,
     deliver: Callable[[], Awaitable[None]],
 ) -> None:
-    desk = PostgresDeadLetters(own)
-    await desk.replay(dead)
+    calendar_harness = PostgresDeadLetters(own)
+    await calendar_harness.replay(dead)
     with pytest.raises(MessageNotDead):
-        await desk.replay(dead)
+        await calendar_harness.replay(dead)
     await deliver()
     assert crm.message_ids == [str(dead)] * 2
-    kept = await desk.show(dead)
+    kept = await calendar_harness.show(dead)
     assert (kept.message.status, kept.message.attempts, kept.message.last_error) == ("delivered", 1, None)
     assert [made.status_code for made in kept.attempts_made] == [400, 200]
 
@@ -118,11 +118,11 @@ async def test_of_ten_who_replay_a_message_at_once_one_does(own: Database, dead:
 
 async def test_of_ten_who_look_first_and_replay_then_several_do(own: Database, dead: UUID) -> None:
     """The twin."""
-    desk, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
+    calendar_harness, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
 
     async def look_then_replay(message_id: UUID) -> None:
         async with asyncio.timeout(20):
-            status = (await desk.show(message_id)).message.status
+            status = (await calendar_harness.show(message_id)).message.status
             await looked.wait()
         if status is not MessageStatus.DEAD:
             raise MessageNotDead
@@ -135,13 +135,13 @@ async def test_of_ten_who_look_first_and_replay_then_several_do(own: Database, d
 async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
     database: asyncpg.Connection, own: Database, dead: UUID
 ) -> None:
-    desk = PostgresDeadLetters(own)
+    calendar_harness = PostgresDeadLetters(own)
     pending = await add_message(database)
     mailed = await add_message(database, destination="email")
     await database.execute("UPDATE outbox SET status = 'dead' WHERE id = $1", mailed)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    assert await desk.replay_all(destination=Destination.CRM, since=tomorrow) == 0
-    assert await desk.replay_all(destination=Destination.CRM, since=None) == 1
+    assert await calendar_harness.replay_all(destination=Destination.CRM, since=tomorrow) == 0
+    assert await calendar_harness.replay_all(destination=Destination.CRM, since=None) == 1
     states = [await status_of(database, each) for each in (dead, mailed, pending)]
     assert states == ["pending", "dead", "pending"]
 
@@ -149,15 +149,15 @@ async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
 async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
     database: asyncpg.Connection, own: Database
 ) -> None:
-    desk = PostgresDeadLetters(own)
+    calendar_harness = PostgresDeadLetters(own)
     pending = await add_message(database)
-    for unknown in (desk.show(uuid4()), desk.discard(uuid4())):
+    for unknown in (calendar_harness.show(uuid4()), calendar_harness.discard(uuid4())):
         with pytest.raises(MessageNotFound):
             await unknown
     with pytest.raises(MessageNotFound):
-        await desk.replay(uuid4())
+        await calendar_harness.replay(uuid4())
     with pytest.raises(MessageNotDead):
-        await desk.discard(pending)
+        await calendar_harness.discard(pending)
 
 
 async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(

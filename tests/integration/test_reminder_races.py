@@ -17,18 +17,20 @@ from infrastructure.postgres.reminders import repository
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.settings import Settings
-from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, ReminderHarness, reminder_harness
 from tests.support.without_locks import PAUSE
 
 
 @pytest.fixture
-async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
-    async with reminding(make_settings(), database) as house:
-        yield house
+async def harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[ReminderHarness]:
+    async with reminder_harness(make_settings(), database) as harness:
+        yield harness
 
 
-def part(house: Reminding, kind: type[PostgresReminders]) -> Callable[[AsyncSession], PostgresReminders]:
-    return lambda session: kind(session, house.parts.settings.reminder_offsets, now=house.clock.now())
+def part(harness: ReminderHarness, kind: type[PostgresReminders]) -> Callable[[AsyncSession], PostgresReminders]:
+    return lambda session: kind(session, harness.parts.settings.reminder_offsets, now=harness.clock.now())
 
 
 # Two of one person are due at once, and each is in the hands of another worker
@@ -61,27 +63,29 @@ class TrustingBook(PostgresReminderQueries):
         return replace(found, reminder=reminder, about=replace(found.about, starts_at=reminder.starts_at))
 
 
-async def _mails_after_an_outage(house: Reminding, kind: type[PostgresReminders], *, looked_at: bool) -> list[str]:
-    person, _ = await house.place(2 * DAY)
-    await house.deliver()
-    house.clock.moment += 2 * DAY - MINUTE * 30
-    units = house.units(reminders=part(house, kind))
-    await asyncio.gather(*(house.queue(units) for _ in range(2)))
-    await house.queue(units)
-    await house.deliver(None if looked_at else TrustingBook(house.parts.database))
-    return house.inbox.subjects(person)[1:]
+async def _mails_after_an_outage(
+    harness: ReminderHarness, kind: type[PostgresReminders], *, looked_at: bool
+) -> list[str]:
+    person, _ = await harness.place(2 * DAY)
+    await harness.deliver()
+    harness.clock.moment += 2 * DAY - MINUTE * 30
+    units = harness.units(reminders=part(harness, kind))
+    await asyncio.gather(*(harness.queue(units) for _ in range(2)))
+    await harness.queue(units)
+    await harness.deliver(None if looked_at else TrustingBook(harness.parts.database))
+    return harness.inbox.subjects(person)[1:]
 
 
-async def test_of_two_that_are_due_in_two_hands_the_last_is_sent(house: Reminding) -> None:
-    assert await _mails_after_an_outage(house, OneEach, looked_at=False) == ["In 30 minutes: Yoga"]
+async def test_of_two_that_are_due_in_two_hands_the_last_is_sent(harness: ReminderHarness) -> None:
+    assert await _mails_after_an_outage(harness, OneEach, looked_at=False) == ["In 30 minutes: Yoga"]
 
 
-async def test_one_that_was_queued_before_the_next_was_due_gives_way_to_it(house: Reminding) -> None:
-    assert await _mails_after_an_outage(house, KnowingOnlyTheirOwn, looked_at=True) == ["In 30 minutes: Yoga"]
+async def test_one_that_was_queued_before_the_next_was_due_gives_way_to_it(harness: ReminderHarness) -> None:
+    assert await _mails_after_an_outage(harness, KnowingOnlyTheirOwn, looked_at=True) == ["In 30 minutes: Yoga"]
 
 
-async def test_without_a_look_at_the_others_both_are_sent(house: Reminding) -> None:
-    sent = await _mails_after_an_outage(house, KnowingOnlyTheirOwn, looked_at=False)
+async def test_without_a_look_at_the_others_both_are_sent(harness: ReminderHarness) -> None:
+    sent = await _mails_after_an_outage(harness, KnowingOnlyTheirOwn, looked_at=False)
     assert sent == ["In 30 minutes: Yoga"] * 2
 
 
@@ -100,73 +104,77 @@ class Slow(PostgresReminders):
         return due
 
 
-async def _moved_in_the_hands_of_a_worker(house: Reminding, *, looked_at: bool) -> tuple[User, BookingId]:
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, DAY + MINUTE)
-    booking = await house.book(person, event)
-    await house.deliver()
-    house.clock.moment += MINUTE
+async def _moved_in_the_hands_of_a_worker(harness: ReminderHarness, *, looked_at: bool) -> tuple[User, BookingId]:
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, DAY + MINUTE)
+    booking = await harness.book(person, event)
+    await harness.deliver()
+    harness.clock.moment += MINUTE
     Slow.looking = asyncio.Event()
-    queueing = asyncio.create_task(house.queue(house.units(reminders=part(house, Slow))))
+    queueing = asyncio.create_task(harness.queue(harness.units(reminders=part(harness, Slow))))
     await Slow.looking.wait()
-    await house.move(host, event, 2 * DAY)
+    await harness.move(host, event, 2 * DAY)
     assert await queueing == 1
-    await house.deliver(None if looked_at else TrustingBook(house.parts.database))
+    await harness.deliver(None if looked_at else TrustingBook(harness.parts.database))
     return person, booking
 
 
-async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new_time_only(house: Reminding) -> None:
-    person, booking = await _moved_in_the_hands_of_a_worker(house, looked_at=True)
-    assert [subject for subject in house.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == ["New time: Yoga"]
-    assert await house.rows(BookingRef(booking)) == [
+async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new_time_only(
+    harness: ReminderHarness,
+) -> None:
+    person, booking = await _moved_in_the_hands_of_a_worker(harness, looked_at=True)
+    assert [subject for subject in harness.inbox.subjects(person) if subject.endswith(": Yoga")][1:] == [
+        "New time: Yoga"
+    ]
+    assert await harness.rows(BookingRef(booking)) == [
         *((24, "skipped", "moved"), (1, "skipped", "moved")),
         *((24, "planned", None), (1, "planned", None)),
     ]
-    await house.pass_(2 * DAY)
-    await house.pass_(23 * HOUR)
-    assert house.inbox.subjects(person)[2:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
+    await harness.pass_(2 * DAY)
+    await harness.pass_(23 * HOUR)
+    assert harness.inbox.subjects(person)[2:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
 
 
-async def test_without_a_look_before_it_goes_the_old_time_is_reminded_of(house: Reminding) -> None:
-    person, _ = await _moved_in_the_hands_of_a_worker(house, looked_at=False)
-    assert "In 3 days: Yoga" in house.inbox.subjects(person)
+async def test_without_a_look_before_it_goes_the_old_time_is_reminded_of(harness: ReminderHarness) -> None:
+    person, _ = await _moved_in_the_hands_of_a_worker(harness, looked_at=False)
+    assert "In 3 days: Yoga" in harness.inbox.subjects(person)
 
 
 # Brought back to life by several at once
 
 
-async def _revived_by_four(house: Reminding) -> list[str]:
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, 2 * DAY)
-    booking = await house.book(person, event)
-    await house.deliver()
+async def _revived_by_four(harness: ReminderHarness) -> list[str]:
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, 2 * DAY)
+    booking = await harness.book(person, event)
+    await harness.deliver()
     for by in (DAY, -DAY):
-        await house.move(host, event, by)
-    await house.records.execute("UPDATE outbox SET status = 'delivered' WHERE fact = 'booking_moved'")
+        await harness.move(host, event, by)
+    await harness.records.execute("UPDATE outbox SET status = 'delivered' WHERE fact = 'booking_moved'")
     together = asyncio.Barrier(4)
 
     async def align() -> None:
-        async with house.parts.open_work() as work:
+        async with harness.parts.open_work() as work:
             await together.wait()
             await work.reminders.align_booking(booking)  # type: ignore[attr-defined]
             await work.commit()
 
-    await house.records.execute("UPDATE reminders SET status = 'skipped', reason = 'booking_cancelled'")
+    await harness.records.execute("UPDATE reminders SET status = 'skipped', reason = 'booking_cancelled'")
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(4):
             group.create_task(align())
-    await house.pass_(DAY)
-    return house.inbox.subjects(person)[1:]
+    await harness.pass_(DAY)
+    return harness.inbox.subjects(person)[1:]
 
 
-async def test_reminders_revived_by_many_at_once_are_sent_once(house: Reminding) -> None:
-    assert await _revived_by_four(house) == ["Tomorrow: Yoga"]
+async def test_reminders_revived_by_many_at_once_are_sent_once(harness: ReminderHarness) -> None:
+    assert await _revived_by_four(harness) == ["Tomorrow: Yoga"]
 
 
 async def test_without_the_constraint_they_are_sent_many_times(
-    house: Reminding, monkeypatch: pytest.MonkeyPatch
+    harness: ReminderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await house.records.execute("ALTER TABLE reminders DROP CONSTRAINT uq_reminders_once")
+    await harness.records.execute("ALTER TABLE reminders DROP CONSTRAINT uq_reminders_once")
     unguarded, _, _ = repository._ALIGN.partition("ON CONFLICT")
     monkeypatch.setattr(repository, "_ALIGN", unguarded)
-    assert len(await _revived_by_four(house)) > 1
+    assert len(await _revived_by_four(harness)) > 1

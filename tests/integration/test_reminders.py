@@ -18,8 +18,8 @@ from domain.reminders import Reminded, Reminder
 from infrastructure import container
 from infrastructure.postgres.reminders.repository import DUE, PostgresReminders, seen
 from infrastructure.settings import Settings
-from tests.support.load import a_crowd
-from tests.support.reminder_harness import DAY, HOUR, MINUTE, Reminding, reminding
+from tests.support.load import many_users
+from tests.support.reminder_harness import DAY, HOUR, MINUTE, ReminderHarness, reminder_harness
 from tests.support.without_locks import PAUSE
 
 PLANNED = [(24.0, "planned", None), (1.0, "planned", None)]
@@ -27,9 +27,11 @@ CANCELLED = [(24.0, "skipped", "booking_cancelled"), (1.0, "skipped", "booking_c
 
 
 @pytest.fixture
-async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
-    async with reminding(make_settings(), database) as house:
-        yield house
+async def harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[ReminderHarness]:
+    async with reminder_harness(make_settings(), database) as harness:
+        yield harness
 
 
 # Rows that live with their booking
@@ -40,27 +42,27 @@ async def house(make_settings: Callable[..., Settings], database: asyncpg.Connec
     [(2 * DAY, [24, 1]), (DAY + timedelta(seconds=1), [24, 1]), (DAY, [1]), (2 * HOUR, [1]), (HOUR, []), (MINUTE, [])],
 )
 async def test_a_booking_has_a_reminder_for_each_offset_that_is_ahead(
-    house: Reminding, starts_in: timedelta, hours: Sequence[int]
+    harness: ReminderHarness, starts_in: timedelta, hours: Sequence[int]
 ) -> None:
-    _, booking = await house.place(starts_in)
-    assert await house.rows(BookingRef(booking)) == [(hour, "planned", None) for hour in hours]
+    _, booking = await harness.place(starts_in)
+    assert await harness.rows(BookingRef(booking)) == [(hour, "planned", None) for hour in hours]
 
 
-async def test_none_means_none(make_settings: Callable[..., Settings], house: Reminding) -> None:
-    parts = container.build(make_settings(reminder_offsets="none"), clock=house.clock)
-    other = replace(house, parts=parts)
+async def test_none_means_none(make_settings: Callable[..., Settings], harness: ReminderHarness) -> None:
+    parts = container.build(make_settings(reminder_offsets="none"), clock=harness.clock)
+    other = replace(harness, parts=parts)
     _, booking = await other.place(2 * DAY)
     session = await other.session(await other.person(), await other.coach(), 2 * DAY)
     assert (await other.rows(BookingRef(booking)), await other.rows(AppointmentRef(session))) == ([], [])
     await parts.close()
 
 
-async def test_a_moved_event_is_reminded_of_anew(house: Reminding) -> None:
-    host = await house.person("facilitator")
-    event = await house.event(host, 3 * DAY)
-    booking = await house.book(await house.person(), event)
-    await house.move(host, event, DAY)
-    assert await house.rows(BookingRef(booking)) == [
+async def test_a_moved_event_is_reminded_of_anew(harness: ReminderHarness) -> None:
+    host = await harness.person("facilitator")
+    event = await harness.event(host, 3 * DAY)
+    booking = await harness.book(await harness.person(), event)
+    await harness.move(host, event, DAY)
+    assert await harness.rows(BookingRef(booking)) == [
         (24, "skipped", "moved"),
         (1, "skipped", "moved"),
         (24, "planned", None),
@@ -68,114 +70,114 @@ async def test_a_moved_event_is_reminded_of_anew(house: Reminding) -> None:
     ]
 
 
-async def test_an_event_moved_there_and_back_again_has_its_old_reminders(house: Reminding) -> None:
-    host = await house.person("facilitator")
-    event = await house.event(host, 3 * DAY)
-    booking = await house.book(await house.person(), event)
+async def test_an_event_moved_there_and_back_again_has_its_old_reminders(harness: ReminderHarness) -> None:
+    host = await harness.person("facilitator")
+    event = await harness.event(host, 3 * DAY)
+    booking = await harness.book(await harness.person(), event)
     for by in (DAY, -DAY):
-        await house.move(host, event, by)
-    assert await house.rows(BookingRef(booking)) == [*PLANNED, (24, "skipped", "moved"), (1, "skipped", "moved")]
+        await harness.move(host, event, by)
+    assert await harness.rows(BookingRef(booking)) == [*PLANNED, (24, "skipped", "moved"), (1, "skipped", "moved")]
 
 
-async def test_what_was_sent_for_a_start_is_not_sent_again_for_it(house: Reminding) -> None:
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, 25 * HOUR)
-    booking = await house.book(person, event)
-    await house.pass_(HOUR + MINUTE)
+async def test_what_was_sent_for_a_start_is_not_sent_again_for_it(harness: ReminderHarness) -> None:
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, 25 * HOUR)
+    booking = await harness.book(person, event)
+    await harness.pass_(HOUR + MINUTE)
     for by in (3 * DAY, -3 * DAY):
-        await house.move(host, event, by)
-    await house.pass_(MINUTE)
-    assert (24, "sent", None) in await house.rows(BookingRef(booking))
-    assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 1
-    await house.pass_(23 * HOUR)
-    assert house.inbox.subjects(person)[-1] == "In an hour: Yoga"
+        await harness.move(host, event, by)
+    await harness.pass_(MINUTE)
+    assert (24, "sent", None) in await harness.rows(BookingRef(booking))
+    assert harness.inbox.subjects(person).count("Tomorrow: Yoga") == 1
+    await harness.pass_(23 * HOUR)
+    assert harness.inbox.subjects(person)[-1] == "In an hour: Yoga"
 
 
-async def test_another_place_at_the_same_time_changes_no_reminder(house: Reminding) -> None:
-    host = await house.person("facilitator")
-    event = await house.event(host, 3 * DAY)
-    booking = await house.book(await house.person(), event)
-    await house.parts.use_cases.update_event(host, event, lambda plan: replace(plan, location="Garden"))
-    assert await house.rows(BookingRef(booking)) == PLANNED
+async def test_another_place_at_the_same_time_changes_no_reminder(harness: ReminderHarness) -> None:
+    host = await harness.person("facilitator")
+    event = await harness.event(host, 3 * DAY)
+    booking = await harness.book(await harness.person(), event)
+    await harness.parts.use_cases.update_event(host, event, lambda plan: replace(plan, location="Garden"))
+    assert await harness.rows(BookingRef(booking)) == PLANNED
 
 
-async def test_a_cancelled_booking_has_none_and_one_made_anew_has_its_own(house: Reminding) -> None:
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, 3 * DAY)
-    booking = await house.book(person, event)
-    await house.parts.use_cases.cancel_booking(person, booking)
-    again = await house.book(person, event)
-    assert await house.rows(BookingRef(booking)) == CANCELLED
-    assert await house.rows(BookingRef(again)) == PLANNED
+async def test_a_cancelled_booking_has_none_and_one_made_anew_has_its_own(harness: ReminderHarness) -> None:
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, 3 * DAY)
+    booking = await harness.book(person, event)
+    await harness.parts.use_cases.cancel_booking(person, booking)
+    again = await harness.book(person, event)
+    assert await harness.rows(BookingRef(booking)) == CANCELLED
+    assert await harness.rows(BookingRef(again)) == PLANNED
 
 
 @pytest.mark.parametrize("way", ["cancel_event", "delete_event"])
-async def test_nobody_is_reminded_of_a_cancelled_event(house: Reminding, way: str) -> None:
-    host, *people = await house.people(4, "facilitator")
-    event = await house.event(host, 3 * DAY)
-    bookings = [await house.book(person, event) for person in people]
-    await getattr(house.parts.use_cases, way)(host, event)
-    assert [await house.rows(BookingRef(booking)) for booking in bookings] == [CANCELLED] * 3
+async def test_nobody_is_reminded_of_a_cancelled_event(harness: ReminderHarness, way: str) -> None:
+    host, *people = await harness.people(4, "facilitator")
+    event = await harness.event(host, 3 * DAY)
+    bookings = [await harness.book(person, event) for person in people]
+    await getattr(harness.parts.use_cases, way)(host, event)
+    assert [await harness.rows(BookingRef(booking)) for booking in bookings] == [CANCELLED] * 3
 
 
-async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(house: Reminding) -> None:
-    client, coach = await house.person(), await house.coach()
-    await house.records.execute("UPDATE users SET name = 'Mira' WHERE id = $1", coach.id)
-    await house.records.execute("UPDATE users SET name = 'Ada' WHERE id = $1", client.id)
+async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(harness: ReminderHarness) -> None:
+    client, coach = await harness.person(), await harness.coach()
+    await harness.records.execute("UPDATE users SET name = 'Mira' WHERE id = $1", coach.id)
+    await harness.records.execute("UPDATE users SET name = 'Ada' WHERE id = $1", client.id)
     client, coach = replace(client, name="Ada"), replace(coach, name="Mira")
-    session = await house.session(client, coach, 3 * DAY)
+    session = await harness.session(client, coach, 3 * DAY)
     for person in (client, coach):
-        assert await house.rows(AppointmentRef(session), person) == PLANNED
-    move = house.parts.appointment.reschedule_appointment
-    await move(client, session, house.clock.now() + 4 * DAY, None)
+        assert await harness.rows(AppointmentRef(session), person) == PLANNED
+    move = harness.parts.appointment.reschedule_appointment
+    await move(client, session, harness.clock.now() + 4 * DAY, None)
     for person in (client, coach):
-        assert await house.rows(AppointmentRef(session), person) == [
+        assert await harness.rows(AppointmentRef(session), person) == [
             (24, "skipped", "moved"),
             (1, "skipped", "moved"),
             *PLANNED,
         ]
-    await house.parts.appointment.cancel_appointment(client, session)
+    await harness.parts.appointment.cancel_appointment(client, session)
     for person in (client, coach):
-        assert (await house.rows(AppointmentRef(session), person))[2:] == CANCELLED
+        assert (await harness.rows(AppointmentRef(session), person))[2:] == CANCELLED
 
 
 # What comes of them
 
 
-async def test_people_are_reminded_once_per_offset_and_told_what_is_left(house: Reminding) -> None:
-    person, booking = await house.place(2 * DAY)
-    await house.pass_(DAY - MINUTE)
-    assert await house.rows(BookingRef(booking)) == PLANNED
+async def test_people_are_reminded_once_per_offset_and_told_what_is_left(harness: ReminderHarness) -> None:
+    person, booking = await harness.place(2 * DAY)
+    await harness.pass_(DAY - MINUTE)
+    assert await harness.rows(BookingRef(booking)) == PLANNED
     for _ in range(3):
-        await house.pass_(MINUTE)
-    assert house.inbox.subjects(person)[1:] == ["Tomorrow: Yoga"]
+        await harness.pass_(MINUTE)
+    assert harness.inbox.subjects(person)[1:] == ["Tomorrow: Yoga"]
     for _ in range(3):
-        await house.pass_(23 * HOUR)
-    assert house.inbox.subjects(person)[1:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
-    assert await house.rows(BookingRef(booking)) == [(24, "sent", None), (1, "sent", None)]
+        await harness.pass_(23 * HOUR)
+    assert harness.inbox.subjects(person)[1:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
+    assert await harness.rows(BookingRef(booking)) == [(24, "sent", None), (1, "sent", None)]
 
 
-async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_request(house: Reminding) -> None:
-    client, coach = await house.person(), await house.coach()
-    asked = await house.session(client, coach, 2 * DAY)
-    confirmed = await house.session(client, coach, 2 * DAY + HOUR)
-    await house.parts.appointment.change_appointment_status(coach, confirmed, AppointmentStatus.CONFIRMED)
-    await house.pass_(DAY + HOUR + MINUTE)
-    assert [row for row in await house.rows(AppointmentRef(asked)) if row[0] == 24] == [
+async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_request(harness: ReminderHarness) -> None:
+    client, coach = await harness.person(), await harness.coach()
+    asked = await harness.session(client, coach, 2 * DAY)
+    confirmed = await harness.session(client, coach, 2 * DAY + HOUR)
+    await harness.parts.appointment.change_appointment_status(coach, confirmed, AppointmentStatus.CONFIRMED)
+    await harness.pass_(DAY + HOUR + MINUTE)
+    assert [row for row in await harness.rows(AppointmentRef(asked)) if row[0] == 24] == [
         (24, "skipped", "not_confirmed")
     ] * 2
-    assert [row for row in await house.rows(AppointmentRef(confirmed)) if row[0] == 24] == [(24, "sent", None)] * 2
+    assert [row for row in await harness.rows(AppointmentRef(confirmed)) if row[0] == 24] == [(24, "sent", None)] * 2
     for person in (client, coach):
-        assert [subject for subject in house.inbox.subjects(person) if subject.startswith("Tomorrow")] != []
+        assert [subject for subject in harness.inbox.subjects(person) if subject.startswith("Tomorrow")] != []
 
 
-async def test_a_place_whose_hold_has_ended_is_not_reminded_of(house: Reminding) -> None:
-    person, booking = await house.place(DAY + MINUTE)
-    held_until = house.clock.now() + MINUTE
-    await house.records.execute("UPDATE bookings SET hold_until = $2 WHERE id = $1", booking, held_until)
-    await house.pass_(MINUTE)
-    assert (await house.rows(BookingRef(booking)))[0] == (24, "skipped", "not_confirmed")
-    assert "Tomorrow: Yoga" not in house.inbox.subjects(person)
+async def test_a_place_whose_hold_has_ended_is_not_reminded_of(harness: ReminderHarness) -> None:
+    person, booking = await harness.place(DAY + MINUTE)
+    held_until = harness.clock.now() + MINUTE
+    await harness.records.execute("UPDATE bookings SET hold_until = $2 WHERE id = $1", booking, held_until)
+    await harness.pass_(MINUTE)
+    assert (await harness.rows(BookingRef(booking)))[0] == (24, "skipped", "not_confirmed")
+    assert "Tomorrow: Yoga" not in harness.inbox.subjects(person)
 
 
 @pytest.mark.parametrize(
@@ -188,72 +190,74 @@ async def test_a_place_whose_hold_has_ended_is_not_reminded_of(house: Reminding)
 )
 @pytest.mark.parametrize("what", ["mail", "worker"])
 async def test_after_an_outage_what_still_helps_is_sent_and_the_rest_says_why_not(
-    house: Reminding, away: timedelta, rows: Sequence[object], subjects: Sequence[str], what: str
+    harness: ReminderHarness, away: timedelta, rows: Sequence[object], subjects: Sequence[str], what: str
 ) -> None:
-    person, booking = await house.place(2 * DAY)
-    await house.deliver()
-    house.clock.moment += DAY
+    person, booking = await harness.place(2 * DAY)
+    await harness.deliver()
+    harness.clock.moment += DAY
     if what == "mail":
-        house.inbox.away = True
-        await house.pass_(timedelta(0))
-        assert (await house.rows(BookingRef(booking)))[0] == (24, "queued", None)
-    house.clock.moment += away
+        harness.inbox.away = True
+        await harness.pass_(timedelta(0))
+        assert (await harness.rows(BookingRef(booking)))[0] == (24, "queued", None)
+    harness.clock.moment += away
     if what == "mail":
-        await house.pass_(timedelta(0))
-        house.inbox.away = False
-    await house.pass_(timedelta(0))
-    assert await house.rows(BookingRef(booking)) == rows
-    assert house.inbox.subjects(person)[1:] == subjects
+        await harness.pass_(timedelta(0))
+        harness.inbox.away = False
+    await harness.pass_(timedelta(0))
+    assert await harness.rows(BookingRef(booking)) == rows
+    assert harness.inbox.subjects(person)[1:] == subjects
 
 
 @pytest.mark.parametrize(
     ("way", "reason"), [("cancel", "booking_cancelled"), ("move", "moved"), ("pay", "not_confirmed")]
 )
-async def test_what_happens_between_queueing_and_delivery_counts(house: Reminding, way: str, reason: str) -> None:
-    host, person = await house.people(2, "facilitator")
-    event = await house.event(host, DAY + MINUTE)
-    booking = await house.book(person, event)
-    house.clock.moment += MINUTE
-    assert await house.queue() == 1
+async def test_what_happens_between_queueing_and_delivery_counts(
+    harness: ReminderHarness, way: str, reason: str
+) -> None:
+    host, person = await harness.people(2, "facilitator")
+    event = await harness.event(host, DAY + MINUTE)
+    booking = await harness.book(person, event)
+    harness.clock.moment += MINUTE
+    assert await harness.queue() == 1
     match way:
         case "cancel":
-            await house.parts.use_cases.cancel_booking(person, booking)
+            await harness.parts.use_cases.cancel_booking(person, booking)
         case "move":
-            await house.move(host, event, DAY)
+            await harness.move(host, event, DAY)
         case _:
-            await house.records.execute("UPDATE bookings SET hold_until = $1", house.clock.now())
-    await house.deliver()
-    assert (await house.rows(BookingRef(booking)))[0] == (24, "skipped", reason)
-    assert "Tomorrow: Yoga" not in house.inbox.subjects(person)
+            await harness.records.execute("UPDATE bookings SET hold_until = $1", harness.clock.now())
+    await harness.deliver()
+    assert (await harness.rows(BookingRef(booking)))[0] == (24, "skipped", reason)
+    assert "Tomorrow: Yoga" not in harness.inbox.subjects(person)
 
 
-async def test_one_that_was_sent_is_not_sent_again_though_its_message_was_not_marked(house: Reminding) -> None:
+async def test_one_that_was_sent_is_not_sent_again_though_its_message_was_not_marked(harness: ReminderHarness) -> None:
     """As when the worker dies between the two."""
-    person, booking = await house.place(DAY + MINUTE)
-    await house.pass_(MINUTE)
-    [row] = await house.reminders_owed()
+    person, booking = await harness.place(DAY + MINUTE)
+    await harness.pass_(MINUTE)
+    [row] = await harness.reminders_owed()
     message = _message(row)
-    assert await house.sender().deliver(message) == Delivered("was sent before")
-    assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 1
-    assert (await house.rows(BookingRef(booking)))[0] == (24, "sent", None)
+    assert await harness.sender().deliver(message) == Delivered("was sent before")
+    assert harness.inbox.subjects(person).count("Tomorrow: Yoga") == 1
+    assert (await harness.rows(BookingRef(booking)))[0] == (24, "sent", None)
 
 
-async def test_the_same_reminder_sent_twice_is_one_mail_to_a_mail_program(house: Reminding) -> None:
+async def test_the_same_reminder_sent_twice_is_one_mail_to_a_mail_program(harness: ReminderHarness) -> None:
     """As when the worker dies after the server took the mail."""
-    await house.place(DAY + MINUTE)
-    await house.pass_(MINUTE)
-    await house.records.execute("UPDATE reminders SET status = 'queued' WHERE status = 'sent'")
-    [row] = await house.reminders_owed()
-    await house.sender().deliver(_message(row))
-    first, second = [mail for mail in house.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
+    await harness.place(DAY + MINUTE)
+    await harness.pass_(MINUTE)
+    await harness.records.execute("UPDATE reminders SET status = 'queued' WHERE status = 'sent'")
+    [row] = await harness.reminders_owed()
+    await harness.sender().deliver(_message(row))
+    first, second = [mail for mail in harness.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
     assert first["Message-ID"] == second["Message-ID"]
 
 
-async def test_nobody_to_write_to_is_said(house: Reminding) -> None:
-    person, booking = await house.place(DAY + MINUTE)
-    await house.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
-    await house.pass_(MINUTE)
-    assert (await house.rows(BookingRef(booking)))[0] == (24, "failed", "undeliverable")
+async def test_nobody_to_write_to_is_said(harness: ReminderHarness) -> None:
+    person, booking = await harness.place(DAY + MINUTE)
+    await harness.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
+    await harness.pass_(MINUTE)
+    assert (await harness.rows(BookingRef(booking)))[0] == (24, "failed", "undeliverable")
 
 
 # Many workers, many reminders
@@ -268,38 +272,38 @@ class UnlockedReminders(PostgresReminders):
         return [seen(row) for row in rows.mappings()]
 
 
-async def _queued_by_six_workers(house: Reminding, kind: type[PostgresReminders]) -> tuple[int, int]:
+async def _queued_by_six_workers(harness: ReminderHarness, kind: type[PostgresReminders]) -> tuple[int, int]:
     """How many reminders were queued, and how many messages there are of them."""
-    host, *people = await house.people(61, "facilitator")
-    event = await house.event(host, DAY + MINUTE, capacity=60)
+    host, *people = await harness.people(61, "facilitator")
+    event = await harness.event(host, DAY + MINUTE, capacity=60)
     for person in people:
-        await house.book(person, event)
-    house.clock.moment += MINUTE
+        await harness.book(person, event)
+    harness.clock.moment += MINUTE
 
     def reminders(session: AsyncSession) -> PostgresReminders:
-        return kind(session, (), now=house.clock.now())
+        return kind(session, (), now=harness.clock.now())
 
-    units = house.units(reminders=reminders)
-    await asyncio.gather(*(house.queue(units) for _ in range(6)))
-    queued = await house.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'")
-    return queued, len(await house.reminders_owed())
-
-
-async def test_many_workers_queue_each_reminder_once(house: Reminding) -> None:
-    assert await _queued_by_six_workers(house, PostgresReminders) == (60, 60)
+    units = harness.units(reminders=reminders)
+    await asyncio.gather(*(harness.queue(units) for _ in range(6)))
+    queued = await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'")
+    return queued, len(await harness.reminders_owed())
 
 
-async def test_without_the_lock_they_queue_some_twice(house: Reminding) -> None:
-    queued, messages = await _queued_by_six_workers(house, UnlockedReminders)
+async def test_many_workers_queue_each_reminder_once(harness: ReminderHarness) -> None:
+    assert await _queued_by_six_workers(harness, PostgresReminders) == (60, 60)
+
+
+async def test_without_the_lock_they_queue_some_twice(harness: ReminderHarness) -> None:
+    queued, messages = await _queued_by_six_workers(harness, UnlockedReminders)
     assert queued == 60
     assert messages > 60
 
 
-async def test_ten_thousand_that_are_due_are_queued_in_one_round(house: Reminding) -> None:
-    host = await house.person("facilitator")
-    event = await house.event(host, DAY, capacity=10_000)
-    await a_crowd(house.records, 10_000)
-    await house.records.execute(
+async def test_ten_thousand_that_are_due_are_queued_in_one_round(harness: ReminderHarness) -> None:
+    host = await harness.person("facilitator")
+    event = await harness.event(host, DAY, capacity=10_000)
+    await many_users(harness.records, 10_000)
+    await harness.records.execute(
         """WITH b AS (
                INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
                SELECT $1, id, 'confirmed', 'not_required', now() FROM users WHERE role = 'user' RETURNING *
@@ -309,10 +313,10 @@ async def test_ten_thousand_that_are_due_are_queued_in_one_round(house: Remindin
            FROM b JOIN events e ON e.id = b.event_id""",
         event,
     )
-    assert await house.queue() == 10_000
-    assert await house.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 10_000
-    assert len(await house.reminders_owed()) == 10_000
-    assert await house.queue() == 0
+    assert await harness.queue() == 10_000
+    assert await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 10_000
+    assert len(await harness.reminders_owed()) == 10_000
+    assert await harness.queue() == 0
 
 
 def _message(row: asyncpg.Record) -> Message:

@@ -6,15 +6,15 @@ import asyncpg
 import pytest
 
 from infrastructure.settings import Settings
-from tests.support.app_harness import House, open_house
-from tests.support.local_gateway import running_till
+from tests.support.app_harness import AppHarness, open_app_harness
+from tests.support.local_gateway import running_local_gateway
 
 
 @pytest.fixture
-async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[House]:
+async def harness(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[AppHarness]:
     """With two workers and a database of its own."""
     async with (
-        running_till() as (till, gateway),
-        open_house(make_settings(), database, till, gateway, workers=2) as house,
+        running_local_gateway() as (local_gateway, gateway),
+        open_app_harness(make_settings(), database, local_gateway, gateway, workers=2) as harness,
     ):
-        yield house
+        yield harness

@@ -15,7 +15,7 @@ from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
-from tests.support.load import Member, a_crowd, some_events
+from tests.support.load import Member, many_users, some_events
 
 PENDING = ("confirmed", "pending", "pending")
 FAILED = ("confirmed", "failed", "failed")
@@ -53,7 +53,7 @@ class GatewayShop:
         return event_id
 
     async def person(self) -> Member:
-        return (await a_crowd(self.database, 1))[0]
+        return (await many_users(self.database, 1))[0]
 
     async def books(self, person: Member, event_id: int) -> Booked:
         answer = await self.post("/bookings", {"event_id": event_id}, by=person)
@@ -123,7 +123,7 @@ S = TypeVar("S", bound=GatewayShop)
 
 @contextlib.asynccontextmanager
 async def opened(
-    shop: Callable[..., S],
+    gateway_harness: Callable[..., S],
     gateway: Gateway,
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
@@ -131,9 +131,9 @@ async def opened(
 ) -> AsyncIterator[S]:
     settings = make_settings(**gateway.settings, **changes)
     parts = container.build_deliveries(settings)
-    [facilitator] = await a_crowd(database, 1, role="facilitator")
+    [facilitator] = await many_users(database, 1, role="facilitator")
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address, timeout=60) as api:
         try:
-            yield shop(api, parts, gateway, database, facilitator)
+            yield gateway_harness(api, parts, gateway, database, facilitator)
         finally:
             await parts.close()

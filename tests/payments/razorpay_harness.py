@@ -11,7 +11,7 @@ from tests.support.gateway_server import Entity
 from tests.support.razorpay_server import FakeRazorpay, fake_razorpay
 
 
-class Shop(GatewayShop):
+class GatewayHarness(GatewayShop):
     gateway: FakeRazorpay
 
     @property
@@ -36,6 +36,9 @@ class Shop(GatewayShop):
 @contextlib.asynccontextmanager
 async def open_shop(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, **changes: str
-) -> AsyncIterator[Shop]:
-    async with fake_razorpay() as razorpay, opened(Shop, razorpay, make_settings, database, **changes) as shop:
-        yield shop
+) -> AsyncIterator[GatewayHarness]:
+    async with (
+        fake_razorpay() as razorpay,
+        opened(GatewayHarness, razorpay, make_settings, database, **changes) as gateway_harness,
+    ):
+        yield gateway_harness

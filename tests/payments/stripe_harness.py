@@ -14,7 +14,7 @@ from tests.support.load import Member
 from tests.support.stripe_server import FakeStripe, fake_stripe
 
 
-class Shop(GatewayShop):
+class GatewayHarness(GatewayShop):
     gateway: FakeStripe
 
     @property
@@ -63,6 +63,9 @@ class Shop(GatewayShop):
 @contextlib.asynccontextmanager
 async def open_shop(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, **changes: str
-) -> AsyncIterator[Shop]:
-    async with fake_stripe() as stripe, opened(Shop, stripe, make_settings, database, **changes) as shop:
-        yield shop
+) -> AsyncIterator[GatewayHarness]:
+    async with (
+        fake_stripe() as stripe,
+        opened(GatewayHarness, stripe, make_settings, database, **changes) as gateway_harness,
+    ):
+        yield gateway_harness

@@ -33,9 +33,9 @@ from infrastructure.postgres.events.queries import PostgresBookingQueries, Postg
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
-from tests.support.app_harness import House, open_house, order_of, ref_of
-from tests.support.appointment_harness import Practice
-from tests.support.local_gateway import Till, TillGateway, running_till
+from tests.support.app_harness import AppHarness, open_app_harness, order_of, ref_of
+from tests.support.appointment_harness import AppointmentHarness
+from tests.support.local_gateway import LocalGateway, LocalGatewayClient, running_local_gateway
 from tests.support.messages import a_message
 from tests.support.without_locks import units_with, unlocked
 
@@ -43,67 +43,69 @@ SOON = timedelta(minutes=10)
 OTHER_POLICY = [(1, 10)]
 
 
-async def update(house: House, event_id: EventId, **changes: Any) -> None:
-    worker = house.worker
+async def update(harness: AppHarness, event_id: EventId, **changes: Any) -> None:
+    worker = harness.worker
     reader = PostgresEventQueries(worker.database)
-    change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, house.wake_ups, SystemClock())
-    await change(house.facilitator, event_id, lambda plan: replace(plan, **changes))
+    change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, harness.wake_ups, SystemClock())
+    await change(harness.facilitator, event_id, lambda plan: replace(plan, **changes))
 
 
 def later(plan: EventDetails, by: timedelta) -> Interval:
     return Interval(plan.interval.starts_at + by, plan.interval.ends_at + by)
 
 
-async def reschedule(house: House, event_id: EventId, by: timedelta = timedelta(hours=1)) -> None:
-    worker = house.worker
+async def reschedule(harness: AppHarness, event_id: EventId, by: timedelta = timedelta(hours=1)) -> None:
+    worker = harness.worker
     reader = PostgresEventQueries(worker.database)
-    change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, house.wake_ups, SystemClock())
-    await change(house.facilitator, event_id, lambda plan: replace(plan, interval=later(plan, by)))
+    change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, harness.wake_ups, SystemClock())
+    await change(harness.facilitator, event_id, lambda plan: replace(plan, interval=later(plan, by)))
 
 
-async def terms(house: House, user: User, booking_id: BookingId) -> tuple[int, Decimal]:
-    shown = await ShowCancellation(house.worker.open_work, SystemClock())(user, booking_id)
+async def terms(harness: AppHarness, user: User, booking_id: BookingId) -> tuple[int, Decimal]:
+    shown = await ShowCancellation(harness.worker.open_work, SystemClock())(user, booking_id)
     return shown.percent, shown.refund.amount
 
 
-async def starts(house: House, event_id: EventId, ago: timedelta) -> None:
+async def starts(harness: AppHarness, event_id: EventId, ago: timedelta) -> None:
     """The event began that long ago; what was held for it ended then."""
-    await house.records.execute(
+    await harness.records.execute(
         "UPDATE events SET starts_at = now() - $2::interval, ends_at = now() - $2::interval + interval '1 hour' "
         "WHERE id = $1",
         event_id,
         ago,
     )
-    await house.records.execute("UPDATE bookings SET hold_until = now() - $1::interval WHERE hold_until > now()", ago)
+    await harness.records.execute("UPDATE bookings SET hold_until = now() - $1::interval WHERE hold_until > now()", ago)
 
 
-async def before_terms_were_stored(house: House) -> None:
+async def before_terms_were_stored(harness: AppHarness) -> None:
     """The bookings that there are look as those made by the version before."""
-    await house.records.execute("UPDATE bookings SET price = NULL, currency = NULL, refund_policy = NULL")
+    await harness.records.execute("UPDATE bookings SET price = NULL, currency = NULL, refund_policy = NULL")
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "from before"])
-async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs_now(house: House, old: bool) -> None:
-    event = await house.event(price="10", currency="EUR")
-    paid, held = await house.paid(await house.person(), event), await house.book(await house.person(), event)
-    free_event = await house.event(price="0", currency="EUR")
-    free = await house.book(await house.person(), free_event)
-    assert not await house.records.fetchval(
+async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs_now(
+    harness: AppHarness, old: bool
+) -> None:
+    event = await harness.event(price="10", currency="EUR")
+    paid, held = await harness.paid(await harness.person(), event), await harness.book(await harness.person(), event)
+    free_event = await harness.event(price="0", currency="EUR")
+    free = await harness.book(await harness.person(), free_event)
+    assert not await harness.records.fetchval(
         "SELECT count(*) FROM bookings WHERE price IS NULL OR currency IS NULL OR refund_policy IS NULL"
     )
     if old:
-        await before_terms_were_stored(house)
+        await before_terms_were_stored(harness)
     for each in (event, free_event):
-        await update(house, each, price=Money(Decimal(50), "EUR"))
-        await reschedule(house, each)
+        await update(harness, each, price=Money(Decimal(50), "EUR"))
+        await reschedule(harness, each)
 
-    reader = PostgresBookingQueries(house.worker.database)
+    reader = PostgresBookingQueries(harness.worker.database)
     for new, price in ((paid, "10"), (held, "10"), (free, "0")):
         view = await reader.get(new.placed.id)
         assert (view.price, view.event.price) == (Money(Decimal(price), "EUR"), Decimal(50))
-        async with house.worker.open_work() as work:
+        async with harness.worker.open_work() as work:
             assert (await work.bookings.get(new.placed.id)).price == view.price
-        row = await house.records.fetchrow(
+        row = await harness.records.fetchrow(
             "SELECT snapshot::text FROM outbox WHERE lane = $1 AND fact = 'booking_moved'", f"booking:{new.placed.id}"
         )
         assert row is not None
@@ -113,60 +115,60 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "from before"])
-async def test_a_new_refund_policy_is_for_later_bookings(house: House, old: bool) -> None:
-    event = await house.event()
-    ada, bela = await house.people(2)
-    before = await house.paid(ada, event)
+async def test_a_new_refund_policy_is_for_later_bookings(harness: AppHarness, old: bool) -> None:
+    event = await harness.event()
+    ada, bela = await harness.people(2)
+    before = await harness.paid(ada, event)
     if old:
-        await before_terms_were_stored(house)
+        await before_terms_were_stored(harness)
 
-    await update(house, event, refund_policy=RefundPolicy(()))
-    await update(house, event, refund_policy=RefundPolicy.of(OTHER_POLICY))
-    after = await house.paid(bela, event)
+    await update(harness, event, refund_policy=RefundPolicy(()))
+    await update(harness, event, refund_policy=RefundPolicy.of(OTHER_POLICY))
+    after = await harness.paid(bela, event)
 
-    assert await terms(house, ada, before.placed.id) == (100, Decimal(30))
-    assert await terms(house, bela, after.placed.id) == (10, Decimal(3))
-    assert (await house.cancel(ada, before)).amount == Money(Decimal(30), "INR")
-    assert (await house.cancel(bela, after)).amount == Money(Decimal(3), "INR")
-    await house.until_dry()
-    assert await house.wrongs() == []
+    assert await terms(harness, ada, before.placed.id) == (100, Decimal(30))
+    assert await terms(harness, bela, after.placed.id) == (10, Decimal(3))
+    assert (await harness.cancel(ada, before)).amount == Money(Decimal(30), "INR")
+    assert (await harness.cancel(bela, after)).amount == Money(Decimal(3), "INR")
+    await harness.until_dry()
+    assert await harness.wrongs() == []
 
 
 @pytest.mark.parametrize(("change", "percent"), [("time", 100), ("place", 100), ("link", 0), ("title", 0)])
 async def test_a_change_of_time_or_place_lets_those_who_booked_before_cancel_for_a_full_refund(
-    house: House, change: str, percent: int
+    harness: AppHarness, change: str, percent: int
 ) -> None:
-    event = await house.event(policy=())
-    ada, bela = await house.people(2)
-    before = await house.paid(ada, event)
+    event = await harness.event(policy=())
+    ada, bela = await harness.people(2)
+    before = await harness.paid(ada, event)
     changes = {
         "place": {"location": "Studio C"},
         "link": {"virtual_link": "https://x.example"},
         "title": {"title": "Y"},
     }
     if change == "time":
-        await reschedule(house, event)
+        await reschedule(harness, event)
     else:
-        await update(house, event, **changes[change])
-    after = await house.paid(bela, event)
+        await update(harness, event, **changes[change])
+    after = await harness.paid(bela, event)
 
-    assert await terms(house, ada, before.placed.id) == (percent, Decimal(30) * percent / 100)
-    assert await terms(house, bela, after.placed.id) == (0, Decimal(0))
-    moved = [reason for fact, reason in await house.told(before, "email") if fact == "booking_moved"]
+    assert await terms(harness, ada, before.placed.id) == (percent, Decimal(30) * percent / 100)
+    assert await terms(harness, bela, after.placed.id) == (0, Decimal(0))
+    moved = [reason for fact, reason in await harness.told(before, "email") if fact == "booking_moved"]
     assert moved == {"time": [RESCHEDULED], "place": [RESCHEDULED], "link": [None]}.get(change, moved)
     assert RESCHEDULED not in moved or percent == 100
 
 
-async def test_a_hold_ends_at_the_start_and_at_an_earlier_one_when_the_event_moves(house: House) -> None:
-    near = await house.event(starts_in=SOON)
-    far = await house.event(starts_in=timedelta(days=1))
-    starts_at = await house.records.fetchval("SELECT starts_at FROM events WHERE id = $1", near)
-    assert (await house.book(await house.person(), near)).placed.hold_until == starts_at
+async def test_a_hold_ends_at_the_start_and_at_an_earlier_one_when_the_event_moves(harness: AppHarness) -> None:
+    near = await harness.event(starts_in=SOON)
+    far = await harness.event(starts_in=timedelta(days=1))
+    starts_at = await harness.records.fetchval("SELECT starts_at FROM events WHERE id = $1", near)
+    assert (await harness.book(await harness.person(), near)).placed.hold_until == starts_at
 
-    held = await house.book(await house.person(), far)
-    await reschedule(house, far, -timedelta(days=1) + SOON)
+    held = await harness.book(await harness.person(), far)
+    await reschedule(harness, far, -timedelta(days=1) + SOON)
     assert held.placed.hold_until is not None
-    assert await house.records.fetchval(
+    assert await harness.records.fetchval(
         "SELECT b.hold_until = e.starts_at FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1",
         held.placed.id,
     )
@@ -174,77 +176,83 @@ async def test_a_hold_ends_at_the_start_and_at_an_earlier_one_when_the_event_mov
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["still held", "given up"])
 @pytest.mark.parametrize("ago", [timedelta(minutes=5), timedelta(hours=3)], ids=["started", "over"])
-async def test_money_that_arrives_after_the_start_is_refunded(house: House, ago: timedelta, noticed: bool) -> None:
-    event = await house.event()
-    new = await house.book(await house.person(), event)
-    await starts(house, event, ago)
+async def test_money_that_arrives_after_the_start_is_refunded(
+    harness: AppHarness, ago: timedelta, noticed: bool
+) -> None:
+    event = await harness.event()
+    new = await harness.book(await harness.person(), event)
+    await starts(harness, event, ago)
     if noticed:
-        assert await house.worker.expire_holds() == 1
+        assert await harness.worker.expire_holds() == 1
     with pytest.raises(NothingToPay):
-        await house.worker.open_checkout.for_payable(ref_of(new))
+        await harness.worker.open_checkout.for_payable(ref_of(new))
 
-    webhook = house.till.pay(order_of(new))
+    webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
-    await house.take(webhook)
-    await house.until_dry()
+    await harness.take(webhook)
+    await harness.until_dry()
 
-    assert await house.booking(new) == ("cancelled", "refunded")
-    assert await house.refunds(new) == [(Decimal(30), "processed", PAID_AFTER_START)]
-    assert [fact for fact, _ in await house.told(new)] == ["booking_created", "booking_cancelled", "booking_refunded"]
-    assert await house.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 0
-    assert await house.wrongs() == []
+    assert await harness.booking(new) == ("cancelled", "refunded")
+    assert await harness.refunds(new) == [(Decimal(30), "processed", PAID_AFTER_START)]
+    assert [fact for fact, _ in await harness.told(new)] == ["booking_created", "booking_cancelled", "booking_refunded"]
+    assert await harness.records.fetchval("SELECT booked FROM events WHERE id = $1", event) == 0
+    assert await harness.wrongs() == []
 
 
-async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_sees_it(house: House) -> None:
-    event = await house.event()
-    held, given_up = [await house.book(person, event) for person in await house.people(2)]
+async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_sees_it(harness: AppHarness) -> None:
+    event = await harness.event()
+    held, given_up = [await harness.book(person, event) for person in await harness.people(2)]
     for new in (held, given_up):
-        webhook = house.till.pay(order_of(new))
+        webhook = harness.local_gateway.pay(order_of(new))
         assert webhook is not None
-        await house.take(webhook)
-    await house.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
-    await starts(house, event, timedelta(minutes=5))
-    await house.records.execute(
+        await harness.take(webhook)
+    await harness.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
+    await starts(harness, event, timedelta(minutes=5))
+    await harness.records.execute(
         "UPDATE bookings SET hold_until = now() + interval '1 hour' WHERE id = $1", held.placed.id
     )
-    assert await house.worker.expire_holds() == 1
+    assert await harness.worker.expire_holds() == 1
 
-    await house.until_dry()
+    await harness.until_dry()
 
-    assert await house.booking(held) == ("confirmed", "completed")
-    assert await house.booking(given_up) == ("confirmed", "completed")
-    assert await house.wrongs() == []
+    assert await harness.booking(held) == ("confirmed", "completed")
+    assert await harness.booking(given_up) == ("confirmed", "completed")
+    assert await harness.wrongs() == []
 
 
 @pytest.mark.parametrize("asked_by", ["closing the checkout", "reconciliation"])
-async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(house: House, asked_by: str) -> None:
+async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(
+    harness: AppHarness, asked_by: str
+) -> None:
     """The webhook is stored before the start and not applied yet; after the start the gateway is asked."""
-    new = await house.book(await house.person(), await house.event())
-    webhook = house.till.pay(order_of(new))
+    new = await harness.book(await harness.person(), await harness.event())
+    webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
-    await house.take(webhook)
-    await house.minutes_pass(6)
-    await house.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
-    await starts(house, EventId(new.placed.event_id), timedelta(minutes=5))
+    await harness.take(webhook)
+    await harness.minutes_pass(6)
+    await harness.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
+    await starts(harness, EventId(new.placed.event_id), timedelta(minutes=5))
 
     if asked_by == "reconciliation":
-        assert await house.worker.reconcile() == 1
+        assert await harness.worker.reconcile() == 1
     else:
-        assert await house.worker.expire_holds() == 1
-        await house.records.execute("UPDATE outbox SET due_at = now() + interval '1 day' WHERE fact = 'gateway_event'")
-        await house.worker.run()
+        assert await harness.worker.expire_holds() == 1
+        await harness.records.execute(
+            "UPDATE outbox SET due_at = now() + interval '1 day' WHERE fact = 'gateway_event'"
+        )
+        await harness.worker.run()
 
-    assert await house.booking(new) == ("confirmed", "completed")
-    await house.until_dry()
-    assert await house.booking(new) == ("confirmed", "completed")
-    assert await house.wrongs() == []
+    assert await harness.booking(new) == ("confirmed", "completed")
+    await harness.until_dry()
+    assert await harness.booking(new) == ("confirmed", "completed")
+    assert await harness.wrongs() == []
 
 
-async def test_an_unpaid_session_that_has_begun_is_not_confirmed_by_late_money(house: House) -> None:
-    practice = Practice(house)
-    person, coach = await house.person(), await practice.coach()
-    new = await practice.book(person, coach)
-    await house.records.execute(
+async def test_an_unpaid_session_that_has_begun_is_not_confirmed_by_late_money(harness: AppHarness) -> None:
+    appointment_harness = AppointmentHarness(harness)
+    person, coach = await harness.person(), await appointment_harness.coach()
+    new = await appointment_harness.book(person, coach)
+    await harness.records.execute(
         """UPDATE coaching_bookings SET starts_at = starts_at - d, ends_at = ends_at - d, busy_from = busy_from - d,
                busy_until = busy_until - d, hold_until = now() - interval '1 minute'
            FROM (SELECT starts_at - now() + interval '1 minute' AS d FROM coaching_bookings WHERE id = $1) moved
@@ -252,39 +260,39 @@ async def test_an_unpaid_session_that_has_begun_is_not_confirmed_by_late_money(h
         new.placed.id,
     )
 
-    assert await house.settle("till", house.received(new)) is Settled.GIVEN_BACK
-    await house.until_dry()
+    assert await harness.settle("till", harness.received(new)) is Settled.GIVEN_BACK
+    await harness.until_dry()
 
-    assert await house.booking(new) == ("cancelled", "refunded")
-    assert await house.refunds(new) == [(Decimal(30), "processed", PAID_AFTER_START)]
-    assert await practice.history(new) == ["created", "cancelled", "refunded"]
-    assert await house.wrongs() == []
+    assert await harness.booking(new) == ("cancelled", "refunded")
+    assert await harness.refunds(new) == [(Decimal(30), "processed", PAID_AFTER_START)]
+    assert await appointment_harness.history(new) == ["created", "cancelled", "refunded"]
+    assert await harness.wrongs() == []
 
 
 # Races
 
 
 @pytest.fixture
-async def till() -> object:
-    async with running_till() as running:
+async def local_gateway() -> object:
+    async with running_local_gateway() as running:
         yield running
 
 
-async def pay_at_the_start(house: House) -> NewBooking:
+async def pay_at_the_start(harness: AppHarness) -> NewBooking:
     """The event begins while the payment arrives, the hold ends, and gateways are asked."""
-    event = await house.event(capacity=1)
-    new = await house.book(await house.person(), event)
-    webhook = house.till.pay(order_of(new))
+    event = await harness.event(capacity=1)
+    new = await harness.book(await harness.person(), event)
+    webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
-    await starts(house, event, timedelta(milliseconds=1))
+    await starts(harness, event, timedelta(milliseconds=1))
     await asyncio.gather(
-        house.take(webhook),
-        *(worker.expire_holds() for worker in house.workers),
-        *(worker.run() for worker in house.workers),
-        *(worker.reconcile() for worker in house.workers),
+        harness.take(webhook),
+        *(worker.expire_holds() for worker in harness.workers),
+        *(worker.run() for worker in harness.workers),
+        *(worker.reconcile() for worker in harness.workers),
         return_exceptions=True,
     )
-    await house.until_dry()
+    await harness.until_dry()
     return new
 
 
@@ -295,36 +303,40 @@ WHERE b.status = 'confirmed' AND b.payment_status = 'completed' AND e.starts_at 
 
 
 async def test_a_payment_that_lands_at_the_start_is_refunded_once(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection, till: tuple[Till, TillGateway]
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    local_gateway: tuple[LocalGateway, LocalGatewayClient],
 ) -> None:
-    async with open_house(make_settings(), database, *till, workers=3) as house:
+    async with open_app_harness(make_settings(), database, *local_gateway, workers=3) as harness:
         for _ in range(8):
-            new = await pay_at_the_start(house)
-            assert await house.booking(new) == ("cancelled", "refunded")
-            assert [amount for amount, _, _ in await house.refunds(new)] == [Decimal(30)]
-        assert await house.wrongs() == []
+            new = await pay_at_the_start(harness)
+            assert await harness.booking(new) == ("cancelled", "refunded")
+            assert [amount for amount, _, _ in await harness.refunds(new)] == [Decimal(30)]
+        assert await harness.wrongs() == []
 
 
 async def test_without_the_look_at_the_start_a_late_payment_buys_what_has_begun(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: AppHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PayableBooking, "has_started", False)
-    event = await house.event()
-    new = await house.book(await house.person(), event)
-    await starts(house, event, timedelta(minutes=1))
-    assert await house.settle("till", house.received(new)) is Settled.RECEIVED
-    assert await house.records.fetchval(STARTED_AND_PAID) == 1
+    event = await harness.event()
+    new = await harness.book(await harness.person(), event)
+    await starts(harness, event, timedelta(minutes=1))
+    assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
+    assert await harness.records.fetchval(STARTED_AND_PAID) == 1
 
 
 async def test_without_the_locks_a_payment_that_lands_at_the_start_breaks_the_books(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection, till: tuple[Till, TillGateway]
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    local_gateway: tuple[LocalGateway, LocalGatewayClient],
 ) -> None:
     await database.execute("ALTER TABLE events DROP CONSTRAINT ck_events_never_oversold")
     units = units_with(events=unlocked(PostgresEvents), bookings=unlocked(PostgresBookings))
-    async with open_house(make_settings(), database, *till, workers=3, units=units) as house:
+    async with open_app_harness(make_settings(), database, *local_gateway, workers=3, units=units) as harness:
         for _ in range(15):
-            await pay_at_the_start(house)
-            if await house.wrongs():
+            await pay_at_the_start(harness)
+            if await harness.wrongs():
                 return
     raise AssertionError("the locks guard nothing")
 
@@ -332,85 +344,87 @@ async def test_without_the_locks_a_payment_that_lands_at_the_start_breaks_the_bo
 # Refunds that an organiser asks for
 
 
-async def refund(house: House, new: NewBooking, amount: str | None = None, *, by: User | None = None) -> Any:
-    ask = RefundBooking(house.worker.open_work, house.worker.refunds, house.wake_ups)
-    return await ask(by or house.facilitator, new.placed.id, Decimal(amount) if amount else None)
+async def refund(harness: AppHarness, new: NewBooking, amount: str | None = None, *, by: User | None = None) -> Any:
+    ask = RefundBooking(harness.worker.open_work, harness.worker.refunds, harness.wake_ups)
+    return await ask(by or harness.facilitator, new.placed.id, Decimal(amount) if amount else None)
 
 
 @pytest.mark.parametrize("gateway", ["till", "offline"])
-async def test_a_past_event_is_refunded_in_parts_until_nothing_is_left(house: House, gateway: str) -> None:
-    event = await house.event()
-    new = await house.book(await house.person(), event, gateway=gateway)
+async def test_a_past_event_is_refunded_in_parts_until_nothing_is_left(harness: AppHarness, gateway: str) -> None:
+    event = await harness.event()
+    new = await harness.book(await harness.person(), event, gateway=gateway)
     if gateway == "till":
-        await house.settle("till", house.received(new))
+        await harness.settle("till", harness.received(new))
     else:
-        await house.worker.record_offline_payment.by_facilitator(house.facilitator, ref_of(new))
-    await starts(house, event, timedelta(days=3))
+        await harness.worker.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
+    await starts(harness, event, timedelta(days=3))
 
-    first = await refund(house, new, "12.50")
-    assert (first.amount, await house.booking(new)) == (Money(Decimal("12.5"), "INR"), ("confirmed", "completed"))
+    first = await refund(harness, new, "12.50")
+    assert (first.amount, await harness.booking(new)) == (Money(Decimal("12.5"), "INR"), ("confirmed", "completed"))
     with pytest.raises(RefundExceedsPayment, match=r"At most 17\.50 INR"):
-        await refund(house, new, "17.51")
-    assert (await refund(house, new)).amount == Money(Decimal("17.5"), "INR")
+        await refund(harness, new, "17.51")
+    assert (await refund(harness, new)).amount == Money(Decimal("17.5"), "INR")
     with pytest.raises(NothingToRefund):
-        await refund(house, new)
-    await house.until_dry()
+        await refund(harness, new)
+    await harness.until_dry()
 
-    assert await house.booking(new) == ("confirmed", "refunded")
+    assert await harness.booking(new) == ("confirmed", "refunded")
     why = "by_organiser"
-    assert await house.refunds(new) == [(Decimal("12.5"), "processed", why), (Decimal("17.5"), "processed", why)]
-    rows = await house.records.fetch("SELECT DISTINCT requested_by FROM refunds")
-    assert [row["requested_by"] for row in rows] == [house.facilitator.id]
-    assert await house.wrongs() == []
+    assert await harness.refunds(new) == [(Decimal("12.5"), "processed", why), (Decimal("17.5"), "processed", why)]
+    rows = await harness.records.fetch("SELECT DISTINCT requested_by FROM refunds")
+    assert [row["requested_by"] for row in rows] == [harness.facilitator.id]
+    assert await harness.wrongs() == []
 
 
-async def test_only_the_organiser_refunds_and_only_what_was_paid(house: House) -> None:
-    person, stranger = await house.people(2)
-    new = await house.book(person, await house.event())
+async def test_only_the_organiser_refunds_and_only_what_was_paid(harness: AppHarness) -> None:
+    person, stranger = await harness.people(2)
+    new = await harness.book(person, await harness.event())
     with pytest.raises(NothingToRefund):
-        await refund(house, new)
+        await refund(harness, new)
     with pytest.raises(NothingToRefund):
-        await refund(house, await house.book(person, await house.event(price="0")))
-    await house.settle("till", house.received(new))
+        await refund(harness, await harness.book(person, await harness.event(price="0")))
+    await harness.settle("till", harness.received(new))
     for other in (person, stranger, replace(stranger, role=Role.FACILITATOR)):
         with pytest.raises(Forbidden):
-            await refund(house, new, by=other)
-    await refund(house, new, "1", by=replace(stranger, role=Role.ADMIN))
-    await house.until_dry()
-    assert (await house.cancel(person, new)).amount == Money(Decimal(29), "INR")
-    await house.until_dry()
-    assert house.till.orders[order_of(new)].refunded == 3000
-    assert await house.wrongs() == []
+            await refund(harness, new, by=other)
+    await refund(harness, new, "1", by=replace(stranger, role=Role.ADMIN))
+    await harness.until_dry()
+    assert (await harness.cancel(person, new)).amount == Money(Decimal(29), "INR")
+    await harness.until_dry()
+    assert harness.local_gateway.orders[order_of(new)].refunded == 3000
+    assert await harness.wrongs() == []
 
 
-async def refund_all_at_once(house: House) -> NewBooking:
+async def refund_all_at_once(harness: AppHarness) -> NewBooking:
     """Twelve ask for 7 of 30 while the person cancels."""
-    person = await house.person()
-    new = await house.paid(person, await house.event())
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
     await asyncio.gather(
-        *(refund(house, new, "7") for _ in range(12)), house.cancel(person, new), return_exceptions=True
+        *(refund(harness, new, "7") for _ in range(12)), harness.cancel(person, new), return_exceptions=True
     )
-    await house.until_dry()
+    await harness.until_dry()
     return new
 
 
-async def test_many_refunds_at_once_are_never_more_than_what_was_paid(house: House) -> None:
+async def test_many_refunds_at_once_are_never_more_than_what_was_paid(harness: AppHarness) -> None:
     for _ in range(3):
-        new = await refund_all_at_once(house)
-        assert sum(amount for amount, _, _ in await house.refunds(new)) == Decimal(30)
-        assert house.till.orders[order_of(new)].refunded == 3000
-    assert await house.wrongs() == []
+        new = await refund_all_at_once(harness)
+        assert sum(amount for amount, _, _ in await harness.refunds(new)) == Decimal(30)
+        assert harness.local_gateway.orders[order_of(new)].refunded == 3000
+    assert await harness.wrongs() == []
 
 
 async def test_without_the_locks_many_refunds_at_once_break_the_books(
-    make_settings: Callable[..., Settings], database: asyncpg.Connection, till: tuple[Till, TillGateway]
+    make_settings: Callable[..., Settings],
+    database: asyncpg.Connection,
+    local_gateway: tuple[LocalGateway, LocalGatewayClient],
 ) -> None:
     units = units_with(events=unlocked(PostgresEvents), bookings=unlocked(PostgresBookings), payments=_UnlockedPayments)
-    async with open_house(make_settings(), database, *till, units=units) as house:
-        new = await house.paid(await house.person(), await house.event())
-        await asyncio.gather(*(refund(house, new, "7") for _ in range(12)), return_exceptions=True)
-        assert sum(amount for amount, _, _ in await house.refunds(new)) > Decimal(30)
-        assert any("promised" in wrong for wrong in await house.wrongs())
+    async with open_app_harness(make_settings(), database, *local_gateway, units=units) as harness:
+        new = await harness.paid(await harness.person(), await harness.event())
+        await asyncio.gather(*(refund(harness, new, "7") for _ in range(12)), return_exceptions=True)
+        assert sum(amount for amount, _, _ in await harness.refunds(new)) > Decimal(30)
+        assert any("promised" in wrong for wrong in await harness.wrongs())
 
 
 class _UnlockedPayments(PostgresPayments):
@@ -428,52 +442,54 @@ class _UnlockedPayments(PostgresPayments):
 # Cancellations by an organiser
 
 
-async def test_an_admin_cancels_for_the_organiser_with_a_full_refund(house: House) -> None:
-    person, member = await house.people(2)
+async def test_an_admin_cancels_for_the_organiser_with_a_full_refund(harness: AppHarness) -> None:
+    person, member = await harness.people(2)
     admin = replace(member, role=Role.ADMIN)
-    new = await house.paid(person, await house.event(policy=()))
-    assert await terms(house, person, new.placed.id) == (0, Decimal(0))
-    assert await terms(house, admin, new.placed.id) == (100, Decimal(30))
+    new = await harness.paid(person, await harness.event(policy=()))
+    assert await terms(harness, person, new.placed.id) == (0, Decimal(0))
+    assert await terms(harness, admin, new.placed.id) == (100, Decimal(30))
 
-    back = await house.cancel(admin, new)
-    await house.until_dry()
+    back = await harness.cancel(admin, new)
+    await harness.until_dry()
 
     assert back.amount == Money(Decimal(30), "INR")
-    row = await house.records.fetchrow("SELECT cancel_reason, cancelled_by FROM bookings WHERE id = $1", new.placed.id)
+    row = await harness.records.fetchrow(
+        "SELECT cancel_reason, cancelled_by FROM bookings WHERE id = $1", new.placed.id
+    )
     assert row is not None
     assert tuple(row) == ("by_organiser", admin.id)
     for destination in ("crm", "email"):
-        assert (await house.told(new, destination))[-2:] == [
+        assert (await harness.told(new, destination))[-2:] == [
             ("booking_cancelled", "by_organiser"),
             ("booking_refunded", "by_organiser"),
         ]
-    assert await house.wrongs() == []
+    assert await harness.wrongs() == []
 
 
-async def test_who_cancelled_is_recorded(house: House) -> None:
-    person, member = await house.people(2)
-    event = await house.event()
-    own, other = await house.book(person, event), await house.book(member, event)
-    await house.cancel(person, own)
-    await house.cancel_event(event)
-    rows = await house.records.fetch("SELECT cancel_reason, cancelled_by FROM bookings ORDER BY id")
-    assert [tuple(row) for row in rows] == [("by_person", person.id), ("event_cancelled", house.facilitator.id)]
-    assert await house.booking(other) == ("cancelled", "pending")
+async def test_who_cancelled_is_recorded(harness: AppHarness) -> None:
+    person, member = await harness.people(2)
+    event = await harness.event()
+    own, other = await harness.book(person, event), await harness.book(member, event)
+    await harness.cancel(person, own)
+    await harness.cancel_event(event)
+    rows = await harness.records.fetch("SELECT cancel_reason, cancelled_by FROM bookings ORDER BY id")
+    assert [tuple(row) for row in rows] == [("by_person", person.id), ("event_cancelled", harness.facilitator.id)]
+    assert await harness.booking(other) == ("cancelled", "pending")
 
 
-async def test_a_coach_who_moves_a_session_lets_its_client_cancel_for_a_full_refund(house: House) -> None:
-    practice = Practice(house)
-    person, coach = await house.person(), await practice.coach(policy=[(0, 50)])
-    own, moved = await practice.paid(person, coach, 1), await practice.paid(person, coach, 4)
-    await practice.move(person, own, 2)
-    await practice.move(coach, moved, 5)
-    reasons = [reason for fact, reason in await house.told(moved, "email", "client") if fact == "booking_rescheduled"]
+async def test_a_coach_who_moves_a_session_lets_its_client_cancel_for_a_full_refund(harness: AppHarness) -> None:
+    appointment_harness = AppointmentHarness(harness)
+    person, coach = await harness.person(), await appointment_harness.coach(policy=[(0, 50)])
+    own, moved = await appointment_harness.paid(person, coach, 1), await appointment_harness.paid(person, coach, 4)
+    await appointment_harness.move(person, own, 2)
+    await appointment_harness.move(coach, moved, 5)
+    reasons = [reason for fact, reason in await harness.told(moved, "email", "client") if fact == "booking_rescheduled"]
     assert reasons == ["by_coach"]
 
-    await practice.cancel(person, own)
-    await practice.cancel(person, moved)
-    await house.until_dry()
+    await appointment_harness.cancel(person, own)
+    await appointment_harness.cancel(person, moved)
+    await harness.until_dry()
 
-    assert await house.refunds(own) == [(Decimal(15), "processed", "booking_cancelled")]
-    assert await house.refunds(moved) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert await house.wrongs() == []
+    assert await harness.refunds(own) == [(Decimal(15), "processed", "booking_cancelled")]
+    assert await harness.refunds(moved) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await harness.wrongs() == []

@@ -31,7 +31,7 @@ FLAGS = [
 
 
 @dataclass
-class Shop:
+class GatewayHarness:
     """A booking API with the sandbox, and a browser in front of it."""
 
     page: Page
@@ -62,7 +62,7 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings]) -> AsyncIterator[Shop]:
+async def gateway_harness(make_settings: Callable[..., Settings]) -> AsyncIterator[GatewayHarness]:
     settings = make_settings(payment_provider="sandbox")
     parts = container.build_deliveries(settings)
     async with (
@@ -70,10 +70,10 @@ async def shop(make_settings: Callable[..., Settings]) -> AsyncIterator[Shop]:
         httpx.AsyncClient(base_url=address) as api,
         a_page() as page,
     ):
-        shop = Shop(page, People(api), parts, address, settings.public_url)
-        page.on("console", lambda message: shop.complaints.append(message.text))
-        page.on("request", lambda request: shop.asked.append(request.url))
-        yield shop
+        gateway_harness = GatewayHarness(page, People(api), parts, address, settings.public_url)
+        page.on("console", lambda message: gateway_harness.complaints.append(message.text))
+        page.on("request", lambda request: gateway_harness.asked.append(request.url))
+        yield gateway_harness
     await parts.close()
 
 
@@ -91,51 +91,53 @@ async def a_page() -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def test_what_is_paid_at_the_page_is_paid_at_the_booking(shop: Shop) -> None:
+async def test_what_is_paid_at_the_page_is_paid_at_the_booking(gateway_harness: GatewayHarness) -> None:
     """Then "Continue" leads to a page that reloads by itself until the worker has applied the confirmation."""
-    ada, booking_id = await shop.books()
-    assert await shop.page.get_by_role("heading").inner_text() == "Yoga & <b>Tea</b>"
-    assert await shop.page.get_by_text("1,250.50 EUR").count() == 1
-    assert await shop.payment_status(ada, booking_id) == "pending"
-    await shop.presses("Pay")
-    assert "Paid" in await shop.page.locator("#state").inner_text()
-    assert await shop.page.get_by_role("button").count() == 0
-    back = await shop.page.get_by_role("link", name="Continue").get_attribute("href")
+    ada, booking_id = await gateway_harness.books()
+    assert await gateway_harness.page.get_by_role("heading").inner_text() == "Yoga & <b>Tea</b>"
+    assert await gateway_harness.page.get_by_text("1,250.50 EUR").count() == 1
+    assert await gateway_harness.payment_status(ada, booking_id) == "pending"
+    await gateway_harness.presses("Pay")
+    assert "Paid" in await gateway_harness.page.locator("#state").inner_text()
+    assert await gateway_harness.page.get_by_role("button").count() == 0
+    back = await gateway_harness.page.get_by_role("link", name="Continue").get_attribute("href")
     assert back is not None
-    await shop.page.goto(back.replace(shop.public_url, shop.address, 1))
-    state = shop.page.locator("#state")
+    await gateway_harness.page.goto(back.replace(gateway_harness.public_url, gateway_harness.address, 1))
+    state = gateway_harness.page.locator("#state")
     assert "waiting for the confirmation" in await state.inner_text()
-    assert await shop.payment_status(ada, booking_id) == "completed"
+    assert await gateway_harness.payment_status(ada, booking_id) == "completed"
     await state.filter(has_text="paid and confirmed").wait_for(timeout=30_000)
-    assert await shop.page.get_by_text("1,250.50 EUR, paid").count() == 1
-    assert shop.complaints == []
+    assert await gateway_harness.page.get_by_text("1,250.50 EUR, paid").count() == 1
+    assert gateway_harness.complaints == []
 
 
-async def test_what_is_declined_can_be_paid_afterwards(shop: Shop) -> None:
-    ada, booking_id = await shop.books()
-    await shop.presses("Decline")
-    assert await shop.page.locator("#state").inner_text() == "Declined. You can try again."
-    assert await shop.payment_status(ada, booking_id) == "failed"
-    await shop.presses("Pay")
-    assert await shop.payment_status(ada, booking_id) == "completed"
+async def test_what_is_declined_can_be_paid_afterwards(gateway_harness: GatewayHarness) -> None:
+    ada, booking_id = await gateway_harness.books()
+    await gateway_harness.presses("Decline")
+    assert await gateway_harness.page.locator("#state").inner_text() == "Declined. You can try again."
+    assert await gateway_harness.payment_status(ada, booking_id) == "failed"
+    await gateway_harness.presses("Pay")
+    assert await gateway_harness.payment_status(ada, booking_id) == "completed"
 
 
-async def test_a_button_that_is_pressed_too_late_says_so(shop: Shop, database: asyncpg.Connection) -> None:
-    ada, booking_id = await shop.books()
+async def test_a_button_that_is_pressed_too_late_says_so(
+    gateway_harness: GatewayHarness, database: asyncpg.Connection
+) -> None:
+    ada, booking_id = await gateway_harness.books()
     await database.execute("UPDATE bookings SET hold_until = now()")
-    assert await shop.parts.money.expire_holds() == 1
-    assert await shop.payment_status(ada, booking_id) == "pending"
-    await shop.presses("Pay")
-    assert "can no longer be paid" in await shop.page.locator("#state").inner_text()
-    assert await shop.page.get_by_role("button").count() == 0
-    assert await shop.payment_status(ada, booking_id) == "pending"
+    assert await gateway_harness.parts.money.expire_holds() == 1
+    assert await gateway_harness.payment_status(ada, booking_id) == "pending"
+    await gateway_harness.presses("Pay")
+    assert "can no longer be paid" in await gateway_harness.page.locator("#state").inner_text()
+    assert await gateway_harness.page.get_by_role("button").count() == 0
+    assert await gateway_harness.payment_status(ada, booking_id) == "pending"
     assert (await ada.get(f"/bookings/{booking_id}")).json()["status"] == "cancelled"
 
 
-async def test_the_page_asks_nobody_else_and_breaks_none_of_its_own_rules(shop: Shop) -> None:
-    await shop.books()
-    await shop.presses("Decline")
-    await shop.presses("Pay")
-    assert {url for url in shop.asked if not url.startswith(shop.address)} == set()
-    assert len(shop.asked) >= 5
-    assert shop.complaints == []
+async def test_the_page_asks_nobody_else_and_breaks_none_of_its_own_rules(gateway_harness: GatewayHarness) -> None:
+    await gateway_harness.books()
+    await gateway_harness.presses("Decline")
+    await gateway_harness.presses("Pay")
+    assert {url for url in gateway_harness.asked if not url.startswith(gateway_harness.address)} == set()
+    assert len(gateway_harness.asked) >= 5
+    assert gateway_harness.complaints == []

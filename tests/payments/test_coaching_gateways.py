@@ -12,34 +12,36 @@ from domain.time import as_utc
 from infrastructure.settings import Settings
 from tests.payments import razorpay_harness, stripe_harness
 from tests.support.appointment_harness import at, name_price
-from tests.support.load import Member, a_crowd
+from tests.support.load import Member, many_users
 from tests.support.rows import stored_row
 
 POLICY = ((24, 50),)
 
 
-async def books(shop: Any, client: Member) -> dict[str, Any]:
+async def books(gateway_harness: Any, client: Member) -> dict[str, Any]:
     """Twenty minutes of somebody who takes ten dinars an hour."""
-    coach = await name_price(shop.parts.money.refunds.open_work, shop.facilitator.id, "10", "KWD", POLICY)
+    coach = await name_price(
+        gateway_harness.parts.money.refunds.open_work, gateway_harness.facilitator.id, "10", "KWD", POLICY
+    )
     session = {
         "coach_id": str(coach.uuid),
         "session_datetime": as_utc(at(9)).isoformat(),
         "duration_minutes": 20,
     }
-    answer = await shop.post("/booking", session, by=client)
+    answer = await gateway_harness.post("/booking", session, by=client)
     assert answer.status_code == 201, answer.text
     booked: dict[str, Any] = answer.json()
     return booked
 
 
-async def cancels(shop: Any, client: Member, booked: dict[str, Any]) -> None:
+async def cancels(gateway_harness: Any, client: Member, booked: dict[str, Any]) -> None:
     headers = {"Authorization": f"Bearer {client.token}"}
-    answer: httpx.Response = await shop.api.patch(
+    answer: httpx.Response = await gateway_harness.api.patch(
         f"/booking/{booked['id']}/status", json={"status": "cancelled"}, headers=headers
     )
     assert answer.status_code == 200, answer.text
-    await shop.works()
-    await shop.hears_everything()
+    await gateway_harness.works()
+    await gateway_harness.hears_everything()
 
 
 async def state(database: asyncpg.Connection) -> tuple[str, str]:
@@ -54,55 +56,55 @@ async def given_back(database: asyncpg.Connection) -> list[tuple[str, Decimal]]:
 async def test_a_session_goes_its_way_through_stripe(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with stripe_harness.open_shop(make_settings, database) as shop:
-        [client] = await a_crowd(database, 1)
-        shop.stripe.trouble("500")
-        booked = await books(shop, client)
+    async with stripe_harness.open_shop(make_settings, database) as gateway_harness:
+        [client] = await many_users(database, 1)
+        gateway_harness.stripe.trouble("500")
+        booked = await books(gateway_harness, client)
         assert (booked["payment_url"], booked["status"]) == (None, "pending")
-        shop.stripe.mend()
-        answer = await shop.post(f"/booking/{booked['id']}/pay", by=client)
-        [session] = shop.stripe.sessions.values()
+        gateway_harness.stripe.mend()
+        answer = await gateway_harness.post(f"/booking/{booked['id']}/pay", by=client)
+        [session] = gateway_harness.stripe.sessions.values()
         assert answer.json() == {"payment_url": session["url"]}
         assert (session["amount_total"], session["currency"]) == (3330, "kwd")
         assert session["client_reference_id"] == session["metadata"]["booking_id"] == booked["id"]
         assert "event_id" not in session["metadata"]
 
-        shop.stripe.pays(session)
-        await shop.hears_everything()
+        gateway_harness.stripe.pays(session)
+        await gateway_harness.hears_everything()
         assert await state(database) == ("confirmed", "completed")
 
-        await cancels(shop, client, booked)
+        await cancels(gateway_harness, client, booked)
         assert await state(database) == ("cancelled", "refunded")
         assert await given_back(database) == [("processed", Decimal("1.67"))]
-        assert shop.stripe.kept() == await shop.kept(3) == 1660
-        assert await shop.differences() == []
+        assert gateway_harness.stripe.kept() == await gateway_harness.kept(3) == 1660
+        assert await gateway_harness.differences() == []
 
 
 @pytest.mark.parametrize("by", ["order", "link"])
 async def test_a_session_goes_its_way_through_razorpay(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, by: str
 ) -> None:
-    async with razorpay_harness.open_shop(make_settings, database) as shop:
-        [client] = await a_crowd(database, 1)
-        shop.razorpay.trouble("500")
-        booked = await books(shop, client)
+    async with razorpay_harness.open_shop(make_settings, database) as gateway_harness:
+        [client] = await many_users(database, 1)
+        gateway_harness.razorpay.trouble("500")
+        booked = await books(gateway_harness, client)
         assert (booked["payment_url"], booked["status"]) == (None, "pending")
-        shop.razorpay.mend()
-        url = (await shop.post(f"/booking/{booked['id']}/pay", by=client)).json()["payment_url"]
-        [order] = shop.razorpay.orders.values()
+        gateway_harness.razorpay.mend()
+        url = (await gateway_harness.post(f"/booking/{booked['id']}/pay", by=client)).json()["payment_url"]
+        [order] = gateway_harness.razorpay.orders.values()
         assert (order["amount"], order["currency"]) == (3330, "KWD")
         assert order["notes"]["booking_id"] == booked["id"]
         assert "event_id" not in order["notes"]
 
         if by == "order":
-            shop.razorpay.pays(order["id"])
+            gateway_harness.razorpay.pays(order["id"])
         else:
-            shop.razorpay.pays_link(url)
-        await shop.hears_everything()
+            gateway_harness.razorpay.pays_link(url)
+        await gateway_harness.hears_everything()
         assert await state(database) == ("confirmed", "completed")
 
-        await cancels(shop, client, booked)
+        await cancels(gateway_harness, client, booked)
         assert await state(database) == ("cancelled", "refunded")
         assert await given_back(database) == [("processed", Decimal("1.67"))]
-        assert shop.razorpay.kept() == 1660
-        assert await shop.differences() == []
+        assert gateway_harness.razorpay.kept() == 1660
+        assert await gateway_harness.differences() == []

@@ -17,8 +17,8 @@ from domain.availability import SlotUnavailable
 from domain.money import Money
 from domain.payments import NothingToPay, PaymentUpdate
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
-from tests.support.app_harness import House, order_of, ref_of
-from tests.support.appointment_harness import Practice, at
+from tests.support.app_harness import AppHarness, order_of, ref_of
+from tests.support.appointment_harness import AppointmentHarness, at
 from tests.support.process_harness import LONG_RUN
 
 PENDING = ("pending", "pending")
@@ -28,97 +28,105 @@ PRICE = Decimal(30)
 
 
 @pytest.fixture
-def practice(house: House) -> Practice:
-    return Practice(house)
+def appointment_harness(harness: AppHarness) -> AppointmentHarness:
+    return AppointmentHarness(harness)
 
 
-async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(house: House, practice: Practice) -> None:
-    client, coach = await house.person(), await practice.coach()
-    new = await practice.book(client, coach)
+async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    client, coach = await harness.person(), await appointment_harness.coach()
+    new = await appointment_harness.book(client, coach)
     assert new.payment_url == f"https://till.example/{order_of(new)}"
-    assert await house.booking(new) == PENDING
+    assert await harness.booking(new) == PENDING
     with pytest.raises(PaymentConfirms):
-        await practice.decide(coach, new, AppointmentStatus.CONFIRMED)
+        await appointment_harness.decide(coach, new, AppointmentStatus.CONFIRMED)
 
-    assert await house.settle("till", house.received(new)) is Settled.RECEIVED
+    assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
 
-    assert await house.booking(new) == PAID
+    assert await harness.booking(new) == PAID
     for to in ("client", "coach"):
-        assert await house.told(new, "email", to) == [("booking_created", None), ("payment_completed", None)]
-    assert await practice.history(new) == ["created", "paid"]
-    await house.minutes_pass(1000)
-    assert await practice.expire() == 0
+        assert await harness.told(new, "email", to) == [("booking_created", None), ("payment_completed", None)]
+    assert await appointment_harness.history(new) == ["created", "paid"]
+    await harness.minutes_pass(1000)
+    assert await appointment_harness.expire() == 0
     with pytest.raises(NothingToPay):
-        await house.worker.open_checkout.for_payable(ref_of(new))
+        await harness.worker.open_checkout.for_payable(ref_of(new))
 
 
-async def test_a_free_session_waits_for_its_coach_alone(house: House, practice: Practice) -> None:
-    coach = await practice.coach("0")
-    new = await practice.book(await house.person(), coach)
-    await house.minutes_pass(100_000)
-    assert await practice.expire() == 0
-    assert (new.payment_url, await house.booking(new)) == (None, ("pending", "not_required"))
-    await practice.decide(coach, new, AppointmentStatus.CONFIRMED)
-    assert await house.booking(new) == ("confirmed", "not_required")
+async def test_a_free_session_waits_for_its_coach_alone(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    coach = await appointment_harness.coach("0")
+    new = await appointment_harness.book(await harness.person(), coach)
+    await harness.minutes_pass(100_000)
+    assert await appointment_harness.expire() == 0
+    assert (new.payment_url, await harness.booking(new)) == (None, ("pending", "not_required"))
+    await appointment_harness.decide(coach, new, AppointmentStatus.CONFIRMED)
+    assert await harness.booking(new) == ("confirmed", "not_required")
 
 
 async def test_what_is_paid_on_the_spot_is_confirmed_and_recorded_by_the_coach(
-    house: House, practice: Practice
+    harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
-    client, coach = await house.person(), await practice.coach()
-    new = await practice.book(client, coach, gateway="offline")
-    await house.minutes_pass(100_000)
-    assert await practice.expire() == 0
-    await practice.decide(coach, new, AppointmentStatus.CONFIRMED)
-    assert (new.payment_url, await house.booking(new)) == (None, ("confirmed", "pending"))
-    record = house.worker.record_offline_payment.by_facilitator
+    client, coach = await harness.person(), await appointment_harness.coach()
+    new = await appointment_harness.book(client, coach, gateway="offline")
+    await harness.minutes_pass(100_000)
+    assert await appointment_harness.expire() == 0
+    await appointment_harness.decide(coach, new, AppointmentStatus.CONFIRMED)
+    assert (new.payment_url, await harness.booking(new)) == (None, ("confirmed", "pending"))
+    record = harness.worker.record_offline_payment.by_facilitator
     with pytest.raises(OnlyCoachRecords):
         await record(client, ref_of(new))
     for _ in range(2):
         await record(coach, ref_of(new))
-    assert await house.booking(new) == PAID
-    await practice.cancel(coach, new)
-    await house.until_dry()
-    assert await house.refunds(new) == [(PRICE, "processed", "booking_cancelled")]
-    assert house.till.asked_for_refunds == 0
+    assert await harness.booking(new) == PAID
+    await appointment_harness.cancel(coach, new)
+    await harness.until_dry()
+    assert await harness.refunds(new) == [(PRICE, "processed", "booking_cancelled")]
+    assert harness.local_gateway.asked_for_refunds == 0
 
 
-async def test_unpaid_time_is_given_up_once_and_is_free_for_the_next_client(house: House, practice: Practice) -> None:
-    client, coach = await house.person(), await practice.coach()
-    new = await practice.book(client, coach)
-    await house.minutes_pass(29)
-    assert await practice.expire() == 0
+async def test_unpaid_time_is_given_up_once_and_is_free_for_the_next_client(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    client, coach = await harness.person(), await appointment_harness.coach()
+    new = await appointment_harness.book(client, coach)
+    await harness.minutes_pass(29)
+    assert await appointment_harness.expire() == 0
     with pytest.raises(SlotUnavailable):
-        await practice.book(await house.person(), coach)
-    await house.minutes_pass(2)
+        await appointment_harness.book(await harness.person(), coach)
+    await harness.minutes_pass(2)
 
-    assert sum(await asyncio.gather(*(practice.expire(worker) for worker in house.workers * 2))) == 1
-    await house.until_dry()
+    assert sum(await asyncio.gather(*(appointment_harness.expire(worker) for worker in harness.workers * 2))) == 1
+    await harness.until_dry()
 
-    assert await house.booking(new) == ("cancelled", "pending")
+    assert await harness.booking(new) == ("cancelled", "pending")
     for to in ("client", "coach"):
-        assert (await house.told(new, "email", to))[1:] == [("booking_cancelled", "payment_expired")]
-    assert house.till.pay(order_of(new)) is None
-    again = await practice.book(await house.person(), coach)
-    assert await house.booking(again) == PENDING
+        assert (await harness.told(new, "email", to))[1:] == [("booking_cancelled", "payment_expired")]
+    assert harness.local_gateway.pay(order_of(new)) is None
+    again = await appointment_harness.book(await harness.person(), coach)
+    assert await harness.booking(again) == PENDING
 
 
-async def test_a_late_payment_has_its_time_again_if_that_is_still_free(house: House, practice: Practice) -> None:
-    new = await practice.expired(await house.person(), await practice.coach())
-    assert await house.settle("till", house.received(new)) is Settled.REINSTATED
-    assert await house.booking(new) == PAID
-    assert await practice.history(new) == ["created", "cancelled", "reinstated"]
-    assert await house.refunds(new) == []
-    assert await house.wrongs() == []
+async def test_a_late_payment_has_its_time_again_if_that_is_still_free(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    new = await appointment_harness.expired(await harness.person(), await appointment_harness.coach())
+    assert await harness.settle("till", harness.received(new)) is Settled.REINSTATED
+    assert await harness.booking(new) == PAID
+    assert await appointment_harness.history(new) == ["created", "cancelled", "reinstated"]
+    assert await harness.refunds(new) == []
+    assert await harness.wrongs() == []
 
 
-async def by_another_session(house: House, practice: Practice, coach: User) -> None:
-    await practice.book(await house.person(), coach, 0.5)
+async def by_another_session(harness: AppHarness, appointment_harness: AppointmentHarness, coach: User) -> None:
+    await appointment_harness.book(await harness.person(), coach, 0.5)
 
 
-async def by_an_event(house: House, practice: Practice, coach: User) -> None:
-    event = await house.event()
-    await house.records.execute(
+async def by_an_event(harness: AppHarness, appointment_harness: AppointmentHarness, coach: User) -> None:
+    event = await harness.event()
+    await harness.records.execute(
         "UPDATE events SET facilitator_id = $2, starts_at = $3, ends_at = $4 WHERE id = $1",
         event,
         coach.id,
@@ -127,8 +135,8 @@ async def by_an_event(house: House, practice: Practice, coach: User) -> None:
     )
 
 
-async def by_a_calendar(house: House, practice: Practice, coach: User) -> None:
-    await house.records.execute(
+async def by_a_calendar(harness: AppHarness, appointment_harness: AppointmentHarness, coach: User) -> None:
+    await harness.records.execute(
         """WITH calendar AS (
                INSERT INTO calendar_connections (user_id, provider, status, tokens, expires_at, connected_at)
                VALUES ($1, 'google', 'active', '', now(), now()) RETURNING id
@@ -140,16 +148,16 @@ async def by_a_calendar(house: House, practice: Practice, coach: User) -> None:
     )
 
 
-async def by_no_coach(house: House, practice: Practice, coach: User) -> None:
-    await house.records.execute("UPDATE users SET role = 'user' WHERE id = $1", coach.id)
+async def by_no_coach(harness: AppHarness, appointment_harness: AppointmentHarness, coach: User) -> None:
+    await harness.records.execute("UPDATE users SET role = 'user' WHERE id = $1", coach.id)
 
 
-async def by_a_coach_who_is_out(house: House, practice: Practice, coach: User) -> None:
-    await house.records.execute("UPDATE users SET is_active = false WHERE id = $1", coach.id)
+async def by_a_coach_who_is_out(harness: AppHarness, appointment_harness: AppointmentHarness, coach: User) -> None:
+    await harness.records.execute("UPDATE users SET is_active = false WHERE id = $1", coach.id)
 
 
-async def by_the_past(house: House, practice: Practice, coach: User) -> None:
-    await house.records.execute(
+async def by_the_past(harness: AppHarness, appointment_harness: AppointmentHarness, coach: User) -> None:
+    await harness.records.execute(
         """UPDATE coaching_bookings SET starts_at = now(), ends_at = now() + interval '1 hour', busy_from = now(),
                busy_until = now() + interval '1 hour'"""
     )
@@ -167,126 +175,138 @@ async def by_the_past(house: House, practice: Practice, coach: User) -> None:
     ],
 )
 async def test_a_late_payment_whose_time_is_taken_is_given_back_once_and_both_are_told(
-    house: House, practice: Practice, taken: Callable[[House, Practice, User], object]
+    harness: AppHarness,
+    appointment_harness: AppointmentHarness,
+    taken: Callable[[AppHarness, AppointmentHarness, User], object],
 ) -> None:
-    coach = await practice.coach()
-    new = await practice.expired(await house.person(), coach)
-    await taken(house, practice, coach)  # type: ignore[misc]
-    report = house.received(new)
+    coach = await appointment_harness.coach()
+    new = await appointment_harness.expired(await harness.person(), coach)
+    await taken(harness, appointment_harness, coach)  # type: ignore[misc]
+    report = harness.received(new)
 
-    assert [await house.settle("till", report) for _ in range(3)] == [
+    assert [await harness.settle("till", report) for _ in range(3)] == [
         Settled.GIVEN_BACK,
         Settled.OLD_NEWS,
         Settled.OLD_NEWS,
     ]
-    await house.until_dry()
+    await harness.until_dry()
 
-    assert await house.booking(new) == GIVEN_BACK
+    assert await harness.booking(new) == GIVEN_BACK
     why = "paid_after_start" if taken is by_the_past else "place_gone"
-    assert await house.refunds(new) == [(PRICE, "processed", why)]
-    assert house.till.kept("INR") == 0
+    assert await harness.refunds(new) == [(PRICE, "processed", why)]
+    assert harness.local_gateway.kept("INR") == 0
     for to in ("client", "coach"):
-        assert (await house.told(new, "email", to))[-1] == ("booking_refunded", why)
-    assert await house.wrongs() == []
+        assert (await harness.told(new, "email", to))[-1] == ("booking_refunded", why)
+    assert await harness.wrongs() == []
 
 
 async def test_money_is_taken_for_the_time_of_somebody_who_is_no_coach_any_more(
-    house: House, practice: Practice
+    harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
-    coach = await practice.coach()
-    new = await practice.book(await house.person(), coach)
-    await by_no_coach(house, practice, coach)
-    assert await house.settle("till", house.received(new)) is Settled.RECEIVED
-    assert await house.booking(new) == PAID
+    coach = await appointment_harness.coach()
+    new = await appointment_harness.book(await harness.person(), coach)
+    await by_no_coach(harness, appointment_harness, coach)
+    assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
+    assert await harness.booking(new) == PAID
 
 
-async def test_declined_and_then_paid(house: House, practice: Practice) -> None:
-    new = await practice.book(await house.person(), await practice.coach())
+async def test_declined_and_then_paid(harness: AppHarness, appointment_harness: AppointmentHarness) -> None:
+    new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
     for state, then in (("declined", ("pending", "failed")), ("paid", PAID)):
-        webhook = house.till.pay(order_of(new), state)
+        webhook = harness.local_gateway.pay(order_of(new), state)
         assert webhook is not None
-        await house.take(webhook)
-        await house.until_dry()
-        assert await house.booking(new) == then
+        await harness.take(webhook)
+        await harness.until_dry()
+        assert await harness.booking(new) == then
 
 
-async def test_the_same_webhook_hundreds_of_times_has_one_effect(house: House, practice: Practice) -> None:
-    new = await practice.book(await house.person(), await practice.coach())
-    webhook = house.till.pay(order_of(new))
+async def test_the_same_webhook_hundreds_of_times_has_one_effect(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
+    webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
     for _ in range(50 if LONG_RUN else 10):
-        await asyncio.gather(*(worker.receive_webhook("till", *webhook) for worker in house.workers * 10))
-    await house.until_dry()
-    assert await house.told(new) == [("booking_created", None), ("payment_completed", None)]
-    assert await house.jobs() == [("gateway_event", "delivered")]
-    assert await practice.history(new) == ["created", "paid"]
+        await asyncio.gather(*(worker.receive_webhook("till", *webhook) for worker in harness.workers * 10))
+    await harness.until_dry()
+    assert await harness.told(new) == [("booking_created", None), ("payment_completed", None)]
+    assert await harness.jobs() == [("gateway_event", "delivered")]
+    assert await appointment_harness.history(new) == ["created", "paid"]
 
 
 @pytest.mark.parametrize(("by_coach", "back"), [(False, "16.50"), (True, "30.00")])
 async def test_who_cancels_decides_how_much_is_given_back(
-    house: House, practice: Practice, by_coach: bool, back: str
+    harness: AppHarness, appointment_harness: AppointmentHarness, by_coach: bool, back: str
 ) -> None:
-    client, coach = await house.person(), await practice.coach(policy=[(24, 55), (0, 0)])
-    new = await practice.paid(client, coach)
-    await practice.cancel(coach if by_coach else client, new)
-    await house.until_dry()
-    assert await house.booking(new) == GIVEN_BACK
-    assert await house.refunds(new) == [(Decimal(back), "processed", "booking_cancelled")]
-    assert house.till.kept("INR") == 3000 - Decimal(back) * 100
-    assert await house.wrongs() == []
+    client, coach = await harness.person(), await appointment_harness.coach(policy=[(24, 55), (0, 0)])
+    new = await appointment_harness.paid(client, coach)
+    await appointment_harness.cancel(coach if by_coach else client, new)
+    await harness.until_dry()
+    assert await harness.booking(new) == GIVEN_BACK
+    assert await harness.refunds(new) == [(Decimal(back), "processed", "booking_cancelled")]
+    assert harness.local_gateway.kept("INR") == 3000 - Decimal(back) * 100
+    assert await harness.wrongs() == []
 
 
 @pytest.mark.parametrize(("by_coach", "back"), [(False, "9.00"), (True, "30.00")])
 async def test_a_client_who_moves_a_session_does_not_get_back_what_was_forfeit(
-    house: House, practice: Practice, by_coach: bool, back: str
+    harness: AppHarness, appointment_harness: AppointmentHarness, by_coach: bool, back: str
 ) -> None:
-    client, coach = await house.person(), await practice.coach(policy=[(48, 100), (0, 30)])
-    new = await practice.paid(client, coach, hour=-9 * 24 + 12)  # tomorrow
-    await practice.move(coach if by_coach else client, new, 0)
-    await practice.cancel(client, new)
-    await house.until_dry()
-    assert await house.refunds(new) == [(Decimal(back), "processed", "booking_cancelled")]
+    client, coach = await harness.person(), await appointment_harness.coach(policy=[(48, 100), (0, 30)])
+    new = await appointment_harness.paid(client, coach, hour=-9 * 24 + 12)  # tomorrow
+    await appointment_harness.move(coach if by_coach else client, new, 0)
+    await appointment_harness.cancel(client, new)
+    await harness.until_dry()
+    assert await harness.refunds(new) == [(Decimal(back), "processed", "booking_cancelled")]
 
 
-async def test_an_unpaid_session_that_is_cancelled_can_be_paid_no_more(house: House, practice: Practice) -> None:
-    client = await house.person()
-    new = await practice.book(client, await practice.coach())
-    await practice.cancel(client, new)
-    await house.until_dry()
-    assert house.till.orders[order_of(new)].state == "closed"
+async def test_an_unpaid_session_that_is_cancelled_can_be_paid_no_more(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    client = await harness.person()
+    new = await appointment_harness.book(client, await appointment_harness.coach())
+    await appointment_harness.cancel(client, new)
+    await harness.until_dry()
+    assert harness.local_gateway.orders[order_of(new)].state == "closed"
 
 
-async def test_a_payment_on_its_way_while_the_client_cancels_is_given_back(house: House, practice: Practice) -> None:
-    client = await house.person()
-    new = await practice.book(client, await practice.coach())
-    report = house.received(new)
-    await practice.cancel(client, new)
-    assert await house.settle("till", report) is Settled.GIVEN_BACK
-    await house.until_dry()
-    assert await house.refunds(new) == [(PRICE, "processed", "booking_cancelled")]
+async def test_a_payment_on_its_way_while_the_client_cancels_is_given_back(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    client = await harness.person()
+    new = await appointment_harness.book(client, await appointment_harness.coach())
+    report = harness.received(new)
+    await appointment_harness.cancel(client, new)
+    assert await harness.settle("till", report) is Settled.GIVEN_BACK
+    await harness.until_dry()
+    assert await harness.refunds(new) == [(PRICE, "processed", "booking_cancelled")]
 
 
-async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(house: House, practice: Practice) -> None:
-    coach = await practice.coach()
-    new = await practice.book(await house.person(), coach)
-    await house.worker.record_offline_payment.by_facilitator(coach, ref_of(new))
-    assert await house.settle("till", house.received(new)) is Settled.GIVEN_BACK
-    await house.until_dry()
-    assert await house.booking(new) == PAID
-    assert await house.refunds(new) == [(PRICE, "processed", "paid_twice")]
-    assert house.till.kept("INR") == 0
+async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    coach = await appointment_harness.coach()
+    new = await appointment_harness.book(await harness.person(), coach)
+    await harness.worker.record_offline_payment.by_facilitator(coach, ref_of(new))
+    assert await harness.settle("till", harness.received(new)) is Settled.GIVEN_BACK
+    await harness.until_dry()
+    assert await harness.booking(new) == PAID
+    assert await harness.refunds(new) == [(PRICE, "processed", "paid_twice")]
+    assert harness.local_gateway.kept("INR") == 0
 
 
-async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_links(practice: Practice) -> None:
-    client, coach = await practice.house.person(), await practice.coach()
-    reader = PostgresAppointmentQueries(practice.house.worker.database)
-    practice.house.till.away = True
+async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_links(
+    appointment_harness: AppointmentHarness,
+) -> None:
+    client, coach = await appointment_harness.harness.person(), await appointment_harness.coach()
+    reader = PostgresAppointmentQueries(appointment_harness.harness.worker.database)
+    appointment_harness.harness.local_gateway.away = True
     views = [
-        await reader.get((await practice.book(client, coach, hour)).placed.id)
+        await reader.get((await appointment_harness.book(client, coach, hour)).placed.id)
         for hour in range(CONCURRENT_REQUESTS + 3)
     ]
-    practice.house.till.away = False
-    open_checkout = practice.house.worker.open_checkout
+    appointment_harness.harness.local_gateway.away = False
+    open_checkout = appointment_harness.harness.worker.open_checkout
     hasty = AppointmentPayment(replace(open_checkout, patience=timedelta(0)), reader)
     assert list(await hasty.open(views))[CONCURRENT_REQUESTS:] == [None] * 3
     patient = await AppointmentPayment(open_checkout, reader).open(views)
@@ -294,51 +314,57 @@ async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_
 
 
 async def test_money_given_back_at_the_gateways_own_desk_is_in_the_books_and_the_history(
-    house: House, practice: Practice
+    harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
-    new = await practice.paid(await house.person(), await practice.coach())
-    house.till.orders[order_of(new)].refunds["by hand"] = 1000
-    webhook = house.till.refund_webhook(order_of(new), "by hand", ours=False)
-    await house.take(webhook)
-    await house.until_dry()
-    assert await house.booking(new) == ("confirmed", "refunded")
-    assert await house.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
-    assert await practice.history(new) == ["created", "paid", "refunded"]
+    new = await appointment_harness.paid(await harness.person(), await appointment_harness.coach())
+    harness.local_gateway.orders[order_of(new)].refunds["by hand"] = 1000
+    webhook = harness.local_gateway.refund_webhook(order_of(new), "by hand", ours=False)
+    await harness.take(webhook)
+    await harness.until_dry()
+    assert await harness.booking(new) == ("confirmed", "refunded")
+    assert await harness.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
+    assert await appointment_harness.history(new) == ["created", "paid", "refunded"]
     refunded = ("booking_refunded", "at_the_gateway")
-    assert (await house.told(new))[-1] == refunded
-    assert [(await house.told(new, "email", to))[-1] for to in ("client", "coach")] == [refunded] * 2
-    assert await house.wrongs() == []
+    assert (await harness.told(new))[-1] == refunded
+    assert [(await harness.told(new, "email", to))[-1] for to in ("client", "coach")] == [refunded] * 2
+    assert await harness.wrongs() == []
 
 
-async def test_a_session_that_is_moved_keeps_its_payment(house: House, practice: Practice) -> None:
-    client, coach = await house.person(), await practice.coach()
-    paid, unpaid = await practice.paid(client, coach), await practice.book(client, coach, 2)
+async def test_a_session_that_is_moved_keeps_its_payment(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    client, coach = await harness.person(), await appointment_harness.coach()
+    paid, unpaid = await appointment_harness.paid(client, coach), await appointment_harness.book(client, coach, 2)
     for new, hour in ((paid, 5), (unpaid, 6)):
-        await practice.move(client, new, hour)
-    assert await house.booking(paid) == PAID
-    assert await house.worker.open_checkout.for_user(client, ref_of(unpaid)) == unpaid.payment_url
-    assert await house.settle("till", house.received(unpaid)) is Settled.RECEIVED
-    assert await house.booking(unpaid) == PAID
-    assert await house.wrongs() == []
+        await appointment_harness.move(client, new, hour)
+    assert await harness.booking(paid) == PAID
+    assert await harness.worker.open_checkout.for_user(client, ref_of(unpaid)) == unpaid.payment_url
+    assert await harness.settle("till", harness.received(unpaid)) is Settled.RECEIVED
+    assert await harness.booking(unpaid) == PAID
+    assert await harness.wrongs() == []
 
 
-async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(house: House, practice: Practice) -> None:
-    client, coach = await house.person(), await practice.coach()
-    house.till.away = True
-    new = await practice.book(client, coach)
-    assert (new.payment_url, await house.booking(new)) == (None, PENDING)
-    house.till.away = False
-    url = await house.worker.open_checkout.for_user(client, ref_of(new))
+async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    client, coach = await harness.person(), await appointment_harness.coach()
+    harness.local_gateway.away = True
+    new = await appointment_harness.book(client, coach)
+    assert (new.payment_url, await harness.booking(new)) == (None, PENDING)
+    harness.local_gateway.away = False
+    url = await harness.worker.open_checkout.for_user(client, ref_of(new))
     assert url == f"https://till.example/{order_of(new)}"
-    assert await house.settle("till", house.received(new)) is Settled.RECEIVED
+    assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
 
 
-async def test_with_every_webhook_lost_a_session_is_confirmed_by_looking_up(house: House, practice: Practice) -> None:
-    new = await practice.book(await house.person(), await practice.coach())
-    house.till.pay(order_of(new))
-    await house.minutes_pass(3)
-    assert await house.worker.reconcile() == 1
-    assert await house.booking(new) == PAID
+async def test_with_every_webhook_lost_a_session_is_confirmed_by_looking_up(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
+    harness.local_gateway.pay(order_of(new))
+    await harness.minutes_pass(3)
+    assert await harness.worker.reconcile() == 1
+    assert await harness.booking(new) == PAID
 
 
 @pytest.mark.parametrize(
@@ -355,20 +381,24 @@ async def test_with_every_webhook_lost_a_session_is_confirmed_by_looking_up(hous
     ],
 )
 async def test_an_hours_price_is_shared_out_to_what_can_be_paid(
-    house: House, practice: Practice, per_hour: str, currency: str, minutes: int, price: str
+    harness: AppHarness, appointment_harness: AppointmentHarness, per_hour: str, currency: str, minutes: int, price: str
 ) -> None:
-    new = await practice.book(await house.person(), await practice.coach(per_hour, currency), minutes=minutes)
+    new = await appointment_harness.book(
+        await harness.person(), await appointment_harness.coach(per_hour, currency), minutes=minutes
+    )
     assert str(Money(new.placed.price, new.placed.currency).amount) == price
     if Decimal(price):
-        assert await house.settle("till", house.received(new)) is Settled.RECEIVED
-        assert house.till.kept(currency) == Money(Decimal(price), currency).minor_units
+        assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
+        assert harness.local_gateway.kept(currency) == Money(Decimal(price), currency).minor_units
     else:
-        assert (new.payment_url, await house.booking(new)) == (None, ("pending", "not_required"))
+        assert (new.payment_url, await harness.booking(new)) == (None, ("pending", "not_required"))
 
 
-async def test_a_report_of_another_amount_confirms_no_session(house: House, practice: Practice) -> None:
-    new = await practice.book(await house.person(), await practice.coach())
-    report = house.says(new, PaymentUpdate.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
-    assert await house.settle("till", report) is Settled.DIFFERS
-    assert await house.booking(new) == PENDING
-    assert await house.differences() == ["received 29.99 INR, asked for 30.00 INR"]
+async def test_a_report_of_another_amount_confirms_no_session(
+    harness: AppHarness, appointment_harness: AppointmentHarness
+) -> None:
+    new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
+    report = harness.says(new, PaymentUpdate.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
+    assert await harness.settle("till", report) is Settled.DIFFERS
+    assert await harness.booking(new) == PENDING
+    assert await harness.differences() == ["received 29.99 INR, asked for 30.00 INR"]

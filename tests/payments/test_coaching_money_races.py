@@ -16,9 +16,9 @@ from domain.time import Interval
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.settings import Settings
-from tests.support.app_harness import NewSession, open_house, order_of
-from tests.support.appointment_harness import Practice
-from tests.support.local_gateway import running_till
+from tests.support.app_harness import NewSession, open_app_harness, order_of
+from tests.support.appointment_harness import AppointmentHarness
+from tests.support.local_gateway import running_local_gateway
 from tests.support.without_locks import units_with, unlocked
 
 PAID = ("confirmed", "completed")
@@ -51,15 +51,15 @@ def two_look_together() -> Iterator[None]:
         LooksTogether.together = None
 
 
-async def two_late_payments(practice: Practice, hour: int) -> Counter[object]:
+async def two_late_payments(appointment_harness: AppointmentHarness, hour: int) -> Counter[object]:
     """Two clients had the same time one after the other and pay now, at once."""
-    house = practice.house
-    coach = await practice.coach()
-    late = [await practice.expired(client, coach, hour) for client in await house.people(2)]
-    reports = [house.received(new) for new in late]
+    harness = appointment_harness.harness
+    coach = await appointment_harness.coach()
+    late = [await appointment_harness.expired(client, coach, hour) for client in await harness.people(2)]
+    reports = [harness.received(new) for new in late]
     with two_look_together():
         settled = await asyncio.gather(
-            *(worker.settle_payment("till", report) for worker, report in zip(house.workers, reports, strict=True))
+            *(worker.settle_payment("till", report) for worker, report in zip(harness.workers, reports, strict=True))
         )
     return Counter(settled)
 
@@ -71,72 +71,80 @@ async def test_of_two_late_payments_for_one_time_one_gets_it_and_one_is_given_ba
     if not constraint:
         await database.execute(WITHOUT_BACKSTOP)
     async with (
-        running_till() as till,
-        open_house(make_settings(), database, *till, workers=2, units=EVERYBODY_LOOKS_FIRST) as house,
+        running_local_gateway() as local_gateway,
+        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=EVERYBODY_LOOKS_FIRST) as harness,
     ):
-        practice = Practice(house)
+        appointment_harness = AppointmentHarness(harness)
         if not constraint:
-            assert await two_late_payments(practice, 0) == {Settled.REINSTATED: 2}
-            assert any("2 live sessions" in wrong for wrong in await house.wrongs())
+            assert await two_late_payments(appointment_harness, 0) == {Settled.REINSTATED: 2}
+            assert any("2 live sessions" in wrong for wrong in await harness.wrongs())
             return
         for hour in range(ROUNDS):
-            assert await two_late_payments(practice, hour) == {Settled.REINSTATED: 1, Settled.GIVEN_BACK: 1}
-        await house.until_dry()
-        assert house.till.kept("INR") == ROUNDS * 3000
-        assert await house.wrongs() == []
+            assert await two_late_payments(appointment_harness, hour) == {Settled.REINSTATED: 1, Settled.GIVEN_BACK: 1}
+        await harness.until_dry()
+        assert harness.local_gateway.kept("INR") == ROUNDS * 3000
+        assert await harness.wrongs() == []
 
 
 async def test_of_two_sessions_moved_to_one_time_at_once_one_is_refused(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with (
-        running_till() as till,
-        open_house(make_settings(), database, *till, workers=2, units=EVERYBODY_LOOKS_FIRST) as house,
+        running_local_gateway() as local_gateway,
+        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=EVERYBODY_LOOKS_FIRST) as harness,
     ):
-        practice = Practice(house)
+        appointment_harness = AppointmentHarness(harness)
         for _ in range(ROUNDS):
-            coach = await practice.coach()
-            two = [await practice.book(client, coach, hour) for hour, client in enumerate(await house.people(2))]
+            coach = await appointment_harness.coach()
+            two = [
+                await appointment_harness.book(client, coach, hour)
+                for hour, client in enumerate(await harness.people(2))
+            ]
             with two_look_together():
-                outcomes = await asyncio.gather(*(practice.move(coach, new, 5) for new in two), return_exceptions=True)
+                outcomes = await asyncio.gather(
+                    *(appointment_harness.move(coach, new, 5) for new in two), return_exceptions=True
+                )
             assert Counter(map(type, outcomes)) == {SlotUnavailable: 1, type(None): 1}
 
 
-async def pay_while_the_hold_ends(practice: Practice, hour: int) -> None:
-    house = practice.house
-    coach = await practice.coach()
-    client, waiting = await house.people(2)
-    new = await practice.book(client, coach, hour)
-    await house.minutes_pass(31)
-    webhook = house.till.pay(order_of(new))
+async def pay_while_the_hold_ends(appointment_harness: AppointmentHarness, hour: int) -> None:
+    harness = appointment_harness.harness
+    coach = await appointment_harness.coach()
+    client, waiting = await harness.people(2)
+    new = await appointment_harness.book(client, coach, hour)
+    await harness.minutes_pass(31)
+    webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
 
     async def book_when_free() -> NewSession | None:
         for _ in range(10):
             try:
-                return await practice.book(waiting, coach, hour)
+                return await appointment_harness.book(waiting, coach, hour)
             except SlotUnavailable:
                 await asyncio.sleep(0.002)
         return None
 
     await asyncio.gather(
-        house.take(webhook),
-        *(practice.expire(worker) for worker in house.workers),
-        *(worker.run() for worker in house.workers),
-        *(worker.reconcile() for worker in house.workers),
+        harness.take(webhook),
+        *(appointment_harness.expire(worker) for worker in harness.workers),
+        *(worker.run() for worker in harness.workers),
+        *(worker.reconcile() for worker in harness.workers),
         book_when_free(),
     )
-    await house.until_dry()
+    await harness.until_dry()
 
 
 async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_time_or_comes_back(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with running_till() as till, open_house(make_settings(), database, *till, workers=4) as house:
+    async with (
+        running_local_gateway() as local_gateway,
+        open_app_harness(make_settings(), database, *local_gateway, workers=4) as harness,
+    ):
         for hour in range(ROUNDS):
-            await pay_while_the_hold_ends(Practice(house), hour)
-        assert await house.wrongs() == []
-        ends = await house.records.fetch(
+            await pay_while_the_hold_ends(AppointmentHarness(harness), hour)
+        assert await harness.wrongs() == []
+        ends = await harness.records.fetch(
             """SELECT c.status, c.payment_status FROM payments p JOIN coaching_bookings c
                ON c.id = p.coaching_booking_id WHERE p.received_at IS NOT NULL"""
         )
@@ -149,9 +157,12 @@ async def test_without_the_lock_a_payment_that_lands_while_the_hold_ends_breaks_
 ) -> None:
     await database.execute(WITHOUT_BACKSTOP)
     units = units_with(appointments=unlocked(PostgresAppointments))
-    async with running_till() as till, open_house(make_settings(), database, *till, workers=4, units=units) as house:
+    async with (
+        running_local_gateway() as local_gateway,
+        open_app_harness(make_settings(), database, *local_gateway, workers=4, units=units) as harness,
+    ):
         for hour in range(ROUNDS):
-            await pay_while_the_hold_ends(Practice(house), hour)
-            if await house.wrongs():
+            await pay_while_the_hold_ends(AppointmentHarness(harness), hour)
+            if await harness.wrongs():
                 return
     raise AssertionError("the lock guards nothing")

@@ -23,7 +23,7 @@ from tests.support.shapes import Instant, Uuid, misfits
 
 
 @dataclass
-class Practice:
+class AppointmentHarness:
     """A coach who takes 1500 an hour, a client, and the worker."""
 
     guest: Person
@@ -54,16 +54,16 @@ class Practice:
             await self.worker.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
 
 
-async def _opened(api: httpx.AsyncClient, worker: DeliveryParts, settings: Settings) -> Practice:
+async def _opened(api: httpx.AsyncClient, worker: DeliveryParts, settings: Settings) -> AppointmentHarness:
     people = People(api)
     guest, host = await people.user(), await people.facilitator()
     coach = await uuid_of(host)
     await a_price_for(settings.database_url, coach)
-    return Practice(guest, host, coach, worker, settings.public_url)
+    return AppointmentHarness(guest, host, coach, worker, settings.public_url)
 
 
 @pytest.fixture
-async def practice(make_settings: Callable[..., Settings]) -> AsyncIterator[Practice]:
+async def appointment_harness(make_settings: Callable[..., Settings]) -> AsyncIterator[AppointmentHarness]:
     """Paid through the sandbox."""
     settings = make_settings(payment_provider="sandbox")
     worker = container.build_deliveries(settings)
@@ -73,7 +73,7 @@ async def practice(make_settings: Callable[..., Settings]) -> AsyncIterator[Prac
 
 
 @pytest.fixture
-async def cash(make_settings: Callable[..., Settings]) -> AsyncIterator[Practice]:
+async def cash(make_settings: Callable[..., Settings]) -> AsyncIterator[AppointmentHarness]:
     """Paid on the spot."""
     settings = make_settings()
     worker = container.build_deliveries(settings)
@@ -86,102 +86,115 @@ def changes(history: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(entry["change"], entry["changed_by_name"]) for entry in history]
 
 
-async def test_a_session_is_held_until_its_payment_confirms_it(practice: Practice) -> None:
-    booking = await practice.books(minutes=90)
+async def test_a_session_is_held_until_its_payment_confirms_it(appointment_harness: AppointmentHarness) -> None:
+    booking = await appointment_harness.books(minutes=90)
     assert not misfits(
         {"payment_url": str, "hold_until": Instant, "price": 2250.0, "currency": "INR", "payment_id": None}, booking
     )
     assert (booking["status"], booking["payment_status"]) == ("pending", "pending")
     path = f"/booking/{booking['id']}"
     for _ in range(2):
-        again = await practice.guest.post(f"{path}/pay")
+        again = await appointment_harness.guest.post(f"{path}/pay")
         assert (again.status_code, again.json()) == (200, {"payment_url": booking["payment_url"]})
-    refused = await practice.host.patch(f"{path}/status", {"status": "confirmed"})
+    refused = await appointment_harness.host.patch(f"{path}/status", {"status": "confirmed"})
     assert (refused.status_code, refused.json()["detail"]) == (400, "This booking is confirmed by its payment")
 
-    await practice.pays(booking["payment_url"])
-    paid = await practice.shows(booking)
+    await appointment_harness.pays(booking["payment_url"])
+    paid = await appointment_harness.shows(booking)
     assert not misfits(
         {"status": "confirmed", "payment_status": "completed", "payment_id": Uuid, "hold_until": None}, paid
     )
     assert paid["sequence"] == booking["sequence"] + 1
-    refused = await practice.guest.post(f"{path}/pay")
+    refused = await appointment_harness.guest.post(f"{path}/pay")
     assert (refused.status_code, refused.json()["code"]) == (400, "nothing_to_pay")
-    assert changes(await practice.history(booking)) == [("created", practice.guest.name), ("paid", None)]
+    assert changes(await appointment_harness.history(booking)) == [
+        ("created", appointment_harness.guest.name),
+        ("paid", None),
+    ]
 
 
-async def test_a_declined_payment_can_be_tried_again(practice: Practice) -> None:
-    booking = await practice.books()
-    await practice.pays(booking["payment_url"], "declined")
-    declined = await practice.shows(booking)
+async def test_a_declined_payment_can_be_tried_again(appointment_harness: AppointmentHarness) -> None:
+    booking = await appointment_harness.books()
+    await appointment_harness.pays(booking["payment_url"], "declined")
+    declined = await appointment_harness.shows(booking)
     assert (declined["status"], declined["payment_status"]) == ("pending", "failed")
-    answer = await practice.guest.post(f"/booking/{booking['id']}/pay")
-    await practice.pays(answer.json()["payment_url"])
-    assert (await practice.shows(booking))["status"] == "confirmed"
-    history = await practice.history(booking)
+    answer = await appointment_harness.guest.post(f"/booking/{booking['id']}/pay")
+    await appointment_harness.pays(answer.json()["payment_url"])
+    assert (await appointment_harness.shows(booking))["status"] == "confirmed"
+    history = await appointment_harness.history(booking)
     assert changes(history)[1:] == [("payment_failed", None), ("paid", None)]
     assert (history[1]["before"], history[1]["after"]) == ({"payment_status": "pending"}, {"payment_status": "failed"})
 
 
-async def test_each_session_of_a_series_names_where_it_is_paid(practice: Practice) -> None:
-    body = wanted(practice.coach, at(10)) | {"rrule": "FREQ=DAILY;COUNT=3"}
-    answer = await practice.guest.post("/booking/recurring", json=body)
+async def test_each_session_of_a_series_names_where_it_is_paid(appointment_harness: AppointmentHarness) -> None:
+    body = wanted(appointment_harness.coach, at(10)) | {"rrule": "FREQ=DAILY;COUNT=3"}
+    answer = await appointment_harness.guest.post("/booking/recurring", json=body)
     sessions = answer.json()["bookings"]
     links = [each["payment_url"] for each in sessions]
     assert len({link for link in links if link}) == 3
     for each, link in zip(sessions, links, strict=True):
-        assert (await practice.guest.post(f"/booking/{each['id']}/pay")).json() == {"payment_url": link}
-    await practice.pays(links[1])
-    assert [(await practice.shows(each))["status"] for each in sessions] == ["pending", "confirmed", "pending"]
+        assert (await appointment_harness.guest.post(f"/booking/{each['id']}/pay")).json() == {"payment_url": link}
+    await appointment_harness.pays(links[1])
+    assert [(await appointment_harness.shows(each))["status"] for each in sessions] == [
+        "pending",
+        "confirmed",
+        "pending",
+    ]
 
 
-async def test_time_that_is_not_paid_for_is_given_up(practice: Practice, database: asyncpg.Connection) -> None:
-    booking = await practice.books()
-    expire = practice.worker.appointment.expire_appointment_holds
+async def test_time_that_is_not_paid_for_is_given_up(
+    appointment_harness: AppointmentHarness, database: asyncpg.Connection
+) -> None:
+    booking = await appointment_harness.books()
+    expire = appointment_harness.worker.appointment.expire_appointment_holds
     assert await expire() == 0
     await database.execute("UPDATE coaching_bookings SET hold_until = now() - interval '1 second'")
     assert await expire() == 1
     assert await expire() == 0
-    expired = await practice.shows(booking)
+    expired = await appointment_harness.shows(booking)
     assert (expired["status"], expired["payment_status"], expired["hold_until"]) == ("cancelled", "pending", None)
-    [_, entry] = await practice.history(booking)
+    [_, entry] = await appointment_harness.history(booking)
     assert (entry["change"], entry["changed_by"], entry["changed_by_name"]) == ("cancelled", None, None)
     assert entry["before"] == {"status": "pending", "cancel_reason": None}
     assert entry["after"] == {"status": "cancelled", "cancel_reason": "payment_expired"}
-    await practice.books()
+    await appointment_harness.books()
 
 
-async def test_no_time_is_held_for_a_payment_beyond_its_start(practice: Practice) -> None:
+async def test_no_time_is_held_for_a_payment_beyond_its_start(appointment_harness: AppointmentHarness) -> None:
     soon = (datetime.now(UTC) + timedelta(minutes=10)).replace(microsecond=0)
-    booking = await books(practice.guest, practice.coach, soon)
+    booking = await books(appointment_harness.guest, appointment_harness.coach, soon)
     assert booking["hold_until"] == booking["session_datetime"]
-    later = await practice.books()
+    later = await appointment_harness.books()
     move = f"/booking/{later['id']}/reschedule"
-    moved = await practice.guest.post(move, json={"session_datetime": (soon + timedelta(hours=2)).isoformat()})
+    moved = await appointment_harness.guest.post(
+        move, json={"session_datetime": (soon + timedelta(hours=2)).isoformat()}
+    )
     assert moved.json()["hold_until"] == later["hold_until"]
-    assert (await practice.guest.delete(f"/booking/{booking['id']}")).status_code == 204
-    moved = await practice.guest.post(move, json={"session_datetime": soon.isoformat()})
+    assert (await appointment_harness.guest.delete(f"/booking/{booking['id']}")).status_code == 204
+    moved = await appointment_harness.guest.post(move, json={"session_datetime": soon.isoformat()})
     assert moved.json()["hold_until"] == booking["hold_until"]
 
 
 @pytest.mark.parametrize(("by_coach", "given_back"), [(True, 1500), (False, 0)])
 async def test_a_paid_session_that_is_cancelled_is_given_back_by_who_cancels(
-    practice: Practice, database: asyncpg.Connection, by_coach: bool, given_back: int
+    appointment_harness: AppointmentHarness, database: asyncpg.Connection, by_coach: bool, given_back: int
 ) -> None:
     """Everything when it is the coach; what their policy says, here nothing, when it is the client."""
     await database.execute("""UPDATE coaches SET refund_policy = '[[0, 0]]'""")
-    booking = await practice.books()
-    await practice.pays(booking["payment_url"])
-    person = practice.host if by_coach else practice.guest
+    booking = await appointment_harness.books()
+    await appointment_harness.pays(booking["payment_url"])
+    person = appointment_harness.host if by_coach else appointment_harness.guest
     assert (await person.delete(f"/booking/{booking['id']}")).status_code == 204
-    await practice.runs()
-    shown = await practice.shows(booking)
+    await appointment_harness.runs()
+    shown = await appointment_harness.shows(booking)
     assert (shown["status"], shown["payment_status"]) == ("cancelled", "refunded" if by_coach else "completed")
     assert await database.fetchval("SELECT coalesce(sum(amount), 0)::int FROM refunds") == given_back
-    assert changes(await practice.history(booking))[-1] == ("cancelled", person.name)
+    assert changes(await appointment_harness.history(booking))[-1] == ("cancelled", person.name)
 
 
-async def test_the_coach_records_what_was_paid_on_the_spot_once(cash: Practice, database: asyncpg.Connection) -> None:
+async def test_the_coach_records_what_was_paid_on_the_spot_once(
+    cash: AppointmentHarness, database: asyncpg.Connection
+) -> None:
     booking = await cash.books()
     assert (booking["payment_url"], booking["hold_until"], booking["payment_status"]) == (None, None, "pending")
     path = f"/booking/{booking['id']}"
@@ -195,7 +208,7 @@ async def test_the_coach_records_what_was_paid_on_the_spot_once(cash: Practice, 
     assert [row["fact"] for row in told] == ["booking_created", "payment_completed"]
 
 
-async def test_a_coach_who_is_paid_on_the_spot_may_confirm_before_that(cash: Practice) -> None:
+async def test_a_coach_who_is_paid_on_the_spot_may_confirm_before_that(cash: AppointmentHarness) -> None:
     booking = await cash.books()
     path = f"/booking/{booking['id']}"
     answer = await cash.host.patch(f"{path}/status", {"status": "confirmed"})
@@ -203,7 +216,7 @@ async def test_a_coach_who_is_paid_on_the_spot_may_confirm_before_that(cash: Pra
     assert (await cash.host.post(f"{path}/payment")).json()["payment_status"] == "completed"
 
 
-async def test_nothing_is_paid_for_what_is_cancelled(cash: Practice) -> None:
+async def test_nothing_is_paid_for_what_is_cancelled(cash: AppointmentHarness) -> None:
     booking = await cash.books()
     path = f"/booking/{booking['id']}"
     await cash.guest.delete(path)
@@ -213,9 +226,9 @@ async def test_nothing_is_paid_for_what_is_cancelled(cash: Practice) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "nothing_to_pay")
 
 
-async def test_paid_on_the_spot_while_a_checkout_is_open(practice: Practice) -> None:
-    booking = await practice.books()
-    answer = await practice.host.post(f"/booking/{booking['id']}/payment")
+async def test_paid_on_the_spot_while_a_checkout_is_open(appointment_harness: AppointmentHarness) -> None:
+    booking = await appointment_harness.books()
+    answer = await appointment_harness.host.post(f"/booking/{booking['id']}/payment")
     assert (answer.status_code, answer.json()["status"], answer.json()["hold_until"]) == (200, "confirmed", None)
-    await practice.runs()
-    assert (await practice.shows(booking))["payment_status"] == "completed"
+    await appointment_harness.runs()
+    assert (await appointment_harness.shows(booking))["payment_status"] == "completed"

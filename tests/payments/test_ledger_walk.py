@@ -24,8 +24,8 @@ from domain.accounts import User
 from domain.errors import DomainError
 from domain.events import EventId
 from domain.ids import AppointmentId
-from tests.support.app_harness import House, NewSession, Sold, order_of, ref_of
-from tests.support.appointment_harness import Practice
+from tests.support.app_harness import AppHarness, NewSession, Sold, order_of, ref_of
+from tests.support.appointment_harness import AppointmentHarness
 from tests.support.local_gateway import Webhook
 from tests.support.process_harness import LONG_RUN
 
@@ -37,7 +37,7 @@ PRICES = {"INR": "30.55", "JPY": "501", "KWD": "1.235"}
 
 @dataclass
 class Walk:
-    house: House
+    harness: AppHarness
     currency: str
     luck: random.Random
     people: list[User]
@@ -49,14 +49,14 @@ class Walk:
     done: Counter[str] = field(default_factory=Counter)
 
     @property
-    def practice(self) -> Practice:
-        return Practice(self.house)
+    def appointment_harness(self) -> AppointmentHarness:
+        return AppointmentHarness(self.harness)
 
     async def begins(self) -> None:
         for _ in range(4):
             await self.offer()
         for policy in ([(24, 100)], [(0, 45)]):
-            self.coaches.append(await self.practice.coach(PRICES[self.currency], self.currency, policy))
+            self.coaches.append(await self.appointment_harness.coach(PRICES[self.currency], self.currency, policy))
         while not self.bookings:
             await self.book()
 
@@ -74,7 +74,7 @@ class Walk:
     async def offer(self) -> None:
         policy = self.luck.choice([((0, 100),), ((24, 50),), ((0, 33),)])
         self.events.append(
-            await self.house.event(
+            await self.harness.event(
                 capacity=self.luck.randrange(1, 4), price=PRICES[self.currency], currency=self.currency, policy=policy
             )
         )
@@ -82,7 +82,7 @@ class Walk:
     async def book(self) -> None:
         person = self.luck.choice(self.people)
         gateway = self.luck.choice(["till"] * 9 + ["offline"])
-        new = await self.house.book(person, self.luck.choice(self.events[-4:]), gateway=gateway)
+        new = await self.harness.book(person, self.luck.choice(self.events[-4:]), gateway=gateway)
         if gateway == "till":
             self.bookings.append((person, new))
 
@@ -90,7 +90,7 @@ class Walk:
         person, coach = self.luck.choice(self.people), self.luck.choice(self.coaches)
         hour, minutes = self.luck.randrange(4), self.luck.choice([20, 50])
         gateway = self.luck.choice(["till"] * 9 + ["offline"])
-        new = await self.practice.book(person, coach, hour, minutes, gateway=gateway)
+        new = await self.appointment_harness.book(person, coach, hour, minutes, gateway=gateway)
         self.coach_of[new.placed.id] = coach
         if gateway == "till":
             self.bookings.append((person, new))
@@ -98,7 +98,7 @@ class Walk:
     async def move(self) -> None:
         person, new = self.a_booking()
         if isinstance(new, NewSession):
-            await self.practice.move(person, new, self.luck.randrange(4))
+            await self.appointment_harness.move(person, new, self.luck.randrange(4))
 
     async def pay(self) -> None:
         await self._decide("paid")
@@ -108,76 +108,76 @@ class Walk:
 
     async def _decide(self, state: str) -> None:
         _, new = self.a_booking()
-        if order_of(new) not in self.house.till.orders:
+        if order_of(new) not in self.harness.local_gateway.orders:
             return  # its checkout was never made: nobody can pay there
-        webhook = self.house.till.pay(order_of(new), state)
+        webhook = self.harness.local_gateway.pay(order_of(new), state)
         if webhook is None or self.luck.random() < 0.15:
             return  # lost
         self.webhooks.append(webhook)
         for _ in range(self.luck.choice([0, 1, 1, 1, 2])):  # late, in time, doubled
-            await self.house.take(webhook)
+            await self.harness.take(webhook)
 
     async def hear_again(self) -> None:
         """A webhook that is late, or comes once more."""
         if self.webhooks:
-            await self.house.take(self.luck.choice(self.webhooks))
+            await self.harness.take(self.luck.choice(self.webhooks))
 
     async def ask_for_the_link(self) -> None:
         person, new = self.a_booking()
-        await self.house.worker.open_checkout.for_user(person, ref_of(new))
+        await self.harness.worker.open_checkout.for_user(person, ref_of(new))
 
     async def pay_on_the_spot(self) -> None:
         _, new = self.a_booking()
-        seller = self.coach_of[new.placed.id] if isinstance(new, NewSession) else self.house.facilitator
-        await self.house.worker.record_offline_payment.by_facilitator(seller, ref_of(new))
+        seller = self.coach_of[new.placed.id] if isinstance(new, NewSession) else self.harness.facilitator
+        await self.harness.worker.record_offline_payment.by_facilitator(seller, ref_of(new))
 
     async def cancel(self) -> None:
         person, new = self.a_booking()
         if isinstance(new, NewSession):
-            await self.practice.cancel(self.luck.choice([person, self.coach_of[new.placed.id]]), new)
+            await self.appointment_harness.cancel(self.luck.choice([person, self.coach_of[new.placed.id]]), new)
         else:
-            await self.house.cancel(person, new)
+            await self.harness.cancel(person, new)
 
     async def refund(self) -> None:
         """By the facilitator: a part, or what is left."""
         _, new = self.a_booking()
         if isinstance(new, NewBooking):
-            ask = RefundBooking(self.house.worker.open_work, self.house.worker.refunds, self.house.wake_ups)
-            await ask(self.house.facilitator, new.placed.id, self.luck.choice([None, Decimal(1), Decimal(7)]))
+            ask = RefundBooking(self.harness.worker.open_work, self.harness.worker.refunds, self.harness.wake_ups)
+            await ask(self.harness.facilitator, new.placed.id, self.luck.choice([None, Decimal(1), Decimal(7)]))
 
     async def cancel_event(self) -> None:
-        await self.house.cancel_event(self.luck.choice(self.events[-6:]))
+        await self.harness.cancel_event(self.luck.choice(self.events[-6:]))
         await self.offer()
 
     async def expire(self) -> None:
-        await self.house.minutes_pass(self.luck.choice([5, 31]))
-        await asyncio.gather(*(worker.expire_holds() for worker in self.house.workers))
-        await asyncio.gather(*(self.practice.expire(worker) for worker in self.house.workers))
+        await self.harness.minutes_pass(self.luck.choice([5, 31]))
+        await asyncio.gather(*(worker.expire_holds() for worker in self.harness.workers))
+        await asyncio.gather(*(self.appointment_harness.expire(worker) for worker in self.harness.workers))
 
     async def reconcile(self) -> None:
-        await asyncio.gather(*(worker.reconcile() for worker in self.house.workers))
+        await asyncio.gather(*(worker.reconcile() for worker in self.harness.workers))
 
     async def work(self) -> None:
-        await asyncio.gather(*(worker.run() for worker in self.house.workers))
+        await asyncio.gather(*(worker.run() for worker in self.harness.workers))
 
     async def misbehave(self) -> None:
         """The gateway is away, or loses its answers, or is well again."""
-        till = self.house.till
-        till.away = till.lose_answers = False
+        local_gateway = self.harness.local_gateway
+        local_gateway.away = local_gateway.lose_answers = False
         match self.luck.randrange(4):
             case 0:
-                till.away = True
+                local_gateway.away = True
             case 1:
-                till.lose_answers = True
+                local_gateway.lose_answers = True
 
     async def ends(self) -> None:
         """The gateway is well again, all is looked up and done."""
-        self.house.till.away = self.house.till.lose_answers = False
+        self.harness.local_gateway.away = self.harness.local_gateway.lose_answers = False
         for _ in range(4):
-            await self.house.minutes_pass(90)
+            await self.harness.minutes_pass(90)
             await self.expire()
             await self.reconcile()
-            await self.house.until_dry()
+            await self.harness.until_dry()
 
 
 WEIGHTS = {
@@ -202,35 +202,35 @@ STEPS_AND_WEIGHTS = [step for step, weight in WEIGHTS.items() for _ in range(wei
 
 
 @pytest.mark.parametrize("currency", PRICES)
-async def test_after_a_long_walk_our_books_and_the_gateways_agree(house: House, currency: str) -> None:
-    walk = Walk(house, currency, random.Random(f"{SEED} {currency}"), await house.people(12))
+async def test_after_a_long_walk_our_books_and_the_gateways_agree(harness: AppHarness, currency: str) -> None:
+    walk = Walk(harness, currency, random.Random(f"{SEED} {currency}"), await harness.people(12))
     await walk.begins()
     for _ in range(STEPS):
         await walk.step(walk.luck.choice(STEPS_AND_WEIGHTS))
     await walk.ends()
 
-    assert await house.wrongs() == []
-    assert await house.differences() == []
-    assert {status for _, status in await house.jobs()} == {"delivered"}
-    assert await house.records.fetchval("SELECT count(*) FROM refunds WHERE status <> 'processed'") == 0
-    orders = house.till.orders.values()
-    assert await house.books(currency) == sum(order.captured - order.refunded for order in orders)
+    assert await harness.wrongs() == []
+    assert await harness.differences() == []
+    assert {status for _, status in await harness.jobs()} == {"delivered"}
+    assert await harness.records.fetchval("SELECT count(*) FROM refunds WHERE status <> 'processed'") == 0
+    orders = harness.local_gateway.orders.values()
+    assert await harness.books(currency) == sum(order.captured - order.refunded for order in orders)
     assert all(order.refunded <= order.captured for order in orders)
     assert all(walk.done[step] for step in WEIGHTS), walk.done
-    settled = await house.records.fetch("SELECT DISTINCT outcome FROM gateway_events WHERE outcome IS NOT NULL")
+    settled = await harness.records.fetch("SELECT DISTINCT outcome FROM gateway_events WHERE outcome IS NOT NULL")
     assert {row["outcome"] for row in settled} >= {"received", "failed", "old_news"}
 
 
-async def test_no_order_of_steps_that_hypothesis_tries_breaks_the_books(house: House) -> None:
+async def test_no_order_of_steps_that_hypothesis_tries_breaks_the_books(harness: AppHarness) -> None:
     """The same steps, in the orders hypothesis thinks of. Shrinking what it finds would take minutes: left to whoever
     looks for the reason (take `phases` away)."""
     loop = asyncio.get_running_loop()
-    people = await house.people(6)
+    people = await harness.people(6)
 
     class Stories(RuleBasedStateMachine):
         @initialize(currency=st.sampled_from(sorted(PRICES)), luck=st.integers(0, 1000))
         def begin(self, currency: str, luck: int) -> None:
-            self.walk = Walk(house, currency, random.Random(luck), people)
+            self.walk = Walk(harness, currency, random.Random(luck), people)
             self.tell(self.walk.begins())
 
         @rule(step=st.sampled_from(STEPS_AND_WEIGHTS))
@@ -239,8 +239,8 @@ async def test_no_order_of_steps_that_hypothesis_tries_breaks_the_books(house: H
 
         def teardown(self) -> None:
             self.tell(self.walk.ends())
-            assert self.tell(house.wrongs()) == []
-            assert self.tell(house.differences()) == []
+            assert self.tell(harness.wrongs()) == []
+            assert self.tell(harness.differences()) == []
 
         def tell(self, part: Coroutine[Any, Any, Any]) -> Any:
             return asyncio.run_coroutine_threadsafe(part, loop).result()

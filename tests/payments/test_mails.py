@@ -34,7 +34,7 @@ COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_u
 
 
 @dataclass
-class House:
+class AppHarness:
     """A booking API with the sandbox, and a worker that runs when it is told to."""
 
     people: People
@@ -70,11 +70,11 @@ class House:
 
 
 @pytest.fixture
-async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[House]:
+async def harness(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[AppHarness]:
     settings = make_settings(payment_provider="sandbox")
     parts = container.build_deliveries(settings)
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-        yield House(People(api), api, parts, settings, database)
+        yield AppHarness(People(api), api, parts, settings, database)
     await parts.close()
 
 
@@ -111,23 +111,23 @@ def has_calendar(mail: EmailMessage) -> bool:
     return any(part.get_content_type() == "text/calendar" for part in mail.walk())
 
 
-async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_receipt(house: House) -> None:
-    john, ada = await house.people.facilitator(), await house.people.user()
-    booking_id, page = await house.books(ada, await john.creates_event(price=19.99, currency="EUR"))
-    await house.works()
-    [held] = house.mails(ada)
-    until = await house.database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking_id)
+async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_receipt(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator(), await harness.people.user()
+    booking_id, page = await harness.books(ada, await john.creates_event(price=19.99, currency="EUR"))
+    await harness.works()
+    [held] = harness.mails(ada)
+    until = await harness.database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking_id)
     assert held["Subject"] == "Please pay: New Yoga Session"
     assert f"Pay by: {until:%A}, {until.day} {until:%B %Y, %H:%M} UTC" in lines(held)
     assert "Price: 19.99 EUR, to be paid" in lines(held)
-    assert f"Pay now: {house.settings.public_url}{page}" in lines(held)
+    assert f"Pay now: {harness.settings.public_url}{page}" in lines(held)
     assert "where you booked" not in words(held)
 
-    await house.presses(page, "paid")
-    receipt = house.mails(ada)[1]
+    await harness.presses(page, "paid")
+    receipt = harness.mails(ada)[1]
     assert receipt["Subject"] == "Receipt: New Yoga Session"
     reference = (await ada.get(f"/bookings/{booking_id}")).json()["booking_reference"]
-    received = await house.database.fetchrow("SELECT * FROM payments WHERE booking_id = $1", booking_id)
+    received = await harness.database.fetchrow("SELECT * FROM payments WHERE booking_id = $1", booking_id)
     assert received is not None
     paid_at = received["received_at"]
     for line in (
@@ -145,28 +145,28 @@ async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_rec
     assert (same, later) == (uid, sequence + 1)
 
 
-async def test_a_declined_payment_leads_back_to_the_same_page(house: House) -> None:
-    john, ada = await house.people.facilitator(), await house.people.user()
-    _, page = await house.books(ada, await john.creates_event())
-    await house.presses(page, "declined")
-    failed = house.mails(ada)[1]
+async def test_a_declined_payment_leads_back_to_the_same_page(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator(), await harness.people.user()
+    _, page = await harness.books(ada, await john.creates_event())
+    await harness.presses(page, "declined")
+    failed = harness.mails(ada)[1]
     assert failed["Subject"] == "Payment failed: New Yoga Session"
-    assert f"Pay now: {house.settings.public_url}{page}" in lines(failed)
-    assert f'href="{house.settings.public_url}{page}"' in "".join(lines(failed, "html"))
+    assert f"Pay now: {harness.settings.public_url}{page}" in lines(failed)
+    assert f'href="{harness.settings.public_url}{page}"' in "".join(lines(failed, "html"))
     assert any(line.startswith("Pay by: ") for line in lines(failed))
     assert not has_calendar(failed)
     assert "calendar" not in words(failed)
 
 
-async def test_a_late_payment_brings_the_calendar_entry_back(house: House) -> None:
-    john, ada = await house.people.facilitator(), await house.people.user()
-    booking_id, page = await house.books(ada, await john.creates_event())
+async def test_a_late_payment_brings_the_calendar_entry_back(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator(), await harness.people.user()
+    booking_id, page = await harness.books(ada, await john.creates_event())
     # The button is pressed before the hold ends; what it says arrives afterwards.
-    assert (await house.api.post(f"{page}/paid")).status_code == 303
-    await house.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
-    await house.parts.money.expire_holds()
-    await house.works()
-    mails = house.mails(ada)
+    assert (await harness.api.post(f"{page}/paid")).status_code == 303
+    await harness.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
+    await harness.parts.money.expire_holds()
+    await harness.works()
+    mails = harness.mails(ada)
     assert subjects(mails) == [f"{what}: New Yoga Session" for what in ("Please pay", "Booking ended", "Receipt")]
     assert "did not arrive in time" in words(mails[1])
     entries = [entry(mail) for mail in mails]
@@ -176,17 +176,17 @@ async def test_a_late_payment_brings_the_calendar_entry_back(house: House) -> No
     assert sequences == sorted(set(sequences))
 
 
-async def test_a_payment_that_finds_no_place_is_explained_and_given_back(house: House) -> None:
-    john, ada, bela = await house.people.facilitator(), await house.people.user(), await house.people.user("Bela")
+async def test_a_payment_that_finds_no_place_is_explained_and_given_back(harness: AppHarness) -> None:
+    john, ada, bela = await harness.people.facilitator(), await harness.people.user(), await harness.people.user("Bela")
     event = await john.creates_event(max_participants=1)
-    booking_id, page = await house.books(ada, event)
-    assert (await house.api.post(f"{page}/paid")).status_code == 303
-    await house.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
-    await house.parts.money.expire_holds()
-    await house.books(bela, event)
-    await house.works()
-    await house.works()
-    refund = house.mails(ada)[-1]
+    booking_id, page = await harness.books(ada, event)
+    assert (await harness.api.post(f"{page}/paid")).status_code == 303
+    await harness.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)
+    await harness.parts.money.expire_holds()
+    await harness.books(bela, event)
+    await harness.works()
+    await harness.works()
+    refund = harness.mails(ada)[-1]
     assert refund["Subject"] == "Refund: New Yoga Session"
     assert "your place had been given up and none could be had any more" in words(refund)
     assert "Given back: 30.00 INR" in lines(refund)
@@ -194,48 +194,48 @@ async def test_a_payment_that_finds_no_place_is_explained_and_given_back(house: 
     assert not has_calendar(refund)
 
 
-async def test_a_cancelled_booking_says_how_much_of_it_comes_back(house: House) -> None:
-    john, ada = await house.people.facilitator(), await house.people.user()
+async def test_a_cancelled_booking_says_how_much_of_it_comes_back(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator(), await harness.people.user()
     event = await john.creates_event(refund_policy=[{"hours_before": 24, "percent": 50}])
-    booking_id, page = await house.books(ada, event)
-    await house.presses(page, "paid")
+    booking_id, page = await harness.books(ada, event)
+    await harness.presses(page, "paid")
     assert (await ada.post(f"/bookings/{booking_id}/cancel")).status_code == 200
-    await house.works()
-    await house.works()
-    *_, cancelled, refund = house.mails(ada)
+    await harness.works()
+    await harness.works()
+    *_, cancelled, refund = harness.mails(ada)
     assert "as you asked" in words(cancelled)
     assert "was cancelled. We have refunded 15.00 INR." in words(refund)
     assert "Given back: 15.00 INR" in lines(refund)
 
 
-async def test_a_cancelled_event_gives_everything_back_and_says_why(house: House) -> None:
-    john, ada = await house.people.facilitator(), await house.people.user()
+async def test_a_cancelled_event_gives_everything_back_and_says_why(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator(), await harness.people.user()
     event = await john.creates_event()
-    _, page = await house.books(ada, event)
-    await house.presses(page, "paid")
+    _, page = await harness.books(ada, event)
+    await harness.presses(page, "paid")
     assert (await john.post(f"/facilitator/events/{event['id']}/cancel")).status_code == 200
-    await house.works()
-    await house.works()
-    *_, cancelled, refund = house.mails(ada)
+    await harness.works()
+    await harness.works()
+    *_, cancelled, refund = harness.mails(ada)
     assert cancelled["Subject"] == "Cancelled: New Yoga Session"
     assert "New Yoga Session will not take place. We have refunded 30.00 INR, the full amount you paid" in words(refund)
 
 
-async def test_money_taken_on_the_spot_is_handed_back_by_the_facilitator(house: House) -> None:
-    john, ada = await house.people.facilitator("Mira Sol"), await house.people.user()
-    booking_id, _ = await house.books(ada, await john.creates_event())
+async def test_money_taken_on_the_spot_is_handed_back_by_the_facilitator(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator("Mira Sol"), await harness.people.user()
+    booking_id, _ = await harness.books(ada, await john.creates_event())
     assert (await john.post(f"/facilitator/bookings/{booking_id}/payment")).status_code == 200
     await ada.post(f"/bookings/{booking_id}/cancel")
-    await house.works()
-    await house.works()
-    mails = house.mails(ada)
+    await harness.works()
+    await harness.works()
+    mails = harness.mails(ada)
     [receipt] = [mail for mail in mails if mail["Subject"].startswith("Receipt")]
     assert "Paid: 30.00 INR, on the spot" in lines(receipt)
     assert "Mira Sol hands the money back to you" in words(mails[-1])
     assert "bank" not in words(mails[-1])
 
 
-async def test_where_people_pay_on_the_spot_nothing_is_held(house: House) -> None:
+async def test_where_people_pay_on_the_spot_nothing_is_held(harness: AppHarness) -> None:
     mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, booking={"hold_until": None}))
     assert mail["Subject"] == "You are booked: Morning Yoga"
     assert "Pay by" not in words(mail)
@@ -337,9 +337,9 @@ def test_a_hold_that_ends_at_the_start_invites_to_no_new_booking(cancelled_at: s
     assert sentence in words(mail)
 
 
-async def test_a_hold_that_ends_is_told_once(house: House) -> None:
-    john, ada = await house.people.facilitator(), await house.people.user()
-    booking_id, _ = await house.books(ada, await john.creates_event())
-    await house.hold_ends(booking_id)
-    await house.works()
-    assert subjects(house.mails(ada)) == ["Please pay: New Yoga Session", "Booking ended: New Yoga Session"]
+async def test_a_hold_that_ends_is_told_once(harness: AppHarness) -> None:
+    john, ada = await harness.people.facilitator(), await harness.people.user()
+    booking_id, _ = await harness.books(ada, await john.creates_event())
+    await harness.hold_ends(booking_id)
+    await harness.works()
+    assert subjects(harness.mails(ada)) == ["Please pay: New Yoga Session", "Booking ended: New Yoga Session"]

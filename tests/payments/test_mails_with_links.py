@@ -12,8 +12,8 @@ from application.notifications.payment_links import AT_MOST, MailWithPaymentLink
 from domain.outbox import Delivered, Destination, Failed, Message, MessageId, MessageType, Outcome
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.payments.queries import PostgresPaymentQueries
-from tests.support.app_harness import House, Sold, order_of, ref_of
-from tests.support.appointment_harness import Practice
+from tests.support.app_harness import AppHarness, Sold, order_of, ref_of
+from tests.support.appointment_harness import AppointmentHarness
 from tests.support.rows import stored_row
 
 TRIES = 16
@@ -30,17 +30,17 @@ class Pigeonhole:
         return Delivered()
 
 
-def sender(house: House, mail: Pigeonhole, *, tries: int = TRIES, seconds: float = 0) -> MailWithPaymentLinks:
-    reader = PostgresPaymentQueries(house.worker.database)
+def sender(harness: AppHarness, mail: Pigeonhole, *, tries: int = TRIES, seconds: float = 0) -> MailWithPaymentLinks:
+    reader = PostgresPaymentQueries(harness.worker.database)
     return MailWithPaymentLinks(mail, reader, SystemClock(), tries, patience=timedelta(seconds=seconds))
 
 
 async def the_mail(
-    house: House, sold: Sold, *, message_type: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
+    harness: AppHarness, sold: Sold, *, message_type: MessageType = MessageType.BOOKING_CREATED, attempt: int = 1
 ) -> Message:
     """That is owed to who booked."""
     row = await stored_row(
-        house.records,
+        harness.records,
         """SELECT id, lane, fact, snapshot, occurred_at FROM outbox
            WHERE destination = 'email' AND fact = $2
              AND lane IN ('booking:' || $1, 'coaching:' || $1 || ':client') ORDER BY seq DESC""",
@@ -53,84 +53,94 @@ async def the_mail(
 
 
 @pytest.fixture(params=["place", "session"])
-async def sell(house: House, request: pytest.FixtureRequest) -> Callable[..., Any]:
+async def sell(harness: AppHarness, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Books something that costs something; with the gateway away it has no link yet."""
-    practice, person = Practice(house), await house.person()
-    event, coach = await house.event(), await practice.coach()
+    appointment_harness, person = AppointmentHarness(harness), await harness.person()
+    event, coach = await harness.event(), await appointment_harness.coach()
 
     async def sell(*, away: bool = False) -> Sold:
-        house.till.away = away
+        harness.local_gateway.away = away
         sold: Sold
-        sold = await house.book(person, event) if request.param == "place" else await practice.book(person, coach)
-        house.till.away = False
+        sold = (
+            await harness.book(person, event)
+            if request.param == "place"
+            else await appointment_harness.book(person, coach)
+        )
+        harness.local_gateway.away = False
         assert (sold.payment_url is None) is away
         return sold
 
     return sell
 
 
-async def link_is_made(house: House, sold: Sold) -> None:
-    assert await house.worker.open_checkout.for_payable(ref_of(sold))
+async def link_is_made(harness: AppHarness, sold: Sold) -> None:
+    assert await harness.worker.open_checkout.for_payable(ref_of(sold))
 
 
-async def test_the_mail_has_the_link(house: House, sell: Callable[..., Any]) -> None:
+async def test_the_mail_has_the_link(harness: AppHarness, sell: Callable[..., Any]) -> None:
     sold, mail = await sell(), Pigeonhole()
-    assert await sender(house, mail).deliver(await the_mail(house, sold)) == Delivered()
+    assert await sender(harness, mail).deliver(await the_mail(harness, sold)) == Delivered()
     assert mail.links == [sold.payment_url]
 
 
 @pytest.mark.parametrize(("seconds", "tries", "waits"), [(30, TRIES, True), (0, 1, False)], ids=["", "twin"])
 async def test_a_mail_that_is_faster_than_the_gateway_waits_for_the_link(
-    house: House, sell: Callable[..., Any], seconds: float, tries: int, waits: bool
+    harness: AppHarness, sell: Callable[..., Any], seconds: float, tries: int, waits: bool
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
-    going = asyncio.create_task(sender(house, mail, seconds=seconds, tries=tries).deliver(await the_mail(house, sold)))
+    going = asyncio.create_task(
+        sender(harness, mail, seconds=seconds, tries=tries).deliver(await the_mail(harness, sold))
+    )
     done, _ = await asyncio.wait([going], timeout=0.5 if waits else 30)
     assert bool(done) is not waits
-    await link_is_made(house, sold)
+    await link_is_made(harness, sold)
     assert await going == Delivered()
     assert mail.links == [f"https://till.example/{order_of(sold)}" if waits else None]
 
 
 async def test_a_gateway_that_comes_back_in_time_costs_no_link_and_one_that_stays_away_no_mail(
-    house: House, sell: Callable[..., Any]
+    harness: AppHarness, sell: Callable[..., Any]
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
-    carry = sender(house, mail)
+    carry = sender(harness, mail)
     for attempt in range(1, AT_MOST):
-        outcome = await carry.deliver(await the_mail(house, sold, attempt=attempt))
+        outcome = await carry.deliver(await the_mail(harness, sold, attempt=attempt))
         assert isinstance(outcome, Failed)
         assert (outcome.permanent, outcome.destination_fault, outcome.status_code) == (False, False, None)
-    last = await the_mail(house, sold, attempt=AT_MOST)
+    last = await the_mail(harness, sold, attempt=AT_MOST)
     assert await carry.deliver(last) == Delivered()
-    await link_is_made(house, sold)
+    await link_is_made(harness, sold)
     assert await carry.deliver(last) == Delivered()
     assert mail.links == [None, f"https://till.example/{order_of(sold)}"]
 
 
-async def test_with_little_time_left_to_pay_the_mail_goes_at_once(house: House, sell: Callable[..., Any]) -> None:
+async def test_with_little_time_left_to_pay_the_mail_goes_at_once(
+    harness: AppHarness, sell: Callable[..., Any]
+) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
-    message = await the_mail(house, sold)
+    message = await the_mail(harness, sold)
     about = message.payload.get("coaching") or message.payload["booking"]
     about["hold_until"] = (SystemClock().now() + timedelta(minutes=10)).isoformat()
-    assert await sender(house, mail).deliver(message) == Delivered()
+    assert await sender(harness, mail).deliver(message) == Delivered()
     assert mail.links == [None]
 
 
-async def test_what_is_paid_or_given_up_when_the_mail_goes_has_no_link(house: House, sell: Callable[..., Any]) -> None:
+async def test_what_is_paid_or_given_up_when_the_mail_goes_has_no_link(
+    harness: AppHarness, sell: Callable[..., Any]
+) -> None:
     sold, mail = await sell(), Pigeonhole()
-    message, carry = await the_mail(house, sold), sender(house, mail)
-    await house.settle("till", house.received(sold))
+    message, carry = await the_mail(harness, sold), sender(harness, mail)
+    await harness.settle("till", harness.received(sold))
     assert await carry.deliver(message) == Delivered()
-    receipt = await the_mail(house, sold, message_type=MessageType.PAYMENT_COMPLETED)
+    receipt = await the_mail(harness, sold, message_type=MessageType.PAYMENT_COMPLETED)
     assert await carry.deliver(receipt) == Delivered()
     assert mail.links == [None, None]
 
 
-async def test_the_coach_is_not_asked_to_pay(house: House) -> None:
-    practice, mail = Practice(house), Pigeonhole()
-    sold = await practice.book(await house.person(), await practice.coach())
-    message = await the_mail(house, sold)
+async def test_the_coach_is_not_asked_to_pay(harness: AppHarness) -> None:
+    appointment_harness, mail = AppointmentHarness(harness), Pigeonhole()
+    sold = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
+    message = await the_mail(harness, sold)
     message.payload["recipient"] = "coach"
-    await sender(house, mail).deliver(message)
+    await sender(harness, mail).deliver(message)
     assert mail.links == [None]

@@ -25,7 +25,7 @@ from infrastructure.gateways.razorpay.gateway import RazorpayGateway
 from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING, REFUNDED
-from tests.payments.razorpay_harness import Shop, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_shop
 from tests.support.gateway_server import Kind
 from tests.support.razorpay_server import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, FakeRazorpay, fake_razorpay
 from tests.support.receivers import Request
@@ -36,9 +36,11 @@ ALL_KINDS: tuple[Kind, ...] = ("500", "429", "hang", "reset", "lost answer")
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
-    async with open_shop(make_settings, database) as shop:
-        yield shop
+async def gateway_harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[GatewayHarness]:
+    async with open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness
 
 
 @pytest.fixture
@@ -203,82 +205,84 @@ async def test_a_refusal_says_why_and_shows_no_key(razorpay: FakeRazorpay) -> No
 # The house
 
 
-async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(shop: Shop) -> None:
-    shop.razorpay.trouble("500")
-    person = await shop.person()
-    booked = await shop.books(person, await shop.event())
+async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(gateway_harness: GatewayHarness) -> None:
+    gateway_harness.razorpay.trouble("500")
+    person = await gateway_harness.person()
+    booked = await gateway_harness.books(person, await gateway_harness.event())
     assert booked["payment_url"] is None
-    assert await shop.state(booked) == PENDING
-    shop.razorpay.mend()
-    answer = await shop.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
-    [link] = shop.razorpay.links.values()
+    assert await gateway_harness.state(booked) == PENDING
+    gateway_harness.razorpay.mend()
+    answer = await gateway_harness.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
+    [link] = gateway_harness.razorpay.links.values()
     assert answer.json() == {"payment_url": link["short_url"]}
-    shop.razorpay.pays_link(link["short_url"])
-    await shop.hears_everything()
-    assert await shop.state(booked) == PAID
+    gateway_harness.razorpay.pays_link(link["short_url"])
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == PAID
 
 
 @pytest.mark.parametrize("call", ["POST /v1/orders", "POST /v1/payment_links"])
-async def test_no_orphan_is_left_when_the_answer_was_lost(shop: Shop, call: str) -> None:
-    shop.razorpay.trouble("lost answer", call, times=1)
-    booked = await shop.books(await shop.person(), await shop.event())
+async def test_no_orphan_is_left_when_the_answer_was_lost(gateway_harness: GatewayHarness, call: str) -> None:
+    gateway_harness.razorpay.trouble("lost answer", call, times=1)
+    booked = await gateway_harness.books(await gateway_harness.person(), await gateway_harness.event())
     assert booked["payment_url"] is None
-    await shop.time_passes()
-    assert await shop.parts.money.reconcile() == 1
-    [order], [link] = shop.razorpay.orders.values(), shop.razorpay.links.values()
-    row = await shop.database.fetchrow("SELECT gateway_reference, checkout_url FROM payments")
+    await gateway_harness.time_passes()
+    assert await gateway_harness.parts.money.reconcile() == 1
+    [order], [link] = gateway_harness.razorpay.orders.values(), gateway_harness.razorpay.links.values()
+    row = await gateway_harness.database.fetchrow("SELECT gateway_reference, checkout_url FROM payments")
     assert row is not None
     assert tuple(row) == (order["id"], link["short_url"])
 
 
-async def test_with_all_webhooks_lost_everything_is_settled(shop: Shop) -> None:
-    by_order, by_link, failed, untouched = [await shop.a_booking() for _ in range(4)]
-    shop.razorpay.pays(by_order[1]["id"])
-    shop.razorpay.pays_link(by_link[0]["payment_url"])
-    shop.razorpay.fails(failed[1]["id"])
-    shop.razorpay.webhooks.clear()
-    await shop.time_passes()
-    shop.razorpay.trouble("500", times=1)
+async def test_with_all_webhooks_lost_everything_is_settled(gateway_harness: GatewayHarness) -> None:
+    by_order, by_link, failed, untouched = [await gateway_harness.a_booking() for _ in range(4)]
+    gateway_harness.razorpay.pays(by_order[1]["id"])
+    gateway_harness.razorpay.pays_link(by_link[0]["payment_url"])
+    gateway_harness.razorpay.fails(failed[1]["id"])
+    gateway_harness.razorpay.webhooks.clear()
+    await gateway_harness.time_passes()
+    gateway_harness.razorpay.trouble("500", times=1)
     for _ in range(2):
-        assert await shop.parts.money.reconcile() > 0
-        await shop.time_passes()
-    assert await shop.state(by_order[0]) == await shop.state(by_link[0]) == PAID
-    assert await shop.state(failed[0]) == FAILED
-    assert await shop.state(untouched[0]) == PENDING
-    assert await shop.kept() == shop.razorpay.kept() == 6_000
-    assert await shop.differences() == []
+        assert await gateway_harness.parts.money.reconcile() > 0
+        await gateway_harness.time_passes()
+    assert await gateway_harness.state(by_order[0]) == await gateway_harness.state(by_link[0]) == PAID
+    assert await gateway_harness.state(failed[0]) == FAILED
+    assert await gateway_harness.state(untouched[0]) == PENDING
+    assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 6_000
+    assert await gateway_harness.differences() == []
 
 
-async def test_paid_while_the_hold_ended_and_no_webhook_came(shop: Shop) -> None:
-    booked, _ = await shop.a_booking()
-    shop.razorpay.pays_link(booked["payment_url"])
-    shop.razorpay.webhooks.clear()
-    await shop.database.execute("UPDATE bookings SET hold_until = now()")
-    await shop.parts.money.expire_holds()
-    await shop.works()
-    assert await shop.state(booked) == PAID, "closing the link found the money"
-    assert await shop.told(booked) == 1
+async def test_paid_while_the_hold_ended_and_no_webhook_came(gateway_harness: GatewayHarness) -> None:
+    booked, _ = await gateway_harness.a_booking()
+    gateway_harness.razorpay.pays_link(booked["payment_url"])
+    gateway_harness.razorpay.webhooks.clear()
+    await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
+    await gateway_harness.parts.money.expire_holds()
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PAID, "closing the link found the money"
+    assert await gateway_harness.told(booked) == 1
 
 
-async def test_a_refund_is_delayed_by_a_gateway_that_is_away_and_never_paid_twice(shop: Shop) -> None:
-    person = await shop.person()
-    booked = await shop.books(person, await shop.event())
-    shop.razorpay.pays_link(booked["payment_url"])
-    await shop.hears_everything()
-    await shop.post(f"/bookings/{booked['booking']['id']}/cancel", by=person)
+async def test_a_refund_is_delayed_by_a_gateway_that_is_away_and_never_paid_twice(
+    gateway_harness: GatewayHarness,
+) -> None:
+    person = await gateway_harness.person()
+    booked = await gateway_harness.books(person, await gateway_harness.event())
+    gateway_harness.razorpay.pays_link(booked["payment_url"])
+    await gateway_harness.hears_everything()
+    await gateway_harness.post(f"/bookings/{booked['booking']['id']}/cancel", by=person)
     for kind in ("500", "lost answer", "reset"):
-        shop.razorpay.trouble(kind, "POST /v1/payments/.*", times=1)
-        await shop.works()
-        await shop.time_passes()
+        gateway_harness.razorpay.trouble(kind, "POST /v1/payments/.*", times=1)
+        await gateway_harness.works()
+        await gateway_harness.time_passes()
     # The webhook overtakes the answer that never came.
-    await shop.hears_everything()
-    await shop.works()
-    assert len(shop.razorpay.refunds) == 1
-    rows = await shop.database.fetch("SELECT status, gateway_refund_id FROM refunds")
-    assert [tuple(row) for row in rows] == [("processed", next(iter(shop.razorpay.refunds)))]
-    assert await shop.state(booked) == REFUNDED
-    assert await shop.told(booked, "booking_refunded") == 1
-    assert await shop.kept() == shop.razorpay.kept() == 0
+    await gateway_harness.hears_everything()
+    await gateway_harness.works()
+    assert len(gateway_harness.razorpay.refunds) == 1
+    rows = await gateway_harness.database.fetch("SELECT status, gateway_refund_id FROM refunds")
+    assert [tuple(row) for row in rows] == [("processed", next(iter(gateway_harness.razorpay.refunds)))]
+    assert await gateway_harness.state(booked) == REFUNDED
+    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
 
 
 async def test_the_callbacks_say_so_where_razorpay_is_not_configured(api: httpx.AsyncClient) -> None:

@@ -21,9 +21,9 @@ from infrastructure.clock import SystemClock
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID
-from tests.payments.razorpay_harness import Shop, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_shop
 from tests.support.gateway_server import Entity
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.process_harness import LONG_RUN
 from tests.support.razorpay_server import FakeRazorpay, Webhook
 
@@ -41,9 +41,11 @@ EVERY_ORDER = bool(os.environ.get("EVERY_ORDER"))
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
-    async with open_shop(make_settings, database) as shop:
-        yield shop
+async def gateway_harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[GatewayHarness]:
+    async with open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class Unpaid:
     order_id: str
 
 
-async def unpaid_bookings(shop: Shop, number: int) -> list[Unpaid]:
+async def unpaid_bookings(gateway_harness: GatewayHarness, number: int) -> list[Unpaid]:
     """Written straight into the database, each with an order of its own."""
-    event_id = await shop.event(capacity=number + 10)
-    people = await a_crowd(shop.database, number)
-    rows = await shop.database.fetch(
+    event_id = await gateway_harness.event(capacity=number + 10)
+    people = await many_users(gateway_harness.database, number)
+    rows = await gateway_harness.database.fetch(
         """WITH made AS (
                INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, hold_until)
                SELECT $1, person, 'confirmed', 'pending', now(), now() + interval '30 minutes'
@@ -94,9 +96,9 @@ def story(razorpay: FakeRazorpay, unpaid: Unpaid, events: Iterable[str]) -> dict
     return told
 
 
-async def hears(shop: Shop, webhooks: Sequence[Webhook]) -> None:
+async def hears(gateway_harness: GatewayHarness, webhooks: Sequence[Webhook]) -> None:
     """Takes each as the API does and applies it as the worker does, whether or not it is there already."""
-    money = shop.parts.money
+    money = gateway_harness.parts.money
     for webhook in webhooks:
         headers = {name.lower(): value for name, value in webhook.headers.items()}
         event = await money.receive_webhook("razorpay", webhook.body, headers)
@@ -113,8 +115,8 @@ def with_doubles(chance: random.Random, order: Sequence[Webhook]) -> list[Webhoo
     return told
 
 
-async def outcomes(shop: Shop, bookings: Sequence[Unpaid]) -> set[tuple[Any, ...]]:
-    rows = await shop.database.fetch(
+async def outcomes(gateway_harness: GatewayHarness, bookings: Sequence[Unpaid]) -> set[tuple[Any, ...]]:
+    rows = await gateway_harness.database.fetch(
         """SELECT b.status, b.payment_status, p.status, p.refunded, p.gateway_payment_id = 'pay_' || b.id,
                   (SELECT array_agg((r.status, r.amount, r.gateway_refund_id = 'rfnd_' || b.id)::text)
                    FROM refunds r WHERE r.payment_id = p.id),
@@ -126,53 +128,55 @@ async def outcomes(shop: Shop, bookings: Sequence[Unpaid]) -> set[tuple[Any, ...
     return {tuple(str(value) for value in row) for row in rows}
 
 
-async def in_every_order(shop: Shop, events: Sequence[str], orders: Sequence[tuple[str, ...]]) -> set[tuple[Any, ...]]:
+async def in_every_order(
+    gateway_harness: GatewayHarness, events: Sequence[str], orders: Sequence[tuple[str, ...]]
+) -> set[tuple[Any, ...]]:
     chance = random.Random(SEED)
-    bookings = await unpaid_bookings(shop, len(orders))
+    bookings = await unpaid_bookings(gateway_harness, len(orders))
     waiting = [
         with_doubles(chance, [told[event] for event in order])
         for unpaid, order in zip(bookings, orders, strict=True)
-        for told in [story(shop.razorpay, unpaid, events)]
+        for told in [story(gateway_harness.razorpay, unpaid, events)]
     ]
 
     async def one_after_the_other() -> None:
         while waiting:
-            await hears(shop, waiting.pop())
+            await hears(gateway_harness, waiting.pop())
 
     await asyncio.gather(*(one_after_the_other() for _ in range(4)))
-    return await outcomes(shop, bookings)
+    return await outcomes(gateway_harness, bookings)
 
 
-async def test_all_orders_of_six_events_each_perhaps_twice_end_in_one_state(shop: Shop) -> None:
+async def test_all_orders_of_six_events_each_perhaps_twice_end_in_one_state(gateway_harness: GatewayHarness) -> None:
     orders = list(itertools.permutations(EVENTS))
     assert len(orders) == 720
     if not EVERY_ORDER:
         orders = random.Random(SEED).sample(orders, 120 if LONG_RUN else 40)
     refunded = ("confirmed", "refunded", "refunded", "30.0000", "True", "['(processed,30.0000,t)']", "1")
-    assert await in_every_order(shop, EVENTS, orders) == {refunded}
+    assert await in_every_order(gateway_harness, EVENTS, orders) == {refunded}
 
 
-async def test_all_orders_without_a_refund_end_paid(shop: Shop) -> None:
+async def test_all_orders_without_a_refund_end_paid(gateway_harness: GatewayHarness) -> None:
     events = EVENTS[1:-1]
     paid = ("confirmed", "completed", "completed", "0.0000", "True", "None", "1")
-    assert await in_every_order(shop, events, list(itertools.permutations(events))) == {paid}
+    assert await in_every_order(gateway_harness, events, list(itertools.permutations(events))) == {paid}
 
 
 # Callback and webhooks at once
 
 
-async def at_once(shop: Shop, bookings: Sequence[Unpaid], settle: SettlePayment) -> int:
+async def at_once(gateway_harness: GatewayHarness, bookings: Sequence[Unpaid], settle: SettlePayment) -> int:
     """How many payments were told more than once, where their callback and two webhooks are settled at one moment."""
     for unpaid in bookings:
-        told = story(shop.razorpay, unpaid, EVENTS[3:5])
+        told = story(gateway_harness.razorpay, unpaid, EVENTS[3:5])
         reports = [
-            shop.parts.money.gateways.named("razorpay")
+            gateway_harness.parts.money.gateways.named("razorpay")
             .read_webhook(each.body, {"x-razorpay-signature": each.headers["X-Razorpay-Signature"]})
             .report
             for each in told.values()
         ]
         await asyncio.gather(*(settle("razorpay", report) for report in [*reports, *reports]))  # type: ignore[arg-type]
-    return sum(int(outcome[-1]) != 1 for outcome in await outcomes(shop, bookings))
+    return sum(int(outcome[-1]) != 1 for outcome in await outcomes(gateway_harness, bookings))
 
 
 class Unlocked(UnitsOfWork):
@@ -200,29 +204,34 @@ class Unlocked(UnitsOfWork):
             yield work
 
 
-async def test_callback_and_webhooks_at_once_have_one_effect(shop: Shop) -> None:
-    assert await at_once(shop, await unpaid_bookings(shop, 20), shop.parts.money.settle_payment) == 0
+async def test_callback_and_webhooks_at_once_have_one_effect(gateway_harness: GatewayHarness) -> None:
+    assert (
+        await at_once(
+            gateway_harness, await unpaid_bookings(gateway_harness, 20), gateway_harness.parts.money.settle_payment
+        )
+        == 0
+    )
 
 
-async def test_without_the_locks_they_have_more(shop: Shop) -> None:
-    parts = shop.parts
+async def test_without_the_locks_they_have_more(gateway_harness: GatewayHarness) -> None:
+    parts = gateway_harness.parts
     open_work = Unlocked(parts.database, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None)
     naive = replace(parts.money.settle_payment, open_work=open_work)
-    assert await at_once(shop, await unpaid_bookings(shop, 20), naive) > 0
+    assert await at_once(gateway_harness, await unpaid_bookings(gateway_harness, 20), naive) > 0
 
 
-async def test_callback_webhooks_and_worker_at_once_over_http(shop: Shop) -> None:
+async def test_callback_webhooks_and_worker_at_once_over_http(gateway_harness: GatewayHarness) -> None:
     for _ in range(5):
-        booked, order = await shop.a_booking()
-        payment = shop.razorpay.pays(order["id"])
-        webhooks, shop.razorpay.webhooks = shop.razorpay.webhooks, []
+        booked, order = await gateway_harness.a_booking()
+        payment = gateway_harness.razorpay.pays(order["id"])
+        webhooks, gateway_harness.razorpay.webhooks = gateway_harness.razorpay.webhooks, []
         answers = await asyncio.gather(
-            *(shop.post("/payment/success", shop.razorpay.callback(payment)) for _ in range(4)),
-            *(webhook.send(shop.api) for webhook in webhooks),
-            shop.works(),
+            *(gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment)) for _ in range(4)),
+            *(webhook.send(gateway_harness.api) for webhook in webhooks),
+            gateway_harness.works(),
         )
         assert {answer.status_code for answer in answers if answer is not None} == {200}
-        await shop.works()
-        assert await shop.state(booked) == PAID
-        assert await shop.told(booked) == 1
-    assert await shop.differences() == []
+        await gateway_harness.works()
+        assert await gateway_harness.state(booked) == PAID
+        assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.differences() == []

@@ -10,14 +10,16 @@ import pytest
 
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import FAILED, PAID, PENDING
-from tests.payments.razorpay_harness import Shop, open_shop
+from tests.payments.razorpay_harness import GatewayHarness, open_shop
 from tests.support.razorpay_server import KEY_SECRET, WEBHOOK_PATH, WEBHOOK_SECRET, Webhook, sign
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
-    async with open_shop(make_settings, database) as shop:
-        yield shop
+async def gateway_harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[GatewayHarness]:
+    async with open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness
 
 
 def re_serialised(body: bytes) -> bytes:
@@ -39,10 +41,10 @@ FORGERIES: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
 }
 
 
-async def test_forged_webhooks_are_refused(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    shop.razorpay.pays(order["id"])
-    [genuine] = shop.razorpay.told("payment.captured")
+async def test_forged_webhooks_are_refused(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    gateway_harness.razorpay.pays(order["id"])
+    [genuine] = gateway_harness.razorpay.told("payment.captured")
     for name, forgery in FORGERIES.items():
         body, signature = forgery(genuine.body)
         assert body != genuine.body or signature != genuine.headers["X-Razorpay-Signature"], name
@@ -50,165 +52,181 @@ async def test_forged_webhooks_are_refused(shop: Shop) -> None:
         if signature:
             headers["X-Razorpay-Signature"] = signature
         encoded = {header: value.encode() for header, value in headers.items()}
-        answer = await shop.api.post(WEBHOOK_PATH, content=body, headers=encoded)
+        answer = await gateway_harness.api.post(WEBHOOK_PATH, content=body, headers=encoded)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature"), name
-    await shop.works()
-    assert await shop.state(booked) == PENDING
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 0
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PENDING
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0
 
-    await shop.tells([genuine])
-    await shop.works()
-    assert await shop.state(booked) == PAID, "what was forged did not take the genuine one's place"
+    await gateway_harness.tells([genuine])
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PAID, "what was forged did not take the genuine one's place"
 
 
-async def test_the_same_webhook_two_hundred_times_has_one_effect(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    shop.razorpay.pays(order["id"])
-    [captured] = shop.razorpay.told("payment.captured")
+async def test_the_same_webhook_two_hundred_times_has_one_effect(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    gateway_harness.razorpay.pays(order["id"])
+    [captured] = gateway_harness.razorpay.told("payment.captured")
     for _ in range(10):
-        answers = await asyncio.gather(*(captured.send(shop.api) for _ in range(20)), shop.works())
+        answers = await asyncio.gather(
+            *(captured.send(gateway_harness.api) for _ in range(20)), gateway_harness.works()
+        )
         assert {answer.status_code for answer in answers if answer is not None} == {200}
-    await shop.works()
-    assert await shop.state(booked) == PAID
-    assert await shop.told(booked) == 1
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 1
-    assert await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 1
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 1
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 1
 
 
-async def test_the_same_body_under_many_ids_has_one_effect(shop: Shop) -> None:
+async def test_the_same_body_under_many_ids_has_one_effect(gateway_harness: GatewayHarness) -> None:
     """The id stands in a header that nobody signs."""
-    booked, order = await shop.a_booking()
-    payment = shop.razorpay.pays(order["id"])
-    [captured] = shop.razorpay.told("payment.captured")
-    await shop.tells([Webhook(captured.event, f"evt_{number}", captured.body) for number in range(20)])
-    await shop.works()
-    assert await shop.state(booked) == PAID
-    assert await shop.told(booked) == 1
-    shop.razorpay.gives_back(payment)
-    [processed] = shop.razorpay.told("refund.processed")
-    await shop.tells([Webhook(processed.event, f"evt_again_{number}", processed.body) for number in range(20)])
-    await shop.works()
-    rows = await shop.database.fetch("SELECT gateway_refund_id, amount FROM refunds")
-    assert [tuple(row) for row in rows] == [(next(iter(shop.razorpay.refunds)), 30)]
-    assert await shop.differences() == []
-    assert await shop.database.fetchval("SELECT max(attempts) FROM outbox WHERE destination = 'payments'") == 1
+    booked, order = await gateway_harness.a_booking()
+    payment = gateway_harness.razorpay.pays(order["id"])
+    [captured] = gateway_harness.razorpay.told("payment.captured")
+    await gateway_harness.tells([Webhook(captured.event, f"evt_{number}", captured.body) for number in range(20)])
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.told(booked) == 1
+    gateway_harness.razorpay.gives_back(payment)
+    [processed] = gateway_harness.razorpay.told("refund.processed")
+    await gateway_harness.tells(
+        [Webhook(processed.event, f"evt_again_{number}", processed.body) for number in range(20)]
+    )
+    await gateway_harness.works()
+    rows = await gateway_harness.database.fetch("SELECT gateway_refund_id, amount FROM refunds")
+    assert [tuple(row) for row in rows] == [(next(iter(gateway_harness.razorpay.refunds)), 30)]
+    assert await gateway_harness.differences() == []
+    assert (
+        await gateway_harness.database.fetchval("SELECT max(attempts) FROM outbox WHERE destination = 'payments'") == 1
+    )
 
 
-async def test_another_amount_or_currency_is_kept_and_never_confirmed(shop: Shop) -> None:
+async def test_another_amount_or_currency_is_kept_and_never_confirmed(gateway_harness: GatewayHarness) -> None:
     others: list[dict[str, Any]] = [{"amount": 2_999}, {"amount": 3_001}, {"currency": "USD"}]
     for changes in others:
-        booked, order = await shop.a_booking()
-        payment = shop.razorpay.pays(order["id"], **changes)
-        await shop.hears_everything()
-        await shop.time_passes()
-        await shop.parts.money.reconcile()
-        answer = await shop.post("/payment/success", shop.razorpay.callback(payment))
+        booked, order = await gateway_harness.a_booking()
+        payment = gateway_harness.razorpay.pays(order["id"], **changes)
+        await gateway_harness.hears_everything()
+        await gateway_harness.time_passes()
+        await gateway_harness.parts.money.reconcile()
+        answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment))
         assert (answer.status_code, answer.json()["code"]) == (400, "payment_differs")
-        assert await shop.state(booked) == PENDING
-        assert await shop.told(booked) == 0
-    assert await shop.differences() == [
+        assert await gateway_harness.state(booked) == PENDING
+        assert await gateway_harness.told(booked) == 0
+    assert await gateway_harness.differences() == [
         "received 29.99 INR, asked for 30.00 INR",
         "received 30.01 INR, asked for 30.00 INR",
         "received 30.00 USD, asked for 30.00 INR",
     ]
 
 
-async def test_notes_that_somebody_wrote_into_their_checkout_do_not_pay_for_another_booking(shop: Shop) -> None:
+async def test_notes_that_somebody_wrote_into_their_checkout_do_not_pay_for_another_booking(
+    gateway_harness: GatewayHarness,
+) -> None:
     """Who pays for the one gets the one, whatever the notes claim."""
-    one, order = await shop.a_booking()
-    another, wanted = await shop.a_booking()
+    one, order = await gateway_harness.a_booking()
+    another, wanted = await gateway_harness.a_booking()
     link_notes = next(
-        each["notes"] for each in shop.razorpay.links.values() if each["notes"]["order_id"] == wanted["id"]
+        each["notes"] for each in gateway_harness.razorpay.links.values() if each["notes"]["order_id"] == wanted["id"]
     )
-    payment = shop.razorpay.pays(order["id"], notes=link_notes)
-    await shop.hears_everything()
-    shop.razorpay.gives_back(payment, 100)
-    await shop.hears_everything()
-    assert (await shop.state(one))[2] == "completed"
-    assert await shop.state(another) == PENDING
+    payment = gateway_harness.razorpay.pays(order["id"], notes=link_notes)
+    await gateway_harness.hears_everything()
+    gateway_harness.razorpay.gives_back(payment, 100)
+    await gateway_harness.hears_everything()
+    assert (await gateway_harness.state(one))[2] == "completed"
+    assert await gateway_harness.state(another) == PENDING
 
 
-async def test_a_webhook_about_somebody_elses_order_is_taken_and_kept(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
+async def test_a_webhook_about_somebody_elses_order_is_taken_and_kept(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
     foreign = order | {"id": "order_of_another_shop", "receipt": "TS1989", "notes": []}
     payment = {"id": "pay_1", "order_id": foreign["id"], "amount": 100, "currency": "INR", "status": "captured"}
-    webhook = shop.razorpay.webhook("payment.captured", payment=payment)
-    await shop.tells([webhook, shop.razorpay.webhook("order.paid", payment=payment, order=foreign)])
-    await shop.works()
-    assert await shop.state(booked) == PENDING
-    assert await shop.differences() == ["no payment of ours has this order"]
+    webhook = gateway_harness.razorpay.webhook("payment.captured", payment=payment)
+    await gateway_harness.tells(
+        [webhook, gateway_harness.razorpay.webhook("order.paid", payment=payment, order=foreign)]
+    )
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PENDING
+    assert await gateway_harness.differences() == ["no payment of ours has this order"]
 
 
-async def test_what_means_nothing_to_us_is_taken_so_that_it_is_not_sent_for_a_day(shop: Shop) -> None:
+async def test_what_means_nothing_to_us_is_taken_so_that_it_is_not_sent_for_a_day(
+    gateway_harness: GatewayHarness,
+) -> None:
     for event in ("payment.dispute.created", "invoice.paid", "order.paid", "refund.created", "x", ""):
-        await shop.tells([shop.razorpay.webhook(event)])
-    await shop.works()
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 6
-    assert await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 0
+        await gateway_harness.tells([gateway_harness.razorpay.webhook(event)])
+    await gateway_harness.works()
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 6
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 0
 
 
 # Callbacks
 
 
-async def test_a_success_that_is_not_signed_for_this_payment_is_refused(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    other, of_other = await shop.a_booking()
-    paid = shop.razorpay.callback(shop.razorpay.pays(of_other["id"]))
+async def test_a_success_that_is_not_signed_for_this_payment_is_refused(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    other, of_other = await gateway_harness.a_booking()
+    paid = gateway_harness.razorpay.callback(gateway_harness.razorpay.pays(of_other["id"]))
     for forged in (
         paid | {"razorpay_order_id": order["id"]},
         paid | {"razorpay_payment_id": "pay_of_nobody"},
         paid | {"razorpay_signature": "signature_hash"},
         paid | {"razorpay_signature": sign(WEBHOOK_SECRET, f"{of_other['id']}|{paid['razorpay_payment_id']}".encode())},
     ):
-        answer = await shop.post("/payment/success", forged)
+        answer = await gateway_harness.post("/payment/success", forged)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
-    assert await shop.state(booked) == await shop.state(other) == PENDING
+    assert await gateway_harness.state(booked) == await gateway_harness.state(other) == PENDING
 
 
-async def test_a_signed_success_counts_while_razorpay_is_away(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    payment = shop.razorpay.pays(order["id"])
-    shop.razorpay.trouble("500")
-    answer = await shop.post("/payment/success", shop.razorpay.callback(payment))
+async def test_a_signed_success_counts_while_razorpay_is_away(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    payment = gateway_harness.razorpay.pays(order["id"])
+    gateway_harness.razorpay.trouble("500")
+    answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment))
     assert answer.json()["booking"]["payment_status"] == "completed"
-    shop.razorpay.mend()
-    await shop.hears_everything()
-    assert await shop.state(booked) == PAID
-    assert await shop.told(booked) == 1
-    assert await shop.differences() == []
+    gateway_harness.razorpay.mend()
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.differences() == []
 
 
-async def test_a_forged_failure_does_not_undo_a_paid_order(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    shop.razorpay.pays(order["id"])
-    await shop.hears_everything()
-    answer = await shop.post("/payment/failure", {"razorpay_order_id": order["id"], "razorpay_payment_id": "pay_1"})
+async def test_a_forged_failure_does_not_undo_a_paid_order(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    gateway_harness.razorpay.pays(order["id"])
+    await gateway_harness.hears_everything()
+    answer = await gateway_harness.post(
+        "/payment/failure", {"razorpay_order_id": order["id"], "razorpay_payment_id": "pay_1"}
+    )
     assert (answer.status_code, answer.json()["booking"]["payment_status"]) == (200, "completed")
-    assert await shop.state(booked) == PAID
+    assert await gateway_harness.state(booked) == PAID
 
 
-async def test_a_forged_failure_of_an_open_order_changes_nothing(shop: Shop) -> None:
-    event_id = await shop.event(capacity=1)
-    booked = await shop.books(await shop.person(), event_id)
-    order = shop.order_of(booked)
-    answer = await shop.post("/payment/failure", {"razorpay_order_id": order["id"], "razorpay_payment_id": "pay_1"})
+async def test_a_forged_failure_of_an_open_order_changes_nothing(gateway_harness: GatewayHarness) -> None:
+    event_id = await gateway_harness.event(capacity=1)
+    booked = await gateway_harness.books(await gateway_harness.person(), event_id)
+    order = gateway_harness.order_of(booked)
+    answer = await gateway_harness.post(
+        "/payment/failure", {"razorpay_order_id": order["id"], "razorpay_payment_id": "pay_1"}
+    )
     assert (answer.status_code, answer.json()["booking"]["payment_status"]) == (200, "pending")
-    assert await shop.state(booked) == PENDING
-    assert await shop.database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 1
+    assert await gateway_harness.state(booked) == PENDING
+    assert await gateway_harness.database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 1
 
 
-async def test_a_failure_is_what_razorpay_says_of_it(shop: Shop) -> None:
-    booked, order = await shop.a_booking()
-    failed = shop.razorpay.fails(order["id"])
+async def test_a_failure_is_what_razorpay_says_of_it(gateway_harness: GatewayHarness) -> None:
+    booked, order = await gateway_harness.a_booking()
+    failed = gateway_harness.razorpay.fails(order["id"])
     body = {"razorpay_order_id": order["id"], "razorpay_payment_id": failed["id"]}
-    shop.razorpay.trouble("500")
-    answer = await shop.post("/payment/failure", body)
+    gateway_harness.razorpay.trouble("500")
+    answer = await gateway_harness.post("/payment/failure", body)
     assert (answer.status_code, answer.json()["booking"]["payment_status"]) == (200, "pending"), "it is away"
-    shop.razorpay.mend()
-    answer = await shop.post("/payment/failure", body)
+    gateway_harness.razorpay.mend()
+    answer = await gateway_harness.post("/payment/failure", body)
     assert answer.json()["booking"]["payment_status"] == "failed"
-    assert await shop.state(booked) == FAILED
-    shop.razorpay.pays(order["id"])
-    answer = await shop.post("/payment/failure", body)
+    assert await gateway_harness.state(booked) == FAILED
+    gateway_harness.razorpay.pays(order["id"])
+    answer = await gateway_harness.post("/payment/failure", body)
     assert answer.json()["booking"]["payment_status"] == "completed", "the true state, whatever was claimed"
-    assert await shop.told(booked) == 1
+    assert await gateway_harness.told(booked) == 1

@@ -16,7 +16,7 @@ from domain.errors import Conflict
 from domain.events import EventCancelled, EventId, EventOver
 from domain.money import Money
 from infrastructure.clock import SystemClock
-from tests.support.app_harness import House, order_of, ref_of
+from tests.support.app_harness import AppHarness, order_of, ref_of
 from tests.support.rows import stored_row
 
 USUAL = ((168, 100), (24, 50))
@@ -27,320 +27,324 @@ USUAL = ((168, 100), (24, 50))
     [(timedelta(days=8), Decimal("25.05")), (timedelta(days=2), Decimal("12.53")), (timedelta(hours=3), None)],
 )
 async def test_a_cancellation_gives_back_what_its_preview_said(
-    house: House, starts_in: timedelta, back: Decimal | None
+    harness: AppHarness, starts_in: timedelta, back: Decimal | None
 ) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event(price="25.05", policy=USUAL, starts_in=starts_in))
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event(price="25.05", policy=USUAL, starts_in=starts_in))
 
-    preview = await ShowCancellation(house.worker.open_work, SystemClock())(person, new.placed.id)
-    refund = await house.cancel(person, new)
-    await house.until_dry()
+    preview = await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.placed.id)
+    refund = await harness.cancel(person, new)
+    await harness.until_dry()
 
     assert preview.refund == Money(back or Decimal(0), "INR")
     assert (refund.amount.amount if refund else None) == back
-    assert await house.refunds(new) == ([(back, "processed", "booking_cancelled")] if back else [])
-    assert await house.booking(new) == ("cancelled", "refunded" if back else "completed")
-    told = [fact for fact, _ in await house.told(new)]
+    assert await harness.refunds(new) == ([(back, "processed", "booking_cancelled")] if back else [])
+    assert await harness.booking(new) == ("cancelled", "refunded" if back else "completed")
+    told = [fact for fact, _ in await harness.told(new)]
     assert told == [
         "booking_created",
         "payment_completed",
         "booking_cancelled",
         *(["booking_refunded"] if back else []),
     ]
-    assert house.till.orders[order_of(new)].refunded == int((back or 0) * 100)
+    assert harness.local_gateway.orders[order_of(new)].refunded == int((back or 0) * 100)
 
 
-async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_the_policy(house: House) -> None:
+async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_the_policy(harness: AppHarness) -> None:
     """Cancelled by the person three hours before the start, this booking would give nothing back."""
-    person = await house.person()
-    event_id = await house.event(price="25.05", policy=((168, 100),), starts_in=timedelta(hours=3), capacity=1)
-    new = await house.paid(person, event_id)
+    person = await harness.person()
+    event_id = await harness.event(price="25.05", policy=((168, 100),), starts_in=timedelta(hours=3), capacity=1)
+    new = await harness.paid(person, event_id)
 
-    refund = await house.cancel_participant(house.facilitator, new)
-    await house.until_dry()
+    refund = await harness.cancel_participant(harness.facilitator, new)
+    await harness.until_dry()
 
     assert refund.amount == Money(Decimal("25.05"), "INR")
-    assert await house.refunds(new) == [(Decimal("25.05"), "processed", "by_organiser")]
-    assert await house.booking(new) == ("cancelled", "refunded")
+    assert await harness.refunds(new) == [(Decimal("25.05"), "processed", "by_organiser")]
+    assert await harness.booking(new) == ("cancelled", "refunded")
     facts = [("booking_created", None), ("payment_completed", None), ("booking_cancelled", "by_organiser")]
     for destination in ("crm", "email"):
-        assert await house.told(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
-    stored = await stored_row(house.records, "SELECT * FROM bookings WHERE id = $1", new.placed.id)
-    assert (stored["cancelled_by"], stored["cancel_reason"]) == (house.facilitator.id, "by_organiser")
-    await house.book(await house.person(), event_id)
-    assert await house.wrongs() == []
+        assert await harness.told(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
+    stored = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.placed.id)
+    assert (stored["cancelled_by"], stored["cancel_reason"]) == (harness.facilitator.id, "by_organiser")
+    await harness.book(await harness.person(), event_id)
+    assert await harness.wrongs() == []
 
 
-async def test_a_participant_who_has_not_paid_is_cancelled_and_the_checkout_is_closed(house: House) -> None:
-    new = await house.book(await house.person(), await house.event())
+async def test_a_participant_who_has_not_paid_is_cancelled_and_the_checkout_is_closed(harness: AppHarness) -> None:
+    new = await harness.book(await harness.person(), await harness.event())
 
-    assert await house.cancel_participant(house.facilitator, new) is None
-    assert await house.jobs() == [("checkout_ended", "pending")]
-    await house.until_dry()
+    assert await harness.cancel_participant(harness.facilitator, new) is None
+    assert await harness.jobs() == [("checkout_ended", "pending")]
+    await harness.until_dry()
 
-    assert await house.booking(new) == ("cancelled", "pending")
-    assert await house.wrongs() == []
+    assert await harness.booking(new) == ("cancelled", "pending")
+    assert await harness.wrongs() == []
 
 
-async def test_a_participant_is_cancelled_once_by_the_facilitator_and_the_person_together(house: House) -> None:
+async def test_a_participant_is_cancelled_once_by_the_facilitator_and_the_person_together(harness: AppHarness) -> None:
     """The first one decides how much is refunded; the other learns that the booking is cancelled."""
-    person = await house.person()
-    new = await house.paid(person, await house.event())
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
 
-    cancels = [house.cancel_participant(house.facilitator, new), house.cancel(person, new)]
+    cancels = [harness.cancel_participant(harness.facilitator, new), harness.cancel(person, new)]
     asked = await asyncio.gather(*cancels, return_exceptions=True)
-    await house.until_dry()
+    await harness.until_dry()
 
     assert sum(isinstance(answer, BookingAlreadyCancelled) for answer in asked) == 1
-    assert [amount for amount, _, _ in await house.refunds(new)] == [Decimal(30)]
-    assert await house.wrongs() == []
+    assert [amount for amount, _, _ in await harness.refunds(new)] == [Decimal(30)]
+    assert await harness.wrongs() == []
 
 
-async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(house: House) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
+async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(harness: AppHarness) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
 
-    asked = await asyncio.gather(*(house.cancel(person, new) for _ in range(10)), return_exceptions=True)
-    await house.until_dry()
+    asked = await asyncio.gather(*(harness.cancel(person, new) for _ in range(10)), return_exceptions=True)
+    await harness.until_dry()
 
     assert sum(isinstance(answer, BookingAlreadyCancelled) for answer in asked) == 9
-    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert await house.wrongs() == []
+    assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await harness.wrongs() == []
     with pytest.raises(BookingAlreadyCancelled):
-        await ShowCancellation(house.worker.open_work, SystemClock())(person, new.placed.id)
+        await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.placed.id)
 
 
-async def test_a_gateway_that_is_away_delays_a_refund(house: House) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
-    house.till.away = True
-    await house.cancel(person, new)
-    await house.worker.run()
-    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
-    assert await house.jobs() == [("refund_promised", "pending")]
-    house.till.away = False
+async def test_a_gateway_that_is_away_delays_a_refund(harness: AppHarness) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
+    harness.local_gateway.away = True
+    await harness.cancel(person, new)
+    await harness.worker.run()
+    assert await harness.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    assert await harness.jobs() == [("refund_promised", "pending")]
+    harness.local_gateway.away = False
 
-    await house.until_dry()
+    await harness.until_dry()
 
-    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert await house.wrongs() == []
+    assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await harness.wrongs() == []
 
 
-async def test_a_refund_whose_answer_is_lost_ten_times_is_paid_once(house: House) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
-    await house.cancel(person, new)
-    house.till.lose_answers = True
+async def test_a_refund_whose_answer_is_lost_ten_times_is_paid_once(harness: AppHarness) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
+    await harness.cancel(person, new)
+    harness.local_gateway.lose_answers = True
     for _ in range(10):
-        await house.worker.run()
-        await house.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
-    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
-    house.till.lose_answers = False
+        await harness.worker.run()
+        await harness.records.execute("UPDATE outbox SET due_at = now() WHERE status = 'pending'")
+    assert await harness.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    harness.local_gateway.lose_answers = False
 
-    await house.until_dry()
+    await harness.until_dry()
 
-    assert house.till.asked_for_refunds == 11
-    assert len(house.till.orders[order_of(new)].refunds) == 1
-    assert [fact for fact, _ in await house.told(new)].count("booking_refunded") == 1
-    assert await house.wrongs() == []
+    assert harness.local_gateway.asked_for_refunds == 11
+    assert len(harness.local_gateway.orders[order_of(new)].refunds) == 1
+    assert [fact for fact, _ in await harness.told(new)].count("booking_refunded") == 1
+    assert await harness.wrongs() == []
 
 
-async def test_a_refused_refund_is_dead_and_stays_open_until_an_operator_replays_it(house: House) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
-    house.till.refuses_refunds = True
-    await house.cancel(person, new)
-    await house.until_dry()
-    assert await house.jobs() == [("refund_promised", "dead")]
-    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
-    assert await house.booking(new) == ("cancelled", "refunded")
-    house.till.refuses_refunds = False
+async def test_a_refused_refund_is_dead_and_stays_open_until_an_operator_replays_it(harness: AppHarness) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
+    harness.local_gateway.refuses_refunds = True
+    await harness.cancel(person, new)
+    await harness.until_dry()
+    assert await harness.jobs() == [("refund_promised", "dead")]
+    assert await harness.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    assert await harness.booking(new) == ("cancelled", "refunded")
+    harness.local_gateway.refuses_refunds = False
 
-    await house.records.execute(
+    await harness.records.execute(
         "UPDATE outbox SET status = 'pending', due_at = now(), attempts = 0 WHERE status = 'dead'"
     )
-    await house.until_dry()
+    await harness.until_dry()
 
-    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert await house.wrongs() == []
+    assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await harness.wrongs() == []
 
 
-async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(house: House) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
-    house.till.slow_refunds = True
-    await house.cancel(person, new)
-    await house.worker.run()
-    assert await house.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
-    (refund_id,) = house.till.orders[order_of(new)].refunds
+async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(harness: AppHarness) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
+    harness.local_gateway.slow_refunds = True
+    await harness.cancel(person, new)
+    await harness.worker.run()
+    assert await harness.refunds(new) == [(Decimal(30), "pending", "booking_cancelled")]
+    (refund_id,) = harness.local_gateway.orders[order_of(new)].refunds
 
     for _ in range(3):
-        await house.take(house.till.refund_webhook(order_of(new), refund_id))
-    await house.until_dry()
+        await harness.take(harness.local_gateway.refund_webhook(order_of(new), refund_id))
+    await harness.until_dry()
 
-    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert [fact for fact, _ in await house.told(new)].count("booking_refunded") == 1
+    assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert [fact for fact, _ in await harness.told(new)].count("booking_refunded") == 1
 
 
-async def test_a_refund_the_gateway_works_on_is_asked_about_when_its_report_is_lost(house: House) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
-    house.till.slow_refunds = True
-    await house.cancel(person, new)
-    await house.worker.run()
-    assert await house.jobs() == [("refund_promised", "pending")]
+async def test_a_refund_the_gateway_works_on_is_asked_about_when_its_report_is_lost(harness: AppHarness) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
+    harness.local_gateway.slow_refunds = True
+    await harness.cancel(person, new)
+    await harness.worker.run()
+    assert await harness.jobs() == [("refund_promised", "pending")]
 
-    house.till.slow_refunds = False
-    await house.until_dry()
+    harness.local_gateway.slow_refunds = False
+    await harness.until_dry()
 
-    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert len(house.till.orders[order_of(new)].refunds) == 1
+    assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert len(harness.local_gateway.orders[order_of(new)].refunds) == 1
 
 
 @pytest.mark.parametrize("ours", [True, False])
-async def test_a_report_that_comes_before_our_own_answer_makes_no_second_refund(house: House, ours: bool) -> None:
-    person = await house.person()
-    new = await house.paid(person, await house.event())
-    await house.cancel(person, new)
-    house.till.lose_answers = True
-    await house.worker.run()
-    house.till.lose_answers = False
-    (refund_id,) = house.till.orders[order_of(new)].refunds
+async def test_a_report_that_comes_before_our_own_answer_makes_no_second_refund(
+    harness: AppHarness, ours: bool
+) -> None:
+    person = await harness.person()
+    new = await harness.paid(person, await harness.event())
+    await harness.cancel(person, new)
+    harness.local_gateway.lose_answers = True
+    await harness.worker.run()
+    harness.local_gateway.lose_answers = False
+    (refund_id,) = harness.local_gateway.orders[order_of(new)].refunds
 
-    await house.take(house.till.refund_webhook(order_of(new), refund_id, ours=ours))
-    await house.until_dry()
+    await harness.take(harness.local_gateway.refund_webhook(order_of(new), refund_id, ours=ours))
+    await harness.until_dry()
 
-    assert await house.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
-    assert await house.wrongs() == []
+    assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
+    assert await harness.wrongs() == []
 
 
-async def test_money_given_back_at_the_gateways_own_desk_is_on_our_books(house: House) -> None:
-    new = await house.paid(await house.person(), await house.event())
-    house.till.orders[order_of(new)].refunds["at the desk"] = 1000
+async def test_money_given_back_at_the_gateways_own_desk_is_on_our_books(harness: AppHarness) -> None:
+    new = await harness.paid(await harness.person(), await harness.event())
+    harness.local_gateway.orders[order_of(new)].refunds["at the desk"] = 1000
 
     for _ in range(2):
-        await house.take(house.till.refund_webhook(order_of(new), "at the desk", ours=False))
-    await house.until_dry()
+        await harness.take(harness.local_gateway.refund_webhook(order_of(new), "at the desk", ours=False))
+    await harness.until_dry()
 
-    assert await house.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
-    assert await house.wrongs() == []
+    assert await harness.refunds(new) == [(Decimal(10), "processed", "at_the_gateway")]
+    assert await harness.wrongs() == []
     for destination in ("crm", "email", "realtime"):
-        assert (await house.told(new, destination))[-2:] == [
+        assert (await harness.told(new, destination))[-2:] == [
             ("payment_completed", None),
             ("booking_refunded", "at_the_gateway"),
         ]
-    snapshot = json.loads(await house.records.fetchval("SELECT snapshot FROM outbox WHERE fact = 'booking_refunded'"))
+    snapshot = json.loads(await harness.records.fetchval("SELECT snapshot FROM outbox WHERE fact = 'booking_refunded'"))
     assert (snapshot["money"], snapshot["booking"]["payment_status"]) == (
         {"amount": "10.00", "currency": "INR"},
         "refunded",
     )
 
 
-async def test_more_given_back_than_was_paid_is_kept_for_an_operator(house: House) -> None:
-    new = await house.paid(await house.person(), await house.event())
+async def test_more_given_back_than_was_paid_is_kept_for_an_operator(harness: AppHarness) -> None:
+    new = await harness.paid(await harness.person(), await harness.event())
 
-    await house.take(house.till.refund_webhook(order_of(new), "at the desk", ours=False, amount=3001))
-    await house.until_dry()
+    await harness.take(harness.local_gateway.refund_webhook(order_of(new), "at the desk", ours=False, amount=3001))
+    await harness.until_dry()
 
-    assert await house.refunds(new) == []
-    assert len(await house.differences()) == 1
-    assert await house.booking(new) == ("confirmed", "completed")
-    assert (await house.told(new))[-1] == ("payment_completed", None)
+    assert await harness.refunds(new) == []
+    assert len(await harness.differences()) == 1
+    assert await harness.booking(new) == ("confirmed", "completed")
+    assert (await harness.told(new))[-1] == ("payment_completed", None)
 
 
-async def a_sold_out_event(house: House) -> tuple[EventId, list[list[NewBooking]]]:
+async def a_sold_out_event(harness: AppHarness) -> tuple[EventId, list[list[NewBooking]]]:
     """60 paid places, 5 unpaid, 3 paid on the spot, 5 that were free."""
-    event = await house.event(capacity=100)
-    people = await house.people(68)
-    paid = [await house.paid(person, event) for person in people[:60]]
-    unpaid = [await house.book(person, event) for person in people[60:65]]
-    on_the_spot = [await house.book(person, event, gateway="offline") for person in people[65:]]
+    event = await harness.event(capacity=100)
+    people = await harness.people(68)
+    paid = [await harness.paid(person, event) for person in people[:60]]
+    unpaid = [await harness.book(person, event) for person in people[60:65]]
+    on_the_spot = [await harness.book(person, event, gateway="offline") for person in people[65:]]
     for new in on_the_spot:
-        await house.worker.record_offline_payment.by_facilitator(house.facilitator, ref_of(new))
-    await house.records.execute("UPDATE events SET price = 0 WHERE id = $1", event)
-    free = [await house.book(person, event) for person in await house.people(5)]
+        await harness.worker.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
+    await harness.records.execute("UPDATE events SET price = 0 WHERE id = $1", event)
+    free = [await harness.book(person, event) for person in await harness.people(5)]
     return event, [paid, unpaid, on_the_spot, free]
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
-async def test_an_events_cancel_gives_everything_back_that_was_paid(house: House, how: str) -> None:
-    event, (paid, unpaid, on_the_spot, free) = await a_sold_out_event(house)
+async def test_an_events_cancel_gives_everything_back_that_was_paid(harness: AppHarness, how: str) -> None:
+    event, (paid, unpaid, on_the_spot, free) = await a_sold_out_event(harness)
 
     if how == "cancel":
-        answer = await house.cancel_event(event)
+        answer = await harness.cancel_event(event)
         assert (answer.refunds, answer.total) == (63, Money(Decimal(63 * 30), "INR"))
     else:
-        await house.delete_event(event)
-    await house.until_dry()
+        await harness.delete_event(event)
+    await harness.until_dry()
 
     async def states(bookings: Sequence[NewBooking]) -> set[tuple[str, str]]:
-        return {await house.booking(new) for new in bookings}
+        return {await harness.booking(new) for new in bookings}
 
     assert await states(paid) == await states(on_the_spot) == {("cancelled", "refunded")}
     assert await states(unpaid) == {("cancelled", "pending")}
     assert await states(free) == {("cancelled", "not_required")}
     for new in [*paid, *on_the_spot]:
-        assert await house.refunds(new) == [(Decimal(30), "processed", "event_cancelled")]
-        assert (await house.told(new, "email"))[-2:] == [
+        assert await harness.refunds(new) == [(Decimal(30), "processed", "event_cancelled")]
+        assert (await harness.told(new, "email"))[-2:] == [
             ("booking_cancelled", "event_cancelled"),
             ("booking_refunded", "event_cancelled"),
         ]
-    assert {house.till.orders[order_of(new)].state for new in unpaid} == {"closed"}
-    assert house.till.asked_for_refunds == 60
-    assert house.till.kept("INR") == 0
-    assert await house.wrongs() == []
+    assert {harness.local_gateway.orders[order_of(new)].state for new in unpaid} == {"closed"}
+    assert harness.local_gateway.asked_for_refunds == 60
+    assert harness.local_gateway.kept("INR") == 0
+    assert await harness.wrongs() == []
 
 
-async def test_an_event_is_cancelled_once_and_not_when_it_is_over(house: House) -> None:
-    event = await house.event()
-    await house.cancel_event(event)
+async def test_an_event_is_cancelled_once_and_not_when_it_is_over(harness: AppHarness) -> None:
+    event = await harness.event()
+    await harness.cancel_event(event)
     with pytest.raises(EventCancelled):
-        await house.cancel_event(event)
-    over = await house.event()
-    new = await house.paid(await house.person(), over)
-    await house.records.execute(
+        await harness.cancel_event(event)
+    over = await harness.event()
+    new = await harness.paid(await harness.person(), over)
+    await harness.records.execute(
         "UPDATE events SET starts_at = now() - interval '1 hour', ends_at = now() WHERE id = $1", over
     )
 
     with pytest.raises(EventOver):
-        await house.cancel_event(over)
-    await house.delete_event(over)
-    await house.until_dry()
+        await harness.cancel_event(over)
+    await harness.delete_event(over)
+    await harness.until_dry()
 
-    assert await house.booking(new) == ("confirmed", "completed")
-    assert await house.records.fetchval("SELECT hidden_at IS NOT NULL FROM events WHERE id = $1", over)
+    assert await harness.booking(new) == ("confirmed", "completed")
+    assert await harness.records.fetchval("SELECT hidden_at IS NOT NULL FROM events WHERE id = $1", over)
 
 
-async def test_a_booking_cancelled_while_its_event_is_gives_back_once(house: House) -> None:
+async def test_a_booking_cancelled_while_its_event_is_gives_back_once(harness: AppHarness) -> None:
     for _ in range(10):
-        event = await house.event(policy=((0, 50),))
-        person = await house.person()
-        new = await house.paid(person, event)
+        event = await harness.event(policy=((0, 50),))
+        person = await harness.person()
+        new = await harness.paid(person, event)
 
-        outcomes = await asyncio.gather(house.cancel(person, new), house.cancel_event(event), return_exceptions=True)
-        await house.until_dry()
+        outcomes = await asyncio.gather(
+            harness.cancel(person, new), harness.cancel_event(event), return_exceptions=True
+        )
+        await harness.until_dry()
 
         assert all(not isinstance(outcome, Exception) or isinstance(outcome, Conflict) for outcome in outcomes)
-        assert len(await house.refunds(new)) == 1
-    assert await house.wrongs() == []
+        assert len(await harness.refunds(new)) == 1
+    assert await harness.wrongs() == []
 
 
-async def test_an_events_cancel_takes_as_many_statements_for_one_booking_as_for_many(house: House) -> None:
+async def test_an_events_cancel_takes_as_many_statements_for_one_booking_as_for_many(harness: AppHarness) -> None:
     counted = []
     for number in (1, 25):
-        event = await house.event(capacity=60)
-        for person in await house.people(number):
-            await house.paid(person, event)
-        for person in await house.people(number):
-            await house.book(person, event)
+        event = await harness.event(capacity=60)
+        for person in await harness.people(number):
+            await harness.paid(person, event)
+        for person in await harness.people(number):
+            await harness.book(person, event)
         statements: list[str] = []
 
         def note(*about: object, seen: list[str] = statements) -> None:
             seen.append(str(about[2]))
 
-        engine = house.worker.database.engine.sync_engine
+        engine = harness.worker.database.engine.sync_engine
         sqlalchemy_events.listen(engine, "before_cursor_execute", note)
-        await house.cancel_event(event)
+        await harness.cancel_event(event)
         sqlalchemy_events.remove(engine, "before_cursor_execute", note)
         counted.append(len(statements))
     assert counted[0] == counted[1] > 5

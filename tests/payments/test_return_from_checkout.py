@@ -52,8 +52,8 @@ async def redirected(api: httpx.AsyncClient, address: str) -> str:
     return location
 
 
-async def books(shop: GatewayShop, person: Member, **body: Any) -> Booked:
-    answer = await shop.post("/bookings", {"event_id": await shop.event()} | body, by=person)
+async def books(gateway_harness: GatewayShop, person: Member, **body: Any) -> Booked:
+    answer = await gateway_harness.post("/bookings", {"event_id": await gateway_harness.event()} | body, by=person)
     assert answer.status_code == 201, answer.text
     booked: Booked = answer.json()
     return booked
@@ -75,37 +75,39 @@ async def test_the_two_addresses_of_a_stripe_checkout(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """Cancelled: the same checkout again. Paid: waiting until the webhook has come. `return_url`: the front end."""
-    async with stripe_harness.open_shop(make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}") as shop:
-        person = await shop.person()
-        booked = await books(shop, person)
-        session = shop.session_of(booked)
+    async with stripe_harness.open_shop(
+        make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}"
+    ) as gateway_harness:
+        person = await gateway_harness.person()
+        booked = await books(gateway_harness, person)
+        session = gateway_harness.session_of(booked)
         for address in (session["success_url"], session["cancel_url"]):
             assert address.startswith(f"{PUBLIC}/payment/return/")
             assert "{" not in address, "Stripe fills in what is in braces"
 
-        page = await opened(shop.api, session["cancel_url"])
+        page = await opened(gateway_harness.api, session["cancel_url"])
         assert "We have received no payment" in page
         assert f'href="{session["url"]}"' in page
         await require_nothing_private(page, database)
 
-        shop.stripe.pays(session)
-        page = await opened(shop.api, session["success_url"])
+        gateway_harness.stripe.pays(session)
+        page = await opened(gateway_harness.api, session["success_url"])
         assert "We are waiting for the confirmation of the payment" in page
         assert 'http-equiv="refresh" content="3; url=?look=1"' in page
-        await shop.hears_everything()
-        page = await opened(shop.api, f"{session['success_url']}?look=1")
+        await gateway_harness.hears_everything()
+        page = await opened(gateway_harness.api, f"{session['success_url']}?look=1")
         assert "Your booking is paid and confirmed" in page
         assert "http-equiv" not in page
         await require_nothing_private(page, database)
 
-        booked = await books(shop, person, return_url=BACK)
-        session, reference = shop.session_of(booked), booked["booking"]["booking_reference"]
+        booked = await books(gateway_harness, person, return_url=BACK)
+        session, reference = gateway_harness.session_of(booked), booked["booking"]["booking_reference"]
         expected = f"{BACK}&booking_reference={reference}&status="
-        assert await redirected(shop.api, session["cancel_url"]) == f"{expected}unpaid"
-        shop.stripe.pays(session)
-        assert await redirected(shop.api, session["success_url"]) == f"{expected}pending"
-        await shop.hears_everything()
-        assert await redirected(shop.api, session["success_url"]) == f"{expected}completed"
+        assert await redirected(gateway_harness.api, session["cancel_url"]) == f"{expected}unpaid"
+        gateway_harness.stripe.pays(session)
+        assert await redirected(gateway_harness.api, session["success_url"]) == f"{expected}pending"
+        await gateway_harness.hears_everything()
+        assert await redirected(gateway_harness.api, session["success_url"]) == f"{expected}completed"
 
 
 async def test_the_callback_of_a_razorpay_link(
@@ -114,47 +116,51 @@ async def test_the_callback_of_a_razorpay_link(
     """What Razorpay signs is waited for, what it does not sign is no payment; the webhook completes it."""
     async with razorpay_harness.open_shop(
         make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}", payment_return_url=OTHER
-    ) as shop:
-        person = await shop.person()
-        booked = await books(shop, person)
+    ) as gateway_harness:
+        person = await gateway_harness.person()
+        booked = await books(gateway_harness, person)
         reference = booked["booking"]["booking_reference"]
-        [link] = shop.razorpay.links.values()
-        shop.razorpay.pays_link(booked["payment_url"])
-        address = shop.razorpay.sends_back(booked["payment_url"])
+        [link] = gateway_harness.razorpay.links.values()
+        gateway_harness.razorpay.pays_link(booked["payment_url"])
+        address = gateway_harness.razorpay.sends_back(booked["payment_url"])
         expected = f"{OTHER}?booking_reference={reference}&status="
-        assert await redirected(shop.api, link["callback_url"]) == f"{expected}unpaid"
-        assert await redirected(shop.api, address.replace("pay_", "pay_x")) == f"{expected}unpaid"
-        assert await redirected(shop.api, address) == f"{expected}pending"
-        await shop.hears_everything()
-        assert await redirected(shop.api, address) == f"{expected}completed"
+        assert await redirected(gateway_harness.api, link["callback_url"]) == f"{expected}unpaid"
+        assert await redirected(gateway_harness.api, address.replace("pay_", "pay_x")) == f"{expected}unpaid"
+        assert await redirected(gateway_harness.api, address) == f"{expected}pending"
+        await gateway_harness.hears_everything()
+        assert await redirected(gateway_harness.api, address) == f"{expected}completed"
 
-        booked = await books(shop, person, return_url=BACK)
-        shop.razorpay.pays_link(booked["payment_url"])
-        address = shop.razorpay.sends_back(booked["payment_url"])
+        booked = await books(gateway_harness, person, return_url=BACK)
+        gateway_harness.razorpay.pays_link(booked["payment_url"])
+        address = gateway_harness.razorpay.sends_back(booked["payment_url"])
         expected = f"{BACK}&booking_reference={booked['booking']['booking_reference']}&status=pending"
-        assert await redirected(shop.api, address) == expected
+        assert await redirected(gateway_harness.api, address) == expected
 
 
 async def test_a_gateway_that_is_away_costs_no_return_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """The address is kept with the payment before the gateway is asked, and another one for the same checkout."""
-    async with stripe_harness.open_shop(make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}") as shop:
-        person = await shop.person()
-        shop.stripe.trouble("500")
-        booked = await books(shop, person, return_url=BACK)
+    async with stripe_harness.open_shop(
+        make_settings, database, oauth_redirect_allowlist=f"{BACK},{OTHER}"
+    ) as gateway_harness:
+        person = await gateway_harness.person()
+        gateway_harness.stripe.trouble("500")
+        booked = await books(gateway_harness, person, return_url=BACK)
         assert booked["payment_url"] is None
-        shop.stripe.mend()
+        gateway_harness.stripe.mend()
         path = f"/bookings/{booked['booking']['id']}/pay"
-        url = (await shop.post(path, by=person)).json()["payment_url"]
-        session = shop.session_of(booked)
-        assert (await redirected(shop.api, session["cancel_url"])).startswith(BACK)
-        answer = await shop.post(path, {"return_url": OTHER}, by=person)
+        url = (await gateway_harness.post(path, by=person)).json()["payment_url"]
+        session = gateway_harness.session_of(booked)
+        assert (await redirected(gateway_harness.api, session["cancel_url"])).startswith(BACK)
+        answer = await gateway_harness.post(path, {"return_url": OTHER}, by=person)
         assert answer.json() == {"payment_url": url}
-        assert len(shop.stripe.sessions) == 1
-        assert (await redirected(shop.api, session["cancel_url"])).startswith(OTHER)
-        answer = await shop.post(path, {}, by=person)
-        assert (await redirected(shop.api, session["cancel_url"])).startswith(OTHER), "named before, so it stays"
+        assert len(gateway_harness.stripe.sessions) == 1
+        assert (await redirected(gateway_harness.api, session["cancel_url"])).startswith(OTHER)
+        answer = await gateway_harness.post(path, {}, by=person)
+        assert (await redirected(gateway_harness.api, session["cancel_url"])).startswith(OTHER), (
+            "named before, so it stays"
+        )
 
 
 # The sandbox, for all contracts

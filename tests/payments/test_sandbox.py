@@ -19,7 +19,7 @@ from tests.support.people import People, Person
 
 
 @dataclass
-class Shop:
+class GatewayHarness:
     api: httpx.AsyncClient
     people: People
     worker: DeliveryParts
@@ -41,11 +41,11 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings]) -> AsyncIterator[Shop]:
+async def gateway_harness(make_settings: Callable[..., Settings]) -> AsyncIterator[GatewayHarness]:
     settings = make_settings(payment_provider="sandbox")
     worker = container.build_deliveries(settings)
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
-        yield Shop(api, People(api), worker, settings.public_url)
+        yield GatewayHarness(api, People(api), worker, settings.public_url)
     await worker.close()
 
 
@@ -54,19 +54,21 @@ async def states(person: Person, booking: int) -> tuple[str, str]:
     return body["status"], body["payment_status"]
 
 
-async def test_declined_then_paid_then_cancelled_and_given_back(shop: Shop, database: asyncpg.Connection) -> None:
-    facilitator, guest = await shop.people.facilitator(), await shop.people.user()
+async def test_declined_then_paid_then_cancelled_and_given_back(
+    gateway_harness: GatewayHarness, database: asyncpg.Connection
+) -> None:
+    facilitator, guest = await gateway_harness.people.facilitator(), await gateway_harness.people.user()
     event = await facilitator.creates_event(price=30, refund_policy=[{"hours_before": 24, "percent": 50}])
-    booking, url = await shop.book(guest, event)
+    booking, url = await gateway_harness.book(guest, event)
 
-    await shop.press(url, "declined")
+    await gateway_harness.press(url, "declined")
     assert await states(guest, booking) == ("confirmed", "failed")
-    await shop.press(url, "paid")
-    await shop.press(url, "paid")
+    await gateway_harness.press(url, "paid")
+    await gateway_harness.press(url, "paid")
     assert await states(guest, booking) == ("confirmed", "completed")
     refund = (await guest.post(f"/bookings/{booking}/cancel")).json()["refund"]
     assert (refund["amount"], refund["status"]) == (15, "pending")
-    await shop.run()
+    await gateway_harness.run()
 
     assert await states(guest, booking) == ("cancelled", "refunded")
     assert await database.fetchval("SELECT refunds ->> (SELECT id::text FROM refunds) FROM sandbox_orders") == "15.00"
@@ -79,43 +81,43 @@ async def test_declined_then_paid_then_cancelled_and_given_back(shop: Shop, data
 
 
 async def test_a_place_whose_hold_has_ended_is_given_up_and_its_page_is_closed(
-    shop: Shop, database: asyncpg.Connection
+    gateway_harness: GatewayHarness, database: asyncpg.Connection
 ) -> None:
-    guest = await shop.people.user()
-    booking, url = await shop.book(guest, await (await shop.people.facilitator()).creates_event())
+    guest = await gateway_harness.people.user()
+    booking, url = await gateway_harness.book(guest, await (await gateway_harness.people.facilitator()).creates_event())
     await database.execute("UPDATE bookings SET hold_until = now()")
-    assert await shop.worker.money.expire_holds() == 1
-    await shop.run()
+    assert await gateway_harness.worker.money.expire_holds() == 1
+    await gateway_harness.run()
 
-    await shop.press(url, "paid")
+    await gateway_harness.press(url, "paid")
 
     assert await states(guest, booking) == ("cancelled", "pending")
     assert await database.fetchval("SELECT state FROM sandbox_orders") == "expired"
 
 
-async def test_who_cannot_sign_as_the_sandbox_pays_nothing(shop: Shop) -> None:
-    guest = await shop.people.user()
-    booking, _ = await shop.book(guest, await (await shop.people.facilitator()).creates_event())
+async def test_who_cannot_sign_as_the_sandbox_pays_nothing(gateway_harness: GatewayHarness) -> None:
+    guest = await gateway_harness.people.user()
+    booking, _ = await gateway_harness.book(guest, await (await gateway_harness.people.facilitator()).creates_event())
     for headers in ({}, {"sandbox-signature": "0" * 64}, {"sandbox-signature": "ä".encode().decode("latin-1")}):
         forged = {"content-type": b"application/json"} | {
             name: value.encode("latin-1") for name, value in headers.items()
         }
-        answer = await shop.api.post("/payment/sandbox/webhook", content=b'{"id": "x"}', headers=forged)
+        answer = await gateway_harness.api.post("/payment/sandbox/webhook", content=b'{"id": "x"}', headers=forged)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
-    await shop.run()
+    await gateway_harness.run()
     assert await states(guest, booking) == ("confirmed", "pending")
 
 
 async def test_in_a_house_that_takes_real_money_nothing_is_paid_by_a_button(
-    shop: Shop, make_settings: Callable[..., Settings], database: asyncpg.Connection
+    gateway_harness: GatewayHarness, make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    event = await (await shop.people.facilitator()).creates_event(price=30)
-    guest = await shop.people.user()
-    booking, url = await shop.book(guest, event)
-    page = url.removeprefix(shop.public_url)
+    event = await (await gateway_harness.people.facilitator()).creates_event(price=30)
+    guest = await gateway_harness.people.user()
+    booking, url = await gateway_harness.book(guest, event)
+    page = url.removeprefix(gateway_harness.public_url)
     async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as api:
         answers = [await api.get(page), await api.post(f"{page}/paid"), await api.post(f"{page}/declined")]
     assert [answer.status_code for answer in answers] == [404] * 3
     assert await database.fetchval("SELECT state FROM sandbox_orders") == "open"
-    await shop.run()
+    await gateway_harness.run()
     assert await states(guest, booking) == ("confirmed", "pending")

@@ -19,7 +19,7 @@ from infrastructure.gateways.return_addresses import SignedReturnAddresses
 from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from tests.payments.gateway_harness import PAID, PENDING, REFUNDED
-from tests.payments.stripe_harness import Shop, open_shop
+from tests.payments.stripe_harness import GatewayHarness, open_shop
 from tests.support.gateway_server import Kind
 from tests.support.stripe_server import SECRET_KEY, WEBHOOK_SECRET, FakeStripe, fake_stripe
 
@@ -29,9 +29,11 @@ THIRTY = Money(Decimal(30), "INR")
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
-    async with open_shop(make_settings, database) as shop:
-        yield shop
+async def gateway_harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[GatewayHarness]:
+    async with open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness
 
 
 @pytest.fixture
@@ -168,144 +170,152 @@ async def test_a_session_that_is_over_needs_no_end(stripe: FakeStripe) -> None:
 
 
 @pytest.mark.parametrize("kind", ["500", "lost answer"])
-async def test_a_booking_made_while_stripe_is_away_gets_its_one_session_later(shop: Shop, kind: Kind) -> None:
-    shop.stripe.trouble(kind, SESSIONS)
-    person = await shop.person()
-    booked = await shop.books(person, await shop.event())
+async def test_a_booking_made_while_stripe_is_away_gets_its_one_session_later(
+    gateway_harness: GatewayHarness, kind: Kind
+) -> None:
+    gateway_harness.stripe.trouble(kind, SESSIONS)
+    person = await gateway_harness.person()
+    booked = await gateway_harness.books(person, await gateway_harness.event())
     assert booked["payment_url"] is None
-    assert await shop.state(booked) == PENDING
-    shop.stripe.mend()
-    await shop.time_passes()
-    assert await shop.parts.money.reconcile() == 1
-    [session] = shop.stripe.sessions.values()
-    answer = await shop.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
+    assert await gateway_harness.state(booked) == PENDING
+    gateway_harness.stripe.mend()
+    await gateway_harness.time_passes()
+    assert await gateway_harness.parts.money.reconcile() == 1
+    [session] = gateway_harness.stripe.sessions.values()
+    answer = await gateway_harness.post(f"/bookings/{booked['booking']['id']}/pay", by=person)
     assert answer.json() == {"payment_url": session["url"]}
-    shop.stripe.pays(session)
-    await shop.hears_everything()
-    assert await shop.state(booked) == PAID
-    assert await shop.kept() == shop.stripe.kept() == 3_000
+    gateway_harness.stripe.pays(session)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_a_session_that_is_paid_before_we_know_it_is_ours(shop: Shop) -> None:
-    shop.stripe.trouble("lost answer", SESSIONS)
-    booked = await shop.books(await shop.person(), await shop.event())
-    shop.stripe.mend()
-    session = shop.session_of(booked)
-    shop.stripe.pays(session)
-    await shop.hears_everything()
-    assert await shop.state(booked) == PAID
-    assert await shop.database.fetchval("SELECT gateway_reference FROM payments") == session["id"]
-    assert await shop.differences() == []
+async def test_a_session_that_is_paid_before_we_know_it_is_ours(gateway_harness: GatewayHarness) -> None:
+    gateway_harness.stripe.trouble("lost answer", SESSIONS)
+    booked = await gateway_harness.books(await gateway_harness.person(), await gateway_harness.event())
+    gateway_harness.stripe.mend()
+    session = gateway_harness.session_of(booked)
+    gateway_harness.stripe.pays(session)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.database.fetchval("SELECT gateway_reference FROM payments") == session["id"]
+    assert await gateway_harness.differences() == []
 
 
 @pytest.mark.parametrize("a_day_passes", [False, True], ids=["its key is known", "its key is forgotten"])
-async def test_a_refund_that_is_tried_ten_times_is_paid_once(shop: Shop, a_day_passes: bool) -> None:
-    person = await shop.person()
-    booked, _ = await shop.a_paid_booking(person, await shop.event())
-    refund = await shop.cancels(person, booked)
+async def test_a_refund_that_is_tried_ten_times_is_paid_once(
+    gateway_harness: GatewayHarness, a_day_passes: bool
+) -> None:
+    person = await gateway_harness.person()
+    booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
+    refund = await gateway_harness.cancels(person, booked)
     assert refund is not None
-    refund_id = RefundId(await shop.database.fetchval("SELECT id FROM refunds"))
-    shop.stripe.trouble("lost answer", REFUNDS)
+    refund_id = RefundId(await gateway_harness.database.fetchval("SELECT id FROM refunds"))
+    gateway_harness.stripe.trouble("lost answer", REFUNDS)
     with pytest.raises(GatewayUnavailable):
-        await shop.parts.money.refunds.pay(refund_id)
-    assert len(shop.stripe.refunds) == 1, "paid, and we do not know"
-    shop.stripe.mend()
+        await gateway_harness.parts.money.refunds.pay(refund_id)
+    assert len(gateway_harness.stripe.refunds) == 1, "paid, and we do not know"
+    gateway_harness.stripe.mend()
     for _ in range(10):
         if a_day_passes:
-            shop.stripe.forget_keys()
-        await shop.parts.money.refunds.pay(refund_id)
-        assert await shop.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-        await shop.database.execute("UPDATE refunds SET status = 'pending'")  # as if we had died before we wrote it
-    await shop.works()
-    assert await shop.state(booked) == REFUNDED
-    assert len(shop.stripe.refunds) == 1
-    assert await shop.kept() == shop.stripe.kept() == 0
+            gateway_harness.stripe.forget_keys()
+        await gateway_harness.parts.money.refunds.pay(refund_id)
+        assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
+        await gateway_harness.database.execute(
+            "UPDATE refunds SET status = 'pending'"
+        )  # as if we had died before we wrote it
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == REFUNDED
+    assert len(gateway_harness.stripe.refunds) == 1
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
 
 
-async def test_a_refund_that_is_told_before_it_is_answered_is_one_refund(shop: Shop) -> None:
-    person = await shop.person()
-    booked, _ = await shop.a_paid_booking(person, await shop.event())
-    await shop.cancels(person, booked)
-    shop.stripe.trouble("lost answer", REFUNDS)
-    refund_id = RefundId(await shop.database.fetchval("SELECT id FROM refunds"))
+async def test_a_refund_that_is_told_before_it_is_answered_is_one_refund(gateway_harness: GatewayHarness) -> None:
+    person = await gateway_harness.person()
+    booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
+    await gateway_harness.cancels(person, booked)
+    gateway_harness.stripe.trouble("lost answer", REFUNDS)
+    refund_id = RefundId(await gateway_harness.database.fetchval("SELECT id FROM refunds"))
     with pytest.raises(GatewayUnavailable):
-        await shop.parts.money.refunds.pay(refund_id)
-    await shop.tells(shop.stripe.events("refund.created", "charge.refunded"))
-    shop.stripe.mend()
-    await asyncio.gather(shop.works(), shop.parts.money.refunds.pay(refund_id))
-    assert await shop.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    assert await shop.told(booked, "booking_refunded") == 1
-    assert len(shop.stripe.refunds) == 1
+        await gateway_harness.parts.money.refunds.pay(refund_id)
+    await gateway_harness.tells(gateway_harness.stripe.events("refund.created", "charge.refunded"))
+    gateway_harness.stripe.mend()
+    await asyncio.gather(gateway_harness.works(), gateway_harness.parts.money.refunds.pay(refund_id))
+    assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
+    assert await gateway_harness.told(booked, "booking_refunded") == 1
+    assert len(gateway_harness.stripe.refunds) == 1
 
 
-async def test_a_refund_that_takes_its_time_is_open_until_it_is_told(shop: Shop) -> None:
-    person = await shop.person()
-    booked, _ = await shop.a_paid_booking(person, await shop.event())
-    shop.stripe.slow_refunds = True
-    await shop.cancels(person, booked)
-    await shop.works()
-    await shop.hears_everything()
-    assert await shop.refunds() == [("pending", Decimal(30), "booking_cancelled")]
-    assert await shop.told(booked, "booking_refunded") == 0
-    [refund] = shop.stripe.refunds.values()
-    shop.stripe.settles(refund)
-    await shop.hears_everything()
-    assert await shop.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    assert await shop.told(booked, "booking_refunded") == 1
+async def test_a_refund_that_takes_its_time_is_open_until_it_is_told(gateway_harness: GatewayHarness) -> None:
+    person = await gateway_harness.person()
+    booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
+    gateway_harness.stripe.slow_refunds = True
+    await gateway_harness.cancels(person, booked)
+    await gateway_harness.works()
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.refunds() == [("pending", Decimal(30), "booking_cancelled")]
+    assert await gateway_harness.told(booked, "booking_refunded") == 0
+    [refund] = gateway_harness.stripe.refunds.values()
+    gateway_harness.stripe.settles(refund)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
+    assert await gateway_harness.told(booked, "booking_refunded") == 1
 
 
-async def test_a_refund_that_fails_is_shown_as_failed(shop: Shop) -> None:
-    person = await shop.person()
-    booked, _ = await shop.a_paid_booking(person, await shop.event())
-    shop.stripe.slow_refunds = True
-    await shop.cancels(person, booked)
-    await shop.works()
-    [refund] = shop.stripe.refunds.values()
-    shop.stripe.settles(refund, "failed")
-    await shop.hears_everything()
-    assert await shop.refunds() == [("failed", Decimal(30), "booking_cancelled")]
-    assert await shop.told(booked, "booking_refunded") == 0
-    assert await shop.kept() == shop.stripe.kept() == 3_000
+async def test_a_refund_that_fails_is_shown_as_failed(gateway_harness: GatewayHarness) -> None:
+    person = await gateway_harness.person()
+    booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
+    gateway_harness.stripe.slow_refunds = True
+    await gateway_harness.cancels(person, booked)
+    await gateway_harness.works()
+    [refund] = gateway_harness.stripe.refunds.values()
+    gateway_harness.stripe.settles(refund, "failed")
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.refunds() == [("failed", Decimal(30), "booking_cancelled")]
+    assert await gateway_harness.told(booked, "booking_refunded") == 0
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_a_refund_that_the_bank_sends_back_after_it_succeeded_is_shown_as_failed(shop: Shop) -> None:
-    person = await shop.person()
-    booked, _ = await shop.a_paid_booking(person, await shop.event())
-    await shop.cancels(person, booked)
-    await shop.works()
-    await shop.hears_everything()
-    assert await shop.refunds() == [("processed", Decimal(30), "booking_cancelled")]
-    [refund] = shop.stripe.refunds.values()
-    late = shop.stripe.webhook("refund.updated", dict(refund))
-    shop.stripe.settles(refund, "failed")
-    await shop.hears_everything()
-    await shop.tells([late])
-    await shop.works()
-    assert await shop.refunds() == [("failed", Decimal(30), "booking_cancelled")]
-    assert await shop.kept() == shop.stripe.kept() == 3_000
-    assert await shop.told(booked, "booking_refunded") == 1
+async def test_a_refund_that_the_bank_sends_back_after_it_succeeded_is_shown_as_failed(
+    gateway_harness: GatewayHarness,
+) -> None:
+    person = await gateway_harness.person()
+    booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
+    await gateway_harness.cancels(person, booked)
+    await gateway_harness.works()
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.refunds() == [("processed", Decimal(30), "booking_cancelled")]
+    [refund] = gateway_harness.stripe.refunds.values()
+    late = gateway_harness.stripe.webhook("refund.updated", dict(refund))
+    gateway_harness.stripe.settles(refund, "failed")
+    await gateway_harness.hears_everything()
+    await gateway_harness.tells([late])
+    await gateway_harness.works()
+    assert await gateway_harness.refunds() == [("failed", Decimal(30), "booking_cancelled")]
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
+    assert await gateway_harness.told(booked, "booking_refunded") == 1
 
 
-async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(shop: Shop) -> None:
-    booked, intent = await shop.a_paid_booking(await shop.person(), await shop.event())
-    shop.stripe.gives_back(intent, 1_000)
-    await shop.hears_everything()
-    assert await shop.refunds() == [("processed", Decimal(10), "at_the_gateway")]
-    assert await shop.kept() == shop.stripe.kept() == 2_000
-    shop.stripe.gives_back(intent, 2_000)
-    await shop.hears_everything()
-    assert await shop.kept() == shop.stripe.kept() == 0
-    assert (await shop.state(booked))[1:] == ("refunded", "refunded")
-    assert await shop.told(booked, "booking_refunded") == 2
-    assert await shop.differences() == []
+async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(gateway_harness: GatewayHarness) -> None:
+    booked, intent = await gateway_harness.a_paid_booking(await gateway_harness.person(), await gateway_harness.event())
+    gateway_harness.stripe.gives_back(intent, 1_000)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.refunds() == [("processed", Decimal(10), "at_the_gateway")]
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 2_000
+    gateway_harness.stripe.gives_back(intent, 2_000)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
+    assert (await gateway_harness.state(booked))[1:] == ("refunded", "refunded")
+    assert await gateway_harness.told(booked, "booking_refunded") == 2
+    assert await gateway_harness.differences() == []
 
 
-async def test_the_books_tell_what_was_received_and_given_back(shop: Shop) -> None:
-    person = await shop.person()
-    booked, intent = await shop.a_paid_booking(person, await shop.event())
-    shop.stripe.gives_back(intent, 1_000)
-    async with shop.parts.money.settle_payment.open_work() as work:
+async def test_the_books_tell_what_was_received_and_given_back(gateway_harness: GatewayHarness) -> None:
+    person = await gateway_harness.person()
+    booked, intent = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
+    gateway_harness.stripe.gives_back(intent, 1_000)
+    async with gateway_harness.parts.money.settle_payment.open_work() as work:
         payment = await work.payments.get_for(BookingRef(BookingId(booked["booking"]["id"])))
-    entry = await shop.parts.money.gateways.named("stripe").look_up(payment)
+    entry = await gateway_harness.parts.money.gateways.named("stripe").look_up(payment)
     assert (entry.received, entry.refunded) == (THIRTY, Money(Decimal(10), "INR"))
     assert entry.report.gateway_id == intent["id"]

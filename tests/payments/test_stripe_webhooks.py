@@ -18,7 +18,7 @@ from infrastructure.gateways.stripe.gateway import StripeGateway
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.payments.gateway_harness import FAILED, PAID, PENDING
-from tests.payments.stripe_harness import Shop, open_shop
+from tests.payments.stripe_harness import GatewayHarness, open_shop
 from tests.support.http import serving
 from tests.support.process_harness import LONG_RUN
 from tests.support.stripe_server import (
@@ -35,9 +35,11 @@ RETURNS = SignedReturnAddresses("http://here", b"a key")
 
 
 @pytest.fixture
-async def shop(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Shop]:
-    async with open_shop(make_settings, database) as shop:
-        yield shop
+async def gateway_harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[GatewayHarness]:
+    async with open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness
 
 
 def ago(body: bytes, seconds: int) -> str:
@@ -68,19 +70,21 @@ FORGERIES: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-async def test_a_forged_webhook_is_refused(shop: Shop, forgery: Callable[[bytes], tuple[bytes, str]]) -> None:
-    booked, session = await shop.a_booking()
-    shop.stripe.pays(session)
-    [genuine] = shop.stripe.events("checkout.session.completed")
+async def test_a_forged_webhook_is_refused(
+    gateway_harness: GatewayHarness, forgery: Callable[[bytes], tuple[bytes, str]]
+) -> None:
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.pays(session)
+    [genuine] = gateway_harness.stripe.events("checkout.session.completed")
     body, signature = forgery(genuine.body)
     headers = {"Content-Type": b"application/json"} | ({"Stripe-Signature": signature.encode()} if signature else {})
-    answer = await shop.api.post(WEBHOOK_PATH, content=body, headers=headers)
+    answer = await gateway_harness.api.post(WEBHOOK_PATH, content=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 0
-    await shop.works()
-    assert await shop.state(booked) == PENDING
-    await shop.hears_everything()
-    assert await shop.state(booked) == PAID, "the genuine one is heard"
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PENDING
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == PAID, "the genuine one is heard"
 
 
 @pytest.mark.parametrize(
@@ -93,14 +97,16 @@ async def test_a_forged_webhook_is_refused(shop: Shop, forgery: Callable[[bytes]
     ],
     ids=["290 seconds old", "299 seconds ahead", "two signatures, one of them valid", "beside one of the scheme v0"],
 )
-async def test_a_webhook_that_is_signed_by_the_rules_is_taken(shop: Shop, signature: Callable[[bytes], str]) -> None:
-    booked, session = await shop.a_booking()
-    shop.stripe.pays(session)
-    [webhook] = shop.stripe.events("checkout.session.completed")
-    answer = await webhook.send(shop.api, signature(webhook.body))
+async def test_a_webhook_that_is_signed_by_the_rules_is_taken(
+    gateway_harness: GatewayHarness, signature: Callable[[bytes], str]
+) -> None:
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.pays(session)
+    [webhook] = gateway_harness.stripe.events("checkout.session.completed")
+    answer = await webhook.send(gateway_harness.api, signature(webhook.body))
     assert (answer.status_code, answer.json()) == (200, {"status": "received"})
-    await shop.works()
-    assert await shop.state(booked) == PAID
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PAID
 
 
 async def test_the_tolerance_is_five_minutes_to_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +135,10 @@ async def test_a_body_that_is_no_text_cannot_have_been_signed() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b"no JSON", b"{}", b'{"id": 1}', b"null", b'{"object": "v2.core.event"}'])
-async def test_what_is_signed_but_no_event_is_refused(shop: Shop, body: bytes) -> None:
-    answer = await Webhook("", body).send(shop.api)
+async def test_what_is_signed_but_no_event_is_refused(gateway_harness: GatewayHarness, body: bytes) -> None:
+    answer = await Webhook("", body).send(gateway_harness.api)
     assert answer.status_code == 400
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 0
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0
 
 
 async def test_without_stripe_its_webhooks_wait(make_settings: Callable[..., Settings]) -> None:
@@ -141,29 +147,29 @@ async def test_without_stripe_its_webhooks_wait(make_settings: Callable[..., Set
     assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")
 
 
-async def test_the_same_event_hundreds_of_times_has_one_effect(shop: Shop) -> None:
-    booked, session = await shop.a_booking()
-    shop.stripe.pays(session)
-    assert await _errands_of_one_event(shop, times=1_000 if LONG_RUN else 200) == 1
-    assert await shop.state(booked) == PAID
-    assert await shop.database.fetchval("SELECT count(*) FROM gateway_events") == 1
-    assert await shop.told(booked) == 1
-    assert await shop.kept() == shop.stripe.kept() == 3_000
+async def test_the_same_event_hundreds_of_times_has_one_effect(gateway_harness: GatewayHarness) -> None:
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.pays(session)
+    assert await _errands_of_one_event(gateway_harness, times=1_000 if LONG_RUN else 200) == 1
+    assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 1
+    assert await gateway_harness.told(booked) == 1
+    assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_without_the_inbox_s_key_one_event_is_many(shop: Shop) -> None:
+async def test_without_the_inbox_s_key_one_event_is_many(gateway_harness: GatewayHarness) -> None:
     """The twin."""
-    await shop.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
-    _, session = await shop.a_booking()
-    shop.stripe.pays(session)
-    assert await _errands_of_one_event(shop, times=20) == 20
+    await gateway_harness.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
+    _, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.pays(session)
+    assert await _errands_of_one_event(gateway_harness, times=20) == 20
 
 
-async def _errands_of_one_event(shop: Shop, *, times: int) -> int:
+async def _errands_of_one_event(gateway_harness: GatewayHarness, *, times: int) -> int:
     """It comes over 20 connections, while the worker works."""
-    [webhook] = shop.stripe.events("checkout.session.completed")
-    working = asyncio.create_task(_keeps_working(shop))
-    async with httpx.AsyncClient(base_url=shop.api.base_url, timeout=120) as api:
+    [webhook] = gateway_harness.stripe.events("checkout.session.completed")
+    working = asyncio.create_task(_keeps_working(gateway_harness))
+    async with httpx.AsyncClient(base_url=gateway_harness.api.base_url, timeout=120) as api:
 
         async def send_in_turn() -> list[httpx.Response]:
             # Not all at once: httpx takes seconds of CPU time to queue a thousand requests.
@@ -173,40 +179,40 @@ async def _errands_of_one_event(shop: Shop, *, times: int) -> int:
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     assert {answer.status_code for answer in answers} == {200}
-    await shop.works()
-    jobs: int = await shop.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'")
+    await gateway_harness.works()
+    jobs: int = await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'")
     return jobs
 
 
-async def _keeps_working(shop: Shop) -> None:
+async def _keeps_working(gateway_harness: GatewayHarness) -> None:
     while True:
-        await shop.works()
+        await gateway_harness.works()
         await asyncio.sleep(0.05)
 
 
-async def test_events_in_any_order_and_doubled_end_in_the_same_state(shop: Shop) -> None:
+async def test_events_in_any_order_and_doubled_end_in_the_same_state(gateway_harness: GatewayHarness) -> None:
     """Declined, completed, paid later; from the last to the first, each twice."""
-    booked, session = await shop.a_booking()
-    shop.stripe.declines(session)
-    shop.stripe.pays(session, at_once=False)
-    shop.stripe.arrives(session)
-    for webhook in reversed(shop.stripe.webhooks):
-        await shop.tells([webhook, webhook])
-        await shop.works()
-        assert await shop.state(booked) == PAID
-    assert await shop.told(booked) == 1
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.declines(session)
+    gateway_harness.stripe.pays(session, at_once=False)
+    gateway_harness.stripe.arrives(session)
+    for webhook in reversed(gateway_harness.stripe.webhooks):
+        await gateway_harness.tells([webhook, webhook])
+        await gateway_harness.works()
+        assert await gateway_harness.state(booked) == PAID
+    assert await gateway_harness.told(booked) == 1
 
 
-async def test_an_event_that_is_late_says_nothing_new(shop: Shop) -> None:
-    booked, session = await shop.a_booking()
-    shop.stripe.declines(session)
-    shop.stripe.pays(session)
-    declined, completed = shop.stripe.events("payment_intent.payment_failed", "checkout.session.completed")
-    await shop.tells([completed])
-    await shop.works()
-    await shop.tells([declined])
-    await shop.works()
-    assert await shop.state(booked) == PAID
+async def test_an_event_that_is_late_says_nothing_new(gateway_harness: GatewayHarness) -> None:
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.declines(session)
+    gateway_harness.stripe.pays(session)
+    declined, completed = gateway_harness.stripe.events("payment_intent.payment_failed", "checkout.session.completed")
+    await gateway_harness.tells([completed])
+    await gateway_harness.works()
+    await gateway_harness.tells([declined])
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == PAID
 
 
 @pytest.mark.parametrize(
@@ -219,38 +225,38 @@ async def test_an_event_that_is_late_says_nothing_new(shop: Shop) -> None:
     ],
 )
 async def test_another_amount_or_currency_is_kept_and_never_confirmed(
-    shop: Shop, changes: dict[str, Any], why: str
+    gateway_harness: GatewayHarness, changes: dict[str, Any], why: str
 ) -> None:
-    booked, session = await shop.a_booking()
-    shop.stripe.pays(session, **changes)
-    await shop.hears_everything()
-    assert await shop.state(booked) == PENDING
-    assert await shop.differences() == [why]
-    await shop.time_passes()
-    await shop.parts.money.reconcile()
-    assert await shop.state(booked) == PENDING, "asking does not confirm it either"
-    assert await shop.differences() == [why], "kept once"
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.pays(session, **changes)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == PENDING
+    assert await gateway_harness.differences() == [why]
+    await gateway_harness.time_passes()
+    await gateway_harness.parts.money.reconcile()
+    assert await gateway_harness.state(booked) == PENDING, "asking does not confirm it either"
+    assert await gateway_harness.differences() == [why], "kept once"
 
 
-async def test_another_order_is_kept_and_never_confirmed(shop: Shop) -> None:
-    booked, session = await shop.a_booking()
-    other, _ = await shop.a_booking()
+async def test_another_order_is_kept_and_never_confirmed(gateway_harness: GatewayHarness) -> None:
+    booked, session = await gateway_harness.a_booking()
+    other, _ = await gateway_harness.a_booking()
     payment_id = session["metadata"]["payment_id"]
     stranger = session | {"id": "cs_test_other", "payment_status": "paid", "status": "complete"}
     mixed_up = session | {
-        "metadata": shop.session_of(other)["metadata"],
+        "metadata": gateway_harness.session_of(other)["metadata"],
         "payment_status": "paid",
         "status": "complete",
     }
     unknown = stranger | {"id": "cs_test_unknown", "metadata": {"payment_id": "0198c0de-0000-7000-8000-000000000000"}}
     for about in (stranger, mixed_up, unknown):
-        await shop.tells([shop.stripe.webhook("checkout.session.completed", about)])
-    await shop.works()
-    assert await shop.state(booked) == await shop.state(other) == PENDING
-    assert sorted(await shop.differences()) == sorted(
+        await gateway_harness.tells([gateway_harness.stripe.webhook("checkout.session.completed", about)])
+    await gateway_harness.works()
+    assert await gateway_harness.state(booked) == await gateway_harness.state(other) == PENDING
+    assert sorted(await gateway_harness.differences()) == sorted(
         [
             f"order cs_test_other is not {session['id']}",
-            f"payment {shop.session_of(other)['metadata']['payment_id']} is not {payment_id}",
+            f"payment {gateway_harness.session_of(other)['metadata']['payment_id']} is not {payment_id}",
             "no payment of ours has this order",
         ]
     )
@@ -269,23 +275,25 @@ async def test_another_order_is_kept_and_never_confirmed(shop: Shop) -> None:
         ("customer.created", {"id": "cus_1"}),
     ],
 )
-async def test_what_is_not_about_a_payment_of_ours_is_only_kept(shop: Shop, kind: str, about: Entity) -> None:
+async def test_what_is_not_about_a_payment_of_ours_is_only_kept(
+    gateway_harness: GatewayHarness, kind: str, about: Entity
+) -> None:
     """An account is often used by others too."""
-    await shop.tells([shop.stripe.webhook(kind, about)])
-    assert await shop.database.fetchval("SELECT kind FROM gateway_events") == kind
-    assert await shop.database.fetchval("SELECT count(*) FROM outbox") == 0
-    assert await shop.differences() == []
+    await gateway_harness.tells([gateway_harness.stripe.webhook(kind, about)])
+    assert await gateway_harness.database.fetchval("SELECT kind FROM gateway_events") == kind
+    assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox") == 0
+    assert await gateway_harness.differences() == []
 
 
-async def test_an_expired_session_fails_the_payment(shop: Shop) -> None:
-    booked, session = await shop.a_booking()
-    shop.stripe.expires(session)
-    await shop.hears_everything()
-    assert await shop.state(booked) == FAILED
+async def test_an_expired_session_fails_the_payment(gateway_harness: GatewayHarness) -> None:
+    booked, session = await gateway_harness.a_booking()
+    gateway_harness.stripe.expires(session)
+    await gateway_harness.hears_everything()
+    assert await gateway_harness.state(booked) == FAILED
 
 
-async def test_a_currency_that_there_is_not_is_refused(shop: Shop) -> None:
-    _, session = await shop.a_booking()
+async def test_a_currency_that_there_is_not_is_refused(gateway_harness: GatewayHarness) -> None:
+    _, session = await gateway_harness.a_booking()
     strange = session | {"payment_status": "paid", "currency": "zzz"}
-    answer = await shop.stripe.webhook("checkout.session.completed", strange).send(shop.api)
+    answer = await gateway_harness.stripe.webhook("checkout.session.completed", strange).send(gateway_harness.api)
     assert (answer.status_code, answer.json()["code"]) == (400, GatewayRefused.code)

@@ -17,7 +17,7 @@ from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.appointments import a_price_for, at, wanted
 from tests.support.http import serving
-from tests.support.load import Member, a_crowd, some_events
+from tests.support.load import Member, many_users, some_events
 
 CODE = "too_many_unpaid_holds"
 IN_ALL = "You have 5 unpaid bookings. Please pay or cancel one of them before you book another"
@@ -39,14 +39,14 @@ class Studio:
     database_url: str
 
     async def events(self, number: int, *, price: int = 30) -> list[int]:
-        [facilitator] = await a_crowd(self.database, 1, role="facilitator")
+        [facilitator] = await many_users(self.database, 1, role="facilitator")
         return await some_events(self.database, facilitator.id, number, capacity=10, price=price)
 
     async def client(self) -> Member:
-        return (await a_crowd(self.database, 1))[0]
+        return (await many_users(self.database, 1))[0]
 
     async def coach(self, price: int = 1500) -> str:
-        [coach] = await a_crowd(self.database, 1, role="facilitator")
+        [coach] = await many_users(self.database, 1, role="facilitator")
         uuid = str(await self.database.fetchval("SELECT uuid FROM users WHERE id = $1", coach.id))
         await a_price_for(self.database_url, uuid, price)
         return uuid

@@ -20,9 +20,9 @@ from infrastructure.postgres.appointments.queries import PostgresAppointmentQuer
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.bookings.seats import TAKE, UNDER_LIMIT, PostgresSeatInventory
 from infrastructure.settings import Settings
-from tests.support.app_harness import House, open_house
-from tests.support.appointment_harness import Practice, at
-from tests.support.local_gateway import running_till
+from tests.support.app_harness import AppHarness, open_app_harness
+from tests.support.appointment_harness import AppointmentHarness, at
+from tests.support.local_gateway import running_local_gateway
 from tests.support.without_locks import PAUSE, units_with
 
 # Counts in the snapshot of the whole statement, without waiting for the account's other requests.
@@ -34,12 +34,12 @@ _UNGUARDED = TAKE.replace(UNDER_LIMIT, _COUNTED_BEFORE)
 assert _UNGUARDED != TAKE, "the booking statement has another shape now: take its guard out here as well"
 
 
-async def seats_held(house: House, take: str) -> int:
+async def seats_held(harness: AppHarness, take: str) -> int:
     """Of 16 seats in 16 events that one person asks for at the same time, over the connections of two workers."""
-    person, events = await house.person(), [await house.event() for _ in range(16)]
+    person, events = await harness.person(), [await harness.event() for _ in range(16)]
 
     async def hold(number: int, event_id: EventId) -> bool:
-        places = PostgresSeatInventory(house.workers[number % 2].database, gateway="till", take=take)
+        places = PostgresSeatInventory(harness.workers[number % 2].database, gateway="till", take=take)
         placed = await places.take(
             event_id=event_id,
             user_id=person.id,
@@ -54,13 +54,13 @@ async def seats_held(house: House, take: str) -> int:
     return sum(await asyncio.gather(*(hold(number, event_id) for number, event_id in enumerate(events))))
 
 
-async def test_five_seats_are_held_however_many_are_asked_for_at_the_same_time(house: House) -> None:
+async def test_five_seats_are_held_however_many_are_asked_for_at_the_same_time(harness: AppHarness) -> None:
     for _ in range(5):
-        assert await seats_held(house, TAKE) == 5
+        assert await seats_held(harness, TAKE) == 5
 
 
-async def test_without_the_guard_more_seats_are_held(house: House) -> None:
-    assert await seats_held(house, _UNGUARDED) > 5
+async def test_without_the_guard_more_seats_are_held(harness: AppHarness) -> None:
+    assert await seats_held(harness, _UNGUARDED) > 5
 
 
 class CountsWithoutWaiting(PostgresAppointments):
@@ -78,12 +78,12 @@ class _NoCalendars:
         pass
 
 
-async def sessions_held(house: House) -> int:
+async def sessions_held(harness: AppHarness) -> int:
     """Of eight sessions with one coach that one client asks for at the same time, at two workers."""
-    client, coach = await house.person(), await Practice(house).coach()
+    client, coach = await harness.person(), await AppointmentHarness(harness).coach()
 
     async def hold(number: int) -> bool:
-        worker = house.workers[number % 2]
+        worker = harness.workers[number % 2]
         reader = PostgresAppointmentQueries(worker.database)
         book = BookAppointment(
             worker.open_work,
@@ -91,7 +91,7 @@ async def sessions_held(house: House) -> int:
             _NoCalendars(),
             AppointmentPayment(worker.open_checkout, reader),
             reader,
-            house.wake_ups,
+            harness.wake_ups,
             SystemClock(),
         )
         try:
@@ -109,19 +109,19 @@ async def test_two_sessions_of_a_coach_are_held_however_many_are_asked_for_at_th
 ) -> None:
     units = units_with(appointments=PostgresAppointments if guarded else CountsWithoutWaiting)
     async with (
-        running_till() as till,
-        open_house(make_settings(), database, *till, workers=2, units=units) as house,
+        running_local_gateway() as local_gateway,
+        open_app_harness(make_settings(), database, *local_gateway, workers=2, units=units) as harness,
     ):
-        held = await sessions_held(house)
+        held = await sessions_held(harness)
         assert held == 2 if guarded else held > 2
 
 
-async def test_paying_makes_room(house: House) -> None:
-    person = await house.person()
-    new: list[NewBooking] = [await house.book(person, await house.event(), limits=DEFAULT_LIMITS) for _ in range(5)]
-    event = await house.event()
+async def test_paying_makes_room(harness: AppHarness) -> None:
+    person = await harness.person()
+    new: list[NewBooking] = [await harness.book(person, await harness.event(), limits=DEFAULT_LIMITS) for _ in range(5)]
+    event = await harness.event()
     with pytest.raises(TooManyUnpaidHolds):
-        await house.book(person, event, limits=DEFAULT_LIMITS)
-    house.till.pay(f"till_{new[0].placed.payment_id}")
-    await house.settle("till", house.received(new[0]))
-    assert (await house.book(person, event, limits=DEFAULT_LIMITS)).placed.hold_until is not None
+        await harness.book(person, event, limits=DEFAULT_LIMITS)
+    harness.local_gateway.pay(f"till_{new[0].placed.payment_id}")
+    await harness.settle("till", harness.received(new[0]))
+    assert (await harness.book(person, event, limits=DEFAULT_LIMITS)).placed.hold_until is not None

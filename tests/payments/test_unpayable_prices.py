@@ -17,8 +17,8 @@ KWD = "Stripe takes KWD with two decimals only, not 1.234 KWD"
 @pytest.fixture
 async def api(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
     """Of a house that takes payments by Stripe."""
-    async with stripe_harness.open_shop(make_settings, database) as shop:
-        yield shop.api
+    async with stripe_harness.open_shop(make_settings, database) as gateway_harness:
+        yield gateway_harness.api
 
 
 def refusal(answer: httpx.Response) -> object:
@@ -108,8 +108,8 @@ async def test_a_currency_may_be_entered_in_lower_case(api: httpx.AsyncClient) -
 async def test_razorpay_has_rules_of_its_own(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    async with razorpay_harness.open_shop(make_settings, database) as shop:
-        john: Person = await People(shop.api).facilitator()
+    async with razorpay_harness.open_shop(make_settings, database) as gateway_harness:
+        john: Person = await People(gateway_harness.api).facilitator()
         why = "Razorpay takes KWD with two decimals only, not 1.234 KWD"
         said = ("Validation error", {"price": why})
         assert refusal(await john.post("/events", event(price=1.234, currency="KWD"))) == said

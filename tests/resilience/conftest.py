@@ -12,7 +12,7 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.support.callers import Address, Answer, CalendarJob, Caller, race
 from tests.support.databases import a_database
-from tests.support.load import Member, a_crowd, some_events
+from tests.support.load import Member, many_users, some_events
 from tests.support.processes import API, ApiProcess, running_apis, server_environ
 
 # A deferred trigger runs as its transaction commits, with a snapshot of that moment. Whoever changes an event's places
@@ -62,8 +62,8 @@ class Site:
     def addresses(self) -> list[Address]:
         return [process.address for process in self.processes]
 
-    async def crowd(self, size: int) -> list[Member]:
-        return await a_crowd(self.database, size)
+    async def users(self, size: int) -> list[Member]:
+        return await many_users(self.database, size)
 
     async def event(self, capacity: int, *, price: int = 30) -> int:
         return (await some_events(self.database, self.facilitator.id, 1, capacity=capacity, price=price))[0]
@@ -132,7 +132,7 @@ async def open_site(
         database = await asyncpg.connect(dsn)
         try:
             await database.execute(_WATCH)
-            facilitator = (await a_crowd(database, 1, role="facilitator"))[0]
+            facilitator = (await many_users(database, 1, role="facilitator"))[0]
             for process in processes:
                 await process.ready()
             yield Site(database, dsn, processes, facilitator)

@@ -41,7 +41,7 @@ async def ask(address: Address, request: bytes) -> Answer:
 
 async def test_50_times_the_same_booking_at_once_is_one_booking_with_one_answer(site: Site) -> None:
     event = await site.event(capacity=100)
-    (person,) = await site.crowd(1)
+    (person,) = await site.users(1)
 
     answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key())] * 50)
 
@@ -67,7 +67,7 @@ async def test_who_looks_first_and_writes_then_does_it_many_times(
 ) -> None:
     async with open_site(postgres, redis_url, tmp_path, module=("tests.support.naive_idempotency",)) as site:
         event = await site.event(capacity=100)
-        (person,) = await site.crowd(1)
+        (person,) = await site.users(1)
 
         booked = await site.all_at_once([person.asks_for_a_place(event, key=a_key())] * 50)
         await site.all_at_once([site.facilitator.asks("POST", "/events", event_body(), key=a_key())] * 50)
@@ -78,7 +78,7 @@ async def test_who_looks_first_and_writes_then_does_it_many_times(
 
 async def test_people_with_keys_race_for_the_last_places_as_others_do(site: Site) -> None:
     event = await site.event(capacity=30)
-    people = await site.crowd(100)
+    people = await site.users(100)
 
     answers = await site.all_at_once([person.asks_for_a_place(event, key=a_key()) for person in people])
 
@@ -117,7 +117,7 @@ async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_aske
     doomed: Site, redis_url: str, tmp_path: Path
 ) -> None:
     event = await doomed.event(capacity=10, price=30)
-    (person,) = await doomed.crowd(1)
+    (person,) = await doomed.users(1)
     request = person.asks_for_a_place(event, key=a_key())
 
     await dies_of(doomed.processes[0], request)
@@ -167,7 +167,7 @@ async def test_killed_between_commit_and_answer_everything_else_is_said_again_to
 ) -> None:
     mortal = ("tests.support.crash_injection", "unanswered")
     async with open_site(postgres, redis_url, tmp_path, apis=5, module=mortal) as site:
-        person, host = (await site.crowd(1))[0], site.facilitator
+        person, host = (await site.users(1))[0], site.facilitator
         async with another_process(site, redis_url, tmp_path) as process:
             cancelled, paid, held, attended = [await site.event(capacity=10, price=30) for _ in range(4)]
             bookings = {
@@ -216,7 +216,7 @@ async def test_in_a_house_that_does_not_say_what_it_made_the_answer_is_lost(
         postgres, redis_url, tmp_path, apis=1, module=("tests.support.crash_injection", "unnamed")
     ) as site:
         event = await site.event(capacity=10, price=30)
-        (person,) = await site.crowd(1)
+        (person,) = await site.users(1)
         async with another_process(site, redis_url, tmp_path) as process:
             booked = await ask(process.address, person.asks_for_a_place(event))
             cancel = person.asks("POST", f"/bookings/{booked.json['booking']['id']}/cancel", key=a_key())
@@ -236,7 +236,7 @@ async def test_killed_while_its_statement_waits_it_is_one_booking_when_asked_aga
 ) -> None:
     async with open_site(postgres, redis_url, tmp_path, apis=2) as site:
         event = await site.event(capacity=10)
-        (person,) = await site.crowd(1)
+        (person,) = await site.users(1)
         request = person.asks_for_a_place(event, key=a_key())
         holder = await asyncpg.connect(site.dsn)
         try:
@@ -267,7 +267,7 @@ async def test_asked_again_after_a_503_everybody_has_the_one_booking_that_may_ha
             # On a slow machine even the statements that were begun last may have given up when the last answer comes.
             while not some_wait:
                 event = await site.event(capacity=50)
-                requests = [person.asks_for_a_place(event, key=a_key()) for person in await site.crowd(40)]
+                requests = [person.asks_for_a_place(event, key=a_key()) for person in await site.users(40)]
                 async with holder.transaction():
                     await holder.execute("UPDATE events SET booked = booked WHERE id = $1", event)
                     answers = await site.all_at_once(requests)

@@ -16,7 +16,7 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.resilience.conftest import Site, open_site
 from tests.support.callers import Answer
-from tests.support.load import Member, a_crowd
+from tests.support.load import Member, many_users
 
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=5)
 TAKEN = (400, "Time slot is not available")
@@ -43,7 +43,7 @@ class Coach:
 
     @classmethod
     async def of(cls, site: Site, **buffers: int) -> "Coach":
-        (member,) = await a_crowd(site.database, 1, role="facilitator")
+        (member,) = await many_users(site.database, 1, role="facilitator")
         days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
         said = {"weekly_hours": {day: [{"start": "00:00", "end": "24:00"}] for day in days}} | buffers
         (answer,) = await site.all_at_once([member.asks("PUT", "/coach/availability", said)])
@@ -57,7 +57,7 @@ class Coach:
 
     async def race(self, wanted: Sequence[tuple[float, int]]) -> list[Answer]:
         """Each by a client of their own, all at once."""
-        clients = await self.site.crowd(len(wanted))
+        clients = await self.site.users(len(wanted))
         requests = [self.wanted(client, *when) for client, when in zip(clients, wanted, strict=True)]
         return await self.site.all_at_once(requests)
 
@@ -130,7 +130,7 @@ async def test_buffers_hold_in_a_race(site: Site) -> None:
 async def test_a_session_and_a_move_into_its_time_do_not_both_succeed(site: Site) -> None:
     for _ in range(5):
         coach = await Coach.of(site)
-        client, other = await site.crowd(2)
+        client, other = await site.users(2)
         (booked,) = await site.all_at_once([coach.wanted(client, 8)])
         to = {"session_datetime": (MIDNIGHT + timedelta(hours=10)).isoformat()}
         moves = client.asks("POST", f"/booking/{booked.json['id']}/reschedule", to)
@@ -159,7 +159,7 @@ async def test_a_session_is_not_booked_over_an_event_of_the_coach(site: Site) ->
 
 async def test_series_that_race_leave_no_overlap_and_no_half(site: Site) -> None:
     coach = await Coach.of(site)
-    clients = await site.crowd(8)
+    clients = await site.users(8)
     requests = [
         client.asks(
             "POST",

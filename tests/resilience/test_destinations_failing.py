@@ -14,9 +14,9 @@ import pytest
 from infrastructure.embedded import EmbeddedPostgres
 from tests.crm.parts import MailServer
 from tests.support.databases import a_database
-from tests.support.faulty_worker import odd_worker
+from tests.support.faulty_worker import faulty_worker
 from tests.support.messages import add_message, until
-from tests.support.process_harness import Estate, Visitors, open_estate
+from tests.support.process_harness import BookingLoad, ProcessHarness, open_process_harness
 from tests.support.processes import ended_elsewhere, running_workers, server_environ
 from tests.support.receivers import Behaviour, Receiver, Request, answer, receiving
 
@@ -34,14 +34,14 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="module")
-async def estate(
+async def system(
     postgres: EmbeddedPostgres, redis_url: str, mail: MailServer, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Estate]:
+) -> AsyncIterator[ProcessHarness]:
     """Its worker waits for a CRM a second instead of fifteen, and tries again every second."""
     settings: dict[str, Any] = {"smtp_url": mail.url, "delivery_retry_schedule": "0" + ",1" * 50}
-    worker = odd_worker(seconds=1)
+    worker = faulty_worker(seconds=1)
     dsn, directory = await a_database(postgres), tmp_path_factory.mktemp("estate")
-    async with open_estate(postgres, dsn, redis_url, directory, worker=worker, **settings) as opened:
+    async with open_process_harness(postgres, dsn, redis_url, directory, worker=worker, **settings) as opened:
         yield opened
 
 
@@ -88,17 +88,17 @@ def behaving(behaviour: Behaviour) -> Callable[[Receiver], AbstractAsyncContextM
     ids=["down", "slow", "dripping", "failing", "overrun", "reset"],
 )
 async def test_a_crm_that_fails_is_told_everything_when_it_is_back_and_mail_goes_on(
-    estate: Estate, bad_day: Callable[[Receiver], AbstractAsyncContextManager[None]]
+    system: ProcessHarness, bad_day: Callable[[Receiver], AbstractAsyncContextManager[None]]
 ) -> None:
-    async with bad_day(estate.crm):
-        visitors = await some_come(estate)
-        await until(lambda: _delivered(estate, "email"))
-        await until(lambda: _failed(estate, "crm"))
-        assert visitors.turned_away == 0
-        missed, before = await _owed(estate, "crm"), len(estate.crm.requests)
-    await estate.recovers()
-    assert missed <= set(estate.crm.message_ids[before:])
-    await _all_is_well(estate, visitors)
+    async with bad_day(system.crm):
+        booking_load = await some_come(system)
+        await until(lambda: _delivered(system, "email"))
+        await until(lambda: _failed(system, "crm"))
+        assert booking_load.turned_away == 0
+        missed, before = await _owed(system, "crm"), len(system.crm.requests)
+    await system.recovers()
+    assert missed <= set(system.crm.message_ids[before:])
+    await _all_is_well(system, booking_load)
 
 
 async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_what_it_missed(
@@ -107,7 +107,7 @@ async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_
     """The twin. Two of each: not enough for the circuit."""
     async with receiving() as crm, ended_elsewhere() as running:
         environ = server_environ(database_url, redis_url, tmp_path, crm_service_url=crm.url)
-        running.enter_context(running_workers(1, environ, tmp_path, odd_worker(gives_up=True)))
+        running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(gives_up=True)))
         for behaviour in (failing, overrun, reset):
             async with behaving(behaviour)(crm):
                 await add_message(database)
@@ -120,7 +120,7 @@ async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 6
 
 
-async def test_an_answer_of_ten_gigabytes_is_left_unread(estate: Estate) -> None:
+async def test_an_answer_of_ten_gigabytes_is_left_unread(system: ProcessHarness) -> None:
     poured: list[int] = []
 
     async def pour(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -132,11 +132,11 @@ async def test_an_answer_of_ten_gigabytes_is_left_unread(estate: Estate) -> None
             await writer.drain()
             poured[number] += 65536
 
-    async with behaving(pour)(estate.crm):
-        visitors = await some_come(estate)
-        await estate.owes_nothing()
+    async with behaving(pour)(system.crm):
+        booking_load = await some_come(system)
+        await system.owes_nothing()
     assert max(poured) < MUCH
-    await _all_is_well(estate, visitors)
+    await _all_is_well(system, booking_load)
 
 
 @contextlib.contextmanager
@@ -159,25 +159,25 @@ def refusing(mail: MailServer) -> Iterator[None]:
 
 @pytest.mark.parametrize("bad_day", [stopped, refusing])
 async def test_a_mail_server_that_fails_gets_every_mail_once_when_it_is_back_and_the_crm_hears_on(
-    estate: Estate, mail: MailServer, bad_day: Callable[[MailServer], contextlib.AbstractContextManager[None]]
+    system: ProcessHarness, mail: MailServer, bad_day: Callable[[MailServer], contextlib.AbstractContextManager[None]]
 ) -> None:
     with bad_day(mail):
-        visitors = await some_come(estate)
-        await until(lambda: _delivered(estate, "crm"))
-        await until(lambda: _failed(estate, "email"))
-    await estate.recovers()
-    await _all_is_well(estate, visitors)
+        booking_load = await some_come(system)
+        await until(lambda: _delivered(system, "crm"))
+        await until(lambda: _failed(system, "email"))
+    await system.recovers()
+    await _all_is_well(system, booking_load)
     assert set(Counter(each["Message-ID"] for each in mail.mails).values()) == {1}
 
 
-async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(estate: Estate, mail: MailServer) -> None:
-    async with estate.records() as records:
-        visitors = await estate.visitors(events=1, people=BOOKINGS * 4)
-        gone = await records.fetchval("SELECT email FROM users WHERE id = $1", visitors.people[0].id)
+async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(system: ProcessHarness, mail: MailServer) -> None:
+    async with system.records() as records:
+        booking_load = await system.booking_load(events=1, people=BOOKINGS * 4)
+        gone = await records.fetchval("SELECT email FROM users WHERE id = $1", booking_load.people[0].id)
         mail.refusals = {gone: "550 no such user"}
-        async with visitors.coming():
-            await visitors.more(BOOKINGS)
-        await estate.owes_nothing()
+        async with booking_load.coming():
+            await booking_load.more(BOOKINGS)
+        await system.owes_nothing()
         dead = await records.fetch("DELETE FROM outbox WHERE status = 'dead' RETURNING snapshot #>> '{user,email}'")
         assert {row[0] for row in dead} == {gone}
 
@@ -190,16 +190,16 @@ async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(estate: Es
     assert gone not in {each["To"] for each in mail.mails}
 
 
-async def some_come(estate: Estate) -> Visitors:
-    visitors = await estate.visitors(events=1, people=200)
-    async with visitors.coming():
-        await visitors.more(BOOKINGS)
-    return visitors
+async def some_come(system: ProcessHarness) -> BookingLoad:
+    booking_load = await system.booking_load(events=1, people=200)
+    async with booking_load.coming():
+        await booking_load.more(BOOKINGS)
+    return booking_load
 
 
-async def _all_is_well(estate: Estate, visitors: Visitors) -> None:
-    await estate.assert_sound(visitors)
-    async with estate.records() as records:
+async def _all_is_well(system: ProcessHarness, booking_load: BookingLoad) -> None:
+    await system.assert_sound(booking_load)
+    async with system.records() as records:
         assert await records.fetchval("SELECT count(*) FROM outbox WHERE status <> 'delivered'") == 0
 
 
@@ -207,20 +207,20 @@ async def _none_is_pending(database: asyncpg.Connection) -> bool:
     return not await database.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE status = 'pending')")
 
 
-async def _owed(estate: Estate, destination: str) -> set[str]:
-    async with estate.records() as records:
+async def _owed(system: ProcessHarness, destination: str) -> set[str]:
+    async with system.records() as records:
         pending = "SELECT id FROM outbox WHERE destination = $1 AND status = 'pending'"
         return {str(row["id"]) for row in await records.fetch(pending, destination)}
 
 
-async def _delivered(estate: Estate, destination: str) -> bool:
-    async with estate.records() as records:
+async def _delivered(system: ProcessHarness, destination: str) -> bool:
+    async with system.records() as records:
         pending = "SELECT EXISTS (SELECT FROM outbox WHERE destination = $1 AND status = 'pending')"
         return not await records.fetchval(pending, destination)
 
 
-async def _failed(estate: Estate, destination: str) -> bool:
-    async with estate.records() as records:
+async def _failed(system: ProcessHarness, destination: str) -> bool:
+    async with system.records() as records:
         failed = """SELECT EXISTS (SELECT FROM outbox JOIN delivery_attempts a ON a.message_id = outbox.id
             WHERE destination = $1 AND status = 'pending' AND result = 'failed')"""
         return bool(await records.fetchval(failed, destination))

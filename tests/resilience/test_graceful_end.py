@@ -21,7 +21,7 @@ from application.outbox.delivery import DeliverMessages
 from infrastructure.embedded import processes
 from tests.support.callers import Address, Caller
 from tests.support.command import running_up
-from tests.support.load import a_crowd, some_events
+from tests.support.load import many_users, some_events
 from tests.support.messages import add_message, until
 from tests.support.people import People
 from tests.support.processes import API, ApiProcess, server_environ
@@ -91,9 +91,9 @@ async def test_who_keeps_a_connection_loses_no_request_to_a_process_that_ends(
 ) -> None:
     """They are told with an answer to go elsewhere, and the process waits until everybody was. Its twin tells nobody:
     they ask on, and hear nothing."""
-    (host,) = await a_crowd(database, 1, role="facilitator")
+    (host,) = await many_users(database, 1, role="facilitator")
     (event,) = await some_events(database, host.id, 1, capacity=100_000)
-    people = iter(await a_crowd(database, 4_000))
+    people = iter(await many_users(database, 4_000))
     booked: list[int] = []
 
     async def books_until_sent_away(address: Address, pause: float) -> None:

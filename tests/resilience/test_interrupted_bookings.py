@@ -21,7 +21,7 @@ from tests.support.processes import ApiProcess
 
 async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) -> None:
     event = await site.event(capacity=50)
-    people = await site.crowd(40)
+    people = await site.users(40)
     holder = await asyncpg.connect(site.dsn)
     try:
         # The row is let go only after everybody has been answered: waiting for it would be waiting for ever.
@@ -50,7 +50,7 @@ async def test_processes_killed_amid_bookings_lose_none_and_leave_none_by_halves
     async with open_site(postgres, redis_url, tmp_path, apis=3) as site:
         events = [await site.event(capacity=100_000, price=price) for price in (0, 30, 30)]
         for process in site.processes:
-            people = await site.crowd(len(events) * 20)
+            people = await site.users(len(events) * 20)
             begun = asyncio.Event()
             booking = [
                 asyncio.create_task(_book_until_the_end(process.address, people, event, acknowledged, begun))
@@ -88,7 +88,7 @@ async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_noth
     ) as site:
         event = await site.event(capacity=100)
         for booking, cancelling in zip(site.processes[::2], site.processes[1::2], strict=True):
-            person, leaving = await site.crowd(2)
+            person, leaving = await site.users(2)
             values = (event, leaving.id, None, datetime.now(UTC), None, "offline", None, None)
             number = await site.database.fetchval(TAKE, *values)
             await _dies_of(booking, person.asks_for_a_place(event))
@@ -105,7 +105,7 @@ async def test_a_house_that_writes_its_messages_after_the_booking_forgets_them_w
     module = ("tests.support.crash_injection", "naive")
     async with open_site(postgres, redis_url, tmp_path, apis=1, module=module) as site:
         event = await site.event(capacity=100)
-        (person,) = await site.crowd(1)
+        (person,) = await site.users(1)
         await _dies_of(site.processes[0], person.asks_for_a_place(event))
         (booking,) = await site.owed(event)
         assert sorted(await broken_invariants(site.database)) == [

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from tests.support.invariants import broken_invariants
-from tests.support.load import a_crowd, some_events
+from tests.support.load import many_users, some_events
 
 _BOOKING = """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
     SELECT e.id, u.id, 'confirmed', 'pending', now() FROM events e, users u WHERE u.role = 'user'"""
@@ -53,8 +53,8 @@ _SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_TOLD};"
     ],
 )
 async def test_what_must_never_be_is_named(database: asyncpg.Connection, breaking: str, sentence: str) -> None:
-    (facilitator,) = await a_crowd(database, 1, role="facilitator")
-    await a_crowd(database, 1)
+    (facilitator,) = await many_users(database, 1, role="facilitator")
+    await many_users(database, 1)
     await some_events(database, facilitator.id, 1, capacity=2)
     await database.execute(_SOUND)
     assert await broken_invariants(database) == []

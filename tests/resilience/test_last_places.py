@@ -78,7 +78,7 @@ async def unguarded(
 
 async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> None:
     event = await site.event(capacity=50)
-    people = await site.crowd(300)
+    people = await site.users(300)
 
     answers = await site.all_at_once([person.asks_for_a_place(event) for person in people])
 
@@ -93,7 +93,7 @@ async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> Non
 
 async def test_without_the_guard_the_same_race_oversells(unguarded: Site) -> None:
     event = await unguarded.event(capacity=50)
-    people = await unguarded.crowd(300)
+    people = await unguarded.users(300)
 
     answers = await unguarded.all_at_once([person.asks_for_a_place(event) for person in people])
 
@@ -104,7 +104,7 @@ async def test_without_the_guard_the_same_race_oversells(unguarded: Site) -> Non
 
 async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> None:
     event = await site.event(capacity=100)
-    (person,) = await site.crowd(1)
+    (person,) = await site.users(1)
 
     answers = await site.all_at_once([person.asks_for_a_place(event)] * 50)
 
@@ -115,7 +115,7 @@ async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> 
 
 async def test_without_the_guard_one_person_gets_several_places(unguarded: Site) -> None:
     event = await unguarded.event(capacity=100)
-    (person,) = await unguarded.crowd(1)
+    (person,) = await unguarded.users(1)
 
     answers = await unguarded.all_at_once([person.asks_for_a_place(event)] * 50)
 
@@ -124,7 +124,7 @@ async def test_without_the_guard_one_person_gets_several_places(unguarded: Site)
 
 async def test_the_database_itself_refuses_an_oversell_and_a_second_place(site: Site) -> None:
     event = await site.event(capacity=1)
-    (person,) = await site.crowd(1)
+    (person,) = await site.users(1)
     booking = """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
                  VALUES ($1, $2, 'confirmed', 'pending', now())"""
 
@@ -137,21 +137,21 @@ async def test_the_database_itself_refuses_an_oversell_and_a_second_place(site: 
 
 async def test_places_given_back_and_taken_again_never_exceed_the_capacity(site: Site) -> None:
     event = await site.event(capacity=2)
-    crowd = Coming(event, await site.crowd(30), enough=100 if LONG_RUN else 30)
+    users = Coming(event, await site.users(30), enough=100 if LONG_RUN else 30)
 
-    await race(site.addresses, crowd.jobs())
+    await race(site.addresses, users.jobs())
 
-    assert crowd.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
+    assert users.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
     assert await site.broken_commits(event) == []
-    assert await site.places(event) == SeatInventory(capacity=2, booked=crowd.stayed, live=crowd.stayed)
+    assert await site.places(event) == SeatInventory(capacity=2, booked=users.stayed, live=users.stayed)
     owed = list((await site.owed(event)).values())
-    assert owed.count(CREATED_AND_CANCELLED) == crowd.cancelled
-    assert owed.count(CREATED) == crowd.stayed == len(owed) - crowd.cancelled
+    assert owed.count(CREATED_AND_CANCELLED) == users.cancelled
+    assert owed.count(CREATED) == users.stayed == len(owed) - users.cancelled
 
 
 async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) -> None:
     event = await site.event(capacity=10)
-    crowd = Coming(event, await site.crowd(20))
+    users = Coming(event, await site.users(20))
     luck = random.Random(1)
 
     async def replan(caller: Caller) -> set[tuple[int, str]]:
@@ -161,17 +161,17 @@ async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) ->
             seen = (await caller(site.facilitator.asks("GET", f"/events/{event}"))).json["current_participants"]
             change = {"max_participants": max(1, seen + luck.randrange(-4, 8))}
             answers.append(await caller(site.facilitator.asks("PUT", f"/events/{event}", change)))
-        crowd.over.set()
+        users.over.set()
         return set(outcomes(answers))
 
-    *_, replanned = await race(site.addresses, [*crowd.jobs(), replan])
+    *_, replanned = await race(site.addresses, [*users.jobs(), replan])
 
-    assert crowd.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
+    assert users.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
     assert DONE in replanned
     assert replanned <= {DONE, (400, "There are more bookings than that")}
     assert await site.broken_commits(event) == []
     places = await site.places(event)
-    assert places.booked == places.live == crowd.stayed
+    assert places.booked == places.live == users.stayed
 
 
 async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -> None:
@@ -196,7 +196,7 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
 
         return book
 
-    people = enumerate(await site.crowd(300))
+    people = enumerate(await site.users(300))
     bookings = [booking(person, late=number >= 100) for number, person in people]
     cancelled, *booked = await race(site.addresses, [cancel, *bookings])
 
@@ -209,7 +209,7 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
 
 async def test_people_leaving_while_their_event_is_cancelled_are_told_once(site: Site) -> None:
     event = await site.event(capacity=40)
-    people = await site.crowd(40)
+    people = await site.users(40)
     bookings = [
         answer.json["booking"]["id"]
         for answer in await site.all_at_once([person.asks_for_a_place(event) for person in people])

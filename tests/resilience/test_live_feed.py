@@ -21,7 +21,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.live_updates import RECORD, PostgresLiveUpdates
 from tests.support.callers import Caller
 from tests.support.followers import a_newsroom, a_socket, a_stream, closed_with, news
-from tests.support.load import Member, a_crowd, some_events
+from tests.support.load import Member, many_users, some_events
 from tests.support.messages import until
 from tests.support.processes import ApiProcess, running_apis, server_environ
 from tests.support.servers import running_redis
@@ -33,7 +33,7 @@ assert UNLOCKED != RECORD, "the statement has another shape now: take its lock o
 
 @pytest.fixture
 async def john(database: asyncpg.Connection) -> Member:
-    return (await a_crowd(database, 1, role="facilitator"))[0]
+    return (await many_users(database, 1, role="facilitator"))[0]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def test_a_booking_at_one_process_is_seen_at_the_other(
 ) -> None:
     environ = server_environ(database_url, redis_url, tmp_path)
     (event,) = await some_events(database, john.id, 1, capacity=30)
-    people = await a_crowd(database, 20)
+    people = await many_users(database, 20)
     with running_apis(2, environ, tmp_path) as (one, other):
         argv = [sys.executable, "-P", "-m", "interfaces.cli", "worker"]
         worker = processes.spawn(argv, log=tmp_path / "worker.log", environ=environ)
@@ -221,7 +221,7 @@ def resident(pid: int) -> int:
 async def test_two_hundred_sockets_at_once_all_see_their_news(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    facilitators = await a_crowd(database, 20, role="facilitator")
+    facilitators = await many_users(database, 20, role="facilitator")
     with running_apis(1, server_environ(database_url, redis_url, tmp_path), tmp_path) as (api,):
         await api.ready()
         async with a_newsroom(database_url, redis_url) as newsroom:

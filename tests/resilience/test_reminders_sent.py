@@ -19,11 +19,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from infrastructure import container
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
-from tests.support.app_harness import open_house
-from tests.support.local_gateway import running_till
+from tests.support.app_harness import open_app_harness
+from tests.support.local_gateway import running_local_gateway
 from tests.support.messages import until
 from tests.support.processes import server_environ
-from tests.support.reminder_harness import DAY, HOUR, Hands, Inbox, Reminding
+from tests.support.reminder_harness import DAY, HOUR, Hands, Inbox, ReminderHarness
 
 
 class DeadlyInbox(Inbox):
@@ -41,7 +41,9 @@ class DeadlyInbox(Inbox):
 
 
 @pytest.fixture
-async def house(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> AsyncIterator[Reminding]:
+async def harness(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> AsyncIterator[ReminderHarness]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     inbox = DeadlyInbox()
@@ -49,16 +51,16 @@ async def house(make_settings: Callable[..., Settings], database: asyncpg.Connec
     server.start()
     parts = container.build(make_settings(), clock=Hands())
     try:
-        yield Reminding(parts, database, Hands(), inbox, f"smtp://127.0.0.1:{port}?starttls=0")
+        yield ReminderHarness(parts, database, Hands(), inbox, f"smtp://127.0.0.1:{port}?starttls=0")
     finally:
         await parts.close()
         server.stop()
 
 
 @contextlib.asynccontextmanager
-async def a_worker(house: Reminding, tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    settings = house.parts.settings
-    environ = server_environ(settings.database_url, settings.redis_url, tmp_path, smtp_url=house.smtp_url)
+async def a_worker(harness: ReminderHarness, tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    settings = harness.parts.settings
+    environ = server_environ(settings.database_url, settings.redis_url, tmp_path, smtp_url=harness.smtp_url)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "interfaces.cli", "worker"),
         env=environ,
@@ -73,31 +75,31 @@ async def a_worker(house: Reminding, tmp_path: Path) -> AsyncIterator[asyncio.su
         await process.wait()
 
 
-async def test_two_workers_remind_once_before_each_start(house: Reminding, tmp_path: Path) -> None:
-    tomorrow, _ = await house.place(DAY + timedelta(seconds=2))
-    soon, _ = await house.place(HOUR + timedelta(seconds=2))
-    async with a_worker(house, tmp_path), a_worker(house, tmp_path):
+async def test_two_workers_remind_once_before_each_start(harness: ReminderHarness, tmp_path: Path) -> None:
+    tomorrow, _ = await harness.place(DAY + timedelta(seconds=2))
+    soon, _ = await harness.place(HOUR + timedelta(seconds=2))
+    async with a_worker(harness, tmp_path), a_worker(harness, tmp_path):
         sent = "SELECT count(*) = 2 FROM reminders WHERE status = 'sent'"
-        await until(partial(house.records.fetchval, sent), 60)
-    assert house.inbox.subjects(tomorrow).count("Tomorrow: Yoga") == 1
-    assert house.inbox.subjects(soon).count("In an hour: Yoga") == 1
+        await until(partial(harness.records.fetchval, sent), 60)
+    assert harness.inbox.subjects(tomorrow).count("Tomorrow: Yoga") == 1
+    assert harness.inbox.subjects(soon).count("In an hour: Yoga") == 1
 
 
 async def test_a_worker_killed_between_sending_and_marking_costs_at_most_one_mail_more(
-    house: Reminding, tmp_path: Path
+    harness: ReminderHarness, tmp_path: Path
 ) -> None:
-    person, _ = await house.place(DAY + timedelta(seconds=2))
-    assert isinstance(house.inbox, DeadlyInbox)
-    async with a_worker(house, tmp_path) as victim:
-        house.inbox.victims.append(victim.pid)
+    person, _ = await harness.place(DAY + timedelta(seconds=2))
+    assert isinstance(harness.inbox, DeadlyInbox)
+    async with a_worker(harness, tmp_path) as victim:
+        harness.inbox.victims.append(victim.pid)
         await asyncio.wait_for(victim.wait(), 60)
-    assert await house.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 1
-    async with a_worker(house, tmp_path):
-        await until(partial(house.records.fetchval, "SELECT count(*) = 1 FROM reminders WHERE status = 'sent'"), 60)
-    reminders = [mail for mail in house.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
+    assert await harness.records.fetchval("SELECT count(*) FROM reminders WHERE status = 'queued'") == 1
+    async with a_worker(harness, tmp_path):
+        await until(partial(harness.records.fetchval, "SELECT count(*) = 1 FROM reminders WHERE status = 'sent'"), 60)
+    reminders = [mail for mail in harness.inbox.mails if mail["Subject"] == "Tomorrow: Yoga"]
     assert len(reminders) == 2
     assert len({mail["Message-ID"] for mail in reminders}) == 1
-    assert house.inbox.subjects(person).count("Tomorrow: Yoga") == 2
+    assert harness.inbox.subjects(person).count("Tomorrow: Yoga") == 2
 
 
 async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings_it_back(
@@ -105,8 +107,8 @@ async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings
 ) -> None:
     units = partial(UnitsOfWork, reminder_offsets=(DAY, HOUR))
     async with (
-        running_till() as (till, gateway),
-        open_house(make_settings(), database, till, gateway, units=units) as h,
+        running_local_gateway() as (local_gateway, gateway),
+        open_app_harness(make_settings(), database, local_gateway, gateway, units=units) as h,
     ):
         new = await h.book(await h.person(), await h.event())
         async with h.worker.open_work() as work:

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from infrastructure.postgres import migrations
 from tests.support.databases import TEMPLATE
-from tests.support.faulty_worker import odd_worker
+from tests.support.faulty_worker import faulty_worker
 from tests.support.messages import add_message, until
-from tests.support.process_harness import LONG_RUN, Estate, Visitors, open_estate
+from tests.support.process_harness import LONG_RUN, BookingLoad, ProcessHarness, open_process_harness
 from tests.support.processes import WORKER, ended_elsewhere, running_workers, server_environ
 from tests.support.receivers import receiving
 from tests.support.servers import free_port, running_postgres, running_redis
@@ -43,33 +43,33 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="module")
-async def estate(
+async def system(
     own_postgres: EmbeddedPostgres, own_redis: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Estate]:
+) -> AsyncIterator[ProcessHarness]:
     directory = tmp_path_factory.mktemp("estate")
-    async with open_estate(own_postgres, own_postgres.dsn(TEMPLATE), own_redis, directory, apis=2) as opened:
+    async with open_process_harness(own_postgres, own_postgres.dsn(TEMPLATE), own_redis, directory, apis=2) as opened:
         yield opened
 
 
 async def test_redis_emptied_stopped_and_restarted_empty_costs_no_booking_and_no_delivery(
-    estate: Estate, own_redis: EmbeddedRedis
+    system: ProcessHarness, own_redis: EmbeddedRedis
 ) -> None:
-    visitors = await estate.visitors()
-    async with visitors.coming():
+    booking_load = await system.booking_load()
+    async with booking_load.coming():
         for _ in range(ROUNDS):
-            await visitors.more(10)
+            await booking_load.more(10)
             await _flush(own_redis)
-            await visitors.more(10)
+            await booking_load.more(10)
             own_redis.stop()
-            told = len(estate.crm.requests)
-            await visitors.more(20)
+            told = len(system.crm.requests)
+            await booking_load.more(20)
             # By looking into the table, while nothing rings.
-            await until(lambda told=told: len(estate.crm.requests) > told + 10)  # type: ignore[misc]
+            await until(lambda told=told: len(system.crm.requests) > told + 10)  # type: ignore[misc]
             own_redis.start()
-            await visitors.more(20)
-    assert visitors.turned_away == 0
-    await estate.owes_nothing()
-    await estate.assert_sound(visitors)
+            await booking_load.more(20)
+    assert booking_load.turned_away == 0
+    await system.owes_nothing()
+    await system.assert_sound(booking_load)
 
 
 async def test_while_nothing_rings_a_worker_looks_into_the_table_by_itself(
@@ -85,7 +85,7 @@ async def test_one_that_only_listens_leaves_what_nobody_rang_for(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
     """The twin."""
-    async with _nothing_rings(odd_worker(deaf=True), database_url, tmp_path):
+    async with _nothing_rings(faulty_worker(deaf=True), database_url, tmp_path):
         first = await add_message(database)
         await until(lambda: _is_delivered(database, first))  # by the look it takes when it starts
 
@@ -128,34 +128,34 @@ def end(postgres: EmbeddedPostgres, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["fast", "immediate", "killed"])
 async def test_postgresql_restarted_under_load_answers_503_for_a_while_and_loses_nothing(
-    estate: Estate, own_postgres: EmbeddedPostgres, number: signal.Signals
+    system: ProcessHarness, own_postgres: EmbeddedPostgres, number: signal.Signals
 ) -> None:
-    visitors = await estate.visitors()
-    async with visitors.coming():
+    booking_load = await system.booking_load()
+    async with booking_load.coming():
         for _ in range(ROUNDS):
-            await _restarted(own_postgres, visitors, number)
-    await estate.owes_nothing()
-    await estate.assert_sound(visitors)
+            await _restarted(own_postgres, booking_load, number)
+    await system.owes_nothing()
+    await system.assert_sound(booking_load)
 
 
-async def _restarted(postgres: EmbeddedPostgres, visitors: Visitors, number: signal.Signals) -> None:
-    await visitors.more(50)
+async def _restarted(postgres: EmbeddedPostgres, booking_load: BookingLoad, number: signal.Signals) -> None:
+    await booking_load.more(50)
     end(postgres, number)
     await until(lambda: postgres.poll() is not None)
-    turned_away = visitors.turned_away
-    await until(lambda: visitors.turned_away > turned_away)
+    turned_away = booking_load.turned_away
+    await until(lambda: booking_load.turned_away > turned_away)
     postgres.start()
-    await visitors.more(10, seconds=BACK_TO_NORMAL_SECONDS)
+    await booking_load.more(10, seconds=BACK_TO_NORMAL_SECONDS)
 
 
 async def test_one_that_acknowledges_before_the_disk_has_it_does_lose_bookings(redis_url: str, tmp_path: Path) -> None:
     """The twin: the same load, the same SIGKILL, and a server that answers first and writes later."""
     with running_postgres(TEMPLATE) as forgetful:
         await asyncio.to_thread(migrations.upgrade, forgetful.dsn(TEMPLATE))
-        async with open_estate(forgetful, forgetful.dsn(TEMPLATE), redis_url, tmp_path, workers=0) as estate:
-            visitors = await estate.visitors()
-            async with visitors.coming():
-                await _restarted(forgetful, visitors, signal.SIGKILL)
-            async with estate.records() as records:
+        async with open_process_harness(forgetful, forgetful.dsn(TEMPLATE), redis_url, tmp_path, workers=0) as system:
+            booking_load = await system.booking_load()
+            async with booking_load.coming():
+                await _restarted(forgetful, booking_load, signal.SIGKILL)
+            async with system.records() as records:
                 kept = {row["id"] for row in await records.fetch("SELECT id FROM bookings")}
-            assert not visitors.acknowledged <= kept
+            assert not booking_load.acknowledged <= kept

@@ -13,7 +13,7 @@ import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
 from tests.support.databases import a_database
-from tests.support.faulty_worker import odd_worker
+from tests.support.faulty_worker import faulty_worker
 from tests.support.invariants import broken_invariants
 from tests.support.messages import a_payload, add_message, until
 from tests.support.process_harness import LONG_RUN
@@ -95,7 +95,7 @@ async def test_what_a_killed_worker_held_is_on_its_way_again_in_time(
     stuck = Stuck(crm)
     await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
-        (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, odd_worker(at_once=CLAIMS)))
+        (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(at_once=CLAIMS)))
         await until(lambda: len(crm.requests) == CLAIMS)
         running.enter_context(running_workers(1, environ, tmp_path, WORKER))
         await until(lambda: "worker_started" in (tmp_path / f"{WORKER[0]}-worker-0.log").read_text())
@@ -114,7 +114,7 @@ async def test_a_worker_that_claims_for_an_hour_leaves_its_messages_to_nobody(
     Stuck(crm)
     await add_messages(database, CLAIMS, 1)
     async with ended_elsewhere() as running:
-        greedy = odd_worker(at_once=CLAIMS, lease=3600)
+        greedy = faulty_worker(at_once=CLAIMS, lease=3600)
         (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, greedy))
         await until(lambda: len(crm.requests) == CLAIMS)
         kill(doomed)
@@ -133,7 +133,7 @@ async def test_killed_between_the_answer_and_the_mark_it_comes_again_with_the_sa
         environ |= {"CRM_SERVICE_URL": f"http://{crm.address[0]}:{crm.address[1]}"}
         effects = await asyncpg.connect(crm_dsn)
         for attempt in (1, 2):
-            dying = odd_worker(dies=True, lease=1)
+            dying = faulty_worker(dies=True, lease=1)
             (doomed,) = running.enter_context(running_workers(1, environ, tmp_path, dying))
             await until(lambda doomed=doomed: died_of(signal.SIGKILL, doomed))  # type: ignore[misc]
             told = await database.fetchrow("SELECT status, attempts FROM outbox")
@@ -184,7 +184,7 @@ async def test_workers_that_know_no_lanes_do_break_the_order(
     crm.behave = refuses_some_at_first
     await add_messages(database, 2, 50)
     async with ended_elsewhere() as running:
-        running.enter_context(running_workers(1, environ, tmp_path, odd_worker(unordered=True)))
+        running.enter_context(running_workers(1, environ, tmp_path, faulty_worker(unordered=True)))
         await until(lambda: _all(database, "delivered", 100))
     assert await out_of_order(database, crm.requests) != []
 

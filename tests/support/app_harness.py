@@ -50,8 +50,8 @@ from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
 from tests.support.invariants import broken_invariants
-from tests.support.load import a_crowd
-from tests.support.local_gateway import Till, TillGateway, Webhook
+from tests.support.load import many_users
+from tests.support.local_gateway import LocalGateway, LocalGatewayClient, Webhook
 from tests.support.rows import stored_row
 
 UNBOUNDED = HoldLimits(per_account=10_000, per_coach=10_000)
@@ -108,9 +108,9 @@ class Worker:
 
 
 @dataclass
-class House:
+class AppHarness:
     records: asyncpg.Connection
-    till: Till
+    local_gateway: LocalGateway
     workers: list[Worker]
     wake_ups: RedisWakeUps
     facilitator: User
@@ -124,7 +124,7 @@ class House:
         return self.worker.settle_payment
 
     async def people(self, number: int) -> list[User]:
-        members = await a_crowd(self.records, number)
+        members = await many_users(self.records, number)
         async with self.worker.open_work() as work:
             return [await work.users.get(UserId(member.id)) for member in members]
 
@@ -178,7 +178,7 @@ class House:
 
     def received(self, new: Sold) -> GatewayUpdate:
         """The person pays; what the till says of it."""
-        self.till.pay(order_of(new))
+        self.local_gateway.pay(order_of(new))
         return self.says(new, PaymentUpdate.RECEIVED)
 
     def says(self, new: Sold, report: PaymentUpdate, **changes: Any) -> GatewayUpdate:
@@ -314,8 +314,8 @@ class House:
                  AND coalesce(b.payment_status, c.payment_status) IN ('pending', 'failed')"""
         )
         wrongs = [*await broken_invariants(self.records), *(row[0] for row in rows)]
-        for currency in {order.currency for order in self.till.orders.values()}:
-            books, kept = await self.books(currency), self.till.kept(currency)
+        for currency in {order.currency for order in self.local_gateway.orders.values()}:
+            books, kept = await self.books(currency), self.local_gateway.kept(currency)
             if books != kept:
                 wrongs.append(f"our books have {books} {currency}, the till {kept}")
         return wrongs
@@ -326,22 +326,22 @@ def order_of(new: Sold) -> str:
 
 
 @asynccontextmanager
-async def open_house(
+async def open_app_harness(
     settings: Settings,
     records: asyncpg.Connection,
-    till: Till,
-    gateway: TillGateway,
+    local_gateway: LocalGateway,
+    gateway: LocalGatewayClient,
     *,
     workers: int = 1,
     units: Callable[..., UnitsOfWork] = UnitsOfWork,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[AppHarness]:
     wake_ups = RedisWakeUps(settings.redis_url)
     staff = [_worker(settings, gateway, wake_ups, units) for _ in range(workers)]
-    (member,) = await a_crowd(records, 1, role="facilitator")
+    (member,) = await many_users(records, 1, role="facilitator")
     async with staff[0].open_work() as work:
         facilitator = await work.users.get(UserId(member.id))
     try:
-        yield House(records, till, staff, wake_ups, facilitator)
+        yield AppHarness(records, local_gateway, staff, wake_ups, facilitator)
     finally:
         await wake_ups.close()
         for worker in staff:
@@ -349,7 +349,7 @@ async def open_house(
 
 
 def _worker(
-    settings: Settings, gateway: TillGateway, wake_ups: RedisWakeUps, units: Callable[..., UnitsOfWork]
+    settings: Settings, gateway: LocalGatewayClient, wake_ups: RedisWakeUps, units: Callable[..., UnitsOfWork]
 ) -> Worker:
     clock = SystemClock()
     database = Database(settings.database_url, pool_size=4)

@@ -20,8 +20,8 @@ from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
-from tests.support.app_harness import UNBOUNDED, House, NewSession, Reserved, Worker
-from tests.support.load import a_crowd
+from tests.support.app_harness import UNBOUNDED, AppHarness, NewSession, Reserved, Worker
+from tests.support.load import many_users
 
 ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
 HOUR = timedelta(hours=1)
@@ -36,30 +36,30 @@ class _NoCalendars:
 
 
 @dataclass(frozen=True)
-class Practice:
-    house: House
+class AppointmentHarness:
+    harness: AppHarness
 
     async def coach(
         self, price: str = "30", currency: str = "INR", policy: Sequence[tuple[int, int]] = ((0, 100),)
     ) -> User:
         """Somebody who works day and night, at this price for an hour."""
-        (member,) = await a_crowd(self.house.records, 1, role="facilitator")
-        return await name_price(self.house.worker.open_work, member.id, price, currency, policy)
+        (member,) = await many_users(self.harness.records, 1, role="facilitator")
+        return await name_price(self.harness.worker.open_work, member.id, price, currency, policy)
 
     async def book(
         self, client: User, coach: User, hour: float = 0, minutes: int = 60, *, gateway: str = "till"
     ) -> NewSession:
         """A session that begins so many hours into a day in ten days."""
-        worker = self.house.worker
+        worker = self.harness.worker
         reader = PostgresAppointmentQueries(worker.database)
         reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock(), UNBOUNDED)
         link = AppointmentPayment(worker.open_checkout, reader)
         book = BookAppointment(
-            worker.open_work, reserve, _NoCalendars(), link, reader, self.house.wake_ups, SystemClock()
+            worker.open_work, reserve, _NoCalendars(), link, reader, self.harness.wake_ups, SystemClock()
         )
         booked = await book(client, coach.uuid, at(hour), timedelta(minutes=minutes), None)
         view = booked.appointment
-        payment_id = await self.house.records.fetchval(
+        payment_id = await self.harness.records.fetchval(
             "SELECT id FROM payments WHERE coaching_booking_id = $1", view.id
         )
         reserved = Reserved(
@@ -69,45 +69,45 @@ class Practice:
 
     async def paid(self, client: User, coach: User, hour: float = 0) -> NewSession:
         new = await self.book(client, coach, hour)
-        assert await self.house.settle("till", self.house.received(new)) is Settled.RECEIVED
+        assert await self.harness.settle("till", self.harness.received(new)) is Settled.RECEIVED
         return new
 
     async def expired(self, client: User, coach: User, hour: float = 0) -> NewSession:
         """A session whose time was given up; its checkout is still open."""
         new = await self.book(client, coach, hour)
-        await self.house.minutes_pass(31)
+        await self.harness.minutes_pass(31)
         assert await self.expire() == 1
         return new
 
     async def expire(self, worker: Worker | None = None) -> int:
-        worker = worker or self.house.worker
+        worker = worker or self.harness.worker
         reader = PostgresAppointmentQueries(worker.database)
-        return await ExpireAppointmentHolds(worker.open_work, reader, self.house.wake_ups, SystemClock())()
+        return await ExpireAppointmentHolds(worker.open_work, reader, self.harness.wake_ups, SystemClock())()
 
     async def cancel(self, user: User, new: NewSession) -> None:
         await self._cancel()(user, new.placed.id)
 
     async def move(self, user: User, new: NewSession, hour: float) -> None:
-        worker = self.house.worker
+        worker = self.harness.worker
         reader = PostgresAppointmentQueries(worker.database)
-        move = RescheduleAppointment(worker.open_work, _NoCalendars(), reader, self.house.wake_ups, SystemClock())
+        move = RescheduleAppointment(worker.open_work, _NoCalendars(), reader, self.harness.wake_ups, SystemClock())
         await move(user, new.placed.id, at(hour), None)
 
     async def decide(self, user: User, new: NewSession, status: AppointmentStatus) -> None:
-        worker = self.house.worker
+        worker = self.harness.worker
         reader = PostgresAppointmentQueries(worker.database)
-        change = ChangeAppointmentStatus(worker.open_work, self._cancel(), reader, self.house.wake_ups, SystemClock())
+        change = ChangeAppointmentStatus(worker.open_work, self._cancel(), reader, self.harness.wake_ups, SystemClock())
         await change(user, new.placed.id, status)
 
     async def history(self, new: NewSession) -> list[str]:
-        rows = await self.house.records.fetch(
+        rows = await self.harness.records.fetch(
             "SELECT change FROM coaching_changes WHERE booking_id = $1 ORDER BY id", new.placed.id
         )
         return [row["change"] for row in rows]
 
     def _cancel(self) -> CancelAppointment:
-        worker = self.house.worker
-        return CancelAppointment(worker.open_work, worker.refunds, self.house.wake_ups, SystemClock())
+        worker = self.harness.worker
+        return CancelAppointment(worker.open_work, worker.refunds, self.harness.wake_ups, SystemClock())
 
 
 async def name_price(

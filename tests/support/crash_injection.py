@@ -53,7 +53,7 @@ class DeadlyWakeUps:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadlyPlaces:
+class CrashingSeatInventory:
     """Ends with the statement that takes a place."""
 
     places: Any
@@ -69,7 +69,7 @@ class DeadlyPlaces:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadlyWork:
+class CrashingUnitsOfWork:
     """Units of work that end with their commit."""
 
     open_work: OpenUnitOfWork
@@ -90,7 +90,7 @@ class DeadlyWork:
 
 
 @dataclass(frozen=True, slots=True)
-class UnansweredWork:
+class CrashAfterCommit:
     """Units of work after whose commit for a request with a key nobody is there to answer it."""
 
     open_work: OpenUnitOfWork
@@ -115,14 +115,14 @@ def _unanswered(part: Any, *, named: bool) -> Any:
     if not is_dataclass(part) or isinstance(part, type):
         return part
     changes = {
-        field.name: UnansweredWork(value, named) if field.name == "open_work" else _unanswered(value, named=named)
+        field.name: CrashAfterCommit(value, named) if field.name == "open_work" else _unanswered(value, named=named)
         for field in fields(part)
         for value in [getattr(part, field.name)]
     }
     return replace(part, **changes)
 
 
-def _deadly(usual: container.UseCases, point: str, database: Database) -> container.UseCases:
+def _crashing(usual: container.UseCases, point: str, database: Database) -> container.UseCases:
     book, create, cancel = usual.book_seat, usual.create_event, usual.cancel_booking
     if point in ("after", "naive"):
         bell = DeadlyWakeUps()
@@ -138,8 +138,8 @@ def _deadly(usual: container.UseCases, point: str, database: Database) -> contai
     end = {"before": die, "amid": die_soon}[point]
     return replace(
         usual,
-        book_seat=replace(book, places=DeadlyPlaces(book.places, end)),
-        cancel_booking=replace(cancel, open_work=DeadlyWork(cancel.open_work, end)),
+        book_seat=replace(book, places=CrashingSeatInventory(book.places, end)),
+        cancel_booking=replace(cancel, open_work=CrashingUnitsOfWork(cancel.open_work, end)),
     )
 
 
@@ -150,7 +150,7 @@ def create_app(point: str) -> ASGIApp:
             _unanswered(each, named=point == "unanswered") for each in (parts.use_cases, parts.appointment)
         )
         return assemble(replace(parts, use_cases=use_cases, appointment=appointment))
-    return assemble(replace(parts, use_cases=_deadly(parts.use_cases, point, parts.database)))
+    return assemble(replace(parts, use_cases=_crashing(parts.use_cases, point, parts.database)))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ async def logged(lines: list[Any], event: str) -> list[Any]:
     return found
 
 
-async def hangs_up(
+async def disconnects(
     address: str, path: str, body: bytes, headers: Mapping[str, str], when: HowLong, *, reset: bool
 ) -> None:
     """Sends a POST with `body`, or half of it, and leaves: with a reset, or by closing in good order."""

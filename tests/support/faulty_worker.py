@@ -31,13 +31,13 @@ _LANE_GUARD = """
           WHERE lane.status = 'pending' AND lane.destination = message.destination AND lane.lane = message.lane)"""
 
 
-def odd_worker(**changes: Any) -> tuple[str, ...]:
+def faulty_worker(**changes: Any) -> tuple[str, ...]:
     """The module and its argument, as `running_workers` takes them."""
     return ("tests.support.faulty_worker", json.dumps(changes))
 
 
 @dataclass(frozen=True, slots=True)
-class _Deadly:
+class _Crashing:
     sender: Sender
 
     async def deliver(self, message: Message) -> Outcome:
@@ -65,7 +65,7 @@ def _build(settings: Settings, changes: Mapping[str, Any]) -> container.Delivery
             settings.crm_service_url, token, signing_secrets=secrets, seconds=changes["seconds"]
         )
     if changes.get("dies"):
-        senders[Destination.CRM] = _Deadly(senders[Destination.CRM])
+        senders[Destination.CRM] = _Crashing(senders[Destination.CRM])
     if changes.get("gives_up"):
         senders[Destination.CRM] = _GivesUp(senders[Destination.CRM])
     return replace(

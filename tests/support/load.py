@@ -34,7 +34,7 @@ class Member:
         return self.asks("POST", "/bookings", {"event_id": event_id}, key=key)
 
 
-async def a_crowd(database: asyncpg.Connection, size: int, *, role: str = "user") -> list[Member]:
+async def many_users(database: asyncpg.Connection, size: int, *, role: str = "user") -> list[Member]:
     """New people with a login each. Nobody knows their password; their tokens are the ones a log-in would give."""
     rows = await database.fetch(
         """WITH people AS (

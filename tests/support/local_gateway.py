@@ -69,7 +69,7 @@ class Order:
         return {name: getattr(self, name) for name in names}
 
 
-class Till:
+class LocalGateway:
     """The server. Amounts are minor units. `away`: answers 503 to everything. `lose_answers`: does what it is asked to
     do and hangs up. `refuses_refunds`: answers 402 to them. `slow_refunds`: accepts them and reports later."""
 
@@ -147,7 +147,7 @@ class Till:
         return sum(order.captured - order.refunded for order in self.orders.values() if order.currency == currency)
 
 
-class TillGateway:
+class LocalGatewayClient:
     name = "till"
     holds_seats = True
 
@@ -204,12 +204,12 @@ class TillGateway:
 
 
 @asynccontextmanager
-async def running_till() -> AsyncIterator[tuple[Till, TillGateway]]:
-    till = Till()
-    async with serving(till) as address:
-        gateway = TillGateway(address)
+async def running_local_gateway() -> AsyncIterator[tuple[LocalGateway, LocalGatewayClient]]:
+    local_gateway = LocalGateway()
+    async with serving(local_gateway) as address:
+        gateway = LocalGatewayClient(address)
         try:
-            yield till, gateway
+            yield local_gateway, gateway
         finally:
             await gateway.close()
 

@@ -14,7 +14,7 @@ import asyncpg
 from infrastructure.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.support.callers import Address, Answer, Caller
 from tests.support.invariants import broken_invariants
-from tests.support.load import Member, a_crowd, some_events
+from tests.support.load import Member, many_users, some_events
 from tests.support.messages import until
 from tests.support.processes import (
     WORKER,
@@ -34,7 +34,7 @@ ALREADY_BOOKED = "You have already booked this event"
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
+class ProcessHarness:
     postgres: EmbeddedPostgres
     dsn: str
     apis: list[ApiProcess]
@@ -50,10 +50,10 @@ class Estate:
         finally:
             await connection.close()
 
-    async def visitors(self, *, events: int = 4, people: int = 1000) -> "Visitors":
+    async def booking_load(self, *, events: int = 4, people: int = 1000) -> "BookingLoad":
         async with self.records() as records:
             numbers = await some_events(records, self.facilitator.id, events, capacity=100_000, price=0)
-            return Visitors([api.address for api in self.apis], numbers, await a_crowd(records, people))
+            return BookingLoad([api.address for api in self.apis], numbers, await many_users(records, people))
 
     async def owes_nothing(self, *, seconds: float = 60) -> None:
         """Waits until the workers have delivered everything."""
@@ -74,22 +74,22 @@ class Estate:
 
             await until(looked, 60)
 
-    async def assert_sound(self, visitors: "Visitors") -> None:
+    async def assert_sound(self, booking_load: "BookingLoad") -> None:
         """When nothing is owed any more: what must never be is not, what was acknowledged is there, what is there was
         told, and in order. Once each, but for what was under way when something broke."""
         async with self.records() as records:
             assert await broken_invariants(records) == []
             kept = {row["id"]: row["status"] for row in await records.fetch("SELECT id, status FROM bookings")}
             owed = {str(row["id"]) for row in await records.fetch("SELECT id FROM outbox WHERE destination = 'crm'")}
-        assert visitors.surprises == [], visitors.surprises[:3]
-        assert visitors.acknowledged <= set(kept)
-        assert {kept[booking] for booking in visitors.given_back} <= {"cancelled"}
+        assert booking_load.surprises == [], booking_load.surprises[:3]
+        assert booking_load.acknowledged <= set(kept)
+        assert {kept[booking] for booking in booking_load.given_back} <= {"cancelled"}
         assert set(self.crm.message_ids) == owed
-        for facts in told_in_order(self.crm.requests).values():
+        for facts in received_in_order(self.crm.requests).values():
             assert facts in (["booking_created"], ["booking_created", "booking_cancelled"])
 
 
-def told_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
+def received_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
     """What was told of each booking, a message that came again left out."""
     told: dict[int, list[str]] = defaultdict(list)
     seen = set()
@@ -101,7 +101,7 @@ def told_in_order(requests: Sequence[Request]) -> dict[int, list[str]]:
 
 
 @dataclass
-class Visitors:
+class BookingLoad:
     """People who each book an event, every third of whom gives the place back. Whoever is told that the house is not
     to be reached comes again; every other refusal is a surprise, and so is a 503 that does not say when to come."""
 
@@ -171,7 +171,7 @@ class Visitors:
 
 
 @contextlib.asynccontextmanager
-async def open_estate(
+async def open_process_harness(
     postgres: EmbeddedPostgres,
     dsn: str,
     redis: EmbeddedRedis | str,
@@ -181,7 +181,7 @@ async def open_estate(
     workers: int = 1,
     worker: Sequence[str] = WORKER,
     **settings: str,
-) -> AsyncIterator[Estate]:
+) -> AsyncIterator[ProcessHarness]:
     """Its CRM is a receiver of the tests; `worker` is what runs as its workers."""
     async with receiving(free_port()) as crm:
         redis_url = redis if isinstance(redis, str) else redis.url
@@ -193,9 +193,9 @@ async def open_estate(
             for api in served:
                 await api.ready()
             connection = await asyncpg.connect(dsn)
-            (facilitator,) = await a_crowd(connection, 1, role="facilitator")
+            (facilitator,) = await many_users(connection, 1, role="facilitator")
             await connection.close()
-            yield Estate(postgres, dsn, served, crm, facilitator)
+            yield ProcessHarness(postgres, dsn, served, crm, facilitator)
 
 
 async def _is_dry(records: asyncpg.Connection) -> bool:

@@ -39,7 +39,7 @@ from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreak
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
-from tests.support.load import a_crowd
+from tests.support.load import many_users
 from tests.support.without_locks import units_with
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -82,7 +82,7 @@ class Inbox:
 
 
 @dataclass
-class Reminding:
+class ReminderHarness:
     """`parts` are those of an API process; their clock is `clock`."""
 
     parts: Container
@@ -94,7 +94,7 @@ class Reminding:
     """How often a mail is tried before it is dead."""
 
     async def people(self, number: int, role: str = "user") -> list[User]:
-        members = await a_crowd(self.records, number, role=role)
+        members = await many_users(self.records, number, role=role)
         async with self.parts.open_work() as work:
             return [await work.users.get(UserId(member.id)) for member in members]
 
@@ -197,7 +197,7 @@ class Reminding:
 
 
 @asynccontextmanager
-async def reminding(settings: Settings, records: asyncpg.Connection) -> AsyncIterator[Reminding]:
+async def reminder_harness(settings: Settings, records: asyncpg.Connection) -> AsyncIterator[ReminderHarness]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     inbox, clock = Inbox(), Hands()
@@ -205,7 +205,7 @@ async def reminding(settings: Settings, records: asyncpg.Connection) -> AsyncIte
     server.start()
     parts = container.build(settings, clock=clock)
     try:
-        yield Reminding(parts, records, clock, inbox, f"smtp://127.0.0.1:{port}")
+        yield ReminderHarness(parts, records, clock, inbox, f"smtp://127.0.0.1:{port}")
     finally:
         await parts.close()
         server.stop()

@@ -28,7 +28,7 @@ _TAKE_ANYWAY = TAKE.replace(f" AND {GUARD}", "")
 assert _TAKE_ANYWAY != TAKE, "the booking statement has another shape now: take its guard out here as well"
 
 
-class NaivePlaces(PostgresSeatInventory):
+class NaiveSeatInventory(PostgresSeatInventory):
     async def take(
         self,
         *,
@@ -59,7 +59,7 @@ class NaivePlaces(PostgresSeatInventory):
 
 def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
-    places = NaivePlaces(parts.database, gateway="offline", take=_TAKE_ANYWAY)
+    places = NaiveSeatInventory(parts.database, gateway="offline", take=_TAKE_ANYWAY)
     book_seat = replace(parts.use_cases.book_seat, places=places)
     parts = replace(parts, use_cases=replace(parts.use_cases, book_seat=book_seat))
     return RequestMiddleware(create_litestar(parts), ERROR_FORMATS, parts.answered)
