@@ -52,6 +52,16 @@ async def test_a_nudge_rings_in_the_worker_again_and_again(wake_ups: RedisWakeUp
         await hears_a_nudge(wake_ups, rung)
 
 
+async def test_closed_wake_ups_start_nothing_again() -> None:
+    """A task that outlives its request may notify after the process has closed its connections."""
+    wake_ups = RedisWakeUps("redis://127.0.0.1:1")
+    wake_ups.notify()
+    await wake_ups.close()
+    before = asyncio.all_tasks()
+    wake_ups.notify()
+    assert asyncio.all_tasks() == before
+
+
 async def test_many_nudges_are_few_rings_and_a_queue_nobody_reads_stays_short(
     redis: EmbeddedRedis, wake_ups: RedisWakeUps
 ) -> None:

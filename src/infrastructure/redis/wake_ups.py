@@ -48,13 +48,18 @@ class RedisWakeUps:
         self._job_ids = itertools.cycle(_JOB_IDS)
         self._sending: asyncio.Task[None] | None = None
         self._redis_unavailable = False
+        self._is_closed = False
 
     def notify(self) -> None:
+        """Does nothing once closed: work that outlives its request must not start the task again."""
+        if self._is_closed:
+            return
         self._requested.set()
         if self._sending is None or self._sending.done():
             self._sending = asyncio.get_running_loop().create_task(self._send_when_requested())
 
     async def close(self) -> None:
+        self._is_closed = True
         if self._sending is not None:
             await cancel([self._sending])
         with contextlib.suppress(RedisError, OSError):
