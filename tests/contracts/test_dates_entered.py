@@ -86,7 +86,8 @@ def refused(answer: httpx.Response, field: str) -> None:
 async def booked(ada: Person, john: Person) -> dict[str, Any]:
     """What can be changed: an event, a coaching session and its coach."""
     coach = await uuid_of(john)
-    made = (await john.creates_event())["id"]
+    # Far ahead, so that no free hour falls into it.
+    made = (await john.creates_event(**event(in_days=900)))["id"]
     return {"event": made, "coach": coach, "session": (await books(ada, coach, free_hour()))["id"]}
 
 

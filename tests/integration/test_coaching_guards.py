@@ -76,14 +76,14 @@ class Scene:
         await update(self.coach, event, lambda plan: replace(plan, interval=a_plan(hour).interval))
 
     async def somebody_waits(self, *, people: int = 1) -> None:
-        """For a lock of another transaction. Seen ten times in a row: what writes to a table may wait for a moment for
+        """For a lock of another transaction. Seen a hundred times in a row: a write may also wait for a moment for
         what maintains it, and goes on."""
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         seen = 0
         async with asyncio.timeout(60):
-            while seen < 10:
+            while seen < 100:
                 seen = seen + 1 if await self.harness.records.fetchval(waiting) >= people else 0
                 await asyncio.sleep(0.01)
 
