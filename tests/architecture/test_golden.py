@@ -1,4 +1,4 @@
-"""Structure that others build on stays as it is, whatever the code behind it is called.
+"""Structure that others build on stays as it is when the code behind it is renamed.
 
 A red test here means that a path, a schema, a code, a metric, an option, a setting, the parts of a mail, a message or a
 table has changed. Where that is meant: `python -m tests.support.golden`, and read the difference.

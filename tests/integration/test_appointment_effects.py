@@ -1,4 +1,4 @@
-"""Saving an appointment writes all that follows from its change, whatever the use case."""
+"""Saving an appointment writes everything that follows from its change, in every use case."""
 
 import inspect
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Saving a booking writes all that follows from its change, whatever the use case."""
+"""Saving a booking writes everything that follows from its change, in every use case."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable

@@ -85,7 +85,7 @@ class ReservedBooking:
 
 
 class SeatInventory(Protocol):
-    """The scarce thing itself. `take` is one atomic step, whatever else happens at the same time."""
+    """The seats of events. `take` is one atomic step, also with concurrent calls."""
 
     async def take(
         self,

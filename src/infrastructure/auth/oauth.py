@@ -118,7 +118,7 @@ class ProviderConnection:
         json: object | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Whatever its status. Raises `ProviderUnavailable`, and `AnswerTooLong` for one without end."""
+        """With any status. Raises `ProviderUnavailable`, and `AnswerTooLong` for one without end."""
         body = b""
         content = {"data": form} if json is None else {"json": json}
         try:

@@ -152,11 +152,11 @@ class PostgresMessages:
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
         await messages.enqueue_calendar_syncs_for(self._session, self._when, user_id)
 
-    async def _enqueue_payment_jobs(self, fact: MessageType, lane: str, snapshot: dict[str, Any]) -> None:
+    async def _enqueue_payment_jobs(self, fact: MessageType, ordering_key: str, snapshot: dict[str, Any]) -> None:
         self._session.add(
             OutboxRow(
                 destination=Destination.PAYMENTS,
-                lane=lane,
+                lane=ordering_key,
                 fact=fact,
                 snapshot={name: str(value) for name, value in snapshot.items()},
                 request_id=self._when["request_id"],
