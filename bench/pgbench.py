@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from infrastructure.embedded import EmbeddedPostgres, placement, processes
-from infrastructure.postgres.bookings.seats import TAKE
+from infrastructure.postgres.bookings.seats import RESERVE
 from infrastructure.postgres.engine import SERVER_SETTINGS
 
 # Numbers the transactions of all clients from `base` on; each is another pair of person and event.
@@ -40,7 +40,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 def statement() -> str:
     """The booking statement on one line, with pgbench's variables for its parameters."""
-    named = re.sub(r"\$\d", lambda match: _PARAMETERS[match[0]], TAKE)
+    named = re.sub(r"\$\d", lambda match: _PARAMETERS[match[0]], RESERVE)
     return " ".join(named.split()) + ";\n"
 
 

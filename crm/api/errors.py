@@ -104,11 +104,11 @@ def refused_by_framework(status: int, headers: Mapping[str, str] | None = None) 
     return ErrorResponse(status, code, MESSAGES.get(status, phrase), headers=headers)
 
 
-def body_of(refusal: ErrorResponse, *, sentences: bool) -> dict[str, Any]:
+def body_of(response: ErrorResponse, *, sentences: bool) -> dict[str, Any]:
     """On contract A's paths `error` is the status phrase, on those of B and D (`sentences`) a sentence."""
-    if refusal.phrased and sentences:
-        return refusal.body | {"error": SENTENCES.get(refusal.status, refusal.body["message"])}
-    return refusal.body
+    if response.phrased and sentences:
+        return response.body | {"error": SENTENCES.get(response.status, response.body["message"])}
+    return response.body
 
 
 def connection_error(path: str | None, method: str, status: int, code: str, message: str, request_id: str) -> bytes:
@@ -118,14 +118,14 @@ def connection_error(path: str | None, method: str, status: int, code: str, mess
     return msgspec.json.encode({"error": error, "message": message, "code": code, "request_id": request_id})
 
 
-def _answer(request: Request[Any, Any, Any], refusal: ErrorResponse) -> Response[dict[str, Any]]:
+def _answer(request: Request[Any, Any, Any], response: ErrorResponse) -> Response[dict[str, Any]]:
     handler = request.scope.get("route_handler")
-    body = body_of(refusal, sentences=handler is not None and "sentences" in handler.opt)
-    return Response(body, status_code=refusal.status, headers=refusal.headers, media_type="application/json")
+    body = body_of(response, sentences=handler is not None and "sentences" in handler.opt)
+    return Response(body, status_code=response.status, headers=response.headers, media_type="application/json")
 
 
-def _refusal(request: Request[Any, Any, Any], refusal: ErrorResponse) -> Response[dict[str, Any]]:
-    return _answer(request, refusal)
+def _error_response(request: Request[Any, Any, Any], response: ErrorResponse) -> Response[dict[str, Any]]:
+    return _answer(request, response)
 
 
 def _not_found(request: Request[Any, Any, Any], _: NotificationNotFound) -> Response[dict[str, Any]]:
@@ -144,7 +144,7 @@ def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> R
     return _answer(request, message_id_reused())
 
 
-def _database_away(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
+def _database_unavailable(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
     log.warning("database_unavailable", error=str(error))
     return _answer(request, database_unavailable())
 
@@ -166,12 +166,12 @@ def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[d
 
 
 HANDLERS: dict[int | type[Exception], Handler] = {
-    ErrorResponse: _refusal,
+    ErrorResponse: _error_response,
     MissingFields: _missing_fields,
     InvalidFields: _invalid_fields,
     MessageIdReused: _message_id_reused,
     NotificationNotFound: _not_found,
-    DatabaseUnavailable: _database_away,
+    DatabaseUnavailable: _database_unavailable,
     ClientLeft: _client_left,
     HTTPException: _http,
     Exception: _unexpected,

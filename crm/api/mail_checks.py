@@ -115,6 +115,6 @@ def _read(body: dict[str, Any], *, smtputf8: bool) -> TestMail:
 
 def check_failed(status: int, code: str, message: str, **extra: bool | str) -> ErrorResponse:
     words = " ".join(message.encode("utf-8", "replace").decode().split())
-    refusal = ErrorResponse(status, code, words)
-    refusal.body |= extra
-    return refusal
+    response = ErrorResponse(status, code, words)
+    response.body |= extra
+    return response

@@ -218,14 +218,14 @@ def _operation(path: str, handler: HTTPRouteHandler, schema: dict[str, Any]) -> 
     if facts.body:
         of_body = {"schema": {"$ref": f"#/components/schemas/{facts.body.__name__}"}, "example": example.get("body")}
         operation["requestBody"] = {"required": True, "content": {"application/json": of_body}}
-    refusals = [*facts.refusals, unexpected()]
+    responses = [*facts.responses, unexpected()]
     if token:
-        refusals.append(invalid_token(403 if facts.tag == WEBHOOK else 401))
-    for status in sorted({refusal.status for refusal in refusals}):
-        group = [refusal for refusal in refusals if refusal.status == status]
-        bodies = [body_of(refusal, sentences="sentences" in handler.opt) for refusal in group]
+        responses.append(invalid_token(403 if facts.tag == WEBHOOK else 401))
+    for status in sorted({response.status for response in responses}):
+        group = [response for response in responses if response.status == status]
+        bodies = [body_of(response, sentences="sentences" in handler.opt) for response in group]
         named = {body["code"]: {"value": body | {"request_id": REQUEST_ID}} for body in bodies}
-        sent = {header.lower() for refusal in group for header in refusal.headers}
+        sent = {header.lower() for response in group for header in response.headers}
         headers = [header for header in HEADERS if header.lower() in sent]
         operation["responses"][str(status)] = _response(status, headers, {"$ref": "#/components/schemas/Error"}, named)
     return operation

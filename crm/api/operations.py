@@ -66,7 +66,7 @@ class Facts(NamedTuple):
 
     tag: str
     summary: str
-    refusals: tuple[ErrorResponse, ...] = ()
+    responses: tuple[ErrorResponse, ...] = ()
     body: type[msgspec.Struct] | None = None
     parameters: tuple[str, ...] = ()
 

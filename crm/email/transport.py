@@ -44,9 +44,9 @@ class SmtpTransport:
             async with self._connected() as connection:
                 await _send(connection, ready)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            raise _refusal(max(refused.code for refused in error.recipients), str(error)) from error
+            raise _error_response(max(refused.code for refused in error.recipients), str(error)) from error
         except aiosmtplib.SMTPDataError as error:
-            raise _refusal(error.code, error.message) from error
+            raise _error_response(error.code, error.message) from error
         except (aiosmtplib.SMTPNotSupported, ValueError) as error:
             raise Refused(str(error)) from error
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -136,5 +136,5 @@ def _slug(text: str, keep: str = "") -> str:
     return re.sub(rf"[^a-z0-9{re.escape(keep)}]+", "-", plain).strip("-.")[:SLUG_LENGTH].rstrip("-.") or "mail"
 
 
-def _refusal(code: int, text: str) -> DeliveryError:
+def _error_response(code: int, text: str) -> DeliveryError:
     return Refused(f"{code} {text}") if code >= 500 else Deferred(f"{code} {text}")

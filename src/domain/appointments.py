@@ -241,8 +241,8 @@ class Appointment:
     def is_live(self) -> bool:
         return self.status in LIVE
 
-    def require_participant(self, user: User, refusal: type[Forbidden] = AppointmentChangeForbidden) -> None:
-        require_owner(user, self.client_id, self.coach_id, error=refusal)
+    def require_participant(self, user: User, forbidden: type[Forbidden] = AppointmentChangeForbidden) -> None:
+        require_owner(user, self.client_id, self.coach_id, error=forbidden)
 
     def is_run_by(self, user: User) -> bool:
         """The coach and admins decide about a session; the client may only give it up."""

@@ -1,15 +1,15 @@
-"""The families of refusal. Each error has a stable `code` for machines and a sentence for people.
+"""The error classes of the domain. Each error has a stable `code` for programs and a `message` for people.
 
     DomainError
-    ├── NotFound          there is no such thing, or none that the asker may know of
-    ├── Conflict          the request is sound, the state of the world refuses it
-    ├── Forbidden         the asker may not do this
-    ├── Invalid           the request itself is wrong; `details` names the fields
+    ├── NotFound          the resource does not exist, or the caller may not know of it
+    ├── Conflict          the request is valid, but the current state does not allow it
+    ├── Forbidden         the caller may not do this
+    ├── Invalid           the request is wrong; `details` names the fields
     ├── Unauthenticated   no valid login
-    ├── TooManyRequests   asked too often; `retry_after` seconds
-    └── Unavailable       something we need is away; `retry_after` seconds, or None when waiting will not help
+    ├── TooManyRequests   too many requests; `retry_after` in seconds
+    └── Unavailable       a required service is unavailable; `retry_after` in seconds, None if waiting does not help
 
-Which HTTP status a family gets is decided at the edge, never here.
+`interfaces/http/errors.py` maps each class to an HTTP status.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,12 @@ from typing import ClassVar
 
 class DomainError(Exception):
     code: ClassVar[str] = "error"
-    message: ClassVar[str] = "The request was refused"
+    message: str = "The request was refused"
 
     def __init__(self, message: str | None = None) -> None:
-        self.sentence = message or self.message
-        super().__init__(self.sentence)
+        if message is not None:
+            self.message = message
+        super().__init__(self.message)
 
 
 class NotFound(DomainError):

@@ -99,7 +99,7 @@ class EventDetails:
             raise Invalid({"max_participants": f"Must be between 1 and {MAX_CAPACITY}"})
 
     def entered(self, earlier: "EventDetails | None" = None) -> "EventDetails":
-        """The plan with its text checked and trimmed, and its dates checked. What is as in the `earlier` plan is stored
+        """The details with text checked and trimmed, and dates checked. What equals the `earlier` details is stored
         already and stays, also where today's rules refuse it. Raises `Invalid`, naming the field."""
         entered_interval(self.interval, earlier.interval if earlier else None)
         texts = {name: getattr(self, name) for name in _TEXT_RULES}
@@ -136,7 +136,7 @@ class Event:
 
     id: EventId
     facilitator_id: UserId
-    plan: EventDetails
+    details: EventDetails
     booked: int
     status: EventStatus
     revision: int
@@ -161,40 +161,40 @@ class Event:
             raise EventStarted
         if already_booked:
             raise AlreadyBooked
-        if self.booked >= self.plan.capacity:
+        if self.booked >= self.details.capacity:
             raise EventFull
 
     def has_started(self, now: datetime) -> bool:
-        return self.plan.interval.starts_at <= now
+        return self.details.interval.starts_at <= now
 
     def is_over(self, now: datetime) -> bool:
-        return self.plan.interval.ends_at <= now
+        return self.details.interval.ends_at <= now
 
     def require_manager(self, user: User) -> None:
         require_organiser(user, self.facilitator_id, error=EventForbidden)
 
-    def replanned(self, plan: EventDetails, now: datetime) -> "Event":
-        """The event with another plan, its changed text and dates checked. Raises when it is cancelled, has more
+    def with_details(self, details: EventDetails, now: datetime) -> "Event":
+        """The event with other details, the changed text and dates checked. Raises when it is cancelled, has more
         bookings than places, would be moved after it began or into the past, or would change the price's currency while
         people hold bookings."""
-        plan = plan.entered(self.plan)
+        details = details.entered(self.details)
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
-        if plan.capacity < self.booked:
+        if details.capacity < self.booked:
             raise CapacityBelowBookings
-        if self.booked and plan.price.currency != self.plan.price.currency:
+        if self.booked and details.price.currency != self.details.price.currency:
             raise CurrencyOfBookings
-        if plan.interval != self.plan.interval:
-            refuse_past(plan.interval, now)
+        if details.interval != self.details.interval:
+            refuse_past(details.interval, now)
             if self.has_started(now):
                 raise EventStarted
-        if plan == self.plan:
+        if details == self.details:
             return self
-        visibly = plan.is_visibly_changed_from(self.plan)
-        rescheduled = plan.is_rescheduled_from(self.plan)
+        visibly = details.is_visibly_changed_from(self.details)
+        rescheduled = details.is_rescheduled_from(self.details)
         return replace(
             self,
-            plan=plan,
+            details=details,
             version=self.version + 1,
             revision=self.revision + visibly,
             schedule_revision=self.schedule_revision + rescheduled,

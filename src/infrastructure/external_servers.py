@@ -48,7 +48,7 @@ async def _exists(dsn: str, setting: str, seconds: float = _PATIENCE) -> bool:
     except asyncpg.InvalidCatalogNameError:
         return False
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-        raise Unusable(_refusal(urlsplit(dsn).hostname, error, setting)) from None
+        raise Unusable(_error_response(urlsplit(dsn).hostname, error, setting)) from None
     try:
         if connection.get_server_version().major < _OLDEST:
             found = connection.get_server_version().major
@@ -80,7 +80,7 @@ def _database_name(dsn: str) -> str:
     return unquote(urlsplit(dsn).path.strip("/"))
 
 
-def _refusal(host: str | None, error: BaseException, setting: str) -> str:
+def _error_response(host: str | None, error: BaseException, setting: str) -> str:
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidPasswordError):
         return f"PostgreSQL refuses the user or password of {setting}: correct it"
     return f"PostgreSQL at {host or 'its socket'} cannot be reached ({_short(error)}): start it, or correct {setting}"

@@ -76,6 +76,6 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
     )
 
 
-async def _offer(work: UnitOfWork, facilitator_id: UserId, plan: EventDetails, now: datetime) -> None:
-    event = await work.events.add(facilitator_id, plan, now)
+async def _offer(work: UnitOfWork, facilitator_id: UserId, details: EventDetails, now: datetime) -> None:
+    event = await work.events.add(facilitator_id, details, now)
     await work.messages.enqueue_for_event(MessageType.EVENT_CREATED, event.id)

@@ -113,7 +113,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._guard.wait(self, "head")
         else:
             self._refused = True
-            transport.write(self._refusal("full"))
+            transport.write(self._error_response("full"))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -133,7 +133,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def evict(self) -> None:
         if not self._refused and self._in_head and self._head_bytes:
-            self.transport.write(self._refusal("slow_head"))
+            self.transport.write(self._error_response("slow_head"))
         self._refused = True
         self.transport.close()
 
@@ -306,13 +306,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         self._refused = True
         self._held = b""
-        refusal = self._refusal(reason)
+        response = self._error_response(reason)
         if self._in_head:
             if self._is_answering():
-                self._last_words = refusal
+                self._last_words = response
                 self._guard.wait(self, None)
             else:
-                self._say_last(refusal)
+                self._say_last(response)
             return
         # The application waits for the rest of a body that will not come.
         started = self.cycle.response_started or bool(self.pipeline)
@@ -322,7 +322,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if started:
             self.transport.close()
         else:
-            self._say_last(refusal)
+            self._say_last(response)
 
     def _say_last(self, words: bytes) -> None:
         """A peer that is still sending would lose an answer whose connection is closed at once."""
@@ -334,7 +334,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._guard.wait(self, "linger")
 
-    def _refusal(self, reason: str) -> bytes:
+    def _error_response(self, reason: str) -> bytes:
         status, code, message = REFUSALS[reason]
         request_id = uuid.uuid4().hex
         self._guard.note(status, code, request_id)

@@ -140,8 +140,8 @@ async def test_a_link_that_is_none_is_not_passed_on(
     tokens = calendar.grants.hand_out()
     said = {"id": "abcdef", "hangoutLink": link, "onlineMeeting": {"joinUrl": link}}
     calendar.faults.next.append(faults.saying(faults.as_json(said, 201)))
-    placed = await service.put(tokens["access_token"], ENTRY, None)
-    assert (placed.entry_id, placed.link) == ("abcdef", None)
+    reserved = await service.put(tokens["access_token"], ENTRY, None)
+    assert (reserved.entry_id, reserved.link) == ("abcdef", None)
     await service.close()
 
 

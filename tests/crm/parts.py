@@ -42,7 +42,7 @@ class MailServer:
         self.verdict = "250 taken"
         self.recipient_verdict = "250 ok"
         self.delay = 0.0
-        self.refusals: dict[str, str] = {}
+        self.responses: dict[str, str] = {}
         """What single recipients are answered with."""
         self._controller: Controller | None = None
 
@@ -55,7 +55,7 @@ class MailServer:
         self.mails = []
         self.offered = 0
         self.verdict, self.recipient_verdict, self.delay = "250 taken", "250 ok", 0.0
-        self.refusals = {}
+        self.responses = {}
         self.start()
 
     def start(self) -> None:
@@ -75,8 +75,8 @@ class MailServer:
         return AuthResult(success=given == LoginPassword(*(part.encode() for part in LOGIN)), handled=False)
 
     async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
-        if address in self.refusals:
-            return self.refusals[address]
+        if address in self.responses:
+            return self.responses[address]
         if self.recipient_verdict.startswith("250"):
             envelope.rcpt_tos.append(address)
         return self.recipient_verdict

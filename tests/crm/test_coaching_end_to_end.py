@@ -164,7 +164,7 @@ async def test_a_mailbox_that_refuses_keeps_no_mail_from_the_other(
     harness: AppHarness, refusal: str, status: str
 ) -> None:
     ada, mira = await pair(harness)
-    harness.server.refusals = {ada.email: refusal}
+    harness.server.responses = {ada.email: refusal}
     booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
     await harness.works()

@@ -158,17 +158,17 @@ async def test_a_stale_message_that_waited_for_the_newer_one_changes_nothing(dsn
 
 
 async def test_twin_without_the_version_guard_the_stale_message_wins(dsn: str) -> None:
-    unguarded, guard, _ = REMEMBER_EVENT.partition("WHERE known.version")
+    without_guard, guard, _ = REMEMBER_EVENT.partition("WHERE known.version")
     assert guard
-    assert await _overtaken(dsn, partial(remember_event, statement=unguarded)) == 6
+    assert await _overtaken(dsn, partial(remember_event, statement=without_guard)) == 6
 
 
 async def test_twin_that_looks_first_and_writes_then_the_stale_message_wins(dsn: str) -> None:
-    unguarded = REMEMBER_EVENT.partition("WHERE known.version")[0]
+    without_guard = REMEMBER_EVENT.partition("WHERE known.version")[0]
 
     async def remember(connection: Any, notification: Notification) -> None:
         known = await connection.fetchval("SELECT version FROM facilitator_events")
         if known is None or known < notification.event.version:
-            await remember_event(connection, notification, unguarded)
+            await remember_event(connection, notification, without_guard)
 
     assert await _overtaken(dsn, remember) == 6

@@ -111,6 +111,6 @@ async def test_two_processes_never_claim_the_same_mail(dsn: str) -> None:
 
 
 async def test_twin_without_skip_locked_both_processes_claim_every_mail(dsn: str) -> None:
-    unguarded = CLAIM_DUE.replace("FOR UPDATE SKIP LOCKED", "")
-    assert unguarded != CLAIM_DUE
-    assert await _claims_of_two(dsn, unguarded) == (5, 5)
+    without_guard = CLAIM_DUE.replace("FOR UPDATE SKIP LOCKED", "")
+    assert without_guard != CLAIM_DUE
+    assert await _claims_of_two(dsn, without_guard) == (5, 5)

@@ -33,12 +33,12 @@ def a_plan(**changes: Any) -> EventDetails:
 
 
 def an_event(
-    *, booked: int = 0, status: EventStatus = EventStatus.ACTIVE, facilitator_active: bool = True, **plan: Any
+    *, booked: int = 0, status: EventStatus = EventStatus.ACTIVE, facilitator_active: bool = True, **details: Any
 ) -> Event:
     return Event(
         id=EventId(1),
         facilitator_id=UserId(2),
-        plan=a_plan(**plan),
+        details=a_plan(**details),
         booked=booked,
         status=status,
         revision=0,

@@ -108,17 +108,17 @@ STORED: dict[str, Any] = {
 @pytest.mark.parametrize("field", STORED)
 def test_stored_text_that_would_be_refused_today_stays_until_it_is_changed(field: str) -> None:
     event = an_event(**STORED)
-    assert event.replanned(a_plan(**STORED, capacity=20), NOW).plan == a_plan(**STORED, capacity=20)
-    changed = event.replanned(a_plan(**STORED | {field: "https://example.com"}), NOW).plan
+    assert event.with_details(a_plan(**STORED, capacity=20), NOW).details == a_plan(**STORED, capacity=20)
+    changed = event.with_details(a_plan(**STORED | {field: "https://example.com"}), NOW).details
     assert changed == a_plan(**STORED | {field: "https://example.com"})
     with pytest.raises(Invalid) as refused:
-        event.replanned(a_plan(**STORED | {field: STORED[field] + "\u202e"}), NOW)
+        event.with_details(a_plan(**STORED | {field: STORED[field] + "\u202e"}), NOW)
     assert refused.value.details.keys() == {field}
 
 
 def test_a_plan_is_tidy() -> None:
-    plan = a_plan(title="  Yoga ", category="", location="  ", virtual_link="").entered()
-    assert (plan.title, plan.category, plan.location, plan.virtual_link) == ("Yoga", None, None, None)
+    details = a_plan(title="  Yoga ", category="", location="  ", virtual_link="").entered()
+    assert (details.title, details.category, details.location, details.virtual_link) == ("Yoga", None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -139,34 +139,34 @@ def test_participants_get_an_update_of_title_time_place_and_link_alone(
     change: dict[str, object], visible: bool
 ) -> None:
     event = an_event()
-    replanned = event.replanned(a_plan(**change), NOW)
-    assert replanned.version == event.version + bool(change)
-    assert replanned.updated_at == (NOW if change else None)
-    assert replanned.revision == event.revision + visible
+    with_details = event.with_details(a_plan(**change), NOW)
+    assert with_details.version == event.version + bool(change)
+    assert with_details.updated_at == (NOW if change else None)
+    assert with_details.revision == event.revision + visible
 
 
 def test_capacity_does_not_fall_below_the_bookings() -> None:
     event = an_event(booked=3)
-    assert event.replanned(a_plan(capacity=3), NOW).plan.capacity == 3
+    assert event.with_details(a_plan(capacity=3), NOW).details.capacity == 3
     with pytest.raises(CapacityBelowBookings):
-        event.replanned(a_plan(capacity=2), NOW)
+        event.with_details(a_plan(capacity=2), NOW)
 
 
 def test_the_currency_is_fixed_once_people_hold_bookings() -> None:
     euros = a_plan(price=Money(Decimal(25), "EUR"))
-    assert an_event().replanned(euros, NOW).plan.price.currency == "EUR"
+    assert an_event().with_details(euros, NOW).details.price.currency == "EUR"
     with pytest.raises(CurrencyOfBookings):
-        an_event(booked=1).replanned(euros, NOW)
+        an_event(booked=1).with_details(euros, NOW)
 
 
 def test_an_event_is_not_moved_into_the_past_nor_once_it_has_begun() -> None:
     with pytest.raises(Invalid) as refused:
-        an_event().replanned(a_plan(interval=BEGUN), NOW)
+        an_event().with_details(a_plan(interval=BEGUN), NOW)
     assert refused.value.details.keys() == {"start_datetime"}
     begun = an_event(interval=BEGUN)
     with pytest.raises(EventStarted):
-        begun.replanned(a_plan(), NOW)
-    assert begun.replanned(a_plan(interval=BEGUN, title="Other"), NOW).plan.title == "Other"
+        begun.with_details(a_plan(), NOW)
+    assert begun.with_details(a_plan(interval=BEGUN, title="Other"), NOW).details.title == "Other"
 
 
 def test_a_cancelled_event_stays_as_it_is() -> None:
@@ -180,7 +180,7 @@ def test_a_cancelled_event_stays_as_it_is() -> None:
     with pytest.raises(EventCancelled):
         cancelled.cancelled(NOW)
     with pytest.raises(EventCancelled):
-        cancelled.replanned(a_plan(title="Other"), NOW)
+        cancelled.with_details(a_plan(title="Other"), NOW)
 
 
 def test_an_event_is_a_value() -> None:

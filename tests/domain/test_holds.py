@@ -32,7 +32,7 @@ def test_the_refusal_says_what_to_do(
 ) -> None:
     with pytest.raises(TooManyUnpaidHolds) as refused:
         LIMITS.require_another(in_all, with_coach, series=series)
-    assert (refused.value.code, refused.value.sentence) == ("too_many_unpaid_holds", sentence)
+    assert (refused.value.code, refused.value.message) == ("too_many_unpaid_holds", sentence)
 
 
 def test_one_booking_is_counted_in_the_singular() -> None:

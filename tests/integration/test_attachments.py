@@ -138,11 +138,11 @@ async def test_the_history_names_the_files_that_came_and_went(ada: Person, jane:
     files = [await added(ada, path, b"x", "goals.txt"), await added(jane, path, b"x", "plan.pdf")]
     assert (await jane.delete(f"{path}/{files[0]['id']}")).status_code == 204
     assert (await ada.delete(f"{path}/{files[1]['id']}")).status_code == 403
-    goals, plan = ({"attachment": {"id": each["id"], "filename": each["filename"]}} for each in files)
+    goals, details = ({"attachment": {"id": each["id"], "filename": each["filename"]}} for each in files)
     history = (await ada.get(f"/booking/{booking}/history")).json()["history"][1:]
     assert [(each["change"], each["changed_by_name"], each["before"], each["after"]) for each in history] == [
         ("attachment_added", ada.name, {}, goals),
-        ("attachment_added", jane.name, {}, plan),
+        ("attachment_added", jane.name, {}, details),
         ("attachment_removed", jane.name, goals, {}),
     ]
 

@@ -73,7 +73,7 @@ class Scene:
             self.harness.wake_ups,
             SystemClock(),
         )
-        await update(self.coach, event, lambda plan: replace(plan, interval=a_plan(hour).interval))
+        await update(self.coach, event, lambda details: replace(details, interval=a_plan(hour).interval))
 
     async def somebody_waits(self, *, people: int = 1) -> None:
         """For a lock of another transaction. Seen a hundred times in a row: a write may also wait for a moment for
@@ -131,8 +131,8 @@ class SlowEvents(PostgresEvents):
 
     pause = Pause()
 
-    async def add(self, facilitator_id: UserId, plan: EventDetails, now: datetime) -> Event:
-        event = await super().add(facilitator_id, plan, now)
+    async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event:
+        event = await super().add(facilitator_id, details, now)
         await self.pause()
         return event
 
@@ -259,7 +259,7 @@ async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that
                    payment_status, price, currency, refund_policy, created_at, updated_at)
                SELECT client_id, coach_id, $2, $3, $2, $3, status, payment_status, price, currency, refund_policy,
                    created_at, updated_at FROM coaching_bookings WHERE id = $1""",
-            *(two[0].placed.id, at(10), at(11)),
+            *(two[0].reserved.id, at(10), at(11)),
         )
         moves = [asyncio.create_task(scene.appointment_harness.move(scene.coach, new, 10)) for new in two]
         await scene.somebody_waits(people=2)
@@ -287,7 +287,7 @@ async def test_the_last_place_for_a_file_is_given_once(
 ) -> None:
     kind = PostgresAppointments if guarded else unlocked(PostgresAppointments)
     async with a_scene(make_settings(), database, units_with(appointments=kind, attachments=SlowCount)) as scene:
-        booking = AppointmentId((await scene.books(10)).placed.id)  # type: ignore[arg-type]
+        booking = AppointmentId((await scene.books(10)).reserved.id)  # type: ignore[arg-type]
         worker = scene.harness.worker
         attach = Attach(worker.open_work, PostgresAttachmentQueries(worker.database), SystemClock())
         file = NewAttachment("goals.txt", "text/plain", b"x")

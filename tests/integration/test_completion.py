@@ -87,8 +87,8 @@ class Unlocked(PostgresBookings):
     async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
         await self._session.execute(text("SELECT"))
         await self.together.wait()
-        unguarded = repository._COMPLETE.replace("FOR UPDATE SKIP LOCKED", "")
-        rows = await self._session.execute(text(unguarded), {"now": now, "limit": limit})
+        without_guard = repository._COMPLETE.replace("FOR UPDATE SKIP LOCKED", "")
+        rows = await self._session.execute(text(without_guard), {"now": now, "limit": limit})
         await asyncio.sleep(5 * PAUSE)
         return [EventId(row) for row in rows.scalars()]
 

@@ -21,7 +21,7 @@ from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate
 from domain.time import Interval
 from infrastructure import container
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
-from infrastructure.postgres.bookings.seats import TAKE, PostgresSeatInventory
+from infrastructure.postgres.bookings.seats import RESERVE, PostgresSeatInventory
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.conftest import a_client
@@ -96,7 +96,7 @@ async def shown(studio: Studio, event_id: int) -> dict[str, bool]:
     return found
 
 
-async def refusals(studio: Studio, event_id: int) -> list[tuple[int, str]]:
+async def responses(studio: Studio, event_id: int) -> list[tuple[int, str]]:
     asked = [
         await studio.ada.post("/bookings", {"event_id": event_id}),
         await studio.ada.post("/bookings", {"event_id": event_id}, key="order-1"),
@@ -113,7 +113,7 @@ async def test_while_a_facilitator_is_deactivated_their_events_are_not_shown_or_
     assert set((await shown(studio, event["id"])).values()) == {False}
     elsewhere = await shown(studio, other["id"])
     assert [name for name, is_shown in elsewhere.items() if not is_shown] == ["B, of the facilitator"]
-    assert await refusals(studio, event["id"]) == [(404, "event_not_found")] * 4
+    assert await responses(studio, event["id"]) == [(404, "event_not_found")] * 4
     await studio.set_active(True)
     assert set((await shown(studio, event["id"])).values()) == {True}
     assert (await studio.ada.books(event["id"]))["status"] == "confirmed"
@@ -132,7 +132,7 @@ async def test_a_cancelled_event_of_theirs_is_not_listed_either(studio: Studio) 
 async def test_open_holds_end_and_paid_and_free_bookings_stay(studio: Studio) -> None:
     """Without a worker: the command that deactivates gives the seats up."""
     priced, free = await studio.john.creates_event(), await studio.john.creates_event(price=0)
-    held, placed = await studio.ada.books(priced["id"]), await studio.ada.books(free["id"])
+    held, reserved = await studio.ada.books(priced["id"]), await studio.ada.books(free["id"])
     eve = await People(studio.api).user("Eve")
     answer = (await eve.post("/bookings", {"event_id": priced["id"]})).json()
     paid = answer["booking"]
@@ -144,7 +144,7 @@ async def test_open_holds_end_and_paid_and_free_bookings_stay(studio: Studio) ->
 
     assert await studio.booking(held["id"]) == ("cancelled", "pending", "payment_expired")
     assert await studio.booking(paid["id"]) == ("confirmed", "completed", None)
-    assert await studio.booking(placed["id"]) == ("confirmed", "not_required", None)
+    assert await studio.booking(reserved["id"]) == ("confirmed", "not_required", None)
     assert await studio.records.fetchval("SELECT booked FROM events WHERE id = $1", priced["id"]) == 1
     mine = (await eve.get(f"/bookings/{paid['id']}")).json()
     assert mine["event"]["title"] == priced["title"], "people see what they have booked"
@@ -212,9 +212,9 @@ async def test_a_seat_that_is_booked_while_the_account_is_deactivated_is_not_sol
     studio: Studio, database_url: str, guarded: bool
 ) -> None:
     """Both wait for the event's row, the deactivation first. The booking began while the account was active."""
-    take = TAKE if guarded else TAKE.replace(" AND facilitator_active", "")
-    assert (take == TAKE) is guarded
-    places = PostgresSeatInventory(studio.parts.database, gateway="offline", take=take)
+    take = RESERVE if guarded else RESERVE.replace(" AND facilitator_active", "")
+    assert (take == RESERVE) is guarded
+    seats = PostgresSeatInventory(studio.parts.database, gateway="offline", reserve=take)
     event = await studio.john.creates_event(price=0)
     other = await asyncpg.connect(database_url)
     async with other.transaction():
@@ -222,7 +222,7 @@ async def test_a_seat_that_is_booked_while_the_account_is_deactivated_is_not_sol
         deactivating = asyncio.create_task(studio.set_active(False))
         await waiting(studio.records, 1)
         booking = asyncio.create_task(
-            places.take(
+            seats.reserve(
                 event_id=EventId(event["id"]),
                 user_id=UserId(studio.ada.id),
                 notes=None,
@@ -292,9 +292,9 @@ async def test_an_event_that_is_created_while_the_account_is_deactivated_is_not_
     async with studio.parts.open_work() as work:
         john = await work.users.get(UserId(studio.john.id))
     starts = datetime.now(UTC) + timedelta(days=5)
-    plan = EventDetails("Yoga", Interval(starts, starts + timedelta(hours=1)), 5, Money.from_minor_units(0, "INR"))
+    details = EventDetails("Yoga", Interval(starts, starts + timedelta(hours=1)), 5, Money.from_minor_units(0, "INR"))
     create: CreateEvent = studio.parts.use_cases.create_event
-    outcome = await while_deactivating(studio, database_url, lambda: create(john, plan), waits=True)
+    outcome = await while_deactivating(studio, database_url, lambda: create(john, details), waits=True)
     assert isinstance(outcome, Unauthenticated)
     assert await studio.records.fetchval("SELECT count(*) FROM events") == 0
 

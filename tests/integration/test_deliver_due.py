@@ -165,9 +165,9 @@ async def test_two_relays_at_once_deliver_each_message_once(
 async def test_without_skip_locked_the_same_race_shows_doubles(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unguarded = claims._CLAIM.replace("FOR UPDATE SKIP LOCKED", "")
-    assert unguarded != claims._CLAIM
-    monkeypatch.setattr(claims, "_CLAIM", unguarded)
+    without_guard = claims._CLAIM.replace("FOR UPDATE SKIP LOCKED", "")
+    assert without_guard != claims._CLAIM
+    monkeypatch.setattr(claims, "_CLAIM", without_guard)
     for _ in range(20):
         crm.requests.clear()
         for _ in range(50):
@@ -231,9 +231,9 @@ async def test_who_lost_the_lease_changes_nothing(
 async def test_without_the_guard_the_late_one_would_overwrite(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unguarded = claims._RECORD.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
-    assert unguarded != claims._RECORD
-    monkeypatch.setattr(claims, "_RECORD", unguarded)
+    without_guard = claims._RECORD.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
+    assert without_guard != claims._RECORD
+    monkeypatch.setattr(claims, "_RECORD", without_guard)
     assert await late_settlement(database, relay) == "dead"
 
 

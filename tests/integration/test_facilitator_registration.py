@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from domain.outbox import Destination, MessageType
 from infrastructure.email.composer import MailComposer
 from interfaces.cli import convene
-from interfaces.cli.problems import sentence
+from interfaces.cli.problems import error_message
 from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.http import serving
@@ -140,7 +140,7 @@ async def test_approval_registers_as_a_user_who_waits(
     again = await run("users", "approve", body["email"])
     assert again.exit_code == 1
     assert isinstance(again.exception, Exception)
-    assert sentence(again.exception) == "The account does not wait for approval"
+    assert error_message(again.exception) == "The account does not wait for approval"
 
 
 @pytest.mark.parametrize("path", WAYS)
@@ -152,11 +152,11 @@ async def test_closed_refuses_facilitators_and_registers_users(
     answer = await api.post(path, json=body)
     refused = answer.json()
     assert (answer.status_code, refused["code"]) == (403, "facilitator_registration_closed")
-    sentence = "Facilitators cannot register here: please ask the operator"
+    error_message = "Facilitators cannot register here: please ask the operator"
     if path == "/api/register":
-        assert (refused["error"], refused["message"]) == ("Forbidden", sentence)
+        assert (refused["error"], refused["message"]) == ("Forbidden", error_message)
     else:
-        assert refused["error"] == sentence
+        assert refused["error"] == error_message
     assert not await shared_database.fetchval("SELECT count(*) FROM users WHERE email = $1", body["email"])
     answer = await api.post(path, json=body | {"role": "user"})
     assert (answer.status_code, answer.json()["user"]["role"]) == (WAYS[path], "user")

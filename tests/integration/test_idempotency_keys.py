@@ -409,11 +409,11 @@ async def test_who_was_replaced_can_commit_nothing(
     claim = await begin(keys, "key")
     assert claim.runner != late.runner
     opened = Database(database_url)
-    places = PostgresSeatInventory(opened, gateway="offline")
+    seats = PostgresSeatInventory(opened, gateway="offline")
     open_work = UnitsOfWork(opened, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None)
 
-    async def take() -> object:
-        return await places.take(
+    async def reserve() -> object:
+        return await seats.reserve(
             event_id=EventId(event_id),
             user_id=UserId(member.id),
             notes=None,
@@ -424,10 +424,10 @@ async def test_who_was_replaced_can_commit_nothing(
 
     with under(late):
         with pytest.raises(IdempotencyKeyInUse):
-            await take()
+            await reserve()
         with pytest.raises(IdempotencyKeyInUse):
             async with open_work() as work:
-                await work.events.hide(EventId(event_id), SystemClock().now())
+                await work.events.soft_delete(EventId(event_id), SystemClock().now())
                 await work.commit()
     await keys.keep(late, KeptAnswer(201, (), b"late"))
     await keys.release(late)
@@ -435,8 +435,8 @@ async def test_who_was_replaced_can_commit_nothing(
     assert await database.fetchval("SELECT hidden_at FROM events") is None
 
     with under(claim):
-        placed = await take()
-        assert placed is not None
+        reserved = await reserve()
+        assert reserved is not None
     with under(replace(claim, made=await database.fetchval("SELECT made::text FROM idempotency_keys"))):
-        assert await take() == placed
+        assert await reserve() == reserved
     await opened.close()

@@ -214,7 +214,7 @@ async def test_the_payments_of_the_last_days_are_compared_without_reading_the_ot
 
 async def test_what_operators_should_look_at_is_read_by_an_index(watched: ExplainedDatabase) -> None:
     audit = PostgresPaymentAudit(watched)
-    assert len(await audit.differences(since=None)) == PAYMENTS // 1000
+    assert len(await audit.mismatches(since=None)) == PAYMENTS // 1000
     assert len(await audit.stuck_refunds(since=None, older_than=timedelta(0))) == PAYMENTS // 1000
     await audit.dead_jobs(since=None)
     assert await watched.rows_read() < RARE["dead"] + 10 * PAYMENTS // 1000

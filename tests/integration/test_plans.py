@@ -2,7 +2,7 @@
 
 import pytest
 
-from infrastructure.postgres.bookings.seats import TAKE, TAKE_UNDER_KEY
+from infrastructure.postgres.bookings.seats import RESERVE, RESERVE_UNDER_KEY
 from infrastructure.postgres.engine import Database
 
 _PLAIN = "bigint, bigint, text, timestamptz, text, text, interval, int"
@@ -11,7 +11,10 @@ _GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL, 5"
 
 @pytest.mark.parametrize(
     ("statement", "types", "given"),
-    [(TAKE, _PLAIN, _GIVEN), (TAKE_UNDER_KEY, f"{_PLAIN}, text, text, uuid", f"{_GIVEN}, 'user:2', 'key', uuidv7()")],
+    [
+        (RESERVE, _PLAIN, _GIVEN),
+        (RESERVE_UNDER_KEY, f"{_PLAIN}, text, text, uuid", f"{_GIVEN}, 'user:2', 'key', uuidv7()"),
+    ],
     ids=["plain", "under a key"],
 )
 async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(
@@ -24,10 +27,10 @@ async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(
             await connection.execute("ANALYZE")
             await connection.execute("SET plan_cache_mode = force_generic_plan")
             await connection.execute(f"PREPARE take ({types}) AS {statement}")
-            plan = await connection.fetch(f"EXPLAIN EXECUTE take ({given})")
+            details = await connection.fetch(f"EXPLAIN EXECUTE take ({given})")
     finally:
         await database.close()
 
-    lines = [row[0] for row in plan]
+    lines = [row[0] for row in details]
     assert any("uq_bookings_one_live_place" in line for line in lines)
     assert not any("Seq Scan" in line for line in lines), "\n".join(lines)

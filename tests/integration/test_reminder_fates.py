@@ -105,8 +105,8 @@ async def test_a_mail_is_written_from_what_is_true_when_it_goes(harness: Reminde
     harness.clock.moment += MINUTE
     await harness.queue()
 
-    def renamed(plan: Any) -> Any:
-        return replace(plan, title="Pilates", virtual_link="https://meet.example.com/pilates")
+    def renamed(details: Any) -> Any:
+        return replace(details, title="Pilates", virtual_link="https://meet.example.com/pilates")
 
     await harness.parts.use_cases.update_event(host, event, renamed)
     await harness.records.execute(

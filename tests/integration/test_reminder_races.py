@@ -175,6 +175,6 @@ async def test_without_the_constraint_they_are_sent_many_times(
     harness: ReminderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.records.execute("ALTER TABLE reminders DROP CONSTRAINT uq_reminders_once")
-    unguarded, _, _ = repository._ALIGN.partition("ON CONFLICT")
-    monkeypatch.setattr(repository, "_ALIGN", unguarded)
+    without_guard, _, _ = repository._ALIGN.partition("ON CONFLICT")
+    monkeypatch.setattr(repository, "_ALIGN", without_guard)
     assert len(await _revived_by_four(harness)) > 1

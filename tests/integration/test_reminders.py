@@ -97,7 +97,7 @@ async def test_another_place_at_the_same_time_changes_no_reminder(harness: Remin
     host = await harness.person("facilitator")
     event = await harness.event(host, 3 * DAY)
     booking = await harness.book(await harness.person(), event)
-    await harness.parts.use_cases.update_event(host, event, lambda plan: replace(plan, location="Garden"))
+    await harness.parts.use_cases.update_event(host, event, lambda details: replace(details, location="Garden"))
     assert await harness.rows(BookingRef(booking)) == PLANNED
 
 

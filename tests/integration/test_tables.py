@@ -45,7 +45,7 @@ async def tables_in(dsn: str) -> set[str]:
     return {row["tablename"] for row in rows}
 
 
-async def differences(dsn: str) -> list[Any]:
+async def mismatches(dsn: str) -> list[Any]:
     def compare(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "compare_server_default": False}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
@@ -61,7 +61,7 @@ async def test_migrations_lead_up_down_and_up_again(bare_database: str) -> None:
     for _ in range(2):
         await asyncio.to_thread(migrations.upgrade, bare_database)
         assert await tables_in(bare_database) == set(metadata.tables) | {"alembic_version"}
-        assert await differences(bare_database) == []
+        assert await mismatches(bare_database) == []
         await asyncio.to_thread(migrations.downgrade, bare_database, "base")
         assert await tables_in(bare_database) == {"alembic_version"}
 
@@ -70,7 +70,7 @@ async def test_migrating_twice_changes_nothing(bare_database: str) -> None:
     await asyncio.to_thread(migrations.upgrade, bare_database)
     assert await asyncio.to_thread(migrations.is_current, bare_database)
     await asyncio.to_thread(migrations.upgrade, bare_database)
-    assert await differences(bare_database) == []
+    assert await mismatches(bare_database) == []
 
 
 async def test_four_processes_may_migrate_at_once(bare_database: str) -> None:
@@ -78,7 +78,7 @@ async def test_four_processes_may_migrate_at_once(bare_database: str) -> None:
     started = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, bare_database) for _ in range(4)]
     assert [await process.wait() for process in started] == [0, 0, 0, 0]
     assert await asyncio.to_thread(migrations.is_current, bare_database)
-    assert await differences(bare_database) == []
+    assert await mismatches(bare_database) == []
 
 
 async def test_each_step_leads_up_and_down(bare_database: str) -> None:
@@ -86,7 +86,7 @@ async def test_each_step_leads_up_and_down(bare_database: str) -> None:
     for _ in range(2):
         await asyncio.to_thread(migrations.downgrade, bare_database, "-1")
         await asyncio.to_thread(migrations.upgrade, bare_database)
-    assert await differences(bare_database) == []
+    assert await mismatches(bare_database) == []
 
 
 # What the database refuses by itself
@@ -161,7 +161,7 @@ async def test_the_database_refuses_a_second_live_booking(shared_database: async
 
 
 @pytest.fixture
-async def places(database_url: str) -> AsyncIterator[PostgresSeatInventory]:
+async def seats(database_url: str) -> AsyncIterator[PostgresSeatInventory]:
     pool = Database(database_url)
     yield PostgresSeatInventory(pool, gateway="offline")
     await pool.close()
@@ -185,7 +185,7 @@ STATES = {
 
 
 async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would_give_it(
-    database: asyncpg.Connection, places: PostgresSeatInventory, asker: int
+    database: asyncpg.Connection, seats: PostgresSeatInventory, asker: int
 ) -> None:
     """In every one of 1,024 states of an event, its facilitator and the person who asks."""
     now = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -194,8 +194,8 @@ async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would
     for values in itertools.product(*STATES.values()):
         state = dict(zip(STATES, values, strict=True))
         event_id = await arrange(database, asker, facilitator, state, now)
-        expected = await would_be_given(places, event_id, asker, now)
-        placed = await places.take(
+        expected = await would_be_given(seats, event_id, asker, now)
+        reserved = await seats.reserve(
             event_id=EventId(event_id),
             user_id=UserId(asker),
             notes=None,
@@ -203,26 +203,26 @@ async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would
             hold_for=HOLD,
             request_id=None,
         )
-        assert (placed is not None) == expected, state
-        if placed is not None:
-            await agreed(database, placed, state, now)
+        assert (reserved is not None) == expected, state
+        if reserved is not None:
+            await agreed(database, reserved, state, now)
         booked = await database.fetchval("SELECT booked FROM events WHERE id = $1", event_id)
         assert booked == state["capacity"] - state["free"] + expected, state
         seen.append(expected)
     assert (len(seen), sum(seen)) == (1024, 16)
 
 
-async def agreed(database: asyncpg.Connection, placed: ReservedBooking, state: dict[str, Any], now: datetime) -> None:
+async def agreed(database: asyncpg.Connection, reserved: ReservedBooking, state: dict[str, Any], now: datetime) -> None:
     """The statement stores what the domain says of a hold, and the terms of the event as they are."""
     row = await database.fetchrow(
         """SELECT b.hold_until, b.price = e.price AND b.currency = e.currency AND b.refund_policy = e.refund_policy
                   AND b.schedule_revision = e.schedule_revision AS same, e.starts_at
            FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1""",
-        placed.id,
+        reserved.id,
     )
     assert row is not None
     held = hold_end(now, HOLD, starts_at=row["starts_at"]) if state["price"] else None
-    assert (row["hold_until"], placed.hold_until, row["same"]) == (held, held, True), state
+    assert (row["hold_until"], reserved.hold_until, row["same"]) == (held, held, True), state
 
 
 async def arrange(
@@ -251,8 +251,8 @@ async def arrange(
     return event_id
 
 
-async def would_be_given(places: PostgresSeatInventory, event_id: int, user_id: int, now: datetime) -> bool:
-    found = await places.find_event(EventId(event_id), UserId(user_id))
+async def would_be_given(seats: PostgresSeatInventory, event_id: int, user_id: int, now: datetime) -> bool:
+    found = await seats.find_event(EventId(event_id), UserId(user_id))
     if found is None:
         return False
     event, already_booked = found

@@ -106,7 +106,7 @@ class GatewayShop:
         )
         return count
 
-    async def differences(self) -> list[str]:
+    async def mismatches(self) -> list[str]:
         return [row["why"] for row in await self.database.fetch("SELECT why FROM payment_differences ORDER BY id")]
 
     async def kept(self, decimals: int = 2) -> int:

@@ -47,18 +47,18 @@ async def update(harness: AppHarness, event_id: EventId, **changes: Any) -> None
     worker = harness.worker
     reader = PostgresEventQueries(worker.database)
     change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, harness.wake_ups, SystemClock())
-    await change(harness.facilitator, event_id, lambda plan: replace(plan, **changes))
+    await change(harness.facilitator, event_id, lambda details: replace(details, **changes))
 
 
-def later(plan: EventDetails, by: timedelta) -> Interval:
-    return Interval(plan.interval.starts_at + by, plan.interval.ends_at + by)
+def later(details: EventDetails, by: timedelta) -> Interval:
+    return Interval(details.interval.starts_at + by, details.interval.ends_at + by)
 
 
 async def reschedule(harness: AppHarness, event_id: EventId, by: timedelta = timedelta(hours=1)) -> None:
     worker = harness.worker
     reader = PostgresEventQueries(worker.database)
     change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, harness.wake_ups, SystemClock())
-    await change(harness.facilitator, event_id, lambda plan: replace(plan, interval=later(plan, by)))
+    await change(harness.facilitator, event_id, lambda details: replace(details, interval=later(details, by)))
 
 
 async def terms(harness: AppHarness, user: User, booking_id: BookingId) -> tuple[int, Decimal]:
@@ -101,12 +101,12 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
 
     reader = PostgresBookingQueries(harness.worker.database)
     for new, price in ((paid, "10"), (held, "10"), (free, "0")):
-        view = await reader.get(new.placed.id)
+        view = await reader.get(new.reserved.id)
         assert (view.price, view.event.price) == (Money(Decimal(price), "EUR"), Decimal(50))
         async with harness.worker.open_work() as work:
-            assert (await work.bookings.get(new.placed.id)).price == view.price
+            assert (await work.bookings.get(new.reserved.id)).price == view.price
         row = await harness.records.fetchrow(
-            "SELECT snapshot::text FROM outbox WHERE lane = $1 AND fact = 'booking_moved'", f"booking:{new.placed.id}"
+            "SELECT snapshot::text FROM outbox WHERE lane = $1 AND fact = 'booking_moved'", f"booking:{new.reserved.id}"
         )
         assert row is not None
         payload = json.loads(row["snapshot"])
@@ -126,8 +126,8 @@ async def test_a_new_refund_policy_is_for_later_bookings(harness: AppHarness, ol
     await update(harness, event, refund_policy=RefundPolicy.of(OTHER_POLICY))
     after = await harness.paid(bela, event)
 
-    assert await terms(harness, ada, before.placed.id) == (100, Decimal(30))
-    assert await terms(harness, bela, after.placed.id) == (10, Decimal(3))
+    assert await terms(harness, ada, before.reserved.id) == (100, Decimal(30))
+    assert await terms(harness, bela, after.reserved.id) == (10, Decimal(3))
     assert (await harness.cancel(ada, before)).amount == Money(Decimal(30), "INR")
     assert (await harness.cancel(bela, after)).amount == Money(Decimal(3), "INR")
     await harness.until_dry()
@@ -152,8 +152,8 @@ async def test_a_change_of_time_or_place_lets_those_who_booked_before_cancel_for
         await update(harness, event, **changes[change])
     after = await harness.paid(bela, event)
 
-    assert await terms(harness, ada, before.placed.id) == (percent, Decimal(30) * percent / 100)
-    assert await terms(harness, bela, after.placed.id) == (0, Decimal(0))
+    assert await terms(harness, ada, before.reserved.id) == (percent, Decimal(30) * percent / 100)
+    assert await terms(harness, bela, after.reserved.id) == (0, Decimal(0))
     moved = [reason for fact, reason in await harness.told(before, "email") if fact == "booking_moved"]
     assert moved == {"time": [RESCHEDULED], "place": [RESCHEDULED], "link": [None]}.get(change, moved)
     assert RESCHEDULED not in moved or percent == 100
@@ -163,14 +163,14 @@ async def test_a_hold_ends_at_the_start_and_at_an_earlier_one_when_the_event_mov
     near = await harness.event(starts_in=SOON)
     far = await harness.event(starts_in=timedelta(days=1))
     starts_at = await harness.records.fetchval("SELECT starts_at FROM events WHERE id = $1", near)
-    assert (await harness.book(await harness.person(), near)).placed.hold_until == starts_at
+    assert (await harness.book(await harness.person(), near)).reserved.hold_until == starts_at
 
     held = await harness.book(await harness.person(), far)
     await reschedule(harness, far, -timedelta(days=1) + SOON)
-    assert held.placed.hold_until is not None
+    assert held.reserved.hold_until is not None
     assert await harness.records.fetchval(
         "SELECT b.hold_until = e.starts_at FROM bookings b JOIN events e ON e.id = b.event_id WHERE b.id = $1",
-        held.placed.id,
+        held.reserved.id,
     )
 
 
@@ -209,7 +209,7 @@ async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_
     await harness.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
     await starts(harness, event, timedelta(minutes=5))
     await harness.records.execute(
-        "UPDATE bookings SET hold_until = now() + interval '1 hour' WHERE id = $1", held.placed.id
+        "UPDATE bookings SET hold_until = now() + interval '1 hour' WHERE id = $1", held.reserved.id
     )
     assert await harness.worker.expire_holds() == 1
 
@@ -231,7 +231,7 @@ async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(
     await harness.take(webhook)
     await harness.minutes_pass(6)
     await harness.records.execute("UPDATE gateway_events SET received_at = now() - interval '6 minutes'")
-    await starts(harness, EventId(new.placed.event_id), timedelta(minutes=5))
+    await starts(harness, EventId(new.reserved.event_id), timedelta(minutes=5))
 
     if asked_by == "reconciliation":
         assert await harness.worker.reconcile() == 1
@@ -257,7 +257,7 @@ async def test_an_unpaid_session_that_has_begun_is_not_confirmed_by_late_money(h
                busy_until = busy_until - d, hold_until = now() - interval '1 minute'
            FROM (SELECT starts_at - now() + interval '1 minute' AS d FROM coaching_bookings WHERE id = $1) moved
            WHERE id = $1""",
-        new.placed.id,
+        new.reserved.id,
     )
 
     assert await harness.settle("till", harness.received(new)) is Settled.GIVEN_BACK
@@ -346,7 +346,7 @@ async def test_without_the_locks_a_payment_that_lands_at_the_start_breaks_the_bo
 
 async def refund(harness: AppHarness, new: NewBooking, amount: str | None = None, *, by: User | None = None) -> Any:
     ask = RefundBooking(harness.worker.open_work, harness.worker.refunds, harness.wake_ups)
-    return await ask(by or harness.facilitator, new.placed.id, Decimal(amount) if amount else None)
+    return await ask(by or harness.facilitator, new.reserved.id, Decimal(amount) if amount else None)
 
 
 @pytest.mark.parametrize("gateway", ["till", "offline"])
@@ -446,15 +446,15 @@ async def test_an_admin_cancels_for_the_organiser_with_a_full_refund(harness: Ap
     person, member = await harness.people(2)
     admin = replace(member, role=Role.ADMIN)
     new = await harness.paid(person, await harness.event(policy=()))
-    assert await terms(harness, person, new.placed.id) == (0, Decimal(0))
-    assert await terms(harness, admin, new.placed.id) == (100, Decimal(30))
+    assert await terms(harness, person, new.reserved.id) == (0, Decimal(0))
+    assert await terms(harness, admin, new.reserved.id) == (100, Decimal(30))
 
     back = await harness.cancel(admin, new)
     await harness.until_dry()
 
     assert back.amount == Money(Decimal(30), "INR")
     row = await harness.records.fetchrow(
-        "SELECT cancel_reason, cancelled_by FROM bookings WHERE id = $1", new.placed.id
+        "SELECT cancel_reason, cancelled_by FROM bookings WHERE id = $1", new.reserved.id
     )
     assert row is not None
     assert tuple(row) == ("by_organiser", admin.id)

@@ -77,7 +77,7 @@ async def test_a_session_goes_its_way_through_stripe(
         assert await state(database) == ("cancelled", "refunded")
         assert await given_back(database) == [("processed", Decimal("1.67"))]
         assert gateway_harness.stripe.kept() == await gateway_harness.kept(3) == 1660
-        assert await gateway_harness.differences() == []
+        assert await gateway_harness.mismatches() == []
 
 
 @pytest.mark.parametrize("by", ["order", "link"])
@@ -107,4 +107,4 @@ async def test_a_session_goes_its_way_through_razorpay(
         assert await state(database) == ("cancelled", "refunded")
         assert await given_back(database) == [("processed", Decimal("1.67"))]
         assert gateway_harness.razorpay.kept() == 1660
-        assert await gateway_harness.differences() == []
+        assert await gateway_harness.mismatches() == []

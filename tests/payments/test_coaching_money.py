@@ -302,7 +302,7 @@ async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_
     reader = PostgresAppointmentQueries(appointment_harness.harness.worker.database)
     appointment_harness.harness.local_gateway.away = True
     views = [
-        await reader.get((await appointment_harness.book(client, coach, hour)).placed.id)
+        await reader.get((await appointment_harness.book(client, coach, hour)).reserved.id)
         for hour in range(CONCURRENT_REQUESTS + 3)
     ]
     appointment_harness.harness.local_gateway.away = False
@@ -386,7 +386,7 @@ async def test_an_hours_price_is_shared_out_to_what_can_be_paid(
     new = await appointment_harness.book(
         await harness.person(), await appointment_harness.coach(per_hour, currency), minutes=minutes
     )
-    assert str(Money(new.placed.price, new.placed.currency).amount) == price
+    assert str(Money(new.reserved.price, new.reserved.currency).amount) == price
     if Decimal(price):
         assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
         assert harness.local_gateway.kept(currency) == Money(Decimal(price), currency).minor_units
@@ -401,4 +401,4 @@ async def test_a_report_of_another_amount_confirms_no_session(
     report = harness.says(new, PaymentUpdate.RECEIVED, amount=Money(Decimal("29.99"), "INR"))
     assert await harness.settle("till", report) is Settled.DIFFERS
     assert await harness.booking(new) == PENDING
-    assert await harness.differences() == ["received 29.99 INR, asked for 30.00 INR"]
+    assert await harness.mismatches() == ["received 29.99 INR, asked for 30.00 INR"]

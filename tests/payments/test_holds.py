@@ -63,7 +63,7 @@ async def test_what_is_paid_on_the_spot_or_costs_nothing_is_not_held(harness: Ap
 
     assert await harness.worker.expire_holds() == 0
 
-    assert (offline.placed.hold_until, free.placed.hold_until) == (None, None)
+    assert (offline.reserved.hold_until, free.reserved.hold_until) == (None, None)
     assert (offline.payment_url, free.payment_url) == (None, None)
     assert await harness.booking(offline) == ("confirmed", "pending")
     assert await harness.booking(free) == ("confirmed", "not_required")
@@ -121,7 +121,7 @@ async def test_a_checkout_whose_making_was_not_confirmed_is_closed_once_the_hold
     harness.local_gateway.lose_answers = True
     new = await harness.expired(await harness.person(), await harness.event())
     harness.local_gateway.lose_answers = False
-    await harness.book(await harness.person(), EventId(new.placed.event_id))
+    await harness.book(await harness.person(), EventId(new.reserved.event_id))
     if decided:
         harness.local_gateway.pay(order_of(new), decided)
 

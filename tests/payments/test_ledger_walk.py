@@ -91,7 +91,7 @@ class Walk:
         hour, minutes = self.luck.randrange(4), self.luck.choice([20, 50])
         gateway = self.luck.choice(["till"] * 9 + ["offline"])
         new = await self.appointment_harness.book(person, coach, hour, minutes, gateway=gateway)
-        self.coach_of[new.placed.id] = coach
+        self.coach_of[new.reserved.id] = coach
         if gateway == "till":
             self.bookings.append((person, new))
 
@@ -128,13 +128,13 @@ class Walk:
 
     async def pay_on_the_spot(self) -> None:
         _, new = self.a_booking()
-        seller = self.coach_of[new.placed.id] if isinstance(new, NewSession) else self.harness.facilitator
+        seller = self.coach_of[new.reserved.id] if isinstance(new, NewSession) else self.harness.facilitator
         await self.harness.worker.record_offline_payment.by_facilitator(seller, ref_of(new))
 
     async def cancel(self) -> None:
         person, new = self.a_booking()
         if isinstance(new, NewSession):
-            await self.appointment_harness.cancel(self.luck.choice([person, self.coach_of[new.placed.id]]), new)
+            await self.appointment_harness.cancel(self.luck.choice([person, self.coach_of[new.reserved.id]]), new)
         else:
             await self.harness.cancel(person, new)
 
@@ -143,7 +143,7 @@ class Walk:
         _, new = self.a_booking()
         if isinstance(new, NewBooking):
             ask = RefundBooking(self.harness.worker.open_work, self.harness.worker.refunds, self.harness.wake_ups)
-            await ask(self.harness.facilitator, new.placed.id, self.luck.choice([None, Decimal(1), Decimal(7)]))
+            await ask(self.harness.facilitator, new.reserved.id, self.luck.choice([None, Decimal(1), Decimal(7)]))
 
     async def cancel_event(self) -> None:
         await self.harness.cancel_event(self.luck.choice(self.events[-6:]))
@@ -210,7 +210,7 @@ async def test_after_a_long_walk_our_books_and_the_gateways_agree(harness: AppHa
     await walk.ends()
 
     assert await harness.wrongs() == []
-    assert await harness.differences() == []
+    assert await harness.mismatches() == []
     assert {status for _, status in await harness.jobs()} == {"delivered"}
     assert await harness.records.fetchval("SELECT count(*) FROM refunds WHERE status <> 'processed'") == 0
     orders = harness.local_gateway.orders.values()
@@ -240,7 +240,7 @@ async def test_no_order_of_steps_that_hypothesis_tries_breaks_the_books(harness:
         def teardown(self) -> None:
             self.tell(self.walk.ends())
             assert self.tell(harness.wrongs()) == []
-            assert self.tell(harness.differences()) == []
+            assert self.tell(harness.mismatches()) == []
 
         def tell(self, part: Coroutine[Any, Any, Any]) -> Any:
             return asyncio.run_coroutine_threadsafe(part, loop).result()

@@ -44,7 +44,7 @@ async def the_mail(
         """SELECT id, lane, fact, snapshot, occurred_at FROM outbox
            WHERE destination = 'email' AND fact = $2
              AND lane IN ('booking:' || $1, 'coaching:' || $1 || ':client') ORDER BY seq DESC""",
-        *(str(sold.placed.id), message_type),
+        *(str(sold.reserved.id), message_type),
     )
     ordering_key, payload = row["lane"], json.loads(row["snapshot"])
     return Message(

@@ -248,7 +248,7 @@ async def test_with_all_webhooks_lost_everything_is_settled(gateway_harness: Gat
     assert await gateway_harness.state(failed[0]) == FAILED
     assert await gateway_harness.state(untouched[0]) == PENDING
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 6_000
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_paid_while_the_hold_ended_and_no_webhook_came(gateway_harness: GatewayHarness) -> None:

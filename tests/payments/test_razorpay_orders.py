@@ -234,4 +234,4 @@ async def test_callback_webhooks_and_worker_at_once_over_http(gateway_harness: G
         await gateway_harness.works()
         assert await gateway_harness.state(booked) == PAID
         assert await gateway_harness.told(booked) == 1
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []

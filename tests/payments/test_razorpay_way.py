@@ -66,7 +66,7 @@ async def test_a_paid_link_completes_the_booking(gateway_harness: GatewayHarness
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.told(booked) == 1
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 3_000
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_a_paid_order_completes_the_booking_and_its_link_is_closed(gateway_harness: GatewayHarness) -> None:
@@ -81,7 +81,7 @@ async def test_a_paid_order_completes_the_booking_and_its_link_is_closed(gateway
     assert link["status"] == "cancelled"
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.told(booked) == 1
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_a_process_that_died_after_it_took_a_payment_says_so_when_asked_again(
@@ -200,7 +200,7 @@ async def test_when_the_hold_ends_the_link_is_cancelled(gateway_harness: Gateway
     assert link["status"] == "cancelled"
     assert (await gateway_harness.state(booked))[0] == "cancelled"
     await gateway_harness.hears_everything()
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_a_payment_after_the_hold_takes_a_place_again(gateway_harness: GatewayHarness) -> None:
@@ -236,7 +236,7 @@ async def test_paid_by_the_order_and_by_the_link_too_the_second_is_kept_as_a_dif
     await gateway_harness.hears_everything()
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.told(booked) == 1
-    assert await gateway_harness.differences() == [f"received {second['id']} after {first['id']}: it was paid twice"]
+    assert await gateway_harness.mismatches() == [f"received {second['id']} after {first['id']}: it was paid twice"]
 
 
 async def test_an_amount_that_razorpay_cannot_take_costs_the_link_and_not_the_place(

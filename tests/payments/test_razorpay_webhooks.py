@@ -96,7 +96,7 @@ async def test_the_same_body_under_many_ids_has_one_effect(gateway_harness: Gate
     await gateway_harness.works()
     rows = await gateway_harness.database.fetch("SELECT gateway_refund_id, amount FROM refunds")
     assert [tuple(row) for row in rows] == [(next(iter(gateway_harness.razorpay.refunds)), 30)]
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
     assert (
         await gateway_harness.database.fetchval("SELECT max(attempts) FROM outbox WHERE destination = 'payments'") == 1
     )
@@ -114,7 +114,7 @@ async def test_another_amount_or_currency_is_kept_and_never_confirmed(gateway_ha
         assert (answer.status_code, answer.json()["code"]) == (400, "payment_differs")
         assert await gateway_harness.state(booked) == PENDING
         assert await gateway_harness.told(booked) == 0
-    assert await gateway_harness.differences() == [
+    assert await gateway_harness.mismatches() == [
         "received 29.99 INR, asked for 30.00 INR",
         "received 30.01 INR, asked for 30.00 INR",
         "received 30.00 USD, asked for 30.00 INR",
@@ -148,7 +148,7 @@ async def test_a_webhook_about_somebody_elses_order_is_taken_and_kept(gateway_ha
     )
     await gateway_harness.works()
     assert await gateway_harness.state(booked) == PENDING
-    assert await gateway_harness.differences() == ["no payment of ours has this order"]
+    assert await gateway_harness.mismatches() == ["no payment of ours has this order"]
 
 
 async def test_what_means_nothing_to_us_is_taken_so_that_it_is_not_sent_for_a_day(
@@ -189,7 +189,7 @@ async def test_a_signed_success_counts_while_razorpay_is_away(gateway_harness: G
     await gateway_harness.hears_everything()
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.told(booked) == 1
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_a_forged_failure_does_not_undo_a_paid_order(gateway_harness: GatewayHarness) -> None:

@@ -32,7 +32,7 @@ async def test_a_cancellation_gives_back_what_its_preview_said(
     person = await harness.person()
     new = await harness.paid(person, await harness.event(price="25.05", policy=USUAL, starts_in=starts_in))
 
-    preview = await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.placed.id)
+    preview = await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.reserved.id)
     refund = await harness.cancel(person, new)
     await harness.until_dry()
 
@@ -65,7 +65,7 @@ async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_t
     facts = [("booking_created", None), ("payment_completed", None), ("booking_cancelled", "by_organiser")]
     for destination in ("crm", "email"):
         assert await harness.told(new, destination) == [*facts, ("booking_refunded", "by_organiser")]
-    stored = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.placed.id)
+    stored = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.reserved.id)
     assert (stored["cancelled_by"], stored["cancel_reason"]) == (harness.facilitator.id, "by_organiser")
     await harness.book(await harness.person(), event_id)
     assert await harness.wrongs() == []
@@ -107,7 +107,7 @@ async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(harne
     assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
     assert await harness.wrongs() == []
     with pytest.raises(BookingAlreadyCancelled):
-        await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.placed.id)
+        await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.reserved.id)
 
 
 async def test_a_gateway_that_is_away_delays_a_refund(harness: AppHarness) -> None:
@@ -245,7 +245,7 @@ async def test_more_given_back_than_was_paid_is_kept_for_an_operator(harness: Ap
     await harness.until_dry()
 
     assert await harness.refunds(new) == []
-    assert len(await harness.differences()) == 1
+    assert len(await harness.mismatches()) == 1
     assert await harness.booking(new) == ("confirmed", "completed")
     assert (await harness.told(new))[-1] == ("payment_completed", None)
 

@@ -28,9 +28,9 @@ async def in_state(harness: AppHarness, state: str, event: EventId) -> NewBookin
     if state in ("completed", "refunded"):
         await harness.settle("till", harness.received(new))
     if state == "refunded":
-        await harness.records.execute("UPDATE bookings SET payment_status = 'refunded' WHERE id = $1", new.placed.id)
+        await harness.records.execute("UPDATE bookings SET payment_status = 'refunded' WHERE id = $1", new.reserved.id)
         await harness.records.execute(
-            "UPDATE payments SET status = 'refunded', refunded = amount WHERE id = $1", new.placed.payment_id
+            "UPDATE payments SET status = 'refunded', refunded = amount WHERE id = $1", new.reserved.payment_id
         )
     return new
 
@@ -94,8 +94,8 @@ async def test_a_difference_is_kept_once_and_never_confirmed(
 
     assert [await harness.settle("till", report) for _ in range(3)] == [Settled.DIFFERS] * 3
 
-    names = {"order": order_of(new), "other": change.get("payment_id"), "payment": new.placed.payment_id}
-    assert await harness.differences() == [why.format(**names)]
+    names = {"order": order_of(new), "other": change.get("payment_id"), "payment": new.reserved.payment_id}
+    assert await harness.mismatches() == [why.format(**names)]
     assert await harness.booking(new) == ("confirmed", "pending")
     assert (await harness.payment(new))["received_at"] is None
     assert await harness.told(new) == [("booking_created", None)]
@@ -107,7 +107,7 @@ async def test_an_unknown_order_is_kept_for_an_operator(harness: AppHarness) -> 
 
     assert [await harness.settle("till", report) for _ in range(2)] == [Settled.UNKNOWN] * 2
 
-    assert await harness.differences() == ["no payment of ours has this order"]
+    assert await harness.mismatches() == ["no payment of ours has this order"]
     assert await harness.booking(new) == ("confirmed", "pending")
 
 
@@ -142,7 +142,7 @@ async def test_money_after_the_hold_takes_a_place_again_where_there_is_one(harne
     await harness.until_dry()
 
     assert await harness.booking(new) == PAID
-    row = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.placed.id)
+    row = await stored_row(harness.records, "SELECT * FROM bookings WHERE id = $1", new.reserved.id)
     assert (row["cancelled_at"], row["cancel_reason"], row["hold_until"]) == (None, None, None)
     assert [fact for fact, _ in await harness.told(new)] == [
         "booking_created",
@@ -320,7 +320,7 @@ async def test_a_gateway_that_is_away_is_left_alone_for_the_round_and_the_others
 ) -> None:
     event = await harness.event(capacity=12)
     bookings = [await harness.book(person, event) for person in await harness.people(12)]
-    ids = [new.placed.payment_id for new in bookings]
+    ids = [new.reserved.payment_id for new in bookings]
     await harness.records.execute("UPDATE payments SET gateway = 'nowhere' WHERE id = ANY($1)", ids[:9])
     for new in bookings[9:]:
         harness.local_gateway.pay(order_of(new))

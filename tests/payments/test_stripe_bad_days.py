@@ -199,7 +199,7 @@ async def test_a_session_that_is_paid_before_we_know_it_is_ours(gateway_harness:
     await gateway_harness.hears_everything()
     assert await gateway_harness.state(booked) == PAID
     assert await gateway_harness.database.fetchval("SELECT gateway_reference FROM payments") == session["id"]
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 @pytest.mark.parametrize("a_day_passes", [False, True], ids=["its key is known", "its key is forgotten"])
@@ -307,7 +307,7 @@ async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(gateway_harness: G
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
     assert (await gateway_harness.state(booked))[1:] == ("refunded", "refunded")
     assert await gateway_harness.told(booked, "booking_refunded") == 2
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_the_books_tell_what_was_received_and_given_back(gateway_harness: GatewayHarness) -> None:

@@ -81,7 +81,7 @@ async def test_what_is_paid_completes_the_booking_and_a_cancellation_gives_it_ba
     [call] = gateway_harness.stripe.asked("POST /v1/refunds")
     assert call.headers["idempotency-key"] == refund_id
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_a_declined_card_fails_the_payment_and_another_card_completes_it(gateway_harness: GatewayHarness) -> None:
@@ -207,7 +207,7 @@ async def test_amounts_are_exact_in_every_kind_of_currency(
     await gateway_harness.hears_everything()
     assert await gateway_harness.refunds() == [("processed", Decimal(price), "booking_cancelled")]
     assert await gateway_harness.kept(decimals) == gateway_harness.stripe.kept() == 0
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 @pytest.mark.parametrize(("currency", "price"), [("KWD", "1.234"), ("MGA", "10.50"), ("CLF", "1"), ("LYD", "1")])

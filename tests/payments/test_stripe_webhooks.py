@@ -231,11 +231,11 @@ async def test_another_amount_or_currency_is_kept_and_never_confirmed(
     gateway_harness.stripe.pays(session, **changes)
     await gateway_harness.hears_everything()
     assert await gateway_harness.state(booked) == PENDING
-    assert await gateway_harness.differences() == [why]
+    assert await gateway_harness.mismatches() == [why]
     await gateway_harness.time_passes()
     await gateway_harness.parts.money.reconcile()
     assert await gateway_harness.state(booked) == PENDING, "asking does not confirm it either"
-    assert await gateway_harness.differences() == [why], "kept once"
+    assert await gateway_harness.mismatches() == [why], "kept once"
 
 
 async def test_another_order_is_kept_and_never_confirmed(gateway_harness: GatewayHarness) -> None:
@@ -253,7 +253,7 @@ async def test_another_order_is_kept_and_never_confirmed(gateway_harness: Gatewa
         await gateway_harness.tells([gateway_harness.stripe.webhook("checkout.session.completed", about)])
     await gateway_harness.works()
     assert await gateway_harness.state(booked) == await gateway_harness.state(other) == PENDING
-    assert sorted(await gateway_harness.differences()) == sorted(
+    assert sorted(await gateway_harness.mismatches()) == sorted(
         [
             f"order cs_test_other is not {session['id']}",
             f"payment {gateway_harness.session_of(other)['metadata']['payment_id']} is not {payment_id}",
@@ -282,7 +282,7 @@ async def test_what_is_not_about_a_payment_of_ours_is_only_kept(
     await gateway_harness.tells([gateway_harness.stripe.webhook(kind, about)])
     assert await gateway_harness.database.fetchval("SELECT kind FROM gateway_events") == kind
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox") == 0
-    assert await gateway_harness.differences() == []
+    assert await gateway_harness.mismatches() == []
 
 
 async def test_an_expired_session_fails_the_payment(gateway_harness: GatewayHarness) -> None:

@@ -18,7 +18,7 @@ from domain.unpaid_holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHol
 from infrastructure.clock import SystemClock
 from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from infrastructure.postgres.appointments.repository import PostgresAppointments
-from infrastructure.postgres.bookings.seats import TAKE, UNDER_LIMIT, PostgresSeatInventory
+from infrastructure.postgres.bookings.seats import RESERVE, UNDER_LIMIT, PostgresSeatInventory
 from infrastructure.settings import Settings
 from tests.support.app_harness import AppHarness, open_app_harness
 from tests.support.appointment_harness import AppointmentHarness, at
@@ -30,8 +30,8 @@ _COUNTED_BEFORE = (
     f"(SELECT count(*) FROM bookings WHERE user_id = $2 AND hold_until IS NOT NULL AND pg_sleep({PAUSE}) IS NOT NULL) "
     "< $8"
 )
-_UNGUARDED = TAKE.replace(UNDER_LIMIT, _COUNTED_BEFORE)
-assert _UNGUARDED != TAKE, "the booking statement has another shape now: take its guard out here as well"
+_UNGUARDED = RESERVE.replace(UNDER_LIMIT, _COUNTED_BEFORE)
+assert _UNGUARDED != RESERVE, "the booking statement has another shape now: take its guard out here as well"
 
 
 async def seats_held(harness: AppHarness, take: str) -> int:
@@ -39,8 +39,8 @@ async def seats_held(harness: AppHarness, take: str) -> int:
     person, events = await harness.person(), [await harness.event() for _ in range(16)]
 
     async def hold(number: int, event_id: EventId) -> bool:
-        places = PostgresSeatInventory(harness.workers[number % 2].database, gateway="till", take=take)
-        placed = await places.take(
+        seats = PostgresSeatInventory(harness.workers[number % 2].database, gateway="till", reserve=take)
+        reserved = await seats.reserve(
             event_id=event_id,
             user_id=person.id,
             notes=None,
@@ -49,14 +49,14 @@ async def seats_held(harness: AppHarness, take: str) -> int:
             request_id=None,
             unpaid_at_most=5,
         )
-        return placed is not None
+        return reserved is not None
 
     return sum(await asyncio.gather(*(hold(number, event_id) for number, event_id in enumerate(events))))
 
 
 async def test_five_seats_are_held_however_many_are_asked_for_at_the_same_time(harness: AppHarness) -> None:
     for _ in range(5):
-        assert await seats_held(harness, TAKE) == 5
+        assert await seats_held(harness, RESERVE) == 5
 
 
 async def test_without_the_guard_more_seats_are_held(harness: AppHarness) -> None:
@@ -122,6 +122,6 @@ async def test_paying_makes_room(harness: AppHarness) -> None:
     event = await harness.event()
     with pytest.raises(TooManyUnpaidHolds):
         await harness.book(person, event, limits=DEFAULT_LIMITS)
-    harness.local_gateway.pay(f"till_{new[0].placed.payment_id}")
+    harness.local_gateway.pay(f"till_{new[0].reserved.payment_id}")
     await harness.settle("till", harness.received(new[0]))
-    assert (await harness.book(person, event, limits=DEFAULT_LIMITS)).placed.hold_until is not None
+    assert (await harness.book(person, event, limits=DEFAULT_LIMITS)).reserved.hold_until is not None

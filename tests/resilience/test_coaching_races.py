@@ -24,7 +24,7 @@ BOOKED = (201, "")
 
 
 @pytest.fixture(scope="module")
-async def unguarded(
+async def without_guard(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
     """The same two processes on a database that lets two sessions overlap."""
@@ -97,10 +97,10 @@ async def test_a_hundred_overlapping_requests_leave_no_overlap(site: Site, seed:
     assert counted[BOOKED] == len(await coach.sessions()) > 5
 
 
-async def test_without_the_constraint_the_same_race_overlaps(unguarded: Site) -> None:
+async def test_without_the_constraint_the_same_race_overlaps(without_guard: Site) -> None:
     overlaps = 0
     for seed in (1, 2, 3):
-        coach = await Coach.of(unguarded)
+        coach = await Coach.of(without_guard)
         await coach.race(a_hundred_overlapping(seed))
         overlaps += await coach.overlaps()
     assert overlaps > 0

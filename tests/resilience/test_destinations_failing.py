@@ -174,7 +174,7 @@ async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(system: Pr
     async with system.records() as records:
         booking_load = await system.booking_load(events=1, people=BOOKINGS * 4)
         gone = await records.fetchval("SELECT email FROM users WHERE id = $1", booking_load.people[0].id)
-        mail.refusals = {gone: "550 no such user"}
+        mail.responses = {gone: "550 no such user"}
         async with booking_load.coming():
             await booking_load.more(BOOKINGS)
         await system.owes_nothing()

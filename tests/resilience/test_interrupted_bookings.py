@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from infrastructure.embedded import EmbeddedPostgres
-from infrastructure.postgres.bookings.seats import TAKE
+from infrastructure.postgres.bookings.seats import RESERVE
 from tests.resilience.conftest import CREATED, SeatInventory, Site, open_site, outcomes
 from tests.support.callers import Address, Caller
 from tests.support.invariants import broken_invariants
@@ -90,7 +90,7 @@ async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_noth
         for booking, cancelling in zip(site.processes[::2], site.processes[1::2], strict=True):
             person, leaving = await site.users(2)
             values = (event, leaving.id, None, datetime.now(UTC), None, "offline", None, None)
-            number = await site.database.fetchval(TAKE, *values)
+            number = await site.database.fetchval(RESERVE, *values)
             await _dies_of(booking, person.asks_for_a_place(event))
             await _dies_of(cancelling, leaving.asks("POST", f"/bookings/{number}/cancel"))
             await _is_quiet(site)

@@ -65,7 +65,7 @@ class Coming:
 
 
 @pytest.fixture(scope="module")
-async def unguarded(
+async def without_guard(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
     """The same two processes with a naive booking statement, on a database without its backstops."""
@@ -91,15 +91,15 @@ async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> Non
     assert await site.messages(event) == 50 * len(CREATED)
 
 
-async def test_without_the_guard_the_same_race_oversells(unguarded: Site) -> None:
-    event = await unguarded.event(capacity=50)
-    people = await unguarded.users(300)
+async def test_without_the_guard_the_same_race_oversells(without_guard: Site) -> None:
+    event = await without_guard.event(capacity=50)
+    people = await without_guard.users(300)
 
-    answers = await unguarded.all_at_once([person.asks_for_a_place(event) for person in people])
+    answers = await without_guard.all_at_once([person.asks_for_a_place(event) for person in people])
 
     assert outcomes(answers)[BOOKED] > 50
-    assert (await unguarded.places(event)).live > 50
-    assert await unguarded.broken_commits(event) != []
+    assert (await without_guard.places(event)).live > 50
+    assert await without_guard.broken_commits(event) != []
 
 
 async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> None:
@@ -113,11 +113,11 @@ async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> 
     assert list((await site.owed(event)).values()) == [CREATED]
 
 
-async def test_without_the_guard_one_person_gets_several_places(unguarded: Site) -> None:
-    event = await unguarded.event(capacity=100)
-    (person,) = await unguarded.users(1)
+async def test_without_the_guard_one_person_gets_several_places(without_guard: Site) -> None:
+    event = await without_guard.event(capacity=100)
+    (person,) = await without_guard.users(1)
 
-    answers = await unguarded.all_at_once([person.asks_for_a_place(event)] * 50)
+    answers = await without_guard.all_at_once([person.asks_for_a_place(event)] * 50)
 
     assert outcomes(answers)[BOOKED] > 1, answers[:2]
 
@@ -164,11 +164,11 @@ async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) ->
         users.over.set()
         return set(outcomes(answers))
 
-    *_, replanned = await race(site.addresses, [*users.jobs(), replan])
+    *_, with_details = await race(site.addresses, [*users.jobs(), replan])
 
     assert users.outcomes <= {BOOKED, DONE, FULL, ALREADY_BOOKED}
-    assert DONE in replanned
-    assert replanned <= {DONE, (400, "There are more bookings than that")}
+    assert DONE in with_details
+    assert with_details <= {DONE, (400, "There are more bookings than that")}
     assert await site.broken_commits(event) == []
     places = await site.places(event)
     assert places.booked == places.live == users.stayed
@@ -177,7 +177,7 @@ async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) ->
 async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -> None:
     event = await site.event(capacity=1000)
     some_have_places = asyncio.Event()
-    placed = 0
+    reserved = 0
 
     async def cancel(caller: Caller) -> Answer:
         await some_have_places.wait()
@@ -185,12 +185,12 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
 
     def booking(person: Member, *, late: bool) -> CalendarJob:
         async def book(caller: Caller) -> Answer:
-            nonlocal placed
+            nonlocal reserved
             if late:
                 await some_have_places.wait()
             answer = await caller(person.asks_for_a_place(event))
-            placed += answer.status == 201
-            if placed == 30:
+            reserved += answer.status == 201
+            if reserved == 30:
                 some_have_places.set()
             return answer
 
@@ -201,10 +201,10 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
     cancelled, *booked = await race(site.addresses, [cancel, *bookings])
 
     assert cancelled.status == 200
-    assert outcomes(booked) == {BOOKED: placed, CANCELLED_EVENT: 300 - placed}
+    assert outcomes(booked) == {BOOKED: reserved, CANCELLED_EVENT: 300 - reserved}
     assert await site.places(event) == SeatInventory(capacity=1000, booked=0, live=0)
     assert await site.broken_commits(event) == []
-    assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * placed
+    assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * reserved
 
 
 async def test_people_leaving_while_their_event_is_cancelled_are_told_once(site: Site) -> None:

@@ -112,7 +112,7 @@ async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings
     ):
         new = await h.book(await h.person(), await h.event())
         async with h.worker.open_work() as work:
-            await work.reminders.align_booking(new.placed.id)  # type: ignore[attr-defined]
+            await work.reminders.align_booking(new.reserved.id)  # type: ignore[attr-defined]
             await work.commit()
 
         async def statuses() -> list[tuple[str, str | None]]:

@@ -74,7 +74,7 @@ class Reserved:
 class NewSession:
     """A coach's time that was just booked."""
 
-    placed: Reserved
+    reserved: Reserved
     payment_url: str | None
     session: Interval
 
@@ -84,8 +84,8 @@ Sold: TypeAlias = NewBooking | NewSession
 
 def ref_of(new: Sold) -> PayableRef:
     if isinstance(new, NewBooking):
-        return BookingRef(new.placed.id)
-    return AppointmentRef(new.placed.id)
+        return BookingRef(new.reserved.id)
+    return AppointmentRef(new.reserved.id)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class AppHarness:
     ) -> NewBooking:
         worker = self.worker
         book = BookSeat(
-            places=PostgresSeatInventory(self.worker.database, gateway=gateway),
+            seats=PostgresSeatInventory(self.worker.database, gateway=gateway),
             open_checkout=worker.open_checkout,
             gateway=worker.gateways.named(gateway),
             hold_for=timedelta(minutes=30),
@@ -183,12 +183,12 @@ class AppHarness:
 
     def says(self, new: Sold, report: PaymentUpdate, **changes: Any) -> GatewayUpdate:
         order_id = order_of(new)
-        price = Money(new.placed.price, new.placed.currency)
+        price = Money(new.reserved.price, new.reserved.currency)
         received = report is PaymentUpdate.RECEIVED
         said = GatewayUpdate(
             order_id,
             report,
-            new.placed.payment_id,
+            new.reserved.payment_id,
             gateway_id=f"pay_{order_id}" if received else None,
             amount=price if received else None,
         )
@@ -199,12 +199,12 @@ class AppHarness:
 
     async def cancel(self, person: User, new: NewBooking) -> Any:
         return await CancelBooking(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
-            person, new.placed.id
+            person, new.reserved.id
         )
 
     async def cancel_participant(self, by: User, new: NewBooking) -> Any:
         return await CancelParticipant(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
-            by, new.placed.id
+            by, new.reserved.id
         )
 
     async def cancel_event(self, event_id: EventId) -> Any:
@@ -238,18 +238,18 @@ class AppHarness:
     async def booking(self, new: Sold) -> tuple[str, str]:
         """Its status and its payment's."""
         table = "bookings" if isinstance(new, NewBooking) else "coaching_bookings"
-        row = await stored_row(self.records, f"SELECT * FROM {table} WHERE id = $1", new.placed.id)
+        row = await stored_row(self.records, f"SELECT * FROM {table} WHERE id = $1", new.reserved.id)
         return row["status"], row["payment_status"]
 
     async def payment(self, new: Sold) -> asyncpg.Record:
-        return await stored_row(self.records, "SELECT * FROM payments WHERE id = $1", new.placed.payment_id)
+        return await stored_row(self.records, "SELECT * FROM payments WHERE id = $1", new.reserved.payment_id)
 
     async def refunds(self, new: Sold) -> list[tuple[Decimal, str, str]]:
         """Amount, status and reason of each."""
         rows = await self.records.fetch(
             f"""SELECT r.* FROM refunds r JOIN payments p ON p.id = r.payment_id
                 WHERE p.{column_of(ref_of(new))} = $1 ORDER BY r.requested_at""",
-            new.placed.id,
+            new.reserved.id,
         )
         return [(row["amount"], row["status"], row["reason"]) for row in rows]
 
@@ -260,12 +260,12 @@ class AppHarness:
         rows = await self.records.fetch(
             """SELECT fact, snapshot::jsonb ->> 'reason' AS reason FROM outbox
                WHERE lane = $1 AND destination = $2 ORDER BY seq""",
-            f"{kind}:{new.placed.id}:{to}".removesuffix(":"),
+            f"{kind}:{new.reserved.id}:{to}".removesuffix(":"),
             destination,
         )
         return [(row["fact"], row["reason"]) for row in rows]
 
-    async def differences(self) -> list[str]:
+    async def mismatches(self) -> list[str]:
         return [row["why"] for row in await self.records.fetch("SELECT why FROM payment_differences ORDER BY id")]
 
     async def jobs(self) -> list[tuple[str, str]]:
@@ -322,7 +322,7 @@ class AppHarness:
 
 
 def order_of(new: Sold) -> str:
-    return f"till_{new.placed.payment_id}"
+    return f"till_{new.reserved.payment_id}"
 
 
 @asynccontextmanager

@@ -85,23 +85,23 @@ class AppointmentHarness:
         return await ExpireAppointmentHolds(worker.open_work, reader, self.harness.wake_ups, SystemClock())()
 
     async def cancel(self, user: User, new: NewSession) -> None:
-        await self._cancel()(user, new.placed.id)
+        await self._cancel()(user, new.reserved.id)
 
     async def move(self, user: User, new: NewSession, hour: float) -> None:
         worker = self.harness.worker
         reader = PostgresAppointmentQueries(worker.database)
         move = RescheduleAppointment(worker.open_work, _NoCalendars(), reader, self.harness.wake_ups, SystemClock())
-        await move(user, new.placed.id, at(hour), None)
+        await move(user, new.reserved.id, at(hour), None)
 
     async def decide(self, user: User, new: NewSession, status: AppointmentStatus) -> None:
         worker = self.harness.worker
         reader = PostgresAppointmentQueries(worker.database)
         change = ChangeAppointmentStatus(worker.open_work, self._cancel(), reader, self.harness.wake_ups, SystemClock())
-        await change(user, new.placed.id, status)
+        await change(user, new.reserved.id, status)
 
     async def history(self, new: NewSession) -> list[str]:
         rows = await self.harness.records.fetch(
-            "SELECT change FROM coaching_changes WHERE booking_id = $1 ORDER BY id", new.placed.id
+            "SELECT change FROM coaching_changes WHERE booking_id = $1 ORDER BY id", new.reserved.id
         )
         return [row["change"] for row in rows]
 

@@ -24,14 +24,14 @@ from litestar.types import ASGIApp
 from application.idempotency import CLAIM, Made
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from infrastructure import container
-from infrastructure.postgres.bookings.seats import PostgresSeatInventory, take_statement
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory, reserve_statement
 from infrastructure.postgres.engine import Database
 from infrastructure.settings import load_settings
 from interfaces.http.app import assemble
 
 _LONGEST_COMMIT = 0.008
 """Seconds."""
-_TAKE_ALONE = take_statement(())
+_TAKE_ALONE = reserve_statement(())
 
 
 def die() -> None:
@@ -56,15 +56,15 @@ class DeadlyWakeUps:
 class CrashingSeatInventory:
     """Ends with the statement that takes a place."""
 
-    places: Any
+    seats: Any
     end: Callable[[], None]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.places, name)
+        return getattr(self.seats, name)
 
-    async def take(self, **booking: Any) -> None:
+    async def reserve(self, **booking: Any) -> None:
         self.end()
-        await self.places.take(**booking)
+        await self.seats.reserve(**booking)
         await _never()
 
 
@@ -126,19 +126,19 @@ def _crashing(usual: container.UseCases, point: str, database: Database) -> cont
     book, create, cancel = usual.book_seat, usual.create_event, usual.cancel_booking
     if point in ("after", "naive"):
         bell = DeadlyWakeUps()
-        places = (
-            book.places if point == "after" else PostgresSeatInventory(database, gateway="offline", take=_TAKE_ALONE)
+        seats = (
+            book.seats if point == "after" else PostgresSeatInventory(database, gateway="offline", reserve=_TAKE_ALONE)
         )
         return replace(
             usual,
-            book_seat=replace(book, places=places, wake_ups=bell),
+            book_seat=replace(book, seats=seats, wake_ups=bell),
             create_event=replace(create, wake_ups=bell),
             cancel_booking=replace(cancel, wake_ups=bell),
         )
     end = {"before": die, "amid": die_soon}[point]
     return replace(
         usual,
-        book_seat=replace(book, places=CrashingSeatInventory(book.places, end)),
+        book_seat=replace(book, seats=CrashingSeatInventory(book.seats, end)),
         cancel_booking=replace(cancel, open_work=CrashingUnitsOfWork(cancel.open_work, end)),
     )
 

@@ -80,9 +80,9 @@ def _build(settings: Settings, changes: Mapping[str, Any]) -> container.Delivery
 
 
 def _forget_the_lanes() -> None:
-    unguarded = claims._CLAIM.replace(_LANE_GUARD, "")
-    assert unguarded != claims._CLAIM, "the claim has another shape now: take its guard out here as well"
-    claims._CLAIM = unguarded
+    without_guard = claims._CLAIM.replace(_LANE_GUARD, "")
+    assert without_guard != claims._CLAIM, "the claim has another shape now: take its guard out here as well"
+    claims._CLAIM = without_guard
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import httpx
 from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
+    GatewayRecord,
     GatewayRefused,
-    LedgerEntry,
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
@@ -168,11 +168,11 @@ class LocalGatewayClient:
         order = await self._ask("/orders", asked)
         return Checkout(order["id"], f"https://till.example/{order['id']}")
 
-    async def look_up(self, payment: Payment) -> LedgerEntry:
+    async def look_up(self, payment: Payment) -> GatewayRecord:
         order = await self._ask(f"/orders/{payment.order_id}")
         report = _report(order)
         nothing, back = (Money.from_minor_units(units, order["currency"]) for units in (0, order["refunded"]))
-        return LedgerEntry(report, report.amount or nothing, back)
+        return GatewayRecord(report, report.amount or nothing, back)
 
     async def expire_checkout(self, payment: Payment) -> None:
         await self._ask(f"/orders/{payment.order_id}/close", {})

@@ -112,7 +112,7 @@ class ReminderHarness:
         return EventId(event_id)
 
     async def book(self, person: User, event_id: EventId) -> BookingId:
-        return (await self.parts.use_cases.book_seat(person.id, event_id, None)).placed.id
+        return (await self.parts.use_cases.book_seat(person.id, event_id, None)).reserved.id
 
     async def place(self, starts_in: timedelta) -> tuple[User, BookingId]:
         """Somebody with a place in an event of their own."""
@@ -121,8 +121,8 @@ class ReminderHarness:
         return person, await self.book(person, event_id)
 
     async def move(self, host: User, event_id: EventId, by: timedelta) -> None:
-        def later(plan: Any) -> Any:
-            return replace(plan, interval=Interval(plan.interval.starts_at + by, plan.interval.ends_at + by))
+        def later(details: Any) -> Any:
+            return replace(details, interval=Interval(details.interval.starts_at + by, details.interval.ends_at + by))
 
         await self.parts.use_cases.update_event(host, event_id, later)
 

@@ -18,18 +18,18 @@ from application.bookings.ports import ReservedBooking
 from domain.accounts import UserId
 from domain.events import EventId
 from infrastructure import container
-from infrastructure.postgres.bookings.seats import GUARD, TAKE, PostgresSeatInventory
+from infrastructure.postgres.bookings.seats import GUARD, RESERVE, PostgresSeatInventory
 from infrastructure.settings import load_settings
 from interfaces.http.app import ERROR_FORMATS, create_litestar
 from interfaces.http.middleware import RequestMiddleware
 
 _LOOK = f"SELECT FROM events WHERE id = $1 AND {GUARD.replace('$4', '$3')}"
-_TAKE_ANYWAY = TAKE.replace(f" AND {GUARD}", "")
-assert _TAKE_ANYWAY != TAKE, "the booking statement has another shape now: take its guard out here as well"
+_TAKE_ANYWAY = RESERVE.replace(f" AND {GUARD}", "")
+assert _TAKE_ANYWAY != RESERVE, "the booking statement has another shape now: take its guard out here as well"
 
 
 class NaiveSeatInventory(PostgresSeatInventory):
-    async def take(
+    async def reserve(
         self,
         *,
         event_id: EventId,
@@ -46,7 +46,7 @@ class NaiveSeatInventory(PostgresSeatInventory):
             return None
         # Long enough for everybody to have looked, however the processes are scheduled.
         await asyncio.sleep(0.1)
-        return await super().take(
+        return await super().reserve(
             event_id=event_id,
             user_id=user_id,
             notes=notes,
@@ -59,8 +59,8 @@ class NaiveSeatInventory(PostgresSeatInventory):
 
 def create_app() -> ASGIApp:
     parts = container.build(load_settings(os.environ))
-    places = NaiveSeatInventory(parts.database, gateway="offline", take=_TAKE_ANYWAY)
-    book_seat = replace(parts.use_cases.book_seat, places=places)
+    seats = NaiveSeatInventory(parts.database, gateway="offline", reserve=_TAKE_ANYWAY)
+    book_seat = replace(parts.use_cases.book_seat, seats=seats)
     parts = replace(parts, use_cases=replace(parts.use_cases, book_seat=book_seat))
     return RequestMiddleware(create_litestar(parts), ERROR_FORMATS, parts.answered)
 

@@ -145,8 +145,8 @@ class AppointmentView:
     created_at: datetime
     updated_at: datetime
 
-    def require_participant(self, user: User, refusal: type[Forbidden]) -> None:
-        require_owner(user, self.client_id, self.coach_id, error=refusal)
+    def require_participant(self, user: User, forbidden: type[Forbidden]) -> None:
+        require_owner(user, self.client_id, self.coach_id, error=forbidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ class AppointmentQueries(Protocol):
 
 
 class CoachStatisticsQueries(Protocol):
-    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
+    async def statistics(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
         """Of sessions that begin in the window; every week of it, empty ones included."""
         ...
 

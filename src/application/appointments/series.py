@@ -92,7 +92,7 @@ class BookSeries:
                     appointment = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)
                     booked.append(appointment.id)
                 except SlotUnavailable as unavailable:
-                    refused.append((wanted.starts_at, unavailable.sentence))
+                    refused.append((wanted.starts_at, unavailable.message))
             if not booked or (refused and not skip_conflicts):
                 raise SeriesRefused(refused)
             made = {

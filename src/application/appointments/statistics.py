@@ -40,4 +40,4 @@ class ShowCoachStatistics:
         zone = zone_of(coach.availability.timezone)
         until = ends_at if ends_at else Week.of(self.clock.now(), zone).later(1).starts_at
         window = statistics_window(starts_at or Week.of(until - _INSTANT, zone).later(1 - WEEKS).starts_at, until)
-        return await self.reader.figures(coach.user.id, window, zone)
+        return await self.reader.statistics(coach.user.id, window, zone)

@@ -44,7 +44,7 @@ class CancelBooking:
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
-            cancelled = booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
+            cancelled = booking.cancelled(now, event_starts_at=event.details.interval.starts_at, by=user.id)
             payment = await work.payments.find_for(BookingRef(booking_id))
             back = cancellation_terms(event, booking, payment, now, by=user.id).refund
             refund = await cancel_seat(work, self.refunds, cancelled, payment, back, by=user.id)
@@ -76,7 +76,7 @@ class CancelParticipant:
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             event.require_manager(user)
-            starts_at = event.plan.interval.starts_at
+            starts_at = event.details.interval.starts_at
             cancelled = booking.cancelled_by_organiser(now, event_starts_at=starts_at, by=user.id)
             payment = await work.payments.find_for(BookingRef(booking_id))
             back = payment.refundable if payment else Money(Decimal(0), booking.price.currency)

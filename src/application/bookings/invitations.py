@@ -81,7 +81,7 @@ class InviteParticipant:
             if await work.invitations.has_booking(event_id, email):
                 raise HasBooking
             event.refuse_booking(now, already_booked=False)
-            until = answer_until(now, event.plan.interval.starts_at)
+            until = answer_until(now, event.details.interval.starts_at)
             invitation = await work.invitations.add(
                 event_id, name=name, email=email, by=user.id, now=now, expires_at=until
             )
@@ -207,7 +207,7 @@ class ExpireInvitations:
         now = self.clock.now()
         async with self.open_work() as work:
             event, invitation = await _locked(work, invitation_id)
-            is_due = min(invitation.expires_at, event.plan.interval.starts_at) <= now
+            is_due = min(invitation.expires_at, event.details.interval.starts_at) <= now
             if invitation.status is not InvitationStatus.PENDING or not is_due:
                 return False
             await release(work, event, invitation.expired(now))

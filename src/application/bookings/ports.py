@@ -85,9 +85,9 @@ class ReservedBooking:
 
 
 class SeatInventory(Protocol):
-    """The seats of events. `take` is one atomic step, also with concurrent calls."""
+    """The seats of events. `reserve` is one atomic step, also with concurrent calls."""
 
-    async def take(
+    async def reserve(
         self,
         *,
         event_id: EventId,

@@ -22,7 +22,7 @@ LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class NewBooking:
-    placed: ReservedBooking
+    reserved: ReservedBooking
     payment_url: str | None
 
 
@@ -41,7 +41,7 @@ class BookSeat:
     - Price, currency and refund policy are stored with the booking, and used from then on.
     """
 
-    places: SeatInventory
+    seats: SeatInventory
     open_checkout: OpenCheckout
     gateway: PaymentGateway
     hold_for: timedelta
@@ -56,14 +56,14 @@ class BookSeat:
         """`return_url`: where the buyer goes after the checkout, an allowed address."""
         self.open_checkout.return_urls.require_allowed(return_url)
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
-        placed = await self._take(user_id, event_id, notes)
+        reserved = await self._reserve(user_id, event_id, notes)
         self.wake_ups.notify()
-        return NewBooking(placed, await self._payment_url(placed, return_url))
+        return NewBooking(reserved, await self._payment_url(reserved, return_url))
 
-    async def _take(self, user_id: UserId, event_id: EventId, notes: str | None) -> ReservedBooking:
+    async def _reserve(self, user_id: UserId, event_id: EventId, notes: str | None) -> ReservedBooking:
         for _ in range(LOOKS):
             now = self.clock.now()
-            placed = await self.places.take(
+            reserved = await self.seats.reserve(
                 event_id=event_id,
                 user_id=user_id,
                 notes=notes,
@@ -72,19 +72,19 @@ class BookSeat:
                 request_id=self.request_id(),
                 unpaid_at_most=self.hold_limits.per_account if self.gateway.holds_seats else None,
             )
-            if placed is not None:
-                return placed
-            found = await self.places.find_event(event_id, user_id)
+            if reserved is not None:
+                return reserved
+            found = await self.seats.find_event(event_id, user_id)
             if found is None:
                 raise EventNotFound
             event, already_booked = found
             event.refuse_booking(now, already_booked=already_booked)
-            if self.gateway.holds_seats and not event.plan.price.is_zero:
-                self.hold_limits.require_another(await self.places.count_unpaid_holds(user_id))
+            if self.gateway.holds_seats and not event.details.price.is_zero:
+                self.hold_limits.require_another(await self.seats.count_unpaid_holds(user_id))
         raise EventFull
 
-    async def _payment_url(self, placed: ReservedBooking, return_url: str | None) -> str | None:
-        if placed.payment_id is None:
+    async def _payment_url(self, reserved: ReservedBooking, return_url: str | None) -> str | None:
+        if reserved.payment_id is None:
             return None
-        payable = BookingRef(placed.id)
+        payable = BookingRef(reserved.id)
         return (await self.open_checkout.for_new([payable], return_url=return_url)).get(payable)

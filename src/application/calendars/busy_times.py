@@ -63,7 +63,7 @@ class ReadBusyTimes:
 
     async def _put_off(self, calendar: CoachCalendar, error: DomainError) -> None:
         try:
-            await self.book.put_off(calendar, error.sentence, at_most=LONGEST_PAUSE)
+            await self.book.put_off(calendar, error.message, at_most=LONGEST_PAUSE)
         except DomainError:
             return  # the database is away; the claim ends by itself
 

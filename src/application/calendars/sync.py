@@ -91,11 +91,11 @@ class CalendarJobs:
             return Delivered("not connected")
         except (CalendarUnavailable, CalendarNotConfigured) as error:
             wait = timedelta(seconds=error.retry_after) if error.retry_after else None
-            return Failed(error.sentence, retry_after=wait)
+            return Failed(error.message, retry_after=wait)
         except CalendarRefused as error:
-            return Failed(error.sentence, permanent=True)
+            return Failed(error.message, permanent=True)
         except (CalendarNotUnderstood, TokenRejected) as error:
-            return Failed(error.sentence)
+            return Failed(error.message)
 
     async def _converge(self, connection_id: ConnectionId, booking_id: AppointmentId) -> Outcome:
         async with self.open_work() as work:

@@ -122,7 +122,7 @@ class CalendarAccess:
             current = self._usable(await work.calendars.find_locked(connection.id))
             if current.refresh_token != connection.refresh_token:
                 return current.access_token
-            await work.calendars.give_up(connection.id, error.sentence)
+            await work.calendars.give_up(connection.id, error.message)
             await work.messages.enqueue_calendar_revoked(connection.id)
             await work.commit()
         self.wake_ups.notify()

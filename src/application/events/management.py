@@ -41,18 +41,18 @@ class CreateEvent:
     wake_ups: WakeUps
     clock: Clock
 
-    async def __call__(self, user: User, plan: EventDetails) -> EventView:
+    async def __call__(self, user: User, details: EventDetails) -> EventView:
         if not user.can_facilitate:
             raise OnlyFacilitatorsCreate
         if (made := made_before()) is not None:
             return await self.reader.get(EventId(made))
-        now, plan = self.clock.now(), plan.entered()
-        refuse_past(plan.interval, now)
-        refuse_unpayable(plan.price, self.gateway)
+        now, details = self.clock.now(), details.entered()
+        refuse_past(details.interval, now)
+        refuse_unpayable(details.price, self.gateway)
         async with self.open_work() as work:
             await require_access(work, user)
             await work.coaches.let_event_in(user.id)
-            event = await work.events.add(user.id, plan, now)
+            event = await work.events.add(user.id, details, now)
             await work.messages.enqueue_for_event(MessageType.EVENT_CREATED, event.id)
             await work.commit(made=event.id)
         self.wake_ups.notify()
@@ -80,28 +80,28 @@ class UpdateEvent:
     async def __call__(
         self, user: User, event_id: EventId, change: Callable[[EventDetails], EventDetails]
     ) -> EventView:
-        """`change` takes the present plan and answers with the wanted one."""
+        """`change` gets the current details and returns the new ones."""
         async with self.open_work() as work:
             event = await work.events.get(event_id)
             event.require_manager(user)
             now = self.clock.now()
-            changed = event.replanned(change(event.plan), now)
-            if changed.plan.price != event.plan.price:
-                refuse_unpayable(changed.plan.price, self.gateway)
-            if changed.plan.interval != event.plan.interval:
+            changed = event.with_details(change(event.details), now)
+            if changed.details.price != event.details.price:
+                refuse_unpayable(changed.details.price, self.gateway)
+            if changed.details.interval != event.details.interval:
                 await work.coaches.let_event_in(event.facilitator_id)
-            if changed.plan.refund_policy != event.plan.refund_policy:
-                await work.bookings.keep_policy(event_id, event.plan.refund_policy)
+            if changed.details.refund_policy != event.details.refund_policy:
+                await work.bookings.keep_policy(event_id, event.details.refund_policy)
             await work.events.save(changed)
             if changed.revision > event.revision:
                 reason = RESCHEDULED if changed.schedule_revision > event.schedule_revision else None
                 await work.messages.enqueue_for_event(MessageType.EVENT_UPDATED, event_id)
                 if not changed.is_over(now):
                     await work.messages.enqueue_for_bookings_of(
-                        MessageType.BOOKING_MOVED, event_id, reason=reason, before=event.plan
+                        MessageType.BOOKING_MOVED, event_id, reason=reason, before=event.details
                     )
-            if changed.plan.interval.starts_at != event.plan.interval.starts_at:
-                await work.bookings.shorten_holds(event_id, changed.plan.interval.starts_at)
+            if changed.details.interval.starts_at != event.details.interval.starts_at:
+                await work.bookings.shorten_holds(event_id, changed.details.interval.starts_at)
                 await work.reminders.align_event(event_id)
             await work.commit()
         self.wake_ups.notify()
@@ -117,7 +117,7 @@ class CancelledEvent:
 
 
 def _cancelled_event(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
-    currency = event.plan.price.currency
+    currency = event.details.price.currency
     total = sum((refund.amount.amount for refund in refunds if refund.amount.currency == currency), Decimal(0))
     return CancelledEvent(len(refunds), Money(total, currency))
 
@@ -164,7 +164,7 @@ class DeleteEvent:
             event.require_manager(user)
             if event.status is EventStatus.ACTIVE and not event.is_over(now):
                 await _cancel(work, event, self.refunds, self.clock, by=user.id)
-            await work.events.hide(event_id, now)
+            await work.events.soft_delete(event_id, now)
             await work.commit()
         self.wake_ups.notify()
 

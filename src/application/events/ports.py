@@ -14,7 +14,7 @@ from domain.reviews import Review, ReviewId
 
 
 class Events(Protocol):
-    async def add(self, facilitator_id: UserId, plan: EventDetails, now: datetime) -> Event: ...
+    async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event: ...
 
     async def get(self, event_id: EventId) -> Event:
         """Locked until the unit of work ends. Raises `EventNotFound`."""
@@ -34,7 +34,7 @@ class Events(Protocol):
         """One live booking or held seat more. The event is locked, and `refuse_booking` has allowed it."""
         ...
 
-    async def hide(self, event_id: EventId, now: datetime) -> None: ...
+    async def soft_delete(self, event_id: EventId, now: datetime) -> None: ...
 
     async def set_facilitator_active(self, facilitator_id: UserId, *, active: bool) -> None:
         """In each of their events; waits for bookings that are being made. The account is locked."""

@@ -199,7 +199,7 @@ class Messages(Protocol):
 
     async def enqueue_for_bookings_of(
         self,
-        fact: MessageType,
+        message_type: MessageType,
         event_id: EventId,
         *,
         status: BookingStatus = BookingStatus.CONFIRMED,
@@ -208,7 +208,7 @@ class Messages(Protocol):
         before: EventDetails | None = None,
     ) -> None:
         """For every booking of the event with that status, or for every one that was cancelled at that very moment.
-        `before` is the event's plan before it changed, where the message is about that."""
+        `before` is the event's details before the change, where the message is about that."""
         ...
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
@@ -223,7 +223,7 @@ class Messages(Protocol):
         """Enqueues the mail that asks the person to confirm."""
         ...
 
-    async def enqueue_for_event(self, fact: MessageType, event_id: EventId) -> None: ...
+    async def enqueue_for_event(self, message_type: MessageType, event_id: EventId) -> None: ...
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
         """The gateway has paid the refund. All other messages about an appointment are enqueued by saving it."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from application.payments.ports.gateways import GatewayRefused, Gateways, LedgerEntry
+from application.payments.ports.gateways import GatewayRecord, GatewayRefused, Gateways
 from application.payments.ports.reconciliation import (
     BookedPayment,
     DeadJob,
@@ -34,7 +34,7 @@ class Audit:
     """`away` maps each unavailable gateway to its error, `missed` to the number of payments that were not compared."""
 
     compared: int = 0
-    differences: list[Mismatch] = field(default_factory=list)
+    mismatches: list[Mismatch] = field(default_factory=list)
     away: dict[str, str] = field(default_factory=dict)
     missed: Counter[str] = field(default_factory=Counter)
     kept: Sequence[RecordedMismatch] = ()
@@ -43,7 +43,7 @@ class Audit:
 
     @property
     def findings(self) -> int:
-        return len(self.differences) + len(self.away) + len(self.kept) + len(self.stuck) + len(self.dead)
+        return len(self.mismatches) + len(self.away) + len(self.kept) + len(self.stuck) + len(self.dead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class AuditPayments:
                     again = [await self.audit.get(booked.payment.id) for booked in suspects]
                     found.compared -= len(again)
                     await self._compare(again, found, keep=True)
-        found.kept = await self.audit.differences(since=since)
+        found.kept = await self.audit.mismatches(since=since)
         found.stuck = await self.audit.stuck_refunds(since=since, older_than=STUCK_AFTER)
         found.dead = await self.audit.dead_jobs(since=since)
         return found
@@ -90,19 +90,21 @@ class AuditPayments:
         entries = await asyncio.gather(*(self._look_up(each, found) for each in page))
         for booked, said in zip(page, entries, strict=True):
             if isinstance(said, GatewayUnavailable):
-                found.away.setdefault(booked.payment.gateway, said.sentence)
+                found.away.setdefault(booked.payment.gateway, said.message)
                 found.missed[booked.payment.gateway] += 1
                 continue
             found.compared += 1
-            why = said.sentence if isinstance(said, GatewayRefused) else mismatch_reason(booked, said)
+            why = said.message if isinstance(said, GatewayRefused) else mismatch_reason(booked, said)
             if why is None:
                 continue
             suspects.append(booked)
             if keep:
-                found.differences.append(Mismatch(booked, why))
+                found.mismatches.append(Mismatch(booked, why))
         return suspects
 
-    async def _look_up(self, booked: BookedPayment, found: Audit) -> LedgerEntry | GatewayUnavailable | GatewayRefused:
+    async def _look_up(
+        self, booked: BookedPayment, found: Audit
+    ) -> GatewayRecord | GatewayUnavailable | GatewayRefused:
         gateway = booked.payment.gateway
         if gateway in found.away:
             return GatewayUnavailable(found.away[gateway])
@@ -112,7 +114,7 @@ class AuditPayments:
             return error
 
 
-def mismatch_reason(booked: BookedPayment, entry: LedgerEntry) -> str | None:
+def mismatch_reason(booked: BookedPayment, entry: GatewayRecord) -> str | None:
     """Returns the reason in words; None where both records agree."""
     if not _same(booked.received, entry.received):
         return f"received {booked.received} here, {entry.received} at the gateway"

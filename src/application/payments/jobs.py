@@ -26,9 +26,9 @@ class PaymentJobs:
         try:
             return Delivered(await self._run(message))
         except GatewayUnavailable as error:
-            return Failed(error.sentence)
+            return Failed(error.message)
         except (GatewayRefused, NotFound) as error:
-            return Failed(error.sentence, permanent=True)
+            return Failed(error.message, permanent=True)
 
     async def _run(self, message: Message) -> str:
         about = message.payload

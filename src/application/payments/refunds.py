@@ -195,7 +195,7 @@ class CancellationTerms:
 def cancellation_terms(
     event: Event, booking: Booking, payment: Payment | None, now: datetime, *, by: UserId
 ) -> CancellationTerms:
-    starts_at = event.plan.interval.starts_at
+    starts_at = event.details.interval.starts_at
     paid = payment.refundable if payment else Money(Decimal(0), booking.price.currency)
     policy = booking.policy_of_cancellation(event, by)
     return CancellationTerms(
@@ -219,6 +219,6 @@ class ShowCancellation:
         async with self.open_work() as work:
             event, booking = await lock_booking(work, booking_id)
             booking.require_owner(user)
-            booking.cancelled(now, event_starts_at=event.plan.interval.starts_at, by=user.id)
+            booking.cancelled(now, event_starts_at=event.details.interval.starts_at, by=user.id)
             payment = await work.payments.find_for(BookingRef(booking_id))
             return cancellation_terms(event, booking, payment, now, by=user.id)

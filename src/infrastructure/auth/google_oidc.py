@@ -50,13 +50,13 @@ class GoogleOidc:
         self._keys = Remembered(self._fetch_keys, seconds=KEYS_SECONDS)
 
     async def consent_url(self, *, state: str, nonce: str, verifier: str) -> str:
-        with _away():
+        with _unavailable():
             return await self._server.authorization_url(
                 scope=SCOPE, state=state, verifier=verifier, nonce=nonce, prompt="select_account"
             )
 
     async def redeem(self, code: str, *, nonce: str, verifier: str) -> ExternalIdentity:
-        with _away():
+        with _unavailable():
             async with asyncio.timeout(ALL_SECONDS):
                 try:
                     grant = await self._server.exchange(code, verifier=verifier)
@@ -68,7 +68,7 @@ class GoogleOidc:
         return _identity(claims)
 
     async def verify(self, id_token: str) -> ExternalIdentity:
-        with _away():
+        with _unavailable():
             async with asyncio.timeout(ALL_SECONDS):
                 return _identity(await self._claims(id_token))
 
@@ -126,7 +126,7 @@ class GoogleOidc:
 
 
 @contextlib.contextmanager
-def _away() -> Iterator[None]:
+def _unavailable() -> Iterator[None]:
     try:
         yield
     except (ProviderUnavailable, TimeoutError) as error:

@@ -63,7 +63,7 @@ from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQu
 from infrastructure.postgres.accounts.login_networks import PostgresGuessedAccounts
 from infrastructure.postgres.accounts.oauth_attempts import PostgresAttempts
 from infrastructure.postgres.bookings.invitations import PostgresInvitationQueries
-from infrastructure.postgres.bookings.seats import PostgresSeatInventory, take_statement
+from infrastructure.postgres.bookings.seats import PostgresSeatInventory, reserve_statement
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.queries import (
     PostgresBookingQueries,
@@ -191,12 +191,12 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     routes = routes_for(served(settings))
     open_work = units_of_work(settings, database, routes, clock)
     gateways, sandbox = build_gateways(settings, database)
-    to_take, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
-    places = PostgresSeatInventory(
+    to_reserve, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
+    seats = PostgresSeatInventory(
         database,
         gateway=gateways.chosen.name,
-        take=take_statement(to_take, remind_before),
-        take_under_key=take_statement(to_take, remind_before, under_key=True),
+        reserve=reserve_statement(to_reserve, remind_before),
+        reserve_under_key=reserve_statement(to_reserve, remind_before, under_key=True),
     )
     event_queries = PostgresEventQueries(database, emails_public=settings.facilitator_email_public)
     show_event = ShowEvent(event_queries)
@@ -259,7 +259,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         delete_event=DeleteEvent(open_work, money.refunds, wake_ups, clock),
         event_bookings=EventBookings(event_queries, booking_queries),
         book_seat=BookSeat(
-            places,
+            seats,
             money.open_checkout,
             gateways.chosen,
             money.hold_for,

@@ -52,7 +52,7 @@ class Appointment:
     show_slots: ShowSlots
     show_own_availability: ShowOwnAvailability
     set_availability: SetAvailability
-    show_coach_figures: ShowCoachStatistics
+    show_coach_statistics: ShowCoachStatistics
     book_series: BookSeries
     attach: Attach
     list_attachments: ListAttachments
@@ -94,7 +94,7 @@ def build_appointments(
         show_slots=ShowSlots(open_work, busy_times, clock),
         show_own_availability=ShowOwnAvailability(open_work),
         set_availability=SetAvailability(open_work, money.gateways.chosen, clock),
-        show_coach_figures=ShowCoachStatistics(open_work, PostgresCoachStatistics(database), clock),
+        show_coach_statistics=ShowCoachStatistics(open_work, PostgresCoachStatistics(database), clock),
         book_series=BookSeries(open_work, reserve, busy_times, RecurrenceRules(), payment, reader, wake_ups, clock),
         attach=Attach(open_work, attachments, clock),
         list_attachments=ListAttachments(attachments, reader),

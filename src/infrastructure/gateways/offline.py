@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
+    GatewayRecord,
     GatewayRefused,
-    LedgerEntry,
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
@@ -24,9 +24,9 @@ class OfflineGateway:
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:  # noqa: ARG002
         return None
 
-    async def look_up(self, payment: Payment) -> LedgerEntry:
+    async def look_up(self, payment: Payment) -> GatewayRecord:
         nothing = Money(payment.price.amount * 0, payment.price.currency)
-        return LedgerEntry(GatewayUpdate(payment.order_id or "", PaymentUpdate.OPEN), nothing, nothing)
+        return GatewayRecord(GatewayUpdate(payment.order_id or "", PaymentUpdate.OPEN), nothing, nothing)
 
     async def expire_checkout(self, payment: Payment) -> None: ...
 

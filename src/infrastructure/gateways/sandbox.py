@@ -14,8 +14,8 @@ import asyncpg
 from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
+    GatewayRecord,
     GatewayRefused,
-    LedgerEntry,
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
@@ -60,12 +60,12 @@ class SandboxGateway:
             )
         return Checkout(order_id, f"{self._public_url}/sandbox/pay/{order_id}")
 
-    async def look_up(self, payment: Payment) -> LedgerEntry:
+    async def look_up(self, payment: Payment) -> GatewayRecord:
         order = await self.find(payment.order_id or "")
         if order is None:
             raise GatewayRefused(f"The sandbox knows no order {payment.order_id}")
         received = order.price if order.state == "paid" else Money(Decimal(0), order.price.currency)
-        return LedgerEntry(_report(order), received, order.refunded)
+        return GatewayRecord(_report(order), received, order.refunded)
 
     async def expire_checkout(self, payment: Payment) -> None:
         async with self._database.connection() as connection:

@@ -39,7 +39,7 @@ class RedisLiveUpdateListeners:
         self._silence = silence
         self._followers: dict[UserId, set[_Follower]] = {}
         self._hearing: asyncio.Task[None] | None = None
-        self._away = False
+        self._unavailable = False
 
     @contextlib.asynccontextmanager
     async def listening(self, facilitator_id: UserId) -> AsyncIterator[_Follower]:
@@ -66,9 +66,9 @@ class RedisLiveUpdateListeners:
             try:
                 await self._hear_from(redis)
             except (RedisError, OSError) as error:
-                if not self._away:
+                if not self._unavailable:
                     _log.warning("redis_unavailable", part="live_updates", error=str(error) or type(error).__name__)
-                self._away = True
+                self._unavailable = True
             finally:
                 with contextlib.suppress(RedisError, OSError):
                     await redis.aclose()
@@ -78,9 +78,9 @@ class RedisLiveUpdateListeners:
         """Until the connection breaks, or does not answer a ping any more (it is half open). Raises `RedisError`."""
         async with redis.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)
-            if self._away:
+            if self._unavailable:
                 _log.info("redis_recovered", part="live_updates")
-            self._away = False
+            self._unavailable = False
             for followers in self._followers.values():
                 _wake(followers)  # signals during the interruption were lost
             pinged = False

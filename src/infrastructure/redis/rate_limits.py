@@ -17,7 +17,7 @@ from domain.errors import TooManyRequests
 _log = structlog.get_logger()
 
 # Fixed windows that begin with the first attempt. Answers the milliseconds to wait, 0 for an attempt that was counted.
-TAKE = """
+RESERVE = """
 local count = tonumber(redis.call('GET', KEYS[1]) or '0')
 if count >= tonumber(ARGV[1]) then
     return math.max(redis.call('PTTL', KEYS[1]), 1)
@@ -66,38 +66,38 @@ class RedisLimits:
     PAUSE_SECONDS = 5.0
 
     def __init__(self, redis: Redis, without_redis: RateLimiter) -> None:
-        self._take = redis.register_script(TAKE)
+        self._take = redis.register_script(RESERVE)
         self._give_back = redis.register_script(GIVE_BACK)
         self._without_redis = without_redis
         self._away_until = 0.0
 
     async def take(self, limit: Limit, who: str) -> None:
         wait_ms = 0
-        if not self._is_away():
+        if not self._is_unavailable():
             try:
                 wait_ms = await self._take(
                     keys=[_key(limit, who)], args=[limit.times, int(limit.per.total_seconds() * 1000)]
                 )
             except (RedisError, OSError) as error:
-                self._note_away(error)
-        if self._is_away():
+                self._note_unavailable(error)
+        if self._is_unavailable():
             await self._without_redis.take(limit, who)
         elif wait_ms:
             raise TooManyRequests(math.ceil(wait_ms / 1000))
 
     async def give_back(self, limit: Limit, who: str) -> None:
-        if not self._is_away():
+        if not self._is_unavailable():
             try:
                 await self._give_back(keys=[_key(limit, who)], args=[])
             except (RedisError, OSError) as error:
-                self._note_away(error)
-        if self._is_away():
+                self._note_unavailable(error)
+        if self._is_unavailable():
             await self._without_redis.give_back(limit, who)
 
-    def _is_away(self) -> bool:
+    def _is_unavailable(self) -> bool:
         return time.monotonic() < self._away_until
 
-    def _note_away(self, error: Exception) -> None:
+    def _note_unavailable(self, error: Exception) -> None:
         self._away_until = time.monotonic() + self.PAUSE_SECONDS
         _log.warning("redis.away", used_for="rate limits", instead="limits of this process", error=str(error))
 

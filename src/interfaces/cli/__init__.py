@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from interfaces.cli.env_file import misspelt_lines
-from interfaces.cli.problems import sentence
+from interfaces.cli.problems import error_message
 from servicekit.env_file import EnvFileError, load_env_file
 from servicekit.time_zones import use_newest_time_zones
 
@@ -84,7 +84,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        said = sentence(error)
+        said = error_message(error)
         if said is None:
             raise
         _fail(said, 2 if type(error).__name__ == "SettingsError" else 1)

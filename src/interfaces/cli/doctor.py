@@ -10,7 +10,7 @@ from infrastructure.embedded.data_directory import running_environ
 from infrastructure.settings import Settings, SettingsError, load_settings
 from interfaces.cli.checks import CHECKS, RESTS_ON, Check, Finding, Level
 from interfaces.cli.environment import command_environ, data_directory
-from interfaces.cli.problems import sentence
+from interfaces.cli.problems import error_message
 
 
 @click.command()
@@ -49,7 +49,7 @@ def _findings(check: Check, settings: Settings, missing: Set[str]) -> list[Findi
     except Unavailable:
         return [_NEEDS_DATABASE]
     except Exception as error:
-        return [Finding(Level.FAIL, sentence(error) or repr(error))]
+        return [Finding(Level.FAIL, error_message(error) or repr(error))]
 
 
 _NEEDS_DATABASE = Finding(Level.FAIL, "cannot be checked without the database: see its line")

@@ -96,7 +96,7 @@ def _findings(audit: "Audit") -> Iterator[str]:
     for gateway, said in audit.away.items():
         missed = audit.missed[gateway]
         yield f"away: {gateway}, {missed} payment{'' if missed == 1 else 's'} not compared: {said}"
-    for each in audit.differences:
+    for each in audit.mismatches:
         payment = each.booked.payment
         yield f"different: {each.booked.reference} ({payment.gateway} {payment.order_id}): {each.why}"
     for kept in audit.kept:
@@ -108,7 +108,7 @@ def _findings(audit: "Audit") -> Iterator[str]:
         yield f"refund: {refund.reference} ({refund.gateway}): {promised}, {state}"
     for job in audit.dead:
         why = job.last_error or "given up"
-        yield f"dead: {job.fact} of {job.lane}: {why}; `convene outbox replay {job.id}` tries again"
+        yield f"dead: {job.message_type} of {job.ordering_key}: {why}; `convene outbox replay {job.id}` tries again"
 
 
 def _ask(question: "Callable[[AuditParts], Awaitable[Answer]]") -> Answer:

@@ -13,18 +13,18 @@ class Problem(click.ClickException):
     exit_code = 1
 
 
-def sentence(error: Exception) -> str | None:
+def error_message(error: Exception) -> str | None:
     """The line for an error, or None for one that is our own mistake and deserves its traceback."""
     if isinstance(error, SettingsError | Unusable):
         return str(error)
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, Unavailable):
-        return f"{error.sentence}; `convene doctor` says what is missing"
+        return f"{error.message}; `convene doctor` says what is missing"
     if isinstance(error, Invalid):
         return "; ".join(f"{field}: {why}" for field, why in error.details.items())
     if isinstance(error, DomainError):
-        return error.sentence
+        return error.message
     return _outage(error)
 
 

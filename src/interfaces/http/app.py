@@ -126,7 +126,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
                 "service_token": settings.backend_service_token,
                 "metrics_token": settings.metrics_token,
                 "exposition": functools.partial(parts.metrics.exposition, parts.database),
-                "count_refusal": parts.metrics.refused,
+                "count_error": parts.metrics.refused,
                 "draining": draining,
                 "followers": followers,
                 "socket_origins": frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)}),

@@ -61,9 +61,9 @@ ErrorFormat = Callable[[ErrorResponse], Body]
 """Renders an error in the format of a contract."""
 
 
-def contract_b_format(refusal: ErrorResponse) -> Body:
-    body: Body = {"error": refusal.message}
-    if refusal.status == 500:
+def contract_b_format(response: ErrorResponse) -> Body:
+    body: Body = {"error": response.message}
+    if response.status == 500:
         body["message"] = "Something went wrong"
     return body
 
@@ -99,9 +99,9 @@ def framework_response(status: int) -> ErrorResponse:
 def error_response(error: Exception) -> ErrorResponse:
     match error:
         case Invalid():
-            return ErrorResponse(400, error.code, error.sentence, error.details)
+            return ErrorResponse(400, error.code, error.message, error.details)
         case DomainError():
-            return ErrorResponse(_status(error), error.code, error.sentence, headers=_headers(error))
+            return ErrorResponse(_status(error), error.code, error.message, headers=_headers(error))
         case ValidationException():
             return ErrorResponse(400, Invalid.code, Invalid.message, _validation_details(error))
         case ClientException(status_code=400):
@@ -114,9 +114,9 @@ def error_response(error: Exception) -> ErrorResponse:
             return ErrorResponse(500, "internal_error", "Internal server error")
 
 
-def body_of(refusal: ErrorResponse, error_format: ErrorFormat, request_id: str | None) -> Body:
-    details = {} if refusal.details is None else {"details": refusal.details}
-    return details | error_format(refusal) | {"code": refusal.code, "request_id": request_id}
+def body_of(response: ErrorResponse, error_format: ErrorFormat, request_id: str | None) -> Body:
+    details = {} if response.details is None else {"details": response.details}
+    return details | error_format(response) | {"code": response.code, "request_id": request_id}
 
 
 def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any]) -> None:
@@ -126,16 +126,16 @@ def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any])
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
     """Litestar's handler for every exception."""
-    refusal = error_response(error)
-    request.app.state.count_refusal(refusal.code)
+    response = error_response(error)
+    request.app.state.count_error(response.code)
     request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
-    if refusal.status == 500:
+    if response.status == 500:
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
     error_format = request.scope["state"].get(_CHOSEN) or request.app.state.error_formats.of(request.scope["path"])
     return Response(
-        body_of(refusal, error_format, structlog.contextvars.get_contextvars().get("request_id")),
-        status_code=refusal.status,
-        headers=refusal.headers,
+        body_of(response, error_format, structlog.contextvars.get_contextvars().get("request_id")),
+        status_code=response.status,
+        headers=response.headers,
         media_type=MediaType.JSON,
     )
 

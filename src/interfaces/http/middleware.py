@@ -54,8 +54,8 @@ class _ClientLeft(Exception):
 
 
 class _Refused(Exception):
-    def __init__(self, refusal: ErrorResponse) -> None:
-        self.refusal = refusal
+    def __init__(self, response: ErrorResponse) -> None:
+        self.response = response
 
 
 class Count(Protocol):
@@ -133,7 +133,7 @@ class RequestMiddleware:
             receive = await _sound_request(scope, headers, receive, upload)
             await self._app(cast(Scope, asked), receive, answer.send)
         except _Refused as refused:
-            await answer.refuse(refused.refusal, self._error_formats.of(scope["path"]))
+            await answer.refuse(refused.response, self._error_formats.of(scope["path"]))
         except _ClientLeft:
             pass  # counted and logged with status 0
         finally:
@@ -232,11 +232,11 @@ class _Answer:
             part, more = body[start : start + SENT_AT_ONCE], more_body or start + SENT_AT_ONCE < len(body)
             await self._send({"type": "http.response.body", "body": part, "more_body": more})
 
-    async def refuse(self, refusal: ErrorResponse, error_format: ErrorFormat) -> None:
-        body = msgspec.json.encode(body_of(refusal, error_format, self._request_id))
+    async def refuse(self, response: ErrorResponse, error_format: ErrorFormat) -> None:
+        body = msgspec.json.encode(body_of(response, error_format, self._request_id))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
-        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        headers += [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+        await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
 

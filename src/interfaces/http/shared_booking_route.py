@@ -61,7 +61,7 @@ async def book(
             raise Invalid({"event_id": "Must not be given together with session_id"})
     require_one_seat(data.quantity)
     new = await book_seat(actor.user.id, EventId(event_id), data.notes, return_url=data.return_url)
-    return Response(Booked(message, new.placed.id), status_code=status)
+    return Response(Booked(message, new.reserved.id), status_code=status)
 
 
 ROUTES = [book]

@@ -62,7 +62,7 @@ def _subclasses() -> list[type[DomainError]]:
 
 def _formats() -> list[dict[str, Any]]:
     """Which paths answer errors in which fields; what they say apart from `code` and `details` is prose."""
-    refusals = {
+    responses = {
         "with details": ErrorResponse(400, "validation_error", "Validation error", {"field": "reason"}),
         "refused": ErrorResponse(404, "not_found", "Resource not found"),
         "failed": ErrorResponse(500, "internal_error", "Internal server error"),
@@ -71,7 +71,7 @@ def _formats() -> list[dict[str, Any]]:
     formats: dict[str, dict[str, Any]] = {}
     for path in sorted({*document()["paths"], "/nothing-is-here"}):
         shape = app().state.error_formats.of(path)
-        fields = {name: types_of(body_of(refusal, shape, "id")) for name, refusal in refusals.items()}
+        fields = {name: types_of(body_of(refusal, shape, "id")) for name, refusal in responses.items()}
         paths.setdefault(repr(fields), []).append(path)
         formats[repr(fields)] = fields
     return [{"fields": fields, "paths": paths[key]} for key, fields in formats.items()]

@@ -67,7 +67,7 @@ class RefundAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class GatewayRecord:
     """A gateway's record of one order."""
 
     report: GatewayUpdate
@@ -102,7 +102,7 @@ class PaymentGateway(Protocol):
         """Opens a checkout; returns None where payments are made on site."""
         ...
 
-    async def look_up(self, payment: Payment) -> LedgerEntry:
+    async def look_up(self, payment: Payment) -> GatewayRecord:
         """Returns the gateway's current record of the payment."""
         ...
 

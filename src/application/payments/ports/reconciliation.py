@@ -55,8 +55,8 @@ class DeadJob:
     """A refund, a checkout to be closed or a webhook among the dead letters."""
 
     id: UUID
-    fact: str
-    lane: str
+    message_type: str
+    ordering_key: str
     last_error: str | None
 
 
@@ -75,7 +75,7 @@ class PaymentAudit(Protocol):
         """Returns the newest first. Raises `Invalid` for an unknown cursor."""
         ...
 
-    async def differences(self, *, since: datetime | None) -> Sequence[RecordedMismatch]: ...
+    async def mismatches(self, *, since: datetime | None) -> Sequence[RecordedMismatch]: ...
 
     async def settle_difference(self, difference_id: int, note: str) -> bool:
         """Marks a mismatch as settled, with the operator's note. Returns False where there is no open one."""

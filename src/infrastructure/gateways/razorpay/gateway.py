@@ -22,8 +22,8 @@ import msgspec
 from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
+    GatewayRecord,
     GatewayRefused,
-    LedgerEntry,
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
@@ -157,14 +157,14 @@ class RazorpayGateway:
                 link = await self._ask("POST", "/v1/payment_links", LinkEntity, json=asked | what)
         return Checkout(order.id, link.short_url)
 
-    async def look_up(self, payment: Payment) -> LedgerEntry:
+    async def look_up(self, payment: Payment) -> GatewayRecord:
         async with _within(self._seconds):
             known = {order.id for order in await self._orders(payment.id)}
             orders = known | ({payment.order_id} if payment.order_id else set())
             tries = [each for order_id in sorted(orders) for each in await self._payments(order_id)]
         received = [each for each in tries if each.status in RECEIVED]
         currency = payment.price.currency
-        return LedgerEntry(
+        return GatewayRecord(
             report=update_of(payment, sorted(tries, key=lambda each: each.created_at)),
             received=_sum(received, currency),
             refunded=Money.from_minor_units(sum(each.amount_refunded or 0 for each in received), currency),

@@ -22,8 +22,8 @@ import stripe
 from application.payments.ports.gateways import (
     Checkout,
     GatewayEvent,
+    GatewayRecord,
     GatewayRefused,
-    LedgerEntry,
     PaymentRequest,
     RefundAnswer,
     RefundRequest,
@@ -106,11 +106,11 @@ class StripeGateway:
             raise GatewayRefused(f"Stripe's checkout {session.id} is closed already")
         return Checkout(session.id, session.url)
 
-    async def look_up(self, payment: Payment) -> LedgerEntry:
+    async def look_up(self, payment: Payment) -> GatewayRecord:
         async with self._asking():
             session = await self._session(payment, expand=["payment_intent.latest_charge"])
         intent, currency = session.intent, payment.price.currency
-        return LedgerEntry(
+        return GatewayRecord(
             report=update_of(session),
             received=money(intent.amount_received if intent else 0, intent.currency if intent else currency),
             refunded=refunded(intent, currency),
@@ -215,7 +215,7 @@ class StripeGateway:
         except TimeoutError:
             raise GatewayUnavailable(f"Stripe did not answer within {self._seconds:g} s") from None
         except stripe.StripeError as error:
-            raise _refusal(error) from None
+            raise _error_response(error) from None
         except (msgspec.ValidationError, Invalid):
             raise GatewayUnavailable("Stripe answered something that its documents do not show") from None
 
@@ -237,7 +237,7 @@ def _refuse_from_the_future(signature: str) -> None:
         raise InvalidSignature
 
 
-def _refusal(error: stripe.StripeError) -> GatewayUnavailable | GatewayRefused:
+def _error_response(error: stripe.StripeError) -> GatewayUnavailable | GatewayRefused:
     """Never Stripe's whole answer: it repeats what was sent."""
     status = error.http_status
     if isinstance(error, stripe.APIConnectionError) or status is None:

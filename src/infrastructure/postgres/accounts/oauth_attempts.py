@@ -13,7 +13,7 @@ WITH old AS (
 )
 INSERT INTO oauth_attempts (state, browser, nonce, verifier, started_at) VALUES ($1, $2, $3, $4, $5)
 """
-TAKE = """
+RESERVE = """
 DELETE FROM oauth_attempts WHERE state = $1 AND browser = $2 AND started_at >= $3 RETURNING nonce, verifier, started_at
 """
 
@@ -36,5 +36,5 @@ class PostgresAttempts:
 
     async def take(self, state: bytes, browser: bytes, *, not_before: datetime) -> Attempt | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(TAKE, state, browser, not_before)
+            row = await connection.fetchrow(RESERVE, state, browser, not_before)
         return Attempt(state, browser, row["nonce"], row["verifier"], row["started_at"]) if row else None

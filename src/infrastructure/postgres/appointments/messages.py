@@ -38,7 +38,7 @@ APPOINTMENT = """coaching_bookings b JOIN users u ON u.id = b.client_id JOIN use
 """SQL for coaching bookings `b` with all that their snapshot needs."""
 
 
-def snapshot(
+def payload(
     *, recipient: str, before: str = "NULL::jsonb", reason: str = "NULL::text", money: str = "NULL::jsonb"
 ) -> str:
     """SQL for the snapshot of one of `APPOINTMENT`. `recipient` says which of the two people it is for."""
@@ -47,7 +47,7 @@ def snapshot(
            'payment', CASE WHEN {money} IS NOT NULL THEN {_PAYMENT} END)"""
 
 
-_SNAPSHOT = snapshot(
+_SNAPSHOT = payload(
     recipient="r.recipient",
     before="CAST(:before AS jsonb)",
     reason="CAST(:reason AS text)",
@@ -83,7 +83,7 @@ async def enqueue_for_appointment(
     session: AsyncSession,
     routes: Routes,
     when: dict[str, Any],
-    fact: MessageType,
+    message_type: MessageType,
     appointment_id: AppointmentId,
     *,
     before: Interval | None,
@@ -92,9 +92,9 @@ async def enqueue_for_appointment(
 ) -> None:
     values = {
         "id": appointment_id,
-        "fact": fact,
-        "destinations": [str(destination) for destination in routes[fact]],
-        "recipients": ["client"] if fact is MessageType.PAYMENT_FAILED else ["client", "coach"],
+        "fact": message_type,
+        "destinations": [str(destination) for destination in routes[message_type]],
+        "recipients": ["client"] if message_type is MessageType.PAYMENT_FAILED else ["client", "coach"],
         "before": _interval(before),
         "reason": reason,
         "money": payloads.money_json(money),

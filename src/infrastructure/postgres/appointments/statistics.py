@@ -38,16 +38,16 @@ class PostgresCoachStatistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def figures(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
+    async def statistics(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
         weeks = weeks_of(window, zone)
         which = (coach, window.starts_at, window.ends_at)
         async with self._database.connection() as connection:
             counted = await connection.fetch(_WEEKS, *which, [week.starts_at for week in weeks])
             clients = await connection.fetchval(_CLIENTS, *which)
             revenue = await connection.fetch(_REVENUE, *which)
-        figures = {row["week"]: row for row in counted}
+        statistics = {row["week"]: row for row in counted}
         return CoachStatistics(
-            weeks=[_week(week.begins_on, figures.get(number)) for number, week in enumerate(weeks)],
+            weeks=[_week(week.begins_on, statistics.get(number)) for number, week in enumerate(weeks)],
             clients=clients,
             revenue={row["currency"]: row["revenue"] for row in revenue},
         )

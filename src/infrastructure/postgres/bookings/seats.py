@@ -55,7 +55,7 @@ SELECT * FROM placed
 """
 
 
-def take_statement(
+def reserve_statement(
     destinations: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
 ) -> str:
     """The booking statement. It enqueues messages to these destinations and reminders that long before the start.
@@ -119,20 +119,20 @@ def _reminded(remind_before: Sequence[timedelta]) -> str:
 )"""  # noqa: S608 (composed of constants)
 
 
-TAKE = take_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED])
-TAKE_UNDER_KEY = take_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED], under_key=True)
+RESERVE = reserve_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED])
+RESERVE_UNDER_KEY = reserve_statement(routes_for(ALWAYS_SERVED)[MessageType.BOOKING_CREATED], under_key=True)
 
 
 class PostgresSeatInventory:
     def __init__(
-        self, database: Database, *, gateway: str, take: str = TAKE, take_under_key: str = TAKE_UNDER_KEY
+        self, database: Database, *, gateway: str, reserve: str = RESERVE, reserve_under_key: str = RESERVE_UNDER_KEY
     ) -> None:
         self._database = database
         self._gateway = gateway
-        self._take = take
-        self._take_under_key = take_under_key
+        self._reserve = reserve
+        self._reserve_under_key = reserve_under_key
 
-    async def take(
+    async def reserve(
         self,
         *,
         event_id: EventId,
@@ -150,9 +150,11 @@ class PostgresSeatInventory:
         async with self._database.connection() as connection:
             with domain_errors():
                 if claim is None:
-                    row = await connection.fetchrow(self._take, *given)
+                    row = await connection.fetchrow(self._reserve, *given)
                 else:
-                    row = await connection.fetchrow(self._take_under_key, *given, claim.owner, claim.key, claim.runner)
+                    row = await connection.fetchrow(
+                        self._reserve_under_key, *given, claim.owner, claim.key, claim.runner
+                    )
             if row is None and claim is not None:
                 await require_claim(connection, claim)
         return _placed(row, user_id) if row else None

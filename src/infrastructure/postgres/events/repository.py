@@ -20,15 +20,15 @@ class PostgresEvents:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, facilitator_id: UserId, plan: EventDetails, now: datetime) -> Event:
-        row = EventRow(facilitator_id=facilitator_id, created_at=now, **_columns(plan))
+    async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event:
+        row = EventRow(facilitator_id=facilitator_id, created_at=now, **_columns(details))
         self._session.add(row)
         await self._session.flush()
         await self._session.refresh(row)
         return _event(row)
 
     async def get(self, event_id: EventId) -> Event:
-        return await self._locked(EventRow.id == event_id, EventRow.hidden_at.is_(None))
+        return await self._locked(EventRow.id == event_id, EventRow.deleted_at.is_(None))
 
     async def get_including_deleted(self, event_id: EventId) -> Event:
         return await self._locked(EventRow.id == event_id)
@@ -64,7 +64,7 @@ class PostgresEvents:
                 version=event.version,
                 updated_at=event.updated_at,
                 schedule_revision=event.schedule_revision,
-                **_columns(event.plan),
+                **_columns(event.details),
             )
         )
 
@@ -87,8 +87,8 @@ class PostgresEvents:
             update(EventRow).where(EventRow.id == event_id).values(version=EventRow.version + 1)
         )
 
-    async def hide(self, event_id: EventId, now: datetime) -> None:
-        await self._session.execute(update(EventRow).where(EventRow.id == event_id).values(hidden_at=now))
+    async def soft_delete(self, event_id: EventId, now: datetime) -> None:
+        await self._session.execute(update(EventRow).where(EventRow.id == event_id).values(deleted_at=now))
 
 
 def event_of_record(record: asyncpg.Record) -> Event:
@@ -109,20 +109,20 @@ class _Columns:
         return self._record[name]
 
 
-def _columns(plan: EventDetails) -> dict[str, Any]:
+def _columns(details: EventDetails) -> dict[str, Any]:
     return {
-        "title": plan.title,
-        "description": plan.description,
-        "event_type": plan.event_type,
-        "category": plan.category,
-        "starts_at": plan.interval.starts_at,
-        "ends_at": plan.interval.ends_at,
-        "location": plan.location,
-        "virtual_link": plan.virtual_link,
-        "capacity": plan.capacity,
-        "price": plan.price.amount,
-        "currency": plan.price.currency,
-        "refund_policy": stored_policy(plan.refund_policy),
+        "title": details.title,
+        "description": details.description,
+        "event_type": details.event_type,
+        "category": details.category,
+        "starts_at": details.interval.starts_at,
+        "ends_at": details.interval.ends_at,
+        "location": details.location,
+        "virtual_link": details.virtual_link,
+        "capacity": details.capacity,
+        "price": details.price.amount,
+        "currency": details.price.currency,
+        "refund_policy": stored_policy(details.refund_policy),
     }
 
 
@@ -135,7 +135,7 @@ def _event(row: _EventColumns | EventRow) -> Event:
     return Event(
         id=EventId(row.id),
         facilitator_id=UserId(row.facilitator_id),
-        plan=EventDetails(
+        details=EventDetails(
             title=row.title,
             interval=Interval(row.starts_at, row.ends_at),
             capacity=row.capacity,

@@ -88,10 +88,10 @@ def money_json(money: Money | None) -> str | None:
     return None if money is None else json.dumps({"amount": str(money.amount), "currency": money.currency})
 
 
-def details_json(plan: EventDetails | None) -> str | None:
-    """The parameter for `before`: what participants see of an event's plan."""
-    if plan is None:
+def details_json(details: EventDetails | None) -> str | None:
+    """The parameter for `before`: the details of an event that participants see."""
+    if details is None:
         return None
-    seen = {"title": plan.title, "location": plan.location, "virtual_link": plan.virtual_link}
-    times = {"starts_at": plan.interval.starts_at.isoformat(), "ends_at": plan.interval.ends_at.isoformat()}
+    seen = {"title": details.title, "location": details.location, "virtual_link": details.virtual_link}
+    times = {"starts_at": details.interval.starts_at.isoformat(), "ends_at": details.interval.ends_at.isoformat()}
     return json.dumps(seen | times)

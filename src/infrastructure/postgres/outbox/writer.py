@@ -33,16 +33,18 @@ class PostgresMessages:
         self._when: dict[str, Any] = {"now": now, "request_id": request_id}
 
     async def enqueue_for_booking(
-        self, fact: MessageType, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
+        self, message_type: MessageType, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
     ) -> None:
-        await self._enqueue_for_bookings(fact, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id)
+        await self._enqueue_for_bookings(
+            message_type, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id
+        )
 
     async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
         await self.enqueue_for_booking(MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
 
     async def enqueue_for_bookings_of(
         self,
-        fact: MessageType,
+        message_type: MessageType,
         event_id: EventId,
         *,
         status: BookingStatus = BookingStatus.CONFIRMED,
@@ -53,7 +55,7 @@ class PostgresMessages:
         which = "b.status = :status" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
         extra: dict[str, Any] = {"status": status} if cancelled_at is None else {"cancelled_at": cancelled_at}
         which = f"b.event_id = :event_id AND {which}"
-        await self._enqueue_for_bookings(fact, which, reason=reason, before=before, event_id=event_id, **extra)
+        await self._enqueue_for_bookings(message_type, which, reason=reason, before=before, event_id=event_id, **extra)
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         # An unpaid booking whose seat is held for a time only is not confirmed yet.
@@ -84,11 +86,12 @@ class PostgresMessages:
             WHERE i.id = :invitation_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "invitation_id": invitation_id})
 
-    async def enqueue_for_event(self, fact: MessageType, event_id: EventId) -> None:
+    async def enqueue_for_event(self, message_type: MessageType, event_id: EventId) -> None:
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {payloads.EVENT_ORDERING_KEY}, '{fact}', {payloads.event_payload()}, :request_id, :now
-            FROM events e JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[fact])}
+            SELECT d.name, {payloads.EVENT_ORDERING_KEY}, '{message_type}', {payloads.event_payload()},
+                   :request_id, :now
+            FROM events e JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[message_type])}
             WHERE e.id = :event_id"""  # noqa: S608 (composed of constants)
         await self._session.execute(text(statement), {**self._when, "event_id": event_id})
 
@@ -132,7 +135,7 @@ class PostgresMessages:
 
     async def enqueue_for_appointment(
         self,
-        fact: MessageType,
+        message_type: MessageType,
         appointment_id: AppointmentId,
         *,
         before: Interval | None = None,
@@ -140,7 +143,14 @@ class PostgresMessages:
         money: Money | None = None,
     ) -> None:
         await messages.enqueue_for_appointment(
-            self._session, self._routes, self._when, fact, appointment_id, before=before, reason=reason, money=money
+            self._session,
+            self._routes,
+            self._when,
+            message_type,
+            appointment_id,
+            before=before,
+            reason=reason,
+            money=money,
         )
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
@@ -152,13 +162,15 @@ class PostgresMessages:
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
         await messages.enqueue_calendar_syncs_for(self._session, self._when, user_id)
 
-    async def _enqueue_payment_jobs(self, fact: MessageType, ordering_key: str, snapshot: dict[str, Any]) -> None:
+    async def _enqueue_payment_jobs(
+        self, message_type: MessageType, ordering_key: str, payload: dict[str, Any]
+    ) -> None:
         self._session.add(
             OutboxRow(
                 destination=Destination.PAYMENTS,
-                lane=ordering_key,
-                fact=fact,
-                snapshot={name: str(value) for name, value in snapshot.items()},
+                ordering_key=ordering_key,
+                message_type=message_type,
+                payload={name: str(value) for name, value in payload.items()},
                 request_id=self._when["request_id"],
                 occurred_at=self._when["now"],
             )
@@ -167,7 +179,7 @@ class PostgresMessages:
 
     async def _enqueue_for_bookings(
         self,
-        fact: MessageType,
+        message_type: MessageType,
         which: str,
         *,
         reason: str | None,
@@ -177,14 +189,14 @@ class PostgresMessages:
         **values: Any,
     ) -> int:
         """How many bookings it is about, where each is for one destination."""
-        snapshot = payloads.booking_payload(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
+        payload = payloads.booking_payload(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
-            SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{fact}',
-                   {snapshot} || jsonb_build_object('before', CAST(:before AS jsonb))
+            SELECT d.name, {payloads.BOOKING_ORDERING_KEY}, '{message_type}',
+                   {payload} || jsonb_build_object('before', CAST(:before AS jsonb))
                        || jsonb_strip_nulls(jsonb_build_object('written', CAST(:written AS jsonb))), :request_id, :now
             FROM bookings b JOIN events e ON e.id = b.event_id JOIN users u ON u.id = b.user_id
-                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[fact])}
+                 JOIN users f ON f.id = e.facilitator_id, {payloads.destinations(self._routes[message_type])}
             WHERE {which}
             ORDER BY b.id"""  # noqa: S608 (composed of constants)
         about = {"reason": reason, "money": payloads.money_json(money), "before": payloads.details_json(before)}

@@ -58,7 +58,7 @@ class PostgresPaymentAudit:
         booked = [_booked(row) for row in rows[: page.limit]]
         return Page(booked, cursor_of(booked[-1].payment.id) if len(rows) > page.limit else None)
 
-    async def differences(self, *, since: datetime | None) -> Sequence[RecordedMismatch]:
+    async def mismatches(self, *, since: datetime | None) -> Sequence[RecordedMismatch]:
         rows = await self._rows(
             """SELECT id, gateway, order_id, why, seen_at FROM payment_differences
             WHERE settled_at IS NULL AND ($1::timestamptz IS NULL OR seen_at >= $1) ORDER BY id""",
@@ -90,7 +90,7 @@ class PostgresPaymentAudit:
 
     async def dead_jobs(self, *, since: datetime | None) -> Sequence[DeadJob]:
         rows = await self._rows(
-            """SELECT id, fact, lane, last_error FROM outbox
+            """SELECT id, fact AS message_type, lane AS ordering_key, last_error FROM outbox
             WHERE status = 'dead' AND destination = $1 AND ($2::timestamptz IS NULL OR occurred_at >= $2)
             ORDER BY seq""",
             Destination.PAYMENTS,

@@ -70,7 +70,7 @@ _SNAPSHOT = f""",
                 JOIN users u ON u.id = b.user_id JOIN users f ON f.id = e.facilitator_id
            WHERE b.id = r.booking_id
        ) ELSE (
-           SELECT {messages.snapshot(recipient=_RECIPIENT)}
+           SELECT {messages.payload(recipient=_RECIPIENT)}
            FROM {messages.APPOINTMENT} WHERE b.id = r.coaching_booking_id
        ) END AS snapshot"""  # noqa: S608 (composed of constants)
 

@@ -42,7 +42,7 @@ class EventRow(DefaultBase):
     refund_policy: Mapped[list[list[int]]] = mapped_column(JSONB, server_default=text("'[[0, 100]]'::jsonb"))
     schedule_revision: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW)
-    hidden_at: Mapped[datetime | None] = mapped_column(INSTANT)
+    deleted_at: Mapped[datetime | None] = mapped_column("hidden_at", INSTANT)
     completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
     updated_at: Mapped[datetime | None] = mapped_column(INSTANT)
     facilitator_active: Mapped[bool] = mapped_column(server_default=text("true"))

@@ -20,7 +20,7 @@ class FeedEntryRow(DefaultBase):
     id: Mapped[int] = identity()
     facilitator_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     message_id: Mapped[UUID] = mapped_column(Uuid, unique=True)
-    fact: Mapped[str] = mapped_column(Text)
+    message_type: Mapped[str] = mapped_column("fact", Text)
     payload: Mapped[dict[str, Any]] = mapped_column("told", JSONB)
     occurred_at: Mapped[datetime] = mapped_column(INSTANT)
     recorded_at: Mapped[datetime] = mapped_column(INSTANT, server_default=NOW, index=True)

@@ -226,21 +226,23 @@ def refund_body(refund: Refund) -> RefundBody:
 
 
 def _created(new: NewBooking) -> CreatedBooking:
-    placed = new.placed
+    reserved = new.reserved
     return CreatedBooking(
-        id=placed.id,
-        booking_reference=placed.reference,
+        id=reserved.id,
+        booking_reference=reserved.reference,
         status=BookingStatus.CONFIRMED,
-        notes=placed.notes,
-        payment_status=placed.payment_status,
+        notes=reserved.notes,
+        payment_status=reserved.payment_status,
         payment_id=None,
         payment_reference=None,
-        price=number(placed.price, placed.currency),
-        currency=placed.currency,
-        facilitator_id=placed.facilitator_id,
-        user=UserBrief(placed.user_id, placed.user_name, placed.user_email),
-        event=EventBrief(placed.event_id, placed.event_title, number(placed.price, placed.currency), placed.currency),
-        created_at=whole_seconds(placed.created_at),
+        price=number(reserved.price, reserved.currency),
+        currency=reserved.currency,
+        facilitator_id=reserved.facilitator_id,
+        user=UserBrief(reserved.user_id, reserved.user_name, reserved.user_email),
+        event=EventBrief(
+            reserved.event_id, reserved.event_title, number(reserved.price, reserved.currency), reserved.currency
+        ),
+        created_at=whole_seconds(reserved.created_at),
     )
 
 

@@ -182,7 +182,7 @@ async def add_event(
     create_event: Inject[CreateEvent],
     default_currency: Inject[DefaultCurrency],
 ) -> EventAnswer:
-    plan = EventDetails(
+    details = EventDetails(
         title=data.title,
         interval=Interval(data.start_datetime, data.end_datetime),
         capacity=data.max_participants,
@@ -194,7 +194,7 @@ async def add_event(
         virtual_link=data.virtual_link,
         refund_policy=RefundPolicy() if data.refund_policy is None else _policy(data.refund_policy),
     )
-    return EventAnswer("Event created successfully", event_body(await create_event(actor.user, plan), actor.user))
+    return EventAnswer("Event created successfully", event_body(await create_event(actor.user, details), actor.user))
 
 
 @put("/events/{event_id:str}", operation_id="updateEvent", tags=TAGS, guards=[facilitators])
@@ -204,7 +204,7 @@ async def change_event(
     actor: Inject[Actor],
     update_event: Inject[UpdateEvent],
 ) -> EventAnswer:
-    event = await update_event(actor.user, _id(event_id), lambda plan: _changed(plan, data))
+    event = await update_event(actor.user, _id(event_id), lambda details: _changed(details, data))
     return EventAnswer("Event updated successfully", event_body(event, actor.user))
 
 
@@ -257,19 +257,19 @@ def _least_rating(text: str | None) -> Decimal | None:
     return Decimal(text)
 
 
-def _changed(plan: EventDetails, change: EventChange) -> EventDetails:
-    price = kept(change.price, plan.price.amount)
+def _changed(details: EventDetails, change: EventChange) -> EventDetails:
+    price = kept(change.price, details.price.amount)
     return EventDetails(
-        title=kept(change.title, plan.title),
+        title=kept(change.title, details.title),
         interval=Interval(
-            kept(change.start_datetime, plan.interval.starts_at), kept(change.end_datetime, plan.interval.ends_at)
+            kept(change.start_datetime, details.interval.starts_at), kept(change.end_datetime, details.interval.ends_at)
         ),
-        capacity=kept(change.max_participants, plan.capacity),
-        price=Money(price, kept(change.currency, plan.price.currency)),
-        event_type=plan.event_type if change.event_type is UNSET else event_type("event_type", change.event_type),
-        description=kept(change.description, plan.description),
-        category=kept(change.category, plan.category),
-        location=kept(change.location, plan.location),
-        virtual_link=kept(change.virtual_link, plan.virtual_link),
-        refund_policy=plan.refund_policy if change.refund_policy is UNSET else _policy(change.refund_policy),
+        capacity=kept(change.max_participants, details.capacity),
+        price=Money(price, kept(change.currency, details.price.currency)),
+        event_type=details.event_type if change.event_type is UNSET else event_type("event_type", change.event_type),
+        description=kept(change.description, details.description),
+        category=kept(change.category, details.category),
+        location=kept(change.location, details.location),
+        virtual_link=kept(change.virtual_link, details.virtual_link),
+        refund_policy=details.refund_policy if change.refund_policy is UNSET else _policy(change.refund_policy),
     )

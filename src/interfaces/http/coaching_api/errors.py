@@ -8,11 +8,11 @@ FIELDS = {"price": "price_per_hour"}
 """The domain's name of a field, where contract E has another."""
 
 
-def contract_e_format(refusal: ErrorResponse) -> Body:
-    if refusal.details:
-        details = {FIELDS.get(field, field): why for field, why in refusal.details.items()}
+def contract_e_format(response: ErrorResponse) -> Body:
+    if response.details:
+        details = {FIELDS.get(field, field): why for field, why in response.details.items()}
         return {"detail": "; ".join(_why(field, why) for field, why in details.items()), "details": details}
-    return {"detail": MESSAGES.get(refusal.code, refusal.message)}
+    return {"detail": MESSAGES.get(response.code, response.message)}
 
 
 def _why(field: str, why: str) -> str:

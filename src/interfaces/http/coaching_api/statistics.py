@@ -43,12 +43,12 @@ class CoachFiguresBody(Struct):
 async def coach_analytics(
     coach_id: FromPath[str],
     actor: Inject[Actor],
-    show_coach_figures: Inject[ShowCoachStatistics],
+    show_coach_statistics: Inject[ShowCoachStatistics],
     start_date: FromQuery[str | None] = None,
     end_date: FromQuery[str | None] = None,
 ) -> CoachFiguresBody:
     coach = path_uuid(coach_id, CoachNotFound)
-    figures = await show_coach_figures(
+    counted = await show_coach_statistics(
         actor.user,
         coach,
         None if start_date is None else query_instant("start_date", start_date),
@@ -56,16 +56,16 @@ async def coach_analytics(
     )
     return CoachFiguresBody(
         coach_id=coach,
-        bookings=figures.bookings,
-        booked_hours=_hours(figures.booked),
-        completed=figures.completed,
-        cancelled=figures.cancelled,
-        cancellation_rate=round(figures.cancellation_rate, 4),
-        clients=figures.clients,
-        revenue={currency: number(amount, currency) for currency, amount in figures.revenue.items()},
+        bookings=counted.bookings,
+        booked_hours=_hours(counted.booked),
+        completed=counted.completed,
+        cancelled=counted.cancelled,
+        cancellation_rate=round(counted.cancellation_rate, 4),
+        clients=counted.clients,
+        revenue={currency: number(amount, currency) for currency, amount in counted.revenue.items()},
         weeks=[
             CoachWeekBody(week.begins_on, week.bookings, _hours(week.booked), week.completed, week.cancelled)
-            for week in figures.weeks
+            for week in counted.weeks
         ],
     )
 

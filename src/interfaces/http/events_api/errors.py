@@ -10,12 +10,12 @@ FAILED = "An unexpected error occurred"
 NO_TOKEN = "Invalid or missing token"  # noqa: S105 (a sentence)
 
 
-def contract_a_format(refusal: ErrorResponse) -> Body:
-    return {"error": HTTPStatus(refusal.status).phrase, "message": _message(refusal)}
+def contract_a_format(response: ErrorResponse) -> Body:
+    return {"error": HTTPStatus(response.status).phrase, "message": _message(response)}
 
 
-def _message(refusal: ErrorResponse) -> str:
-    match refusal:
+def _message(response: ErrorResponse) -> str:
+    match response:
         case ErrorResponse(status=404):
             return NOT_FOUND
         case ErrorResponse(status=500):
@@ -26,4 +26,4 @@ def _message(refusal: ErrorResponse) -> str:
             field, why = next(iter(details.items()))
             return f"{MISSING_FIELD}: {field}" if why == MISSING_FIELD else f"{field}: {why}"
         case _:
-            return refusal.message
+            return response.message

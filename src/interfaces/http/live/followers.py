@@ -47,7 +47,7 @@ class Followers:
             if not self._counts[user_id]:
                 del self._counts[user_id]
 
-    async def sent_away(self) -> None:
+    async def disconnected(self) -> None:
         """Until the process is about to end."""
         await self._leaving.wait()
 

@@ -71,7 +71,7 @@ async def _converse(socket: Socket, followers: Followers, actor: Actor, token: s
     try:
         await first_of(
             _hear(socket),
-            followers.sent_away(),
+            followers.disconnected(),
             feed(use_cases.follow_live_updates, use_cases.authenticate_follower, actor, token, after, take),
         )
     except Unauthenticated:
@@ -125,11 +125,11 @@ def _refuse_foreign(socket: Socket) -> None:
 
 async def _refuse(socket: Socket, error: DomainError) -> None:
     """As an HTTP answer instead of the handshake: a socket's own codes need one that is open."""
-    refusal = error_response(error)
-    socket.app.state.count_refusal(refusal.code)
+    response = error_response(error)
+    socket.app.state.count_error(response.code)
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    body = msgspec.json.encode(body_of(refusal, socket.app.state.error_formats.of(socket.scope["path"]), request_id))
-    headers = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
+    body = msgspec.json.encode(body_of(response, socket.app.state.error_formats.of(socket.scope["path"]), request_id))
+    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     headers.append((b"content-type", b"application/json"))
-    await socket.send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await socket.send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
     await socket.send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -125,7 +125,7 @@ class _Sending(ASGIResponse):
         with contextlib.suppress(Unauthenticated):
             await first_of(
                 _left(receive),
-                stream.followers.sent_away(),
+                stream.followers.disconnected(),
                 feed(stream.follow_live_updates, stream.authenticate, stream.actor, stream.token, after, take),
             )
 

@@ -33,7 +33,7 @@ _DESCRIPTIONS = {
 
 def error_schema(error_format: ErrorFormat) -> dict[str, Any]:
     """The JSON schema of an error format."""
-    bodies = [body_of(refusal, error_format, REQUEST_ID) for refusal in _PROBES]
+    bodies = [body_of(response, error_format, REQUEST_ID) for response in _PROBES]
     names = list(dict.fromkeys(name for body in bodies for name in body))
     return {
         "type": "object",
@@ -45,7 +45,7 @@ def error_schema(error_format: ErrorFormat) -> dict[str, Any]:
 
 def error_code_schema(described: Iterable[Operation]) -> dict[str, Any]:
     """The codes of all errors: of the operations, of unknown paths, and of the server itself."""
-    codes = {refusal.code for operation in described for refusal in _responses(operation, {})}
+    codes = {response.code for operation in described for response in _responses(operation, {})}
     codes |= {code for code, _ in FRAMEWORK.values()} | {code for _, code, _ in REFUSALS.values()}
     return {"type": "string", "enum": sorted(codes), "title": ERROR_CODE, "description": _DESCRIPTIONS["code"]}
 
@@ -56,8 +56,8 @@ def error_responses(
     """By status. `error_formats` are those of this operation; `wrong` is an example of `details`."""
     error_formats = list(error_formats)
     by_status: dict[int, list[ErrorResponse]] = {}
-    for refusal in _responses(operation, wrong):
-        by_status.setdefault(refusal.status, []).append(refusal)
+    for response in _responses(operation, wrong):
+        by_status.setdefault(response.status, []).append(response)
     return {str(status): _response(status, by_status[status], error_formats) for status in sorted(by_status)}
 
 
@@ -97,23 +97,23 @@ def _response(status: int, refused: list[ErrorResponse], error_formats: list[Err
             "application/json": {
                 "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
                 "examples": {
-                    name: {"summary": refusal.message, "value": body_of(refusal, error_format, REQUEST_ID)}
-                    for refusal in refused
-                    for name, error_format in _named(refusal, error_formats)
+                    name: {"summary": response.message, "value": body_of(response, error_format, REQUEST_ID)}
+                    for response in refused
+                    for name, error_format in _named(response, error_formats)
                 },
             }
         },
     }
-    headers = {name for refusal in refused for name in refusal.headers}
+    headers = {name for response in refused for name in response.headers}
     if headers:
         response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in sorted(headers)}
     return response
 
 
-def _named(refusal: ErrorResponse, error_formats: list[ErrorFormat]) -> Iterable[tuple[str, ErrorFormat]]:
+def _named(response: ErrorResponse, error_formats: list[ErrorFormat]) -> Iterable[tuple[str, ErrorFormat]]:
     """Examples by the refusal's code; where contracts meet, also by the shape's name."""
     for error_format in error_formats:
-        yield (refusal.code if len(error_formats) == 1 else f"{refusal.code}_{ERRORS[error_format]}"), error_format
+        yield (response.code if len(error_formats) == 1 else f"{response.code}_{ERRORS[error_format]}"), error_format
 
 
 def _property(name: str, bodies: list[dict[str, Any]]) -> dict[str, Any]:

@@ -34,17 +34,17 @@ FIELDS = {
 """The domain's names of fields, where contract C has others."""
 
 
-def contract_c_format(refusal: ErrorResponse) -> Body:
-    body: Body = {"error": MESSAGES.get(refusal.code, refusal.message)}
-    if refusal.details:
-        if set(refusal.details.values()) == {MISSING_FIELD}:
+def contract_c_format(response: ErrorResponse) -> Body:
+    body: Body = {"error": MESSAGES.get(response.code, response.message)}
+    if response.details:
+        if set(response.details.values()) == {MISSING_FIELD}:
             body["error"] = MISSING_FIELDS
-        body["details"] = {FIELDS.get(field, field): why for field, why in refusal.details.items()}
+        body["details"] = {FIELDS.get(field, field): why for field, why in response.details.items()}
     return body
 
 
-def booking_error_format(refusal: ErrorResponse) -> Body:
+def booking_error_format(response: ErrorResponse) -> Body:
     """For `POST /api/bookings`, where contract A's field `message` is there too."""
-    body = contract_c_format(refusal)
-    message = BOOKING_MESSAGES.get(refusal.code, body["error"])
+    body = contract_c_format(response)
+    message = BOOKING_MESSAGES.get(response.code, body["error"])
     return body | {"error": message, "message": message}

@@ -100,7 +100,7 @@ async def add_session(
     create_event: Inject[CreateEvent],
     default_currency: Inject[DefaultCurrency],
 ) -> SessionCreated:
-    plan = EventDetails(
+    details = EventDetails(
         title=data.title,
         description=data.description or "",
         event_type=event_type("session_type", data.session_type),
@@ -108,14 +108,14 @@ async def add_session(
         capacity=data.capacity,
         price=Money(data.price, data.currency or default_currency),
     )
-    return SessionCreated("Session created successfully", (await create_event(actor.user, plan)).id)
+    return SessionCreated("Session created successfully", (await create_event(actor.user, details)).id)
 
 
 @put("/api/sessions/{session_id:str}", operation_id="updateSession", tags=TAGS, guards=[facilitators])
 async def change_session(
     session_id: FromPath[str], data: JSONBody[SessionChange], actor: Inject[Actor], update_event: Inject[UpdateEvent]
 ) -> Done:
-    await update_event(actor.user, _id(session_id), lambda plan: _changed(plan, data))
+    await update_event(actor.user, _id(session_id), lambda details: _changed(details, data))
     return Done("Session updated successfully")
 
 
@@ -155,15 +155,15 @@ def _session(event: EventView) -> SessionBody:
     )
 
 
-def _changed(plan: EventDetails, change: SessionChange) -> EventDetails:
+def _changed(details: EventDetails, change: SessionChange) -> EventDetails:
     return replace(
-        plan,
-        title=kept(change.title, plan.title),
-        description=kept(change.description, plan.description) or "",
-        event_type=event_type("session_type", kept(change.session_type, plan.event_type)),
+        details,
+        title=kept(change.title, details.title),
+        description=kept(change.description, details.description) or "",
+        event_type=event_type("session_type", kept(change.session_type, details.event_type)),
         interval=Interval(
-            kept(change.start_time, plan.interval.starts_at), kept(change.end_time, plan.interval.ends_at)
+            kept(change.start_time, details.interval.starts_at), kept(change.end_time, details.interval.ends_at)
         ),
-        capacity=kept(change.capacity, plan.capacity),
-        price=Money(kept(change.price, plan.price.amount), kept(change.currency, plan.price.currency)),
+        capacity=kept(change.capacity, details.capacity),
+        price=Money(kept(change.price, details.price.amount), kept(change.currency, details.price.currency)),
     )
