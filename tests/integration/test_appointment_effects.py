@@ -1,13 +1,17 @@
 """Saving an appointment writes everything that follows from its change, in every use case."""
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from application.appointments.ports import Appointments
 from application.notifications.ports import Reminders
@@ -48,6 +52,21 @@ EXPECTED: dict[str, tuple[str, str | None, list[str], int, bool]] = {
 }
 
 
+@contextmanager
+def counted_statements() -> Iterator[list[str]]:
+    """The statements of units of work, as they are sent."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
 @dataclass(frozen=True)
 class Office:
     """A coach and a client, each with a connected calendar. Every appointment has a week of its own."""
@@ -58,11 +77,11 @@ class Office:
     client: UserId
     weeks: "count[int]"
 
-    async def booked(self) -> Appointment:
+    def wanted(self) -> NewAppointment:
         now = SystemClock().now().replace(microsecond=0)
         starts_at = now + timedelta(weeks=next(self.weeks))
         session = Interval(starts_at, starts_at + HOUR)
-        new = NewAppointment(
+        return NewAppointment(
             client_id=self.client,
             coach_id=self.coach,
             session=session,
@@ -72,9 +91,15 @@ class Office:
             notes=None,
             hold_until=None,
         )
+
+    async def add(self, *new: NewAppointment) -> Sequence[Appointment | None]:
         async with self.open_work() as work:
-            appointment = await work.appointments.add(new, now)
+            added = await work.appointments.add(new, SystemClock().now().replace(microsecond=0))
             await work.commit()
+        return added
+
+    async def booked(self) -> Appointment:
+        [appointment] = await self.add(self.wanted())
         assert appointment is not None
         return appointment
 
@@ -164,6 +189,30 @@ def _applied(transition: str, appointment: Appointment) -> Appointment:
         now, by = appointment.updated_at, appointment.client_id
         return getattr(appointment, transition)(later, later, now, by=by)  # type: ignore[no-any-return]
     return TRANSITIONS[transition][1](appointment)
+
+
+async def test_appointments_added_together_are_written_by_as_many_statements_as_one(office: Office) -> None:
+    await office.records.execute("DELETE FROM outbox")
+    counts = []
+    for number in (1, 5):
+        new = [office.wanted() for _ in range(number)]
+        with counted_statements() as statements:
+            added = await office.add(*new)
+        counts.append(len(statements))
+        for appointment in added:
+            assert appointment is not None
+            assert await office.written(appointment) == (["created"], "booking_created", NEWS, 2)
+            assert len(await office.reminders(appointment)) == 2, "the client and the coach"
+    assert counts[0] == counts[1] == 5, "the appointments, their history, messages, calendar jobs and reminders"
+
+
+async def test_of_appointments_added_together_those_whose_time_is_taken_are_left_out(office: Office) -> None:
+    first, second, third = (office.wanted() for _ in range(3))
+    await office.add(second)
+    again = replace(third, session=Interval(third.session.starts_at + HOUR / 2, third.session.ends_at + HOUR / 2))
+    again = replace(again, busy=again.session)
+    one, two, three, four = await office.add(first, second, third, again)
+    assert (one and one.session, two, three and three.session, four) == (first.session, None, third.session, None)
 
 
 async def test_an_appointment_changed_past_its_transitions_cannot_be_saved(office: Office) -> None:

@@ -35,9 +35,10 @@ class BookedAppointment:
 class ReserveTime:
     """Takes a coach's time inside a unit of work, as pending.
 
-    - Whether the time is in the coach's hours is asked of the domain; whether it is free is decided by the database.
+    - The domain decides whether the time is in the coach's hours, the database whether it is free.
     - What costs something is held for its payment, where it is paid at a gateway, and never beyond its start.
-    - The appointment, its payment, history and messages are written together.
+    - Appointments, payments, history and messages are written together, in a number of statements that does not depend
+      on the number of sessions.
     """
 
     gateway: PaymentGateway
@@ -58,34 +59,55 @@ class ReserveTime:
         work: UnitOfWork,
         coach: Coach,
         client: User,
-        wanted: Interval,
+        wanted: Sequence[Interval],
         busy: Sequence[Interval],
         notes: str | None,
         *,
         series_id: SeriesId | None = None,
-    ) -> Appointment:
-        """`busy` is what the coach does around then. Raises `SlotUnavailable`."""
+    ) -> Sequence[Appointment | SlotUnavailable]:
+        """`wanted` is in the order of time; `busy` is what the coach does around then. Returns for each session its
+        appointment, or why it cannot be booked."""
         now = self.clock.now()
-        coach.availability.refuse(wanted, busy, now)
-        price = coach.price_of(wanted.ends_at - wanted.starts_at)
+        refusals = [_refusal(coach, session, busy, now) for session in wanted]
+        offered = [session for session, refusal in zip(wanted, refusals, strict=True) if refusal is None]
+        new = [self._new(coach, client, session, notes, series_id, now) for session in offered]
+        added = iter(await work.appointments.add(new, now) if new else ())
+        results = [refusal or next(added) or SlotUnavailable() for refusal in refusals]
+        unpaid = [each for each in results if isinstance(each, Appointment) and not each.price.is_zero]
+        if unpaid:
+            await work.payments.add_for_appointments(unpaid, self.gateway.name, now)
+        return results
+
+    def _new(
+        self,
+        coach: Coach,
+        client: User,
+        session: Interval,
+        notes: str | None,
+        series_id: SeriesId | None,
+        now: datetime,
+    ) -> NewAppointment:
+        price = coach.price_of(session.ends_at - session.starts_at)
         held = self.gateway.holds_seats and not price.is_zero
-        new = NewAppointment(
+        return NewAppointment(
             client_id=client.id,
             coach_id=coach.user.id,
-            session=wanted,
-            busy=coach.availability.with_buffers(wanted),
+            session=session,
+            busy=coach.availability.with_buffers(session),
             price=price,
             refund_policy=coach.refund_policy,
             notes=notes,
-            hold_until=hold_end(now, self.hold_for, starts_at=wanted.starts_at) if held else None,
+            hold_until=hold_end(now, self.hold_for, starts_at=session.starts_at) if held else None,
             series_id=series_id,
         )
-        appointment = await work.appointments.add(new, now)
-        if appointment is None:
-            raise SlotUnavailable
-        if not price.is_zero:
-            await work.payments.add_for_appointment(appointment, self.gateway.name, now)
-        return appointment
+
+
+def _refusal(coach: Coach, session: Interval, busy: Sequence[Interval], now: datetime) -> SlotUnavailable | None:
+    try:
+        coach.availability.refuse(session, busy, now)
+    except SlotUnavailable as refusal:
+        return refusal
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +152,9 @@ class BookAppointment:
             await work.coaches.keep_events_out(coach.user.id)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
             await self.reserve.require_hold(work, coach, client, length)
-            appointment = await self.reserve(work, coach, client, wanted, busy, notes)
+            [appointment] = await self.reserve(work, coach, client, [wanted], busy, notes)
+            if isinstance(appointment, SlotUnavailable):
+                raise appointment
             await work.commit(made=str(appointment.id))
         self.wake_ups.notify()
         return await self._show(appointment.id, return_url)

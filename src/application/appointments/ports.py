@@ -97,8 +97,9 @@ class Appointments(Protocol):
     """Within a unit of work. `add` and `save` also write, in the same transaction, what follows from the change: see
     `domain.appointment_effects`. `get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
 
-    async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
-        """Reserves the time, as pending. None when it is taken, also by a concurrent request."""
+    async def add(self, new: Sequence[NewAppointment], now: datetime) -> Sequence[Appointment | None]:
+        """Reserves the times, as pending. None for each that is taken, also by a concurrent request. Those of one coach
+        are in the order of time, so that two requests do not wait for each other."""
         ...
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:

@@ -87,12 +87,12 @@ class BookSeries:
             whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(whole))
             await self.reserve.require_hold(work, coach, client, length, series=True)
-            for wanted in sessions:
-                try:
-                    appointment = await self.reserve(work, coach, client, wanted, busy, notes, series_id=series_id)
-                    booked.append(appointment.id)
-                except SlotUnavailable as unavailable:
-                    refused.append((wanted.starts_at, unavailable.message))
+            results = await self.reserve(work, coach, client, sessions, busy, notes, series_id=series_id)
+            for wanted, result in zip(sessions, results, strict=True):
+                if isinstance(result, SlotUnavailable):
+                    refused.append((wanted.starts_at, result.message))
+                else:
+                    booked.append(result.id)
             if not booked or (refused and not skip_conflicts):
                 raise SeriesRefused(refused)
             made = {

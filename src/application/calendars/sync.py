@@ -61,7 +61,7 @@ class RecordEntry:
                     shown = replace(placed, link=job.entry.link or placed.link)
                     await work.calendars.keep_entry(connection_id, job, shown, now)
             if outdated and not linked:
-                await work.messages.enqueue_calendar_syncs_of(job.booking_id)
+                await work.messages.enqueue_calendar_syncs_of([job.booking_id])
             await work.commit(made=SAYS_THE_SAME)
         if outdated or linked:
             self.wake_ups.notify()

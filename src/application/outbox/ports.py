@@ -229,8 +229,8 @@ class Messages(Protocol):
         """The gateway has paid the refund. All other messages about an appointment are enqueued by saving it."""
         ...
 
-    async def enqueue_calendar_syncs_of(self, appointment_id: AppointmentId) -> None:
-        """Enqueues one sync job for each calendar that the client or the coach has connected."""
+    async def enqueue_calendar_syncs_of(self, appointments: Sequence[AppointmentId]) -> None:
+        """Enqueues one sync job for each appointment and calendar that its client or coach has connected."""
         ...
 
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:

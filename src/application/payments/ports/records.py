@@ -41,8 +41,8 @@ class Payments(Protocol):
 
     async def find_for(self, payable: PayableRef) -> Payment | None: ...
 
-    async def add_for_appointment(self, appointment: Appointment, gateway: str, now: datetime) -> None:
-        """The payment that a priced appointment waits for. The reservation of a seat adds its own."""
+    async def add_for_appointments(self, appointments: Sequence[Appointment], gateway: str, now: datetime) -> None:
+        """The payments that priced appointments wait for. The reservation of a seat adds its own."""
         ...
 
     async def save(self, payment: Payment, *, received_at: datetime | None = None) -> None: ...

@@ -6,6 +6,7 @@ the client alone. One sync job for each calendar that either has connected.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -60,7 +61,8 @@ FROM {APPOINTMENT},
      unnest(CAST(:destinations AS text[])) AS d(name),
      LATERAL unnest(CASE WHEN d.name = '{Destination.EMAIL}' THEN CAST(:recipients AS text[]) ELSE ARRAY[NULL] END)
          AS r(recipient)
-WHERE b.id = :id
+WHERE b.id = ANY(CAST(:ids AS uuid[]))
+ORDER BY array_position(CAST(:ids AS uuid[]), b.id)
 """  # noqa: S608 (composed of constants)
 
 _ENQUEUE_CALENDAR_SYNCS = f"""
@@ -79,19 +81,19 @@ WHERE c.id = :id
 """  # noqa: S608 (composed of constants)
 
 
-async def enqueue_for_appointment(
+async def enqueue_for_appointments(
     session: AsyncSession,
     routes: Routes,
     when: dict[str, Any],
     message_type: MessageType,
-    appointment_id: AppointmentId,
+    appointments: Sequence[AppointmentId],
     *,
     before: Interval | None,
     reason: str | None,
     money: Money | None,
 ) -> None:
     values = {
-        "id": appointment_id,
+        "ids": appointments,
         "fact": message_type,
         "destinations": [str(destination) for destination in routes[message_type]],
         "recipients": ["client"] if message_type is MessageType.PAYMENT_FAILED else ["client", "coach"],
@@ -102,8 +104,11 @@ async def enqueue_for_appointment(
     await session.execute(text(_ENQUEUE), {**when, **values})
 
 
-async def enqueue_calendar_syncs_of(session: AsyncSession, when: dict[str, Any], appointment_id: AppointmentId) -> None:
-    await session.execute(text(f"{_ENQUEUE_CALENDAR_SYNCS} b.id = :id"), {**when, "id": appointment_id})
+async def enqueue_calendar_syncs_of(
+    session: AsyncSession, when: dict[str, Any], appointments: Sequence[AppointmentId]
+) -> None:
+    them = "b.id = ANY(CAST(:ids AS uuid[])) ORDER BY array_position(CAST(:ids AS uuid[]), b.id)"
+    await session.execute(text(f"{_ENQUEUE_CALENDAR_SYNCS} {them}"), {**when, "ids": appointments})
 
 
 async def enqueue_calendar_syncs_for(session: AsyncSession, when: dict[str, Any], user_id: UserId) -> None:

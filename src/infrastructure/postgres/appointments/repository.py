@@ -1,9 +1,10 @@
 """Coaching bookings as aggregates. Who has a coach's time is decided by the exclusion constraint alone."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import RowMapping, select, text, update
+from sqlalchemy import RowMapping, Table, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,7 +33,7 @@ from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import AppointmentChangeRow, AppointmentRow
 
-_TABLE = AppointmentRow.__table__
+_TABLE = cast("Table", AppointmentRow.__table__)
 
 _HOLDS_WITH_COACH = text("""
 SELECT count(DISTINCT coalesce(series_id, id)), count(DISTINCT series_id) FROM coaching_bookings
@@ -50,38 +51,14 @@ class PostgresAppointments:
         self._reminders = reminders
         self._written = WrittenEvents()
 
-    async def add(self, new: NewAppointment, now: datetime) -> Appointment | None:
+    async def add(self, new: Sequence[NewAppointment], now: datetime) -> Sequence[Appointment | None]:
         # DO NOTHING also waits for a concurrent insert of the same time, without the deadlocks of a plain insert.
-        statement = (
-            insert(AppointmentRow)
-            .values(
-                client_id=new.client_id,
-                coach_id=new.coach_id,
-                starts_at=new.session.starts_at,
-                ends_at=new.session.ends_at,
-                busy_from=new.busy.starts_at,
-                busy_until=new.busy.ends_at,
-                status=AppointmentStatus.PENDING,
-                payment_status=new.payment_status,
-                price=new.price.amount,
-                currency=new.price.currency,
-                refund_policy=stored_policy(new.refund_policy),
-                notes=new.notes,
-                series_id=new.series_id,
-                hold_until=new.hold_until,
-                created_at=now,
-                updated_at=now,
-            )
-            .on_conflict_do_nothing()
-            .returning(_TABLE)
-        )
-        row = (await self._session.execute(statement)).mappings().first()
-        if row is None:
-            return None
-        appointment = _appointment(row).booked()
-        for event in self._written.take(appointment):
-            await self._write_effects(event)
-        return appointment
+        statement = insert(_TABLE).on_conflict_do_nothing().returning(_TABLE)
+        rows = await self._session.execute(statement, [_columns(each, now) for each in new])
+        booked = [_appointment(row).booked() for row in rows.mappings()]
+        await self._write_effects([event for appointment in booked for event in self._written.take(appointment)])
+        added = {appointment.session.starts_at: appointment for appointment in booked}
+        return [added.pop(each.session.starts_at, None) for each in new]
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
         in_all = await self._session.scalar(text("SELECT unpaid_holds(:client)"), {"client": client})
@@ -103,7 +80,7 @@ class PostgresAppointments:
         elif any(event.after != event.before for event in events):
             await self._update(appointment)
         for event in events:
-            await self._write_effects(event)
+            await self._write_effects([event])
 
     async def _update_time(self, appointment: Appointment) -> None:
         await self._take_turns(appointment.coach_id)
@@ -153,31 +130,42 @@ class PostgresAppointments:
             {"coach": str(coach_id)},
         )
 
-    async def _write_effects(self, event: AppointmentEvent) -> None:
-        appointment_id, effects = event.after.id, EFFECTS[event.change]
-        await self._write_history(event)
+    async def _write_effects(self, events: Sequence[AppointmentEvent]) -> None:
+        """Of one change, or of the same change of several appointments."""
+        if not events:
+            return
+        first, appointments = events[0], [event.after.id for event in events]
+        effects = EFFECTS[first.change]
+        await self._session.execute(insert(AppointmentChangeRow), [_history(event) for event in events])
         if effects.message is not None:
-            await self._messages.enqueue_for_appointment(
-                effects.message, appointment_id, before=_earlier_time(event), reason=event.reason, money=event.money
+            await self._messages.enqueue_for_appointments(
+                effects.message, appointments, before=_earlier_time(first), reason=first.reason, money=first.money
             )
         if effects.calendars:
-            await self._messages.enqueue_calendar_syncs_of(appointment_id)
+            await self._messages.enqueue_calendar_syncs_of(appointments)
         if effects.reminders:
-            await self._reminders.align_appointment(appointment_id)
+            await self._reminders.align_appointments(appointments)
 
-    async def _write_history(self, event: AppointmentEvent) -> None:
-        before, after = _history(event)
-        self._session.add(
-            AppointmentChangeRow(
-                booking_id=event.after.id,
-                change=event.change,
-                actor_id=event.by,
-                changed_at=event.at,
-                before=before,
-                after=after,
-            )
-        )
-        await self._session.flush()
+
+def _columns(new: NewAppointment, now: datetime) -> dict[str, Any]:
+    return {
+        "client_id": new.client_id,
+        "coach_id": new.coach_id,
+        "starts_at": new.session.starts_at,
+        "ends_at": new.session.ends_at,
+        "busy_from": new.busy.starts_at,
+        "busy_until": new.busy.ends_at,
+        "status": AppointmentStatus.PENDING,
+        "payment_status": new.payment_status,
+        "price": new.price.amount,
+        "currency": new.price.currency,
+        "refund_policy": stored_policy(new.refund_policy),
+        "notes": new.notes,
+        "series_id": new.series_id,
+        "hold_until": new.hold_until,
+        "created_at": now,
+        "updated_at": now,
+    }
 
 
 def _earlier_time(event: AppointmentEvent) -> Interval | None:
@@ -185,7 +173,19 @@ def _earlier_time(event: AppointmentEvent) -> Interval | None:
     return before.session if before is not None and before.session != event.after.session else None
 
 
-def _history(event: AppointmentEvent) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def _history(event: AppointmentEvent) -> dict[str, Any]:
+    before, after = _difference(event)
+    return {
+        "booking_id": event.after.id,
+        "change": event.change,
+        "actor_id": event.by,
+        "changed_at": event.at,
+        "before": before,
+        "after": after,
+    }
+
+
+def _difference(event: AppointmentEvent) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """What the change's entry in the history holds before and after it: what differs, or the file."""
     if event.attachment is not None:
         file = {"attachment": {"id": str(event.attachment.id), "filename": event.attachment.filename}}

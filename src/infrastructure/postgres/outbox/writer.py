@@ -133,31 +133,31 @@ class PostgresMessages:
             MessageType.GATEWAY_EVENT, f"webhook:{gateway}:{event.id}", {"gateway": gateway, "event_id": event.id}
         )
 
-    async def enqueue_for_appointment(
+    async def enqueue_for_appointments(
         self,
         message_type: MessageType,
-        appointment_id: AppointmentId,
+        appointments: Sequence[AppointmentId],
         *,
         before: Interval | None = None,
         reason: str | None = None,
         money: Money | None = None,
     ) -> None:
-        await messages.enqueue_for_appointment(
+        await messages.enqueue_for_appointments(
             self._session,
             self._routes,
             self._when,
             message_type,
-            appointment_id,
+            appointments,
             before=before,
             reason=reason,
             money=money,
         )
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
-        await self.enqueue_for_appointment(MessageType.BOOKING_REFUNDED, appointment_id, reason=reason, money=money)
+        await self.enqueue_for_appointments(MessageType.BOOKING_REFUNDED, [appointment_id], reason=reason, money=money)
 
-    async def enqueue_calendar_syncs_of(self, appointment_id: AppointmentId) -> None:
-        await messages.enqueue_calendar_syncs_of(self._session, self._when, appointment_id)
+    async def enqueue_calendar_syncs_of(self, appointments: Sequence[AppointmentId]) -> None:
+        await messages.enqueue_calendar_syncs_of(self._session, self._when, appointments)
 
     async def enqueue_calendar_syncs_for(self, user_id: UserId) -> None:
         await messages.enqueue_calendar_syncs_for(self._session, self._when, user_id)

@@ -74,15 +74,14 @@ class PostgresPayments:
             payable_id=payable.id,
         )
 
-    async def add_for_appointment(self, appointment: Appointment, gateway: str, now: datetime) -> None:
+    async def add_for_appointments(self, appointments: Sequence[Appointment], gateway: str, now: datetime) -> None:
         await _run(
             self._session,
             """INSERT INTO payments (coaching_booking_id, gateway, amount, currency, status, created_at)
-            VALUES (:id, :gateway, :amount, :currency, 'pending', :now)""",
-            id=appointment.id,
+            SELECT id, :gateway, price, currency, 'pending', :now FROM coaching_bookings
+            WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY array_position(CAST(:ids AS uuid[]), id)""",
+            ids=[appointment.id for appointment in appointments],
             gateway=gateway,
-            amount=appointment.price.amount,
-            currency=appointment.price.currency,
             now=now,
         )
 

@@ -102,8 +102,8 @@ class PostgresReminders:
     async def align_event(self, event_id: EventId) -> None:
         await self._align(_PLACES + "e.id = :id", "booking_id", event_id)
 
-    async def align_appointment(self, appointment_id: AppointmentId) -> None:
-        await self._align(_SESSIONS + "c.id = :id", "coaching_booking_id", appointment_id)
+    async def align_appointments(self, appointments: Sequence[AppointmentId]) -> None:
+        await self._align(_SESSIONS + "c.id = ANY(CAST(:id AS uuid[]))", "coaching_booking_id", appointments)
 
     async def _align(self, about: str, column: str, key: Any) -> None:
         statement = _ALIGN.format(about=about, column=column)
