@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 
@@ -77,7 +78,7 @@ async def measure(site: Site) -> Recovery:
             for look in range(1, LOOKS + 1):
                 await site.database.execute(_PASS, STEP)
                 wake_ups.notify()
-                await until(lambda look=look: _looked(site, look))
+                await until(partial(_looked, site, look))
             attempts = await site.database.fetchval(_ATTEMPTS) - began
             sink = processes.spawn(
                 [sys.executable, "-P", "-m", "bench.sink", str(closed.fileno())],

@@ -10,7 +10,9 @@ POSTGRES = Path(infrastructure.postgres.__path__[0])
 
 
 def test_every_constraint_with_an_error_exists() -> None:
-    names = {each.name for table in metadata.sorted_tables for each in [*table.constraints, *table.indexes]}
+    tables = metadata.sorted_tables
+    names = {each.name for table in tables for each in table.constraints}
+    names |= {each.name for table in tables for each in table.indexes}
     assert ERRORS.keys() <= names
 
 

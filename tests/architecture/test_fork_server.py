@@ -18,8 +18,8 @@ FACTS = [sys.executable, "-P", "-m", "tests.support.process_facts"]
 
 
 def run(*arguments: str, **options: Any) -> tuple[int, dict[str, Any]]:
-    options = {"env": bare_environ(GREETING="hello"), "stdin": subprocess.DEVNULL} | options
-    done = subprocess.run([*FACTS, *arguments], stdout=subprocess.PIPE, check=False, **options)
+    given: dict[str, Any] = {"env": bare_environ(GREETING="hello"), "stdin": subprocess.DEVNULL} | options
+    done = subprocess.run([*FACTS, *arguments], stdout=subprocess.PIPE, check=False, **given)
     return done.returncode, json.loads(done.stdout)
 
 

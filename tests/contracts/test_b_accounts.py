@@ -179,7 +179,7 @@ async def test_5_a_refresh_token_works_once_and_its_second_use_ends_the_family(
 async def test_5_without_a_refresh_token_there_is_nothing(
     shared_api: httpx.AsyncClient, authorization: str | None
 ) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization.encode()}
+    headers = {} if authorization is None else {b"Authorization": authorization.encode()}
     answer = await shared_api.post("/auth/refresh", headers=headers)
     assert answer.status_code == 401
     assert not misfits(UNAUTHENTICATED, answer.json())

@@ -45,5 +45,7 @@ def test_every_documented_endpoint_is_served(part: Part, served: dict[str, set[s
 @pytest.mark.parametrize("path", sorted(walks()), ids=lambda path: path.stem)
 def test_every_walk_ends_with_the_test_that_it_is_complete(path: Path) -> None:
     assert path.exists(), "documents.py names a walk that nobody has written"
-    tests = [node.name for node in ast.parse(path.read_text()).body if getattr(node, "name", "").startswith("test_")]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, functions)]
+    tests = [name for name in names if name.startswith("test_")]
     assert tests[-1] == LAST_TEST, "it ends with that test: `assert not unwalked(__name__)`"

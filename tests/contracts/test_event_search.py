@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import httpx
@@ -13,7 +14,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.events.search import search_for
 from tests.support.people import People, Person
 
-EVENTS = {
+EVENTS: dict[str, dict[str, Any]] = {
     "yoga": {"title": "Sunrise Yoga in the Garden", "description": "Bring a mat.", "category": "Movement"},
     "pilates": {"title": "Yoga/Pilates", "description": "Slow & gentle", "category": "Core-Training"},
     "tea": {"title": "“Teezeremonie” für Anfänger", "description": "Grüner Tee aus Übersee", "category": None},
@@ -129,5 +130,5 @@ class _OneConnection(Database):
         self._held = connection
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+    async def connection(self) -> AsyncIterator[Any]:
         yield self._held

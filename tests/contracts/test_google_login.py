@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
+from infrastructure.auth.oauth import WELL_KNOWN
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.contracts.documents import unwalked
@@ -16,7 +17,6 @@ from tests.support.google import (
     CALLBACK,
     CLIENT_ID,
     CLIENT_SECRET,
-    WELL_KNOWN,
     Browser,
     FakeGoogle,
     fake_google,

@@ -71,7 +71,7 @@ def entry(mail: EmailMessage) -> tuple[str, str, str, int]:
     [part] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
     calendar = Calendar.from_ical(part.get_content())
     [event] = calendar.walk("VEVENT")
-    return str(calendar["METHOD"]), str(event["UID"]), str(event["STATUS"]), int(event["SEQUENCE"])
+    return str(calendar["METHOD"]), str(event["UID"]), str(event["STATUS"]), int(str(event["SEQUENCE"]))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -132,7 +132,7 @@ async def test_messages_that_race_over_http_leave_the_newest(crm: httpx.AsyncCli
     assert [event["bookings_count"] for event in await shown(crm)] == [40]
 
 
-Remember = Callable[[Any, Notification], Awaitable[None]]
+Remember = Callable[[Any, Notification], Coroutine[Any, Any, None]]
 
 
 async def _overtaken(dsn: str, remember: Remember) -> int:

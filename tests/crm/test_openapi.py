@@ -69,10 +69,11 @@ def test_it_says_what_it_does_and_who_may_call(name: str) -> None:
     assert operation["summary"]
     assert operation["description"]
     assert all(parameter["description"] for parameter in operation["parameters"])
-    token, refused = {
+    expected: dict[str, tuple[list[dict[str, list[str]]], list[str]]] = {
         "GET /": ([], []),
         "POST /webhook": ([{"webhookToken": []}], ["403"]),
-    }.get(name, ([{"crmToken": []}], ["401"]))
+    }
+    token, refused = expected.get(name, ([{"crmToken": []}], ["401"]))
     assert operation["security"] == token
     assert [status for status in ("401", "403") if _shown(operation, status, "invalid_token")] == refused
 

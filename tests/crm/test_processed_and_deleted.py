@@ -69,7 +69,7 @@ async def test_a_deleted_notification_still_owes_its_mail(
         mail_server.start()
 
         async def sent() -> bool:
-            return (await the_row(dsn))["status"] == "sent"
+            return bool((await the_row(dsn))["status"] == "sent")
 
         await until(sent)
     assert len(mail_server.mails) == 1

@@ -15,7 +15,7 @@ def test_minor_units_and_amount_are_one_value(currency: str, units: int) -> None
     money = Money.from_minor_units(units, currency)
     assert money.minor_units == units
     assert Money(money.amount, currency) == money
-    assert -money.amount.as_tuple().exponent == exponent(currency)
+    assert money.amount.as_tuple().exponent == -exponent(currency)
 
 
 @given(CURRENCY, st.decimals())

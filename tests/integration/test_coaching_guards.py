@@ -181,8 +181,7 @@ async def amid(
     waited = not second.done()
     pause.go_on.set()
     await first
-    [result] = await asyncio.gather(second, return_exceptions=True)
-    return waited, result
+    return waited, (await asyncio.gather(second, return_exceptions=True))[0]
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -287,7 +286,7 @@ async def test_the_last_place_for_a_file_is_given_once(
 ) -> None:
     kind = PostgresAppointments if guarded else unlocked(PostgresAppointments)
     async with a_scene(make_settings(), database, units_with(appointments=kind, attachments=SlowCount)) as scene:
-        booking = AppointmentId((await scene.books(10)).reserved.id)  # type: ignore[arg-type]
+        booking = AppointmentId((await scene.books(10)).reserved.id)
         worker = scene.harness.worker
         attach = Attach(worker.open_work, PostgresAttachmentQueries(worker.database), SystemClock())
         file = NewAttachment("goals.txt", "text/plain", b"x")

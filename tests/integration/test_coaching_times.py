@@ -1,6 +1,7 @@
 """Times that clients write: how they are read, and that they come back as they were meant."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ SPELLINGS = {
     "milliseconds": "{date}T{hour:02}:00:00.000Z",
     "nanoseconds": "{date}T{hour:02}:00:00.123456789Z",
 }
-NONSENSE = [
+NONSENSE: list[Any] = [
     "",
     "tomorrow",
     "2030-06-01",

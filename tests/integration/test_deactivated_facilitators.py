@@ -259,8 +259,7 @@ async def while_deactivating(
         else:
             await asyncio.wait([acting])
     await other.close()
-    [outcome] = await asyncio.gather(acting, return_exceptions=True)
-    return outcome
+    return (await asyncio.gather(acting, return_exceptions=True))[0]
 
 
 @pytest.mark.parametrize("guarded", [True, False])

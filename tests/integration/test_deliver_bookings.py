@@ -7,6 +7,7 @@ from email.policy import default
 from pathlib import Path
 
 from application.outbox.delivery import DeliverMessages
+from application.outbox.ports import Sender
 from domain.outbox import Destination, RetrySchedule
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.email.composer import EmailSender, MailComposer
@@ -36,7 +37,7 @@ async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_o
             MailComposer(mail_from="no-reply@convene.example", public_url="https://book.example"),
             FileTransport(tmp_path),
         )
-        senders = {Destination.CRM: sender, Destination.EMAIL: mail}
+        senders: dict[Destination, Sender] = {Destination.CRM: sender, Destination.EMAIL: mail}
         due = DeliverMessages(
             PostgresOutboxClaims(own), PostgresCircuitBreakers(own), senders, RetrySchedule((timedelta(0),))
         )

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -110,7 +111,7 @@ async def test_a_worker_started_without_redis_delivers_to_every_destination_and_
     told, mailed = await add_message(database), await add_message(database, destination="email")
     worker = await start(database_url)
     for message_id in (told, mailed, await add_message(database)):
-        await until(lambda message_id=message_id: is_delivered(database, message_id))
+        await until(partial(is_delivered, database, message_id))
     log = await worker.stop()
     assert len(crm.requests) == 2
     assert len(await asyncio.to_thread(lambda: list((tmp_path / "mail").glob("*.eml")))) == 1

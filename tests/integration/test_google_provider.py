@@ -79,7 +79,7 @@ def resolved(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def unsigned(google: FakeGoogle) -> str:
-    return jwt.encode(google.claims(nonce=NONCE), None, algorithm="none", headers={"kid": "first"})
+    return jwt.encode(google.claims(nonce=NONCE), "", algorithm="none", headers={"kid": "first"})
 
 
 def signed_with_our_secret(google: FakeGoogle) -> str:

@@ -270,7 +270,7 @@ async def test_every_answer_carries_its_id_and_safe_headers(shared_api: httpx.As
     "given", ["short", "x" * 65, "with space in it", "a\tbcdefghij", '{"inject": "log"}', "ünïcödé-id"]
 )
 async def test_a_request_id_that_is_none_is_replaced(shared_api: httpx.AsyncClient, given: str) -> None:
-    answer = await shared_api.get("/nowhere", headers={"X-Request-Id": given.encode()})
+    answer = await shared_api.get("/nowhere", headers={b"X-Request-Id": given.encode()})
     assert answer.headers["x-request-id"] != given
     assert len(answer.json()["request_id"]) == 32
 

@@ -105,11 +105,11 @@ class ExplainedDatabase(Database):
             with connection.query_logger(lambda said: self.asked.append((said.query, said.args))):
                 yield connection
 
-    async def rows_read(self) -> int:
+    async def rows_read(self) -> float:
         """How many rows the plans of what was asked took from tables and indexes, those that a filter dropped
         included. A page is planned for any values: as a connection does that has asked often."""
         asked, self.asked = self.asked, []
-        read = 0
+        read = 0.0
         async with super().connection() as connection:
             await connection.execute("SET plan_cache_mode = force_generic_plan")
             for query, values in asked:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -317,11 +318,15 @@ async def test_whichever_process_is_asked_tells_for_all(database_url: str, redis
             if name == "first":
                 before = set(children_of(process.pid))
                 os.kill(min(before), signal.SIGKILL)
-                await until(lambda before=before: len(set(children_of(process.pid)) - before) == 1)
+                await until(partial(_has_one_more_child, process.pid, before))
         assert told == {"first": 30, "killed": 60}
     finally:
         await client.aclose()
         processes.stop(process, (signal.SIGTERM, 15))
+
+
+def _has_one_more_child(pid: int, before: set[int]) -> bool:
+    return len(set(children_of(pid)) - before) == 1
 
 
 def children_of(pid: int) -> list[int]:

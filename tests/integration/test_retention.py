@@ -118,7 +118,8 @@ async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asy
     await waits(due)
     assert await PostgresOrderingKeys(own).hold_back() == 2
     await database.execute("UPDATE outbox SET due_at = now() WHERE id = $1", ids[0])
-    for message_id, outcome in zip(ids, (Delivered(), Failed("400", permanent=True), Delivered()), strict=True):
+    outcomes: list[Delivered | Failed] = [Delivered(), Failed("400", permanent=True), Delivered()]
+    for message_id, outcome in zip(ids, outcomes, strict=True):
         [message] = await claim(due)
         assert message.id == message_id
         await due.record_result(message, outcome, took=LEASE, retry_in=None)

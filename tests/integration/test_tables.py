@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from application.bookings.ports import BookingFilter, ReservedBooking
 from application.events.ports import EventFilter
-from application.ports import PageRequest
+from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.errors import DomainError
 from domain.events import EventId
@@ -173,7 +173,7 @@ async def asker(database: asyncpg.Connection) -> int:
 
 
 HOLD = timedelta(minutes=30)
-STATES = {
+STATES: dict[str, tuple[Any, ...]] = {
     "capacity": (1, 3),
     "free": (0, 1),
     "status": ("active", "cancelled"),
@@ -291,12 +291,13 @@ async def test_a_list_is_one_query_however_long(
     watched = WatchedDatabase(database_url)
     event_queries, booking_queries = PostgresEventQueries(watched), PostgresBookingQueries(watched)
     page, user_id = PageRequest(), UserId(asker)
-    for read, least in [
+    reads: list[tuple[Awaitable[Page[Any]], int]] = [
         (event_queries.list(EventFilter(), page, datetime.now(UTC)), rows),
         (event_queries.list_of_facilitator(user_id, page), rows),
         (booking_queries.list_of_user(user_id, BookingFilter(), page), rows),
         (booking_queries.list_of_event(EventId(events[0]), page), rows + 1),
-    ]:
+    ]
+    for read, least in reads:
         watched.statements.clear()
         assert len((await read).items) == least
         assert len(watched.statements) == 1

@@ -51,7 +51,7 @@ async def test_forged_webhooks_are_refused(gateway_harness: GatewayHarness) -> N
         headers = {"Content-Type": "application/json", "X-Razorpay-Event-Id": genuine.id}
         if signature:
             headers["X-Razorpay-Signature"] = signature
-        encoded = {header: value.encode() for header, value in headers.items()}
+        encoded = {header.encode(): value.encode() for header, value in headers.items()}
         answer = await gateway_harness.api.post(WEBHOOK_PATH, content=body, headers=encoded)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature"), name
     await gateway_harness.works()

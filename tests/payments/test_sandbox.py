@@ -99,8 +99,8 @@ async def test_who_cannot_sign_as_the_sandbox_pays_nothing(gateway_harness: Gate
     guest = await gateway_harness.people.user()
     booking, _ = await gateway_harness.book(guest, await (await gateway_harness.people.facilitator()).creates_event())
     for headers in ({}, {"sandbox-signature": "0" * 64}, {"sandbox-signature": "ä".encode().decode("latin-1")}):
-        forged = {"content-type": b"application/json"} | {
-            name: value.encode("latin-1") for name, value in headers.items()
+        forged = {b"content-type": b"application/json"} | {
+            name.encode(): value.encode("latin-1") for name, value in headers.items()
         }
         answer = await gateway_harness.api.post("/payment/sandbox/webhook", content=b'{"id": "x"}', headers=forged)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")

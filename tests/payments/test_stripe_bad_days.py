@@ -1,7 +1,7 @@
 """Stripe away, slow, hanging up in the middle, and giving money back in its own time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from uuid import uuid4
 
@@ -80,7 +80,7 @@ def a_payment(order_id: str | None, gateway_id: str | None = None) -> Payment:
 async def test_whatever_is_wrong_at_stripe_it_is_away(stripe: FakeStripe, gateway: StripeGateway, kind: Kind) -> None:
     stripe.trouble(kind)
     payment = a_payment("cs_test_1", "pi_1")
-    calls = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: gateway.open_checkout(a_request()),
         lambda: gateway.look_up(payment),
         lambda: gateway.expire_checkout(payment),

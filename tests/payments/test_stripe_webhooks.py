@@ -19,13 +19,13 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.payments.gateway_harness import FAILED, PAID, PENDING
 from tests.payments.stripe_harness import GatewayHarness, open_shop
+from tests.support.gateway_server import Entity
 from tests.support.http import serving
 from tests.support.process_harness import LONG_RUN
 from tests.support.stripe_server import (
     SECRET_KEY,
     WEBHOOK_PATH,
     WEBHOOK_SECRET,
-    Entity,
     Webhook,
     signature_of,
     signed,
@@ -77,7 +77,7 @@ async def test_a_forged_webhook_is_refused(
     gateway_harness.stripe.pays(session)
     [genuine] = gateway_harness.stripe.events("checkout.session.completed")
     body, signature = forgery(genuine.body)
-    headers = {"Content-Type": b"application/json"} | ({"Stripe-Signature": signature.encode()} if signature else {})
+    headers = {b"Content-Type": b"application/json"} | ({b"Stripe-Signature": signature.encode()} if signature else {})
     answer = await gateway_harness.api.post(WEBHOOK_PATH, content=body, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_signature")
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0

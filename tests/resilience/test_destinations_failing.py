@@ -184,7 +184,7 @@ async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(system: Pr
         async def all_have_arrived() -> bool:
             """Also that of a booking whose visitor left before the answer."""
             owed = "SELECT count(*) FROM outbox WHERE destination = 'email' AND status <> 'dead'"
-            return len({each["Message-ID"] for each in mail.mails}) == await records.fetchval(owed)
+            return bool(len({each["Message-ID"] for each in mail.mails}) == await records.fetchval(owed))
 
         await until(all_have_arrived)
     assert gone not in {each["To"] for each in mail.mails}

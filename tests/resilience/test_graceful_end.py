@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import dataclasses
+import inspect
 import json
 import os
 import signal
@@ -27,7 +27,7 @@ from tests.support.people import People
 from tests.support.processes import API, ApiProcess, server_environ
 from tests.support.receivers import Receiver, Request, answer, receiving
 
-AT_ONCE: int = next(field.default for field in dataclasses.fields(DeliverMessages) if field.name == "at_once")
+AT_ONCE: int = inspect.signature(DeliverMessages).parameters["at_once"].default
 """So many messages of a destination a worker hands over at the same time."""
 
 PROMISED_SECONDS = 10

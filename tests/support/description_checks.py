@@ -114,7 +114,7 @@ async def as_described(response: httpx.Response) -> None:
     await response.aread()
     content_type = response.headers.get("content-type", "").partition(";")[0]
     is_json = content_type == "application/json" and response.content
-    body = response.json() if is_json else response.text
+    body: Any = response.json() if is_json else response.text
     if response.status_code == 404 and body.get("code") == NotFound.code:
         return  # no route matched: a NUL in the path, for instance
     wrong = described.misfits(response.status_code, content_type, body)

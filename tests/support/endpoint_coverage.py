@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -18,7 +19,7 @@ def recorded(app: ASGIApp) -> ASGIApp:
 
     async def recording(scope: Scope, receive: Receive, send: Send) -> None:
         # The application takes a trailing slash off the path while it routes.
-        call = Call(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        call = Call(scope["method"], scope["path"]) if scope["type"] == ScopeType.HTTP else None
 
         async def noting(message: Message) -> None:
             if call is not None and message["type"] == "http.response.start" and message["status"] < 400:

@@ -73,13 +73,13 @@ def _of_operation(
     plain = re.sub(r"{(\w+)}", lambda found: UUID if "coach" in found[1] or "/booking/" in path else "1", path)
     bearer = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def hostile(kind: str, target: str = plain, body: bytes = b"", **fields: str) -> Hostile:
-        headers = bearer | {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in fields.items()}
+    def hostile(kind: str, target: str = plain, body: bytes = b"", field: tuple[str, str] | None = None) -> Hostile:
+        headers = bearer | {"Content-Type": "application/json"} | dict([field] if field else [])
         return Hostile(label, kind, _request(method, target, headers, body))
 
     yield hostile("plain")
     for kind, value in FIELDS.items():
-        yield hostile(f"header {kind}", **{kind.replace("-", "_"): value})
+        yield hostile(f"header {kind}", field=(kind, value))
     yield hostile("many parameters", plain + "?" + "&".join(f"k{n}=v" for n in range(1_800)))
     yield hostile("percent signs", plain + "?q=" + "%CC%81" * (HEAD // 6))
     if "{" in path:
@@ -103,9 +103,13 @@ def _of_operation(
     if "multipart/form-data" in content:
         part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n\r\n'
         yield hostile(
-            "many parts", body=part * (SIZE // len(part)) + b"--b--", Content_Type="multipart/form-data; boundary=b"
+            "many parts",
+            body=part * (SIZE // len(part)) + b"--b--",
+            field=("Content-Type", "multipart/form-data; boundary=b"),
         )
-        yield hostile("no boundary", body=b"-" * SIZE, Content_Type="multipart/form-data; boundary=" + "-" * 70)
+        yield hostile(
+            "no boundary", body=b"-" * SIZE, field=("Content-Type", "multipart/form-data; boundary=" + "-" * 70)
+        )
         return
     example = _example(content.get("application/json", {}))
     for field in sorted({*example, *_fields(document, content.get("application/json", {}).get("schema", {}))}):

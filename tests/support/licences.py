@@ -55,7 +55,7 @@ def _expression(found: Distribution) -> str | None:
     classifiers = [
         each.removeprefix(_CLASSIFIER) for each in metadata.get_all("Classifier", []) if each.startswith(_CLASSIFIER)
     ]
-    declared = metadata.get("License-Expression") or metadata.get("License") or ""
+    declared = next(filter(None, [*metadata.get_all("License-Expression", []), *metadata.get_all("License", [])]), "")
     # Some packages put the whole text of their licence into the field.
     return declared if 0 < len(declared) <= 60 and "\n" not in declared else ", ".join(classifiers) or None
 

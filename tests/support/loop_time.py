@@ -31,7 +31,7 @@ def measured_callbacks() -> Iterator[LoopTime]:
         finally:
             measured.longest = max(measured.longest, time.thread_time() - began)
 
-    asyncio.events.Handle._run = timed  # type: ignore[method-assign]
+    asyncio.events.Handle._run = timed  # type: ignore[method-assign, assignment]
     try:
         yield measured
     finally:

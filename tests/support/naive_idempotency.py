@@ -10,6 +10,7 @@ import socket
 import sys
 
 import uvicorn
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from infrastructure import container
@@ -24,7 +25,7 @@ class NaiveAnswers:
         self._kept: dict[bytes, list[Message]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = dict(scope["headers"]).get(b"idempotency-key", b"") if scope["type"] == "http" else b""
+        key = dict(scope["headers"]).get(b"idempotency-key", b"") if scope["type"] == ScopeType.HTTP else b""
         if not key:
             await self._app(scope, receive, send)
             return

@@ -15,7 +15,6 @@ from typing import Any
 import asyncpg
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from application.bookings.completion import CompleteBookings
 from application.notifications.ports import ReminderQueries
@@ -155,7 +154,7 @@ class ReminderHarness:
     async def complete(self, open_work: OpenUnitOfWork | None = None) -> int:
         return await CompleteBookings(open_work or self.parts.open_work, self.parts.wake_ups, self.clock)()
 
-    def units(self, **parts: Callable[[AsyncSession], Any]) -> OpenUnitOfWork:
+    def units(self, **parts: Callable[..., Any]) -> OpenUnitOfWork:
         """Those of the house with some of their parts replaced."""
         usual: Any = self.parts.open_work
         offsets = self.parts.settings.reminder_offsets

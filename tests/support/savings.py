@@ -86,7 +86,7 @@ def _keep_signatures() -> None:
             models[key] = create(cls, **of), signature  # which must live on, so that nothing else gets its id
         return models[key][0]
 
-    ParsedSignature.from_fn = classmethod(kept_signature)  # type: ignore[method-assign,assignment,arg-type]
+    ParsedSignature.from_fn = classmethod(kept_signature)  # type: ignore[method-assign,assignment]
     SignatureModel.create = classmethod(kept_model)  # type: ignore[method-assign,assignment,arg-type]
 
 
