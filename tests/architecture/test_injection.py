@@ -1,17 +1,20 @@
 """Handlers receive use cases by type. An application whose types do not match is not built."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path as Sources
+from typing import Any, Protocol
 
 import pytest
-from litestar import Litestar, Request, get
+from litestar import Litestar, Request, Response, WebSocket, get, websocket
 from litestar.testing import TestClient
 
+import interfaces
 from infrastructure.container import build
 from infrastructure.settings import load_settings
 from interfaces.cli.openapi import DRAWING
 from interfaces.http import app as http
-from interfaces.http.injection import Inject, InjectionError, NotProvided, ProvidedTwice, Providers, injected
+from interfaces.http.authentication import Connection
+from interfaces.http.injection import Guard, Inject, InjectionError, NotProvided, ProvidedTwice, Providers, injected
 
 
 class Greeting(Protocol):
@@ -83,15 +86,91 @@ def test_two_providers_of_one_type_are_refused() -> None:
     assert "OtherParts.welcome" in message
 
 
-def test_application_does_not_start_without_a_use_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    @get("/greeting")
-    async def greet(greeting: Inject[Greeting]) -> str:
-        return greeting.text()
+@get("/greeting")
+async def greet(greeting: Inject[Greeting]) -> str:
+    return greeting.text()
 
+
+@Guard
+async def greets(connection: Connection, greeting: Inject[Greeting]) -> None:
+    connection.scope["user"] = greeting.text()
+
+
+@get("/guarded", guards=[greets])
+async def guarded(request: Request[Any, Any, Any]) -> str:
+    return str(request.user)
+
+
+@websocket("/socket")
+async def socket_greets(socket: WebSocket[Any, Any, Any], greeting: Inject[Greeting]) -> None:
+    await socket.accept()
+    await socket.send_text(greeting.text())
+    await socket.close()
+
+
+def greeted_path(request: Request[Any, Any, Any], greeting: Inject[Greeting]) -> Path:
+    return Path(f"{request.url.path}: {greeting.text()}")
+
+
+@get("/provider")
+async def of_request(here: Inject[Path]) -> str:
+    return here.text
+
+
+def greeting_of_error(_request: Request[Any, Any, Any], _error: Exception, greeting: Inject[Greeting]) -> Response[str]:
+    return Response(greeting.text())
+
+
+def test_guards_sockets_providers_and_hooks_receive_by_type() -> None:
+    providers = Providers()
+    providers.add_fields([Parts(English())])
+    providers.add_of_request(Path, greeted_path)
+    handlers = providers.bind([guarded, of_request]) + providers.bind([socket_greets])
+    app = Litestar(handlers, exception_handlers={404: providers.call(greeting_of_error)})
+    with TestClient(app) as client:
+        assert client.get("/guarded").text == "Good morning"
+        assert client.get("/provider").text == "/provider: Good morning"
+        assert client.get("/nowhere").text == "Good morning"
+        with client.websocket_connect("/socket") as socket:
+            assert socket.receive_text() == "Good morning"
+    assert handlers[0].guards == [greets]  # the description finds the errors of a guard by the guard
+
+
+@pytest.mark.parametrize("handler", [greet, guarded, socket_greets], ids=["handler", "guard", "socket"])
+def test_application_does_not_start_without_a_use_case(monkeypatch: pytest.MonkeyPatch, handler: Any) -> None:
     parts = build(load_settings(DRAWING))
-    monkeypatch.setattr(http, "ROUTES", [*http.ROUTES, greet])
-    with pytest.raises(InjectionError, match=r"greet requires .*Greeting"):
+    monkeypatch.setattr(http, "ROUTES", [*http.ROUTES, handler])
+    with pytest.raises(NotProvided, match=r"greet\w* requires .*Greeting"):
         http.create_litestar(parts)
+
+
+@pytest.mark.parametrize("name", ["handle", "viewer", "_before_handler"])
+def test_application_does_not_start_without_what_a_hook_requires(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    parts = build(load_settings(DRAWING))
+    replacement = {"handle": greeting_of_error, "viewer": greeted_path, "_before_handler": greeted_path}[name]
+    monkeypatch.setattr(http, name, replacement)
+    with pytest.raises(NotProvided, match=r"greet\w* requires .*Greeting"):
+        http.create_litestar(parts)
+
+
+def test_what_the_request_provides_is_for_handlers_only() -> None:
+    providers = Providers()
+    providers.add_of_request(Path, path)
+
+    @Guard
+    async def located(_connection: Connection, _here: Inject[Path]) -> None: ...
+
+    @get("/located", guards=[located])
+    async def locate() -> None: ...
+
+    with pytest.raises(NotProvided, match="located requires"):
+        providers.bind([locate])
+
+
+def test_nothing_is_read_from_the_state_of_the_application() -> None:
+    """Its entries are found by name, when a request needs them."""
+    sources = {path: path.read_text(encoding="utf-8") for path in Sources(interfaces.__path__[0]).rglob("*.py")}
+    assert [path for path, text in sources.items() if "app.state" in text or "state=State" in text] == []
 
 
 def test_application_does_not_start_with_two_providers_of_a_type() -> None:

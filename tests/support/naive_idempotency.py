@@ -15,7 +15,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from infrastructure import container
 from infrastructure.settings import load_settings
-from interfaces.http.app import ERROR_FORMATS, create_litestar
+from interfaces.http.app import create_litestar
+from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.middleware import RequestMiddleware
 
 

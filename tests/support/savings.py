@@ -18,7 +18,12 @@ from litestar.utils.signature import ParsedSignature
 
 from infrastructure.auth.passwords import RECOMMENDED, Argon2Passwords, Cost
 
-_MADE_ALIKE = ("_constant.<locals>.provide", "HTTPRoute.create_options_handler.<locals>.options_handler")
+_MADE_ALIKE = (
+    "_constant.<locals>.provide",
+    "_of_request.<locals>.provide",
+    "_of_request.<locals>.provide_async",
+    "HTTPRoute.create_options_handler.<locals>.options_handler",
+)
 """Functions of applications that differ in what they return or whom they belong to, not in their signature."""
 
 _create_ssl_context = httpx.create_ssl_context

@@ -20,7 +20,8 @@ from domain.events import EventId
 from infrastructure import container
 from infrastructure.postgres.bookings.seats import GUARD, RESERVE, PostgresSeatInventory
 from infrastructure.settings import load_settings
-from interfaces.http.app import ERROR_FORMATS, create_litestar
+from interfaces.http.app import create_litestar
+from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.middleware import RequestMiddleware
 
 _LOOK = f"SELECT FROM events WHERE id = $1 AND {GUARD.replace('$4', '$3')}"

@@ -12,7 +12,7 @@ import msgspec
 import uvicorn
 
 from infrastructure.settings import Settings
-from interfaces.http.app import ERROR_FORMATS
+from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import ErrorResponse, body_of
 from interfaces.http.middleware import SECURITY_HEADERS
 from servicekit.http_limits import HttpLimits

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
-from litestar.datastructures import State
 from litestar.types import ASGIApp
 
 from application.accounts.sessions import Actor
@@ -18,7 +17,7 @@ from infrastructure import container
 from infrastructure.observability.logging import configure_logging
 from infrastructure.settings import Settings, load_settings
 from interfaces.http import coaching_api, events_api, health, live, ops, service, sessions_api, shared_booking_route
-from interfaces.http.authentication import Viewer, actor, viewer
+from interfaces.http.authentication import ClientAddress, TrustedProxies, Viewer, actor, client_address, viewer
 from interfaces.http.booking_api import (
     accounts,
     admin,
@@ -32,17 +31,20 @@ from interfaces.http.booking_api import (
     reviews,
     stripe,
 )
-from interfaces.http.errors import ErrorFormats, handle
+from interfaces.http.error_formats import ERROR_FORMATS
+from interfaces.http.errors import CountError, ErrorFormats, handle
 from interfaces.http.idempotency import KeyedRequests, answer_from_key
-from interfaces.http.injection import Providers
+from interfaces.http.injection import Inject, Providers
 from interfaces.http.json_bodies import StrictRequest
 from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
+from interfaces.http.live.sockets import SocketOrigins
 from interfaces.http.methods import tell_methods
 from interfaces.http.middleware import MAX_BODY, RequestMiddleware
 from interfaces.http.openapi import PLUGINS, openapi_config
-from interfaces.http.schemas import DefaultCurrency
+from interfaces.http.openapi.pages import EncodedDocument
+from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.web import invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
 
@@ -75,8 +77,6 @@ ROUTES: list[Any] = [
 LINKS = {"/docs": "Documentation of the API", "/health": "Health"}
 """On the start page and the error pages that a browser is shown."""
 
-ERROR_FORMATS = ErrorFormats({**events_api.ERROR_FORMATS, **sessions_api.ERROR_FORMATS, **coaching_api.ERROR_FORMATS})
-
 
 def _never() -> bool:
     return False
@@ -99,8 +99,8 @@ def assemble(parts: container.Container, draining: Callable[[], bool] = _never) 
 
 
 def create_litestar(parts: container.Container, draining: Callable[[], bool] = _never) -> Litestar:
-    settings = parts.settings
     followers = Followers(draining)
+    providers = _providers(parts, followers, draining)
 
     @contextlib.asynccontextmanager
     async def closing(_app: Litestar) -> AsyncIterator[None]:
@@ -111,52 +111,57 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
             await parts.close()
 
     return Litestar(
-        route_handlers=_providers(parts).bind(ROUTES),
-        exception_handlers={Exception: handle},
-        before_request=_before_handler,
+        route_handlers=providers.bind(ROUTES),
+        exception_handlers={Exception: providers.call(handle)},
+        before_request=providers.call(_before_handler),
         after_request=pause_before_encoding,
         before_send=[tell_methods],
         lifespan=[closing],
-        state=State(
-            {
-                "use_cases": parts.use_cases,
-                "trusted_proxies": [ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies],
-                "public_url": settings.public_url,
-                "error_formats": ERROR_FORMATS,
-                "service_token": settings.backend_service_token,
-                "metrics_token": settings.metrics_token,
-                "exposition": functools.partial(parts.metrics.exposition, parts.database),
-                "count_error": parts.metrics.refused,
-                "draining": draining,
-                "followers": followers,
-                "socket_origins": frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)}),
-            }
-        ),
         cors_config=CORSConfig(
-            allow_origins=list(settings.cors_allowed_origins),
+            allow_origins=list(parts.settings.cors_allowed_origins),
             expose_headers=["Idempotency-Replayed", "Link", "Retry-After", "X-Request-ID"],
         ),
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY,
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(providers),
         plugins=[*PLUGINS],
         logging_config=None,
         debug=False,
     )
 
 
-async def _before_handler(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+async def _before_handler(
+    request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies]
+) -> Response[bytes] | None:
     refuse_unknown_parameters(request)
-    return await answer_from_key(request)
+    return await answer_from_key(request, trusted_proxies)
 
 
-def _providers(parts: container.Container) -> Providers:
-    """What handlers can receive. Raises `ProvidedTwice`."""
+def _providers(parts: container.Container, followers: Followers, draining: Callable[[], bool]) -> Providers:
+    """What handlers, guards and hooks can receive. Raises `ProvidedTwice`."""
+    settings = parts.settings
+    proxies = tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies)
+    origins = frozenset({*settings.cors_allowed_origins, _origin(settings.public_url)})
     providers = Providers()
     providers.add_fields([parts.use_cases, parts.appointment, parts.feeds, parts.calendars])
-    providers.add_value(DefaultCurrency, parts.settings.default_currency, "Settings.default_currency")
+    for kind, value in (
+        (DefaultCurrency, settings.default_currency),
+        (PublicUrl, settings.public_url),
+        (TrustedProxies, proxies),
+        (SocketOrigins, origins),
+        (service.ServiceToken, settings.backend_service_token),
+        (ops.MetricsToken | None, settings.metrics_token),
+        (ops.Exposition, functools.partial(parts.metrics.exposition, parts.database)),
+        (ops.Draining, draining),
+        (CountError, parts.metrics.refused),
+        (ErrorFormats, ERROR_FORMATS),
+        (EncodedDocument, EncodedDocument(settings.public_url)),
+        (Followers, followers),
+    ):
+        providers.add_value(kind, value, __name__)
     providers.add_of_request(Actor, actor)
     providers.add_of_request(Viewer, viewer)
+    providers.add_of_request(ClientAddress, client_address)
     return providers
 
 

@@ -1,18 +1,20 @@
 """Authentication of requests and guards of routes, and the network address of the client."""
 
 from dataclasses import dataclass
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, NewType
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
-from application.accounts.sessions import Actor
+from application.accounts.sessions import Actor, Authenticate
 from application.events.management import OnlyFacilitatorsCreate
+from application.events.ports import FacilitatorQueries
 from domain.accounts import ProfileNotFound, User, UserId
 from domain.authorization import is_admin
 from domain.errors import Forbidden, Unauthenticated
 from domain.networks import client_of
+from interfaces.http.injection import Guard, Inject
 
 public = {"public": True}
 
@@ -30,6 +32,10 @@ tokens."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
+TrustedProxies = NewType("TrustedProxies", tuple[IPv4Network | IPv6Network, ...])
+ClientAddress = NewType("ClientAddress", str)
+"""The network address of the client."""
+
 
 def bearer_token(connection: Connection) -> str:
     """The token of the Authorization header. Raises `Unauthenticated`."""
@@ -44,34 +50,52 @@ def token_in(authorization: str) -> str:
     return token.strip()
 
 
-async def signed_in(connection: Connection, _handler: BaseRouteHandler) -> None:
-    connection.scope["user"] = await connection.app.state.use_cases.authenticate(bearer_token(connection))
+@Guard
+async def signed_in(connection: Connection, authenticate: Inject[Authenticate]) -> None:
+    await _account(connection, authenticate)
 
 
-async def admins(connection: Connection, handler: BaseRouteHandler) -> None:
-    await signed_in(connection, handler)
-    if not is_admin(connection.scope["user"].user):
+@Guard
+async def admins(connection: Connection, authenticate: Inject[Authenticate]) -> None:
+    if not is_admin(await _account(connection, authenticate)):
         raise Forbidden
 
 
-async def facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
-    await signed_in(connection, handler)
-    if not connection.scope["user"].user.can_facilitate:
-        raise Forbidden
+@Guard
+async def facilitators(connection: Connection, authenticate: Inject[Authenticate]) -> None:
+    await _facilitator(connection, authenticate)
 
 
-async def event_creators(connection: Connection, handler: BaseRouteHandler) -> None:
+@Guard
+async def event_creators(connection: Connection, authenticate: Inject[Authenticate]) -> None:
     """Facilitators, with contract B's message for other accounts."""
-    await signed_in(connection, handler)
-    if not connection.scope["user"].user.can_facilitate:
+    if not (await _account(connection, authenticate)).can_facilitate:
         raise OnlyFacilitatorsCreate
 
 
-async def profiled_facilitators(connection: Connection, handler: BaseRouteHandler) -> None:
+@Guard
+async def profiled_facilitators(
+    connection: Connection, authenticate: Inject[Authenticate], facilitator_queries: Inject[FacilitatorQueries]
+) -> None:
     """Facilitators who have a profile."""
-    await facilitators(connection, handler)
-    if not await connection.app.state.use_cases.facilitator_queries.has_profile(connection.scope["user"].user.id):
+    user = await _facilitator(connection, authenticate)
+    if not await facilitator_queries.has_profile(user.id):
         raise ProfileNotFound
+
+
+async def _account(connection: Connection, authenticate: Authenticate) -> User:
+    """Raises `Unauthenticated`."""
+    found = await authenticate(bearer_token(connection))
+    connection.scope["user"] = found
+    return found.user
+
+
+async def _facilitator(connection: Connection, authenticate: Authenticate) -> User:
+    """Raises `Unauthenticated`, `Forbidden`."""
+    user = await _account(connection, authenticate)
+    if not user.can_facilitate:
+        raise Forbidden
+    return user
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +109,10 @@ class Viewer:
         return None if self.user is None else self.user.id
 
 
-async def viewer(request: Request[Any, Any, Any]) -> Viewer:
+async def viewer(request: Request[Any, Any, Any], authenticate: Inject[Authenticate]) -> Viewer:
     """Authenticates the caller of a public route if there is a valid access token."""
     try:
-        found: Actor = await request.app.state.use_cases.authenticate(bearer_token(request))
+        found = await authenticate(bearer_token(request))
     except Unauthenticated:
         return Viewer(None)
     return Viewer(found.user)
@@ -100,7 +124,7 @@ def actor(request: Request[Any, Any, Any]) -> Actor:
     return found
 
 
-def client_address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The network address of the client. `X-Forwarded-For` counts only behind trusted proxies."""
-    peer = connection.client.host if connection.client else "local"
-    return client_of(peer, connection.headers.getall("x-forwarded-for", []), connection.app.state.trusted_proxies)
+def client_address(request: Request[Any, Any, Any], trusted_proxies: Inject[TrustedProxies]) -> ClientAddress:
+    """`X-Forwarded-For` counts only behind trusted proxies."""
+    peer = request.client.host if request.client else "local"
+    return ClientAddress(client_of(peer, request.headers.getall("x-forwarded-for", []), trusted_proxies))

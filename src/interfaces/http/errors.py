@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from litestar import MediaType, Request, Response
@@ -25,6 +25,7 @@ from domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from interfaces.http.injection import Inject
 from interfaces.http.log_redaction import shown
 from servicekit.json_values import plain_words
 
@@ -81,6 +82,12 @@ class ErrorFormats:
         )
 
 
+class CountError(Protocol):
+    """Counts an error that is answered, by its code."""
+
+    def __call__(self, code: str) -> None: ...
+
+
 # Errors of the framework, with the contract's messages.
 FRAMEWORK = {
     400: ("bad_request", "Malformed request"),
@@ -124,14 +131,19 @@ def answer_errors_in(error_format: ErrorFormat, request: Request[Any, Any, Any])
     request.scope["state"][_CHOSEN] = error_format
 
 
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Body]:
+def handle(
+    request: Request[Any, Any, Any],
+    error: Exception,
+    error_formats: Inject[ErrorFormats],
+    count_error: Inject[CountError],
+) -> Response[Body]:
     """Litestar's handler for every exception."""
     response = error_response(error)
-    request.app.state.count_error(response.code)
+    count_error(response.code)
     request.scope["state"][DECIDED] = isinstance(error, NotFound | Conflict | Forbidden)
     if response.status == 500:
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
-    error_format = request.scope["state"].get(_CHOSEN) or request.app.state.error_formats.of(request.scope["path"])
+    error_format = request.scope["state"].get(_CHOSEN) or error_formats.of(request.scope["path"])
     return Response(
         body_of(response, error_format, structlog.contextvars.get_contextvars().get("request_id")),
         status_code=response.status,

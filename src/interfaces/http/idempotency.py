@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from application.accounts.sessions import Actor
 from application.idempotency import CLAIM, AnswerOnce, Claim, IdempotencyKeyInvalid, KeptAnswer, KeyedRequest, owner_of
 from domain.networks import network_of
-from interfaces.http.authentication import CREATES, ISSUES_TOKENS, client_address
+from interfaces.http.authentication import CREATES, ISSUES_TOKENS, ClientAddress, TrustedProxies, client_address
 from interfaces.http.errors import DECIDED
 
 HEADER = "Idempotency-Key"
@@ -86,7 +86,7 @@ class KeyedRequests:
         await run.forward(send)
 
 
-async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+async def answer_from_key(request: Request[Any, Any, Any], trusted_proxies: TrustedProxies) -> Response[bytes] | None:
     """Litestar's hook before a handler is called: the answer that was kept, or None where there is none yet.
 
     Raises `IdempotencyKeyInvalid`, `IdempotencyKeyReused`, `IdempotencyKeyInUse`, `IdempotencyAnswerLost`, and without
@@ -103,9 +103,10 @@ async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | 
     if run.issues_tokens and not does.get(CREATES):
         return None
     run.is_anonymous = not request.route_handler.resolve_guards()
+    address = client_address(request, trusted_proxies)
     if run.is_anonymous:
-        await run.answer_once.allow_anonymous(network_of(client_address(request)))
-    found = await run.answer_once.begin(await _keyed(request, keys[0], run.answer_once))
+        await run.answer_once.allow_anonymous(network_of(address))
+    found = await run.answer_once.begin(await _keyed(request, keys[0], address, run.answer_once))
     if isinstance(found, KeptAnswer):
         return Response(found.body, status_code=found.status, headers={**dict(found.headers), REPLAYED: "true"})
     run.claim = found
@@ -113,7 +114,9 @@ async def answer_from_key(request: Request[Any, Any, Any]) -> Response[bytes] | 
     return None
 
 
-async def _keyed(request: Request[Any, Any, Any], key: str, answer_once: AnswerOnce) -> KeyedRequest:
+async def _keyed(
+    request: Request[Any, Any, Any], key: str, address: ClientAddress, answer_once: AnswerOnce
+) -> KeyedRequest:
     scope = request.scope
     content_type, body = request.headers.get("content-type", "").encode("latin-1"), await request.body()
     boundary = _BOUNDARY.search(content_type)
@@ -126,15 +129,15 @@ async def _keyed(request: Request[Any, Any, Any], key: str, answer_once: AnswerO
         content_type,
         body,
     )
-    return KeyedRequest(_owner(request, answer_once), key, asked)
+    return KeyedRequest(_owner(request, address, answer_once), key, asked)
 
 
-def _owner(request: Request[Any, Any, Any], answer_once: AnswerOnce) -> str:
+def _owner(request: Request[Any, Any, Any], address: ClientAddress, answer_once: AnswerOnce) -> str:
     """The account; on public routes the hash of the credential, or else of the network address."""
     actor = request.scope.get("user")
     if isinstance(actor, Actor):
         return owner_of(actor.user.id)
-    known_by = request.headers.get("authorization") or client_address(request)
+    known_by = request.headers.get("authorization") or address
     return f"other:{answer_once.fingerprint(known_by.encode()).hex()}"
 
 

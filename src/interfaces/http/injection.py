@@ -1,15 +1,18 @@
-"""Injection by type: the annotation of a handler's parameter decides what the parameter receives.
+"""Injection by type: the annotation of a parameter decides what handlers, guards, hooks and providers receive.
 
 Everything is resolved when the application is built. Litestar resolves dependencies by parameter name, so each handler
 receives its own mapping of names to providers; a request costs no look-up by type.
 """
 
 import dataclasses
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_type_hints
 
+from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.di import Dependency, Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidationMarker
@@ -27,10 +30,10 @@ class InjectionError(TypeError):
 
 
 class NotProvided(InjectionError):
-    """A handler has a parameter of a type without a provider."""
+    """A function has a parameter of a type without a provider."""
 
-    def __init__(self, handler: str, parameter: str, kind: Any) -> None:
-        super().__init__(f"{handler} requires {_name(kind)} as {parameter!r}, but the container does not provide it")
+    def __init__(self, function: str, parameter: str, kind: Any) -> None:
+        super().__init__(f"{function} requires {_name(kind)} as {parameter!r}, but the container does not provide it")
 
 
 class ProvidedTwice(InjectionError):
@@ -40,11 +43,24 @@ class ProvidedTwice(InjectionError):
         super().__init__(f"{_name(kind)} has two providers, {first} and {second}: give each a type of its own")
 
 
+@dataclasses.dataclass(frozen=True)
+class Guard:
+    """A guard of routes: an async function of the connection that raises unless the route may be called. Its other
+    parameters are injected when a handler is bound; the bound guard equals the unbound one."""
+
+    function: Callable[..., Awaitable[None]]
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        await self.function(connection, **self.values)
+
+
 class Providers:
-    """What handlers can receive, by type."""
+    """What can be injected, by type: values to all, values of the request to handlers only."""
 
     def __init__(self) -> None:
         self._by_type: dict[Any, tuple[str, Provide]] = {}
+        self._values: dict[Any, Any] = {}
 
     def add_fields(self, parts: Iterable[Any]) -> None:
         """Provides each field of these dataclass instances under its declared type. Raises `ProvidedTwice`."""
@@ -57,21 +73,39 @@ class Providers:
     def add_value(self, kind: Any, value: Any, source: str) -> None:
         """Provides one value to every request. `source` names it in errors. Raises `ProvidedTwice`."""
         self._add(kind, source, Provide(_constant(value), sync_to_thread=False))
+        self._values[kind] = value
 
     def add_of_request(self, kind: Any, function: Callable[..., Any]) -> None:
-        """Provides what this function returns for the request. A function that is not async must not block. Raises
-        `ProvidedTwice`."""
+        """Provides what this function returns for the request, its only parameter that is not injected. A function that
+        is not async must not block. Raises `NotProvided`, `ProvidedTwice`."""
         is_async = inspect.iscoroutinefunction(function)
-        self._add(kind, _name(function), Provide(function, sync_to_thread=None if is_async else False))
+        provide = _of_request(self.call(function))
+        self._add(kind, _name(function), Provide(provide, sync_to_thread=None if is_async else False))
 
     def bind(self, handlers: Iterable[Handler]) -> list[Handler]:
-        """Copies of these handlers with a provider for each injected parameter. Raises `NotProvided`."""
+        """Copies of these handlers with a provider for each injected parameter, of their guards as well. Raises
+        `NotProvided`."""
         return [self._bound(handler) for handler in handlers]
+
+    def call(self, function: Callable[..., T]) -> Callable[..., T]:
+        """The function with its injected parameters filled. Raises `NotProvided`."""
+        return functools.partial(function, **self._values_for(function))
 
     def _bound(self, handler: Handler) -> Handler:
         bound = copy(handler)
         bound.dependencies = {**(handler.dependencies or {}), **self._for(handler)}
+        bound.guards = [self._guard(guard) for guard in handler.guards or ()]
         return bound
+
+    def _guard(self, guard: Any) -> Any:
+        return Guard(guard.function, self._values_for(guard.function)) if isinstance(guard, Guard) else guard
+
+    def _values_for(self, function: Callable[..., Any]) -> dict[str, Any]:
+        needed = injected(function)
+        for parameter, kind in needed.items():
+            if kind not in self._values:
+                raise NotProvided(_name(function), parameter, kind)
+        return {parameter: self._values[kind] for parameter, kind in needed.items()}
 
     def _for(self, handler: BaseRouteHandler) -> Mapping[str, Provide]:
         found = {}
@@ -101,6 +135,18 @@ def _constant(value: T) -> Callable[[], T]:
         return value
 
     return provide
+
+
+def _of_request(function: Callable[[Request[Any, Any, Any]], Any]) -> Callable[[Request[Any, Any, Any]], Any]:
+    """The same without the parameters that are filled, which Litestar would ask for."""
+
+    async def provide_async(request: Request[Any, Any, Any]) -> Any:
+        return await function(request)
+
+    def provide(request: Request[Any, Any, Any]) -> Any:
+        return function(request)
+
+    return provide_async if inspect.iscoroutinefunction(function) else provide
 
 
 def _name(kind: Any) -> str:

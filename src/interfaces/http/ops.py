@@ -1,20 +1,32 @@
 """Operations endpoints: probes and metrics. They are not in the API's description."""
 
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Literal, NewType, Protocol
 
-from litestar import MediaType, Request, Response, get
+from litestar import MediaType, Response, get
 from litestar.exceptions import NotFoundException
-from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
 from application.ports import Health
 from domain.errors import Unauthenticated
 from interfaces.http.authentication import Connection, bearer_token, public
-from interfaces.http.injection import Inject
+from interfaces.http.injection import Guard, Inject
+
+MetricsToken = NewType("MetricsToken", str)
 
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Draining(Protocol):
+    """Returns whether the process is shutting down."""
+
+    def __call__(self) -> bool: ...
+
+
+class Exposition(Protocol):
+    """Returns the metrics in the text format of Prometheus."""
+
+    async def __call__(self) -> bytes: ...
 
 
 class Alive(Struct):
@@ -30,9 +42,9 @@ class Ready(Struct):
     redis: Literal["connected", "disconnected"]
 
 
-async def operators(connection: Connection, _handler: BaseRouteHandler) -> None:
+@Guard
+async def operators(connection: Connection, expected: Inject[MetricsToken | None]) -> None:
     """Requires `METRICS_TOKEN`. Without that setting the route does not exist (404)."""
-    expected: str | None = connection.app.state.metrics_token
     if expected is None:
         raise NotFoundException
     if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
@@ -46,9 +58,8 @@ async def live() -> Alive:
 
 
 @get("/health/ready", operation_id="getReadiness", include_in_schema=False, opt=public)
-async def ready(request: Request[Any, Any, Any], health: Inject[Health]) -> Response[Ready]:
+async def ready(health: Inject[Health], draining: Inject[Draining]) -> Response[Ready]:
     """Returns 503 while the database is unreachable or the process is shutting down. Redis is not required."""
-    draining: Callable[[], bool] = request.app.state.draining
     database, redis = await health.database_answers(), await health.redis_answers()
     body = Ready(
         "draining" if draining() else "unavailable" if not database else "ready" if redis else "degraded",
@@ -61,9 +72,8 @@ async def ready(request: Request[Any, Any, Any], health: Inject[Health]) -> Resp
 
 
 @get("/metrics", operation_id="getMetrics", include_in_schema=False, guards=[operators])
-async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def metrics(exposition: Inject[Exposition]) -> Response[bytes]:
     """What Prometheus scrapes."""
-    exposition: Callable[[], Awaitable[bytes]] = request.app.state.exposition
     return Response(await exposition(), media_type=MediaType.TEXT, headers={"Content-Type": _EXPOSITION})
 
 

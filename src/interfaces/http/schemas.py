@@ -22,6 +22,8 @@ from domain.time import as_utc, entered_day, entered_instant
 
 DefaultCurrency = NewType("DefaultCurrency", str)
 """The ISO 4217 code of a price that is given without a currency (`DEFAULT_CURRENCY`)."""
+PublicUrl = NewType("PublicUrl", str)
+"""The address of this API for browsers (`PUBLIC_URL`)."""
 
 BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 """An id inside a body: a whole number that PostgreSQL's bigint can hold."""

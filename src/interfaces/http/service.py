@@ -1,9 +1,9 @@
 """Endpoints for services such as the CRM. They authenticate by `BACKEND_SERVICE_TOKEN`."""
 
 import hmac
+from typing import NewType
 
 from litestar import post
-from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody
 from msgspec import Struct
 
@@ -14,8 +14,10 @@ from domain.events import EventId
 from domain.ids import BookingId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import Connection, bearer_token
-from interfaces.http.injection import Inject
+from interfaces.http.injection import Guard, Inject
 from interfaces.http.schemas import BodyId
+
+ServiceToken = NewType("ServiceToken", str)
 
 
 class OfflinePayment(Struct):
@@ -30,9 +32,9 @@ class PaymentRecorded(Struct):
     payment_status: PaymentStatus
 
 
-async def services(connection: Connection, _handler: BaseRouteHandler) -> None:
+@Guard
+async def services(connection: Connection, expected: Inject[ServiceToken]) -> None:
     """Requires the service token; access tokens of users are rejected."""
-    expected: str = connection.app.state.service_token
     if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):
         raise Unauthenticated
 

@@ -9,8 +9,9 @@ import domain
 import infrastructure
 import interfaces
 from domain.errors import DomainError
+from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import FRAMEWORK, STATUS, ErrorResponse, body_of
-from tests.support.description_checks import app, document
+from tests.support.description_checks import document
 from tests.support.golden.http_api import crm as crm_api
 from tests.support.golden.json_types import types_of
 
@@ -70,7 +71,7 @@ def _formats() -> list[dict[str, Any]]:
     paths: dict[str, list[str]] = {}
     formats: dict[str, dict[str, Any]] = {}
     for path in sorted({*document()["paths"], "/nothing-is-here"}):
-        shape = app().state.error_formats.of(path)
+        shape = ERROR_FORMATS.of(path)
         fields = {name: types_of(body_of(refusal, shape, "id")) for name, refusal in responses.items()}
         paths.setdefault(repr(fields), []).append(path)
         formats[repr(fields)] = fields

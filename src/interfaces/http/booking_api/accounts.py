@@ -15,7 +15,7 @@ from application.accounts.sessions import Actor, LogOut, Refresh
 from domain.accounts import InvalidCredentials, Role, User
 from domain.errors import Invalid
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.authentication import bearer_token, client_address, issues_tokens, public, signed_in
+from interfaces.http.authentication import ClientAddress, bearer_token, issues_tokens, public, signed_in
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import Done, EnteredRole, self_assigned_role, whole_seconds
 
@@ -105,23 +105,21 @@ class PasswordChange(Struct):
 
 @post("/auth/register", operation_id="register", tags=TAGS, opt=public)
 async def register_user(
-    data: JSONBody[RegistrationBody], request: Request[Any, Any, Any], register: Inject[Register]
+    data: JSONBody[RegistrationBody], address: Inject[ClientAddress], register: Inject[Register]
 ) -> Registered:
     registration = Registration(
         email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
     )
-    user = await register(registration, address=client_address(request))
+    user = await register(registration, address=address)
     return Registered("User registered successfully", _user(user))
 
 
 @post("/auth/login", operation_id="logIn", tags=TAGS, status_code=200, opt=issues_tokens)
-async def log_in_user(
-    data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Inject[LogIn]
-) -> TokensBody:
+async def log_in_user(data: JSONBody[Credentials], address: Inject[ClientAddress], log_in: Inject[LogIn]) -> TokensBody:
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return _tokens(await log_in(email=email, password=data.password, address=client_address(request)))
+    return _tokens(await log_in(email=email, password=data.password, address=address))
 
 
 @post("/auth/refresh", operation_id="refreshToken", tags=TAGS, status_code=200, opt=issues_tokens)
@@ -140,11 +138,11 @@ async def log_out_user(
 @post("/auth/password", operation_id="changePassword", tags=TAGS, status_code=200, guards=[signed_in])
 async def change_own_password(
     data: JSONBody[PasswordChange],
-    request: Request[Any, Any, Any],
+    address: Inject[ClientAddress],
     actor: Inject[Actor],
     change_password: Inject[ChangePassword],
 ) -> Done:
-    await change_password(actor, current=data.current_password, new=data.new_password, address=client_address(request))
+    await change_password(actor, current=data.current_password, new=data.new_password, address=address)
     return Done("Password changed successfully. Please log in again")
 
 

@@ -14,8 +14,9 @@ from application.accounts.external_identity import FinishExternalSignIn, StartEx
 from application.accounts.login import LoggedIn
 from application.oauth import ATTEMPT_LIFETIME
 from domain.accounts import Role
-from interfaces.http.authentication import client_address, public
+from interfaces.http.authentication import ClientAddress, public
 from interfaces.http.injection import Inject
+from interfaces.http.schemas import PublicUrl
 
 TAGS = ["Contract B: accounts"]
 
@@ -38,10 +39,12 @@ class GoogleTokens(Struct):
 
 @get("/auth/google", operation_id="signInWithGoogle", tags=TAGS, status_code=302, opt=public)
 async def start_sign_in(
-    request: Request[Any, Any, Any], start_external_sign_in: Inject[StartExternalSignIn]
+    start_external_sign_in: Inject[StartExternalSignIn],
+    address: Inject[ClientAddress],
+    public_url: Inject[PublicUrl],
 ) -> Redirect:
     """Sends the browser to Google's consent screen. Google sends it back to `/auth/google/callback`."""
-    return await _to_google(request, start_external_sign_in)
+    return await _to_google(start_external_sign_in, address, public_url)
 
 
 @get(
@@ -51,29 +54,35 @@ async def start_sign_in(
     status_code=302,
     opt=public,
 )
-async def start_login(request: Request[Any, Any, Any], start_external_sign_in: Inject[StartExternalSignIn]) -> Redirect:
+async def start_login(
+    start_external_sign_in: Inject[StartExternalSignIn],
+    address: Inject[ClientAddress],
+    public_url: Inject[PublicUrl],
+) -> Redirect:
     """The same as `/auth/google`."""
-    return await _to_google(request, start_external_sign_in)
+    return await _to_google(start_external_sign_in, address, public_url)
 
 
 @get("/auth/google/callback", operation_id="finishGoogleSignIn", tags=TAGS, opt=public)
 async def finish_sign_in(
     request: Request[Any, Any, Any],
     finish_external_sign_in: Inject[FinishExternalSignIn],
+    address: Inject[ClientAddress],
+    public_url: Inject[PublicUrl],
     sign_in_state: Annotated[str | None, QueryParameter(name="state")] = None,
     code: FromQuery[str | None] = None,
     error: FromQuery[str | None] = None,
 ) -> Response[GoogleTokens]:
     """Google redirects the browser to this address. Valid once, in the browser that started the sign-in, for 10
     minutes."""
-    over_https: bool = request.app.state.public_url.startswith("https:")
+    over_https = public_url.startswith("https:")
     cookie = _cookie_name(sign_in_state or "", over_https=over_https)
     logged_in = await finish_external_sign_in(
         state=sign_in_state,
         browser=request.cookies.get(cookie),
         code=code,
         error=error,
-        address=client_address(request),
+        address=address,
     )
     return Response(_tokens(logged_in), cookies=[_cookie(cookie, "", over_https=over_https, seconds=0)])
 
@@ -81,9 +90,11 @@ async def finish_sign_in(
 ROUTES = [start_sign_in, start_login, finish_sign_in]
 
 
-async def _to_google(request: Request[Any, Any, Any], start_external_sign_in: StartExternalSignIn) -> Redirect:
-    over_https: bool = request.app.state.public_url.startswith("https:")
-    url, started = await start_external_sign_in(address=client_address(request))
+async def _to_google(
+    start_external_sign_in: StartExternalSignIn, address: ClientAddress, public_url: PublicUrl
+) -> Redirect:
+    over_https = public_url.startswith("https:")
+    url, started = await start_external_sign_in(address=address)
     cookie = _cookie(
         _cookie_name(started.state, over_https=over_https),
         started.browser,

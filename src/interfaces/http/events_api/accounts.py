@@ -1,9 +1,8 @@
 """Contract A: registering and logging in."""
 
-from typing import Any
 from uuid import UUID
 
-from litestar import Request, post
+from litestar import post
 from litestar.params import JSONBody
 from msgspec import Struct
 
@@ -11,7 +10,7 @@ from application.accounts.login import LoggedIn, LogIn
 from application.accounts.registration import RegisterAndLogIn, Registration
 from domain.accounts import InvalidCredentials, Role
 from interfaces.emails import email_address, plausible_email_address
-from interfaces.http.authentication import client_address, creates_and_issues_tokens, issues_tokens
+from interfaces.http.authentication import ClientAddress, creates_and_issues_tokens, issues_tokens
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import EnteredRole, self_assigned_role
 
@@ -48,20 +47,20 @@ class Entrance(Struct):
 
 @post("/api/register", operation_id="registerOfA", tags=TAGS, status_code=200, opt=creates_and_issues_tokens)
 async def register_user(
-    data: JSONBody[NewUser], request: Request[Any, Any, Any], register_and_log_in: Inject[RegisterAndLogIn]
+    data: JSONBody[NewUser], address: Inject[ClientAddress], register_and_log_in: Inject[RegisterAndLogIn]
 ) -> Entrance:
     registration = Registration(
         email=email_address(data.email), password=data.password, name=data.name, role=self_assigned_role(data.role)
     )
-    return _entrance(await register_and_log_in(registration, address=client_address(request)))
+    return _entrance(await register_and_log_in(registration, address=address))
 
 
 @post("/api/login", operation_id="logInOfA", tags=TAGS, status_code=200, opt=issues_tokens)
-async def log_in_user(data: JSONBody[Credentials], request: Request[Any, Any, Any], log_in: Inject[LogIn]) -> Entrance:
+async def log_in_user(data: JSONBody[Credentials], address: Inject[ClientAddress], log_in: Inject[LogIn]) -> Entrance:
     email = plausible_email_address(data.email)
     if email is None:
         raise InvalidCredentials
-    return _entrance(await log_in(email=email, password=data.password, address=client_address(request)))
+    return _entrance(await log_in(email=email, password=data.password, address=address))
 
 
 ROUTES = [register_user, log_in_user]

@@ -2,19 +2,21 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, NewType
 
 import msgspec
 import structlog
 from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 
-from application.accounts.sessions import Actor
-from application.notifications.ports import EntryId, LiveUpdate
+from application.accounts.sessions import Authenticate, AuthenticateFollower
+from application.notifications.live_updates import FollowLiveUpdates
+from application.notifications.ports import LiveUpdate
 from domain.errors import DomainError, Forbidden, Unauthenticated
 from interfaces.http.authentication import bearer_token
-from interfaces.http.errors import body_of, error_response
+from interfaces.http.errors import CountError, ErrorFormat, ErrorFormats, ErrorResponse, body_of, error_response
+from interfaces.http.injection import Inject
 from interfaces.http.live.entries import as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 
@@ -29,6 +31,8 @@ MESSAGES_A_MINUTE = 100
 POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART = 1008, 1011, 1012
 
 Socket = WebSocket[Any, Any, Any]
+SocketOrigins = NewType("SocketOrigins", frozenset[str])
+"""Origins whose pages may open a WebSocket; `*` for all."""
 
 
 class ForeignOrigin(Forbidden):
@@ -41,39 +45,45 @@ class _TooTalkative(Exception):
 
 
 @websocket("/ws/notifications")
-async def follow_by_socket(socket: Socket) -> None:
+async def follow_by_socket(
+    socket: Socket,
+    followers: Inject[Followers],
+    authenticate: Inject[Authenticate],
+    authenticate_follower: Inject[AuthenticateFollower],
+    follow_live_updates: Inject[FollowLiveUpdates],
+    allowed_origins: Inject[SocketOrigins],
+    error_formats: Inject[ErrorFormats],
+    count_error: Inject[CountError],
+) -> None:
     """For facilitators and admins. The token comes in the `Authorization` header or as the subprotocol `bearer.<jwt>`
     beside `convene.v1`; never in the address, which is written down on the way."""
-    followers: Followers = socket.app.state.followers
     async with contextlib.AsyncExitStack() as stack:
         try:
-            _refuse_foreign(socket)
+            _refuse_foreign(socket, allowed_origins)
             token = _token(socket)
-            actor: Actor = await socket.app.state.use_cases.authenticate(token)
+            actor = await authenticate(token)
             if not actor.user.can_facilitate:
                 raise Forbidden
             seen = last_seen("last_event_id", socket.query_params.get("last_event_id"))
             await stack.enter_async_context(followers.joined(actor.user.id))
-            after: EntryId = await socket.app.state.use_cases.follow_live_updates.begin(actor.user.id, seen)
+            after = await follow_live_updates.begin(actor.user.id, seen)
         except DomainError as error:
-            await _refuse(socket, error)
+            response = error_response(error)
+            count_error(response.code)
+            await _refuse(socket, response, error_formats.of(socket.scope["path"]))
             return
+
+        async def take(entries: Sequence[LiveUpdate]) -> None:
+            for entry in entries:
+                await socket.send_text(as_json(entry).decode())
+
         await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in socket.scope["subprotocols"] else None)
-        await _converse(socket, followers, actor, token, after)
+        await _converse(socket, followers, feed(follow_live_updates, authenticate_follower, actor, token, after, take))
 
 
-async def _converse(socket: Socket, followers: Followers, actor: Actor, token: str, after: EntryId) -> None:
-    async def take(entries: Sequence[LiveUpdate]) -> None:
-        for entry in entries:
-            await socket.send_text(as_json(entry).decode())
-
-    use_cases = socket.app.state.use_cases
+async def _converse(socket: Socket, followers: Followers, updates: Coroutine[Any, Any, None]) -> None:
     try:
-        await first_of(
-            _hear(socket),
-            followers.disconnected(),
-            feed(use_cases.follow_live_updates, use_cases.authenticate_follower, actor, token, after, take),
-        )
+        await first_of(_hear(socket), followers.disconnected(), updates)
     except Unauthenticated:
         await _close(socket, POLICY_VIOLATION, "The token has ended")
     except _TooTalkative:
@@ -116,19 +126,16 @@ def _token(socket: Socket) -> str:
     return tokens[0]
 
 
-def _refuse_foreign(socket: Socket) -> None:
+def _refuse_foreign(socket: Socket, allowed: SocketOrigins) -> None:
     """A browser sends a page's origin and lets any page try; other programs send none. Raises `ForeignOrigin`."""
-    allowed: frozenset[str] = socket.app.state.socket_origins
     if "*" not in allowed and not allowed.issuperset(socket.headers.getall("origin", [])):
         raise ForeignOrigin
 
 
-async def _refuse(socket: Socket, error: DomainError) -> None:
+async def _refuse(socket: Socket, response: ErrorResponse, error_format: ErrorFormat) -> None:
     """As an HTTP answer instead of the handshake: a socket's own codes need one that is open."""
-    response = error_response(error)
-    socket.app.state.count_error(response.code)
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    body = msgspec.json.encode(body_of(response, socket.app.state.error_formats.of(socket.scope["path"]), request_id))
+    body = msgspec.json.encode(body_of(response, error_format, request_id))
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     headers.append((b"content-type", b"application/json"))
     await socket.send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})

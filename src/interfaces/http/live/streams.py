@@ -41,6 +41,7 @@ _HEARTBEAT = b": still here\n\n"
 async def follow_by_stream(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
+    followers: Inject[Followers],
     authenticate_follower: Inject[AuthenticateFollower],
     follow_live_updates: Inject[FollowLiveUpdates],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
@@ -54,7 +55,7 @@ async def follow_by_stream(
     - One account has at most 10 connections, including WebSockets (`/ws/notifications`).
     """
     return _EventStream(
-        request.app.state.followers,
+        followers,
         follow_live_updates,
         authenticate_follower,
         actor,

@@ -11,6 +11,7 @@ from typing import Any
 
 from litestar import Litestar
 
+from interfaces.http.error_formats import ERROR_FORMATS
 from interfaces.http.errors import ErrorFormat
 from interfaces.http.idempotency import REPLAYED
 from interfaces.http.live.streams import EVENT_STREAM
@@ -52,7 +53,7 @@ def document(app: Litestar, servers: Sequence[str]) -> dict[str, Any]:
     described_operations = list(operations(app))
     schemas[ERROR_CODE] = error_code_schema(described_operations)
     for operation in described_operations:
-        error_formats = _error_formats(app, operation)
+        error_formats = _error_formats(operation)
         schemas |= {ERRORS[error_format]: error_schema(error_format) for error_format in error_formats}
         finished = _finished(operation, drawn["paths"][operation.path][operation.method], error_formats, schemas)
         paths.setdefault(operation.path, {})[operation.method] = finished
@@ -85,9 +86,9 @@ def examples() -> dict[str, Any]:
     return recorded
 
 
-def _error_formats(app: Litestar, operation: Operation) -> list[ErrorFormat]:
+def _error_formats(operation: Operation) -> list[ErrorFormat]:
     """The error format of the path, then those that the route declares (`opt={"error_formats": …}`)."""
-    return [app.state.error_formats.of(operation.path), *operation.handler.opt.get("error_formats", ())]
+    return [ERROR_FORMATS.of(operation.path), *operation.handler.opt.get("error_formats", ())]
 
 
 def _finished(

@@ -3,13 +3,28 @@
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get
+from litestar import Litestar, MediaType, Request, Response, get
 from litestar.params import FromPath
 
 from domain.errors import NotFound
 from interfaces.http.authentication import public
+from interfaces.http.injection import Inject
 from interfaces.http.openapi.document import document
 from servicekit import api_docs
+
+
+class EncodedDocument:
+    """Made once, at the first request. The first server is the address of the page that shows it, so that requests also
+    work behind another host name."""
+
+    def __init__(self, public_url: str) -> None:
+        self._public_url = public_url
+        self._encoded: bytes | None = None
+
+    def of(self, app: Litestar) -> bytes:
+        if self._encoded is None:
+            self._encoded = msgspec.json.encode(document(app, ["/", self._public_url]))
+        return self._encoded
 
 
 @get("/", opt=public, include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
@@ -18,12 +33,8 @@ def show_docs() -> Response[bytes]:
 
 
 @get("/openapi.json", opt=public, include_in_schema=False, sync_to_thread=False)
-def show_document(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The first server is the address of this page, so that requests also work behind another host name."""
-    state = request.app.state
-    if "openapi_document" not in state:
-        state.openapi_document = msgspec.json.encode(document(request.app, ["/", state.public_url]))
-    return Response(state.openapi_document, media_type=MediaType.JSON)
+def show_document(request: Request[Any, Any, Any], encoded: Inject[EncodedDocument]) -> Response[bytes]:
+    return Response(encoded.of(request.app), media_type=MediaType.JSON)
 
 
 @get("/assets/{name:str}", opt=public, include_in_schema=False, sync_to_thread=False)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import msgspec
 from litestar import Router
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import OpenAPIType, Reference, Schema
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
+from interfaces.http.injection import Providers
 from interfaces.http.openapi.pages import ROUTES
 from interfaces.http.openapi.schema_names import schema_name
 from interfaces.http.schemas import ONE_OF
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
 
-def openapi_config() -> OpenAPIConfig:
+def openapi_config(providers: Providers) -> OpenAPIConfig:
     """Makes Litestar draw what `document` finishes, and serve our pages."""
-    return OpenAPIConfig(title="Convene", version="", openapi_router=_Pages(path="/docs", route_handlers=ROUTES))
+    return OpenAPIConfig(title="Convene", version="", openapi_router=_Pages(providers.bind(ROUTES)))
 
 
 class DecimalAsNumber(OpenAPISchemaPlugin):
@@ -88,8 +90,12 @@ class NamedEnums(OpenAPISchemaPlugin):
 class _Pages(Router):
     """Keeps out the pages that Litestar adds, which load their assets from outside."""
 
+    def __init__(self, pages: list[HTTPRouteHandler]) -> None:
+        self._pages = pages
+        super().__init__(path="/docs", route_handlers=pages)
+
     def register(self, value: "ControllerRouterHandler") -> "list[BaseRoute]":
-        return super().register(value) if any(value is page for page in ROUTES) else []
+        return super().register(value) if any(value is page for page in self._pages) else []
 
 
 PLUGINS = (DecimalAsNumber(), NamedStructs(), NamedEnums())

@@ -3,15 +3,15 @@
 The documented body alone proves nothing, so `id_token` is required as proof of its fields.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, post
+from litestar import post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from application.accounts.external_identity import SignInWithIdToken
 from interfaces.emails import account_address
-from interfaces.http.authentication import client_address, issues_tokens
+from interfaces.http.authentication import ClientAddress, issues_tokens
 from interfaces.http.injection import Inject
 from interfaces.http.sessions_api.accounts import TAGS, Entrance, entrance
 
@@ -28,7 +28,7 @@ class GoogleCredentials(Struct):
 @post("/api/auth/google", operation_id="signInWithGoogleOfC", tags=TAGS, status_code=200, opt=issues_tokens)
 async def sign_in_with_token(
     data: JSONBody[GoogleCredentials],
-    request: Request[Any, Any, Any],
+    address: Inject[ClientAddress],
     sign_in_with_id_token: Inject[SignInWithIdToken],
 ) -> Entrance:
     """For clients that sign in with Google themselves: the ID token must confirm `google_id` and `email`."""
@@ -37,7 +37,7 @@ async def sign_in_with_token(
         subject=data.google_id,
         email=account_address(data.email),
         name=data.name,
-        address=client_address(request),
+        address=address,
     )
     return entrance(logged_in)
 
