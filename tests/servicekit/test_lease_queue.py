@@ -1,0 +1,318 @@
+"""The consumer of leased entries, over a queue in memory."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from servicekit.lease_queue import OutageLog, QueueConsumer
+from tests.support.messages import until
+
+
+class QueueUnavailable(Exception):
+    pass
+
+
+class MemoryQueue:
+    """Entries are numbers. Leases do not end by themselves; `renewed` counts their renewals."""
+
+    def __init__(self, due: Sequence[int] = ()) -> None:
+        self.due = list(due)
+        self.limits: list[int] = []
+        self.ran: list[int] = []
+        self.running = self.most_running = 0
+        self.renewed: Counter[int] = Counter()
+        self.recorded: dict[int, str] = {}
+        self.released: list[int] = []
+        self.failing: dict[str, list[Exception]] = {}
+        """Errors of the next calls, by method."""
+        self.work: Callable[[int], Awaitable[Any]] = lambda _: asyncio.sleep(0)
+        self.after_claim: Callable[[], object] = lambda: None
+
+    async def claim(self, limit: int) -> list[int]:
+        self.limits.append(limit)
+        self._fail("claim")
+        claimed, self.due = self.due[:limit], self.due[limit:]
+        await asyncio.sleep(0)
+        self.after_claim()
+        return claimed
+
+    async def renew(self, entry: int) -> None:
+        self.renewed[entry] += 1
+        self._fail("renew")
+
+    async def release(self, entry: int) -> None:
+        self._fail("release")
+        self.released.append(entry)
+
+    async def run(self, entry: int) -> str:
+        self.ran.append(entry)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.work(entry)
+        finally:
+            self.running -= 1
+        return f"result {entry}"
+
+    async def record(self, entry: int, result: str, seconds: float) -> None:
+        assert seconds >= 0
+        self._fail("record")
+        self.recorded[entry] = result
+
+    def _fail(self, method: str) -> None:
+        if errors := self.failing.get(method):
+            raise errors.pop(0)
+
+
+def consumer_of(queue: MemoryQueue, **options: Any) -> QueueConsumer[int, str]:
+    """Neither polls nor renews within the time of a test unless the options say so."""
+    defaults = {"capacity": 3, "poll_every": math.inf, "renew_every": 3600, "drain": math.inf, "back_off": 0.01}
+    return QueueConsumer("memory", queue, unavailable=QueueUnavailable, **(defaults | options))
+
+
+@asynccontextmanager
+async def running(consumer: QueueConsumer[int, str]) -> AsyncIterator[None]:
+    task = asyncio.create_task(consumer.run())
+    yield
+    consumer.stop()
+    await task
+
+
+def events(logs: Sequence[Any]) -> list[str]:
+    return [line["event"] for line in logs]
+
+
+async def test_each_due_entry_runs_once_and_its_result_is_recorded() -> None:
+    queue = MemoryQueue(range(20))
+    await consumer_of(queue).run_until_idle()
+    assert sorted(queue.ran) == list(range(20))
+    assert queue.recorded == {entry: f"result {entry}" for entry in range(20)}
+
+
+async def test_claims_are_limited_to_the_free_slots() -> None:
+    queue = MemoryQueue(range(20))
+    await consumer_of(queue).run_until_idle()
+    assert queue.most_running == 3
+    assert all(0 < limit <= 3 for limit in queue.limits)
+
+
+class Generous(MemoryQueue):
+    """Answers a claim with more entries than it was asked for."""
+
+    async def claim(self, limit: int) -> list[int]:
+        return await super().claim(limit * 5)
+
+
+async def test_more_claims_than_slots_wait_and_are_renewed_meanwhile() -> None:
+    queue = Generous(range(9))
+    free = asyncio.Event()
+    queue.work = lambda _: free.wait()
+    consumer = consumer_of(queue, renew_every=0.01)
+    consumer.start(100)
+    running = asyncio.create_task(consumer.run_until_idle())
+    await until(lambda: len(queue.renewed) == 10)
+    assert queue.most_running == len(queue.ran) == 3
+    free.set()
+    await running
+    assert queue.most_running == 3
+    assert len(queue.recorded) == 10
+
+
+async def test_an_entry_claimed_elsewhere_answers_its_result_although_the_caller_left() -> None:
+    queue = MemoryQueue()
+    consumer = consumer_of(queue)
+    assert await consumer.start(1) == "result 1"
+    free = asyncio.Event()
+    queue.work = lambda _: free.wait()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.shield(consumer.start(2))
+    assert consumer.in_flight == [2]
+    free.set()
+    await consumer.run_until_idle()
+    assert queue.recorded[2] == "result 2"
+
+
+async def test_a_lease_is_renewed_during_the_run_also_after_a_renewal_failed() -> None:
+    queue = MemoryQueue([1])
+    queue.failing["renew"] = [QueueUnavailable(), ValueError("a bug")]
+    queue.work = lambda entry: until(lambda: queue.renewed[entry] >= 5)
+    with capture_logs() as logs:
+        await consumer_of(queue, renew_every=0.01).run_until_idle()
+    assert queue.recorded == {1: "result 1"}
+    assert events(logs) == ["lease_renewal_failed"]
+
+
+async def test_an_entry_whose_run_raises_is_logged_and_left_to_its_lease() -> None:
+    queue = MemoryQueue(range(6))
+
+    async def work(entry: int) -> None:
+        if entry == 2:
+            raise ValueError("a bug")
+
+    queue.work = work
+    with capture_logs() as logs:
+        consumer = consumer_of(queue)
+        async with running(consumer):
+            await until(lambda: len(queue.recorded) == 5)
+            queue.due.append(6)
+            consumer.notify()
+            await until(lambda: 6 in queue.recorded)
+    assert [(line["event"], line["queue"]) for line in logs] == [("entry_failed", "memory")]
+    assert 2 not in queue.recorded
+    assert queue.released == []
+
+
+async def test_an_outage_is_logged_once_by_all_consumers_and_in_flight_entries_continue() -> None:
+    outages, free = OutageLog(), asyncio.Event()
+    queue, other = MemoryQueue([1]), MemoryQueue()
+    queue.work = lambda _: free.wait()
+    consumers = [consumer_of(each, outages=outages, poll_every=0.01) for each in (queue, other)]
+    with capture_logs() as logs:
+        async with running(consumers[0]), running(consumers[1]):
+            await until(lambda: queue.running == 1)
+            for each in (queue, other):
+                each.failing["claim"] = [QueueUnavailable("connection refused")] * 1000
+            await until(lambda: len(queue.failing["claim"]) < 990 and len(other.failing["claim"]) < 990)
+            queue.failing["record"] = [QueueUnavailable()]
+            free.set()
+            await until(lambda: queue.recorded == {1: "result 1"})
+            for each in (queue, other):
+                each.failing.clear()
+                each.due.append(2)
+            await until(lambda: 2 in queue.recorded and 2 in other.recorded)
+    assert events(logs) == ["database_unavailable", "database_recovered"]
+    assert logs[0]["error"] == "connection refused"
+    assert queue.ran == [1, 2]
+
+
+async def test_a_claim_that_fails_otherwise_is_logged_and_repeated() -> None:
+    queue = MemoryQueue([1])
+    queue.failing["claim"] = [ValueError("a bug")]
+    with capture_logs() as logs:
+        async with running(consumer_of(queue)):
+            await until(lambda: 1 in queue.recorded)
+    assert events(logs) == ["claim_failed"]
+
+
+@pytest.mark.parametrize(("record_for", "recorded"), [(math.inf, {1: "result 1"}), (-1, {})])
+async def test_a_result_is_recorded_again_while_the_queue_is_unavailable(
+    record_for: float, recorded: dict[int, str]
+) -> None:
+    queue = MemoryQueue([1])
+    queue.failing["record"] = [QueueUnavailable()]
+    with capture_logs() as logs:
+        await consumer_of(queue, record_for=record_for).run_until_idle()
+    assert queue.ran == [1]
+    assert queue.recorded == recorded
+    assert events(logs)[0] == "database_unavailable"
+
+
+async def test_stop_claims_nothing_more_and_lets_entries_finish() -> None:
+    queue, free = MemoryQueue([1, 2]), asyncio.Event()
+    queue.work = lambda _: free.wait()
+    consumer = consumer_of(queue, poll_every=0.01)
+    serving = asyncio.create_task(consumer.run())
+    await until(lambda: queue.running == 2)
+    consumer.stop()
+    queue.due.append(3)
+    consumer.notify()
+    await asyncio.sleep(0.05)
+    assert not serving.done()
+    free.set()
+    await serving
+    assert sorted(queue.recorded) == [1, 2]
+    assert queue.due == [3]
+    assert queue.released == []
+
+
+@pytest.mark.parametrize(("drain", "stops"), [(0.01, 1), (math.inf, 2)])
+async def test_entries_that_outlast_the_drain_deadline_or_a_second_stop_are_released(drain: float, stops: int) -> None:
+    queue = MemoryQueue([1, 2, 3, 4])
+    queue.work = lambda entry: asyncio.sleep(0 if entry == 1 else math.inf)
+    consumer = consumer_of(queue, drain=drain)
+    serving = asyncio.create_task(consumer.run())
+    await until(lambda: queue.running == 3 and 1 in queue.recorded)
+    for _ in range(stops):
+        consumer.stop()
+        await asyncio.sleep(0)
+    await serving
+    assert sorted(queue.released) == [2, 3, 4]
+    assert queue.recorded == {1: "result 1"}
+    assert consumer.in_flight == []
+
+
+async def test_a_stop_ends_although_claims_and_releases_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servicekit.lease_queue.RELEASE_SECONDS", 0.01)
+    queue = MemoryQueue([1])
+    queue.work = lambda _: asyncio.sleep(math.inf)
+    consumer = consumer_of(queue, drain=0.01)
+    serving = asyncio.create_task(consumer.run())
+    await until(lambda: queue.running == 1)
+
+    async def hang(_: int) -> list[int]:
+        await asyncio.sleep(math.inf)
+        return []
+
+    monkeypatch.setattr(queue, "claim", hang)
+    monkeypatch.setattr(queue, "release", hang)
+    consumer.notify()
+    consumer.stop()
+    await asyncio.wait_for(serving, 30)
+
+
+async def test_a_cancelled_consumer_cancels_its_entries() -> None:
+    queue = MemoryQueue([1])
+    queue.work = lambda _: asyncio.sleep(math.inf)
+    serving = asyncio.create_task(consumer_of(queue).run())
+    await until(lambda: queue.running == 1)
+    serving.cancel()
+    await asyncio.wait({serving})
+    await until(lambda: queue.running == 0)
+    assert queue.recorded == {}
+
+
+async def test_without_a_wake_up_due_entries_are_found_by_polling() -> None:
+    queue = MemoryQueue()
+    async with running(consumer_of(queue, poll_every=0.01)):
+        await until(lambda: bool(queue.limits))
+        queue.due.append(1)
+        await until(lambda: 1 in queue.recorded)
+
+
+async def test_a_wake_up_claims_also_while_other_entries_run() -> None:
+    queue = MemoryQueue([1])
+    queue.work = lambda entry: asyncio.sleep(0) if entry > 1 else until(lambda: 2 in queue.recorded)
+    consumer = consumer_of(queue)
+    async with running(consumer):
+        await until(lambda: queue.running == 1)
+        queue.due.append(2)
+        consumer.notify()
+        await until(lambda: 1 in queue.recorded)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_wake_up_during_a_claim_is_not_lost_and_without_the_order_of_steps_it_is(is_lost: bool) -> None:
+    """The negative control forgets wake-ups after the claim instead of before it."""
+    queue = MemoryQueue()
+    consumer = consumer_of(queue)
+
+    def enqueue_behind_the_claim() -> None:
+        queue.after_claim = lambda: None
+        queue.due.append(1)
+        consumer.notify()
+        if is_lost:
+            consumer._wake_up.clear()
+
+    queue.after_claim = enqueue_behind_the_claim
+    async with running(consumer):
+        await until(lambda: bool(queue.due or queue.recorded))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert (1 in queue.recorded) is not is_lost
