@@ -39,6 +39,7 @@ from crm.notification_store import NotificationStore, mail_queue
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
+from servicekit.lease_queue import OutageLog
 from servicekit.time_zones import use_newest_time_zones
 
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
@@ -55,10 +56,11 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     lease = uuid4()
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
     transport = transport_for(settings.smtp, settings.data)
-    mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(writer, transport), pace)
+    outages = OutageLog()
+    mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(writer, transport), pace, outages)
     http = _http_senders(settings)
     senders = {
-        destination: Dispatcher(webhook_queue(database, destination, lease, LEASE), sender, pace)
+        destination: Dispatcher(webhook_queue(database, destination, lease, LEASE), sender, pace, outages)
         for destination, sender in http.items()
     }
 

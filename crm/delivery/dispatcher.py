@@ -8,7 +8,9 @@ wait in the table and one at a time probes whether it is available again.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import math
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from random import uniform
 from typing import Generic, Protocol, TypeVar
@@ -19,13 +21,13 @@ import structlog
 from crm.database import DatabaseUnavailable
 from crm.delivery.failures import Deferred, DeliveryError, DestinationUnavailable, Refused, Unsendable
 from crm.delivery.queue import C, Claim, Queue, Status
-from servicekit.tasks import cancel
+from servicekit.lease_queue import OutageLog, QueueConsumer
 
 LEASE = timedelta(seconds=60)
-SEND_SECONDS = 40.0  # with the wait for a turn; shorter than the lease, or two processes would deliver
+RENEW_SECONDS = 20.0
+SEND_SECONDS = 40.0
 DRAIN_SECONDS = 8.0
 AT_ONCE = 8
-BATCH = 20
 BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (0.5, 1, 5, 15, 60))
 GIVE_UP_AFTER = timedelta(days=5)  # RFC 5321, 4.5.4.1: at least four to five days
 
@@ -53,19 +55,42 @@ class Sender(Protocol[C_contra]):
         """Deliver it; returns the row's `response`, raises DeliveryError if it was not accepted."""
 
 
-class Dispatcher(Generic[C]):
-    """Deliveries of one process. Between `start` and `close` it also polls for due rows."""
+class Result(msgspec.Struct, frozen=True):
+    """Result of a delivery: sent, failed, or pending again after `delay`. `response` is for the row."""
 
-    def __init__(self, queue: Queue[C], sender: Sender[C], pace: Pace = Pace()) -> None:  # noqa: B008
+    status: Status
+    response: str
+    delay: timedelta = timedelta()
+
+
+class Dispatcher(Generic[C]):
+    """The deliveries of one process to one destination. Between `start` and `close` it also polls for due rows."""
+
+    def __init__(
+        self,
+        queue: Queue[C],
+        sender: Sender[C],
+        pace: Pace = Pace(),  # noqa: B008
+        outages: OutageLog | None = None,
+    ) -> None:
         self._queue = queue
         self._sender = sender
         self._pace = pace
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._in_flight: set[asyncio.Task[bool]] = set()
-        self._sent_but_unrecorded: set[int] = set()
         self._unavailable = False
-        self._notified = asyncio.Event()
-        self._polling: asyncio.Task[None] | None = None
+        self._pause = pace.poll_every
+        self._probe_at = 0.0
+        self._consumer: QueueConsumer[C, Result] = QueueConsumer(
+            f"crm-{sender.kind}",
+            self,
+            unavailable=DatabaseUnavailable,
+            capacity=AT_ONCE,
+            renew_every=RENEW_SECONDS,
+            poll_every=pace.poll_every,
+            drain=DRAIN_SECONDS,
+            record_for=math.inf,
+            outages=outages,
+        )
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def claims_at_once(self) -> bool:
@@ -73,21 +98,17 @@ class Dispatcher(Generic[C]):
         return not self._unavailable
 
     def start(self) -> None:
-        self._polling = asyncio.create_task(self._poll(), name=f"crm-{self._sender.kind}-polling")
+        self._running = asyncio.create_task(self._consumer.run())
 
     async def close(self) -> None:
         """Wait for the deliveries in flight and release the other claims."""
-        if self._polling:
-            await cancel([self._polling])
-        if self._in_flight:
-            _, late = await asyncio.wait(self._in_flight, timeout=DRAIN_SECONDS)
-            await cancel(late)
-        with suppress(DatabaseUnavailable):
-            await self._queue.release_claims()
+        self._consumer.stop()
+        if self._running:
+            await self._running
 
     def notify(self) -> None:
         """Poll now, unless the destination is unavailable."""
-        self._notified.set()
+        self._consumer.notify()
 
     async def wait_until_sent(self, row_id: int, status: Status, claim: C | None) -> bool:
         """Whether the row is delivered, waiting a short while for it.
@@ -104,73 +125,67 @@ class Dispatcher(Generic[C]):
 
     async def _outcome(self, row_id: int, claim: C | None) -> bool:
         while True:
-            if claim is None and self.claims_at_once:
+            if claim is None and self.claims_at_once and not self._holds(row_id):
                 claim = await self._queue.claim(row_id)
             if claim:
-                return await asyncio.shield(self._start_delivery(claim))
+                result = await asyncio.shield(self._consumer.start(claim))
+                return result is not None and result.status is Status.SENT
             status, leased = await self._queue.state(row_id)
             if status is not Status.PENDING or not leased:
                 return status is Status.SENT
             await asyncio.sleep(0.05)
 
-    async def _poll(self) -> None:
-        pause = self._pace.poll_every
-        while True:
-            claims: list[C] = []
-            self._notified.clear()
-            try:
-                claims = await self._queue.claim_due(1 if self._unavailable else BATCH)
-                if claims:
-                    await asyncio.wait({self._start_delivery(claim) for claim in claims})
-            except DatabaseUnavailable as error:
-                log.warning("database_unavailable", error=str(error))
-            except Exception:
-                log.exception("polling_failed", kind=self._sender.kind)
-            if not self._unavailable:
-                pause = self._pace.poll_every
-            elif claims:
-                pause = min(self._pace.longest_pause, pause * 2)
-            if self._unavailable or not claims:
-                await self._rest(pause * uniform(0.8, 1.2))  # noqa: S311
+    def _holds(self, row_id: int) -> bool:
+        """Whether the row is in flight here: its lease may have ended before its result could be recorded."""
+        return any(claim.id == row_id for claim in self._consumer.in_flight)
 
-    async def _rest(self, seconds: float) -> None:
+    async def claim(self, limit: int) -> Sequence[C]:
+        """Due rows; one row as a probe while the destination is unavailable, after a pause that grows."""
         if self._unavailable:
-            await asyncio.sleep(seconds)
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._notified.wait(), seconds)
+            limit = int(not self._consumer.in_flight and time.monotonic() >= self._probe_at)
+        claims = [claim for claim in await self._queue.claim_due(limit) if not self._holds(claim.id)]
+        if claims and self._unavailable:
+            self._pause = min(self._pace.longest_pause, self._pause * 2)
+            self._schedule_probe()
+        return claims
 
-    def _start_delivery(self, claim: C) -> asyncio.Task[bool]:
-        """Deliver in a separate task: a caller that stops waiting must not abort a delivery."""
-        task = asyncio.create_task(self._deliver(claim), name=f"crm-{self._sender.kind}-{claim.id}")
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-        return task
+    async def renew(self, claim: C) -> None:
+        await self._queue.renew(claim)
 
-    async def _deliver(self, claim: C) -> bool:
-        if claim.id in self._sent_but_unrecorded:
-            return True
+    async def release(self, claim: C) -> None:
+        await self._queue.release(claim)
+
+    async def run(self, claim: C) -> Result:
         kind = self._sender.kind
         try:
-            response = await self._send(claim)
+            return Result(Status.SENT, await self._send(claim))
         except Refused as error:
-            await self._give_up(claim, f"{kind} failed: {error}")
+            return Result(Status.FAILED, f"{kind} failed: {error}")
         except DestinationUnavailable as error:
-            await self._enqueue(claim, timedelta(seconds=self._pace.poll_every), f"{kind} not sent yet: {error}")
+            delay, reason = timedelta(seconds=self._pace.poll_every), str(error)
         except Deferred as error:
-            await self._enqueue(claim, max(_back_off(claim), error.after), f"{kind} not sent yet: {error}")
+            delay, reason = max(_back_off(claim), error.after), str(error)
         except Exception:
             log.exception("delivery_error", kind=kind, row=claim.id)
-            await self._enqueue(claim, _back_off(claim), f"{kind} not sent yet: an unexpected error, see the log")
+            delay, reason = _back_off(claim), "an unexpected error, see the log"
+        if datetime.now(UTC) - claim.received_at > GIVE_UP_AFTER:
+            return Result(Status.FAILED, f"{kind} given up: {reason}")
+        return Result(Status.PENDING, f"{kind} not sent yet: {reason}", delay)
+
+    async def record(self, claim: C, result: Result, seconds: float) -> None:  # noqa: ARG002
+        kind, row = self._sender.kind, claim.id
+        if result.status is Status.SENT:
+            await self._queue.mark_sent(claim, result.response)
+            log.info("delivered", kind=kind, row=row, attempts=claim.attempts)
+        elif result.status is Status.FAILED:
+            await self._queue.mark_failed(claim, result.response)
+            log.warning("delivery_given_up", kind=kind, row=row, response=result.response)
         else:
-            await self._mark_sent(claim, response)
-            log.info("delivered", kind=kind, row=claim.id, attempts=claim.attempts)
-            return True
-        return False
+            await self._queue.try_later(claim, result.delay, result.response)
 
     async def _send(self, claim: C) -> str:
         try:
-            async with asyncio.timeout(SEND_SECONDS), self._turns:
+            async with asyncio.timeout(SEND_SECONDS):
                 response = await self._sender.deliver(claim)
         except (DestinationUnavailable, TimeoutError) as error:
             reason = str(error) or "no answer in time"
@@ -191,33 +206,11 @@ class Dispatcher(Generic[C]):
                 kind=self._sender.kind,
                 reason=reason,
             )
-        self._unavailable = unavailable
+            self._unavailable, self._pause = unavailable, self._pace.poll_every
+            self._schedule_probe()
 
-    async def _mark_sent(self, claim: C, response: str) -> None:
-        """Repeat until it is recorded: a sent row that is not marked would be sent again."""
-        self._sent_but_unrecorded.add(claim.id)
-        try:
-            while True:
-                try:
-                    await self._queue.mark_sent(claim, response)
-                except DatabaseUnavailable:
-                    await asyncio.sleep(0.25)
-                else:
-                    return
-        finally:
-            self._sent_but_unrecorded.discard(claim.id)
-
-    async def _enqueue(self, claim: C, delay: timedelta, response: str) -> None:
-        if datetime.now(UTC) - claim.received_at > GIVE_UP_AFTER:
-            await self._give_up(claim, response.replace("not sent yet", "given up", 1))
-            return
-        with suppress(DatabaseUnavailable):  # the lease ends by itself
-            await self._queue.try_later(claim, delay, response)
-
-    async def _give_up(self, claim: C, response: str) -> None:
-        log.warning("delivery_given_up", kind=self._sender.kind, row=claim.id, response=response)
-        with suppress(DatabaseUnavailable):
-            await self._queue.mark_failed(claim, response)
+    def _schedule_probe(self) -> None:
+        self._probe_at = time.monotonic() + self._pause * uniform(0.8, 1.2)  # noqa: S311
 
 
 def _back_off(claim: Claim) -> timedelta:

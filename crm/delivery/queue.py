@@ -99,10 +99,9 @@ class Queue(Generic[C]):
             f"UPDATE {table} SET response = $2, lease = NULL, next_attempt_at = now() + $4::interval "  # noqa: S608
             "WHERE id = $1 AND lease = $3"
         )
-        self._release = (
-            f"UPDATE {table} SET lease = NULL, next_attempt_at = now() "  # noqa: S608
-            f"WHERE lease = $1 AND status = 'pending' AND {which}"
-        )
+        held = "WHERE id = $1 AND lease = $2 AND status = 'pending'"
+        self._renew = f"UPDATE {table} SET next_attempt_at = now() + $3::interval {held}"  # noqa: S608
+        self._release = f"UPDATE {table} SET lease = NULL, next_attempt_at = now() {held}"  # noqa: S608
 
     async def claim_due(self, limit: int) -> list[C]:
         """Take up to `limit` rows that are due, the longest due first; no two processes get the same one."""
@@ -137,10 +136,15 @@ class Queue(Generic[C]):
         async with self._database.connection() as connection:
             await connection.execute(self._later, claim.id, _storable(response), self._lease, delay)
 
-    async def release_claims(self) -> None:
-        """Give back every row this process still holds, due at once."""
+    async def renew(self, claim: C) -> None:
+        """Extends the lease."""
         async with self._database.connection() as connection:
-            await connection.execute(self._release, self._lease)
+            await connection.execute(self._renew, claim.id, self._lease, self._lease_time)
+
+    async def release(self, claim: C) -> None:
+        """Ends the lease of a row that was not delivered; it is due immediately."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._release, claim.id, self._lease)
 
 
 def _storable(text: str) -> str:
