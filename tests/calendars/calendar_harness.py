@@ -1,6 +1,5 @@
 """A coach and a client with a calendar at Google or Microsoft, and the worker that keeps it."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings
 from tests.support.calendar_grants import BACK
 from tests.support.google_calendar import FakeGoogleCalendar
+from tests.support.messages import deliver_due
 from tests.support.outlook import FakeOutlook
 from tests.support.people import Person
 
@@ -62,7 +62,7 @@ class CalendarHarness:
 
     async def run(self) -> None:
         """The worker puts everything into calendars that is due."""
-        await self.parts.deliver_due(Destination.CALENDAR, asyncio.Event(), asyncio.Event())
+        await deliver_due(self.parts.deliver_due, Destination.CALENDAR)
 
     async def later(self) -> None:
         """What failed is due again, and the worker runs."""

@@ -21,6 +21,7 @@ from interfaces.http.app import create_app
 from tests.support.databases import a_database
 from tests.support.description_checks import document
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.settings import settings_for
 
 HERE = Path(__file__).parent
@@ -81,5 +82,5 @@ async def address(
 
 async def _deliver_payments(worker: DeliveryParts) -> None:
     while True:
-        await worker.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+        await deliver_due(worker.deliver_due, Destination.PAYMENTS)
         await asyncio.sleep(0.05)

@@ -1,6 +1,5 @@
 """What the world hears of coaching, from the API through the worker: mails over SMTP, the CRM over HTTP."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from interfaces.http.app import create_app
 from tests.crm.parts import TOKEN, MailServer, connected, running_crm, settings_for
 from tests.support.appointments import a_price_for, at, uuid_of, wanted
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People, Person
 
 
@@ -38,7 +38,7 @@ class AppHarness:
 
     async def works(self) -> None:
         for destination in (Destination.PAYMENTS, Destination.EMAIL, Destination.CRM):
-            await self.parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
+            await deliver_due(self.parts.deliver_due, destination)
 
     async def books(self, client: Person, coach: Person) -> dict[str, Any]:
         answer = await client.post("/booking", json=wanted(await uuid_of(coach), at(10), notes="Career"))

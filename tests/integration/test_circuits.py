@@ -19,7 +19,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
-from tests.support.messages import add_message, spend_attempts_given_back
+from tests.support.messages import add_message, deliver_due, spend_attempts_given_back
 from tests.support.receivers import Receiver, Request, answer, receiving
 from tests.support.rows import stored_row
 
@@ -50,7 +50,7 @@ async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Relay]:
 
 async def work(*relays: DeliverMessages, destination: Destination = Destination.CRM) -> None:
     """Until nothing can be claimed."""
-    await asyncio.gather(*(each(destination, asyncio.Event(), asyncio.Event()) for each in relays))
+    await asyncio.gather(*(deliver_due(each, destination) for each in relays))
 
 
 async def pass_by(database: asyncpg.Connection, seconds: float) -> None:

@@ -28,6 +28,7 @@ from tests.conftest import a_client
 from tests.support.http import serving
 from tests.support.invariants import broken_invariants
 from tests.support.load import many_users
+from tests.support.messages import deliver_due
 from tests.support.people import People, Person
 from tests.support.rows import stored_row
 from tests.support.without_locks import units_with
@@ -325,5 +326,5 @@ def _button(payment_url: str) -> str:
 
 async def _apply_webhooks(studio: Studio) -> None:
     parts = container.build_deliveries(studio.parts.settings)
-    await parts.deliver_due("payments", asyncio.Event(), asyncio.Event())  # type: ignore[arg-type]
+    await deliver_due(parts.deliver_due, "payments")  # type: ignore[arg-type]
     await parts.close()

@@ -1,6 +1,5 @@
 """What the API really writes into the outbox, carried to the CRM and into mail."""
 
-import asyncio
 from datetime import timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -15,6 +14,7 @@ from infrastructure.email.files import FileTransport
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
+from tests.support.messages import deliver_due
 from tests.support.people import People
 from tests.support.receivers import receiving
 
@@ -42,7 +42,7 @@ async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_o
             PostgresOutboxClaims(own), PostgresCircuitBreakers(own), senders, RetrySchedule((timedelta(0),))
         )
         for destination in senders:
-            await due(destination, asyncio.Event(), asyncio.Event())
+            await deliver_due(due, destination)
         async with own.connection() as connection:
             lost = await connection.fetch(
                 "SELECT fact, last_error FROM outbox WHERE status <> 'delivered' AND destination = ANY($1)", [*senders]

@@ -18,8 +18,8 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox import claims
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
-from interfaces.workers.delivery import Deliveries
-from tests.support.messages import add_message, until
+from interfaces.workers.delivery import Deliveries, DestinationQueue
+from tests.support.messages import add_message, deliver_due, until
 from tests.support.receivers import Receiver, Request, answer, receiving
 from tests.support.rows import stored_row
 
@@ -52,12 +52,12 @@ async def relay(database_url: str, crm: Receiver) -> AsyncIterator[Callable[...,
 
 async def run_once(*relays: DeliverMessages) -> None:
     """Until nothing is due."""
-    await asyncio.gather(*(each(Destination.CRM, asyncio.Event(), asyncio.Event()) for each in relays))
+    await asyncio.gather(*(deliver_due(each, Destination.CRM) for each in relays))
 
 
 async def run_until_settled(database: asyncpg.Connection, *relays: DeliverMessages) -> None:
     """Until nothing is pending, sweeping all the time."""
-    workers = [Deliveries(each, [Destination.CRM], sweep_every=0.01) for each in relays]
+    workers = [Deliveries(each, [Destination.CRM], poll_every=0.01) for each in relays]
     serving = [asyncio.create_task(worker.serve()) for worker in workers]
     try:
         await until(lambda: _nothing_is_pending(database))
@@ -320,11 +320,11 @@ async def test_what_comes_while_another_hangs_is_delivered_at_the_ring_of_the_be
         return answer()
 
     crm.behave = behave
-    wake_up = asyncio.Event()
-    running = asyncio.create_task(relay()(Destination.CRM, wake_up, asyncio.Event()))
+    consumer = DestinationQueue(relay(), Destination.CRM).consumer()
+    running = asyncio.create_task(consumer.run_until_idle())
     await until(lambda: bool(crm.requests))
     later = await add_message(database)
-    wake_up.set()
+    consumer.notify()
     await until(lambda: _is(database, later, "delivered"))
     let_go.set()
     await running
@@ -354,9 +354,9 @@ async def test_once_closing_nothing_more_is_claimed(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     await add_message(database)
-    closing = asyncio.Event()
-    closing.set()
-    await relay()(Destination.CRM, asyncio.Event(), closing)
+    consumer = DestinationQueue(relay(), Destination.CRM).consumer()
+    consumer.stop()
+    await consumer.run()
     assert crm.requests == []
 
 

@@ -1,6 +1,5 @@
 """Messages whose delivery needs our own database, while that is away."""
 
-import asyncio
 from datetime import timedelta
 
 import asyncpg
@@ -15,7 +14,7 @@ from infrastructure.postgres.live_updates import PostgresLiveUpdates
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from tests.support.load import many_users
-from tests.support.messages import add_message, spend_attempts_given_back
+from tests.support.messages import add_message, deliver_due, spend_attempts_given_back
 
 TWO_TRIES = RetrySchedule((timedelta(0), timedelta(minutes=5)))
 
@@ -24,7 +23,7 @@ async def try_to_deliver(here: Database, feed_dsn: str, redis_url: str) -> None:
     feed = Database(feed_dsn)
     sender = LiveUpdateSender(PostgresLiveUpdates(feed), Redis.from_url(redis_url))
     parts = PostgresOutboxClaims(here), PostgresCircuitBreakers(here), {Destination.REALTIME: sender}
-    await DeliverMessages(*parts, TWO_TRIES)(Destination.REALTIME, asyncio.Event(), asyncio.Event())
+    await deliver_due(DeliverMessages(*parts, TWO_TRIES), Destination.REALTIME)
     await sender.close()
     await feed.close()
 

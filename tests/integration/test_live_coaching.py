@@ -1,6 +1,5 @@
 """Sessions with a coach in the coach's live feed, as a worker brings them there."""
 
-import asyncio
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from interfaces.http.app import create_app
 from tests.support.appointments import free_hour, uuid_of, wanted
 from tests.support.followers import a_stream
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People
 
 
@@ -27,7 +27,7 @@ async def test_a_coach_sees_who_books_and_cancels(make_settings: Callable[..., S
         assert (await ada.delete(f"/booking/{booking}")).is_success
 
         parts = container.build_deliveries(settings)
-        await parts.deliver_due(Destination.REALTIME, asyncio.Event(), asyncio.Event())
+        await deliver_due(parts.deliver_due, Destination.REALTIME)
         await parts.close()
 
         place = urlsplit(address)

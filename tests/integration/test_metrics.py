@@ -28,7 +28,7 @@ from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app, create_litestar
 from tests.support.http import serving
-from tests.support.messages import add_message, until
+from tests.support.messages import add_message, deliver_due, until
 from tests.support.people import PASSWORD, People
 from tests.support.processes import server_environ
 from tests.support.servers import free_port
@@ -190,7 +190,7 @@ async def test_attempts_and_rescues_of_all_workers_add_up(
         )
         for _ in range(3):
             await add_message(database)
-        await deliver(Destination.CRM, asyncio.Event(), asyncio.Event())
+        await deliver_due(deliver, Destination.CRM)
         await add_message(database)
         for worker in workers:
             # Nobody settles it: the next one takes it over when the lease has run out.

@@ -19,7 +19,7 @@ from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.outbox.dead_letters import PostgresDeadLetters
-from tests.support.messages import add_message
+from tests.support.messages import add_message, deliver_due
 from tests.support.receivers import Receiver, answer, receiving
 
 Convene = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -50,7 +50,7 @@ async def deliver(own: Database, crm: Receiver) -> AsyncIterator[Callable[[], Aw
     )
 
     async def deliver() -> None:
-        await due(Destination.CRM, asyncio.Event(), asyncio.Event())
+        await deliver_due(due, Destination.CRM)
 
     yield deliver
     await sender.close()

@@ -14,6 +14,7 @@ from infrastructure import container
 from infrastructure.settings import Settings, SettingsError
 from interfaces.http.app import create_app
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People
 from tests.support.receivers import Receiver, Request, answer, receiving
 
@@ -64,7 +65,7 @@ async def deliver(settings: Settings) -> None:
     parts = container.build_deliveries(settings)
     try:
         for destination in [*parts.deliver_due.senders, *parts.deliver_due.senders]:
-            await parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
+            await deliver_due(parts.deliver_due, destination)
     finally:
         await parts.close()
 

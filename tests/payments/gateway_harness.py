@@ -1,6 +1,5 @@
 """A house that takes payments: its API over HTTP, a worker, and the gateway beside them."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
 from tests.support.load import Member, many_users, some_events
+from tests.support.messages import deliver_due
 
 PENDING = ("confirmed", "pending", "pending")
 FAILED = ("confirmed", "failed", "failed")
@@ -71,7 +71,7 @@ class GatewayShop:
 
     async def works(self) -> None:
         """The worker does every errand that is due."""
-        await self.parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+        await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
 
     async def hears_everything(self) -> None:
         """All webhooks come in their order, and the worker applies them."""

@@ -1,6 +1,5 @@
 """The sandbox's page in a real browser: what its buttons do is seen at the booking."""
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from infrastructure import container
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People, Person
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -56,7 +56,7 @@ class GatewayHarness:
 
     async def payment_status(self, person: Person, booking_id: int) -> str:
         """After the worker has applied what the gateway told."""
-        await self.parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+        await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
         shown: str = (await person.get(f"/bookings/{booking_id}")).json()["payment_status"]
         return shown
 

@@ -17,6 +17,7 @@ from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.command import bare_environ, convene
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People
 from tests.support.servers import free_port
 
@@ -79,10 +80,10 @@ async def books(
             if paid:
                 paid_at = await api.post(answer["payment_url"].removeprefix(settings.public_url) + "/paid")
                 assert paid_at.is_success or paid_at.is_redirect, paid_at.text
-                await parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+                await deliver_due(parts.deliver_due, Destination.PAYMENTS)
             if answer["booking"]["id"] == 2:
                 assert (await person.post("/bookings/2/cancel")).status_code == 200
-                await parts.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+                await deliver_due(parts.deliver_due, Destination.PAYMENTS)
     await parts.close()
     yield Books(database, settings, tmp_path)
 

@@ -1,6 +1,5 @@
 """Sessions that cost something, as client and coach see them: held, paid, given up, given back."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from interfaces.http.app import create_app
 from tests.conftest import a_client
 from tests.support.appointments import a_price_for, at, books, uuid_of, wanted
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People, Person
 from tests.support.shapes import Instant, Uuid, misfits
 
@@ -51,7 +51,7 @@ class AppointmentHarness:
     async def runs(self) -> None:
         """What is owed to payments, until nothing is."""
         for _ in range(3):
-            await self.worker.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+            await deliver_due(self.worker.deliver_due, Destination.PAYMENTS)
 
 
 async def _opened(api: httpx.AsyncClient, worker: DeliveryParts, settings: Settings) -> AppointmentHarness:

@@ -1,6 +1,5 @@
 """What the person who booked reads about money, and what their facilitator does."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from infrastructure.email.composer import MailComposer
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
-from tests.support.messages import a_coaching_message, a_message
+from tests.support.messages import a_coaching_message, a_message, deliver_due
 from tests.support.people import People, Person
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
@@ -54,7 +53,7 @@ class AppHarness:
 
     async def works(self) -> None:
         for destination in (Destination.PAYMENTS, Destination.EMAIL):
-            await self.parts.deliver_due(destination, asyncio.Event(), asyncio.Event())
+            await deliver_due(self.parts.deliver_due, destination)
 
     async def hold_ends(self, booking_id: int) -> None:
         await self.database.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", booking_id)

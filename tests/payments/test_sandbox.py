@@ -1,6 +1,5 @@
 """The whole way of a booking through the sandbox: its buttons, its signed webhook, the worker as it is built."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from infrastructure.container import DeliveryParts
 from infrastructure.settings import Settings
 from interfaces.http.app import create_app
 from tests.support.http import serving
+from tests.support.messages import deliver_due
 from tests.support.people import People, Person
 
 
@@ -26,7 +26,7 @@ class GatewayHarness:
     public_url: str
 
     async def run(self) -> None:
-        await self.worker.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+        await deliver_due(self.worker.deliver_due, Destination.PAYMENTS)
 
     async def press(self, url: str, button: str) -> None:
         """A button of the page; then the worker hears of it."""

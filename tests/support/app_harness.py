@@ -52,6 +52,7 @@ from infrastructure.settings import Settings
 from tests.support.invariants import broken_invariants
 from tests.support.load import many_users
 from tests.support.local_gateway import LocalGateway, LocalGatewayClient, Webhook
+from tests.support.messages import deliver_due
 from tests.support.rows import stored_row
 
 UNBOUNDED = HoldLimits(per_account=10_000, per_coach=10_000)
@@ -104,7 +105,7 @@ class Worker:
 
     async def run(self) -> None:
         """Does every errand that is due."""
-        await self.deliver_due(Destination.PAYMENTS, asyncio.Event(), asyncio.Event())
+        await deliver_due(self.deliver_due, Destination.PAYMENTS)
 
 
 @dataclass

@@ -90,5 +90,5 @@ if __name__ == "__main__":
     if wanted.get("unordered"):
         _forget_the_lanes()
     if wanted.get("deaf"):
-        worker.Deliveries = partial(Deliveries, sweep_every=math.inf)  # type: ignore[assignment, attr-defined]
+        worker.Deliveries = partial(Deliveries, poll_every=math.inf)  # type: ignore[assignment, attr-defined]
     worker.run(load_settings(os.environ), lambda settings: _build(settings, wanted))

@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from application.outbox.delivery import DeliverMessages
 from domain.outbox import Destination, Message, MessageId, MessageType
 from infrastructure.postgres.outbox import claims
+from interfaces.workers.delivery import DestinationQueue
 
 
 def a_payload(**changes: Any) -> dict[str, Any]:
@@ -141,6 +143,11 @@ async def add_message(
         *(destination, ordering_key or f"booking:{uuid4()}", message_type, json.dumps(a_payload(**payload))),
     )
     return message_id
+
+
+async def deliver_due(deliver: DeliverMessages, destination: Destination) -> None:
+    """Delivers as a worker does, until nothing is due for the destination."""
+    await DestinationQueue(deliver, destination).consumer().run_until_idle()
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:

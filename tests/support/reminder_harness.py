@@ -1,6 +1,5 @@
 """Everything about reminders, put together around a clock that tests set and a real mail server."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -39,6 +38,7 @@ from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
 from tests.support.load import many_users
+from tests.support.messages import deliver_due
 from tests.support.without_locks import units_with
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -174,7 +174,7 @@ class ReminderHarness:
             {Destination.EMAIL: self.sender(book)},
             RetrySchedule((timedelta(0), *[HOUR] * (self.tries - 1))),
         )
-        await due(Destination.EMAIL, asyncio.Event(), asyncio.Event())
+        await deliver_due(due, Destination.EMAIL)
 
     def sender(self, book: ReminderQueries | None = None) -> MailWithReminders:
         book = book or PostgresReminderQueries(self.parts.database)

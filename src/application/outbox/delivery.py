@@ -1,9 +1,7 @@
 """Delivery of outbox messages: at least once, in order for each ordering key, concurrently for each destination."""
 
-import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,20 +14,17 @@ from domain.outbox import Delivered, Destination, Failed, Message, Outcome, Retr
 
 _log = logging.getLogger(__name__)
 
-
-GATHER_SECONDS = 0.01
-"""At full concurrency the first free slot waits this long for others, so that one claim fills them all."""
-
 SOON = timedelta(seconds=5)
 """Retry delay after the database was unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliverMessages:
-    """Delivers the due messages of one destination, up to `at_once` concurrently, until none is left.
+    """The steps of a delivery: claim, attempt, record. The worker runs up to `at_once` messages of each destination
+    concurrently. Every step except `attempt` raises `Unavailable`.
 
-    - A claim lasts for `lease` and is renewed during the delivery. Other workers reclaim the messages of a worker that
-      was killed.
+    - A claim lasts for `lease` and is renewed every `renew_every` during the delivery. Other workers reclaim the
+      messages of a worker that was killed.
     - A failed attempt is retried by the schedule, never earlier than the destination's Retry-After. After a permanent
       failure or the last attempt the message is dead until an operator replays it.
     - A Retry-After applies to all messages of the destination. A destination that answers "gone" is halted until an
@@ -50,37 +45,16 @@ class DeliverMessages:
     renew_every: timedelta = timedelta(seconds=3)
     random_fraction: Callable[[], float] = random.random
 
-    async def __call__(self, destination: Destination, wake_up: asyncio.Event, closing: asyncio.Event) -> None:
-        """`bell` says that there may be more; `closing` that nothing more is to be claimed. When cancelled, what is
-        still being handed over is broken off and its claim released. Raises `Unavailable`."""
-        in_flight: dict[asyncio.Task[None], asyncio.Task[Outcome]] = {}
-        try:
-            while True:
-                wake_up.clear()
-                free = 0 if closing.is_set() else self.at_once - len(in_flight)
-                for message in await self._claim(destination, free) if free else ():
-                    attempt = asyncio.create_task(self._attempt(message))
-                    in_flight[asyncio.create_task(self._supervise(message, attempt))] = attempt
-                if not in_flight:
-                    return
-                full = len(in_flight) == self.at_once
-                await _wait_for_first(wake_up, in_flight)
-                if full:
-                    await asyncio.sleep(GATHER_SECONDS)
-                for over in [task for task in in_flight if task.done()]:
-                    del in_flight[over]
-                    over.result()
-        except asyncio.CancelledError:
-            for attempt in in_flight.values():
-                attempt.cancel()
-            raise
-        finally:
-            await asyncio.gather(*in_flight, return_exceptions=True)
-
-    async def _claim(self, destination: Destination, limit: int) -> Sequence[Message]:
+    async def claim(self, destination: Destination, limit: int) -> Sequence[Message]:
         return await self.outbox.claim(destination, limit=limit, lease=self.lease, probe_every=self.rule.probe_every)
 
-    async def _attempt(self, message: Message) -> Outcome:
+    async def renew(self, message: Message) -> None:
+        await self.outbox.renew(message, lease=self.lease)
+
+    async def release(self, message: Message) -> None:
+        await self.outbox.release(message)
+
+    async def attempt(self, message: Message) -> Outcome:
         if message.attempt > len(self.schedule.delays):
             return Failed("no attempt was completed: the worker died in each of them", permanent=True)
         try:
@@ -91,28 +65,10 @@ class DeliverMessages:
             _log.exception("sender_failed on message %s", message.id)
             return Failed(f"{type(error).__name__}: {error}")
 
-    async def _supervise(self, message: Message, attempt: asyncio.Task[Outcome]) -> None:
-        began = time.monotonic()
-        while not (await asyncio.wait({attempt}, timeout=self.renew_every.total_seconds()))[0]:
-            with suppress(Unavailable):
-                await self.outbox.renew(message, lease=self.lease)
-        if attempt.cancelled():
-            await self.outbox.release(message)
-        else:
-            await self._record_result(message, attempt.result(), timedelta(seconds=time.monotonic() - began))
-
-    async def _record_result(self, message: Message, outcome: Outcome, took: timedelta) -> None:
-        """Repeats the write while the outbox is unavailable: a delivered message must not be sent again."""
-        last_chance = time.monotonic() + self.lease.total_seconds()
-        while True:
-            try:
-                await self._apply_destination_response(message.destination, outcome)
-                await self.outbox.record_result(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
-                break
-            except Unavailable:
-                if time.monotonic() > last_chance:
-                    raise
-                await asyncio.sleep(0.5)
+    async def record(self, message: Message, outcome: Outcome, took: timedelta) -> None:
+        """After `Unavailable` nothing is recorded; the caller repeats it."""
+        await self._apply_destination_response(message.destination, outcome)
+        await self.outbox.record_result(message, outcome, took=took, retry_in=self._retry_in(message, outcome))
         with suppress(Unavailable):  # the next attempt updates it as well
             await self._update_circuit_breaker(message, outcome)
 
@@ -146,11 +102,3 @@ class DeliverMessages:
             return SOON
         delay = self.schedule.next_delay(message.attempt, self.random_fraction())
         return None if delay is None else max(delay, outcome.retry_after or timedelta(0))
-
-
-async def _wait_for_first(wake_up: asyncio.Event, in_flight: Mapping[asyncio.Task[None], object]) -> None:
-    woken = asyncio.create_task(wake_up.wait())
-    try:
-        await asyncio.wait({woken, *in_flight}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        woken.cancel()

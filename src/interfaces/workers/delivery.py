@@ -1,95 +1,74 @@
-"""The delivery loop: one task for each destination, started by wake-ups and by polling."""
+"""Delivery of the outbox: one consumer for each destination, started by wake-ups and by polling."""
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any
-
-import structlog
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 from application.outbox.delivery import DeliverMessages
 from domain.errors import Unavailable
-from domain.outbox import Destination
+from domain.outbox import Destination, Message, Outcome
+from servicekit.lease_queue import OutageLog, QueueConsumer
 
-_log = structlog.get_logger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class DestinationQueue:
+    """The messages of one destination as a queue of `servicekit.lease_queue`."""
+
+    deliver: DeliverMessages
+    destination: Destination
+
+    async def claim(self, limit: int) -> Sequence[Message]:
+        return await self.deliver.claim(self.destination, limit)
+
+    async def renew(self, message: Message) -> None:
+        await self.deliver.renew(message)
+
+    async def release(self, message: Message) -> None:
+        await self.deliver.release(message)
+
+    async def run(self, message: Message) -> Outcome:
+        return await self.deliver.attempt(message)
+
+    async def record(self, message: Message, outcome: Outcome, seconds: float) -> None:
+        await self.deliver.record(message, outcome, timedelta(seconds=seconds))
+
+    def consumer(
+        self, *, poll_every: float = 2, drain: float = 7, outages: OutageLog | None = None
+    ) -> QueueConsumer[Message, Outcome]:
+        return QueueConsumer(
+            str(self.destination),
+            self,
+            unavailable=Unavailable,
+            capacity=self.deliver.at_once,
+            renew_every=self.deliver.renew_every.total_seconds(),
+            record_for=self.deliver.lease.total_seconds(),
+            poll_every=poll_every,
+            drain=drain,
+            outages=outages,
+        )
 
 
 class Deliveries:
     """`serve` runs until `close`. Then it claims nothing more and gives deliveries in flight `grace` seconds; the rest
-    is released. A second `close` releases them immediately. `sweep_every`: polling interval in seconds."""
+    is released. A second `close` releases them immediately. `poll_every`: seconds."""
 
     def __init__(
-        self,
-        deliver_due: DeliverMessages,
-        destinations: Iterable[Destination],
-        *,
-        sweep_every: float = 2,
-        grace: float = 7,
-        back_off: float = 1,
+        self, deliver: DeliverMessages, destinations: Iterable[Destination], *, poll_every: float = 2, grace: float = 7
     ) -> None:
-        self._deliver_due = deliver_due
-        self._wake_ups = {destination: asyncio.Event() for destination in destinations}
-        self._closing = asyncio.Event()
-        self._stop_now = asyncio.Event()
-        self._sweep_every = sweep_every
-        self._grace = grace
-        self._back_off = back_off
-        self._database_unavailable = False
+        outages = OutageLog()
+        self._consumers = [
+            DestinationQueue(deliver, destination).consumer(poll_every=poll_every, drain=grace, outages=outages)
+            for destination in destinations
+        ]
 
     def notify(self) -> None:
-        for wake_up in self._wake_ups.values():
-            wake_up.set()
+        for consumer in self._consumers:
+            consumer.notify()
 
     def close(self) -> None:
-        if self._closing.is_set():
-            self._stop_now.set()
-        self._closing.set()
+        for consumer in self._consumers:
+            consumer.stop()
 
     async def serve(self) -> None:
-        sweep = asyncio.create_task(self._sweep())
-        serving = [asyncio.create_task(self._serve(destination)) for destination in self._wake_ups]
-        await self._closing.wait()
-        sweep.cancel()
-        self.notify()
-        waits: list[asyncio.Task[Any]] = [
-            asyncio.create_task(asyncio.wait(serving, timeout=self._grace)),
-            asyncio.create_task(self._stop_now.wait()),
-        ]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
-        late = [task for task in serving if not task.done()]
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=1)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._sweep_every)
-            self.notify()
-
-    async def _serve(self, destination: Destination) -> None:
-        wake_up = self._wake_ups[destination]
-        while not self._closing.is_set():
-            try:
-                await self._deliver_due(destination, wake_up, self._closing)
-            except Unavailable as error:
-                if not self._database_unavailable:
-                    _log.warning("database_unavailable", error=str(error.__cause__ or error))
-                self._database_unavailable = True
-                await self._pause()
-            except Exception:
-                _log.exception("delivery_loop_failed", destination=str(destination))
-                await self._pause()
-            else:
-                if self._database_unavailable:
-                    _log.info("database_recovered")
-                self._database_unavailable = False
-                # `close` sets its flag before it notifies, so no wake-up is lost between this check and the wait.
-                if not self._closing.is_set():
-                    await wake_up.wait()
-
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), self._back_off)
+        await asyncio.gather(*(consumer.run() for consumer in self._consumers))
