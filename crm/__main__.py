@@ -30,10 +30,10 @@ from crm.api.errors import connection_error
 from crm.api.middleware import SECURITY_HEADERS
 from crm.api.openapi import document
 from crm.app import create_app
-from crm.logging import configure_logs
 from crm.settings import CrmSettings, SettingsError, load_settings
 from servicekit.env_file import EnvFileError, load_env_file
 from servicekit.http_server import prepare, server_options
+from servicekit.logging import configure_logging
 from servicekit.time_zones import use_newest_time_zones
 
 OLDEST_POSTGRES = 16
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _openapi(options.output)
             return 0
         settings = load_settings(os.environ)
-        configure_logs(settings.log_level)
+        configure_logging(settings.log_level)
         if options.command == "migrate":
             _migrate(settings)
         else:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def served_app() -> Litestar:
     """The application as each serving process makes it; a process of several ends with the one that started it."""
     settings = load_settings(os.environ)
-    configure_logs(settings.log_level)
+    configure_logging(settings.log_level)
     if parent := multiprocessing.parent_process():
 
         def end_with_parent() -> None:

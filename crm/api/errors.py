@@ -11,10 +11,11 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from crm.api.middleware import ClientLeft, request_id
+from crm.api.middleware import ClientLeft
 from crm.database import DatabaseUnavailable
 from crm.notification_store import MessageIdReused, NotificationNotFound
 from crm.notifications import InvalidFields, MissingFields
+from servicekit.logging import current_request_id
 
 Handler: TypeAlias = Callable[[Request[Any, Any, Any], Any], Response[dict[str, Any]]]
 
@@ -62,7 +63,7 @@ class ErrorResponse(Exception):
             "error": error or HTTPStatus(status).phrase,
             "message": message,
             "code": code,
-            "request_id": request_id(),
+            "request_id": current_request_id() or "",
             **extra,
         }
 

@@ -29,12 +29,6 @@ class ClientLeft(Exception):
 log = structlog.stdlib.get_logger("crm.http")
 
 
-def request_id() -> str:
-    """The id of the request being served."""
-    bound = structlog.contextvars.get_contextvars().get("request_id")
-    return bound if isinstance(bound, str) else ""
-
-
 class RequestMiddleware:
     """ASGI: wraps the whole application, so that nothing is answered outside it."""
 

@@ -11,8 +11,8 @@ from uuid import UUID
 from litestar import Request
 
 from crm.api.errors import invalid, not_found
-from crm.api.middleware import request_id
 from crm.notifications import LARGEST_ID, BookingId
+from servicekit.logging import current_request_id
 from servicekit.query_parameters import unknown_parameters
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 500, 500
@@ -42,7 +42,7 @@ def message_id(request: Request[Any, Any, Any]) -> str | None:
 
 def who(request: Request[Any, Any, Any]) -> str:
     """Who asks, as far as a shared token tells: for the audit columns."""
-    return f"{request.client.host if request.client else 'unknown'}, request {request_id()}"
+    return f"{request.client.host if request.client else 'unknown'}, request {current_request_id() or ''}"
 
 
 def query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import io
 import json
-import logging
 import signal
 import subprocess
 import sys
@@ -14,11 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from infrastructure.embedded import processes
-from infrastructure.observability.logging import configure_logging
 from infrastructure.observability.tracing import ids_of
 from tests.support.command import running_up
 from tests.support.messages import until
@@ -65,52 +61,6 @@ async def test_one_booking_is_found_in_every_log_by_one_id(tmp_path: Path) -> No
         assert {line["event"] for line in found("crm")} >= {"request", "notification"}
         for log in logs.glob("*.log"):
             assert ada not in log.read_text(), log
-
-
-# What is not for the log
-
-
-def test_a_log_line_names_nobody_and_keeps_no_secret(capfd: pytest.CaptureFixture[str]) -> None:
-    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
-    configure_logging("info")
-    try:
-        structlog.get_logger().warning(
-            "refused",
-            error="550 <ada.byron+x@example.com>: no such mailbox",
-            path="/people/ada@example.com",
-            nested={"dsn": "postgresql://convene:pass-word@db:5432/convene"},
-            header=f"Authorization: Bearer {token}",
-            token=token,
-            many=["two\nada@example.co.uk"],
-            count=3,
-        )
-        logging.getLogger("a library").error("%s does not like sk_live_4eC39HqLyjW", "bela@example.org")
-        structlog.get_logger().error("broke", exc_info=ValueError("ada@example.com"))
-    finally:
-        configure_logging("warning")
-    said = capfd.readouterr().err
-    for private in ("ada", "byron", "bela", "pass-word", "eyJ", "4eC39"):
-        assert private not in said, private
-    first, second, third = map(json.loads, said.splitlines())
-    assert first["error"] == "550 <***@example.com>: no such mailbox"
-    assert first["nested"] == {"dsn": "postgresql://***@db:5432/convene"}
-    assert first["many"] == ["two\n***@example.co.uk"]
-    assert first["count"] == 3
-    assert second["event"] == "***@example.org does not like sk_live_***"
-    assert third["exception"].endswith("ValueError: ***@example.com")
-
-
-def test_a_line_goes_where_standard_error_is_by_then() -> None:
-    """A logger made while it was redirected does not hold on to what was closed since."""
-    with io.StringIO() as elsewhere, contextlib.redirect_stderr(elsewhere):
-        configure_logging("warning")
-        logger = structlog.get_logger()
-        logger.warning("first")
-        assert json.loads(elsewhere.getvalue())["event"] == "first"
-    with io.StringIO() as later, contextlib.redirect_stderr(later):
-        logger.warning("second")
-        logging.getLogger("a library").warning("third")
-        assert [json.loads(line)["event"] for line in later.getvalue().splitlines()] == ["second", "third"]
 
 
 # Traces

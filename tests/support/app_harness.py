@@ -38,7 +38,6 @@ from infrastructure import container
 from infrastructure.clock import SystemClock
 from infrastructure.gateways.offline import OfflineGateway
 from infrastructure.gateways.registry import GatewayRegistry
-from infrastructure.observability.logging import current_request_id
 from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
@@ -49,6 +48,7 @@ from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
+from servicekit.logging import current_request_id
 from tests.support.invariants import broken_invariants
 from tests.support.load import many_users
 from tests.support.local_gateway import LocalGateway, LocalGatewayClient, Webhook

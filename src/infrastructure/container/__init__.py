@@ -56,7 +56,6 @@ from infrastructure.container.foundation import derived_key, invitation_tokens, 
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
-from infrastructure.observability.logging import current_request_id
 from infrastructure.observability.metrics import Metrics
 from infrastructure.observability.tracing import Traces
 from infrastructure.postgres.accounts.actors import ActorLoader, PostgresActorQueries
@@ -79,6 +78,7 @@ from infrastructure.redis.live_updates import RedisLiveUpdateListeners
 from infrastructure.redis.rate_limits import LocalLimits, NoLimits, RedisLimits
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
+from servicekit.logging import current_request_id
 from servicekit.time_zones import use_newest_time_zones
 
 __all__ = ["Container", "DeliveryParts", "UseCases", "build", "build_deliveries", "served"]

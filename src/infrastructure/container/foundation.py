@@ -9,10 +9,10 @@ from application.unit_of_work import OpenUnitOfWork
 from domain.outbox import ALWAYS_SERVED, Destination, Routes
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.auth.token_encryption import SecretBox
-from infrastructure.observability.logging import current_request_id
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
+from servicekit.logging import current_request_id
 
 
 def served(settings: Settings) -> frozenset[Destination]:

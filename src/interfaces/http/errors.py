@@ -28,6 +28,7 @@ from domain.errors import (
 from interfaces.http.injection import Inject
 from interfaces.http.log_redaction import shown
 from servicekit.json_values import plain_words
+from servicekit.logging import current_request_id
 
 _log = structlog.get_logger()
 
@@ -145,7 +146,7 @@ def handle(
         _log.error("request.failed", path=shown(request.url.path), exc_info=error)
     error_format = request.scope["state"].get(_CHOSEN) or error_formats.of(request.scope["path"])
     return Response(
-        body_of(response, error_format, structlog.contextvars.get_contextvars().get("request_id")),
+        body_of(response, error_format, current_request_id()),
         status_code=response.status,
         headers=response.headers,
         media_type=MediaType.JSON,

@@ -19,6 +19,7 @@ from interfaces.http.errors import CountError, ErrorFormat, ErrorFormats, ErrorR
 from interfaces.http.injection import Inject
 from interfaces.http.live.entries import as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
+from servicekit.logging import current_request_id
 
 _log = structlog.get_logger()
 
@@ -134,8 +135,7 @@ def _refuse_foreign(socket: Socket, allowed: SocketOrigins) -> None:
 
 async def _refuse(socket: Socket, response: ErrorResponse, error_format: ErrorFormat) -> None:
     """As an HTTP answer instead of the handshake: a socket's own codes need one that is open."""
-    request_id = structlog.contextvars.get_contextvars().get("request_id")
-    body = msgspec.json.encode(body_of(response, error_format, request_id))
+    body = msgspec.json.encode(body_of(response, error_format, current_request_id()))
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     headers.append((b"content-type", b"application/json"))
     await socket.send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
