@@ -31,7 +31,7 @@ from crm.api.webhook import webhook
 from crm.database import Database
 from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
 from crm.delivery.email import EmailSender
-from crm.delivery.http import HttpSender
+from crm.delivery.http import WebhookSender
 from crm.email.content import NotificationEmailWriter
 from crm.email.transport import transport_for
 from crm.facilitator_events import FacilitatorEvents
@@ -116,12 +116,12 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     return app
 
 
-def _http_senders(settings: CrmSettings) -> dict[Destination, HttpSender]:
+def _http_senders(settings: CrmSettings) -> dict[Destination, WebhookSender]:
     senders = {}
     if settings.forward:
-        senders[Destination.TRANSITIONS] = HttpSender("Forward", settings.forward.url, settings.forward.token)
+        senders[Destination.TRANSITIONS] = WebhookSender("Forward", settings.forward.url, settings.forward.token)
     if settings.payments:
-        senders[Destination.PAYMENT] = HttpSender("Payment report", settings.payments.url, settings.payments.token)
+        senders[Destination.PAYMENT] = WebhookSender("Payment report", settings.payments.url, settings.payments.token)
     return senders
 
 

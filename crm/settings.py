@@ -17,7 +17,7 @@ import msgspec
 
 from servicekit.http_limits import HttpLimits
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
-from servicekit.signing_secrets import ADVICE, key_of
+from servicekit.signatures import ADVICE, key_of
 
 EXAMPLE_TOKENS = frozenset(
     {

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from domain.booking_urls import PLACEHOLDER, BookingUrls
 from servicekit.links import is_web_address
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
-from servicekit.signing_secrets import ADVICE, key_of
+from servicekit.signatures import ADVICE, key_of
 
 PUBLISHED_SECRETS = frozenset(
     {

@@ -12,7 +12,7 @@ import pytest
 
 from domain.outbox import ROUTES, Destination, Message, MessageType
 from infrastructure.delivery.crm_payload import to_payload
-from infrastructure.delivery.signing import Signer
+from servicekit.signatures import Signer, key_of
 from tests.support.messages import a_coaching_message, a_message
 
 PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
@@ -73,9 +73,9 @@ def test_documented_receiver_verifies_with_the_published_package(monkeypatch: py
     receiver: dict[str, Any] = {}
     exec(block("python", "import os"), receiver)
     body = json.dumps(examples()[0]).encode()
-    headers = Signer([new, f"whsec_{old}"]).headers("msg_1", int(time.time()), body)
+    headers = Signer([key_of(new), key_of(f"whsec_{old}")]).headers("msg_1", int(time.time()), body)
     assert receiver["receive"](body, headers) == 204
     assert receiver["receive"](body + b" ", headers) == 401
     assert receiver["receive"](body, headers | {"webhook-id": "msg_2"}) == 401
     assert receiver["receive"](body, {}) == 401
-    assert receiver["receive"](body, Signer([new]).headers("msg_1", int(time.time()), body)) == 401
+    assert receiver["receive"](body, Signer([key_of(new)]).headers("msg_1", int(time.time()), body)) == 401

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from crm.delivery.failures import DestinationUnavailable
-from crm.delivery.http import HttpSender
+from crm.delivery.http import WebhookSender
 from crm.settings import CrmSettings
 from crm.webhook_store import WebhookDelivery
 from tests.crm.parts import connected, running_crm, settings_for, until
@@ -335,7 +335,7 @@ async def _hang_up(_: Request, __: asyncio.StreamWriter) -> None:
 async def test_a_server_that_does_not_answer_in_time_is_away(elsewhere: Receiver, behave: Behaviour) -> None:
     elsewhere.behave = behave
     delivery = WebhookDelivery(1, UUID(int=1), "{}", datetime.now(UTC), 1)
-    sender = HttpSender("Forward", elsewhere.url, FORWARD_TOKEN, seconds=0.3)
+    sender = WebhookSender("Forward", elsewhere.url, FORWARD_TOKEN, seconds=0.3)
     try:
         with pytest.raises(DestinationUnavailable):
             await sender.deliver(delivery)

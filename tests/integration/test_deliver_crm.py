@@ -6,14 +6,14 @@ import gzip
 import hmac
 import socket
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from domain.outbox import Delivered, Failed, MessageType
 from infrastructure.delivery.crm import CrmSender
-from infrastructure.delivery.http import MOST_OF_AN_ANSWER, retry_after
+from servicekit.http_sender import MOST_OF_AN_ANSWER
 from tests.support.certificates import a_server
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving
@@ -203,34 +203,6 @@ async def test_the_wait_that_was_asked_for_is_told(crm: Receiver, sender: CrmSen
     outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert outcome.retry_after == timedelta(seconds=120)
-
-
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("1", 1),
-        ("3600", 3600),
-        ("90000", 86400),
-        ("9" * 5000, 86400),
-        ("Fri, 20 Nov 2026 12:10:00 GMT", 600),
-        ("Fri, 20 Nov 2026 11:10:00 GMT", None),
-        ("Fri, 20 Nov 2099 12:10:00 GMT", 86400),
-        ("0", None),
-        ("abc", None),
-        ("-5", None),
-        ("1e309", None),
-        ("²", None),
-        ("Fri, 99 Nov 2026 12:10:00 GMT", None),
-        ("Fri, 20 Nov 2026 12:10:00 +99999999999999", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(header: str | None, seconds: int | None) -> None:
-    assert retry_after(header, NOW) == (None if seconds is None else timedelta(seconds=seconds))
 
 
 async def test_a_date_is_meant_by_the_clock_of_who_names_it(crm: Receiver, sender: CrmSender) -> None:

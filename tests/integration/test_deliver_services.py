@@ -14,21 +14,21 @@ from icalendar import Calendar
 from domain.outbox import Delivered, Destination, Failed, MessageType
 from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.delivery.email_service import EmailServiceSender
-from infrastructure.delivery.http import HttpSender, endpoint
+from infrastructure.delivery.http import MessageSender, endpoint
 from infrastructure.delivery.notification_service import NotificationServiceSender
 from infrastructure.email.composer import MailComposer
 from tests.support.messages import a_message
 from tests.support.receivers import Receiver, Request, answer, receiving
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org")
-Make = Callable[..., HttpSender]
+Make = Callable[..., MessageSender]
 
 
-def notifications(url: str, token: str = "a-token", **options: Any) -> HttpSender:
+def notifications(url: str, token: str = "a-token", **options: Any) -> MessageSender:
     return NotificationServiceSender(url, token, **options)
 
 
-def email_service(url: str, token: str = "a-token", **options: Any) -> HttpSender:
+def email_service(url: str, token: str = "a-token", **options: Any) -> MessageSender:
     return EmailServiceSender(COMPOSER, url, token, **options)
 
 

@@ -19,7 +19,7 @@ from infrastructure.auth.oauth import (
     ProviderUnavailable,
     decoded,
 )
-from infrastructure.delivery.http import retry_after
+from servicekit.http_sender import retry_after
 from servicekit.links import is_web_address
 
 _log = structlog.get_logger()

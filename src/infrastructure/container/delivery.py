@@ -21,7 +21,7 @@ from infrastructure.container.foundation import invitation_tokens, served, units
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.delivery.email_service import EmailServiceSender
-from infrastructure.delivery.http import HttpSender
+from infrastructure.delivery.http import MessageSender
 from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.delivery.notification_service import NotificationServiceSender
 from infrastructure.email.composer import EmailSender, MailComposer
@@ -52,7 +52,7 @@ class DeliveryParts:
 
     database: Database
     deliver_due: DeliverMessages
-    http_senders: Sequence[HttpSender]
+    http_senders: Sequence[MessageSender]
     money: Money
     forget_keys: ForgetKeys
     queue_reminders: QueueReminders
@@ -123,7 +123,7 @@ def build_deliveries(settings: Settings) -> DeliveryParts:
     return DeliveryParts(
         database=database,
         deliver_due=deliver_due,
-        http_senders=[sender for sender in outside.values() if isinstance(sender, HttpSender)],
+        http_senders=[sender for sender in outside.values() if isinstance(sender, MessageSender)],
         money=money,
         forget_keys=ForgetKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),

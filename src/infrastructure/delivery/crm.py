@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from infrastructure.delivery.crm_payload import to_payload
-from infrastructure.delivery.http import HttpSender
+from infrastructure.delivery.http import MessageSender
 
 
-class CrmSender(HttpSender):
+class CrmSender(MessageSender):
     def __init__(self, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15) -> None:
         address = f"{url.rstrip('/')}/notify"
         super().__init__(address, token, to_payload, signing_secrets=signing_secrets, seconds=seconds)

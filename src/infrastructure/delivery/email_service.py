@@ -7,12 +7,12 @@ from email.message import EmailMessage
 from typing import Any
 
 from domain.outbox import Failed, Message, Outcome
-from infrastructure.delivery.http import HttpSender, endpoint
+from infrastructure.delivery.http import MessageSender, endpoint
 from infrastructure.email.composer import MailComposer
 from infrastructure.email.content import Unmailable
 
 
-class EmailServiceSender(HttpSender):
+class EmailServiceSender(MessageSender):
     def __init__(
         self, composer: MailComposer, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15
     ) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from domain.outbox import Message
 from infrastructure.delivery.crm_payload import to_payload
-from infrastructure.delivery.http import HttpSender, endpoint
+from infrastructure.delivery.http import MessageSender, endpoint
 
 
-class NotificationServiceSender(HttpSender):
+class NotificationServiceSender(MessageSender):
     def __init__(self, url: str, token: str, *, signing_secrets: Sequence[str] = (), seconds: float = 15) -> None:
         address = endpoint(url, "/notify")
         super().__init__(address, token, _notification, signing_secrets=signing_secrets, seconds=seconds)

@@ -4,14 +4,14 @@ import json
 from typing import Any
 from uuid import UUID
 
-from crm.delivery.http import HttpSender as CrmHttpCourier
+from crm.delivery.http import WebhookSender
 from crm.settings import load_settings as load_crm_settings
 from crm.webhook_store import WebhookDelivery
 from crm.webhooks import read_webhook
 from domain.outbox import ALWAYS_SERVED, ROUTES, Destination, MessageStatus, MessageType
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.delivery.email_service import EmailServiceSender
-from infrastructure.delivery.http import HttpSender
+from infrastructure.delivery.http import MessageSender
 from infrastructure.delivery.notification_service import NotificationServiceSender
 from tests.support.golden.cases import messages
 from tests.support.golden.json_types import flat, types_of
@@ -37,7 +37,7 @@ def destinations() -> dict[str, Any]:
 async def booking_api() -> dict[str, Any]:
     """By destination: the request, and the fields of its body for each message."""
     async with receiving() as receiver:
-        senders: dict[Destination, HttpSender] = {
+        senders: dict[Destination, MessageSender] = {
             Destination.CRM: CrmSender(receiver.url, "token", signing_secrets=[_SECRET]),
             Destination.NOTIFICATION: NotificationServiceSender(receiver.url, "token", signing_secrets=[_SECRET]),
             Destination.EMAIL: EmailServiceSender(composer(), receiver.url, "token", signing_secrets=[_SECRET]),
@@ -58,14 +58,14 @@ async def crm() -> dict[str, Any]:
     path = settings.payments.url.removeprefix("http://127.0.0.1:5000")
     payment = read_webhook(_WEBHOOK).payment
     async with receiving() as receiver:
-        sender = CrmHttpCourier("Payment", receiver.url + path, "token")
+        sender = WebhookSender("Payment", receiver.url + path, "token")
         await sender.deliver(WebhookDelivery(1, UUID(int=1), json.dumps(payment), MOMENT, 1))
         await sender.close()
         [request] = receiver.requests
     return {"payment": {**_request(request), "fields": types_of(request.json)}}
 
 
-async def _received(receiver: Receiver, sender: HttpSender, destination: Destination) -> dict[str, Any]:
+async def _received(receiver: Receiver, sender: MessageSender, destination: Destination) -> dict[str, Any]:
     requests: dict[str, Any] = {}
     bodies: dict[str, dict[str, Any]] = {}
     for name, message in messages(destination):
