@@ -4,7 +4,7 @@ go wrong."""
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from application.appointments.attachments import Attach
-from application.events.management import CreateEvent, UpdateEvent
 from domain.accounts import User, UserId
 from domain.attachments import MAX_ATTACHMENTS, NewAttachment, TooManyAttachments
 from domain.availability import SlotUnavailable
@@ -24,11 +22,9 @@ from domain.events import Event, EventDetails, EventId
 from domain.ids import AppointmentId
 from domain.money import Money
 from domain.time import Interval
-from infrastructure.clock import SystemClock
-from infrastructure.postgres.appointments.attachments import PostgresAttachmentQueries, PostgresAttachments
+from infrastructure.postgres.appointments.attachments import PostgresAttachments
 from infrastructure.postgres.appointments.coaches import PostgresCoaches
 from infrastructure.postgres.appointments.repository import PostgresAppointments
-from infrastructure.postgres.events.queries import PostgresEventQueries
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
@@ -54,25 +50,11 @@ class Scene:
         return await self.appointment_harness.book(self.client, self.coach, hour)
 
     async def makes_event(self, hour: float) -> EventId:
-        worker = self.harness.worker
-        create = CreateEvent(
-            worker.open_work,
-            worker.gateways.chosen,
-            PostgresEventQueries(worker.database),
-            self.harness.wake_ups,
-            SystemClock(),
-        )
+        create = self.harness.worker.use_cases.create_event
         return (await create(self.coach, a_plan(hour))).id
 
     async def moves_event(self, event: EventId, hour: float) -> None:
-        worker = self.harness.worker
-        update = UpdateEvent(
-            worker.open_work,
-            worker.gateways.chosen,
-            PostgresEventQueries(worker.database),
-            self.harness.wake_ups,
-            SystemClock(),
-        )
+        update = self.harness.worker.use_cases.update_event
         await update(self.coach, event, lambda details: replace(details, interval=a_plan(hour).interval))
 
     async def somebody_waits(self, *, people: int = 1) -> None:
@@ -82,16 +64,18 @@ class Scene:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         seen = 0
-        async with asyncio.timeout(60):
+        # Its own connection: the bookings that it watches use the harness's.
+        async with asyncio.timeout(60), self.harness.worker.parts.database.connection() as connection:
             while seen < 100:
-                seen = seen + 1 if await self.harness.records.fetchval(waiting) >= people else 0
+                seen = seen + 1 if await connection.fetchval(waiting) >= people else 0
                 await asyncio.sleep(0.01)
 
     async def through_or_waiting(self, task: asyncio.Task[Any]) -> None:
         waits = asyncio.create_task(self.somebody_waits())
         await asyncio.wait([task, waits], return_when=asyncio.FIRST_COMPLETED)
         waits.cancel()
-        await asyncio.wait([waits])
+        with suppress(asyncio.CancelledError):
+            await waits
 
 
 @asynccontextmanager
@@ -287,8 +271,7 @@ async def test_the_last_place_for_a_file_is_given_once(
     kind = PostgresAppointments if guarded else unlocked(PostgresAppointments)
     async with a_scene(make_settings(), database, units_with(appointments=kind, attachments=SlowCount)) as scene:
         booking = AppointmentId((await scene.books(10)).reserved.id)
-        worker = scene.harness.worker
-        attach = Attach(worker.open_work, PostgresAttachmentQueries(worker.database), SystemClock())
+        attach = scene.harness.worker.appointment.attach
         file = NewAttachment("goals.txt", "text/plain", b"x")
         SlowCount.pause.reached.set()
         for _ in range(MAX_ATTACHMENTS - 1):

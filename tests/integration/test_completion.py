@@ -32,7 +32,7 @@ async def harness(
 ) -> AsyncIterator[ReminderHarness]:
     """Without a mail server."""
     clock = Hands()
-    parts = container.build(make_settings(), clock=clock)
+    parts = container.build(make_settings(), container.Substitutes(clock=clock))
     yield ReminderHarness(parts, database, clock, Inbox(), "")
     await parts.close()
 

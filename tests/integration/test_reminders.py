@@ -49,7 +49,7 @@ async def test_a_booking_has_a_reminder_for_each_offset_that_is_ahead(
 
 
 async def test_none_means_none(make_settings: Callable[..., Settings], harness: ReminderHarness) -> None:
-    parts = container.build(make_settings(reminder_offsets="none"), clock=harness.clock)
+    parts = container.build(make_settings(reminder_offsets="none"), container.Substitutes(clock=harness.clock))
     other = replace(harness, parts=parts)
     _, booking = await other.place(2 * DAY)
     session = await other.session(await other.person(), await other.coach(), 2 * DAY)

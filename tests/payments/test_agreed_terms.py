@@ -13,9 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from application.bookings.reservation import NewBooking
-from application.events.management import UpdateEvent
 from application.payments.payables import PayableBooking
-from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.settlement import Settled
 from domain.accounts import Role, User
 from domain.errors import Forbidden
@@ -26,10 +24,9 @@ from domain.outbox import Destination, MessageType
 from domain.payments import NothingToPay, NothingToRefund, RefundExceedsPayment
 from domain.refunds import PAID_AFTER_START, RefundPolicy
 from domain.time import Interval
-from infrastructure.clock import SystemClock
 from infrastructure.delivery.crm_payload import to_payload
 from infrastructure.postgres.bookings.repository import PostgresBookings
-from infrastructure.postgres.events.queries import PostgresBookingQueries, PostgresEventQueries
+from infrastructure.postgres.events.queries import PostgresBookingQueries
 from infrastructure.postgres.events.repository import PostgresEvents
 from infrastructure.postgres.payments.repository import PostgresPayments, _payment
 from infrastructure.settings import Settings
@@ -44,9 +41,7 @@ OTHER_POLICY = [(1, 10)]
 
 
 async def update(harness: AppHarness, event_id: EventId, **changes: Any) -> None:
-    worker = harness.worker
-    reader = PostgresEventQueries(worker.database)
-    change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, harness.wake_ups, SystemClock())
+    change = harness.worker.use_cases.update_event
     await change(harness.facilitator, event_id, lambda details: replace(details, **changes))
 
 
@@ -55,14 +50,12 @@ def later(details: EventDetails, by: timedelta) -> Interval:
 
 
 async def reschedule(harness: AppHarness, event_id: EventId, by: timedelta = timedelta(hours=1)) -> None:
-    worker = harness.worker
-    reader = PostgresEventQueries(worker.database)
-    change = UpdateEvent(worker.open_work, worker.gateways.named("till"), reader, harness.wake_ups, SystemClock())
+    change = harness.worker.use_cases.update_event
     await change(harness.facilitator, event_id, lambda details: replace(details, interval=later(details, by)))
 
 
 async def terms(harness: AppHarness, user: User, booking_id: BookingId) -> tuple[int, Decimal]:
-    shown = await ShowCancellation(harness.worker.open_work, SystemClock())(user, booking_id)
+    shown = await harness.worker.money.show_cancellation(user, booking_id)
     return shown.percent, shown.refund.amount
 
 
@@ -183,9 +176,9 @@ async def test_money_that_arrives_after_the_start_is_refunded(
     new = await harness.book(await harness.person(), event)
     await starts(harness, event, ago)
     if noticed:
-        assert await harness.worker.expire_holds() == 1
+        assert await harness.worker.money.expire_holds() == 1
     with pytest.raises(NothingToPay):
-        await harness.worker.open_checkout.for_payable(ref_of(new))
+        await harness.worker.money.open_checkout.for_payable(ref_of(new))
 
     webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
@@ -211,7 +204,7 @@ async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_
     await harness.records.execute(
         "UPDATE bookings SET hold_until = now() + interval '1 hour' WHERE id = $1", held.reserved.id
     )
-    assert await harness.worker.expire_holds() == 1
+    assert await harness.worker.money.expire_holds() == 1
 
     await harness.until_dry()
 
@@ -234,9 +227,9 @@ async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(
     await starts(harness, EventId(new.reserved.event_id), timedelta(minutes=5))
 
     if asked_by == "reconciliation":
-        assert await harness.worker.reconcile() == 1
+        assert await harness.worker.money.reconcile() == 1
     else:
-        assert await harness.worker.expire_holds() == 1
+        assert await harness.worker.money.expire_holds() == 1
         await harness.records.execute(
             "UPDATE outbox SET due_at = now() + interval '1 day' WHERE fact = 'gateway_event'"
         )
@@ -287,9 +280,9 @@ async def pay_at_the_start(harness: AppHarness) -> NewBooking:
     await starts(harness, event, timedelta(milliseconds=1))
     await asyncio.gather(
         harness.take(webhook),
-        *(worker.expire_holds() for worker in harness.workers),
+        *(worker.money.expire_holds() for worker in harness.workers),
         *(worker.run() for worker in harness.workers),
-        *(worker.reconcile() for worker in harness.workers),
+        *(worker.money.reconcile() for worker in harness.workers),
         return_exceptions=True,
     )
     await harness.until_dry()
@@ -345,8 +338,9 @@ async def test_without_the_locks_a_payment_that_lands_at_the_start_breaks_the_bo
 
 
 async def refund(harness: AppHarness, new: NewBooking, amount: str | None = None, *, by: User | None = None) -> Any:
-    ask = RefundBooking(harness.worker.open_work, harness.worker.refunds, harness.wake_ups)
-    return await ask(by or harness.facilitator, new.reserved.id, Decimal(amount) if amount else None)
+    return await harness.worker.money.refund_booking(
+        by or harness.facilitator, new.reserved.id, Decimal(amount) if amount else None
+    )
 
 
 @pytest.mark.parametrize("gateway", ["till", "offline"])
@@ -356,7 +350,7 @@ async def test_a_past_event_is_refunded_in_parts_until_nothing_is_left(harness: 
     if gateway == "till":
         await harness.settle("till", harness.received(new))
     else:
-        await harness.worker.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
+        await harness.worker.money.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
     await starts(harness, event, timedelta(days=3))
 
     first = await refund(harness, new, "12.50")

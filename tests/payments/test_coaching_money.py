@@ -51,7 +51,7 @@ async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(
     await harness.minutes_pass(1000)
     assert await appointment_harness.expire() == 0
     with pytest.raises(NothingToPay):
-        await harness.worker.open_checkout.for_payable(ref_of(new))
+        await harness.worker.money.open_checkout.for_payable(ref_of(new))
 
 
 async def test_a_free_session_waits_for_its_coach_alone(
@@ -75,7 +75,7 @@ async def test_what_is_paid_on_the_spot_is_confirmed_and_recorded_by_the_coach(
     assert await appointment_harness.expire() == 0
     await appointment_harness.decide(coach, new, AppointmentStatus.CONFIRMED)
     assert (new.payment_url, await harness.booking(new)) == (None, ("confirmed", "pending"))
-    record = harness.worker.record_offline_payment.by_facilitator
+    record = harness.worker.money.record_offline_payment.by_facilitator
     with pytest.raises(OnlyCoachRecords):
         await record(client, ref_of(new))
     for _ in range(2):
@@ -227,7 +227,7 @@ async def test_the_same_webhook_hundreds_of_times_has_one_effect(
     webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
     for _ in range(50 if LONG_RUN else 10):
-        await asyncio.gather(*(worker.receive_webhook("till", *webhook) for worker in harness.workers * 10))
+        await asyncio.gather(*(worker.money.receive_webhook("till", *webhook) for worker in harness.workers * 10))
     await harness.until_dry()
     assert await harness.told(new) == [("booking_created", None), ("payment_completed", None)]
     assert await harness.jobs() == [("gateway_event", "delivered")]
@@ -287,7 +287,7 @@ async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(
 ) -> None:
     coach = await appointment_harness.coach()
     new = await appointment_harness.book(await harness.person(), coach)
-    await harness.worker.record_offline_payment.by_facilitator(coach, ref_of(new))
+    await harness.worker.money.record_offline_payment.by_facilitator(coach, ref_of(new))
     assert await harness.settle("till", harness.received(new)) is Settled.GIVEN_BACK
     await harness.until_dry()
     assert await harness.booking(new) == PAID
@@ -306,7 +306,7 @@ async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_
         for hour in range(CONCURRENT_REQUESTS + 3)
     ]
     appointment_harness.harness.local_gateway.away = False
-    open_checkout = appointment_harness.harness.worker.open_checkout
+    open_checkout = appointment_harness.harness.worker.money.open_checkout
     hasty = AppointmentPayment(replace(open_checkout, patience=timedelta(0)), reader)
     assert list(await hasty.open(views))[CONCURRENT_REQUESTS:] == [None] * 3
     patient = await AppointmentPayment(open_checkout, reader).open(views)
@@ -338,7 +338,7 @@ async def test_a_session_that_is_moved_keeps_its_payment(
     for new, hour in ((paid, 5), (unpaid, 6)):
         await appointment_harness.move(client, new, hour)
     assert await harness.booking(paid) == PAID
-    assert await harness.worker.open_checkout.for_user(client, ref_of(unpaid)) == unpaid.payment_url
+    assert await harness.worker.money.open_checkout.for_user(client, ref_of(unpaid)) == unpaid.payment_url
     assert await harness.settle("till", harness.received(unpaid)) is Settled.RECEIVED
     assert await harness.booking(unpaid) == PAID
     assert await harness.wrongs() == []
@@ -352,7 +352,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(
     new = await appointment_harness.book(client, coach)
     assert (new.payment_url, await harness.booking(new)) == (None, PENDING)
     harness.local_gateway.away = False
-    url = await harness.worker.open_checkout.for_user(client, ref_of(new))
+    url = await harness.worker.money.open_checkout.for_user(client, ref_of(new))
     assert url == f"https://till.example/{order_of(new)}"
     assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
 
@@ -363,7 +363,7 @@ async def test_with_every_webhook_lost_a_session_is_confirmed_by_looking_up(
     new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
     harness.local_gateway.pay(order_of(new))
     await harness.minutes_pass(3)
-    assert await harness.worker.reconcile() == 1
+    assert await harness.worker.money.reconcile() == 1
     assert await harness.booking(new) == PAID
 
 

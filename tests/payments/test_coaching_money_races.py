@@ -59,7 +59,10 @@ async def two_late_payments(appointment_harness: AppointmentHarness, hour: int) 
     reports = [harness.received(new) for new in late]
     with two_look_together():
         settled = await asyncio.gather(
-            *(worker.settle_payment("till", report) for worker, report in zip(harness.workers, reports, strict=True))
+            *(
+                worker.money.settle_payment("till", report)
+                for worker, report in zip(harness.workers, reports, strict=True)
+            )
         )
     return Counter(settled)
 
@@ -128,7 +131,7 @@ async def pay_while_the_hold_ends(appointment_harness: AppointmentHarness, hour:
         harness.take(webhook),
         *(appointment_harness.expire(worker) for worker in harness.workers),
         *(worker.run() for worker in harness.workers),
-        *(worker.reconcile() for worker in harness.workers),
+        *(worker.money.reconcile() for worker in harness.workers),
         book_when_free(),
     )
     await harness.until_dry()

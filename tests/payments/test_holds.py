@@ -30,10 +30,10 @@ async def test_a_hold_ends_once_however_many_workers_look(harness: AppHarness) -
     event = await harness.event(capacity=30)
     bookings = [await harness.book(person, event) for person in await harness.people(30)]
     await harness.minutes_pass(29)
-    assert await harness.worker.expire_holds() == 0
+    assert await harness.worker.money.expire_holds() == 0
     await harness.minutes_pass(2)
 
-    expired = await asyncio.gather(*(worker.expire_holds() for worker in harness.workers * 3))
+    expired = await asyncio.gather(*(worker.money.expire_holds() for worker in harness.workers * 3))
     await harness.until_dry()
 
     assert sum(expired) == 30
@@ -61,7 +61,7 @@ async def test_what_is_paid_on_the_spot_or_costs_nothing_is_not_held(harness: Ap
     free = await harness.book(await harness.person(), await harness.event(price="0"))
     await harness.minutes_pass(100_000)
 
-    assert await harness.worker.expire_holds() == 0
+    assert await harness.worker.money.expire_holds() == 0
 
     assert (offline.reserved.hold_until, free.reserved.hold_until) == (None, None)
     assert (offline.payment_url, free.payment_url) == (None, None)
@@ -73,7 +73,7 @@ async def test_a_paid_place_is_kept(harness: AppHarness) -> None:
     new = await harness.paid(await harness.person(), await harness.event())
     await harness.minutes_pass(1000)
 
-    assert await harness.worker.expire_holds() == 0
+    assert await harness.worker.money.expire_holds() == 0
     assert await harness.booking(new) == ("confirmed", "completed")
 
 
@@ -86,7 +86,7 @@ async def test_a_failed_try_does_not_prolong_the_hold(harness: AppHarness) -> No
     assert await harness.booking(new) == ("confirmed", "failed")
     await harness.minutes_pass(31)
 
-    assert await harness.worker.expire_holds() == 1
+    assert await harness.worker.money.expire_holds() == 1
     assert (await harness.booking(new))[0] == "cancelled"
 
 
@@ -125,18 +125,19 @@ async def test_a_checkout_whose_making_was_not_confirmed_is_closed_once_the_hold
     if decided:
         harness.local_gateway.pay(order_of(new), decided)
 
-    await harness.worker.reconcile()
+    await harness.worker.money.reconcile()
 
     assert harness.local_gateway.orders[order_of(new)].state == (decided or "closed")
     assert await harness.booking(new) == (("confirmed", "completed") if decided else ("cancelled", "pending"))
 
 
-async def two_late_payments(harness: AppHarness) -> Counter[object]:
+async def two_late_payments(harness: AppHarness, kind: type[SettlePayment] = SettlePayment) -> Counter[object]:
     """Two people had the only place one after the other and pay now, at once."""
     event = await harness.event(capacity=1)
     late = [await harness.expired(person, event) for person in await harness.people(2)]
     reports = [harness.received(new) for new in late]
-    settles = [worker.settle_payment for worker in harness.workers]
+    usual = [worker.money.settle_payment for worker in harness.workers]
+    settles = [kind(each.open_work, each.refunds, each.wake_ups, each.clock) for each in usual]
     return Counter(
         await asyncio.gather(
             *(settle("till", report) for settle, report in zip(settles, reports, strict=True)), return_exceptions=True
@@ -172,9 +173,9 @@ async def pay_while_the_hold_ends(harness: AppHarness) -> None:
 
     await asyncio.gather(
         harness.take(webhook),
-        *(worker.expire_holds() for worker in harness.workers),
+        *(worker.money.expire_holds() for worker in harness.workers),
         *(worker.run() for worker in harness.workers),
-        *(worker.reconcile() for worker in harness.workers),
+        *(worker.money.reconcile() for worker in harness.workers),
         book_when_free(),
         return_exceptions=True,
     )
@@ -251,19 +252,12 @@ async def test_without_the_lock_two_late_payments_get_one_place(
 async def test_without_a_look_whether_there_is_a_place_it_is_given_twice(
     harness: AppHarness, no_backstop: None
 ) -> None:
-    for worker in harness.workers:
-        settle = worker.settle_payment
-        worker.settle_payment = AlwaysAPlace(settle.open_work, settle.refunds, settle.wake_ups, settle.clock)
-    assert await two_late_payments(harness) == {Settled.REINSTATED: 2}
+    assert await two_late_payments(harness, AlwaysAPlace) == {Settled.REINSTATED: 2}
     assert any("2 live" in wrong for wrong in await harness.wrongs())
 
 
 async def test_the_database_itself_refuses_a_place_too_many(harness: AppHarness) -> None:
-    for worker in harness.workers:
-        settle = worker.settle_payment
-        worker.settle_payment = AlwaysAPlace(settle.open_work, settle.refunds, settle.wake_ups, settle.clock)
-
-    outcomes = await two_late_payments(harness)
+    outcomes = await two_late_payments(harness, AlwaysAPlace)
 
     assert outcomes[Settled.REINSTATED] == 1
     assert "never_oversold" in str(next(iter(outcomes - Counter([Settled.REINSTATED]))))

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from application.bookings.reservation import NewBooking
-from application.payments.refunds import RefundBooking
 from domain.accounts import User
 from domain.errors import DomainError
 from domain.events import EventId
@@ -124,12 +123,12 @@ class Walk:
 
     async def ask_for_the_link(self) -> None:
         person, new = self.a_booking()
-        await self.harness.worker.open_checkout.for_user(person, ref_of(new))
+        await self.harness.worker.money.open_checkout.for_user(person, ref_of(new))
 
     async def pay_on_the_spot(self) -> None:
         _, new = self.a_booking()
         seller = self.coach_of[new.reserved.id] if isinstance(new, NewSession) else self.harness.facilitator
-        await self.harness.worker.record_offline_payment.by_facilitator(seller, ref_of(new))
+        await self.harness.worker.money.record_offline_payment.by_facilitator(seller, ref_of(new))
 
     async def cancel(self) -> None:
         person, new = self.a_booking()
@@ -142,7 +141,7 @@ class Walk:
         """By the facilitator: a part, or what is left."""
         _, new = self.a_booking()
         if isinstance(new, NewBooking):
-            ask = RefundBooking(self.harness.worker.open_work, self.harness.worker.refunds, self.harness.wake_ups)
+            ask = self.harness.worker.money.refund_booking
             await ask(self.harness.facilitator, new.reserved.id, self.luck.choice([None, Decimal(1), Decimal(7)]))
 
     async def cancel_event(self) -> None:
@@ -151,11 +150,11 @@ class Walk:
 
     async def expire(self) -> None:
         await self.harness.minutes_pass(self.luck.choice([5, 31]))
-        await asyncio.gather(*(worker.expire_holds() for worker in self.harness.workers))
+        await asyncio.gather(*(worker.money.expire_holds() for worker in self.harness.workers))
         await asyncio.gather(*(self.appointment_harness.expire(worker) for worker in self.harness.workers))
 
     async def reconcile(self) -> None:
-        await asyncio.gather(*(worker.reconcile() for worker in self.harness.workers))
+        await asyncio.gather(*(worker.money.reconcile() for worker in self.harness.workers))
 
     async def work(self) -> None:
         await asyncio.gather(*(worker.run() for worker in self.harness.workers))

@@ -74,7 +74,7 @@ async def sell(harness: AppHarness, request: pytest.FixtureRequest) -> Callable[
 
 
 async def link_is_made(harness: AppHarness, sold: Sold) -> None:
-    assert await harness.worker.open_checkout.for_payable(ref_of(sold))
+    assert await harness.worker.money.open_checkout.for_payable(ref_of(sold))
 
 
 async def test_the_mail_has_the_link(harness: AppHarness, sell: Callable[..., Any]) -> None:

@@ -10,12 +10,10 @@ import pytest
 from sqlalchemy import event as sqlalchemy_events
 
 from application.bookings.reservation import NewBooking
-from application.payments.refunds import ShowCancellation
 from domain.bookings import BookingAlreadyCancelled
 from domain.errors import Conflict
 from domain.events import EventCancelled, EventId, EventOver
 from domain.money import Money
-from infrastructure.clock import SystemClock
 from tests.support.app_harness import AppHarness, order_of, ref_of
 from tests.support.rows import stored_row
 
@@ -32,7 +30,7 @@ async def test_a_cancellation_gives_back_what_its_preview_said(
     person = await harness.person()
     new = await harness.paid(person, await harness.event(price="25.05", policy=USUAL, starts_in=starts_in))
 
-    preview = await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.reserved.id)
+    preview = await harness.worker.money.show_cancellation(person, new.reserved.id)
     refund = await harness.cancel(person, new)
     await harness.until_dry()
 
@@ -107,7 +105,7 @@ async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(harne
     assert await harness.refunds(new) == [(Decimal(30), "processed", "booking_cancelled")]
     assert await harness.wrongs() == []
     with pytest.raises(BookingAlreadyCancelled):
-        await ShowCancellation(harness.worker.open_work, SystemClock())(person, new.reserved.id)
+        await harness.worker.money.show_cancellation(person, new.reserved.id)
 
 
 async def test_a_gateway_that_is_away_delays_a_refund(harness: AppHarness) -> None:
@@ -258,7 +256,7 @@ async def a_sold_out_event(harness: AppHarness) -> tuple[EventId, list[list[NewB
     unpaid = [await harness.book(person, event) for person in people[60:65]]
     on_the_spot = [await harness.book(person, event, gateway="offline") for person in people[65:]]
     for new in on_the_spot:
-        await harness.worker.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
+        await harness.worker.money.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
     await harness.records.execute("UPDATE events SET price = 0 WHERE id = $1", event)
     free = [await harness.book(person, event) for person in await harness.people(5)]
     return event, [paid, unpaid, on_the_spot, free]

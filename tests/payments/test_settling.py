@@ -200,7 +200,7 @@ async def test_money_for_a_place_that_is_no_more_is_given_back_at_once_and_the_p
 async def test_money_for_a_booking_that_was_paid_on_the_spot_is_given_back(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     report = harness.received(new)
-    record = harness.worker.record_offline_payment
+    record = harness.worker.money.record_offline_payment
     assert await record.by_facilitator(harness.facilitator, ref_of(new)) == "completed"
 
     assert await harness.settle("till", report) is Settled.GIVEN_BACK
@@ -216,7 +216,7 @@ async def test_paid_on_the_spot_the_checkout_elsewhere_is_closed_and_the_booking
     harness: AppHarness,
 ) -> None:
     new = await harness.book(await harness.person(), await harness.event())
-    await harness.worker.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
+    await harness.worker.money.record_offline_payment.by_facilitator(harness.facilitator, ref_of(new))
     await harness.until_dry()
 
     assert harness.local_gateway.orders[order_of(new)].state == "closed"
@@ -251,7 +251,7 @@ async def test_callbacks_and_webhooks_at_once_have_one_effect(harness: AppHarnes
         report = harness.received(new)
         for _ in range(4):
             await harness.take(harness.local_gateway.webhook(order_of(new)))
-        settles = [worker.settle_payment for worker in harness.workers] * 4
+        settles = [worker.money.settle_payment for worker in harness.workers] * 4
 
         settled = await asyncio.gather(
             *(settle("till", report) for settle in settles), *(worker.run() for worker in harness.workers)
@@ -278,10 +278,10 @@ async def test_with_all_webhooks_lost_the_look_up_settles_everything(harness: Ap
     bookings = {state: await harness.book(await harness.person(), event) for state in states}
     for state in ("paid", "declined"):
         harness.local_gateway.pay(order_of(bookings[state]), state)
-    assert await harness.worker.reconcile() == 0
+    assert await harness.worker.money.reconcile() == 0
 
     await harness.minutes_pass(3)
-    asked = await asyncio.gather(*(worker.reconcile() for worker in harness.workers))
+    asked = await asyncio.gather(*(worker.money.reconcile() for worker in harness.workers))
 
     assert sum(asked) == 3
     assert [(await harness.booking(bookings[state]))[1] for state in states] == ["completed", "failed", "pending"]
@@ -295,7 +295,7 @@ async def test_a_checkout_whose_making_was_not_confirmed_is_asked_for_again_and_
     harness.local_gateway.lose_answers = False
 
     await harness.minutes_pass(3)
-    await harness.worker.reconcile()
+    await harness.worker.money.reconcile()
 
     assert list(harness.local_gateway.orders) == [order_of(new)]
     assert (await harness.payment(new))["gateway_reference"] == order_of(new)
@@ -306,11 +306,11 @@ async def test_a_gateway_that_is_away_is_asked_again(harness: AppHarness) -> Non
     harness.local_gateway.pay(order_of(new))
     harness.local_gateway.away = True
     await harness.minutes_pass(3)
-    assert await harness.worker.reconcile() == 1
+    assert await harness.worker.money.reconcile() == 1
     harness.local_gateway.away = False
     await harness.minutes_pass(4)
 
-    assert await harness.worker.reconcile() == 1
+    assert await harness.worker.money.reconcile() == 1
 
     assert await harness.booking(new) == PAID
 
@@ -326,7 +326,7 @@ async def test_a_gateway_that_is_away_is_left_alone_for_the_round_and_the_others
         harness.local_gateway.pay(order_of(new))
     await harness.minutes_pass(3)
 
-    await harness.worker.reconcile()
+    await harness.worker.money.reconcile()
 
     assert [await harness.booking(new) for new in bookings[9:]] == [PAID] * 3
     asked = await harness.records.fetchval("SELECT count(*) FROM payments WHERE gateway = 'nowhere' AND look_ups > 0")

@@ -4,19 +4,15 @@ its guard removed, which must go wrong."""
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID
 
 import asyncpg
 import pytest
 
-from application.appointments.booking import BookAppointment, ReserveTime
-from application.appointments.payment import AppointmentPayment
 from application.bookings.reservation import NewBooking
 from domain.accounts import UserId
 from domain.events import EventId
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldsWithCoach, TooManyUnpaidHolds
 from infrastructure.clock import SystemClock
-from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from infrastructure.postgres.appointments.repository import PostgresAppointments
 from infrastructure.postgres.bookings.seats import RESERVE, UNDER_LIMIT, PostgresSeatInventory
 from infrastructure.settings import Settings
@@ -73,27 +69,12 @@ class CountsWithoutWaiting(PostgresAppointments):
         return counted
 
 
-class _NoCalendars:
-    async def refresh(self, coach: UUID) -> None:
-        pass
-
-
 async def sessions_held(harness: AppHarness) -> int:
     """Of eight sessions with one coach that one client asks for at the same time, at two workers."""
     client, coach = await harness.person(), await AppointmentHarness(harness).coach()
 
     async def hold(number: int) -> bool:
-        worker = harness.workers[number % 2]
-        reader = PostgresAppointmentQueries(worker.database)
-        book = BookAppointment(
-            worker.open_work,
-            ReserveTime(worker.gateways.named("till"), timedelta(minutes=30), SystemClock()),
-            _NoCalendars(),
-            AppointmentPayment(worker.open_checkout, reader),
-            reader,
-            harness.wake_ups,
-            SystemClock(),
-        )
+        book = harness.workers[number % 2].appointment.book_appointment
         try:
             await book(client, coach.uuid, at(number), timedelta(hours=1), None)
         except TooManyUnpaidHolds:

@@ -17,7 +17,6 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from infrastructure import container
-from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
 from tests.support.app_harness import open_app_harness
 from tests.support.local_gateway import running_local_gateway
@@ -49,7 +48,7 @@ async def harness(
     inbox = DeadlyInbox()
     server = Controller(inbox, hostname="127.0.0.1", port=port)
     server.start()
-    parts = container.build(make_settings(), clock=Hands())
+    parts = container.build(make_settings(), container.Substitutes(clock=Hands()))
     try:
         yield ReminderHarness(parts, database, Hands(), inbox, f"smtp://127.0.0.1:{port}?starttls=0")
     finally:
@@ -105,15 +104,11 @@ async def test_a_worker_killed_between_sending_and_marking_costs_at_most_one_mai
 async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings_it_back(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
-    units = partial(UnitsOfWork, reminder_offsets=(DAY, HOUR))
     async with (
         running_local_gateway() as (local_gateway, gateway),
-        open_app_harness(make_settings(), database, local_gateway, gateway, units=units) as h,
+        open_app_harness(make_settings(), database, local_gateway, gateway) as h,
     ):
         new = await h.book(await h.person(), await h.event())
-        async with h.worker.open_work() as work:
-            await work.reminders.align_booking(new.reserved.id)  # type: ignore[attr-defined]
-            await work.commit()
 
         async def statuses() -> list[tuple[str, str | None]]:
             rows = await database.fetch("SELECT status, reason FROM reminders ORDER BY due_at")
@@ -121,7 +116,7 @@ async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings
 
         assert await statuses() == [("planned", None)] * 2
         await h.minutes_pass(31)
-        await h.worker.expire_holds()
+        await h.worker.money.expire_holds()
         assert await statuses() == [("skipped", "booking_cancelled")] * 2
         await h.settle("till", h.received(new))
         assert await statuses() == [("planned", None)] * 2

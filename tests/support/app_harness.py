@@ -4,7 +4,7 @@ Time passes by moving what is written into the past: the clocks, ours and the da
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,42 +13,27 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from application.bookings.cancellation import CancelBooking, CancelParticipant
-from application.bookings.reservation import BookSeat, NewBooking
-from application.events.management import CancelEvent, DeleteEvent
-from application.outbox.delivery import DeliverMessages
-from application.payments.checkout import CloseCheckout, OpenCheckout
-from application.payments.hold_expiry import ExpireHolds
-from application.payments.jobs import PaymentJobs
-from application.payments.offline import RecordOfflinePayment
-from application.payments.reconciliation import Reconcile
-from application.payments.refunds import Refunds
+from application.bookings.reservation import NewBooking
+from application.outbox.ports import WakeUps
 from application.payments.settlement import Settled, SettlePayment
-from application.payments.webhooks import ApplyWebhook, ReceiveWebhook
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
 from domain.events import EventId
 from domain.ids import AppointmentId, AppointmentRef, BookingRef, PayableRef
 from domain.money import Money
-from domain.outbox import Destination, RetrySchedule, routes_for
+from domain.outbox import Destination, RetrySchedule
 from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate
 from domain.time import Interval
 from domain.unpaid_holds import HoldLimits
 from infrastructure import container
-from infrastructure.clock import SystemClock
-from infrastructure.gateways.offline import OfflineGateway
-from infrastructure.gateways.registry import GatewayRegistry
+from infrastructure.container import Container, DeliveryParts, Substitutes, UseCases
+from infrastructure.container.appointments import Appointment
+from infrastructure.container.payments import Money as Payments
 from infrastructure.postgres.bookings.seats import PostgresSeatInventory
 from infrastructure.postgres.engine import Database
-from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
-from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
-from infrastructure.postgres.payments.checkouts import PostgresCheckouts
-from infrastructure.postgres.payments.queries import PostgresPaymentQueries
 from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.unit_of_work import UnitsOfWork
-from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
-from servicekit.logging import current_request_id
 from tests.support.invariants import broken_invariants
 from tests.support.load import many_users
 from tests.support.local_gateway import LocalGateway, LocalGatewayClient, Webhook
@@ -89,23 +74,40 @@ def ref_of(new: Sold) -> PayableRef:
     return AppointmentRef(new.reserved.id)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Worker:
-    database: Database
-    open_work: OpenUnitOfWork
-    gateways: GatewayRegistry
-    refunds: Refunds
-    open_checkout: OpenCheckout
-    settle_payment: SettlePayment
-    receive_webhook: ReceiveWebhook
-    record_offline_payment: RecordOfflinePayment
-    expire_holds: ExpireHolds
-    reconcile: Reconcile
-    deliver_due: DeliverMessages
+    """One API process and one worker process, composed as in production around the local gateway."""
+
+    api: Container
+    parts: DeliveryParts
+
+    @property
+    def use_cases(self) -> UseCases:
+        return self.api.use_cases
+
+    @property
+    def open_work(self) -> OpenUnitOfWork:
+        return self.api.open_work
+
+    @property
+    def database(self) -> Database:
+        return self.api.database
+
+    @property
+    def appointment(self) -> Appointment:
+        return self.api.appointment
+
+    @property
+    def money(self) -> Payments:
+        return self.parts.money
 
     async def run(self) -> None:
-        """Does every errand that is due."""
-        await deliver_due(self.deliver_due, Destination.PAYMENTS)
+        """Runs every payment job that is due."""
+        await deliver_due(self.parts.deliver_due, Destination.PAYMENTS)
+
+    async def close(self) -> None:
+        await self.parts.close()
+        await self.api.close()
 
 
 @dataclass
@@ -113,7 +115,6 @@ class AppHarness:
     records: asyncpg.Connection
     local_gateway: LocalGateway
     workers: list[Worker]
-    wake_ups: RedisWakeUps
     facilitator: User
 
     @property
@@ -122,7 +123,11 @@ class AppHarness:
 
     @property
     def settle(self) -> SettlePayment:
-        return self.worker.settle_payment
+        return self.worker.money.settle_payment
+
+    @property
+    def wake_ups(self) -> WakeUps:
+        return self.worker.api.wake_ups
 
     async def people(self, number: int) -> list[User]:
         members = await many_users(self.records, number)
@@ -158,17 +163,10 @@ class AppHarness:
     async def book(
         self, person: User, event_id: EventId, *, gateway: str = "till", limits: HoldLimits = UNBOUNDED
     ) -> NewBooking:
-        worker = self.worker
-        book = BookSeat(
-            seats=PostgresSeatInventory(self.worker.database, gateway=gateway),
-            open_checkout=worker.open_checkout,
-            gateway=worker.gateways.named(gateway),
-            hold_for=timedelta(minutes=30),
-            wake_ups=self.wake_ups,
-            clock=SystemClock(),
-            request_id=current_request_id,
-            hold_limits=limits,
-        )
+        book = replace(self.worker.use_cases.book_seat, hold_limits=limits)
+        if gateway != book.gateway.name:
+            seats = PostgresSeatInventory(self.worker.database, gateway=gateway)
+            book = replace(book, gateway=self.worker.money.gateways.named(gateway), seats=seats)
         return await book(person.id, event_id, None)
 
     async def paid(self, person: User, event_id: EventId) -> NewBooking:
@@ -196,27 +194,19 @@ class AppHarness:
         return replace(said, **changes)
 
     async def take(self, webhook: Webhook) -> None:
-        await self.worker.receive_webhook("till", *webhook)
+        await self.worker.money.receive_webhook("till", *webhook)
 
     async def cancel(self, person: User, new: NewBooking) -> Any:
-        return await CancelBooking(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
-            person, new.reserved.id
-        )
+        return await self.worker.use_cases.cancel_booking(person, new.reserved.id)
 
     async def cancel_participant(self, by: User, new: NewBooking) -> Any:
-        return await CancelParticipant(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
-            by, new.reserved.id
-        )
+        return await self.worker.use_cases.cancel_participant(by, new.reserved.id)
 
     async def cancel_event(self, event_id: EventId) -> Any:
-        return await CancelEvent(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
-            self.facilitator, event_id
-        )
+        return await self.worker.use_cases.cancel_event(self.facilitator, event_id)
 
     async def delete_event(self, event_id: EventId) -> None:
-        await DeleteEvent(self.worker.open_work, self.worker.refunds, self.wake_ups, SystemClock())(
-            self.facilitator, event_id
-        )
+        await self.worker.use_cases.delete_event(self.facilitator, event_id)
 
     async def minutes_pass(self, minutes: float) -> None:
         """For everything but events and sessions, which stay as far ahead."""
@@ -233,7 +223,7 @@ class AppHarness:
         """A booking whose place was given up; its checkout is still open."""
         new = await self.book(person, event_id)
         await self.minutes_pass(31)
-        assert await self.worker.expire_holds() == 1
+        assert await self.worker.money.expire_holds() == 1
         return new
 
     async def booking(self, new: Sold) -> tuple[str, str]:
@@ -334,54 +324,23 @@ async def open_app_harness(
     gateway: LocalGatewayClient,
     *,
     workers: int = 1,
-    units: Callable[..., UnitsOfWork] = UnitsOfWork,
+    units: type[UnitsOfWork] = UnitsOfWork,
 ) -> AsyncIterator[AppHarness]:
-    wake_ups = RedisWakeUps(settings.redis_url)
-    staff = [_worker(settings, gateway, wake_ups, units) for _ in range(workers)]
+    substitutes = Substitutes(gateway=gateway, units_of_work=units)
+    staff = [_worker(settings, substitutes) for _ in range(workers)]
     (member,) = await many_users(records, 1, role="facilitator")
     async with staff[0].open_work() as work:
         facilitator = await work.users.get(UserId(member.id))
     try:
-        yield AppHarness(records, local_gateway, staff, wake_ups, facilitator)
+        yield AppHarness(records, local_gateway, staff, facilitator)
     finally:
-        await wake_ups.close()
         for worker in staff:
-            await worker.database.close()
+            await worker.close()
 
 
-def _worker(
-    settings: Settings, gateway: LocalGatewayClient, wake_ups: RedisWakeUps, units: Callable[..., UnitsOfWork]
-) -> Worker:
-    clock = SystemClock()
-    database = Database(settings.database_url, pool_size=4)
-    open_work = units(database, routes_for(container.served(settings)), clock, current_request_id)
-    gateways = GatewayRegistry([OfflineGateway(), gateway], chosen="till")
-    reader = PostgresPaymentQueries(database)
-    refunds = Refunds(open_work, gateways, wake_ups, clock)
-    settle_payment = SettlePayment(open_work, refunds, wake_ups, clock)
-    open_checkout = OpenCheckout(gateways, reader, PostgresCheckouts(database))
-    close_checkout = CloseCheckout(open_work, gateways, settle_payment)
-    jobs = PaymentJobs(
-        refunds,
-        close_checkout,
-        ApplyWebhook(open_work, settle_payment, refunds, clock),
+def _worker(settings: Settings, substitutes: Substitutes) -> Worker:
+    parts = container.build_deliveries(settings, substitutes)
+    deliver_due = replace(
+        parts.deliver_due, senders={Destination.PAYMENTS: parts.money.jobs}, schedule=SCHEDULE, at_once=4
     )
-    return Worker(
-        database=database,
-        open_work=open_work,
-        gateways=gateways,
-        refunds=refunds,
-        open_checkout=open_checkout,
-        settle_payment=settle_payment,
-        receive_webhook=ReceiveWebhook(gateways, open_work, wake_ups, clock),
-        record_offline_payment=RecordOfflinePayment(open_work, wake_ups, clock),
-        expire_holds=ExpireHolds(open_work, reader, wake_ups, clock),
-        reconcile=Reconcile(open_work, reader, gateways, open_checkout, close_checkout, settle_payment),
-        deliver_due=DeliverMessages(
-            PostgresOutboxClaims(database),
-            PostgresCircuitBreakers(database),
-            {Destination.PAYMENTS: jobs},
-            SCHEDULE,
-            at_once=4,
-        ),
-    )
+    return Worker(container.build(settings, substitutes), replace(parts, deliver_due=deliver_due))

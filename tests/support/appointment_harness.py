@@ -1,15 +1,10 @@
 """Coaches of a house of the tests: their time is booked, moved and given back, and paid at its till."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
 
-from application.appointments.booking import BookAppointment, ReserveTime
-from application.appointments.changes import CancelAppointment, ChangeAppointmentStatus, RescheduleAppointment
-from application.appointments.hold_expiry import ExpireAppointmentHolds
-from application.appointments.payment import AppointmentPayment
 from application.payments.settlement import Settled
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User, UserId
@@ -18,21 +13,12 @@ from domain.availability import MINUTES_A_DAY, Availability, Hours
 from domain.money import Money
 from domain.payments import PaymentId
 from domain.refunds import RefundPolicy
-from infrastructure.clock import SystemClock
-from infrastructure.postgres.appointments.queries import PostgresAppointmentQueries
 from tests.support.app_harness import UNBOUNDED, AppHarness, NewSession, Reserved, Worker
 from tests.support.load import many_users
 
 ALL_DAY = Availability(weekly=dict.fromkeys(range(7), (Hours(0, MINUTES_A_DAY),)))
 HOUR = timedelta(hours=1)
 THE_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=10)
-
-
-class _NoCalendars:
-    """Nobody here has connected one."""
-
-    async def refresh(self, coach: UUID) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -50,13 +36,9 @@ class AppointmentHarness:
         self, client: User, coach: User, hour: float = 0, minutes: int = 60, *, gateway: str = "till"
     ) -> NewSession:
         """A session that begins so many hours into a day in ten days."""
-        worker = self.harness.worker
-        reader = PostgresAppointmentQueries(worker.database)
-        reserve = ReserveTime(worker.gateways.named(gateway), timedelta(minutes=30), SystemClock(), UNBOUNDED)
-        link = AppointmentPayment(worker.open_checkout, reader)
-        book = BookAppointment(
-            worker.open_work, reserve, _NoCalendars(), link, reader, self.harness.wake_ups, SystemClock()
-        )
+        book = self.harness.worker.appointment.book_appointment
+        named = self.harness.worker.money.gateways.named(gateway)
+        book = replace(book, reserve=replace(book.reserve, gateway=named, hold_limits=UNBOUNDED))
         booked = await book(client, coach.uuid, at(hour), timedelta(minutes=minutes), None)
         view = booked.appointment
         payment_id = await self.harness.records.fetchval(
@@ -81,22 +63,17 @@ class AppointmentHarness:
 
     async def expire(self, worker: Worker | None = None) -> int:
         worker = worker or self.harness.worker
-        reader = PostgresAppointmentQueries(worker.database)
-        return await ExpireAppointmentHolds(worker.open_work, reader, self.harness.wake_ups, SystemClock())()
+        return await worker.appointment.expire_appointment_holds()
 
     async def cancel(self, user: User, new: NewSession) -> None:
-        await self._cancel()(user, new.reserved.id)
+        await self.harness.worker.appointment.cancel_appointment(user, new.reserved.id)
 
     async def move(self, user: User, new: NewSession, hour: float) -> None:
-        worker = self.harness.worker
-        reader = PostgresAppointmentQueries(worker.database)
-        move = RescheduleAppointment(worker.open_work, _NoCalendars(), reader, self.harness.wake_ups, SystemClock())
+        move = self.harness.worker.appointment.reschedule_appointment
         await move(user, new.reserved.id, at(hour), None)
 
     async def decide(self, user: User, new: NewSession, status: AppointmentStatus) -> None:
-        worker = self.harness.worker
-        reader = PostgresAppointmentQueries(worker.database)
-        change = ChangeAppointmentStatus(worker.open_work, self._cancel(), reader, self.harness.wake_ups, SystemClock())
+        change = self.harness.worker.appointment.change_appointment_status
         await change(user, new.reserved.id, status)
 
     async def history(self, new: NewSession) -> list[str]:
@@ -104,10 +81,6 @@ class AppointmentHarness:
             "SELECT change FROM coaching_changes WHERE booking_id = $1 ORDER BY id", new.reserved.id
         )
         return [row["change"] for row in rows]
-
-    def _cancel(self) -> CancelAppointment:
-        worker = self.harness.worker
-        return CancelAppointment(worker.open_work, worker.refunds, self.harness.wake_ups, SystemClock())
 
 
 async def name_price(

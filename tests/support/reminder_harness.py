@@ -202,7 +202,7 @@ async def reminder_harness(settings: Settings, records: asyncpg.Connection) -> A
     inbox, clock = Inbox(), Hands()
     server = Controller(inbox, hostname="127.0.0.1", port=port)
     server.start()
-    parts = container.build(settings, clock=clock)
+    parts = container.build(settings, container.Substitutes(clock=clock))
     try:
         yield ReminderHarness(parts, records, clock, inbox, f"smtp://127.0.0.1:{port}")
     finally:

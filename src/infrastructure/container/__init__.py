@@ -48,11 +48,17 @@ from infrastructure.auth.google_oidc import GoogleOidc
 from infrastructure.auth.jwt import JsonWebTokens
 from infrastructure.auth.oauth import AuthorizationServer, ProviderConnection
 from infrastructure.auth.passwords import Argon2Passwords
-from infrastructure.clock import SystemClock
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import CalendarFeeds, Calendars, build_calendars, build_feeds
 from infrastructure.container.delivery import DeliveryParts, build_deliveries
-from infrastructure.container.foundation import derived_key, invitation_tokens, served, units_of_work
+from infrastructure.container.foundation import (
+    PRODUCTION,
+    Substitutes,
+    derived_key,
+    invitation_tokens,
+    served,
+    units_of_work,
+)
 from infrastructure.container.payments import build_gateways, build_money
 from infrastructure.gateways.registry import GatewayRegistry
 from infrastructure.observability.health import ServersHealth
@@ -81,7 +87,7 @@ from infrastructure.settings import Settings
 from servicekit.logging import current_request_id
 from servicekit.time_zones import use_newest_time_zones
 
-__all__ = ["Container", "DeliveryParts", "UseCases", "build", "build_deliveries", "served"]
+__all__ = ["Container", "DeliveryParts", "Substitutes", "UseCases", "build", "build_deliveries", "served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,18 +185,18 @@ class Container:
         await self.database.close()
 
 
-def build(settings: Settings, *, clock: Clock | None = None) -> Container:
-    """Opens no connections: they are opened on first use. `clock` replaces the system's."""
+def build(settings: Settings, substitutes: Substitutes = PRODUCTION) -> Container:
+    """Opens no connections: they are opened on first use."""
     use_newest_time_zones()
-    clock = clock or SystemClock()
+    clock = substitutes.clock
     metrics = Metrics()
     database = Database(settings.database_url, pool_size=settings.database_pool_size, watch=metrics)
     redis = Redis.from_url(settings.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
     wake_ups = RedisWakeUps(settings.redis_url)
     live_update_listeners = RedisLiveUpdateListeners(settings.redis_url)
     routes = routes_for(served(settings))
-    open_work = units_of_work(settings, database, routes, clock)
-    gateways, sandbox = build_gateways(settings, database)
+    open_work = units_of_work(settings, database, routes, substitutes)
+    gateways, sandbox = build_gateways(settings, database, substitutes.gateway)
     to_reserve, remind_before = routes[MessageType.BOOKING_CREATED], settings.reminder_offsets
     seats = PostgresSeatInventory(
         database,

@@ -14,10 +14,9 @@ from application.notifications.reminders import MailWithReminders, QueueReminder
 from application.outbox.delivery import DeliverMessages
 from application.outbox.ports import Sender
 from domain.outbox import Destination, RetrySchedule, routes_for
-from infrastructure.clock import SystemClock
 from infrastructure.container.appointments import Appointment, build_appointments
 from infrastructure.container.calendars import Calendars, build_calendars
-from infrastructure.container.foundation import invitation_tokens, served, units_of_work
+from infrastructure.container.foundation import PRODUCTION, Substitutes, invitation_tokens, served, units_of_work
 from infrastructure.container.payments import Money, build_gateways, build_money
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.delivery.email_service import EmailServiceSender
@@ -80,16 +79,16 @@ class DeliveryParts:
         await self.database.close()
 
 
-def build_deliveries(settings: Settings) -> DeliveryParts:
+def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) -> DeliveryParts:
     """Opens nothing, as `build`. Raises `SettingsError` for a mail server's address that cannot be used."""
     use_newest_time_zones()
     # A worker serves every destination at the same time.
     database = Database(settings.database_url, pool_size=3 * settings.database_pool_size)
     routes = routes_for(served(settings))
-    clock = SystemClock()
+    clock = substitutes.clock
     wake_ups = RedisWakeUps(settings.redis_url)
-    open_work = units_of_work(settings, database, routes, clock)
-    gateways, sandbox = build_gateways(settings, database)
+    open_work = units_of_work(settings, database, routes, substitutes)
+    gateways, sandbox = build_gateways(settings, database, substitutes.gateway)
     money = build_money(settings, database, open_work, gateways, sandbox, wake_ups, clock)
     calendars = build_calendars(settings, database, open_work, wake_ups, clock)
     live_updates = PostgresLiveUpdates(database)

@@ -2,13 +2,16 @@
 
 import hashlib
 import hmac
+from dataclasses import dataclass, field
 
 from application.bookings.ports import InvitationTokens
+from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.outbox import ALWAYS_SERVED, Destination, Routes
 from infrastructure.auth.invitation_tokens import MacInvitationTokens
 from infrastructure.auth.token_encryption import SecretBox
+from infrastructure.clock import SystemClock
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.unit_of_work import UnitsOfWork
 from infrastructure.settings import Settings
@@ -30,11 +33,25 @@ def invitation_tokens(settings: Settings) -> InvitationTokens:
     return MacInvitationTokens(derived_key(settings, b"invitations"))
 
 
-def units_of_work(settings: Settings, database: Database, routes: Routes, clock: Clock) -> OpenUnitOfWork:
-    return UnitsOfWork(
+@dataclass(frozen=True, slots=True)
+class Substitutes:
+    """Adapters that replace the production ones."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    gateway: PaymentGateway | None = None
+    """Added to the configured gateways and chosen for new payments."""
+    units_of_work: type[UnitsOfWork] = UnitsOfWork
+
+
+PRODUCTION = Substitutes()
+"""Nothing is replaced."""
+
+
+def units_of_work(settings: Settings, database: Database, routes: Routes, substitutes: Substitutes) -> OpenUnitOfWork:
+    return substitutes.units_of_work(
         database,
         routes,
-        clock,
+        substitutes.clock,
         current_request_id,
         default_currency=settings.default_currency,
         reminder_offsets=settings.reminder_offsets,

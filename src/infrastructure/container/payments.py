@@ -59,8 +59,10 @@ class Money:
     reconcile: Reconcile
 
 
-def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegistry, SandboxGateway]:
-    """The gateways that have their keys, and the one that new payments are made at."""
+def build_gateways(
+    settings: Settings, database: Database, added: PaymentGateway | None = None
+) -> tuple[GatewayRegistry, SandboxGateway]:
+    """The gateways that have keys. New payments use PAYMENT_PROVIDER, or `added` if given."""
     returns = _return_addresses(settings)
     sandbox = SandboxGateway(database, public_url=settings.public_url, secret=_sandbox_secret(settings))
     gateways: list[PaymentGateway] = [OfflineGateway(), sandbox]
@@ -86,7 +88,9 @@ def build_gateways(settings: Settings, database: Database) -> tuple[GatewayRegis
                 returns=returns,
             )
         )
-    return GatewayRegistry(gateways, chosen=settings.payment_provider), sandbox
+    if added is not None:
+        gateways.append(added)
+    return GatewayRegistry(gateways, chosen=added.name if added else settings.payment_provider), sandbox
 
 
 def build_money(
