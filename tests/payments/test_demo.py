@@ -31,8 +31,10 @@ def newman_report(api: str, report: Path) -> dict[str, Any]:
     """What newman reports of the walk-through against this API."""
     options = ["--folder", postman.WALK_THROUGH, "--env-var", f"baseUrl={api}", "--timeout-request", "30000"]
     options += ["--reporters", "json", "--reporter-json-export", str(report)]
+    collection = report.with_name("collection.json")
+    collection.write_text(postman.text(), encoding="utf-8")
     done = subprocess.run(
-        [Path(ROOT_DIR) / "bin" / "node", NEWMAN, "run", postman.FILE, *options],
+        [Path(ROOT_DIR) / "bin" / "node", NEWMAN, "run", collection, *options],
         env=bare_environ(),
         capture_output=True,
         text=True,

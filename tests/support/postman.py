@@ -7,6 +7,7 @@ answers, dates are counted from today.
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,8 @@ from tests.support.description_checks import Described, document, operations
 from tests.support.recorder import DAY
 from tests.support.walk_through import INTRODUCTION, STEPS, Step
 
-FILE = Path(__file__).parents[2] / "docs" / "convene.postman_collection.json"
+FILE = Path(__file__).parents[2] / "var" / "convene.postman_collection.json"
+"""Where `script/postman` writes it, unless it is given another path."""
 WALK_THROUGH = "Walk-through"
 REFERENCE = "Reference"
 LAST = "Streams and logging out"
@@ -72,7 +74,7 @@ def collection() -> dict[str, Any]:
 
 
 def text() -> str:
-    """What the file has to hold."""
+    """The content of the file."""
     return json.dumps(collection(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -303,5 +305,7 @@ def _step(step: Step, described: Described | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(text(), encoding="utf-8")
-    print(f"{FILE.name}: {sum(1 for _ in items(collection()))} requests")
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else FILE
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text(), encoding="utf-8")
+    print(f"{file}: {sum(1 for _ in items(collection()))} requests")
