@@ -33,13 +33,13 @@ from crm.delivery.dispatcher import LEASE, Dispatcher, Pace
 from crm.delivery.email import EmailSender
 from crm.delivery.http import WebhookSender
 from crm.email.content import NotificationEmailWriter
-from crm.email.transport import transport_for
 from crm.facilitator_events import FacilitatorEvents
 from crm.notification_store import NotificationStore, mail_queue
 from crm.settings import CrmSettings, load_settings
 from crm.webhook_store import Destination, WebhookStore, webhook_queue
 from servicekit.browser_pages import BrowserPages
 from servicekit.lease_queue import OutageLog
+from servicekit.mail_transport import mail_transport
 from servicekit.time_zones import use_newest_time_zones
 
 CONTRACT_A = [notify, list_notifications, process_notification, list_facilitator_events]
@@ -55,7 +55,7 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     database = Database(settings.database_url)
     lease = uuid4()
     writer = NotificationEmailWriter(settings.mail_from, smtputf8=settings.mail_smtputf8)
-    transport = transport_for(settings.smtp, settings.data)
+    transport = mail_transport(settings.smtp, settings.data)
     outages = OutageLog()
     mail_dispatcher = Dispatcher(mail_queue(database, lease, LEASE), EmailSender(writer, transport), pace, outages)
     http = _http_senders(settings)

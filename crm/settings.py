@@ -10,12 +10,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from servicekit.http_limits import HttpLimits
+from servicekit.mail_transport import SMTP_EXAMPLE, SmtpServer, smtp_server
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
 from servicekit.signatures import ADVICE, key_of
 
@@ -43,20 +44,6 @@ YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 class SettingsError(Exception):
     """A setting is missing or wrong. The message is one line that names the variable and what to do."""
-
-
-class SmtpServer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where mail is handed over. `tls` is from the first byte (smtps), `starttls` upgrades a plain connection."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    tls: bool = False
-    starttls: bool = False
-
-    def __repr__(self) -> str:
-        return f"SmtpServer({self.host}:{self.port})"
 
 
 class Receiver(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,31 +180,10 @@ def _database_url(url: str) -> str:
 
 
 def _smtp(url: str) -> SmtpServer | None:
-    if not url:
-        return None
-    example = "for example smtp://user:password@mail.example.com:587?starttls=1"
     try:
-        parts = urlsplit(url)
-        port = parts.port
-        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise SettingsError(f"SMTP_URL cannot be read, {example}") from None
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or port == 0:
-        raise SettingsError(f"SMTP_URL must begin with smtp:// or smtps:// and name a host, {example}")
-    if unknown := sorted(query.keys() - {"starttls"}):
-        raise SettingsError(f"SMTP_URL has an unknown option {unknown[0]!r}: only starttls is known, {example}")
-    tls = parts.scheme == "smtps"
-    starttls = _flag("SMTP_URL's starttls", query.get("starttls", ["0"])[-1])
-    if tls and starttls:
-        raise SettingsError("SMTP_URL asks for smtps:// and starttls: choose one")
-    return SmtpServer(
-        host=parts.hostname,
-        port=port or (465 if tls else 587 if starttls else 25),
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        tls=tls,
-        starttls=starttls,
-    )
+        return smtp_server(url) if url else None
+    except ValueError as error:
+        raise SettingsError(f"SMTP_URL: {error}, {SMTP_EXAMPLE}") from None
 
 
 def _mail_from(text: str) -> str:

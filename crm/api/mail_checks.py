@@ -12,12 +12,11 @@ from litestar.di import NamedDependency
 
 from crm.api.bodies import read_json_object
 from crm.api.errors import ErrorResponse, invalid
-from crm.delivery.failures import DeliveryError, DestinationUnavailable, Refused
 from crm.email.content import NotificationEmailWriter
-from crm.email.transport import LoginRefused, MailTransport, SmtpTransport
 from crm.notifications import InvalidFields, MissingFields, one_reason
 from crm.settings import CrmSettings
 from servicekit import json_values
+from servicekit.mail_transport import LoginRefused, MailNotSent, MailTransport, SmtpTransport
 from servicekit.mailboxes import UnusableAddress, mailbox, new_address
 
 CHECK_SECONDS = 20.0
@@ -61,11 +60,10 @@ async def send_test_email(
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await transport.send(message)
-    except Refused as error:
-        raise check_failed(
-            502, "email_refused", f"The mail server refused the mail: {error}", email_sent=False
-        ) from error
-    except (DeliveryError, TimeoutError) as error:
+    except (MailNotSent, TimeoutError) as error:
+        if isinstance(error, MailNotSent) and error.permanent:
+            refused = f"The mail server refused the mail: {error}"
+            raise check_failed(502, "email_refused", refused, email_sent=False) from error
         reason = str(error) or "no answer in time"
         raise check_failed(503, "email_not_sent", f"The mail was not taken: {reason}", email_sent=False) from error
     return TestMailSent()
@@ -84,13 +82,13 @@ async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccept
         raise check_failed(503, "smtp_not_configured", message, authenticated=False)
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            await SmtpTransport(server).log_in()
+            await SmtpTransport(server).check_login()
     except LoginRefused as error:
         message = f"The mail server refused the login: {error}"
         raise check_failed(
             502, "smtp_login_refused", message, authenticated=False, gmail_user=server.username
         ) from error
-    except (DestinationUnavailable, TimeoutError) as error:
+    except (MailNotSent, TimeoutError) as error:
         message = f"The mail server cannot be used: {str(error) or 'no answer in time'}"
         raise check_failed(503, "smtp_unavailable", message, authenticated=False, gmail_user=server.username) from error
     return LoginAccepted(gmail_user=server.username)

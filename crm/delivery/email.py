@@ -5,11 +5,11 @@ A mail that is sent again has the same Message-ID.
 
 from __future__ import annotations
 
-from crm.delivery.failures import Unsendable
+from crm.delivery.failures import Deferred, DeliveryError, DestinationUnavailable, Refused, Unsendable
 from crm.email.content import NotificationEmailWriter
-from crm.email.transport import MailTransport
 from crm.notification_store import MailClaim
 from servicekit.mail_headers import UnsafeHeader
+from servicekit.mail_transport import MailNotSent, MailTransport, UnsendableMail
 from servicekit.mailboxes import UnusableAddress
 
 
@@ -27,5 +27,16 @@ class EmailSender:
             raise Unsendable(f"no usable address: {error}") from None
         except UnsafeHeader as error:
             raise Unsendable(str(error)) from None
-        await self._transport.send(message)
+        try:
+            await self._transport.send(message)
+        except MailNotSent as error:
+            raise _failure(error)(str(error)) from error
         return f"Email sent successfully to {claim.recipient_email}"
+
+
+def _failure(error: MailNotSent) -> type[DeliveryError]:
+    if isinstance(error, UnsendableMail):
+        return Unsendable
+    if error.permanent:
+        return Refused
+    return DestinationUnavailable if error.destination_fault else Deferred

@@ -15,6 +15,7 @@ from infrastructure.settings_reader import (
     Reader,
     SettingsError,
 )
+from servicekit.mail_transport import SmtpServer
 
 __all__ = ["PUBLISHED_SECRETS", "SECRETS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 
@@ -58,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backend_service_token: str
     notification_service_url: str | None
     email_service_url: str | None
-    smtp_url: str | None
+    smtp_url: SmtpServer | None
     mail_from: str
     mail_smtputf8: bool
     public_url: str
@@ -177,7 +178,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         backend_service_token=read.secret("BACKEND_SERVICE_TOKEN", shortest=1),
         notification_service_url=read.url("NOTIFICATION_SERVICE_URL", "", schemes=("http", "https")) or None,
         email_service_url=read.url("EMAIL_SERVICE_URL", "", schemes=("http", "https")) or None,
-        smtp_url=read.url("SMTP_URL", "", schemes=("smtp", "smtps")) or None,
+        smtp_url=read.smtp_server("SMTP_URL"),
         mail_from=read.mailbox("MAIL_FROM", "Convene <convene@localhost>"),
         mail_smtputf8=read.switch("MAIL_SMTPUTF8", "false"),
         public_url=read.url("PUBLIC_URL", "http://127.0.0.1:5000", schemes=("http", "https")),

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from domain.booking_urls import PLACEHOLDER, BookingUrls
 from servicekit.links import is_web_address
+from servicekit.mail_transport import SMTP_EXAMPLE, SmtpServer, smtp_server
 from servicekit.mailboxes import UnusableAddress, sender_mailbox
 from servicekit.signatures import ADVICE, key_of
 
@@ -184,6 +185,13 @@ class Reader:
         if parts.scheme in {"http", "https"} and "@" in parts.netloc:
             raise SettingsError(f"{name} must not hold a user or a password: requests carry a token in their head")
         return value.rstrip("/")
+
+    def smtp_server(self, name: str) -> SmtpServer | None:
+        value = self.text(name, "")
+        try:
+            return smtp_server(value) if value else None
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}, {SMTP_EXAMPLE}") from None
 
     def database_url(self, name: str) -> str:
         """SQLAlchemy's and Heroku's spellings are accepted and brought to libpq's."""

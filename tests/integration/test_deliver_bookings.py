@@ -10,10 +10,10 @@ from application.outbox.ports import Sender
 from domain.outbox import Destination, RetrySchedule
 from infrastructure.delivery.crm import CrmSender
 from infrastructure.email.composer import EmailSender, MailComposer
-from infrastructure.email.files import FileTransport
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
+from servicekit.mail_transport import FileTransport
 from tests.support.messages import deliver_due
 from tests.support.people import People
 from tests.support.receivers import receiving

@@ -13,8 +13,8 @@ from icalendar import Calendar, Component
 from domain.outbox import Destination, Failed, Message, MessageType
 from infrastructure.email.composer import EmailSender, MailComposer
 from infrastructure.email.content import Unmailable
-from infrastructure.email.files import FileTransport
 from servicekit.local_times import when
+from servicekit.mail_transport import FileTransport
 from tests.support.messages import a_coaching_message, a_message
 
 COMPOSER = MailComposer(mail_from="Convene <no-reply@convene.example>", public_url="https://book.example.org:8443/x")

@@ -32,11 +32,11 @@ from domain.time import Interval
 from infrastructure import container
 from infrastructure.container import Container
 from infrastructure.email.composer import EmailSender, MailComposer
-from infrastructure.email.smtp import SmtpTransport
 from infrastructure.postgres.outbox.circuit_breakers import PostgresCircuitBreakers
 from infrastructure.postgres.outbox.claims import PostgresOutboxClaims
 from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.settings import Settings
+from servicekit.mail_transport import SmtpTransport, smtp_server
 from tests.support.load import many_users
 from tests.support.messages import deliver_due
 from tests.support.without_locks import units_with
@@ -178,7 +178,7 @@ class ReminderHarness:
 
     def sender(self, book: ReminderQueries | None = None) -> MailWithReminders:
         book = book or PostgresReminderQueries(self.parts.database)
-        return MailWithReminders(EmailSender(COMPOSER, SmtpTransport(self.smtp_url)), book, self.clock)
+        return MailWithReminders(EmailSender(COMPOSER, SmtpTransport(smtp_server(self.smtp_url))), book, self.clock)
 
     async def reminders_owed(self) -> Sequence[Any]:
         return await self.records.fetch("SELECT * FROM outbox WHERE fact = 'booking_reminder' ORDER BY seq")

@@ -24,9 +24,7 @@ from infrastructure.delivery.http import MessageSender
 from infrastructure.delivery.live_updates import LiveUpdateSender
 from infrastructure.delivery.notification_service import NotificationServiceSender
 from infrastructure.email.composer import EmailSender, MailComposer
-from infrastructure.email.files import FileTransport
 from infrastructure.email.invitation_mail import InvitationLinks
-from infrastructure.email.smtp import SmtpTransport
 from infrastructure.icalendar.components import uid_host
 from infrastructure.observability.tracing import TracedSender, Traces
 from infrastructure.postgres.calendars.identity import PostgresCalendarIdentity
@@ -42,6 +40,7 @@ from infrastructure.postgres.reminders.queries import PostgresReminderQueries
 from infrastructure.postgres.statistics import DeliveryCounts
 from infrastructure.redis.wake_ups import RedisWakeUps
 from infrastructure.settings import Settings
+from servicekit.mail_transport import mail_transport
 from servicekit.time_zones import use_newest_time_zones
 
 
@@ -161,8 +160,7 @@ def _senders(settings: Settings) -> dict[Destination, Sender]:
             composer, settings.email_service_url, token, signing_secrets=secrets
         )
     else:
-        post = SmtpTransport(settings.smtp_url) if settings.smtp_url else FileTransport(settings.convene_data / "mail")
-        senders[Destination.EMAIL] = EmailSender(composer, post)
+        senders[Destination.EMAIL] = EmailSender(composer, mail_transport(settings.smtp_url, settings.convene_data))
     if settings.notification_service_url:
         senders[Destination.NOTIFICATION] = NotificationServiceSender(
             settings.notification_service_url, token, signing_secrets=secrets

@@ -8,12 +8,11 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from domain.booking_urls import BookingUrls
-from domain.outbox import Failed, Message, MessageType, Outcome
+from domain.outbox import Delivered, Failed, Message, MessageType, Outcome
 from infrastructure.delivery.appointment_payloads import is_about_appointment
 from infrastructure.email.account_mail import approved_email
 from infrastructure.email.appointment_mail import appointment_email
@@ -23,16 +22,11 @@ from infrastructure.email.content import Addressee, EmailContent, Invitation, Se
 from infrastructure.email.invitation_mail import InvitationLinks, invitation_email
 from infrastructure.icalendar import components
 from servicekit.mail_headers import MAIL_POLICY, UnsafeHeader
+from servicekit.mail_transport import MailNotSent, MailTransport
 from servicekit.mailboxes import UnusableAddress, mailbox, sender_mailbox
 from servicekit.text import isolated
 
 INVITE_NAME = "invite.ics"
-
-
-class MailTransport(Protocol):
-    """Sends a mail. Failures of the server are returned as `Failed`."""
-
-    async def send(self, mail: EmailMessage) -> Outcome: ...
 
 
 class EmailSender:
@@ -46,7 +40,15 @@ class EmailSender:
             mail = await self._compose(message)
         except Unmailable as error:
             return Failed(str(error), permanent=True)
-        return await self._transport.send(mail)
+        try:
+            return Delivered(await self._transport.send(mail))
+        except MailNotSent as error:
+            return Failed(
+                str(error),
+                permanent=error.permanent,
+                status_code=error.status_code,
+                destination_fault=error.destination_fault,
+            )
 
     async def _compose(self, message: Message) -> EmailMessage:
         """Composes one mail at a time and then yields the event loop for as long as it took (about 3 ms). Eight

@@ -231,15 +231,16 @@ def notification(settings: Settings) -> Findings:
 
 
 def mail(settings: Settings) -> Findings:
-    from domain.outbox import Failed
-    from infrastructure.email.smtp import SmtpTransport
+    from servicekit.mail_transport import MailNotSent, SmtpTransport
 
     if settings.email_service_url:
         yield _answers(settings.email_service_url, "EMAIL_SERVICE_URL")
     elif settings.smtp_url:
-        outcome = asyncio.run(SmtpTransport(settings.smtp_url, seconds=5).check_login())
-        if isinstance(outcome, Failed):
-            raise Problem(f"the mail server cannot be used ({outcome.reason}): correct SMTP_URL, or see that server")
+        try:
+            asyncio.run(SmtpTransport(settings.smtp_url, seconds=5).check_login())
+        except MailNotSent as error:
+            reason = f"the mail server cannot be used ({error}): correct SMTP_URL, or see that server"
+            raise Problem(reason) from None
         yield _ok("the mail server lets us in")
     elif settings.convene_embedded:
         yield _ok(f"written as files to {settings.convene_data / 'mail'}")
