@@ -18,7 +18,7 @@ def generated(run: Run, workplace: Path) -> subprocess.CompletedProcess[str]:
     return run("openapi-python-client", "generate", "--path", "openapi.json", "--output-path", "client")
 
 
-def test_no_operation_is_dropped_and_nothing_is_warned_of(
+def test_client_has_every_operation_and_generator_does_not_warn(
     generated: subprocess.CompletedProcess[str], workplace: Path
 ) -> None:
     """A module for each operation, in the package of its group, and not a word besides "Generating"."""

@@ -25,7 +25,7 @@ def generated(run: Run, workplace: Path) -> subprocess.CompletedProcess[str]:
     return run("node_modules/.bin/openapi-typescript", "openapi.json", "--output", "api.ts")
 
 
-def test_every_operation_has_types_and_nothing_is_warned_of(
+def test_every_operation_has_types_and_generator_does_not_warn(
     generated: subprocess.CompletedProcess[str], workplace: Path
 ) -> None:
     """Two lines are printed, the version and the file; each operation is there by its id."""

@@ -63,7 +63,7 @@ def before(transition: str) -> Appointment:
     return an_appointment(status=status, hold_until=None)
 
 
-def test_the_table_has_every_transition() -> None:
+def test_table_contains_every_transition() -> None:
     public = {name: each for name, each in inspect.getmembers(Appointment, inspect.isfunction) if name[0] != "_"}
     assert {name for name, each in public.items() if "Appointment" in str(each.__annotations__.get("return"))} - {
         "reason_of_cancellation"
@@ -71,7 +71,7 @@ def test_the_table_has_every_transition() -> None:
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
-def test_a_transition_records_one_event(transition: str) -> None:
+def test_transition_records_one_event(transition: str) -> None:
     change, apply = TRANSITIONS[transition]
     old = before(transition)
     new = apply(old)
@@ -81,5 +81,5 @@ def test_a_transition_records_one_event(transition: str) -> None:
     assert new.with_notes("More", NOW, by=CLIENT).events[0] is event, "a second transition keeps the first event"
 
 
-def test_every_change_has_its_effects_and_a_transition() -> None:
+def test_every_change_has_effects_and_a_transition() -> None:
     assert set(EFFECTS) == set(AppointmentChange) == {change for change, _ in TRANSITIONS.values()}

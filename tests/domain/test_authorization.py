@@ -40,7 +40,7 @@ def test_rights_by_role_and_ownership(user, admin, owner, organiser) -> None:  #
     assert is_organiser(user, OWNER) is organiser
 
 
-def test_right_that_is_missing_raises_the_callers_error() -> None:
+def test_missing_right_raises_the_error_of_the_caller() -> None:
     require_owner(a_user(1), OWNER, error=Refused)
     require_organiser(a_user(1, Role.FACILITATOR), OWNER, error=Refused)
     with pytest.raises(Refused):
@@ -49,7 +49,7 @@ def test_right_that_is_missing_raises_the_callers_error() -> None:
         require_organiser(a_user(1), OWNER, error=Refused)
 
 
-def test_nothing_belongs_to_a_user_without_owners() -> None:
+def test_user_owns_nothing_without_owners() -> None:
     assert not is_owner(a_user(1))
 
 

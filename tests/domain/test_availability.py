@@ -36,24 +36,24 @@ def starts(availability: Availability, *busy: Interval, length: int = 60, now: d
     return [(slot.starts_at - MONDAY) / timedelta(hours=1) for slot in found]
 
 
-def test_a_coach_who_has_said_nothing_is_open_from_nine_to_five() -> None:
+def test_default_hours_of_a_coach_are_nine_to_five() -> None:
     assert starts(Availability(slot_step=minutes(60))) == [9, 10, 11, 12, 13, 14, 15, 16]
     assert starts(Availability(), length=480) == [9]
 
 
-def test_a_day_of_its_own_hours_takes_the_place_of_the_weekly_ones() -> None:
+def test_override_of_a_day_replaces_the_weekly_hours() -> None:
     monday = MONDAY.date()
     assert starts(Availability(overrides={monday: ()})) == []
     assert starts(Availability(overrides={monday: (Hours(60, 120),)})) == [1]
 
 
-def test_hours_over_midnight_are_one_stretch() -> None:
+def test_hours_over_midnight_are_continuous() -> None:
     night = dict.fromkeys(range(7), (Hours(0, 120), Hours(22 * 60, 24 * 60)))
     found = Availability(weekly=night).slots(Interval(at(20), at(30)), minutes(120), [], BEFORE)
     assert [slot.starts_at for slot in found] == [at(22), at(22.5), at(23), at(23.5), at(24)]
 
 
-def test_an_end_at_23_59_is_the_end_of_the_day() -> None:
+def test_closing_at_23_59_means_end_of_day() -> None:
     until_midnight, last_minute = (Availability(weekly={0: (Hours(22 * 60, closes),)}) for closes in (1440, 1439))
     assert starts(until_midnight) == starts(last_minute) == [22, 22.5, 23]
     last_minute.refuse(between(23, 24), [], BEFORE)
@@ -65,17 +65,17 @@ def test_an_end_at_23_59_is_the_end_of_the_day() -> None:
     assert starts(overridden) == [23]
 
 
-def test_an_end_at_23_59_may_be_followed_by_the_last_minute() -> None:
+def test_hours_until_23_59_can_be_followed_by_the_last_minute() -> None:
     hours = (Hours(23 * 60, 1439), Hours(1439, 1440))
     assert starts(Availability(weekly={0: hours})) == [23]
 
 
 @pytest.mark.parametrize("closes", [1438, 1425])
-def test_an_earlier_end_is_what_it_says(closes: int) -> None:
+def test_other_closing_times_are_exact(closes: int) -> None:
     assert starts(Availability(weekly={0: (Hours(22 * 60, closes),)})) == [22, 22.5]
 
 
-def test_a_buffer_keeps_its_time_free_on_either_side() -> None:
+def test_buffer_keeps_time_before_and_after_free() -> None:
     meeting = between(12, 13)
     assert starts(Availability(), meeting) == [9, 9.5, 10, 10.5, 11, 13, 13.5, 14, 14.5, 15, 15.5, 16]
     after = Availability(buffer_after=minutes(30))
@@ -84,24 +84,24 @@ def test_a_buffer_keeps_its_time_free_on_either_side() -> None:
     assert starts(before, meeting) == [9, 9.5, 10, 10.5, 11, 14, 14.5, 15, 15.5, 16]
 
 
-def test_what_is_past_or_too_soon_is_not_offered() -> None:
+def test_past_and_too_early_slots_are_not_offered() -> None:
     assert starts(Availability(), now=at(14)) == [14, 14.5, 15, 15.5, 16]
     assert starts(Availability(minimum_notice=minutes(90)), now=at(14)) == [15.5, 16]
     assert starts(Availability(minimum_notice=minutes(60)), now=at(14, day=-1)) == starts(Availability())
 
 
-def test_what_is_too_far_ahead_is_not_offered() -> None:
+def test_slots_beyond_the_booking_horizon_are_not_offered() -> None:
     near = Availability(bookable_ahead=timedelta(days=1))
     assert starts(near, now=at(10, day=-1)) == [9, 9.5, 10]
     assert starts(near, now=at(8, day=-1)) == []
 
 
-def test_slots_of_a_window_lie_wholly_within_it() -> None:
+def test_slots_lie_completely_within_the_window() -> None:
     found = Availability().slots(between(10.25, 12.25), minutes(60), [], BEFORE)
     assert [slot.starts_at for slot in found] == [at(10.5), at(11)]
 
 
-def test_a_session_need_not_begin_on_a_step() -> None:
+def test_session_can_start_between_steps() -> None:
     Availability().refuse(between(9.1, 10.1), [], BEFORE)
     with pytest.raises(SlotUnavailable):
         Availability().refuse(between(8.9, 9.9), [], BEFORE)
@@ -110,7 +110,7 @@ def test_a_session_need_not_begin_on_a_step() -> None:
 @pytest.mark.parametrize(
     "name", ["", "Berlin", "America", "../etc/passwd", "/etc/passwd", "a\0b", "x" * 9000, "\udcff", "right/Asia/Tokyo"]
 )
-def test_what_is_no_zone_is_refused(name: str) -> None:
+def test_unknown_time_zone_is_rejected(name: str) -> None:
     with pytest.raises(Invalid, match="Validation"):
         zone_of(name)
     with pytest.raises(Invalid):
@@ -131,13 +131,13 @@ def test_what_is_no_zone_is_refused(name: str) -> None:
         {"bookable_ahead": timedelta(days=3661)},
     ],
 )
-def test_nonsensical_settings_are_refused(nonsense: dict[str, Any]) -> None:
+def test_invalid_settings_are_rejected(nonsense: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         Availability(**nonsense)
 
 
 @pytest.mark.parametrize(("opens", "closes"), [(60, 60), (61, 60), (-1, 60), (0, 1441)])
-def test_nonsensical_hours_are_refused(opens: int, closes: int) -> None:
+def test_invalid_hours_are_rejected(opens: int, closes: int) -> None:
     with pytest.raises(Invalid):
         Hours(opens, closes)
 
@@ -201,13 +201,13 @@ def situations(draw: st.DrawFn) -> tuple[Model, Interval, timedelta]:
 
 
 @given(situations())
-def test_slots_are_those_of_the_model(situation: tuple[Model, Interval, timedelta]) -> None:
+def test_slots_equal_those_of_the_model(situation: tuple[Model, Interval, timedelta]) -> None:
     model, window, length = situation
     assert model.availability.slots(window, length, model.busy, model.now) == model.slots(window, length)
 
 
 @given(situations())
-def test_slots_lie_in_the_window_in_order_and_away_from_what_is_busy(
+def test_slots_are_sorted_within_the_window_and_avoid_busy_times(
     situation: tuple[Model, Interval, timedelta],
 ) -> None:
     model, window, length = situation
@@ -221,7 +221,7 @@ def test_slots_lie_in_the_window_in_order_and_away_from_what_is_busy(
 
 
 @given(situations())
-def test_a_time_is_refused_exactly_when_the_model_says_so_and_no_slot_is(
+def test_bookable_times_equal_those_of_the_model_and_include_every_slot(
     situation: tuple[Model, Interval, timedelta],
 ) -> None:
     model, window, length = situation
@@ -243,7 +243,7 @@ def is_bookable(model: Model, session: Interval) -> bool:
 
 
 @given(st.lists(intervals(MONDAY), max_size=8))
-def test_merged_intervals_are_the_same_time_and_neither_overlap_nor_touch(given: list[Interval]) -> None:
+def test_merged_intervals_cover_the_same_time_without_overlap(given: list[Interval]) -> None:
     result = merged(given)
     assert all(earlier.ends_at < later.starts_at for earlier, later in pairwise(result))
     for number in range(-130, 170):

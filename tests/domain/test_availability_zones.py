@@ -90,7 +90,7 @@ def check(timezone: str, change: datetime, weekly: dict[int, tuple[Hours, ...]],
     assert availability.slots(window, length, [], LONG_AGO) == expected, (timezone, change, weekly, step)
 
 
-def test_slots_around_every_change_of_every_zone_are_those_of_the_model() -> None:
+def test_slots_around_every_offset_change_of_every_zone_equal_the_model() -> None:
     zones = different_zones()
     hours, steps = cycle(HOURS), cycle(STEPS)
     checked = 0
@@ -105,7 +105,7 @@ def test_slots_around_every_change_of_every_zone_are_those_of_the_model() -> Non
     assert checked > 800
 
 
-def test_no_zone_has_changed_twice_within_three_hours_since_1970() -> None:
+def test_no_zone_changes_its_offset_twice_within_three_hours_since_1970() -> None:
     """As the search for changes takes for granted."""
     for name in sorted(zoneinfo.available_timezones()):
         known = [moment for moment in PlainZone(name)._trans_utc if moment >= 0]
@@ -134,7 +134,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_slots_around_an_odd_change_are_those_of_the_model(name: str) -> None:
+def test_slots_around_unusual_offset_changes_equal_the_model(name: str) -> None:
     timezone, day = ODD[name]
     around = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     for weekly in HOURS:
@@ -150,7 +150,7 @@ def test_slots_around_an_odd_change_are_those_of_the_model(name: str) -> None:
         ("Europe/Dublin", date(1971, 10, 31), timedelta(minutes=15)),
     ],
 )
-def test_offsets_with_seconds_are_kept(timezone: str, day: date, grain: timedelta) -> None:
+def test_offsets_with_seconds_are_exact(timezone: str, day: date, grain: timedelta) -> None:
     availability = Availability(timezone=timezone, weekly=every_day((0, 2.5), (22, 24)))
     around = datetime(day.year, day.month, day.day, tzinfo=UTC)
     window = Interval(around - timedelta(hours=12), around + timedelta(hours=12))
@@ -159,7 +159,7 @@ def test_offsets_with_seconds_are_kept(timezone: str, day: date, grain: timedelt
     assert availability.slots(window, timedelta(minutes=60), [], datetime(1969, 1, 1, tzinfo=UTC)) == expected
 
 
-def test_the_hour_that_is_skipped_is_never_offered_and_the_one_that_comes_twice_is_offered_twice() -> None:
+def test_skipped_hour_has_no_slots_and_repeated_hour_has_slots_twice() -> None:
     availability = Availability(timezone="Europe/Berlin", weekly=every_day((1, 4)), slot_step=timedelta(minutes=60))
 
     def starts(day: date) -> list[str]:

@@ -16,25 +16,25 @@ from tests.domain.builders import NOW, a_booking, a_user, an_event
 AHEAD = NOW + timedelta(microseconds=1)
 
 
-def test_a_booking_is_cancelled_before_its_event_begins() -> None:
+def test_booking_can_be_cancelled_before_the_event_starts() -> None:
     cancelled = a_booking().cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
     assert (cancelled.status, cancelled.cancelled_at) == (BookingStatus.CANCELLED, NOW)
 
 
 @pytest.mark.parametrize("starts_at", [NOW, NOW - timedelta(days=1)])
-def test_not_once_it_has_begun(starts_at: object) -> None:
+def test_booking_cannot_be_cancelled_after_the_event_starts(starts_at: object) -> None:
     with pytest.raises(BookingOver):
         a_booking().cancelled(NOW, event_starts_at=starts_at, by=UserId(1))  # type: ignore[arg-type]
 
 
-def test_not_twice_and_not_when_it_is_completed() -> None:
+def test_cancelled_or_completed_booking_cannot_be_cancelled() -> None:
     with pytest.raises(BookingAlreadyCancelled):
         a_booking(status=BookingStatus.CANCELLED).cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
     with pytest.raises(BookingOver):
         a_booking(status=BookingStatus.COMPLETED).cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
 
 
-def test_a_booking_belongs_to_its_booker_and_to_admins() -> None:
+def test_booking_belongs_to_its_user_and_admins() -> None:
     booking = a_booking()
     booking.require_owner(a_user(1))
     booking.require_owner(a_user(9, Role.ADMIN))
@@ -43,7 +43,7 @@ def test_a_booking_belongs_to_its_booker_and_to_admins() -> None:
             booking.require_owner(stranger)
 
 
-def test_an_admin_cancels_for_the_organiser_and_is_recorded() -> None:
+def test_cancellation_by_an_admin_is_recorded_as_by_the_organiser() -> None:
     own = a_booking().cancelled(NOW, event_starts_at=AHEAD, by=UserId(1))
     other = a_booking().cancelled(NOW, event_starts_at=AHEAD, by=UserId(9))
     assert (own.cancel_reason, own.cancelled_by) == (CancelReason.BY_PERSON, 1)
@@ -51,7 +51,7 @@ def test_an_admin_cancels_for_the_organiser_and_is_recorded() -> None:
 
 
 @given(agreed=st.integers(0, 100), now=st.integers(0, 100), booked_at=st.integers(0, 3), changes=st.integers(0, 3))
-def test_the_policy_of_a_cancellation_is_the_agreed_one_or_a_full_refund(
+def test_cancellation_uses_the_agreed_policy_or_a_full_refund(
     agreed: int, now: int, booked_at: int, changes: int
 ) -> None:
     """Whatever the event's policy is by now."""
@@ -63,11 +63,11 @@ def test_the_policy_of_a_cancellation_is_the_agreed_one_or_a_full_refund(
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=30)), st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))
-def test_a_hold_never_lasts_beyond_the_start(hold_for: timedelta, starts_in: timedelta) -> None:
+def test_hold_ends_at_the_latest_at_the_start(hold_for: timedelta, starts_in: timedelta) -> None:
     until = hold_end(NOW, hold_for, starts_at=NOW + starts_in)
     assert until == NOW + min(hold_for, starts_in)
 
 
-def test_only_a_priced_place_waits_for_a_payment() -> None:
+def test_only_a_seat_with_a_price_waits_for_a_payment() -> None:
     assert status_at_booking(Money(Decimal(0), "INR")) is PaymentStatus.NOT_REQUIRED
     assert status_at_booking(Money(Decimal("0.01"), "INR")) is PaymentStatus.PENDING

@@ -10,7 +10,7 @@ from domain.outbox import Delivered, Failed, Outcome
     ("attempts", "failures", "trips"),
     [(9, 9, False), (10, 10, True), (10, 7, True), (10, 6, False), (100, 70, True), (100, 69, False), (0, 0, False)],
 )
-def test_seven_in_ten_of_at_least_ten_trip_it(attempts: int, failures: int, trips: bool) -> None:
+def test_circuit_opens_at_seventy_percent_of_at_least_ten_attempts(attempts: int, failures: int, trips: bool) -> None:
     assert CircuitBreakerRule().trips(Tally(attempts, failures)) is trips
 
 
@@ -24,5 +24,5 @@ def test_seven_in_ten_of_at_least_ten_trip_it(attempts: int, failures: int, trip
         (Failed("it could not even be written"), None),
     ],
 )
-def test_only_what_was_asked_says_how_the_destination_is(outcome: Outcome, well: bool | None) -> None:
+def test_only_answers_of_the_destination_count_for_its_health(outcome: Outcome, well: bool | None) -> None:
     assert destination_is_healthy(outcome) is well

@@ -55,18 +55,18 @@ def an_appointment(**changes: Any) -> Appointment:
 
 
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))
-def test_a_move_never_makes_a_hold_longer_nor_lets_it_last_beyond_the_start(starts_in: timedelta) -> None:
+def test_rescheduling_never_extends_the_hold_beyond_its_end_or_the_start(starts_in: timedelta) -> None:
     earlier = an_interval(starts_in=starts_in)
     moved = an_appointment().rescheduled_by_client(earlier, earlier, NOW, by=UserId(1))
     assert moved.hold_until == min(NOW + timedelta(minutes=30), earlier.starts_at)
 
 
-def test_a_move_keeps_an_appointment_without_a_hold_without_one() -> None:
+def test_rescheduling_an_appointment_without_a_hold_adds_none() -> None:
     later = an_interval(starts_in=timedelta(days=9))
     assert an_appointment(hold_until=None).rescheduled_by_coach(later, later, NOW, by=UserId(2)).hold_until is None
 
 
-def test_a_paid_length_stays_and_a_free_one_may_change() -> None:
+def test_length_of_a_paid_appointment_is_fixed_and_of_a_free_one_is_not() -> None:
     longer = an_interval(lasts=timedelta(hours=2))
     with pytest.raises(PricedLengthFixed):
         an_appointment().rescheduled_by_coach(longer, longer, NOW, by=UserId(2))
@@ -74,7 +74,7 @@ def test_a_paid_length_stays_and_a_free_one_may_change() -> None:
     assert free.rescheduled_by_coach(longer, longer, NOW, by=UserId(2)).session == longer
 
 
-def test_a_client_moves_it_until_it_begins_and_a_coach_also_later() -> None:
+def test_client_reschedules_until_the_start_and_coach_also_later() -> None:
     begun = Interval(NOW, NOW + timedelta(hours=1))
     later = an_interval()
     appointment = an_appointment(session=begun)
@@ -84,13 +84,13 @@ def test_a_client_moves_it_until_it_begins_and_a_coach_also_later() -> None:
 
 
 @pytest.mark.parametrize("status", [AppointmentStatus.COMPLETED, AppointmentStatus.CANCELLED])
-def test_what_is_over_is_not_moved(status: AppointmentStatus) -> None:
+def test_ended_appointment_cannot_be_rescheduled(status: AppointmentStatus) -> None:
     later = an_interval(starts_in=timedelta(days=9))
     with pytest.raises(NotReschedulable):
         an_appointment(status=status).rescheduled_by_client(later, later, NOW, by=UserId(1))
 
 
-def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> None:
+def test_rescheduling_by_the_client_does_not_restore_an_expired_refund() -> None:
     paid = an_appointment(
         payment_status=PaymentStatus.COMPLETED,
         status=AppointmentStatus.CONFIRMED,
@@ -108,7 +108,7 @@ def test_a_move_by_the_client_does_not_bring_back_a_refund_that_has_ended() -> N
     assert by_coach.refund_policy.percent(now=just_before, starts_at=far.starts_at) == 100, "the coach moved it"
 
 
-def test_a_payment_confirms_what_is_pending_and_ends_the_hold() -> None:
+def test_payment_confirms_a_pending_appointment_and_ends_the_hold() -> None:
     paid = an_appointment().paid(NOW, Money(Decimal(40), "INR"))
     assert (paid.status, paid.payment_status, paid.hold_until) == (
         AppointmentStatus.CONFIRMED,
@@ -133,7 +133,7 @@ def test_only_an_unpaid_pending_appointment_expires(changes: dict[str, Any], exp
 
 
 @pytest.mark.parametrize("by", AppointmentCancelReason)
-def test_a_cancelled_appointment_holds_nothing_more(by: AppointmentCancelReason) -> None:
+def test_cancelled_appointment_has_no_hold(by: AppointmentCancelReason) -> None:
     cancelled = an_appointment().cancelled(NOW, by, by=None)
     assert (cancelled.status, cancelled.hold_until, cancelled.cancel_reason) == (AppointmentStatus.CANCELLED, None, by)
 
@@ -148,7 +148,5 @@ def test_a_cancelled_appointment_holds_nothing_more(by: AppointmentCancelReason)
         (2, Role.ADMIN, AppointmentCancelReason.BY_COACH),
     ],
 )
-def test_the_reason_of_a_cancellation_says_who_cancelled(
-    user_id: int, role: Role, reason: AppointmentCancelReason
-) -> None:
+def test_cancellation_reason_states_who_cancelled(user_id: int, role: Role, reason: AppointmentCancelReason) -> None:
     assert an_appointment().reason_of_cancellation(a_user(user_id, role)) is reason

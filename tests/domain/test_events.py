@@ -27,7 +27,7 @@ BEGUN = an_interval(starts_in=timedelta(0))
 # Who gets a place
 
 
-def test_a_free_place_in_an_event_ahead_can_be_had() -> None:
+def test_free_seat_in_a_future_event_can_be_booked() -> None:
     an_event(booked=9, capacity=10).refuse_booking(NOW, already_booked=False)
 
 
@@ -46,14 +46,14 @@ def test_a_free_place_in_an_event_ahead_can_be_had() -> None:
         (EventNotFound, an_event(facilitator_active=False, status=EventStatus.CANCELLED), True),
     ],
 )
-def test_each_reason_against_a_booking_has_its_name(
+def test_each_reason_against_a_booking_has_its_own_error(
     reason: type[DomainError], event: object, already_booked: bool
 ) -> None:
     with pytest.raises(reason):
         event.refuse_booking(NOW, already_booked=already_booked)  # type: ignore[attr-defined]
 
 
-def test_an_event_can_be_booked_until_the_moment_it_begins() -> None:
+def test_event_can_be_booked_until_it_starts() -> None:
     event = an_event(interval=an_interval(starts_in=timedelta(microseconds=1)))
     event.refuse_booking(NOW, already_booked=False)
     with pytest.raises(EventStarted):
@@ -63,7 +63,7 @@ def test_an_event_can_be_booked_until_the_moment_it_begins() -> None:
 # Who manages it
 
 
-def test_an_event_is_managed_by_its_facilitator_and_by_admins() -> None:
+def test_event_is_managed_by_its_facilitator_and_admins() -> None:
     event = an_event()
     event.require_manager(a_user(2, Role.FACILITATOR))
     event.require_manager(a_user(9, Role.ADMIN))
@@ -90,7 +90,7 @@ def test_an_event_is_managed_by_its_facilitator_and_by_admins() -> None:
         ({"capacity": 1_000_001}, "max_participants"),
     ],
 )
-def test_a_plan_refuses_nonsense(change: dict[str, object], field: str) -> None:
+def test_invalid_event_details_are_rejected(change: dict[str, object], field: str) -> None:
     with pytest.raises(Invalid) as refused:
         a_plan(**change).entered()
     assert refused.value.details.keys() == {field}
@@ -106,7 +106,7 @@ STORED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", STORED)
-def test_stored_text_that_would_be_refused_today_stays_until_it_is_changed(field: str) -> None:
+def test_stored_text_that_is_now_invalid_stays_until_it_is_changed(field: str) -> None:
     event = an_event(**STORED)
     assert event.with_details(a_plan(**STORED, capacity=20), NOW).details == a_plan(**STORED, capacity=20)
     changed = event.with_details(a_plan(**STORED | {field: "https://example.com"}), NOW).details
@@ -116,7 +116,7 @@ def test_stored_text_that_would_be_refused_today_stays_until_it_is_changed(field
     assert refused.value.details.keys() == {field}
 
 
-def test_a_plan_is_tidy() -> None:
+def test_event_details_are_normalised() -> None:
     details = a_plan(title="  Yoga ", category="", location="  ", virtual_link="").entered()
     assert (details.title, details.category, details.location, details.virtual_link) == ("Yoga", None, None, None)
 
@@ -135,7 +135,7 @@ def test_a_plan_is_tidy() -> None:
         ({"interval": an_interval(lasts=timedelta(hours=2))}, True),
     ],
 )
-def test_participants_get_an_update_of_title_time_place_and_link_alone(
+def test_only_changes_of_title_time_location_or_link_raise_the_revision(
     change: dict[str, object], visible: bool
 ) -> None:
     event = an_event()
@@ -145,21 +145,21 @@ def test_participants_get_an_update_of_title_time_place_and_link_alone(
     assert with_details.revision == event.revision + visible
 
 
-def test_capacity_does_not_fall_below_the_bookings() -> None:
+def test_capacity_cannot_fall_below_the_number_of_bookings() -> None:
     event = an_event(booked=3)
     assert event.with_details(a_plan(capacity=3), NOW).details.capacity == 3
     with pytest.raises(CapacityBelowBookings):
         event.with_details(a_plan(capacity=2), NOW)
 
 
-def test_the_currency_is_fixed_once_people_hold_bookings() -> None:
+def test_currency_is_fixed_once_there_are_bookings() -> None:
     euros = a_plan(price=Money(Decimal(25), "EUR"))
     assert an_event().with_details(euros, NOW).details.price.currency == "EUR"
     with pytest.raises(CurrencyOfBookings):
         an_event(booked=1).with_details(euros, NOW)
 
 
-def test_an_event_is_not_moved_into_the_past_nor_once_it_has_begun() -> None:
+def test_event_cannot_be_moved_into_the_past_or_after_its_start() -> None:
     with pytest.raises(Invalid) as refused:
         an_event().with_details(a_plan(interval=BEGUN), NOW)
     assert refused.value.details.keys() == {"start_datetime"}
@@ -169,7 +169,7 @@ def test_an_event_is_not_moved_into_the_past_nor_once_it_has_begun() -> None:
     assert begun.with_details(a_plan(interval=BEGUN, title="Other"), NOW).details.title == "Other"
 
 
-def test_a_cancelled_event_stays_as_it_is() -> None:
+def test_cancelled_event_cannot_be_changed() -> None:
     cancelled = an_event(booked=3).cancelled(NOW)
     assert (cancelled.status, cancelled.booked, cancelled.version, cancelled.revision) == (
         EventStatus.CANCELLED,
@@ -183,6 +183,6 @@ def test_a_cancelled_event_stays_as_it_is() -> None:
         cancelled.with_details(a_plan(title="Other"), NOW)
 
 
-def test_an_event_is_a_value() -> None:
+def test_events_are_compared_by_value() -> None:
     assert an_event() == an_event()
     assert replace(an_event(), booked=1) != an_event()

@@ -27,7 +27,7 @@ LIMITS = HoldLimits(per_account=5, per_coach=2)
         ),
     ],
 )
-def test_the_refusal_says_what_to_do(
+def test_error_message_states_what_to_do(
     in_all: int, with_coach: HoldsWithCoach | None, series: bool, sentence: str
 ) -> None:
     with pytest.raises(TooManyUnpaidHolds) as refused:
@@ -35,13 +35,13 @@ def test_the_refusal_says_what_to_do(
     assert (refused.value.code, refused.value.message) == ("too_many_unpaid_holds", sentence)
 
 
-def test_one_booking_is_counted_in_the_singular() -> None:
+def test_message_uses_the_singular_for_one_booking() -> None:
     with pytest.raises(TooManyUnpaidHolds, match="You have 1 unpaid booking\\. "):
         HoldLimits(per_account=1).require_another(1)
 
 
 @given(st.integers(0, 10), st.integers(0, 10), st.integers(0, 10), st.booleans())
-def test_another_hold_is_allowed_exactly_below_every_limit(
+def test_another_hold_is_allowed_only_below_every_limit(
     in_all: int, bookings: int, series_held: int, series: bool
 ) -> None:
     allowed = in_all < 5 and bookings < 2 and not (series and series_held)

@@ -11,7 +11,7 @@ CURRENCY = st.sampled_from(sorted(CURRENCIES))
 
 
 @given(CURRENCY, st.integers(0, 10**10))
-def test_minor_units_and_amount_are_one_value(currency: str, units: int) -> None:
+def test_minor_units_and_amount_are_equivalent(currency: str, units: int) -> None:
     money = Money.from_minor_units(units, currency)
     assert money.minor_units == units
     assert Money(money.amount, currency) == money
@@ -19,7 +19,7 @@ def test_minor_units_and_amount_are_one_value(currency: str, units: int) -> None
 
 
 @given(CURRENCY, st.decimals())
-def test_an_amount_is_kept_exactly_or_refused(currency: str, amount: Decimal) -> None:
+def test_amount_is_kept_exactly_or_rejected(currency: str, amount: Decimal) -> None:
     try:
         money = Money(amount, currency)
     except Invalid as refused:
@@ -34,21 +34,21 @@ def test_an_amount_is_kept_exactly_or_refused(currency: str, amount: Decimal) ->
     "amount",
     ["NaN", "sNaN", "Infinity", "-Infinity", "-0.01", "-1", "0.001", "1e-30", "10000000000.01", "1e30", "1e999999"],
 )
-def test_what_is_no_price_in_rupees_is_refused(amount: str) -> None:
+def test_invalid_price_in_rupees_is_rejected(amount: str) -> None:
     with pytest.raises(Invalid) as refused:
         Money(Decimal(amount), "INR")
     assert refused.value.details.keys() == {"price"}
 
 
 @pytest.mark.parametrize("currency", ["", "RUPEES", "XXX", "XTS", "₹", "INR ", "\u0131nr", "u\u017fd"])
-def test_only_iso_4217_currencies_are_known(currency: str) -> None:
+def test_only_iso_4217_currencies_are_accepted(currency: str) -> None:
     with pytest.raises(Invalid) as refused:
         Money(Decimal(1), currency)
     assert refused.value.details.keys() == {"currency"}
 
 
 @given(CURRENCY, st.lists(st.booleans(), min_size=3, max_size=3))
-def test_a_currency_is_known_in_any_case_and_kept_in_capitals(currency: str, lower: list[bool]) -> None:
+def test_currency_is_case_insensitive_and_stored_in_upper_case(currency: str, lower: list[bool]) -> None:
     entered = "".join(letter.lower() if small else letter for letter, small in zip(currency, lower, strict=True))
     assert Money(Decimal(1), entered) == Money(Decimal(1), currency)
     assert Money(Decimal(1), entered).currency == currency
@@ -71,13 +71,13 @@ def test_each_currency_has_its_own_precision(amount: str, currency: str, units: 
     assert (money.minor_units, str(money), money.is_zero) == (units, text, units == 0)
 
 
-def test_a_fraction_of_a_yen_is_refused() -> None:
+def test_fraction_of_a_yen_is_rejected() -> None:
     with pytest.raises(Invalid):
         Money(Decimal("0.5"), "JPY")
 
 
 @given(st.from_regex(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,17})?", fullmatch=True))
-def test_no_number_that_can_be_written_costs_more_than_another(written: str) -> None:
+def test_any_number_is_rejected_or_has_a_short_text(written: str) -> None:
     # 1E+99999999 has a hundred million digits once it is written out or scaled.
     try:
         money = Money(Decimal(written), "INR")

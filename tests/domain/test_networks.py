@@ -28,7 +28,7 @@ V6 = st.ip_addresses(v=6).filter(lambda address: isinstance(address, IPv6Address
         ("", ""),
     ],
 )
-def test_the_network_of_an_address(address: str, network: str) -> None:
+def test_network_of_an_address(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
@@ -41,7 +41,7 @@ def test_two_ipv4_addresses_are_one_network_only_if_equal(
 
 
 @given(V6, st.integers(0, 2**64 - 1))
-def test_every_address_of_a_64_counts_as_one(address: ipaddress.IPv6Address, host: int) -> None:
+def test_addresses_of_one_ipv6_64_prefix_are_one_network(address: ipaddress.IPv6Address, host: int) -> None:
     neighbour = ipaddress.IPv6Address(int(address) >> 64 << 64 | host)
     if neighbour.ipv4_mapped is None:
         assert network_of(str(address)) == network_of(address.exploded) == network_of(str(neighbour))
@@ -58,7 +58,7 @@ NOISE = st.lists(
 
 
 @given(NOISE, STRANGERS, st.lists(PROXIES, max_size=3), PROXIES, st.data())
-def test_however_the_header_is_split_into_lines_the_last_stranger_is_the_client(
+def test_last_untrusted_address_is_the_client_however_header_lines_are_split(
     claimed: list[str], client: str, way: list[str], peer: str, data: st.DataObject
 ) -> None:
     """What the client claimed stands left of its address, which the first proxy wrote."""
@@ -69,7 +69,7 @@ def test_however_the_header_is_split_into_lines_the_last_stranger_is_the_client(
 
 
 @given(NOISE, STRANGERS)
-def test_a_peer_that_is_no_proxy_is_the_client_whatever_it_claims(claimed: list[str], peer: str) -> None:
+def test_untrusted_peer_is_the_client_and_its_header_is_ignored(claimed: list[str], peer: str) -> None:
     assert client_of(peer, [", ".join(claimed)], TRUSTED) == peer
     assert client_of("10.0.0.7", [", ".join(claimed)], []) == "10.0.0.7"
 
@@ -88,5 +88,5 @@ def test_a_peer_that_is_no_proxy_is_the_client_whatever_it_claims(claimed: list[
         (["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
     ],
 )
-def test_what_proxies_write(lines: list[str], client: str) -> None:
+def test_client_address_from_the_headers_of_proxies(lines: list[str], client: str) -> None:
     assert client_of("10.0.0.1", lines, TRUSTED) == client

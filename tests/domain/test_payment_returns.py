@@ -32,7 +32,7 @@ OURS = {"booking_reference": "BK2026000012", "status": "pending"}
         ("refunded", False, BEFORE, "refunded", "refunded"),
     ],
 )
-def test_the_status_is_what_is_on_record(
+def test_return_status_follows_the_recorded_payment(
     payment_status: str, is_cancelled: bool, hold_until: datetime | None, after_success: str, after_cancel: str
 ) -> None:
     """The address that a gateway sends a buyer to never makes a payment: it only tells waiting from not paid."""
@@ -49,7 +49,7 @@ def test_the_status_is_what_is_on_record(
     assert statuses == [after_success, after_cancel]
 
 
-def test_a_failure_is_believed_after_some_looks() -> None:
+def test_failed_payment_is_shown_after_several_looks() -> None:
     """A declined card, then a second one that is accepted: its webhook may be a moment later than the buyer."""
 
     def shown(look: int) -> ReturnStatus:
@@ -71,7 +71,7 @@ def test_a_failure_is_believed_after_some_looks() -> None:
         ("https://app.example.com/?status=x&stat%75s=y&state=z", "https://app.example.com/?state=z&{ours}"),
     ],
 )
-def test_an_address_keeps_its_own_parameters_and_its_fragment(url: str, expected: str) -> None:
+def test_return_url_keeps_its_query_and_fragment(url: str, expected: str) -> None:
     """What the front end put into its address comes back to it as it was."""
     assert with_parameters(url, OURS) == expected.format(ours="booking_reference=BK2026000012&status=pending")
 
@@ -81,7 +81,7 @@ def test_an_address_keeps_its_own_parameters_and_its_fragment(url: str, expected
     st.text("abc?&=/", max_size=8),
     st.text("BK&=#? %é", max_size=8),
 )
-def test_a_reader_finds_every_parameter_once(own: list[tuple[str, str]], fragment: str, reference: str) -> None:
+def test_parameters_are_added_once_to_any_return_url(own: list[tuple[str, str]], fragment: str, reference: str) -> None:
     """Every address of a front end and every reference: both are read as they were written."""
     url = with_parameters("https://app.example.com/done", dict(own)) if own else "https://app.example.com/done"
     found = with_parameters(f"{url}#{fragment}", {"booking_reference": reference, "status": "pending"})
@@ -108,7 +108,7 @@ ALLOWED = ReturnUrls("https://app.example.com/paid#/x", frozenset({"https://shop
         "",
     ],
 )
-def test_an_address_that_is_not_allowed_is_refused(url: str) -> None:
+def test_return_url_that_is_not_allowed_is_rejected(url: str) -> None:
     """Character by character; an address that was allowed once leads to the default one."""
     with pytest.raises(Invalid) as refused:
         ALLOWED.require_allowed(url)
@@ -118,7 +118,7 @@ def test_an_address_that_is_not_allowed_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://shop.example/done?a=1", "https://app.example.com/paid#/x"])
-def test_an_allowed_address_and_the_default_one_can_be_named(url: str) -> None:
+def test_allowed_and_default_return_urls_are_accepted(url: str) -> None:
     """The operator's own address is allowed without being listed twice."""
     ALLOWED.require_allowed(url)
     assert ALLOWED.of(url) == url

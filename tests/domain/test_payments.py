@@ -51,16 +51,16 @@ def a_report(**changes: Any) -> GatewayUpdate:
 
 
 @pytest.mark.parametrize(("now", "then"), list(product(PaymentStatus, PaymentStatus)))
-def test_a_payment_only_moves_forward(now: PaymentStatus, then: PaymentStatus) -> None:
+def test_payment_transitions_are_forward_only(now: PaymentStatus, then: PaymentStatus) -> None:
     assert a_payment(status=now).can_become(then) == ((now, then) in MOVES)
 
 
-def test_unpaid_is_what_can_still_be_paid() -> None:
+def test_unpaid_statuses_are_those_that_can_still_be_completed() -> None:
     assert {status for status in PaymentStatus if a_payment(status=status).can_become(COMPLETED)} == UNPAID
 
 
 @pytest.mark.parametrize(("order_id", "kept"), [(None, "order-2"), ("order-1", "order-1")])
-def test_a_received_payment_knows_its_order_and_the_money(order_id: str | None, kept: str) -> None:
+def test_received_payment_stores_order_id_and_gateway_id(order_id: str | None, kept: str) -> None:
     received = a_payment(order_id=order_id).received(order_id="order-2", gateway_id="pay-1")
 
     assert (received.status, received.order_id, received.gateway_id) == (COMPLETED, kept, "pay-1")
@@ -82,15 +82,15 @@ def test_a_received_payment_knows_its_order_and_the_money(order_id: str | None, 
         ({"report": PaymentUpdate.FAILED, "order_id": "order-2"}, "order order-2 is not order-1"),
     ],
 )
-def test_a_report_must_be_about_what_was_asked_for(change: dict[str, Any], why: str | None) -> None:
+def test_gateway_update_must_match_the_payment(change: dict[str, Any], why: str | None) -> None:
     assert a_report(**change).mismatch_with(a_payment()) == why
 
 
-def test_any_order_will_do_while_we_do_not_know_ours() -> None:
+def test_gateway_update_with_any_order_matches_a_payment_without_order_id() -> None:
     assert a_report(order_id="order-2").mismatch_with(a_payment(order_id=None)) is None
 
 
-def test_the_whole_promised_back_is_refunded_and_a_part_is_not() -> None:
+def test_full_refund_changes_the_status_and_partial_refund_does_not() -> None:
     paid = a_payment(status=COMPLETED)
 
     part = paid.with_refund(Money(Decimal("10.25"), "INR"))
@@ -101,12 +101,12 @@ def test_the_whole_promised_back_is_refunded_and_a_part_is_not() -> None:
 
 
 @pytest.mark.parametrize("status", [PENDING, FAILED, REFUNDED])
-def test_what_did_not_come_cannot_be_given_back(status: PaymentStatus) -> None:
+def test_unpaid_payment_has_nothing_to_refund(status: PaymentStatus) -> None:
     assert a_payment(status=status).refundable.is_zero
 
 
 @given(st.sampled_from(CURRENCIES), st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
-def test_parts_that_are_promised_back_add_up_to_what_was_paid(currency: str, parts: list[int]) -> None:
+def test_partial_refunds_add_up_to_the_price(currency: str, parts: list[int]) -> None:
     price = Money.from_minor_units(sum(parts), currency)
     payment = a_payment(status=COMPLETED, price=price, refunded=Money.from_minor_units(0, currency))
     for number, part in enumerate(parts):
@@ -115,7 +115,7 @@ def test_parts_that_are_promised_back_add_up_to_what_was_paid(currency: str, par
     assert (payment.status, payment.refunded) == (REFUNDED, price)
 
 
-def test_a_free_place_has_nothing_to_pay() -> None:
+def test_free_seat_needs_no_payment() -> None:
     assert status_at_booking(Money(Decimal(0), "INR")) is NOT_REQUIRED
     assert status_at_booking(PRICE) is PENDING
 
@@ -125,7 +125,7 @@ def test_a_free_place_has_nothing_to_pay() -> None:
     parts=st.lists(st.one_of(st.none(), st.integers(-5, 120_000)), max_size=8),
     currency=st.sampled_from(["INR", "JPY", "KWD", "MGA"]),
 )
-def test_refunds_together_are_never_more_than_what_was_paid(price: int, parts: list[int | None], currency: str) -> None:
+def test_sum_of_refunds_never_exceeds_the_price(price: int, parts: list[int | None], currency: str) -> None:
     payment = replace(a_payment(status=COMPLETED), price=Money.from_minor_units(price, currency))
     payment = replace(payment, refunded=Money(Decimal(0), currency))
     given_back = Decimal(0)
@@ -159,7 +159,7 @@ def test_refunds_together_are_never_more_than_what_was_paid(price: int, parts: l
         ("0.50", "MGA", "Must be a multiple of 1 MGA"),
     ],
 )
-def test_what_is_no_amount_to_refund_is_refused(amount: str, currency: str, why: str) -> None:
+def test_invalid_refund_amount_is_rejected(amount: str, currency: str, why: str) -> None:
     payment = replace(a_payment(status=COMPLETED), price=Money(Decimal(30), currency))
     payment = replace(payment, refunded=Money(Decimal(0), currency))
     with pytest.raises(Invalid) as refused:

@@ -33,16 +33,16 @@ def refund(policy: RefundPolicy, paid: str, currency: str, left: timedelta) -> s
         (-HOUR, 0),
     ],
 )
-def test_a_tier_holds_to_its_last_instant(left: timedelta, percent: int) -> None:
+def test_tier_applies_until_its_last_instant(left: timedelta, percent: int) -> None:
     assert USUAL.percent(now=NOW, starts_at=NOW + left) == percent
 
 
-def test_usually_everything_is_given_back_until_the_start() -> None:
+def test_default_policy_refunds_everything_until_the_start() -> None:
     assert RefundPolicy().percent(now=NOW, starts_at=NOW) == 100
     assert RefundPolicy().percent(now=NOW, starts_at=NOW - INSTANT) == 0
 
 
-def test_without_tiers_nothing_is_given_back() -> None:
+def test_policy_without_tiers_refunds_nothing() -> None:
     assert RefundPolicy(()).percent(now=NOW, starts_at=NOW + 1000 * HOUR) == 0
 
 
@@ -62,7 +62,7 @@ def test_without_tiers_nothing_is_given_back() -> None:
         (100, "1.234", "KWD", "1.234"),
     ],
 )
-def test_half_of_what_a_gateway_can_move_is_rounded_up(percent: int, paid: str, currency: str, back: str) -> None:
+def test_half_a_minor_unit_is_rounded_up(percent: int, paid: str, currency: str, back: str) -> None:
     assert refund(RefundPolicy.of([(0, percent)]), paid, currency, HOUR) == back
 
 
@@ -78,13 +78,13 @@ def test_half_of_what_a_gateway_can_move_is_rounded_up(percent: int, paid: str, 
         [(hours, 50) for hours in range(MAX_TIERS + 1)],
     ],
 )
-def test_a_policy_refuses_nonsense(tiers: list[tuple[int, int]]) -> None:
+def test_invalid_policy_is_rejected(tiers: list[tuple[int, int]]) -> None:
     with pytest.raises(Invalid) as refused:
         RefundPolicy.of(tiers)
     assert refused.value.details.keys() == {"refund_policy"}
 
 
-def test_tiers_are_sorted_and_the_bounds_belong_to_them() -> None:
+def test_tiers_are_sorted_and_limits_are_inclusive() -> None:
     assert RefundPolicy.of([(0, 0), (MAX_HOURS, 100), (24, 100)]) == RefundPolicy.of(
         [(MAX_HOURS, 100), (24, 100), (0, 0)]
     )
@@ -105,7 +105,7 @@ def policies(draw: st.DrawFn) -> RefundPolicy:
     st.timedeltas(timedelta(0), timedelta(days=400)),
     st.timedeltas(timedelta(0), timedelta(days=30)),
 )
-def test_never_more_than_paid_nor_more_the_later(
+def test_refund_never_exceeds_the_price_and_never_grows_with_time(
     policy: RefundPolicy, units: int, currency: str, left: timedelta, later: timedelta
 ) -> None:
     paid = Money.from_minor_units(units, currency)
@@ -118,7 +118,7 @@ def test_never_more_than_paid_nor_more_the_later(
     assert -half_a_step < early.minor_units - exact <= half_a_step
 
 
-def test_what_is_forfeit_stays_so() -> None:
+def test_at_most_caps_every_tier() -> None:
     assert USUAL.at_most(100) == USUAL
     assert USUAL.at_most(60) == RefundPolicy.of([(168, 60), (24, 50)])
     assert USUAL.at_most(0).percent(now=NOW, starts_at=NOW + 1000 * HOUR) == 0

@@ -20,7 +20,7 @@ UNCONFIRMED = replace(ABOUT, is_confirmed=False)
 
 
 @pytest.mark.parametrize("late", [timedelta(0), SECOND, HOUR, DAY - SECOND])
-def test_it_is_sent_when_it_is_due_and_late_as_long_as_the_start_is_ahead(late: timedelta) -> None:
+def test_reminder_is_sent_when_due_and_also_later_before_the_start(late: timedelta) -> None:
     assert skip_reason(REMINDER, ABOUT, START - DAY + late) is None
 
 
@@ -41,5 +41,7 @@ def test_it_is_sent_when_it_is_due_and_late_as_long_as_the_start_is_ahead(late: 
         (OVERTAKEN, UNCONFIRMED, START - HOUR, SkipReason.NOT_CONFIRMED),
     ],
 )
-def test_what_is_of_no_use_is_not_sent(reminder: Reminder, about: Reminded, now: datetime, reason: SkipReason) -> None:
+def test_useless_reminder_is_skipped_with_a_reason(
+    reminder: Reminder, about: Reminded, now: datetime, reason: SkipReason
+) -> None:
     assert skip_reason(reminder, about, now) is reason

@@ -11,7 +11,7 @@ from domain.reviews import DidNotAttend, EventNotOver, Review, require_attendanc
 from tests.domain.builders import NOW
 
 
-def test_a_guest_reviews_from_the_moment_the_event_is_over() -> None:
+def test_participant_can_review_after_the_event_ends() -> None:
     require_attendance(ended_at=NOW, now=NOW, has_place=True, is_host=False)
 
 
@@ -24,16 +24,16 @@ def test_a_guest_reviews_from_the_moment_the_event_is_over() -> None:
         (timedelta(0), True, True, DidNotAttend),
     ],
 )
-def test_nobody_else_does(ended_ago: timedelta, has_place: bool, is_host: bool, refusal: type[DomainError]) -> None:
+def test_others_cannot_review(ended_ago: timedelta, has_place: bool, is_host: bool, refusal: type[DomainError]) -> None:
     with pytest.raises(refusal):
         require_attendance(ended_at=NOW - ended_ago, now=NOW, has_place=has_place, is_host=is_host)
 
 
 @pytest.mark.parametrize("rating", [0, 6, -1])
-def test_a_rating_counts_from_1_to_5(rating: int) -> None:
+def test_rating_outside_1_to_5_is_rejected(rating: int) -> None:
     with pytest.raises(Invalid):
         Review(EventId(1), UserId(1), rating, None, NOW)
 
 
-def test_a_comment_of_blanks_alone_is_none() -> None:
+def test_blank_comment_is_stored_as_none() -> None:
     assert Review(EventId(1), UserId(1), 5, "  \n ", NOW).comment is None

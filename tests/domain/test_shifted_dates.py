@@ -11,7 +11,7 @@ ALWAYS = ("nine days before a day with one digit", "a minute before a year", "a 
 PLUGIN = ("-p", "tests.support.shifted_clock.in_process", "--noconftest")
 # Around changes of zones between fixed dates: the longest of the domain's tests, which has no clock.
 WITHOUT_CLOCK = (
-    "tests/domain/test_availability_zones.py::test_slots_around_every_change_of_every_zone_are_those_of_the_model"
+    "tests/domain/test_availability_zones.py::test_slots_around_every_offset_change_of_every_zone_equal_the_model"
 )
 
 PROBE = """
@@ -30,12 +30,12 @@ def test_the_clock_is_shifted():
 
 
 @pytest.mark.parametrize("name", DATES if os.environ.get("LONG_RUN") else ALWAYS)
-def test_the_domain_does_not_depend_on_the_date(name: str) -> None:
+def test_domain_tests_pass_on_other_dates(name: str) -> None:
     leave_out = ("--ignore=tests/domain/test_shifted_dates.py", f"--deselect={WITHOUT_CLOCK}")
     run_tests([*PLUGIN, "tests/domain", *leave_out, "--hypothesis-profile=few"], in_process(DATES[name]))
 
 
-def test_the_shift_reaches_the_clock_of_python(tmp_path: Path) -> None:
+def test_shifted_clock_applies_to_python_code(tmp_path: Path) -> None:
     probe = tmp_path / "test_probe.py"
     probe.write_text(PROBE)
     run_tests([*PLUGIN, str(probe)], in_process(DATES["a leap day"]))

@@ -9,7 +9,7 @@ from domain.text import line, optional_line, prose
 
 
 @given(st.text(max_size=30))
-def test_a_line_is_one_line_within_its_limits_or_refused(text: str) -> None:
+def test_line_is_trimmed_and_within_its_limits_or_rejected(text: str) -> None:
     try:
         kept = line("name", text, at_most=20)
     except Invalid as refused:
@@ -23,25 +23,25 @@ def test_a_line_is_one_line_within_its_limits_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("char", ["\0", "\n", "\r", "\t", "\x0b", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\ud800"])
-def test_what_could_break_a_mail_header_is_refused_in_a_line(char: str) -> None:
+def test_line_rejects_characters_that_break_mail_headers(char: str) -> None:
     with pytest.raises(Invalid):
         line("title", f"a{char}b", at_most=20)
 
 
 @pytest.mark.parametrize("text", ["Yoga", "Йога", "瑜伽", "Yoga 🧘", "a\u00a0b", "x" * 20])
-def test_people_write_in_every_script(text: str) -> None:
+def test_text_in_every_script_is_accepted(text: str) -> None:
     assert line("title", text, at_most=20) == prose("notes", text, at_most=20) == text
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\u2800", "\u2800 \u2800", "\u3000\u2800"], ids=ascii)
-def test_a_line_that_shows_nothing_is_empty(text: str) -> None:
+def test_line_without_visible_characters_is_empty(text: str) -> None:
     with pytest.raises(Invalid) as refused:
         line("title", text, at_most=20)
     assert refused.value.details == {"title": "Must not be empty"}
     assert optional_line("category", text, at_most=20) is None
 
 
-def test_prose_has_lines_and_tabs_but_no_other_control_characters() -> None:
+def test_prose_accepts_line_breaks_and_tabs_but_no_other_control_characters() -> None:
     assert prose("notes", " One\r\n\tTwo\n", at_most=20) == " One\r\n\tTwo\n"
     for char in ("\0", "\x07", "\x1b", "\x7f", "\ud800"):
         with pytest.raises(Invalid):

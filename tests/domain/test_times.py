@@ -11,12 +11,12 @@ NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
-def test_a_value_without_an_offset_is_utc() -> None:
+def test_time_without_an_offset_is_utc() -> None:
     assert as_utc(datetime(2026, 12, 1, 12)) == NOON  # noqa: DTZ001
 
 
 @given(st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1)), st.integers(-23 * 60, 23 * 60))  # noqa: DTZ001
-def test_an_instant_stays_the_same_and_is_written_in_utc(local: datetime, minutes: int) -> None:
+def test_time_is_converted_to_utc_without_changing_the_instant(local: datetime, minutes: int) -> None:
     moment = local.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     assert as_utc(moment) == moment
     assert as_utc(moment).tzinfo is UTC
@@ -25,7 +25,7 @@ def test_an_instant_stays_the_same_and_is_written_in_utc(local: datetime, minute
 @pytest.mark.parametrize(
     "text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+00:01"]
 )
-def test_an_offset_may_not_lead_out_of_the_calendar(text: str) -> None:
+def test_offset_that_leaves_the_calendar_is_rejected(text: str) -> None:
     moment = datetime.fromisoformat(text)
     with pytest.raises(Invalid):
         as_utc(moment)
@@ -45,7 +45,7 @@ def test_an_interval_is_stored_in_utc() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -86400])
-def test_an_interval_ends_after_it_begins(seconds: int) -> None:
+def test_interval_must_end_after_it_starts(seconds: int) -> None:
     with pytest.raises(Invalid) as refused:
         Interval(NOON, NOON + timedelta(seconds=seconds))
     assert refused.value.details.keys() == {"end_datetime"}
@@ -55,7 +55,7 @@ def test_an_interval_ends_after_it_begins(seconds: int) -> None:
     "text",
     ["1970-01-01T00:00:00Z", "2099-12-31T23:59:59.999999Z", "2100-01-01T13:59:59+14:00", "1969-12-31T10:00:00-14:00"],
 )
-def test_dates_from_1970_to_2099_can_be_entered(text: str) -> None:
+def test_dates_from_1970_to_2099_are_accepted(text: str) -> None:
     moment = datetime.fromisoformat(text)
     assert entered_instant(moment, "at") == moment
 
@@ -73,14 +73,14 @@ def test_dates_from_1970_to_2099_can_be_entered(text: str) -> None:
         "0001-01-01T00:00:00",
     ],
 )
-def test_a_date_outside_of_1970_to_2099_is_refused_with_its_field(text: str) -> None:
+def test_date_outside_1970_to_2099_is_rejected_with_its_field(text: str) -> None:
     with pytest.raises(Invalid) as refused:
         entered_instant(datetime.fromisoformat(text), "at")
     assert refused.value.details == {"at": "Must be between 1970-01-01 and 2099-12-31"}
 
 
 @given(st.datetimes(), st.integers(-23 * 60 - 59, 23 * 60 + 59))
-def test_the_range_of_dates_is_that_of_utc_for_every_offset(local: datetime, minutes: int) -> None:
+def test_date_range_applies_in_utc_for_every_offset(local: datetime, minutes: int) -> None:
     moment = local.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     try:
         kept: datetime | None = entered_instant(moment, "at")
@@ -125,15 +125,15 @@ def test_days_have_the_same_range(day: date, is_kept: bool) -> None:
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_the_last_minute_of_a_day_is_its_end(given: str, end: str) -> None:
+def test_last_minute_of_a_day_means_its_end(given: str, end: str) -> None:
     assert end_of_day(datetime.fromisoformat(given)) == datetime.fromisoformat(end)
 
 
-def test_an_interval_that_is_stored_may_be_outside_of_it() -> None:
+def test_stored_interval_may_lie_outside_the_range() -> None:
     assert Interval(NOON, LAST).ends_at == LAST
 
 
-def test_only_what_changes_is_asked_about() -> None:
+def test_only_changed_times_are_validated() -> None:
     stored = Interval(NOON, LAST)
     sooner = Interval(NOON - timedelta(hours=1), LAST)
     assert entered_interval(stored, stored) == stored

@@ -17,12 +17,12 @@ from domain.errors import Invalid
 CONTRACT, STRICT = PasswordPolicy.CONTRACT, PasswordPolicy.STRICT
 
 
-def test_nobody_makes_themselves_an_admin() -> None:
+def test_admin_role_is_not_self_assignable() -> None:
     assert {Role.USER, Role.FACILITATOR} == SELF_ASSIGNABLE_ROLES
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=140))
-def test_a_password_is_kept_as_it_will_be_compared_or_refused(password: str) -> None:
+def test_password_is_stored_normalised_or_rejected(password: str) -> None:
     try:
         kept = acceptable_password(password, CONTRACT)
     except Invalid as refused:
@@ -33,12 +33,12 @@ def test_a_password_is_kept_as_it_will_be_compared_or_refused(password: str) -> 
 
 
 @pytest.mark.parametrize("length", [8, 128])
-def test_eight_to_128_characters_are_enough_for_the_published_contracts(length: int) -> None:
+def test_lengths_from_8_to_128_satisfy_the_contract_policy(length: int) -> None:
     assert acceptable_password("p" * length, CONTRACT) == "p" * length
 
 
 @pytest.mark.parametrize("length", [0, 7, 129, 10_000, 1_000_000])
-def test_fewer_or_more_are_refused(length: int) -> None:
+def test_other_lengths_are_rejected(length: int) -> None:
     with pytest.raises(Invalid):
         acceptable_password("p" * length, CONTRACT)
 
@@ -61,7 +61,7 @@ def test_fewer_or_more_are_refused(length: int) -> None:
         "conveneconvene2026",
     ],
 )
-def test_the_strict_policy_refuses_what_is_tried_first(password: str) -> None:
+def test_strict_policy_rejects_easily_guessed_passwords(password: str) -> None:
     with pytest.raises(Invalid):
         acceptable_password(password, STRICT, context=("Ada Lovelace", "ada@example.com"))
 
@@ -69,14 +69,14 @@ def test_the_strict_policy_refuses_what_is_tried_first(password: str) -> None:
 @pytest.mark.parametrize(
     "password", ["violin-harbour-ostrich", "Tr0ub4dor&3-and-more", "un éléphant ça trompe", "x9$Kq2!vLm7@Zt4w"]
 )
-def test_the_strict_policy_takes_what_is_not(password: str) -> None:
+def test_strict_policy_accepts_other_passwords(password: str) -> None:
     assert acceptable_password(password, STRICT, context=("Ada Lovelace", "ada@example.com")) == password
 
 
 MARKS = "a" + "\u0301" * 15_800 + "\u0316" * 15_800
 
 
-def test_a_password_that_is_too_long_is_not_normalised() -> None:
+def test_too_long_password_is_not_normalised() -> None:
     began = time.process_time()
     with pytest.raises(Invalid):
         acceptable_password(MARKS, CONTRACT)
@@ -84,7 +84,7 @@ def test_a_password_that_is_too_long_is_not_normalised() -> None:
     assert time.process_time() - began < 0.1  # 1.6 s and more when it is
 
 
-def test_letters_before_the_at_sign_need_smtputf8() -> None:
+def test_non_ascii_local_part_needs_smtputf8() -> None:
     with pytest.raises(Invalid):
         check_mailable("jörg@example.com", smtputf8=False)
     check_mailable("jörg@example.com", smtputf8=True)

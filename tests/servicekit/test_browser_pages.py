@@ -50,7 +50,7 @@ async def test_browser_gets_page_for_an_error(status: int) -> None:
     assert b"<script" not in page
 
 
-async def test_root_is_a_page_and_other_answers_stay() -> None:
+async def test_root_is_a_page_and_other_answers_are_unchanged() -> None:
     _, page = await asked(200, b'{"message": "Running!"}', accept=CHROME)
     assert b"<h1>A service</h1><p>Running!</p>" in page
     for body, path, kind in [(b"{}", "/events", b"application/json"), (b"data: 1", "/", b"text/event-stream")]:
@@ -79,10 +79,10 @@ async def test_program_gets_json(accept: str) -> None:
         ("text/html;q=nan, */*", False),
     ],
 )
-def test_html_is_preferred_where_it_is_named_and_wanted_more(accept: str, expected: bool) -> None:
+def test_html_is_preferred_only_where_accept_ranks_it_higher(accept: str, expected: bool) -> None:
     assert prefers_html(accept) is expected
 
 
 @given(st.text())
-def test_any_accept_header_is_understood(accept: str) -> None:
+def test_any_accept_header_is_parsed(accept: str) -> None:
     assert not prefers_html(accept) or "text/html" in accept.lower()

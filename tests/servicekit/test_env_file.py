@@ -18,21 +18,21 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_a_file_that_cannot_be_read_is_an_error_with_its_name(tmp_path: Path, kind: str) -> None:
+def test_unreadable_file_is_an_error_with_its_path(tmp_path: Path, kind: str) -> None:
     content, why = UNREADABLE[kind]
     (tmp_path / ".env").write_bytes(content)
     with pytest.raises(EnvFileError, match=rf"^{tmp_path}/.env .*{why}"):
         load_env_file(tmp_path / ".env")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("A_NAME_OF_THIS_TEST", raising=False)
     (tmp_path / ".env").write_text("A_NAME_OF_THIS_TEST=value\n", encoding="utf-8-sig")
     load_env_file(tmp_path / ".env")
     assert os.environ.pop("A_NAME_OF_THIS_TEST") == "value"
 
 
-def test_a_variable_that_is_set_wins_and_a_missing_file_is_empty(
+def test_set_variable_takes_precedence_and_missing_file_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_NAME_OF_THIS_TEST", "set before")
@@ -43,7 +43,7 @@ def test_a_variable_that_is_set_wins_and_a_missing_file_is_empty(
 
 
 @pytest.mark.parametrize("module", ["interfaces.cli", "crm"])
-def test_both_commands_say_it_in_one_line(tmp_path: Path, module: str) -> None:
+def test_both_commands_report_an_unreadable_file_in_one_line(tmp_path: Path, module: str) -> None:
     (tmp_path / ".env").write_bytes(UNREADABLE["Latin-1"][0])
     call = [sys.executable, "-m", module, "openapi"]
     done = subprocess.run(call, cwd=tmp_path, env=bare_environ(), capture_output=True, text=True, check=False)

@@ -29,7 +29,7 @@ async def posted(url: str, *, seconds: float = 30, times: int = 1) -> Answer:
         await sender.close()
 
 
-async def test_a_request_is_authenticated_identified_and_signed(server: Receiver) -> None:
+async def test_request_is_authenticated_identified_and_signed(server: Receiver) -> None:
     server.always(answer(202, b"{}"))
     assert await posted(server.url) == Answer(202, "Accepted", "{}", None)
     [request] = server.requests
@@ -51,7 +51,7 @@ async def test_a_request_is_authenticated_identified_and_signed(server: Receiver
         *((status, False, True) for status in (400, 401, 404, 409, 410, 422)),
     ],
 )
-async def test_a_client_error_is_permanent_unless_it_concerns_time_or_rate(
+async def test_client_error_is_permanent_except_timeouts_and_rate_limits(
     server: Receiver, status: int, accepted: bool, permanent: bool
 ) -> None:
     server.always(answer(status, b"no" if not accepted else b""))
@@ -61,7 +61,7 @@ async def test_a_client_error_is_permanent_unless_it_concerns_time_or_rate(
     assert str(found).endswith(": no") == (not accepted)
 
 
-async def test_a_redirect_is_not_followed_and_no_cookie_is_kept(server: Receiver) -> None:
+async def test_redirect_is_not_followed_and_cookies_are_not_kept(server: Receiver) -> None:
     server.always(answer(307, b"", Location=f"{server.url}/elsewhere", Set_Cookie="session=1; Path=/"))
     await posted(server.url, times=2)
     assert [request.path for request in server.requests] == ["/hook"] * 2
@@ -73,7 +73,7 @@ async def test_only_the_beginning_of_a_long_body_is_read(server: Receiver) -> No
     assert (await posted(server.url)).body == "x" * MOST_OF_AN_ANSWER
 
 
-async def test_a_date_of_retry_after_refers_to_the_clock_of_the_server(server: Receiver) -> None:
+async def test_retry_after_date_is_relative_to_the_server_clock(server: Receiver) -> None:
     server.always(answer(503, b"", Date="Thu, 20 Nov 2036 12:00:00 GMT", Retry_After="Thu, 20 Nov 2036 12:10:00 GMT"))
     assert (await posted(server.url)).retry_after == timedelta(minutes=10)
 
@@ -92,7 +92,7 @@ async def _a_byte_now_and_then(_request: Request, writer: asyncio.StreamWriter) 
 
 
 @pytest.mark.parametrize("behave", [_silence, _a_byte_now_and_then])
-async def test_an_exchange_ends_after_its_seconds(server: Receiver, behave: Behaviour) -> None:
+async def test_exchange_ends_after_its_timeout(server: Receiver, behave: Behaviour) -> None:
     server.behave = behave
     with pytest.raises(NoAnswer, match=r"^no complete answer within 0\.3 s$"):
         await posted(server.url, seconds=0.3)
@@ -107,7 +107,7 @@ async def test_an_exchange_ends_after_its_seconds(server: Receiver, behave: Beha
         b"HTTP/1.1 302 Found\r\nLocation: http://[::bad\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-async def test_what_is_not_http_is_no_answer(server: Receiver, raw: bytes) -> None:
+async def test_non_http_answer_raises_no_answer(server: Receiver, raw: bytes) -> None:
     async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         await writer.drain()
@@ -117,7 +117,7 @@ async def test_what_is_not_http_is_no_answer(server: Receiver, raw: bytes) -> No
         await posted(server.url)
 
 
-async def test_an_impossible_host_is_no_answer() -> None:
+async def test_invalid_host_raises_no_answer() -> None:
     with pytest.raises(NoAnswer):
         await posted(f"http://{'a' * 70}.example")
 
@@ -146,5 +146,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         (None, None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(header: str | None, seconds: int | None) -> None:
+def test_retry_after_is_seconds_or_a_date_and_invalid_values_are_ignored(
+    header: str | None, seconds: int | None
+) -> None:
     assert retry_after(header, NOW) == (None if seconds is None else timedelta(seconds=seconds))

@@ -208,7 +208,7 @@ def young(monkeypatch: pytest.MonkeyPatch) -> None:
 # Heads
 
 
-async def test_a_connection_that_sends_no_whole_head_is_closed_in_time_and_a_bare_server_keeps_it() -> None:
+async def test_incomplete_head_times_out_and_without_limits_it_does_not() -> None:
     async with site() as limited, site(None) as bare:
         silent, halfway = await limited.connect(), await limited.connect()
         kept = await bare.connect()
@@ -227,7 +227,7 @@ async def test_a_connection_that_sends_no_whole_head_is_closed_in_time_and_a_bar
         assert kept.is_open()
 
 
-async def test_bytes_that_trickle_in_do_not_prolong_the_time_of_a_head() -> None:
+async def test_slow_bytes_do_not_extend_the_head_timeout() -> None:
     async with site() as here:
         peer = await here.connect()
 
@@ -242,7 +242,7 @@ async def test_bytes_that_trickle_in_do_not_prolong_the_time_of_a_head() -> None
         trickling.cancel()
 
 
-async def test_an_idle_connection_is_closed_and_blank_lines_do_not_keep_it_alive() -> None:
+async def test_idle_connection_is_closed_also_with_blank_lines() -> None:
     async with site() as here:
         idle, blank = await here.connect(), await here.connect()
         assert (await idle.get()).status == (await blank.get()).status == 200
@@ -269,14 +269,14 @@ async def test_an_idle_connection_is_closed_and_blank_lines_do_not_keep_it_alive
     ],
     ids=["target", "value", "fields", "too many fields", "blank lines"],
 )
-async def test_a_head_beyond_the_limits_is_refused(peer: Peer, endless: bytes, status: int, code: str) -> None:
+async def test_head_over_the_limits_is_rejected(peer: Peer, endless: bytes, status: int, code: str) -> None:
     await peer.send(endless)
     refusal = (await peer.answer()).refusal()
     assert (refusal["status"], refusal["code"]) == (status, code)
     assert refusal["path"] == (None if status == 414 or endless.startswith(b"\r") else "/x")
 
 
-async def test_a_head_of_many_megabytes_is_refused_and_read_to_the_end(shared: Site) -> None:
+async def test_head_of_many_megabytes_is_rejected_and_read_to_its_end(shared: Site) -> None:
     """Otherwise the connection is reset, and the client does not see the answer."""
     peer = await shared.connect()
     await peer.send(b"GET /x HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000_000)
@@ -285,7 +285,7 @@ async def test_a_head_of_many_megabytes_is_refused_and_read_to_the_end(shared: S
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(size=st.one_of(st.integers(100, 40_000), st.integers(32_700, 32_800)), cut=st.integers(1, 40_000))
-async def test_a_head_of_exactly_the_limit_is_accepted_however_it_is_cut(shared: Site, size: int, cut: int) -> None:
+async def test_head_of_exactly_the_limit_is_accepted_however_it_is_split(shared: Site, size: int, cut: int) -> None:
     """The request line counts without its method and version, each field with its separators."""
     limit = LIMITS.head_bytes
     head = request("/x", "X: ")
@@ -315,7 +315,7 @@ async def test_a_head_of_exactly_the_limit_is_accepted_however_it_is_cut(shared:
         b"GET /x HTTP/1.1\r\nHost: a@b\r\n\r\n",
     ],
 )
-async def test_a_request_needs_exactly_one_valid_host(peer: Peer, head: bytes) -> None:
+async def test_request_needs_exactly_one_valid_host(peer: Peer, head: bytes) -> None:
     await peer.send(head)
     refusal = (await peer.answer()).refusal()
     assert (refusal["status"], refusal["code"], refusal["path"]) == (400, "invalid_host", "/x")
@@ -338,7 +338,7 @@ async def test_valid_hosts_are_served(peer: Peer, head: bytes) -> None:
     assert (answer.status, answer.body) == (200, b"/x ")
 
 
-async def test_what_is_not_http_is_refused_as_json(peer: Peer) -> None:
+async def test_non_http_bytes_are_answered_with_a_json_error(peer: Peer) -> None:
     await peer.send(b"\x16\x03\x01\x02\x00\x01\x00")
     refusal = (await peer.answer()).refusal()
     assert (refusal["status"], refusal["code"], refusal["path"]) == (400, "bad_request", None)
@@ -348,7 +348,7 @@ async def test_what_is_not_http_is_refused_as_json(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
-async def test_a_body_that_does_not_arrive_ends_the_request_and_a_bare_server_waits(framing: str) -> None:
+async def test_incomplete_body_times_out_and_without_limits_it_does_not(framing: str) -> None:
     async with site() as limited, site(None) as bare:
         slow, kept = await limited.connect(), await bare.connect()
         for each in (slow, kept):
@@ -360,15 +360,13 @@ async def test_a_body_that_does_not_arrive_ends_the_request_and_a_bare_server_wa
         assert kept.is_open()
 
 
-async def test_the_framing_of_a_chunked_body_is_limited(peer: Peer) -> None:
+async def test_chunk_framing_is_limited(peer: Peer) -> None:
     await peer.send(request("/x", "Transfer-Encoding: chunked", method="POST") + b"1;" + b"x" * 60_000)
     assert (await peer.answer()).refusal()["code"] == "bad_request"
 
 
 @pytest.mark.parametrize("chunks", [10, 20_000])
-async def test_a_body_in_small_chunks_is_read_and_its_trailers_are_no_headers(
-    peer: Peer, shared: Site, chunks: int
-) -> None:
+async def test_body_in_small_chunks_is_read_and_trailers_are_not_headers(peer: Peer, shared: Site, chunks: int) -> None:
     body = b"".join(b"1;a=b\r\nx\r\n" for _ in range(chunks)) + b"0\r\nHost: b\r\nAuthorization: c\r\n\r\n"
     await peer.send(request("/x", "Transfer-Encoding: chunked", method="POST") + body)
     answer = await peer.answer()
@@ -382,7 +380,7 @@ async def test_trailers_are_limited(peer: Peer) -> None:
     assert (await peer.answer()).refusal()["code"] == "bad_request"
 
 
-async def test_the_rest_of_a_body_that_was_refused_is_read_for_a_short_time_only(
+async def test_rest_of_a_rejected_body_is_read_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(http_limits, "LINGER_SECONDS", 0.4)
@@ -404,7 +402,7 @@ async def test_the_rest_of_a_body_that_was_refused_is_read_for_a_short_time_only
         sending.cancel()
 
 
-async def test_who_waits_for_100_continue_and_is_refused_is_asked_to_go(peer: Peer, shared: Site) -> None:
+async def test_rejected_request_with_expect_100_continue_closes_the_connection(peer: Peer, shared: Site) -> None:
     await peer.send(request("/refuses", "Content-Length: 5", "Expect: 100-continue", method="POST"))
     answer = await peer.answer()
     assert (answer.status, answer.headers["connection"]) == (413, "close")
@@ -422,14 +420,14 @@ async def test_who_waits_for_100_continue_and_is_refused_is_asked_to_go(peer: Pe
 # Pipelines and upgrades
 
 
-async def test_pipelined_requests_are_answered_in_order_without_being_read_all_at_once(peer: Peer) -> None:
+async def test_pipelined_requests_are_answered_in_order_with_backpressure(peer: Peer) -> None:
     await peer.send(b"".join(request(f"/{number}") for number in range(1_000)))
     for number in range(1_000):
         assert (await peer.answer()).body == b"/%d " % number
     assert (await peer.get("/after")).body == b"/after "
 
 
-async def test_what_is_wrong_in_a_pipeline_is_answered_in_its_turn(shared: Site) -> None:
+async def test_error_in_a_pipeline_is_answered_in_order(shared: Site) -> None:
     peer = await shared.connect()
     await peer.send(request("/slow") + request("/second") + request("/third", host=None) + request("/fourth"))
     await asyncio.sleep(0)
@@ -440,14 +438,14 @@ async def test_what_is_wrong_in_a_pipeline_is_answered_in_its_turn(shared: Site)
 
 
 @pytest.mark.parametrize("upgrade", ["h2c", "foo"])
-async def test_an_upgrade_that_is_not_known_is_an_ordinary_request(peer: Peer, upgrade: str) -> None:
+async def test_unknown_upgrade_is_an_ordinary_request(peer: Peer, upgrade: str) -> None:
     answer = await peer.get("/x", f"Upgrade: {upgrade}", "Connection: Upgrade")
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert await peer.closed() == b""
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "GET"])
-async def test_a_broken_websocket_handshake_leaves_no_connection(shared: Site, method: str) -> None:
+async def test_failed_websocket_handshake_closes_the_connection(shared: Site, method: str) -> None:
     peer = await shared.connect()
     await peer.send(request("/socket", "Upgrade: websocket", "Connection: Upgrade", method=method))
     assert re.match(rb"HTTP/1.1 4\d\d ", await peer.closed())
@@ -456,7 +454,7 @@ async def test_a_broken_websocket_handshake_leaves_no_connection(shared: Site, m
 # Connections
 
 
-async def test_beyond_the_bound_of_connections_probes_are_answered_and_everything_else_is_a_503() -> None:
+async def test_over_the_connection_limit_only_probes_are_answered_and_others_get_503() -> None:
     async with site(PATIENT) as here:
         busy = [await here.connect() for _ in range(PATIENT.max_connections)]
         for each in busy:
@@ -477,7 +475,7 @@ async def test_beyond_the_bound_of_connections_probes_are_answered_and_everythin
         assert (await (await here.connect()).get("/events")).status == 200
 
 
-async def test_beyond_the_reserve_a_connection_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_over_the_reserve_a_connection_is_rejected_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_limits, "RESERVED_CONNECTIONS", 1)
     async with site(PATIENT) as here:
         for _ in range(PATIENT.max_connections):
@@ -491,7 +489,7 @@ async def test_beyond_the_reserve_a_connection_is_refused_before_it_is_read(monk
 
 @pytest.mark.usefixtures("young")
 @pytest.mark.parametrize("first", [b"", b"GET /x HTTP/1.1\r\nHost"], ids=["silent", "halfway"])
-async def test_connections_that_only_hang_make_room(first: bytes) -> None:
+async def test_stalled_connections_are_closed_to_make_room(first: bytes) -> None:
     async with site(PATIENT) as here:
         hanging = [await here.connect() for _ in range(3 * PATIENT.max_connections)]
         for each in hanging:
@@ -503,7 +501,7 @@ async def test_connections_that_only_hang_make_room(first: bytes) -> None:
         assert last_words.startswith(b"HTTP/1.1 408") if first else last_words == b""
 
 
-async def test_connections_that_began_just_now_are_not_closed_to_make_room() -> None:
+async def test_new_connections_are_not_closed_to_make_room() -> None:
     async with site(PATIENT) as here:
         hanging = [await here.connect() for _ in range(PATIENT.max_connections)]
         assert (await (await here.connect()).get()).status == 503
@@ -511,7 +509,7 @@ async def test_connections_that_began_just_now_are_not_closed_to_make_room() -> 
         assert (await hanging[0].get()).status == 200
 
 
-async def test_the_oldest_idle_connection_makes_room() -> None:
+async def test_oldest_idle_connection_is_closed_to_make_room() -> None:
     async with site(replace(PATIENT, max_idle_connections=10)) as here:
         idle = [await here.connect() for _ in range(PATIENT.max_connections)]
         for each in idle:
@@ -521,7 +519,7 @@ async def test_the_oldest_idle_connection_makes_room() -> None:
         assert (await idle[1].get()).status == 200
 
 
-async def test_idle_connections_have_a_bound_of_their_own() -> None:
+async def test_idle_connections_have_their_own_limit() -> None:
     async with site(PATIENT) as here:
         idle = [await here.connect() for _ in range(PATIENT.max_idle_connections + 1)]
         for each in idle:
@@ -543,7 +541,7 @@ async def _websocket(here: Site) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("open_stream", [_stream, _websocket])
-async def test_streams_have_a_bound_of_their_own(open_stream: Callable[[Site], Any]) -> None:
+async def test_streams_have_their_own_limit(open_stream: Callable[[Site], Any]) -> None:
     async with site(replace(PATIENT, max_connections=1)) as here:
         leave = [await open_stream(here) for _ in range(PATIENT.max_streams)]
         assert (await (await here.connect()).get()).status == 200
@@ -564,7 +562,7 @@ async def test_streams_have_a_bound_of_their_own(open_stream: Callable[[Site], A
             await each()
 
 
-async def test_a_full_process_still_takes_streams() -> None:
+async def test_process_at_its_connection_limit_still_accepts_streams() -> None:
     async with site(PATIENT) as here:
         for _ in range(PATIENT.max_connections):
             await (await here.connect()).send(request("/slow"))

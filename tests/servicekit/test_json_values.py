@@ -45,7 +45,7 @@ SECOND_FORMS = [
 
 
 @pytest.mark.parametrize("body", SECOND_FORMS)
-def test_another_form_is_refused_and_the_message_names_the_field(body: dict[str, Any]) -> None:
+def test_other_json_type_is_rejected_with_the_field_name(body: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError) as refused:
         convert(body, Body)
     assert f"`$.{next(iter(body))}" in str(refused.value)
@@ -64,14 +64,14 @@ LAX_TOO = [
 
 
 @pytest.mark.parametrize("body", LAX_TOO)
-def test_with_integers_as_text_other_second_forms_are_still_refused(body: dict[str, Any]) -> None:
+def test_integers_as_text_still_rejects_other_json_types(body: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError) as refused:
         convert(body, Body, integers_as_text=True)
     assert f"`$.{next(iter(body))}" in str(refused.value)
     assert "`" not in plain_words(str(refused.value).partition(" - at ")[0])
 
 
-def test_digits_in_quotes_are_an_integer_where_forms_of_browsers_are_read() -> None:
+def test_integers_as_text_accepts_digits_in_quotes() -> None:
     body = convert({"number": "15", "either": "-7", "inners": [{"count": "0"}]}, Body, integers_as_text=True)
     assert (body.number, body.either, body.inners[0].count) == (15, -7, 0)
     body = convert(
@@ -81,7 +81,7 @@ def test_digits_in_quotes_are_an_integer_where_forms_of_browsers_are_read() -> N
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.uuids())
-def test_the_one_form_is_taken(number: int, price: float, identity: UUID) -> None:
+def test_canonical_form_is_accepted(number: int, price: float, identity: UUID) -> None:
     raw = msgspec.json.decode(
         msgspec.json.encode({"number": number, "price": price, "amount": price, "identity": identity, "either": number})
     )
@@ -116,11 +116,11 @@ def reason_of(body: Any) -> str:
         ([], "Must be an object"),
     ],
 )
-def test_reasons_in_plain_words(body: Any, words: str) -> None:
+def test_validation_errors_in_plain_words(body: Any, words: str) -> None:
     assert reason_of(body) == words
 
 
-def test_a_reason_that_names_a_class_of_python_is_replaced() -> None:
+def test_error_that_names_a_python_class_is_replaced() -> None:
     assert plain_words("Unsupported type: <class 'tuple'>") == "Is of a kind that is not accepted here"
 
 
@@ -132,7 +132,7 @@ VALUES = st.recursive(
 
 
 @given(st.sampled_from(Body.__struct_fields__), VALUES, st.booleans())
-def test_no_reason_names_a_type_of_python(field: str, value: Any, lax: bool) -> None:
+def test_no_error_names_a_python_type(field: str, value: Any, lax: bool) -> None:
     try:
         convert({field: value}, Body, integers_as_text=lax)
     except msgspec.ValidationError as error:

@@ -124,7 +124,7 @@ async def test_more_claims_than_slots_wait_and_are_renewed_meanwhile() -> None:
     assert len(queue.recorded) == 10
 
 
-async def test_an_entry_claimed_elsewhere_answers_its_result_although_the_caller_left() -> None:
+async def test_entry_claimed_elsewhere_returns_its_result_after_the_caller_left() -> None:
     queue = MemoryQueue()
     consumer = consumer_of(queue)
     assert await consumer.start(1) == "result 1"
@@ -139,7 +139,7 @@ async def test_an_entry_claimed_elsewhere_answers_its_result_although_the_caller
     assert queue.recorded[2] == "result 2"
 
 
-async def test_a_lease_is_renewed_during_the_run_also_after_a_renewal_failed() -> None:
+async def test_lease_is_renewed_during_the_run_also_after_a_failed_renewal() -> None:
     queue = MemoryQueue([1])
     queue.failing["renew"] = [QueueUnavailable(), ValueError("a bug")]
     queue.work = lambda entry: until(lambda: queue.renewed[entry] >= 5)
@@ -149,7 +149,7 @@ async def test_a_lease_is_renewed_during_the_run_also_after_a_renewal_failed() -
     assert events(logs) == ["lease_renewal_failed"]
 
 
-async def test_an_entry_whose_run_raises_is_logged_and_left_to_its_lease() -> None:
+async def test_entry_whose_run_raises_is_logged_and_its_lease_expires() -> None:
     queue = MemoryQueue(range(6))
 
     async def work(entry: int) -> None:
@@ -169,7 +169,7 @@ async def test_an_entry_whose_run_raises_is_logged_and_left_to_its_lease() -> No
     assert queue.released == []
 
 
-async def test_an_outage_is_logged_once_by_all_consumers_and_in_flight_entries_continue() -> None:
+async def test_outage_is_logged_once_by_all_consumers_and_entries_in_flight_continue() -> None:
     outages, free = OutageLog(), asyncio.Event()
     queue, other = MemoryQueue([1]), MemoryQueue()
     queue.work = lambda _: free.wait()
@@ -192,7 +192,7 @@ async def test_an_outage_is_logged_once_by_all_consumers_and_in_flight_entries_c
     assert queue.ran == [1, 2]
 
 
-async def test_a_claim_that_fails_otherwise_is_logged_and_repeated() -> None:
+async def test_other_claim_failure_is_logged_and_the_claim_is_repeated() -> None:
     queue = MemoryQueue([1])
     queue.failing["claim"] = [ValueError("a bug")]
     with capture_logs() as logs:
@@ -202,7 +202,7 @@ async def test_a_claim_that_fails_otherwise_is_logged_and_repeated() -> None:
 
 
 @pytest.mark.parametrize(("record_for", "recorded"), [(math.inf, {1: "result 1"}), (-1, {})])
-async def test_a_result_is_recorded_again_while_the_queue_is_unavailable(
+async def test_result_is_recorded_again_while_the_queue_is_unavailable(
     record_for: float, recorded: dict[int, str]
 ) -> None:
     queue = MemoryQueue([1])
@@ -214,7 +214,7 @@ async def test_a_result_is_recorded_again_while_the_queue_is_unavailable(
     assert events(logs)[0] == "database_unavailable"
 
 
-async def test_stop_claims_nothing_more_and_lets_entries_finish() -> None:
+async def test_stop_claims_nothing_more_and_finishes_entries_in_flight() -> None:
     queue, free = MemoryQueue([1, 2]), asyncio.Event()
     queue.work = lambda _: free.wait()
     consumer = consumer_of(queue, poll_every=0.01)
@@ -233,7 +233,7 @@ async def test_stop_claims_nothing_more_and_lets_entries_finish() -> None:
 
 
 @pytest.mark.parametrize(("drain", "stops"), [(0.01, 1), (math.inf, 2)])
-async def test_entries_that_outlast_the_drain_deadline_or_a_second_stop_are_released(drain: float, stops: int) -> None:
+async def test_entries_beyond_the_drain_deadline_or_a_second_stop_are_released(drain: float, stops: int) -> None:
     queue = MemoryQueue([1, 2, 3, 4])
     queue.work = lambda entry: asyncio.sleep(0 if entry == 1 else math.inf)
     consumer = consumer_of(queue, drain=drain)
@@ -248,7 +248,7 @@ async def test_entries_that_outlast_the_drain_deadline_or_a_second_stop_are_rele
     assert consumer.in_flight == []
 
 
-async def test_a_stop_ends_although_claims_and_releases_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_ends_although_claims_and_releases_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("servicekit.lease_queue.RELEASE_SECONDS", 0.01)
     queue = MemoryQueue([1])
     queue.work = lambda _: asyncio.sleep(math.inf)
@@ -267,7 +267,7 @@ async def test_a_stop_ends_although_claims_and_releases_hang(monkeypatch: pytest
     await asyncio.wait_for(serving, 30)
 
 
-async def test_a_cancelled_consumer_cancels_its_entries() -> None:
+async def test_cancelled_consumer_cancels_its_entries() -> None:
     queue = MemoryQueue([1])
     queue.work = lambda _: asyncio.sleep(math.inf)
     serving = asyncio.create_task(consumer_of(queue).run())
@@ -286,7 +286,7 @@ async def test_without_a_wake_up_due_entries_are_found_by_polling() -> None:
         await until(lambda: 1 in queue.recorded)
 
 
-async def test_a_wake_up_claims_also_while_other_entries_run() -> None:
+async def test_wake_up_claims_also_while_other_entries_run() -> None:
     queue = MemoryQueue([1])
     queue.work = lambda entry: asyncio.sleep(0) if entry > 1 else until(lambda: 2 in queue.recorded)
     consumer = consumer_of(queue)
@@ -298,7 +298,7 @@ async def test_a_wake_up_claims_also_while_other_entries_run() -> None:
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
-async def test_a_wake_up_during_a_claim_is_not_lost_and_without_the_order_of_steps_it_is(is_lost: bool) -> None:
+async def test_wake_up_during_a_claim_is_not_lost_and_in_the_other_order_it_is(is_lost: bool) -> None:
     """The negative control forgets wake-ups after the claim instead of before it."""
     queue = MemoryQueue()
     consumer = consumer_of(queue)

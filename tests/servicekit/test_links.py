@@ -76,7 +76,7 @@ def test_web_addresses_are_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=ascii)
-def test_what_is_no_web_address_is_refused(text: str) -> None:
+def test_other_text_is_not_a_web_address(text: str) -> None:
     assert not is_web_address(text)
     assert usable_link(text) is None
 
@@ -87,7 +87,7 @@ parts = st.sampled_from(
 
 
 @given(st.lists(parts | st.text(max_size=3), max_size=8).map("".join))
-def test_an_accepted_address_has_a_host_and_no_user(text: str) -> None:
+def test_accepted_address_has_a_host_and_no_user(text: str) -> None:
     if is_web_address(text):
         found = urlsplit(text)
         assert found.scheme in {"http", "https"}

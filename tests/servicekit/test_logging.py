@@ -27,7 +27,7 @@ def _previous_configuration() -> Iterator[None]:
         structlog.configure(**configured)
 
 
-def test_no_line_has_a_mailbox_or_a_secret(capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_lines_contain_no_email_address_and_no_secret(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", secret_prefixes=["sk_live_"])
     structlog.get_logger().warning(
         "refused",
@@ -55,7 +55,7 @@ def test_no_line_has_a_mailbox_or_a_secret(capfd: pytest.CaptureFixture[str]) ->
     assert all(line["timestamp"].endswith("Z") for line in (first, second, third))
 
 
-def test_backend_logs_no_key_of_stripe(capfd: pytest.CaptureFixture[str]) -> None:
+def test_backend_logs_no_stripe_key(capfd: pytest.CaptureFixture[str]) -> None:
     backend.configure_logging("info")
     logging.getLogger("a library").error("sk_live_4eC39HqLyjW and SK_TEST_4eC39HqLyjW")
     assert json.loads(capfd.readouterr().err)["event"] == "sk_live_*** and SK_TEST_***"
@@ -76,7 +76,7 @@ def test_lines_below_the_level_are_not_written(level: str, capfd: pytest.Capture
     assert [line["level"] for line in lines if line.get("logger") == "talkative"] == talkative
 
 
-def test_a_value_that_is_not_json_is_written_as_text(capfd: pytest.CaptureFixture[str]) -> None:
+def test_value_that_is_not_json_is_logged_as_text(capfd: pytest.CaptureFixture[str]) -> None:
     class Number(int):
         pass
 
@@ -89,7 +89,7 @@ def test_a_value_that_is_not_json_is_written_as_text(capfd: pytest.CaptureFixtur
     assert line["an_object"] == "x"
 
 
-def test_a_line_is_written_to_the_current_standard_error() -> None:
+def test_line_is_written_to_the_current_standard_error() -> None:
     """A logger made while it was redirected does not write to a closed stream."""
     with io.StringIO() as earlier, contextlib.redirect_stderr(earlier):
         configure_logging("warning")

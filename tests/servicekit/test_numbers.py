@@ -20,14 +20,14 @@ BOUNDED = ["0", "-1.5", "1e3", "1e300", "5e-324", "1.7976931348623157e308", str(
 
 
 @pytest.mark.parametrize("number", UNBOUNDED)
-def test_a_number_without_bounds_is_found_wherever_it_stands(number: str) -> None:
+def test_unbounded_number_is_found_anywhere_in_a_body(number: str) -> None:
     assert has_unbounded_number(number.encode())
     assert has_unbounded_number(f'{{"a": [1, {{"b": {number}}}], "c": "x"}}'.encode())
     assert not has_unbounded_number(f'{{"a": "{number}", "\\"{number}": "\\\\"}}'.encode())
 
 
 @pytest.mark.parametrize("number", BOUNDED)
-def test_every_number_of_a_double_or_a_bigint_is_within_bounds(number: str) -> None:
+def test_double_and_bigint_numbers_are_within_bounds(number: str) -> None:
     assert not has_unbounded_number(f'{{"a": {number}}}'.encode())
 
 
@@ -43,21 +43,21 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_no_sound_body_is_refused(value: object) -> None:
+def test_valid_body_is_accepted(value: object) -> None:
     assert not has_unbounded_number(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 @pytest.mark.parametrize(
     "written", ["1E+99999999", "1E-99999999", "9" * 41, "1e21", "NaN", "-Infinity", "sNaN", "abc", "", None]
 )
-def test_what_is_no_amount_is_none(written: str | None) -> None:
+def test_invalid_amount_is_none(written: str | None) -> None:
     assert amount_of(written) is None
 
 
 @pytest.mark.parametrize(
     ("written", "amount"), [(25, "25"), (25.5, "25.5"), ("30.00", "30.00"), ("1e3", "1000"), (0, "0")]
 )
-def test_an_amount_is_read_as_it_is_written(written: float | str, amount: str) -> None:
+def test_amount_is_parsed_exactly(written: float | str, amount: str) -> None:
     assert amount_of(written) == Decimal(amount)
 
 
@@ -65,7 +65,7 @@ def test_an_amount_is_read_as_it_is_written(written: float | str, amount: str) -
     st.text("0123456789.eE+-", max_size=60)
     | st.from_regex(r"-?[0-9]{1,50}(\.[0-9]{1,50})?([eE][+-]?[0-9]{1,12})?", fullmatch=True)
 )
-def test_every_amount_can_be_written_in_few_characters(written: str) -> None:
+def test_every_amount_has_a_short_text(written: str) -> None:
     amount = amount_of(written)
     if amount is not None:
         assert len(f"{amount:,f}") < 100

@@ -21,7 +21,7 @@ async def fails_at_its_end() -> None:
         raise ValueError("while closing")
 
 
-async def test_a_task_that_loses_cancellations_ends_all_the_same() -> None:
+async def test_task_that_swallows_cancellations_is_cancelled() -> None:
     tasks = [asyncio.create_task(loses_cancellations(number)) for number in range(3)]
     await asyncio.sleep(0)
     async with asyncio.timeout(30):
@@ -29,14 +29,14 @@ async def test_a_task_that_loses_cancellations_ends_all_the_same() -> None:
     assert all(task.cancelled() for task in tasks)
 
 
-async def test_what_a_task_raises_at_its_end_is_dropped() -> None:
+async def test_exception_of_a_cancelled_task_is_dropped() -> None:
     task = asyncio.create_task(fails_at_its_end())
     await asyncio.sleep(0)
     await cancel([task])
     assert isinstance(task.exception(), ValueError)
 
 
-async def test_tasks_that_have_ended_and_no_tasks_are_nothing_to_wait_for() -> None:
+async def test_cancelling_ended_tasks_or_no_tasks_returns() -> None:
     ended = asyncio.create_task(asyncio.sleep(0))
     await ended
     async with asyncio.timeout(30):

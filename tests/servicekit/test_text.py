@@ -55,14 +55,14 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("text", READABLE)
-def test_text_of_every_script_and_emoji_stay_intact(text: str) -> None:
+def test_text_in_every_script_and_emoji_are_unchanged(text: str) -> None:
     assert problem(text) is None
     assert clean(text) == text
     assert has_visible(text)
 
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=ascii)
-def test_what_no_reader_sees_is_refused_and_left_out_of_text_of_others(text: str) -> None:
+def test_invisible_characters_are_rejected_or_removed(text: str) -> None:
     assert problem(text) is not None
     assert problem(text, lines=True) is not None
     assert problem(clean(text)) is None
@@ -71,18 +71,18 @@ def test_what_no_reader_sees_is_refused_and_left_out_of_text_of_others(text: str
 @pytest.mark.parametrize(
     "text", ["", " ", "\u3000", "\u200b\u200b\u200b", "\u2800", "\u3164", "\u200e", "\u0301", "\ufe0f"]
 )
-def test_what_shows_nothing_is_not_visible(text: str) -> None:
+def test_text_without_visible_characters_is_not_visible(text: str) -> None:
     assert not has_visible(text)
 
 
-def test_every_format_character_but_visible_signs_and_joiners_is_refused() -> None:
+def test_only_visible_signs_and_joiners_of_format_characters_are_allowed() -> None:
     formats = [code for code in range(0x110000) if unicodedata.category(chr(code)) == "Cf"]
     allowed = {code for code in formats if not problem(f"a{chr(code)}b")}
     signs = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
     assert allowed - signs == {0x200C, 0x200D, 0x200E, 0x200F}
 
 
-def test_every_character_that_shows_is_allowed() -> None:
+def test_every_visible_character_is_allowed() -> None:
     everything = [chr(code) for code in range(0x20, 0x110000)]
     shown = [char for char in everything if unicodedata.category(char)[0] in "LNPS"]
     assert problem("".join(char for char in shown if char not in "\u115f\u1160\u3164\uffa0")) is None
@@ -111,7 +111,7 @@ def test_cleaned_text_is_accepted_and_accepted_text_is_clean(text: str) -> None:
 
 
 @given(any_text, st.integers(1, 20))
-def test_a_cleaned_line_is_one_visible_line_within_its_length(text: str, at_most: int) -> None:
+def test_cleaned_line_is_one_line_within_its_length(text: str, at_most: int) -> None:
     line = clean_line(text, at_most=at_most)
     assert len(line) <= at_most
     assert len(line.splitlines()) <= 1

@@ -57,7 +57,7 @@ def offset(name: str) -> timedelta | None:
     return datetime(2026, 12, 7, 12, tzinfo=zoneinfo.ZoneInfo(name)).utcoffset()
 
 
-def test_an_older_system_database_is_not_read(system: Path) -> None:
+def test_older_system_database_is_ignored(system: Path) -> None:
     (system / "tzdata.zi").write_text(f"# version {OLDER}\n# This zic input file is in the public domain.\n")
     assert offset("America/Vancouver") == timedelta(0)
     assert use_newest_time_zones() == TimeZoneDatabase(tzdata.IANA_VERSION, PACKAGE)
@@ -65,7 +65,7 @@ def test_an_older_system_database_is_not_read(system: Path) -> None:
     assert str(time_zones.unused_system_database()) == f"{OLDER} ({system})"
 
 
-def test_a_newer_system_database_is_read(system: Path) -> None:
+def test_newer_system_database_is_used(system: Path) -> None:
     (system / "tzdata.zi").write_text(f"# version {NEWER}\n")
     assert use_newest_time_zones() == TimeZoneDatabase(NEWER, str(system))
     assert offset("America/Vancouver") == timedelta(0)
@@ -73,32 +73,32 @@ def test_a_newer_system_database_is_read(system: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "text"), [("+VERSION", NEWER), ("tzdata.zi", f"# version {NEWER}-dirty\n")])
-def test_other_ways_to_name_a_version(system: Path, file: str, text: str) -> None:
+def test_other_version_files_are_read(system: Path, file: str, text: str) -> None:
     (system / file).write_text(text)
     assert use_newest_time_zones().version == NEWER
 
 
 @pytest.mark.parametrize("text", ["", "# no version here", "\x80\xff"])
-def test_a_system_database_of_unknown_version_is_not_read(system: Path, text: str) -> None:
+def test_system_database_of_unknown_version_is_ignored(system: Path, text: str) -> None:
     (system / "tzdata.zi").write_text(text)
     assert use_newest_time_zones().source == PACKAGE
     assert str(time_zones.unused_system_database()) == f"of unknown version ({system})"
 
 
-def test_a_machine_without_a_database_has_the_package(system: Path) -> None:
+def test_machine_without_a_database_uses_the_package(system: Path) -> None:
     (system / "UTC").unlink()
     assert use_newest_time_zones().source == PACKAGE
     assert time_zones.unused_system_database() is None
 
 
-def test_an_operators_own_path_is_left_alone(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_set_by_the_operator_is_used(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (system / "tzdata.zi").write_text(f"# version {OLDER}\n")
     monkeypatch.setenv("PYTHONTZPATH", str(system))
     assert use_newest_time_zones() == TimeZoneDatabase(OLDER, str(system))
     assert offset("America/Vancouver") == timedelta(0)
 
 
-def test_the_doctor_names_the_database_in_use_and_an_older_one(system: Path, tmp_path: Path) -> None:
+def test_doctor_names_the_database_in_use_and_an_older_one(system: Path, tmp_path: Path) -> None:
     settings = settings_for("postgresql://localhost/none", "redis://localhost", tmp_path)
     for version, text in (
         (OLDER, f"{tzdata.IANA_VERSION} (package tzdata); not used, because not newer: {OLDER} ({system})"),
@@ -109,7 +109,7 @@ def test_the_doctor_names_the_database_in_use_and_an_older_one(system: Path, tmp
         assert list(checks.time_zones(settings)) == [checks.Finding(checks.Level.OK, text)]
 
 
-def test_the_first_directory_with_zones_counts(tmp_path: Path) -> None:
+def test_first_directory_with_zones_is_used(tmp_path: Path) -> None:
     for name, version in (("first", OLDER), ("second", NEWER)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "UTC").touch()
@@ -127,7 +127,7 @@ NINE_O_CLOCK = {
 
 
 @pytest.mark.parametrize("zone", NINE_O_CLOCK)
-def test_a_coach_is_offered_nine_o_clock_by_the_newest_rules(zone: str) -> None:
+def test_slot_at_nine_uses_the_newest_zone_rules(zone: str) -> None:
     use_newest_time_zones()
     day = datetime(2026, 12, 7, tzinfo=UTC)
     slots = Availability(timezone=zone, weekly=EVERY_DAY).slots(
@@ -145,7 +145,7 @@ NO_ZONES = (
 
 
 @pytest.mark.parametrize("name", NO_ZONES)
-def test_what_is_no_zone_is_refused_by_the_package_too(name: str) -> None:
+def test_unknown_zone_is_also_rejected_by_the_package(name: str) -> None:
     zoneinfo.reset_tzpath(to=())
     with pytest.raises(Invalid):
         zone_of(name)
@@ -173,7 +173,7 @@ def start_command(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("start", [start_api, start_worker, start_crm, start_crm_command, start_command])
-def test_every_kind_of_process_reads_the_newest(
+def test_every_process_type_reads_the_newest_database(
     start: Callable[[Settings], None], system: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["convene"])
