@@ -72,7 +72,7 @@ async def test_a_form_with_two_files_or_none_is_refused_in_plain_words(john: Per
     [
         ("type=a%00b", "Must not contain NUL characters"),
         ("a%00=b", "Must not contain NUL characters"),
-        ("type=%FF", "Is not sound UTF-8 text"),
+        ("type=%FF", "Is not valid UTF-8"),
     ],
 )
 async def test_a_query_that_is_no_text_is_refused_for_what_it_is(

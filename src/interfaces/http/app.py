@@ -75,7 +75,7 @@ ROUTES: list[Any] = [
 ]
 
 LINKS = {"/docs": "Documentation of the API", "/health": "Health"}
-"""On the start page and the error pages that a browser is shown."""
+"""Links on the start page and on error pages for browsers."""
 
 
 def _never() -> bool:

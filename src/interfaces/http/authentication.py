@@ -26,8 +26,8 @@ issues_tokens = {**public, ISSUES_TOKENS: True}
 CREATES = "creates"
 
 creates_and_issues_tokens = {**issues_tokens, CREATES: True}
-"""Marks those that also create a resource: a request that is repeated with its key creates it once and issues new
-tokens."""
+"""Marks routes with such answers that also create a resource: a request that is repeated with its key creates it once
+and issues new tokens."""
 
 
 Connection = ASGIConnection[Any, Any, Any, Any]

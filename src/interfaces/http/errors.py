@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: this module owns the status codes, the domain the messages, the path's contract the format.
+"""HTTP responses to errors. Status codes are defined here, messages in the domain, formats by the contract of the path.
 
 Contracts B and D, and paths without a contract: `{"error": "<message>"}`, with `details` by field for "Validation
 error". Every body also has the stable `code` and the `request_id`.
@@ -84,7 +84,7 @@ class ErrorFormats:
 
 
 class CountError(Protocol):
-    """Counts an error that is answered, by its code."""
+    """Counts an error response by its code."""
 
     def __call__(self, code: str) -> None: ...
 
@@ -114,7 +114,7 @@ def error_response(error: Exception) -> ErrorResponse:
             return ErrorResponse(400, Invalid.code, Invalid.message, _validation_details(error))
         case ClientException(status_code=400):
             is_json = isinstance(error.__cause__, SerializationException)
-            why = "Is not valid JSON" if is_json else "Is no form that can be read"
+            why = "Is not valid JSON" if is_json else "Is not a valid form"
             return ErrorResponse(400, Invalid.code, Invalid.message, {"body": why})
         case HTTPException() if error.status_code < 500:
             return framework_response(error.status_code)
@@ -155,7 +155,8 @@ def handle(
 
 _CHOSEN = "error_shape"
 DECIDED = "decided_refusal"
-"""In a request's state: whether a use case decided the error, as opposed to an invalid request or a fault of ours."""
+"""Key of the request's state: whether a use case raised the error, as opposed to an invalid request or an internal
+error."""
 
 
 def _status(error: DomainError) -> int:
@@ -176,12 +177,12 @@ MISSING_FIELD = "Missing required field"
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`", re.IGNORECASE)
 _MISSING_QUERY = re.compile(r"Missing required query parameter '(?P<field>[^']+)'")
 _NO_BODY = "'data'"
-"""Litestar's message for a missing body: the name of its parameter."""
+"""Litestar's message for a missing body contains the name of the handler's parameter."""
 _IN_FORMS = {
     "Unsupported type: <class 'list'>": "Must be given once",
     "Unsupported type: <class 'str'>": "Must be a file, with its name",
 }
-"""Our messages for Litestar's about parts of a form."""
+"""Replacements of Litestar's messages about parts of a form."""
 
 
 def _validation_details(error: ValidationException) -> dict[str, str]:
@@ -200,4 +201,4 @@ def _validation_details(error: ValidationException) -> dict[str, str]:
             details["body"] = "Is missing"
         else:
             details["body" if key == "data" else key] = _IN_FORMS.get(message) or plain_words(message)
-    return details or {"body": "Is not what this operation takes"}
+    return details or {"body": "Is not valid for this operation"}

@@ -1,4 +1,4 @@
-"""Whether we are there (`/`, contract B 28) and whether we can serve (`/health`, contract C)."""
+"""Health checks: `/` (contract B 28) while the process runs, `/health` (contract C) with the database."""
 
 from datetime import datetime
 from typing import Literal

@@ -1,7 +1,7 @@
 """`Idempotency-Key` on any POST: the same key and the same request get the same answer (docs/decisions/0004).
 
-Two places work together. `KeyedRequests` stands around the framework and holds an answer back until it is kept;
-`answer_from_key` runs inside it, after the guards, when it is known who asks and that they may.
+`KeyedRequests` wraps the framework and sends an answer only after it is stored. `answer_from_key` runs inside the
+framework after the guards, when the caller is authenticated and authorised.
 """
 
 import re
@@ -24,11 +24,11 @@ REPLAYED = "Idempotency-Replayed"
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 _BOUNDARY = re.compile(rb';\s*boundary="?([^";,]+)"?', re.IGNORECASE)
 _KEPT_HEADERS = {b"content-type", b"location"}
-"""The others are made anew for every answer."""
+"""The stored headers of an answer. All others are created for each response."""
 
 
 class _Run:
-    """One request with a key, on its way through the framework."""
+    """The state of one request with a key while the framework handles it."""
 
     def __init__(self, answer_once: AnswerOnce) -> None:
         self.answer_once = answer_once
@@ -59,7 +59,7 @@ _RUN: ContextVar[_Run | None] = ContextVar("keyed_request", default=None)
 
 
 class KeyedRequests:
-    """An ASGI application around another."""
+    """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, answer_once: AnswerOnce) -> None:
         self._app = app
@@ -87,7 +87,7 @@ class KeyedRequests:
 
 
 async def answer_from_key(request: Request[Any, Any, Any], trusted_proxies: TrustedProxies) -> Response[bytes] | None:
-    """Litestar's hook before a handler is called: the answer that was kept, or None where there is none yet.
+    """Litestar's `before_request` hook: the stored answer, or None if there is none.
 
     Raises `IdempotencyKeyInvalid`, `IdempotencyKeyReused`, `IdempotencyKeyInUse`, `IdempotencyAnswerLost`, and without
     an account `TooManyRequests`.
@@ -133,7 +133,7 @@ async def _keyed(
 
 
 def _owner(request: Request[Any, Any, Any], address: ClientAddress, answer_once: AnswerOnce) -> str:
-    """The account; on public routes the hash of the credential, or else of the network address."""
+    """The account; on public routes the hash of the credential, or of the network address without a credential."""
     actor = request.scope.get("user")
     if isinstance(actor, Actor):
         return owner_of(actor.user.id)

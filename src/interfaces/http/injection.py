@@ -26,7 +26,7 @@ root built it, and a port is a `Protocol`, which cannot be checked at run time."
 
 
 class InjectionError(TypeError):
-    """The application cannot be built: a fault of the program."""
+    """The application cannot be built because of an error in the program."""
 
 
 class NotProvided(InjectionError):
@@ -138,7 +138,7 @@ def _constant(value: T) -> Callable[[], T]:
 
 
 def _of_request(function: Callable[[Request[Any, Any, Any]], Any]) -> Callable[[Request[Any, Any, Any]], Any]:
-    """The same without the parameters that are filled, which Litestar would ask for."""
+    """The function with its injected parameters filled and hidden, because Litestar would resolve them by name."""
 
     async def provide_async(request: Request[Any, Any, Any]) -> Any:
         return await function(request)

@@ -1,4 +1,4 @@
-"""JSON bodies, each value in its one form. The framework alone takes `1.0` and `1e3` for integers."""
+"""Strict JSON bodies. The framework itself accepts `1.0` and `1e3` as integers."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from servicekit.json_values import convert
 
 class StrictRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
-        """The body, checked against the type that the handler takes. Raises `ValidationException`."""
+        """The body, validated against the type of the handler's parameter. Raises `ValidationException`."""
         body = await super().json()
         data = self.route_handler.parsed_fn_signature.parameters.get("data")
         if data is not None:

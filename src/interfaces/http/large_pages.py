@@ -1,4 +1,4 @@
-"""Large pages: the event loop gets its turn between building the items and encoding them."""
+"""Large pages: the event loop runs other tasks between building the items and encoding them."""
 
 import asyncio
 from typing import Any

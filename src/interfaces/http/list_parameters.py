@@ -1,4 +1,4 @@
-"""Lists refuse query parameters that they do not know. What a list knows is what its handler's signature names."""
+"""Lists reject unknown query parameters. The known ones are the parameters in the handler's signature."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,12 +12,12 @@ from domain.errors import Invalid
 from servicekit.query_parameters import unknown_parameters
 
 _VERBS = ("list", "filter")
-"""How the operation ids of JSON lists begin. What takes a cursor is a list, too. Calendar feeds, live feeds, pages and
-the callbacks of Google and of payment gateways are none: other programs add parameters of their own there."""
+"""Prefixes of the operation ids of JSON lists. Operations with a cursor are lists as well. Calendar feeds, live
+updates, HTML pages and the callbacks of Google and of payment gateways are not: other programs add parameters there."""
 
 
 def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """Raises `Invalid` naming the parameter and the nearest known one. HEAD is answered as GET."""
+    """Raises `Invalid` naming the parameter and the most similar known one. HEAD is handled as GET."""
     if not request.scope["query_string"]:
         return
     handler: Any = request.route_handler
@@ -36,7 +36,7 @@ def is_list(handler: HTTPRouteHandler) -> bool:
 
 @cache
 def known_parameters(handler: HTTPRouteHandler) -> Mapping[str, None]:
-    """By the name in the query, in the order of the signature."""
+    """The names in the query, in the order of the signature."""
     fields = handler.parsed_fn_signature.parameters.items()
     return {
         field.kwarg_definition.name or name: None

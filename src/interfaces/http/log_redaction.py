@@ -1,4 +1,4 @@
-"""Paths as they may stand in a log: some have a part that is a secret."""
+"""Redaction of paths for logs: some paths contain a secret."""
 
 import re
 

@@ -1,6 +1,6 @@
-"""Which methods a path takes: the Allow header of an OPTIONS and of a 405 (RFC 9110, 9.3.7 and 15.5.6).
+"""The methods of a path in the Allow header of an OPTIONS and of a 405 (RFC 9110, 9.3.7 and 15.5.6).
 
-Litestar names in it only the methods of the handler that was registered first, and none in a 405.
+Litestar lists only the methods of the handler that was registered first, and none in a 405.
 """
 
 from litestar import Litestar
@@ -12,7 +12,7 @@ from litestar.utils import normalize_path
 
 
 async def tell_methods(message: Message, scope: Scope) -> None:
-    """Litestar's hook before an answer is sent."""
+    """Litestar's `before_send` hook: adds the Allow header."""
     if message["type"] != "http.response.start" or scope["type"] != ScopeType.HTTP:
         return
     if message["status"] == 405 or (scope["method"] == "OPTIONS" and message["status"] == 204):

@@ -1,7 +1,6 @@
-"""What surrounds every request, before and after the framework: its id, a sound body, safe headers, one log line.
-The same for WebSockets, as far as they have these.
+"""Middleware for every request and WebSocket: request id, validation of the body, security headers, one log line.
 
-It stands outside Litestar because Litestar's own middleware does not see what no route matches.
+It wraps Litestar because Litestar's own middleware does not run for requests that match no route.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ _log = structlog.get_logger()
 MAX_BODY = 64 * 1024
 MAX_DEPTH = 32
 SENT_AT_ONCE = 256 * 1024
-"""Bytes of an answer's body."""
+"""Bytes of a response body that are sent at a time."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-", re.ASCII)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
@@ -39,7 +38,7 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 ONLY_HEAD = "convene.only_head"
-"""In the scope of a HEAD, which is answered as the GET without its body."""
+"""Key of the scope of a HEAD request, which is handled as a GET without a body in the response."""
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -75,7 +74,7 @@ class Upload:
 
 
 class RequestMiddleware:
-    """An ASGI application around another."""
+    """ASGI middleware."""
 
     def __init__(
         self,
@@ -124,7 +123,7 @@ class RequestMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         answer = _Answer(send, request_id, self._draining)
         started = time.perf_counter()
-        # A HEAD is answered as the GET; the server leaves the body away (RFC 9110, 9.3.2).
+        # A HEAD is handled as a GET; the server omits the body (RFC 9110, 9.3.2).
         asked = {**scope, "method": HttpMethod.GET, ONLY_HEAD: True} if scope["method"] == "HEAD" else scope
         try:
             upload = self._upload(scope)
@@ -140,7 +139,7 @@ class RequestMiddleware:
             # A stream lasts as long as its client stays connected, so its start counts as the answer.
             seconds = (answer.streaming_since or time.perf_counter()) - started
             method = scope["method"]
-            # The router writes down which route it found.
+            # The router stores the matched route in the scope.
             self._count(
                 route=str(asked.get("path_template") or "none"),
                 method=method,
@@ -169,14 +168,14 @@ class RequestMiddleware:
 
 
 class _Socket:
-    """Start and end of a WebSocket, closed by either side."""
+    """Records the start and the end of a WebSocket, whichever side closes it."""
 
     def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
         self._receive = receive
         self._send = send
         self._id_header = (b"x-request-id", request_id.encode())
         self.status = 403
-        """Of the handshake. A close before it is answered so by the server."""
+        """The HTTP status of the handshake. The server answers a close before the handshake with 403."""
         self.code: int | None = None
 
     async def receive(self) -> Any:
@@ -199,7 +198,7 @@ class _Socket:
 
 
 class _Answer:
-    """Adds to every answer what every answer must carry."""
+    """Adds the common headers to every response."""
 
     def __init__(self, send: Send, request_id: str, draining: Callable[[], bool]) -> None:
         self._send = send
@@ -226,7 +225,7 @@ class _Answer:
         await self._send(message)
 
     async def _send_in_parts(self, body: bytes, *, more_body: bool) -> None:
-        """So that neither writing a large page nor a slow reader holds up other requests."""
+        """Sends a large body in parts, so that neither the write nor a slow client delays other requests."""
         for start in range(0, len(body), SENT_AT_ONCE):
             await asyncio.sleep(0)
             part, more = body[start : start + SENT_AT_ONCE], more_body or start + SENT_AT_ONCE < len(body)
@@ -241,7 +240,7 @@ class _Answer:
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's, when it looks like one; else that of the trace it belongs to; else a new one."""
+    """The request's id: that of the caller if valid, else the trace id, else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     if _REQUEST_ID.fullmatch(given):
         return given
@@ -252,14 +251,14 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 async def _sound_request(
     scope: HTTPScope, headers: dict[bytes, bytes], receive: Receive, upload: Upload | None
 ) -> Receive:
-    """Refuses what no handler should have to think about; answers with a `receive` that replays the body."""
+    """Rejects malformed queries and bodies. Returns a `receive` that replays the body."""
     if "\x00" in scope["path"]:
         raise _Refused(framework_response(404))
     query: bytes = scope["query_string"]
     if b"%00" in query:
         raise _Refused(_unsound_query("Must not contain NUL characters"))
     if not _is_utf8_query(query):
-        raise _Refused(_unsound_query("Is not sound UTF-8 text"))
+        raise _Refused(_unsound_query("Is not valid UTF-8"))
     if scope["method"] not in {"POST", "PUT", "PATCH"}:
         return receive
     body = await _whole_body(headers, receive, upload.largest if upload else MAX_BODY)
@@ -301,7 +300,7 @@ def _too_large(largest: int) -> ErrorResponse:
 
 
 def _refuse_unsound_json(body: bytes) -> None:
-    """The decoder's recursion and its reading of strings answer bad input with an exception of their own."""
+    """Rejects JSON for which the decoder raises other exceptions than its own: deep nesting and invalid strings."""
 
     def refuse(why: str) -> _Refused:
         return _Refused(ErrorResponse(400, "validation_error", "Validation error", {"body": why}))

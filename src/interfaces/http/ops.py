@@ -73,7 +73,7 @@ async def ready(health: Inject[Health], draining: Inject[Draining]) -> Response[
 
 @get("/metrics", operation_id="getMetrics", include_in_schema=False, guards=[operators])
 async def metrics(exposition: Inject[Exposition]) -> Response[bytes]:
-    """What Prometheus scrapes."""
+    """Metrics for Prometheus."""
     return Response(await exposition(), media_type=MediaType.TEXT, headers={"Content-Type": _EXPOSITION})
 
 

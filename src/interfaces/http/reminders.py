@@ -1,4 +1,4 @@
-"""Reminders as both contracts that have them show them."""
+"""The JSON of reminders, the same for seats and appointments."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,8 +11,8 @@ from interfaces.http.schemas import whole_seconds
 
 
 class ReminderBody(Struct):
-    """`offset_minutes` before `starts_at`, the start as it was planned, which is at `due_at`. `reason` says why one was
-    skipped, or failed."""
+    """`due_at` is `offset_minutes` before `starts_at`, the start for which the reminder was planned. `reason` is the
+    cause of a skipped or failed reminder."""
 
     recipient: str
     offset_minutes: int

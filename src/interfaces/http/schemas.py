@@ -30,8 +30,8 @@ BodyId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class PaymentLinkRequest(Struct):
-    """`return_url`: where the buyer goes after paying, as in `POST /bookings`. Without it the address that was given
-    before counts."""
+    """`return_url`: where the buyer goes after paying, as in `POST /bookings`. Without it the address of the earlier
+    request is used."""
 
     return_url: str | None = None
 
@@ -42,8 +42,8 @@ ONE_OF = "one_of"
 
 
 def one_of(values: type[StrEnum]) -> Meta:
-    """Describes a text as one of these values. A body with another value is still read, and refused in the contract's
-    words."""
+    """Describes a string as one of these values. A body with another value is still decoded, and rejected with the
+    contract's message."""
     return Meta(extra={ONE_OF: values})
 
 
@@ -64,7 +64,7 @@ View = TypeVar("View")
 
 
 class Done(Struct):
-    """The body of answers with a message alone."""
+    """The body of responses that contain only a message."""
 
     message: str
 

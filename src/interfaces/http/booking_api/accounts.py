@@ -35,7 +35,7 @@ class Credentials(Struct):
 
 
 class UserBody(Struct):
-    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+    """`requested_role`: the role that awaits the operator's approval; `null` without one."""
 
     id: int
     uuid: UUID
@@ -71,7 +71,7 @@ class Profile(Struct):
 
 
 class ProfileChange(Struct):
-    """`email` may be the account's own; another is refused."""
+    """`email` cannot be changed: only the account's present address is accepted."""
 
     email: str | None = None
     name: str | None = None

@@ -95,7 +95,7 @@ class EventOfBooking(Struct):
 
 
 class BookingBody(Struct):
-    """`price` and `currency` are what was agreed when booking; those of `event` are what it costs now. The event's
+    """`price` and `currency` are those of the time of booking; those of `event` are the present ones. The event's
     `virtual_link` is `null` for a person whose booking is unpaid or cancelled."""
 
     id: int

@@ -82,7 +82,7 @@ class EventList(Struct):
 
 
 class RefundTierBody(Struct):
-    """Up to `hours_before` hours before the start a cancellation gives back `percent` of what was paid."""
+    """A cancellation at least `hours_before` hours before the start refunds `percent` of the amount paid."""
 
     hours_before: int
     percent: int
@@ -104,7 +104,7 @@ class NewEvent(Struct):
 
 
 class EventChange(Struct):
-    """What is left out stays as it is; `null` takes away what may be absent."""
+    """Omitted fields keep their values; `null` removes the value of an optional field."""
 
     title: str | UnsetType = UNSET
     start_datetime: datetime | UnsetType = UNSET
@@ -138,7 +138,7 @@ async def list_events(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[EventList]:
-    """Events in the order of their start: those that can be booked, or with `active` those that are (not) cancelled."""
+    """Events by start time: those that can be booked; with `active`, those that are (not) cancelled."""
     facilitator = query_id("facilitator_id", facilitator_id)
     filters = EventFilter(
         kind=type_,

@@ -1,4 +1,4 @@
-"""Contract B 17 to 19 and contract D: what facilitators see and do."""
+"""Contract B 17 to 19 and contract D: events and bookings of a facilitator."""
 
 from datetime import datetime
 from typing import Any

@@ -105,8 +105,8 @@ async def _to_google(
 
 
 def _cookie_name(state: str, *, over_https: bool) -> str:
-    """One for each attempt, so that two tabs do not take each other's. A `__Host-` cookie cannot be planted by another
-    host of the domain (RFC 6265bis, 4.1.3.2)."""
+    """One name for each attempt, so that attempts in two tabs do not overwrite each other. Another host of the domain
+    cannot set a `__Host-` cookie (RFC 6265bis, 4.1.3.2)."""
     name = f"convene-sign-in-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
     return f"__Host-{name}" if over_https else name
 

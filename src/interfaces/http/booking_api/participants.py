@@ -1,4 +1,4 @@
-"""What facilitators do for the participants of their events: beside contract B, with its errors."""
+"""Operations of facilitators on the participants of their events: not in contract B, with its error format."""
 
 from datetime import datetime
 from typing import Any
@@ -45,8 +45,8 @@ class ParticipantToAdd(Struct):
 
 
 class InvitationBody(Struct):
-    """`status`: `pending` until the person has `confirmed` or `declined`, the time has `expired`, or the seat was
-    `withdrawn`. `booking_id` is the person's booking once they have confirmed."""
+    """`status`: `pending` until the person has `confirmed` or `declined`, the invitation has `expired`, or the
+    facilitator has `withdrawn` it. `booking_id`: the booking of a person who has confirmed, else `null`."""
 
     id: UUID
     event_id: int

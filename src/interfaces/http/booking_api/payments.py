@@ -1,4 +1,4 @@
-"""Paying: asking for the link again, what a cancellation gives back, money taken on the spot, gateways' webhooks."""
+"""Payments: payment links, cancellation terms, payments on site, refunds, the sandbox gateway's webhook."""
 
 from decimal import Decimal
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class PaymentLink(Struct):
 
 
 class CancellationBody(Struct):
-    """What cancelling now would give back."""
+    """The refund if the booking is cancelled now."""
 
     booking_id: int
     paid: float
@@ -46,7 +46,7 @@ class PaymentOfBooking(Struct):
 
 
 class RefundRequest(Struct):
-    """`amount` is in the currency of the booking; left out, everything that is left of the payment."""
+    """`amount` is in the currency of the booking; if omitted, the rest of the payment is refunded."""
 
     amount: Decimal | None = None
 
@@ -68,8 +68,8 @@ async def request_payment_link(
     open_checkout: Inject[OpenCheckout],
     data: JSONBody[PaymentLinkRequest | None] = None,
 ) -> PaymentLink:
-    """Where a booking of one's own is paid: the same address as before, if there was one. `null` where people pay on
-    the spot."""
+    """Returns the address where the caller pays for a booking: the same address as before, if there is one. `null` if
+    the operator accepts payments on site only."""
     return_url = data.return_url if data else None
     return PaymentLink(await open_checkout.for_user(actor.user, BookingRef(_id(booking_id)), return_url=return_url))
 
@@ -101,7 +101,8 @@ async def show_cancellation_terms(
 async def record_payment_on_the_spot(
     booking_id: FromPath[str], actor: Inject[Actor], record_offline_payment: Inject[RecordOfflinePayment]
 ) -> PaymentOfBooking:
-    """The event's facilitator has the money. Recorded once, however often it is said."""
+    """Records that the facilitator has received the payment for a booking on site. A repeated call records nothing
+    more."""
     wanted = _id(booking_id)
     status = await record_offline_payment.by_facilitator(actor.user, BookingRef(wanted))
     return PaymentOfBooking("Payment recorded", wanted, status)
@@ -127,7 +128,7 @@ async def refund_payment_of_booking(
 
 @post("/payment/sandbox/webhook", operation_id="sandboxWebhook", include_in_schema=False, status_code=200, opt=public)
 async def sandbox_webhook(request: Request[Any, Any, Any], receive_webhook: Inject[ReceiveWebhook]) -> Received:
-    """The sandbox gateway reports; who cannot sign as it does is refused."""
+    """Receives the sandbox gateway's webhooks. Rejects requests with an invalid signature."""
     await receive_webhook("sandbox", await request.body(), dict(request.headers))
     return Received("received")
 

@@ -38,7 +38,7 @@ class FailedCallback(Struct):
 
 
 class BookingOfPayment(Struct):
-    """`id` is a number for a place in an event, a UUID for a coach's time."""
+    """`id` is a number for a seat in an event, a UUID for an appointment."""
 
     id: int | UUID
     booking_reference: str

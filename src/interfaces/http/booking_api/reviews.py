@@ -1,4 +1,4 @@
-"""Reviews of events, from which the `rating` that contract D filters by comes."""
+"""Reviews of events. Contract D filters by the `rating` that is computed from them."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stripe's webhook, and where checkouts of earlier versions send people back to."""
+"""Stripe's webhook, and the return addresses of checkouts that earlier versions opened."""
 
 from typing import Any, Literal
 

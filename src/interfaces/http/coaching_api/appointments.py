@@ -1,4 +1,4 @@
-"""Contract E: bookings of a coach's time."""
+"""Contract E: appointments with coaches, which it calls bookings."""
 
 import re
 from collections.abc import Mapping
@@ -87,7 +87,8 @@ class AppointmentBody(Struct):
 
 
 class AppointmentCreated(AppointmentBody):
-    """`payment_url` is where it is paid; `null` where nothing is to be paid online, and while the gateway is away."""
+    """`payment_url`: the address of the checkout; `null` if nothing is to be paid online or the gateway is
+    unavailable."""
 
     payment_url: str | None
 
@@ -119,8 +120,8 @@ class RememberedFile(Struct):
 
 
 class RememberedFields(Struct):
-    """Of a booking's fields those that changed; all of them when it was made. `attachment` is there when a file was
-    added or removed."""
+    """The fields of a booking that changed; all of them in the entry of its creation. `attachment` is present when a
+    file was added or removed."""
 
     status: Annotated[str, one_of(AppointmentStatus)] | UnsetType = UNSET
     payment_status: Annotated[str, one_of(PaymentStatus)] | UnsetType = UNSET
@@ -133,9 +134,10 @@ class RememberedFields(Struct):
 
 
 class HistoryEntryBody(Struct):
-    """`change` is what happened: `created`, `confirmed`, `completed`, `cancelled`, `rescheduled`, `payment_failed`,
-    `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting), `attachment_added` or
-    `attachment_removed`. `changed_by` is `null` where it was a gateway, a calendar or the passing of time."""
+    """`change` is the kind of change: `created`, `confirmed`, `completed`, `cancelled`, `rescheduled`,
+    `payment_failed`, `paid`, `reinstated`, `refunded`, `notes_changed`, `linked` (to an online meeting),
+    `attachment_added` or `attachment_removed`. `changed_by` is `null` for a change by a gateway, a calendar or the end
+    of a hold."""
 
     change: AppointmentChange
     changed_at: datetime
@@ -269,7 +271,8 @@ async def get_session_history(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[HistoryBody]:
-    """What happened to a session, the oldest first: who changed what, and what it was before."""
+    """The history of a session, oldest change first: the account, the changed fields, and their values before and
+    after."""
     wanted = appointment_id(booking_id)
     page = await show_appointment.history(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
     return object_page(request, HistoryBody(wanted, [_entry(entry) for entry in page.items], page.next))
@@ -306,7 +309,8 @@ _MOST = 100
 
 
 def _window(skip: str | None, limit: str | None, cursor: str | None) -> tuple[int, PageRequest]:
-    """More than the maximum is an error: a client that expects pages of 200 would skip half of the items."""
+    """Raises `Invalid` for a limit above the maximum: a client that expects pages of 200 would skip half of the
+    items."""
     size = query_id("limit", limit) if limit is not None else 20
     if size is None or size > _MOST:
         raise Invalid({"limit": f"Must be between 1 and {_MOST}"})

@@ -1,4 +1,4 @@
-"""Contract E: files that belong to a booking."""
+"""Contract E: attachments of appointments."""
 
 import re
 from datetime import datetime
@@ -24,7 +24,7 @@ from interfaces.http.schemas import path_uuid, whole_seconds
 
 TAGS = ["Contract E: attachments"]
 
-# The file and the form around it.
+# The file and the encoding of the form.
 UPLOAD = Upload(re.compile(r"/booking/[^/]+/attachments/?"), MAX_BYTES + MAX_BODY)
 
 _PLAIN = re.compile(r'[^ -~]|["\\%]')
@@ -86,7 +86,7 @@ async def download(
     download_attachment: Inject[DownloadAttachment],
 ) -> Response[bytes]:
     file = await download_attachment(actor.user, appointment_id(booking_id), _id(attachment_id))
-    # A browser must store the file and never render it, whichever type it claims: another person uploaded it.
+    # A browser must store the file and never render it, whichever type it declares: another person uploaded it.
     headers = {"Content-Disposition": disposition(file.filename), "Content-Security-Policy": "sandbox"}
     return Response(file.content, media_type=UNKNOWN_TYPE, headers=headers)
 
@@ -110,7 +110,8 @@ ROUTES = [add_attachment, list_of_attachments, download, remove_attachment]
 
 
 def disposition(filename: str) -> str:
-    """RFC 6266: the name itself for who reads it, and one in plain letters for who does not."""
+    """The Content-Disposition header (RFC 6266): the name in UTF-8, and one in ASCII for clients that do not support
+    `filename*`."""
     return f"attachment; filename=\"{_PLAIN.sub('_', filename)}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 

@@ -1,4 +1,4 @@
-"""Contract E: when a coach can be booked, and what coaches say of their time."""
+"""Contract E: free slots of coaches, and the hours and rules behind them."""
 
 import re
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class SlotList(Struct):
 
 
 class HoursBody(Struct):
-    """On the wall clock, as `09:00`; an end of `24:00`, `00:00` or `23:59` is midnight, the end of the day."""
+    """Local times such as `09:00`; an end of `24:00`, `00:00` or `23:59` is midnight, the end of the day."""
 
     start: str
     end: str
@@ -68,7 +68,7 @@ class AvailabilityBody(Struct):
 
 
 class AvailabilityChange(Struct):
-    """What is left out stays as it is. `bookable_days_ahead`: null is however far."""
+    """Omitted fields keep their values. `bookable_days_ahead`: `null` removes the limit."""
 
     timezone: str | UnsetType = UNSET
     weekly_hours: dict[str, list[HoursBody]] | UnsetType = UNSET
@@ -180,7 +180,7 @@ def _weekly(given: Mapping[str, list[HoursBody]]) -> dict[int, WorkingDay]:
 def _overrides(
     given: Mapping[date, list[HoursBody]] | UnsetType, present: Mapping[date, WorkingDay]
 ) -> Mapping[date, WorkingDay]:
-    """Overrides are given as a whole, so that a day outside of the range of dates stays if it is stored already."""
+    """A request replaces all overrides, so stored dates outside of the accepted range may be repeated."""
     if given is UNSET:
         return present
     return {

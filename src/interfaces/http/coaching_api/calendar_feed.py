@@ -1,4 +1,4 @@
-"""A person's bookings as a calendar that programs subscribe to."""
+"""Calendar feed: an account's bookings as iCalendar, for calendar programs that subscribe to it."""
 
 from typing import Any
 
@@ -61,6 +61,6 @@ ROUTES = [open_own_feed, close_own_feed, show_feed]
 
 
 def _known(request: Request[Any, Any, Any]) -> frozenset[str]:
-    """The entity tags that the reader has (RFC 9110, 13.1.2)."""
+    """The entity tags in `If-None-Match` (RFC 9110, 13.1.2)."""
     tags = ",".join(request.headers.getall("If-None-Match", [])).split(",")
     return frozenset(tag.strip().removeprefix("W/") for tag in tags)

@@ -46,9 +46,9 @@ async def list_coaches(
 ) -> Response[CoachListBody]:
     """Coaches who offer appointments, in the order of their registration.
 
-    - A coach is an active facilitator with weekly hours, or with hours on a date that is not over. Facilitators are
-      open from nine to five every day until they set other hours.
-    - `uuid` is what other operations call `coach_id`. The price is per hour; zero is free.
+    - A coach is an active facilitator with weekly hours, or with hours on a date that is not past. The default hours
+      are 09:00 to 17:00 every day.
+    - `uuid` is the `coach_id` of other operations. The price is per hour; zero is free.
     """
     found = await coach_queries.list(_page_size(limit), cursor, clock.now().date())
     return object_page(request, CoachListBody([_body(coach) for coach in found.items], found.next))

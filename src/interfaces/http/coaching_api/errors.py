@@ -1,11 +1,11 @@
-"""Contract E's errors: `{"detail": "<message>"}`. Where a field is wrong, the sentence says why."""
+"""Contract E's errors: `{"detail": "<message>"}`. The message of a validation error names the field and the reason."""
 
 from domain.errors import Unauthenticated
 from interfaces.http.errors import MISSING_FIELD, Body, ErrorResponse
 
 MESSAGES = {Unauthenticated.code: "Not authenticated"}
 FIELDS = {"price": "price_per_hour"}
-"""The domain's name of a field, where contract E has another."""
+"""Contract E's names of fields, by the domain's names, where they differ."""
 
 
 def contract_e_format(response: ErrorResponse) -> Body:
@@ -16,8 +16,8 @@ def contract_e_format(response: ErrorResponse) -> Body:
 
 
 def _why(field: str, why: str) -> str:
-    """A sentence about a field names it, unless it is the contract's own ("End date must be after start date"). One
-    about a session of a series names when that begins."""
+    """The message about a field. It begins with the field's name, unless the contract defines the message ("End date
+    must be after start date"). A message about a session of a series begins with the session's start."""
     if why == MISSING_FIELD:
         return f"{why}: {field}"
     names_it = why.startswith(("Must", "Is ", "Expected", "Invalid")) or not field.isidentifier()

@@ -1,4 +1,4 @@
-"""Contract E: paying for an appointment, online or on site."""
+"""Contract E: payment of an appointment, online or on site."""
 
 from litestar import post
 from litestar.params import FromPath, JSONBody

@@ -19,8 +19,8 @@ TAGS = ["Contract E: appointments"]
 
 
 class NewSeriesRequest(Struct):
-    """`rrule` as in RFC 5545, such as `FREQ=WEEKLY;BYDAY=MO;COUNT=10`; it recurs from `session_datetime` on.
-    `return_url`: where the client goes after paying a session of it, as in `POST /bookings`."""
+    """`rrule`: a rule of RFC 5545 such as `FREQ=WEEKLY;BYDAY=MO;COUNT=10`; the first session is at `session_datetime`.
+    `return_url`: where the client goes after paying for a session of the series, as in `POST /bookings`."""
 
     coach_id: UUID
     session_datetime: datetime

@@ -1,4 +1,4 @@
-"""Contract E: a coach's sessions in figures."""
+"""Contract E: statistics of a coach's sessions."""
 
 from datetime import date, timedelta
 from uuid import UUID
@@ -18,7 +18,7 @@ TAGS = ["Contract E: appointments"]
 
 
 class CoachWeekBody(Struct):
-    """`week` is its Monday, in the coach's time zone."""
+    """`week`: the Monday of the week, in the coach's time zone."""
 
     week: date
     bookings: int

@@ -29,7 +29,7 @@ class EventBrief(Struct):
 
 
 class BookingBody(Struct):
-    """`is_upcoming` tells of the event, whatever became of the booking."""
+    """`is_upcoming`: whether the event is still to come, also for a cancelled booking."""
 
     id: int
     event: EventBrief

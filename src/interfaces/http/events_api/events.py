@@ -19,7 +19,7 @@ TAGS = ["Contract A: events"]
 
 
 class EventBody(Struct):
-    """`duration` counts whole minutes."""
+    """`duration` is in whole minutes."""
 
     id: int
     title: str
@@ -44,7 +44,7 @@ async def list_events(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[EventBody]]:
-    """Events that can be booked, in the order of their start."""
+    """Events that can be booked, by start time."""
     page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _event)
 

@@ -1,4 +1,4 @@
-"""News for facilitators as they happen: a WebSocket and Server-Sent Events."""
+"""Live updates for facilitators: a WebSocket and Server-Sent Events."""
 
 from interfaces.http.live.sockets import follow_by_socket
 from interfaces.http.live.streams import follow_by_stream

@@ -1,4 +1,4 @@
-"""An entry as both ways of following show it, and the id of the last one that was seen."""
+"""The JSON of an entry in both transports, and the id of the last received entry."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ def as_json(entry: LiveUpdate) -> bytes:
 
 
 def last_seen(name: str, given: str | None) -> EntryId | None:
-    """Raises `Invalid`. An empty value is none, as browsers send it."""
+    """The id of the last received entry. An empty value, which browsers send, means none. Raises `Invalid`."""
     if not given:
         return None
     if not (given.isascii() and given.isdecimal() and len(given) <= len(str(_LARGEST)) and int(given) <= _LARGEST):

@@ -48,7 +48,7 @@ class Followers:
                 del self._counts[user_id]
 
     async def disconnected(self) -> None:
-        """Until the process is about to end."""
+        """Waits until the process begins to shut down."""
         await self._leaving.wait()
 
     async def close(self) -> None:
@@ -58,7 +58,7 @@ class Followers:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self) -> None:
-        while not self._draining():  # noqa: ASYNC110 (it is a signal handler that says so, outside of the loop)
+        while not self._draining():  # noqa: ASYNC110 (a signal handler outside of the loop sets it)
             await asyncio.sleep(DRAIN_LOOK_SECONDS)
         self._leaving.set()
 
@@ -71,21 +71,21 @@ async def feed(
     after: EntryId,
     take: Callable[[Sequence[LiveUpdate]], Awaitable[None]],
 ) -> None:
-    """Hands the news of `actor` to `take`, an empty sequence every few seconds without any. Raises `Unauthenticated`
-    once the token does not count any more, and TimeoutError for who takes too long."""
+    """Passes new entries for `actor` to `take`, and an empty sequence after every few seconds without entries. Raises
+    `Unauthenticated` once the token is invalid, and TimeoutError for a client that reads too slowly."""
     checked = time.monotonic()
     async with contextlib.aclosing(follow_live_updates(actor.user.id, after)) as news:
         async for entries in news:
             async with asyncio.timeout(SEND_SECONDS):
                 await take(entries)
             if time.monotonic() - checked >= CHECK_SECONDS:
-                with contextlib.suppress(Unavailable):  # then there are no news either
+                with contextlib.suppress(Unavailable):  # then there are no entries either
                     await authenticate(token)
                     checked = time.monotonic()
 
 
 async def first_of(*parts: Awaitable[None]) -> None:
-    """Until the first is over; the others are broken off. What it raised is raised."""
+    """Waits for the first to finish and cancels the others. Raises the exception of the first."""
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

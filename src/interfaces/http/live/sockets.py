@@ -1,4 +1,4 @@
-"""The feed over a WebSocket."""
+"""Live updates over a WebSocket."""
 
 import contextlib
 import time
@@ -25,7 +25,8 @@ _log = structlog.get_logger()
 
 SUBPROTOCOL = "convene.v1"
 BEARER = "bearer."
-"""In a browser a WebSocket has no other header to carry a token than the list of subprotocols."""
+"""Scripts in a browser can set no other header of a WebSocket handshake than the list of subprotocols, so the token may
+be one of them."""
 MESSAGES_A_MINUTE = 100
 
 # RFC 6455, 7.4.1, and IANA's registry.
@@ -56,8 +57,8 @@ async def follow_by_socket(
     error_formats: Inject[ErrorFormats],
     count_error: Inject[CountError],
 ) -> None:
-    """For facilitators and admins. The token comes in the `Authorization` header or as the subprotocol `bearer.<jwt>`
-    beside `convene.v1`; never in the address, which is written down on the way."""
+    """For facilitators and admins. The token is sent in the `Authorization` header or as the subprotocol `bearer.<jwt>`
+    beside `convene.v1`; never in the address, which proxies and servers log."""
     async with contextlib.AsyncExitStack() as stack:
         try:
             _refuse_foreign(socket, allowed_origins)
@@ -90,7 +91,7 @@ async def _converse(socket: Socket, followers: Followers, updates: Coroutine[Any
     except _TooTalkative:
         await _close(socket, POLICY_VIOLATION, "Too many messages")
     except TimeoutError:
-        return  # they read nothing, so no farewell either: the server hangs up
+        return  # the client reads nothing, so it would not read a close frame either: the server ends the connection
     except (OSError, WebSocketDisconnect):
         return  # the client left before the end
     except Exception as error:
@@ -101,7 +102,7 @@ async def _converse(socket: Socket, followers: Followers, updates: Coroutine[Any
 
 
 async def _hear(socket: Socket) -> None:
-    """Until they leave. What they say is not listened to, only that it is not too much."""
+    """Reads until the client disconnects. Ignores the contents of messages and limits their rate."""
     said, since = 0, time.monotonic()
     while (await socket.receive())["type"] != "websocket.disconnect":
         if time.monotonic() - since >= 60:
@@ -128,13 +129,14 @@ def _token(socket: Socket) -> str:
 
 
 def _refuse_foreign(socket: Socket, allowed: SocketOrigins) -> None:
-    """A browser sends a page's origin and lets any page try; other programs send none. Raises `ForeignOrigin`."""
+    """Browsers send the origin of the page and let every page connect; other programs send no origin. Raises
+    `ForeignOrigin`."""
     if "*" not in allowed and not allowed.issuperset(socket.headers.getall("origin", [])):
         raise ForeignOrigin
 
 
 async def _refuse(socket: Socket, response: ErrorResponse, error_format: ErrorFormat) -> None:
-    """As an HTTP answer instead of the handshake: a socket's own codes need one that is open."""
+    """Answers the handshake with an HTTP error: the close codes of a WebSocket need an open connection."""
     body = msgspec.json.encode(body_of(response, error_format, current_request_id()))
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
     headers.append((b"content-type", b"application/json"))

@@ -1,4 +1,4 @@
-"""The feed as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Live updates as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import contextlib
 import time
@@ -26,7 +26,7 @@ LAST_SEEN = "Last-Event-ID"
 HEARTBEAT_SECONDS = 15
 """Interval of comments that keep proxies from closing an idle stream."""
 
-# At once, so that the client sees that it is connected; it comes back after 2 s.
+# Sent immediately, so that the client sees the connection; it reconnects after 2 s.
 _WELCOME = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
 
@@ -46,7 +46,7 @@ async def follow_by_stream(
     follow_live_updates: Inject[FollowLiveUpdates],
     last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
 ) -> Response[None]:
-    """Changes to the calling facilitator's bookings as Server-Sent Events, as they happen.
+    """Changes to the calling facilitator's bookings, as Server-Sent Events.
 
     - `id` is the entry's id, `event` the message type, `data` the entry as JSON; its `data` is the payload that the
       CRM receives.
@@ -74,7 +74,7 @@ class _EventStream(Response[None]):
         token: str,
         seen: EntryId | None,
     ) -> None:
-        # Proxies (nginx, for one) would collect what is small and slow until there is more of it.
+        # Proxies such as nginx would buffer small chunks of a slow answer.
         super().__init__(None, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
         self.followers = followers
         self.follow_live_updates = follow_live_updates
@@ -104,7 +104,7 @@ class _Sending(ASGIResponse):
                 try:
                     await self._follow(after, receive, send)
                 except TimeoutError:
-                    return  # they read nothing, no end either: the server hangs up
+                    return  # the client reads nothing: the server ends the connection
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _follow(self, after: EntryId, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class _Sending(ASGIResponse):
 
 
 async def _left(receive: Receive) -> None:
-    """Until they leave."""
+    """Waits until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

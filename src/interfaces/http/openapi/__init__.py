@@ -1,8 +1,8 @@
-"""The description of the API: one OpenAPI 3.1 document made from the routes, and the pages that show it.
+"""The description of the API: one OpenAPI 3.1 document generated from the routes, and the pages that show it.
 
-Litestar draws paths, parameters and schemas from the handlers' types. This package adds what types do not say, by rules
-from what is declared anyway: who may call an operation and what it refuses (guards, use cases, path ids), its
-description (the use case's docstring), and an example of each answer (`examples.json`, recorded from a running API by
+Litestar generates paths, parameters and schemas from the types of the handlers. This package derives the rest from
+other declarations: authentication and errors of an operation (guards, use cases, path ids), its description (the use
+case's docstring), and an example of each response (`examples.json`, recorded from a running API by
 `python -m tests.support.examples`).
 """
 

@@ -132,7 +132,7 @@ def _finished(
 
 
 def _request_body(drawn: dict[str, Any] | None, example: dict[str, Any]) -> dict[str, Any] | None:
-    """A body that may be `null` may be left away."""
+    """A body that may be `null` may be omitted."""
     if drawn is None:
         return None
     ((media, content),) = drawn["content"].items()
@@ -181,7 +181,7 @@ def _answer(status: int, drawn: dict[str, Any], example: dict[str, Any] | None, 
 
 
 def _text_of(entry: dict[str, Any]) -> dict[str, Any]:
-    """A stream is text for a client; what it has to parse is the `data` of each event."""
+    """Describes a stream as text; clients parse the `data` of each event."""
     return {"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": entry}
 
 

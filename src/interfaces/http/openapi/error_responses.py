@@ -62,14 +62,14 @@ def error_responses(
 
 
 def invalid_details(operation: Operation, required: list[str], queried: list[str]) -> dict[str, str]:
-    """What a validation error of this operation may say."""
+    """The possible `details` of a validation error of this operation."""
     if required:
         return {required[0]: MISSING_FIELD}
     if operation.takes_body:
         return {"body": "Is not valid JSON"}
     if "limit" in queried:
         return {"limit": "Must be a positive whole number"}
-    return {"query": "Is not sound UTF-8 text"}
+    return {"query": "Is not valid UTF-8"}
 
 
 def _responses(operation: Operation, wrong: Mapping[str, str]) -> Iterable[ErrorResponse]:
@@ -111,7 +111,7 @@ def _response(status: int, refused: list[ErrorResponse], error_formats: list[Err
 
 
 def _named(response: ErrorResponse, error_formats: list[ErrorFormat]) -> Iterable[tuple[str, ErrorFormat]]:
-    """Examples by the refusal's code; where contracts meet, also by the shape's name."""
+    """Examples by the error's code; for a route with two error formats also by the name of the format."""
     for error_format in error_formats:
         yield (response.code if len(error_formats) == 1 else f"{response.code}_{ERRORS[error_format]}"), error_format
 

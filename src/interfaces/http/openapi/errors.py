@@ -342,7 +342,8 @@ OF_KEYS: ErrorTypes = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAns
 
 
 def errors_of(operation: Operation) -> list[type[DomainError]]:
-    """Each once, in the order of the checks. Raises `LookupError` for a guard, a use case or an id without a line."""
+    """The errors without duplicates, in the order of the checks. Raises `LookupError` for a guard, a use case or an id
+    that is missing in the tables."""
     found: list[type[DomainError]] = []
     for guard in operation.guards:
         found += _line(OF_GUARDS, guard).errors

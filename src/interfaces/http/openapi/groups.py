@@ -45,7 +45,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "Health": "Whether the process runs, and whether it can handle requests.",
     },
 }
-"""By the heading under which several viewers show them (`x-tagGroups`)."""
+"""Groups by heading; several viewers show them so (`x-tagGroups`)."""
 
 TAGS = {name: description for groups in GROUPS.values() for name, description in groups.items()}
 
@@ -71,7 +71,7 @@ FOR_NEW_CLIENTS: Mapping[str, str] = {
     "listRegistrations": "listEventBookings",
     "cancelEventOfD": "cancelEvent",
 }
-"""What does the same as an operation that is kept for clients of another contract."""
+"""The preferred operation for new clients, by the operation of another contract that does the same."""
 
 _DECLARED = re.compile(r"(?P<contract>Contracts? [A-E](?: and [A-E])?): (?P<noun>.+)")
 
@@ -86,7 +86,7 @@ def group(declared: str) -> str:
 
 
 def contract_note(declared: str, operation_id: str) -> str | None:
-    """Which contract an operation belongs to and, where another does the same, which one new clients use."""
+    """The contract of an operation, and the preferred operation for new clients if there is one."""
     found = _DECLARED.fullmatch(declared)
     if found is None:
         return None
@@ -95,7 +95,7 @@ def contract_note(declared: str, operation_id: str) -> str | None:
 
 
 def tags() -> list[dict[str, Any]]:
-    """As OpenAPI lists them."""
+    """OpenAPI's `tags`."""
     return [{"name": name, "description": description} for name, description in TAGS.items()]
 
 

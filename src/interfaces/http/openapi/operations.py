@@ -18,7 +18,7 @@ from interfaces.http.authentication import CREATES, ISSUES_TOKENS
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""In the order in which those of a path are listed; the framework keeps them in a set."""
+"""The order of the methods of a path; the framework stores them in a set."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Operation:
 
     @property
     def takes_body(self) -> bool:
-        """Whether a body would be read, even if none is wanted."""
+        """Whether the request may have a body."""
         return self.method in {"post", "put", "patch"}
 
     @property
@@ -45,7 +45,7 @@ class Operation:
 
     @property
     def answers_once(self) -> bool:
-        """Whether with the key it does what it does once."""
+        """Whether a repeated request with the same key is carried out only once."""
         return self.takes_key and (not self.issues_tokens or bool(self.handler.opt.get(CREATES)))
 
     @property
@@ -63,7 +63,7 @@ class Operation:
 
     @cached_property
     def calls(self) -> list[type]:
-        """What of the application the handler calls: use cases, readers, the clock."""
+        """The injected types of the handler: use cases, queries, the clock."""
         asked = [parameter.annotation for parameter in self.handler.parsed_fn_signature.parameters.values()]
         return [kind for kind in asked if isinstance(kind, type) and kind.__module__.startswith("application.")]
 
@@ -77,7 +77,7 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """`cancelBookingOfA` is "Cancel booking"."""
+        """The operation id in words: "Cancel booking" for `cancelBookingOfA`."""
         words = _WORDS.sub(" ", _FLAVOUR.sub("", self.id))
         return words.capitalize().replace("google", "Google")
 
@@ -92,12 +92,12 @@ class Operation:
 
 
 def is_of_appointments(path: str) -> bool:
-    """Contract E names some parameters as the others do, and means something else by them."""
+    """Whether the path is one of contract E, in which some parameters have another meaning."""
     return path.startswith(("/booking/", "/coach/", "/coaches", "/calendar/"))
 
 
 def operations(app: Litestar) -> Iterator[Operation]:
-    """Those that belong to the API: not the framework's own, not the pages of this package."""
+    """The operations of the API, without those of the framework and without the pages of this package."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             in_order = sorted(route.route_handler_map.items(), key=lambda kept: _METHODS.index(kept[0]))

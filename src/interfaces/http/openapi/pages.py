@@ -1,4 +1,4 @@
-"""The document over HTTP, and Swagger UI to read it and try it: `/docs`. Nothing is loaded from outside."""
+"""The document over HTTP, and Swagger UI for it at `/docs`. No asset is loaded from another host."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from servicekit import api_docs
 
 
 class EncodedDocument:
-    """Made once, at the first request. The first server is the address of the page that shows it, so that requests also
+    """Encoded once, at the first request. The first server is the address of the page itself, so that requests also
     work behind another host name."""
 
     def __init__(self, public_url: str) -> None:

@@ -131,7 +131,7 @@ PARAMETERS_OF_ADMINS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def described(path: str, parameter: dict[str, Any], example: Any) -> dict[str, Any]:
-    """An OpenAPI parameter with its meaning. Raises `LookupError` for one that the table does not know."""
+    """An OpenAPI parameter with its description. Raises `LookupError` for one that is missing in the table."""
     own = PARAMETERS_OF_ADMINS if path.startswith("/admin/") else {}
     table = {**PARAMETERS, **(PARAMETERS_OF_COACHING if is_of_appointments(path) else own)}
     if path.endswith(_SHORT_LISTS):

@@ -1,4 +1,4 @@
-"""How the description joins the application."""
+"""Integration of the API's description into Litestar."""
 
 from decimal import Decimal
 from enum import StrEnum
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def openapi_config(providers: Providers) -> OpenAPIConfig:
-    """Makes Litestar draw what `document` finishes, and serve our pages."""
+    """Configures Litestar to generate the schemas that `document` completes, and to serve the pages of this package."""
     return OpenAPIConfig(title="Convene", version="", openapi_router=_Pages(providers.bind(ROUTES)))
 
 
@@ -41,7 +41,7 @@ class DecimalAsNumber(OpenAPISchemaPlugin):
 
 
 class NamedStructs(StructSchemaPlugin):
-    """Gives each struct's schema its name as title. Litestar's own is the class's name, which may be another's too."""
+    """Titles each struct's schema by `schema_names`. Litestar uses the class name, which several classes may have."""
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: "SchemaCreator") -> Schema:
         schema = super().to_openapi_schema(field_definition, schema_creator)
@@ -56,7 +56,7 @@ class NamedStructs(StructSchemaPlugin):
 
 
 def _values(annotation: Any) -> type[StrEnum] | None:
-    """The values that `one_of` gives to a text, wherever in a union it stands."""
+    """The values of a string that is annotated by `one_of`, also inside a union."""
     for part in get_args(annotation):
         if isinstance(part, msgspec.Meta) and part.extra and ONE_OF in part.extra:
             found: type[StrEnum] = part.extra[ONE_OF]
@@ -67,14 +67,14 @@ def _values(annotation: Any) -> type[StrEnum] | None:
 
 
 def _enumeration(creator: "SchemaCreator", values: type[StrEnum], annotation: Any, default: Any) -> Schema | Reference:
-    """What Litestar draws for a field of the enum's type, with the default that it would leave out."""
+    """Litestar's schema of a field of the enum's type, with the default that Litestar omits."""
     optional = values | None if type(None) in get_args(annotation) else values
     reference = creator.for_field_definition(FieldDefinition.from_annotation(optional))
     return Schema(all_of=[reference], default=default) if isinstance(default, str) else reference
 
 
 class NamedEnums(OpenAPISchemaPlugin):
-    """The same for enums, whose schemas are shared by all fields: none gets the default of the first field."""
+    """The same for enums. All fields share the schema of an enum, so it does not get the default of the first field."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
         return field_definition.is_enum
@@ -88,7 +88,7 @@ class NamedEnums(OpenAPISchemaPlugin):
 
 
 class _Pages(Router):
-    """Keeps out the pages that Litestar adds, which load their assets from outside."""
+    """Omits the pages that Litestar adds, because they load assets from other hosts."""
 
     def __init__(self, pages: list[HTTPRouteHandler]) -> None:
         self._pages = pages

@@ -1,8 +1,8 @@
-"""What the description calls the schemas. Generators name their classes after them.
+"""Names of schemas in the API's description. Generators derive class names from them.
 
-A struct's or an enum's schema is called as the class is, unless a line here says otherwise: where the name in the code
-tells bodies from entities (`BookingBody`), and where contracts have the same thing in two forms. Then contracts B and D
-have the plain name, and the others end in `OfA`, `OfC` and so on, as their operation ids do.
+The schema of a struct or an enum has the name of its class, unless a line here replaces it: where the name in the code
+distinguishes bodies from entities (`BookingBody`), and where contracts have different schemas for one resource. Then
+contracts B and D have the plain name, and the others end in `OfA`, `OfC` and so on, as their operation ids do.
 """
 
 from collections.abc import Mapping

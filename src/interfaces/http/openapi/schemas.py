@@ -1,17 +1,17 @@
-"""JSON schemas as OpenAPI 3.1 users expect them, from those that Litestar draws."""
+"""Normalises Litestar's JSON schemas for users of OpenAPI 3.1."""
 
 from decimal import Decimal
 from typing import Any
 
 _NOISE = {"deprecated": False, "allowEmptyValue": False, "allowReserved": False, "required": [], "headers": {}}
-"""What Litestar writes although it says nothing."""
+"""Values in Litestar's schemas that carry no information."""
 
 _REFERENCE = "#/components/schemas/"
 _BIGINT = 2**63
 
 
 def tidied(part: Any) -> Any:
-    """A copy of a part of the document without noise and detours: `oneOf` of one, `null` as a type, sane integers."""
+    """A simplified copy of a part of the document: no `oneOf` with one member, `null` as a type, integer limits."""
     if isinstance(part, list):
         return [tidied(item) for item in part]
     if isinstance(part, Decimal):
@@ -45,7 +45,7 @@ def named(drawn: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_named_enum(parameter: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """A parameter that takes the values of an enum with a name refers to it."""
+    """Replaces the values of a named enum in a parameter by a reference to its schema."""
     values = parameter["schema"].get("enum")
     name = next((name for name, schema in schemas.items() if values and schema.get("enum") == values), None)
     return parameter if name is None else {**parameter, "schema": {"$ref": _REFERENCE + name}}

@@ -32,7 +32,7 @@ class Credentials(Struct):
 
 
 class UserBody(Struct):
-    """`requested_role` waits for the operator's approval; `null` where nothing does."""
+    """`requested_role`: the role that awaits the operator's approval; `null` without one."""
 
     id: int
     uuid: UUID

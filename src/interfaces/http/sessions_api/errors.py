@@ -1,4 +1,4 @@
-"""Contract C's errors: `{"error": "<message>"}`, in its own words: an event is a session here."""
+"""Contract C's errors: `{"error": "<message>"}`. Messages call an event a session."""
 
 from domain.accounts import EmailTaken
 from domain.bookings import BookingOver
@@ -31,7 +31,7 @@ FIELDS = {
     "end_datetime": "end_time",
     "max_participants": "capacity",
 }
-"""The domain's names of fields, where contract C has others."""
+"""Contract C's names of fields, by the domain's names, where they differ."""
 
 
 def contract_c_format(response: ErrorResponse) -> Body:
@@ -44,7 +44,7 @@ def contract_c_format(response: ErrorResponse) -> Body:
 
 
 def booking_error_format(response: ErrorResponse) -> Body:
-    """For `POST /api/bookings`, where contract A's field `message` is there too."""
+    """For `POST /api/bookings`: with contract A's field `message` as well."""
     body = contract_c_format(response)
     message = BOOKING_MESSAGES.get(response.code, body["error"])
     return body | {"error": message, "message": message}

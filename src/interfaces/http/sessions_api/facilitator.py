@@ -1,4 +1,4 @@
-"""Contract C: what facilitators see of their sessions and bookings."""
+"""Contract C: sessions and bookings of a facilitator."""
 
 from datetime import datetime
 from typing import Any
@@ -54,7 +54,7 @@ class FacilitatorBooking(Struct):
 
 
 class Metrics(Struct):
-    """`total_revenue` is in `currency`, the one of most payments; `revenue_by_currency` has the others too."""
+    """`total_revenue` is in `currency`, the currency of most payments; `revenue_by_currency` also has the others."""
 
     total_sessions: int
     active_sessions: int
@@ -115,7 +115,7 @@ async def list_bookings(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[FacilitatorBooking]]:
-    """The bookings of all one's sessions, newest first, cancelled ones included."""
+    """The bookings of all sessions of the calling facilitator, newest first, cancelled ones included."""
     page = await booking_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
     return array_page(request, page, _facilitator_booking)
 
@@ -128,7 +128,7 @@ async def show_dashboard(
     clock: Inject[Clock],
     default_currency: Inject[DefaultCurrency],
 ) -> DashboardBody:
-    """Key figures and the last ten bookings. Revenue is money received minus money given back."""
+    """Key figures and the last ten bookings. Revenue is the amount received minus the amount refunded."""
     dashboard = await facilitator_queries.dashboard(actor.user.id, clock.now())
     recent = await booking_queries.list_of_facilitator(actor.user.id, RECENT)
     return DashboardBody(_metrics(dashboard, default_currency), [_recent(booking) for booking in recent.items])
@@ -142,7 +142,7 @@ async def list_own_sessions(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[OwnSession]]:
-    """All one's sessions, cancelled and past ones included, the latest start first."""
+    """All sessions of the calling facilitator, including cancelled and past ones, latest start first."""
     page = await event_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
     return array_page(request, page, _own_session)
 
@@ -161,7 +161,7 @@ async def list_session_bookings(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[AttendeeBooking]]:
-    """The bookings of one's own session, newest first, cancelled ones included."""
+    """The bookings of a session of the calling facilitator, newest first, cancelled ones included."""
     _, page = await event_bookings(actor.user, _id(session_id), page_request(limit, cursor))
     return array_page(request, page, _attendee_booking)
 

@@ -1,6 +1,6 @@
-"""Contract C: Google login for clients that got an ID token on their own.
+"""Contract C: Google login for clients that have received an ID token from Google.
 
-The documented body alone proves nothing, so `id_token` is required as proof of its fields.
+The documented fields alone prove nothing, so `id_token` is required as proof of them.
 """
 
 from typing import Annotated
@@ -17,7 +17,7 @@ from interfaces.http.sessions_api.accounts import TAGS, Entrance, entrance
 
 
 class GoogleCredentials(Struct):
-    """`google_id` and `email` as they stand in the token."""
+    """`google_id` and `email` must equal those of the token."""
 
     google_id: Annotated[str, Meta(min_length=1, max_length=255)]
     email: str
@@ -31,7 +31,8 @@ async def sign_in_with_token(
     address: Inject[ClientAddress],
     sign_in_with_id_token: Inject[SignInWithIdToken],
 ) -> Entrance:
-    """For clients that sign in with Google themselves: the ID token must confirm `google_id` and `email`."""
+    """Logs in with an ID token that the client has received from Google. The token must contain `google_id` and
+    `email`."""
     logged_in = await sign_in_with_id_token(
         id_token=data.id_token,
         subject=data.google_id,

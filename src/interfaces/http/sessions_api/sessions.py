@@ -1,4 +1,4 @@
-"""Contract C: sessions, which are the events of the other contracts."""
+"""Contract C: sessions. The other contracts call them events."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -62,7 +62,7 @@ class NewSession(Struct):
 
 
 class SessionChange(Struct):
-    """What is left out stays as it is."""
+    """Omitted fields keep their values."""
 
     title: str | UnsetType = UNSET
     description: str | None | UnsetType = UNSET
@@ -88,7 +88,7 @@ async def list_sessions(
     limit: FromQuery[str | None] = None,
     cursor: FromQuery[str | None] = None,
 ) -> Response[list[SessionBody]]:
-    """Active sessions that are not over, the next to begin first."""
+    """Active sessions that have not ended, by start time."""
     page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
     return array_page(request, page, _session)
 

@@ -1,1 +1,1 @@
-"""Pages for people: the sandbox checkout, the return from a checkout, the answer to an invitation."""
+"""HTML pages: the sandbox checkout, the return from a checkout, the answer to an invitation."""

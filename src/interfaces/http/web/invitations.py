@@ -1,5 +1,5 @@
-"""The page that the link of an invitation opens: what it is about, and two buttons. For people, so it is not in the
-API's description. Opening the page changes nothing, since programs that check links in mails open it, too."""
+"""The page of an invitation's link: the event and two buttons. An HTML page is not part of the API's description.
+Opening the page changes nothing, because programs that check links in mails also open it."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _HEADERS = {
     media_type=MediaType.HTML,
 )
 async def show_invitation(token: FromPath[str], answer_invitation: Inject[AnswerInvitation]) -> Response[str]:
-    """For the person who has the link."""
+    """Shows the invitation. The link alone gives access."""
     shown, zone = await answer_invitation.show(token), reading_zone(None)
     times = {
         "when": when(shown.starts_at, shown.ends_at, zone),
@@ -66,7 +66,7 @@ async def decline_invitation(token: FromPath[str], answer_invitation: Inject[Ans
 
 
 def _to_page(token: str) -> Redirect:
-    """A relative address: the page may be served below a path of PUBLIC_URL."""
+    """Redirects to the page by a relative address, because PUBLIC_URL may have a path."""
     return Redirect(f"../{token}", status_code=303)
 
 

@@ -1,5 +1,5 @@
-"""Where a gateway's checkout sends buyers: on to the front end, or to a page of our own. For people, so no description
-of the API has it."""
+"""The return address of checkouts: a redirect to the front end, or an HTML page. It is not part of the API's
+description."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from servicekit.local_times import instant, reading_zone, when
 from servicekit.text import clean_line
 
 RELOADS = (*10 * (3,), *10 * (10,), *20 * (30,))
-"""Seconds until the page reloads while it waits for a confirmation, each time: 12 minutes in all."""
+"""Delays in seconds before each reload of the page while it waits for a confirmation: 12 minutes in all."""
 
 _PAGE_STYLE = f"""{STYLE}
 dl {{ display: grid; grid-template-columns: auto 1fr; gap: .4rem 1.2rem }}
@@ -106,7 +106,7 @@ async def show_return(
     outcome: FromPath[str],
     show_payment_return: Inject[ShowPaymentReturn],
 ) -> Response[Any]:
-    """Gateways add query parameters of their own; `look` is ours and counts how often the page was reloaded."""
+    """Gateways add query parameters. `look` is added by this page: the number of its reloads."""
     parameters = dict(request.query_params.items())
     look = _look(parameters.get("look", ""))
     found = await show_payment_return(token, _outcome(outcome), parameters, look=look)
@@ -119,7 +119,7 @@ ROUTES = [show_return]
 
 
 def page_of(found: PaymentReturn, *, look: int, query: str) -> str:
-    """The page in HTML. It reloads itself while a payment is expected, as often as `RELOADS` says."""
+    """The page in HTML. It reloads itself while a payment is expected, after the delays in `RELOADS`."""
     reload = None
     if found.status is ReturnStatus.PENDING and look < len(RELOADS):
         reload = Reload(RELOADS[look], with_parameters(f"?{query}", {"look": str(look + 1)}))
@@ -144,7 +144,7 @@ def page(
 
 
 def what_and_when(payment: PaymentOverview) -> dict[str, str]:
-    """Title and times of what is paid for, in the buyer's time zone, which is named."""
+    """Title and times of the booking, in the buyer's time zone, with the name of the zone."""
     zone = reading_zone(payment.timezone)
     return {
         "What": clean_line(payment.title, at_most=_LONGEST_TITLE),
@@ -194,7 +194,7 @@ def _outcome(text: str) -> Outcome:
 
 
 def _look(text: str) -> int:
-    """A number that is none of ours counts as the last: the page reloads no more."""
+    """The number of reloads. An invalid one counts as the maximum: the page does not reload again."""
     if not text:
         return 0
     return min(int(text), len(RELOADS)) if text.isascii() and text.isdecimal() and len(text) <= 4 else len(RELOADS)

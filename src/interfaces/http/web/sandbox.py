@@ -1,5 +1,5 @@
-"""The sandbox gateway's own page: what is bought and for when, two buttons, and a way back. For people, so no
-description of the API has it."""
+"""The checkout page of the sandbox gateway: the booking and its time, two buttons, and a link back. An HTML page is not
+part of the API's description."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from servicekit.local_times import instant, reading_zone
 
 _page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("sandbox.html")
 RELOAD_SECONDS = 60
-"""So that the time left is true; the page ends with the hold."""
+"""Keeps the remaining time on the page correct; the page ends with the hold."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 
 
@@ -29,7 +29,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
     media_type=MediaType.HTML,
 )
 async def show_order(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbox]) -> Response[str]:
-    """Shows the order. The address alone allows to pay, as at a real gateway."""
+    """Shows the order. The address alone allows payment, as at a real gateway."""
     shown = await pay_at_sandbox.show(order_id)
     text = _page.render(
         shown=shown,
@@ -71,7 +71,7 @@ ROUTES = [show_order, pay, decline]
 
 
 def time_left(shown: SandboxPage) -> str | None:
-    """Of the hold, in whole minutes; None where there is none."""
+    """The remaining time of the hold, in whole minutes; None without a hold."""
     until, left = shown.payment.hold_until, shown.time_left
     if until is None or left is None or left <= timedelta(0):
         return None
