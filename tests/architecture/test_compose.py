@@ -75,7 +75,7 @@ def parsed_by_compose(text: str, directory: Path) -> subprocess.CompletedProcess
     )
 
 
-def test_docker_compose_takes_the_file_and_refuses_a_repeated_key(tmp_path: Path) -> None:
+def test_docker_compose_accepts_the_file_and_rejects_a_duplicate_key(tmp_path: Path) -> None:
     has_parser = (platform.system(), platform.machine()) == ("Linux", "x86_64") or shutil.which("docker")
     text = (ROOT / "docker-compose.yml").read_text()
     repeated = text.replace("    LOG_LEVEL:", "    LOG_LEVEL: info\n    LOG_LEVEL:", 1)
@@ -95,7 +95,7 @@ def test_images_are_pinned_to_a_version() -> None:
     assert all(re.search(r":v?\d+\.\d+", image) for image in images), images
 
 
-def test_services_start_with_the_packages_of_the_image_alone() -> None:
+def test_services_start_with_only_the_packages_of_the_image() -> None:
     required = set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     assert not required & {"faker", "polyfactory", "hatchling", "editables", "pytest"}
     others = sorted(
@@ -127,7 +127,7 @@ convene(["openapi", "--output", "/dev/null"], standalone_mode=False)
 """
 
 
-def test_the_services_of_the_design_are_there() -> None:
+def test_compose_file_has_the_expected_services() -> None:
     assert set(SERVICES) == {"postgres", "redis", "mail", "migrate", "api", "worker", "crm"}
     assert set(OURS) == {"migrate", "api", "worker", "crm"}
 
@@ -153,7 +153,7 @@ def test_every_environment_name_is_a_setting() -> None:
     assert set(set_in_image) <= SETTINGS | {"PATH", "PYTHONUNBUFFERED"}
 
 
-def test_every_setting_of_a_service_can_be_given() -> None:
+def test_every_setting_of_a_service_can_be_set() -> None:
     given = set(OURS["migrate"]["environment"])
     assert SETTINGS - given == {"CONVENE_DATA", "CONVENE_EMBEDDED"}
     assert given - set(OURS["api"]["environment"]) == {"CRM_DATABASE_URL"}
@@ -161,7 +161,7 @@ def test_every_setting_of_a_service_can_be_given() -> None:
     assert given - set(OURS["crm"]["environment"]) == {"DATABASE_URL"}
 
 
-def test_secrets_are_asked_for_and_have_no_default() -> None:
+def test_secrets_are_required_and_have_no_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     for name in SECRETS:
         uses = re.findall(r"\$\{" + name + r"([^}]*)\}", text)
@@ -169,13 +169,13 @@ def test_secrets_are_asked_for_and_have_no_default() -> None:
         assert all(use.startswith(":?") for use in uses)
 
 
-def test_nothing_serves_before_the_schema_is_there() -> None:
+def test_services_start_after_the_migration() -> None:
     for name in ("api", "worker", "crm"):
         assert OURS[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert OURS["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
 
-def test_every_lasting_service_has_a_health_check_and_the_image_a_user() -> None:
+def test_every_long_running_service_has_a_health_check_and_the_image_a_user() -> None:
     assert all("healthcheck" in service for name, service in SERVICES.items() if name != "migrate")
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^USER 10001$", dockerfile, re.MULTILINE)

@@ -16,6 +16,6 @@ def test_every_constraint_with_an_error_exists() -> None:
     assert ERRORS.keys() <= names
 
 
-def test_no_other_module_reads_the_name_of_a_violated_constraint() -> None:
+def test_only_one_module_reads_constraint_names() -> None:
     readers = {path.name for path in POSTGRES.rglob("*.py") if "constraint_name" in path.read_text(encoding="utf-8")}
     assert readers == {"constraints.py"}

@@ -58,7 +58,7 @@ def block(language: str, beginning: str) -> str:
     return found
 
 
-def test_every_type_of_message_is_listed_with_an_example_body() -> None:
+def test_every_message_type_is_listed_with_an_example_body() -> None:
     assert [*CHANGES] == [message_type for message_type in CHANGES if Destination.CRM in ROUTES[message_type]]
     assert set(CHANGES) == {
         message_type for message_type, destinations in ROUTES.items() if Destination.CRM in destinations

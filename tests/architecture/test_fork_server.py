@@ -23,7 +23,7 @@ def run(*arguments: str, **options: Any) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_a_fork_is_a_process_of_its_own_with_what_it_was_given(tmp_path: Path) -> None:
+def test_forked_process_has_its_own_arguments_environment_and_files(tmp_path: Path) -> None:
     read, write = os.pipe()
     status, facts = run("7", str(write), cwd=tmp_path, pass_fds=(write,), start_new_session=True)
     assert facts.pop("pid") not in (os.getpid(), facts["parent"])
@@ -43,17 +43,17 @@ def test_a_fork_is_a_process_of_its_own_with_what_it_was_given(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("new_interpreters")
-def test_a_new_interpreter_has_imported_nothing() -> None:
+def test_new_interpreter_has_imported_nothing() -> None:
     status, facts = run("0")
     assert (status, facts["imported"]) == (0, False)
 
 
-def test_what_python_reads_as_it_starts_needs_a_new_interpreter() -> None:
+def test_startup_options_of_python_need_a_new_interpreter() -> None:
     assert not run("0", env=bare_environ(PYTHONWARNINGS="error"))[1]["imported"]
     assert run("0", env=bare_environ(PYTHONUNBUFFERED="1"))[1]["imported"] is IS_FORKED
 
 
-def test_a_signal_ends_it(tmp_path: Path) -> None:
+def test_signal_ends_a_forked_process(tmp_path: Path) -> None:
     environ = server_environ("postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", tmp_path)
     with subprocess.Popen([sys.executable, "-m", *API[:2], "--port", "0"], env=environ, stderr=subprocess.PIPE) as api:
         api.kill()

@@ -22,7 +22,7 @@ async def databases(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPat
     return Databases(await a_database(postgres), crm, tmp_path_factory.mktemp("data"))
 
 
-def test_every_file_is_compared() -> None:
+def test_every_golden_file_is_compared() -> None:
     assert {path.name for path in DIRECTORY.iterdir()} == {path_of(name).name for name in PARTS}
 
 

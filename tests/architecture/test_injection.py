@@ -55,7 +55,7 @@ async def under_that_name_another(here: Inject[Greeting]) -> str:
     return here.text()
 
 
-def test_type_decides_whatever_the_parameters_name() -> None:
+def test_injection_depends_on_types_not_on_parameter_names() -> None:
     providers = Providers()
     providers.add_fields([Parts(English())])
     providers.add_of_request(Path, path)
@@ -65,7 +65,7 @@ def test_type_decides_whatever_the_parameters_name() -> None:
     assert under_any_name.dependencies is None  # another application may bind the same handler to other providers
 
 
-def test_type_without_provider_is_refused_with_handler_and_type() -> None:
+def test_missing_provider_error_names_handler_and_type() -> None:
     providers = Providers()
     providers.add_of_request(Path, path)
     with pytest.raises(NotProvided) as refused:
@@ -76,7 +76,7 @@ def test_type_without_provider_is_refused_with_handler_and_type() -> None:
     assert "some_name" in message
 
 
-def test_two_providers_of_one_type_are_refused() -> None:
+def test_two_providers_of_one_type_are_rejected() -> None:
     providers = Providers()
     with pytest.raises(ProvidedTwice) as refused:
         providers.add_fields([Parts(English()), OtherParts(English())])
@@ -121,7 +121,7 @@ def greeting_of_error(_request: Request[Any, Any, Any], _error: Exception, greet
     return Response(greeting.text())
 
 
-def test_guards_sockets_providers_and_hooks_receive_by_type() -> None:
+def test_guards_sockets_providers_and_hooks_are_injected_by_type() -> None:
     providers = Providers()
     providers.add_fields([Parts(English())])
     providers.add_of_request(Path, greeted_path)
@@ -145,7 +145,7 @@ def test_application_does_not_start_without_a_use_case(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["handle", "viewer", "_before_handler"])
-def test_application_does_not_start_without_what_a_hook_requires(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_application_does_not_start_without_a_dependency_of_a_hook(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     parts = build(load_settings(DRAWING))
     replacement = {"handle": greeting_of_error, "viewer": greeted_path, "_before_handler": greeted_path}[name]
     monkeypatch.setattr(http, name, replacement)
@@ -153,7 +153,7 @@ def test_application_does_not_start_without_what_a_hook_requires(monkeypatch: py
         http.create_litestar(parts)
 
 
-def test_what_the_request_provides_is_for_handlers_only() -> None:
+def test_request_providers_are_for_handlers_only() -> None:
     providers = Providers()
     providers.add_of_request(Path, path)
 
@@ -167,19 +167,19 @@ def test_what_the_request_provides_is_for_handlers_only() -> None:
         providers.bind([locate])
 
 
-def test_nothing_is_read_from_the_state_of_the_application() -> None:
+def test_application_state_is_not_read() -> None:
     """Its entries are found by name, when a request needs them."""
     sources = {path: path.read_text(encoding="utf-8") for path in Sources(interfaces.__path__[0]).rglob("*.py")}
     assert [path for path, text in sources.items() if "app.state" in text or "state=State" in text] == []
 
 
-def test_application_does_not_start_with_two_providers_of_a_type() -> None:
+def test_application_does_not_start_with_two_providers_of_one_type() -> None:
     parts = build(load_settings(DRAWING))
     with pytest.raises(InjectionError, match="has two providers"):
         http.create_litestar(replace(parts, feeds=parts.calendars))  # type: ignore[arg-type]
 
 
-def test_every_use_case_that_a_handler_names_is_injected() -> None:
+def test_every_use_case_parameter_is_injected() -> None:
     """A parameter of the application's type without `Inject` would become a query parameter."""
     for handler in http.ROUTES:
         forgotten = {

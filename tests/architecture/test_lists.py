@@ -82,7 +82,7 @@ def listing(whole: dict[str, Any]) -> set[str]:
     return found
 
 
-def test_every_list_is_known_here() -> None:
+def test_every_list_operation_is_known_here() -> None:
     assert listing(document()) - set(BOUNDED) == set(PAGES)
     assert set(BOUNDED) <= set(document()["paths"])
     assert listing(crm_document()) == set(PAGES_OF_CRM)
@@ -91,7 +91,7 @@ def test_every_list_is_known_here() -> None:
 @pytest.mark.parametrize(
     ("whole", "path", "bounds"), LISTS + LISTS_OF_CRM, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_list_names_its_page_and_the_way_to_the_next(whole: Any, path: str, bounds: tuple[int, int]) -> None:
+def test_list_documents_its_page_limits_and_the_next_page(whole: Any, path: str, bounds: tuple[int, int]) -> None:
     operation = whole()["paths"][path]["get"]
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
     default, most = bounds

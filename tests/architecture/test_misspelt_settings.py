@@ -11,7 +11,7 @@ from tests.architecture.test_settings_listed import listed
 from tests.support.command import convene
 
 
-def test_the_names_known_are_those_of_the_example() -> None:
+def test_known_names_are_those_of_the_example_file() -> None:
     assert setting_names() == set(listed())
 
 
@@ -32,23 +32,23 @@ def test_misspelt_name_is_paired_with_the_nearest_setting(name: str, meant: str)
 
 
 @given(st.sampled_from(sorted(setting_names())), st.data())
-def test_two_letters_exchanged_are_noticed_in_every_name(name: str, data: st.DataObject) -> None:
+def test_swapped_letters_are_detected_in_every_name(name: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(name) - 2))
     typed = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
     if typed not in setting_names():
         assert [found for found, _ in misspelt([typed])] == [typed]
 
 
-def test_known_names_and_those_of_other_programs_are_left_alone() -> None:
+def test_known_names_and_names_of_other_programs_are_ignored() -> None:
     others = ["POSTGRES_PASSWORD", "COMPOSE_PROJECT_NAME", "API_DATABASE_PASSWORD", "CRM_DATABASE_PASSWORD", "TZ"]
     assert list(misspelt([*setting_names(), "SMTP_URL_FILE", "CRM_DATABASE_URL_FILE", *others])) == []
 
 
-def test_no_file_is_no_mistake(tmp_path: Path) -> None:
+def test_missing_file_has_no_misspelt_settings(tmp_path: Path) -> None:
     assert misspelt_lines(tmp_path / ".env") == []
 
 
-def test_command_names_misspelt_setting_on_stderr_and_works(tmp_path: Path) -> None:
+def test_command_reports_misspelt_setting_on_stderr_and_runs(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SMTP_ULR=smtp://mail.example.com\n")
     done = convene("openapi", cwd=tmp_path)
     assert done.returncode == 0

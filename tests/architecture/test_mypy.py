@@ -14,5 +14,5 @@ def test_every_package_is_checked_strictly() -> None:
     assert [set(each) for each in mypy["overrides"]] == [{"module", "ignore_missing_imports"}]
 
 
-def test_the_tests_call_it() -> None:
+def test_script_runs_mypy() -> None:
     assert "check mypy\n" in (ROOT / "script" / "test").read_text(encoding="utf-8")

@@ -27,12 +27,12 @@ def bodies(content: dict[str, Any]) -> list[Any]:
     return [media["example"]] if "example" in media else [each["value"] for each in media.get("examples", {}).values()]
 
 
-def test_it_is_openapi_3_1() -> None:
+def test_description_is_valid_openapi_3_1() -> None:
     assert document()["openapi"].startswith("3.1.")
     OpenAPIV31SpecValidator(document()).validate()
 
 
-def test_methods_of_a_path_have_one_order() -> None:
+def test_methods_of_a_path_have_a_fixed_order() -> None:
     """The framework keeps them in a set, whose order differs from process to process."""
     order = ["get", "post", "put", "patch", "delete"]
     assert all(list(methods) == sorted(methods, key=order.index) for methods in document()["paths"].values())
@@ -56,12 +56,12 @@ def test_operations_recommended_to_new_clients_exist() -> None:
     assert not named_there & FOR_NEW_CLIENTS.keys()
 
 
-def test_an_operation_that_is_gone_leaves_no_example() -> None:
+def test_every_example_belongs_to_an_operation() -> None:
     assert set(examples()) == {described.operation["operationId"] for described in operations()}
 
 
 @OPERATIONS
-def test_it_belongs_to_one_group_and_says_what_it_does(described: Described) -> None:
+def test_operation_has_one_group_a_summary_and_a_description(described: Described) -> None:
     operation = described.operation
     assert len(operation["tags"]) == 1
     assert operation["operationId"].isidentifier()
@@ -71,7 +71,7 @@ def test_it_belongs_to_one_group_and_says_what_it_does(described: Described) -> 
 
 
 @OPERATIONS
-def test_every_answer_and_body_has_an_example_that_fits(described: Described) -> None:
+def test_every_answer_and_body_has_a_valid_example(described: Described) -> None:
     operation = described.operation
     contents = {f"{described} {status}": answer.get("content") for status, answer in operation["responses"].items()}
     if "requestBody" in operation:
@@ -126,7 +126,7 @@ def test_errors_have_the_shape_of_their_contract() -> None:
     assert error("PUT", "/api/sessions/{session_id}", 404, "event_not_found") == of_c | always
 
 
-def test_who_may_call_is_told_by_the_kind_of_token() -> None:
+def test_security_scheme_matches_the_kind_of_token() -> None:
     asked = {str(each): [name for scheme in each.operation["security"] for name in scheme] for each in operations()}
     assert asked["GET /coaches"] == []
     assert asked["GET /events"] == ["userToken"]
@@ -136,7 +136,7 @@ def test_who_may_call_is_told_by_the_kind_of_token() -> None:
     assert asked["POST /service/offline-payments"] == ["serviceToken"]
 
 
-def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> None:
+def test_only_posts_accept_an_idempotency_key() -> None:
     for described in operations():
         taken = [each["name"] for each in described.operation.get("parameters", []) if each["in"] == "header"]
         assert ("Idempotency-Key" in taken) == (described.method == "POST")
@@ -148,7 +148,7 @@ MAKE_AND_GIVE_TOKENS = {
 }
 
 
-def test_exactly_the_posts_that_answer_with_tokens_are_not_kept() -> None:
+def test_only_posts_that_return_tokens_are_not_stored() -> None:
     """Tokens, and addresses that are one, are stored nowhere in the clear."""
     schemas = document()["components"]["schemas"]
     for described in operations():
@@ -162,7 +162,7 @@ def test_exactly_the_posts_that_answer_with_tokens_are_not_kept() -> None:
             assert done_once == (not gives_tokens or str(described) in MAKE_AND_GIVE_TOKENS), described
 
 
-def test_amounts_are_numbers_and_what_may_be_missing_is_nullable() -> None:
+def test_amounts_are_numbers_and_optional_values_are_nullable() -> None:
     schemas = document()["components"]["schemas"]
     assert schemas["NewEvent"]["properties"]["price"] == {"type": "number", "default": 0}
     assert schemas["NewEvent"]["properties"]["category"] == {"type": ["string", "null"]}
@@ -173,13 +173,13 @@ def test_amounts_are_numbers_and_what_may_be_missing_is_nullable() -> None:
 # Names, which generators give to the classes of a client
 
 
-def test_a_schema_is_called_by_its_key_and_no_other_is() -> None:
+def test_schema_title_equals_its_key_and_is_unique() -> None:
     """Generators drop operations whose schemas share a title."""
     schemas = document()["components"]["schemas"]
     assert {key: schema.get("title") for key, schema in schemas.items()} == {key: key for key in schemas}
 
 
-def test_names_are_those_of_the_field_not_of_modules() -> None:
+def test_schema_names_are_terms_of_the_field() -> None:
     """`Booking`, not `core_bookings_BookingBody`; each line of the table names a schema that exists."""
     schemas = set(document()["components"]["schemas"])
     assert schemas >= {"Booking", "Event", "UserProfile", "BookingCreated", "LoginRequest", "Tokens", "Error"}
@@ -200,7 +200,7 @@ FREE_TEXTS = {
 """What other services and people word, and sentences."""
 
 
-def test_texts_with_few_values_are_enumerations() -> None:
+def test_text_fields_with_few_values_are_enumerations() -> None:
     """By the names of fields: states, kinds, roles, reasons, codes; most are enums with a name of their own."""
     named_so = re.compile(r"(status|role|type|result|destination|fact|code|change|reason|provider|service|database)$")
     plain = {
@@ -212,7 +212,7 @@ def test_texts_with_few_values_are_enumerations() -> None:
     assert plain == FREE_TEXTS
 
 
-def test_values_of_bodies_are_those_that_are_read() -> None:
+def test_enumerations_of_bodies_match_the_accepted_values() -> None:
     """Roles that people may register with, and types of events, are described as the readers of bodies take them."""
     schemas = document()["components"]["schemas"]
     assert set(schemas["RegistrationRole"]["enum"]) == SELF_ASSIGNABLE_ROLES
@@ -225,7 +225,7 @@ def test_values_of_bodies_are_those_that_are_read() -> None:
     assert the("GET /bookings").operation["parameters"][0]["schema"] == {"$ref": "#/components/schemas/BookingStatus"}
 
 
-def test_codes_of_errors_are_enumerated() -> None:
+def test_error_codes_are_enumerated() -> None:
     """Every code that an operation documents, and those of addresses that are none."""
     codes = set(document()["components"]["schemas"]["ErrorCode"]["enum"])
     shown = {
@@ -241,7 +241,7 @@ def test_codes_of_errors_are_enumerated() -> None:
     assert all(schema["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"} for schema in errors)
 
 
-def test_two_schemas_of_one_name_are_refused() -> None:
+def test_two_schemas_of_one_name_are_rejected() -> None:
     """As two structs with the name `Credentials` were, of which one had no line in the table."""
     schema = {"type": "object", "title": "Credentials"}
     with pytest.raises(LookupError, match="Two schemas are called Credentials"):

@@ -107,7 +107,7 @@ def test_failure_is_reported_with_the_last_lines(
         run_under(interpreter, long_run=False, root=root)
 
 
-def test_another_interpreter_than_the_wanted_one_is_a_failure(tmp_path: Path, interpreter: Interpreter) -> None:
+def test_unexpected_interpreter_is_a_failure(tmp_path: Path, interpreter: Interpreter) -> None:
     """`script/prepare` falls back to `python3` where the named one does not work."""
     root = tree(tmp_path / "root", python(tmp_path / "other" / "python3", SECOND))
     with pytest.raises(Failed, match="took another interpreter"):

@@ -57,7 +57,7 @@ def file_names() -> frozenset[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_paths_of_a_page_exist(page: Path) -> None:
+def test_paths_on_a_page_exist(page: Path) -> None:
     missing = {
         name
         for name, candidates in (*links(page), *names(page))
@@ -83,5 +83,5 @@ def test_paths_of_a_page_exist(page: Path) -> None:
         ("Idempotency-Key", False),
     ],
 )
-def test_what_counts_as_a_path(code: str, expected: bool) -> None:
+def test_text_is_recognised_as_a_path(code: str, expected: bool) -> None:
     assert looks_like_path(code) is expected

@@ -30,12 +30,12 @@ def scripts(item: dict[str, Any]) -> str:
     return "\n".join(line for event in item.get("event", []) for line in event["script"]["exec"])
 
 
-def test_the_reference_has_every_operation_once(reference: dict[str, Any]) -> None:
+def test_reference_has_every_operation_once(reference: dict[str, Any]) -> None:
     held = sorted(postman.endpoint(item["request"]) for item in postman.items(reference))
     assert held == sorted(map(str, operations()))
 
 
-def test_streams_and_logging_out_come_last(reference: dict[str, Any]) -> None:
+def test_streams_and_logout_come_last(reference: dict[str, Any]) -> None:
     """In each folder what deletes comes after the requests for what is deleted."""
     *folders, last = reference["item"]
     ending = {postman.endpoint(item["request"]) for item in last["item"]}
@@ -46,7 +46,7 @@ def test_streams_and_logging_out_come_last(reference: dict[str, Any]) -> None:
         assert deletes == sorted(deletes), folder["name"]
 
 
-def test_only_a_login_sets_the_tokens(reference: dict[str, Any]) -> None:
+def test_only_login_sets_the_tokens(reference: dict[str, Any]) -> None:
     """The tokens of a calendar's provider are in an answer too; they are not ours."""
     sets = {
         postman.endpoint(item["request"]): set(_SET.findall(scripts(item)))
@@ -90,7 +90,7 @@ def test_only_parameters_with_an_example_are_sent(reference: dict[str, Any]) -> 
         assert sent == {each["name"] for each in parameters if each["in"] == "query" and "example" in each}
 
 
-def test_every_post_has_a_key_of_its_own(collection: dict[str, Any]) -> None:
+def test_every_post_has_its_own_idempotency_key(collection: dict[str, Any]) -> None:
     for item in postman.items(collection):
         request = item["request"]
         if "{{baseUrl}}" not in request["url"]["host"]:
@@ -99,7 +99,7 @@ def test_every_post_has_a_key_of_its_own(collection: dict[str, Any]) -> None:
         assert keys == (["{{$guid}}"] if request["method"] == "POST" else []), item["name"]
 
 
-def test_the_walk_through_takes_its_variables_from_answers_before_it_sends_them(collection: dict[str, Any]) -> None:
+def test_walk_through_sets_its_variables_before_use(collection: dict[str, Any]) -> None:
     """So the requests of the folder run in their order with nothing typed in, and each checks its answer's status."""
     walk = collection["item"][0]
     assert walk["name"] == postman.WALK_THROUGH
@@ -112,7 +112,7 @@ def test_the_walk_through_takes_its_variables_from_answers_before_it_sends_them(
         assert f"to.have.status({step.status})" in scripts(item)
 
 
-def test_the_walk_through_expects_documented_answers() -> None:
+def test_walk_through_expects_documented_statuses() -> None:
     documented = {described.operation["operationId"]: described.operation["responses"] for described in operations()}
     for step in STEPS:
         assert step.page or str(step.status) in documented[step.operation], step.name

@@ -75,7 +75,7 @@ def test_failed_installation_ends_with_the_reason(checkout: Path) -> None:
     assert "done" not in done.stdout
 
 
-def test_nothing_is_made_anew_for_another_name_of_the_same_interpreter(checkout: Path) -> None:
+def test_other_name_of_the_same_interpreter_reinstalls_nothing(checkout: Path) -> None:
     """With `.venv/bin` first on the PATH, `python3` is found as `python3.11` or as `python3`."""
     names = [checkout / name for name in ("python3", "python3.11")]
     for name in names:

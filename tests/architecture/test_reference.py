@@ -7,7 +7,7 @@ from tests.support.reference import ALSO_CRM, PAGES, ROOT, topics
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_the_page_is_up_to_date(path: str) -> None:
+def test_page_is_up_to_date(path: str) -> None:
     assert (ROOT / path).read_text(encoding="utf-8") == PAGES[path](), "run `python -m tests.support.reference`"
 
 

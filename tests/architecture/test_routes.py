@@ -47,12 +47,12 @@ def handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
                     yield route.path, handler
 
 
-def test_there_are_routes_to_look_at(app: Litestar) -> None:
+def test_routes_were_found(app: Litestar) -> None:
     found = {(path, method) for path, handler in handlers(app) for method in handler.http_methods}
     assert {("/bookings", "POST"), ("/events/{event_id:str}", "DELETE"), ("/", "GET")} <= found
 
 
-def test_every_route_has_an_operation_id_of_its_own(app: Litestar) -> None:
+def test_every_route_has_a_unique_operation_id(app: Litestar) -> None:
     ids = Counter(
         handler.operation_id
         for _, handler in {id(handler): (path, handler) for path, handler in handlers(app)}.values()
@@ -61,14 +61,14 @@ def test_every_route_has_an_operation_id_of_its_own(app: Litestar) -> None:
     assert [name for name, times in ids.items() if times > 1] == []
 
 
-def test_every_route_says_who_may_call_it(app: Litestar) -> None:
+def test_every_route_states_its_authorisation(app: Litestar) -> None:
     for path, handler in handlers(app):
         public = handler.opt.get("public") is True
         guarded = bool(handler.resolve_guards())
         assert public != guarded, f"{handler.http_methods} {path}: give it guards=[...], or opt=public, and not both"
 
 
-def test_every_route_is_in_the_description_of_the_api(app: Litestar) -> None:
+def test_every_route_is_in_the_api_description(app: Litestar) -> None:
     documented = {
         operation.operation_id
         for path in (app.openapi_schema.paths or {}).values()
@@ -93,7 +93,7 @@ def families_and_errors() -> Iterator[type[DomainError]]:
         yield error
 
 
-def test_every_refusal_has_a_code_of_its_own_and_a_sentence() -> None:
+def test_every_error_has_its_own_code_and_message() -> None:
     errors = set(families_and_errors())
     assert len(errors) > 20
     codes = Counter(error.code for error in errors if "code" in vars(error))
@@ -106,7 +106,7 @@ def test_every_refusal_has_a_code_of_its_own_and_a_sentence() -> None:
         assert not error.message.endswith(".")
 
 
-def test_every_refusal_belongs_to_a_family_with_a_status() -> None:
+def test_every_error_family_has_a_status() -> None:
     for error in families_and_errors():
         families = [family for family in error.__mro__ if family in STATUS]
         assert families, f"{error.__name__} belongs to no family"
@@ -116,7 +116,7 @@ def test_every_refusal_belongs_to_a_family_with_a_status() -> None:
 # Arrows
 
 
-def test_the_arrows_between_the_packages_hold() -> None:
+def test_import_contracts_hold() -> None:
     command = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr

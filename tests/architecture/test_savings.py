@@ -10,7 +10,7 @@ from interfaces.http.app import create_app
 from tests.support.settings import settings_for
 
 
-def test_an_application_does_not_stay_in_memory(tmp_path: Path) -> None:
+def test_application_is_garbage_collected(tmp_path: Path) -> None:
     settings = settings_for("postgresql://convene@127.0.0.1:1/convene", "redis://127.0.0.1:1", tmp_path)
 
     def objects_after(applications: int) -> int:
@@ -24,6 +24,6 @@ def test_an_application_does_not_stay_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("recommended_hashing")
-async def test_passwords_of_the_product_are_hashed_with_the_recommended_cost() -> None:
+async def test_production_passwords_are_hashed_with_the_recommended_cost() -> None:
     assert (RECOMMENDED.passes, RECOMMENDED.kib) == (2, 19_456)
     assert (await Argon2Passwords().hash("password123")).startswith("$argon2id$v=19$m=19456,t=2,p=1$")

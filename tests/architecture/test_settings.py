@@ -16,7 +16,7 @@ GOOD = {
 }
 
 
-def test_defaults_are_those_of_the_design() -> None:
+def test_defaults_are_as_designed() -> None:
     settings = load_settings(GOOD)
     assert settings.jwt_expires_hours == 24
     assert settings.delivery_retry_schedule == (0, 5, 300, 1800, 7200, 18000, 36000, 36000, *[86400] * 8)
@@ -27,7 +27,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg"])
-def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> None:
+def test_other_postgresql_url_schemes_are_accepted(scheme: str) -> None:
     settings = load_settings(GOOD | {"DATABASE_URL": f"{scheme}://u@db/convene"})
     assert settings.database_url == "postgresql://u@db/convene"
 
@@ -77,7 +77,7 @@ def test_other_spellings_of_a_postgresql_address_are_understood(scheme: str) -> 
         ("LOG_LEVEL", "loud"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_line(name: str, value: str) -> None:
+def test_invalid_setting_is_named_in_one_line(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings(GOOD | {name: value})
     text = str(refusal.value)
@@ -89,12 +89,12 @@ def test_a_wrong_setting_is_named_in_one_line(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "BACKEND_SERVICE_TOKEN"])
 @pytest.mark.parametrize("value", sorted(PUBLISHED_SECRETS))
-def test_a_published_secret_stops_the_start_outside_the_embedded_mode(name: str, value: str) -> None:
+def test_published_secret_is_rejected_outside_the_embedded_mode(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is an example"):
         load_settings(GOOD | {name: value})
 
 
-def test_stripe_needs_both_of_its_secrets() -> None:
+def test_stripe_needs_both_secrets() -> None:
     pair = {"STRIPE_SECRET_KEY": "sk_test_secret", "STRIPE_WEBHOOK_SECRET": "whsec_secret"}
     assert load_settings(GOOD | pair | {"PAYMENT_PROVIDER": "stripe"}).stripe_secret_key == "sk_test_secret"
     assert load_settings(GOOD).stripe_secret_key is None
@@ -106,7 +106,7 @@ def test_stripe_needs_both_of_its_secrets() -> None:
         load_settings(GOOD | pair | {"STRIPE_WEBHOOK_SECRET": "your-stripe-webhook-secret"})
 
 
-def test_the_sandbox_is_for_the_embedded_mode_and_for_who_says_so() -> None:
+def test_sandbox_needs_the_embedded_mode_or_explicit_permission() -> None:
     sandbox = {"PAYMENT_PROVIDER": "sandbox"}
     with pytest.raises(SettingsError, match="set SANDBOX_PAYMENTS_ALLOWED=true for a test system"):
         load_settings(GOOD | sandbox | {"SANDBOX_PAYMENTS_ALLOWED": "false"})
@@ -115,12 +115,12 @@ def test_the_sandbox_is_for_the_embedded_mode_and_for_who_says_so() -> None:
     assert load_settings(GOOD | {"CONVENE_EMBEDDED": "1"}).payment_provider == "sandbox"
 
 
-def test_the_embedded_mode_uses_given_secrets_as_they_are() -> None:
+def test_embedded_mode_uses_given_secrets_unchanged() -> None:
     given = GOOD | {"CONVENE_EMBEDDED": "1", "JWT_SECRET_KEY": "jwtsecretkey", "CRM_BEARER_TOKEN": "super-crm-token"}
     assert load_settings(given).crm_bearer_token == "super-crm-token"
 
 
-def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+def test_secret_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k" * 40 + "\n")
     given = {name: value for name, value in GOOD.items() if name != "JWT_SECRET_KEY"}
     assert load_settings(given | {"JWT_SECRET_KEY_FILE": str(tmp_path / "key")}).jwt_secret_key == "k" * 40
@@ -130,7 +130,7 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
         load_settings(given | {"JWT_SECRET_KEY_FILE": str(tmp_path / "absent")})
 
 
-def test_no_secret_shows_when_the_settings_are_printed() -> None:
+def test_printed_settings_contain_no_secret() -> None:
     shown = repr(load_settings(GOOD))
     assert "jwt_secret_key=***" in shown
     assert not any(GOOD[name] in shown for name in GOOD)
@@ -138,7 +138,7 @@ def test_no_secret_shows_when_the_settings_are_printed() -> None:
 
 
 @pytest.mark.parametrize("provider", ["GOOGLE", "MICROSOFT"])
-def test_where_calendars_can_be_connected_their_tokens_can_be_sealed(provider: str) -> None:
+def test_calendar_clients_require_token_encryption_keys(provider: str) -> None:
     client = {f"{provider}_CLIENT_ID": "id", f"{provider}_CLIENT_SECRET": "the secret"}
     assert load_settings(GOOD | client).token_encryption_keys == ()
     client |= {"OAUTH_REDIRECT_ALLOWLIST": "https://a.example/done"}
@@ -153,7 +153,7 @@ def test_where_calendars_can_be_connected_their_tokens_can_be_sealed(provider: s
 @pytest.mark.parametrize(
     "address", ["app.example.com/done", "https:///done", "https://a.example/done#top", "ftp://a.b"]
 )
-def test_an_address_nobody_could_be_sent_back_to_is_named(address: str) -> None:
+def test_invalid_redirect_address_is_named(address: str) -> None:
     with pytest.raises(SettingsError, match=r"^OAUTH_REDIRECT_ALLOWLIST: .* is no address"):
         load_settings(GOOD | {"OAUTH_REDIRECT_ALLOWLIST": f"https://a.example/done,{address}"})
 
@@ -172,7 +172,7 @@ def test_an_address_nobody_could_be_sent_back_to_is_named(address: str) -> None:
         ("NONE", []),
     ],
 )
-def test_reminders_go_out_the_longest_before_first_and_each_once(value: str, hours: list[float]) -> None:
+def test_reminder_offsets_are_sorted_and_unique(value: str, hours: list[float]) -> None:
     offsets = load_settings(GOOD | {"REMINDER_OFFSETS": value}).reminder_offsets
     assert [offset / timedelta(hours=1) for offset in offsets] == hours
 
@@ -193,12 +193,12 @@ def test_reminders_go_out_the_longest_before_first_and_each_once(value: str, hou
         ),
     ],
 )
-def test_nonsense_for_reminders_is_named(value: str) -> None:
+def test_invalid_reminder_offsets_are_named(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^REMINDER_OFFSETS is .*: give up to 10 times such as 7d,24h,30m"):
         load_settings(GOOD | {"REMINDER_OFFSETS": value})
 
 
-def test_signing_secret_is_base64_in_the_embedded_mode_too() -> None:
+def test_signing_secret_is_base64_also_in_the_embedded_mode() -> None:
     embedded = GOOD | {"CONVENE_EMBEDDED": "1"}
     for secret in ("not base64!", "whsec_", "whsec_" + "k" * 43):
         with pytest.raises(
@@ -211,7 +211,7 @@ def test_signing_secret_is_base64_in_the_embedded_mode_too() -> None:
 
 
 @pytest.mark.parametrize("address", ["https://app.example.com", "http://localhost:3000/?a=1#/paid/"])
-def test_the_address_after_a_checkout_is_kept_as_it_is(address: str) -> None:
+def test_payment_return_url_is_kept_unchanged(address: str) -> None:
     """Also with query parameters, a fragment and a slash at its end."""
     assert load_settings(GOOD | {"PAYMENT_RETURN_URL": address}).payment_return_url == address
     assert load_settings(GOOD).payment_return_url is None
@@ -228,7 +228,7 @@ def test_the_address_after_a_checkout_is_kept_as_it_is(address: str) -> None:
         "https://app.example.com/a b",
     ],
 )
-def test_an_address_after_a_checkout_that_no_browser_opens_is_named(address: str) -> None:
+def test_invalid_payment_return_url_is_named(address: str) -> None:
     """One line that names the setting."""
     with pytest.raises(SettingsError, match=r"^PAYMENT_RETURN_URL is no address"):
         load_settings(GOOD | {"PAYMENT_RETURN_URL": address})
@@ -242,7 +242,7 @@ def test_an_address_after_a_checkout_that_no_browser_opens_is_named(address: str
         "https://app.example.com/?a=1&ref={reference}&again={reference}",
     ],
 )
-def test_the_template_of_booking_links_has_a_placeholder(template: str) -> None:
+def test_booking_url_template_has_a_placeholder(template: str) -> None:
     """The template is kept as it is given, also with a slash or a fragment at its end."""
     assert load_settings(GOOD | {"BOOKING_URL_TEMPLATE": template}).booking_url_template == template
     assert load_settings(GOOD).booking_url_template is None
@@ -266,7 +266,7 @@ def test_the_template_of_booking_links_has_a_placeholder(template: str) -> None:
         "https://app.example.com/" + "a" * 2000 + "{reference}",
     ],
 )
-def test_a_template_that_makes_no_link_is_refused(template: str) -> None:
+def test_invalid_booking_url_template_is_rejected(template: str) -> None:
     """One line that names the setting and shows how a template is written."""
     with pytest.raises(SettingsError, match=r"^BOOKING_URL_TEMPLATE .*\{reference\}") as refused:
         load_settings(GOOD | {"BOOKING_URL_TEMPLATE": template})

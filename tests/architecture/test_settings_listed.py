@@ -28,18 +28,18 @@ def crm_names() -> set[str]:
     return set(re.findall(r"given\.get\(\"([A-Z0-9_]+)\"", (ROOT / "crm" / "settings.py").read_text()))
 
 
-def test_every_setting_of_both_services_is_listed_and_nothing_else() -> None:
+def test_example_lists_exactly_the_settings_of_both_services() -> None:
     assert set(listed()) == {name.upper() for name in Settings.__struct_fields__} | crm_names()
     assert crm_names() > {"CRM_DATABASE_URL", "CRM_BEARER_TOKEN"}
 
 
-def test_the_values_listed_are_the_defaults() -> None:
+def test_listed_values_are_the_defaults() -> None:
     given = {name: value for name, value in listed().items() if value}
     assert load_settings(NEEDED | given) == load_settings(NEEDED)
     assert load_crm_settings(NEEDED | given | {"CONVENE_DATA": "var"}) == load_crm_settings(NEEDED)
 
 
-def test_every_setting_has_its_line_of_explanation() -> None:
+def test_every_setting_has_an_explanation() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     for before, line in itertools.pairwise(lines):
         if re.match(r"#[A-Z0-9_]+=", line):

@@ -41,7 +41,7 @@ def fetched(checkout: Path, npm: str, **environ: str) -> subprocess.CompletedPro
     )
 
 
-def test_unreachable_registry_is_one_line_and_the_next_run_fetches_again(checkout: Path) -> None:
+def test_unreachable_registry_is_one_line_and_the_next_run_retries(checkout: Path) -> None:
     """The line has npm's first error. The next run fetches again; the one after that finds everything there."""
     refused = "echo 'npm error code ECONNREFUSED'; echo 'npm error at a line of Node'; exit 1"
     done = fetched(checkout, refused)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tests.support.endpoint_coverage import Call, answered
 
-LAST_TEST = "test_every_endpoint_of_this_part_was_walked"
+LAST_TEST = "test_every_endpoint_of_this_part_was_called"
 """The last test of a module that walks a part: `assert not unwalked(__name__)`."""
 
 

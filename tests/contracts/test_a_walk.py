@@ -49,7 +49,7 @@ def an_account(**changes: Any) -> dict[str, Any]:
 # Register User
 
 
-async def test_registering_answers_200_with_a_token_that_works(shared_api: httpx.AsyncClient) -> None:
+async def test_register_returns_200_with_a_valid_token(shared_api: httpx.AsyncClient) -> None:
     account = an_account()
     answer = await shared_api.post("/api/register", json=account)
     assert answer.status_code == 200
@@ -61,7 +61,7 @@ async def test_registering_answers_200_with_a_token_that_works(shared_api: httpx
 
 
 @pytest.mark.parametrize("field", ["name", "email", "password"])
-async def test_registering_names_the_missing_field(shared_api: httpx.AsyncClient, field: str) -> None:
+async def test_register_names_the_missing_field(shared_api: httpx.AsyncClient, field: str) -> None:
     account = an_account()
     del account[field]
     answer = await shared_api.post("/api/register", json=account)
@@ -73,16 +73,14 @@ async def test_registering_names_the_missing_field(shared_api: httpx.AsyncClient
 @pytest.mark.parametrize(
     ("field", "value"), [("email", "nobody"), ("password", "short"), ("name", ""), ("role", "admin"), ("name", 1)]
 )
-async def test_registering_says_what_is_wrong_with_a_field(
-    shared_api: httpx.AsyncClient, field: str, value: object
-) -> None:
+async def test_register_names_the_invalid_field(shared_api: httpx.AsyncClient, field: str, value: object) -> None:
     answer = await shared_api.post("/api/register", json=an_account(**{field: value}))
     assert answer.status_code == 400
     assert not misfits(bad_request(str, details={field: str}), answer.json())
     assert answer.json()["message"].startswith(f"{field}: ")
 
 
-async def test_an_e_mail_registers_once(shared_api: httpx.AsyncClient) -> None:
+async def test_register_rejects_a_registered_email(shared_api: httpx.AsyncClient) -> None:
     account = an_account()
     await shared_api.post("/api/register", json=account)
     answer = await shared_api.post("/api/register", json=account)
@@ -93,7 +91,7 @@ async def test_an_e_mail_registers_once(shared_api: httpx.AsyncClient) -> None:
 # Login User
 
 
-async def test_logging_in_answers_200_with_a_token_that_works(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_login_returns_200_with_a_valid_token(shared_api: httpx.AsyncClient, ada: Person) -> None:
     answer = await shared_api.post("/api/login", json={"email": ada.email, "password": PASSWORD})
     assert answer.status_code == 200
     user = USER | {"id": ada.id, "name": ada.name, "email": ada.email}
@@ -103,7 +101,7 @@ async def test_logging_in_answers_200_with_a_token_that_works(shared_api: httpx.
 
 
 @pytest.mark.parametrize("email", [None, "nobody@example.com", "not an address"])
-async def test_wrong_credentials_are_a_401(shared_api: httpx.AsyncClient, ada: Person, email: str | None) -> None:
+async def test_wrong_credentials_return_401(shared_api: httpx.AsyncClient, ada: Person, email: str | None) -> None:
     answer = await shared_api.post("/api/login", json={"email": email or ada.email, "password": "wrong-password"})
     assert answer.status_code == 401
     refused = ALWAYS | {"error": "Unauthorized", "message": "Invalid credentials", "code": "invalid_credentials"}
@@ -111,7 +109,7 @@ async def test_wrong_credentials_are_a_401(shared_api: httpx.AsyncClient, ada: P
 
 
 @pytest.mark.parametrize("field", ["email", "password"])
-async def test_logging_in_names_the_missing_field(shared_api: httpx.AsyncClient, field: str) -> None:
+async def test_login_names_the_missing_field(shared_api: httpx.AsyncClient, field: str) -> None:
     body = {"email": "ada@example.com", "password": PASSWORD}
     del body[field]
     answer = await shared_api.post("/api/login", json=body)
@@ -121,9 +119,7 @@ async def test_logging_in_names_the_missing_field(shared_api: httpx.AsyncClient,
 # Get All Events
 
 
-async def test_all_events_are_a_bare_array_the_next_to_begin_first(
-    people: People, database: asyncpg.Connection
-) -> None:
+async def test_events_are_an_array_ordered_by_start(people: People, database: asyncpg.Connection) -> None:
     john, ada = await people.facilitator("Dr. Sarah Johnson"), await people.user()
     later, sooner, cancelled, over = [await john.creates_event(in_days=day) for day in (3, 2, 4, 5)]
     await john.post(f"/facilitator/events/{cancelled['id']}/cancel")
@@ -137,7 +133,7 @@ async def test_all_events_are_a_bare_array_the_next_to_begin_first(
     assert [event["id"] for event in answer.json()] == [sooner["id"], later["id"]]
 
 
-async def test_an_event_has_every_documented_field(john: Person, ada: Person) -> None:
+async def test_event_has_every_documented_field(john: Person, ada: Person) -> None:
     starts = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0)
     event = await john.creates_event(
         title="Morning Meditation Session",
@@ -172,7 +168,7 @@ async def test_an_event_has_every_documented_field(john: Person, ada: Person) ->
 
 
 @pytest.mark.parametrize("event_id", NO_IDS)
-async def test_no_such_event_is_a_404(ada: Person, event_id: str) -> None:
+async def test_unknown_event_returns_404(ada: Person, event_id: str) -> None:
     answer = await ada.get(f"/api/events/{event_id}")
     assert answer.status_code == 404
     assert not misfits(NOT_FOUND | {"code": "event_not_found"}, answer.json())
@@ -181,7 +177,7 @@ async def test_no_such_event_is_a_404(ada: Person, event_id: str) -> None:
 # Create Booking
 
 
-async def test_booking_answers_200_with_its_id(john: Person, ada: Person) -> None:
+async def test_booking_returns_200_with_its_id(john: Person, ada: Person) -> None:
     event = await john.creates_event(price=0)
     answer = await ada.post("/api/bookings", json={"event_id": event["id"]})
     assert answer.status_code == 200
@@ -190,7 +186,7 @@ async def test_booking_answers_200_with_its_id(john: Person, ada: Person) -> Non
     assert (booking["event"]["id"], booking["status"]) == (event["id"], "confirmed")
 
 
-async def test_each_reason_against_a_booking_is_told(
+async def test_each_reason_against_a_booking_returns_its_message(
     john: Person, ada: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     full, twice, cancelled, begun = [await john.creates_event(max_participants=1) for _ in range(4)]
@@ -213,7 +209,7 @@ async def test_each_reason_against_a_booking_is_told(
 
 
 @pytest.mark.parametrize("body", [{}, {"notes": "please"}, {"event_id": None}])
-async def test_a_booking_of_nothing_names_the_missing_field(ada: Person, body: dict[str, Any]) -> None:
+async def test_booking_without_an_event_id_names_the_missing_field(ada: Person, body: dict[str, Any]) -> None:
     answer = await ada.post("/api/bookings", json=body)
     assert answer.status_code == 400
     refused = bad_request("Missing required field: event_id", code="validation_error", details={"event_id": str})
@@ -221,7 +217,7 @@ async def test_a_booking_of_nothing_names_the_missing_field(ada: Person, body: d
 
 
 @pytest.mark.parametrize("event_id", [0, -1, 1.5, True, "one", 2**63, [1], {}])
-async def test_an_event_id_is_a_positive_whole_number(ada: Person, event_id: object) -> None:
+async def test_event_id_must_be_a_positive_integer(ada: Person, event_id: object) -> None:
     answer = await ada.post("/api/bookings", json={"event_id": event_id})
     assert answer.status_code == 400
     assert not misfits(bad_request(str, details={"event_id": str}), answer.json())
@@ -230,7 +226,7 @@ async def test_an_event_id_is_a_positive_whole_number(ada: Person, event_id: obj
 # Get User Bookings
 
 
-async def test_my_bookings_are_a_bare_array_the_newest_first(
+async def test_my_bookings_are_an_array_with_the_newest_first(
     john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     eve = await shared_people.user("Eve")
@@ -260,7 +256,7 @@ async def test_my_bookings_are_a_bare_array_the_newest_first(
 # Cancel Booking
 
 
-async def test_cancelling_a_booking_frees_its_place(john: Person, ada: Person) -> None:
+async def test_cancelling_a_booking_releases_its_seat(john: Person, ada: Person) -> None:
     event = await john.creates_event()
     booking = await ada.books(event["id"])
     answer = await ada.delete(f"/api/bookings/{booking['id']}")
@@ -273,7 +269,7 @@ async def test_cancelling_a_booking_frees_its_place(john: Person, ada: Person) -
     assert not misfits(refused, again.json())
 
 
-async def test_somebody_elses_booking_cannot_be_cancelled(john: Person, ada: Person) -> None:
+async def test_booking_of_another_user_cannot_be_cancelled(john: Person, ada: Person) -> None:
     event = await john.creates_event()
     booking = await ada.books(event["id"])
     answer = await john.delete(f"/api/bookings/{booking['id']}")
@@ -283,7 +279,7 @@ async def test_somebody_elses_booking_cannot_be_cancelled(john: Person, ada: Per
     assert (await ada.get(f"/bookings/{booking['id']}")).json()["status"] == "confirmed"
 
 
-async def test_a_booking_of_an_event_that_began_stays(
+async def test_booking_of_a_started_event_cannot_be_cancelled(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     event = await john.creates_event()
@@ -295,7 +291,7 @@ async def test_a_booking_of_an_event_that_began_stays(
 
 
 @pytest.mark.parametrize("booking_id", NO_IDS)
-async def test_no_such_booking_is_a_404(ada: Person, booking_id: str) -> None:
+async def test_unknown_booking_returns_404(ada: Person, booking_id: str) -> None:
     answer = await ada.delete(f"/api/bookings/{booking_id}")
     assert answer.status_code == 404
     assert not misfits(NOT_FOUND | {"code": "booking_not_found"}, answer.json())
@@ -315,7 +311,7 @@ async def test_no_such_booking_is_a_404(ada: Person, booking_id: str) -> None:
     ],
 )
 @pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Bearer", "Basic YWRhOnBhc3N3b3Jk"])
-async def test_without_a_sound_token_nothing_is_told(
+async def test_missing_or_invalid_token_returns_401(
     shared_api: httpx.AsyncClient, method: str, path: str, authorization: str | None
 ) -> None:
     headers = {"Authorization": authorization} if authorization else {}
@@ -325,7 +321,7 @@ async def test_without_a_sound_token_nothing_is_told(
     assert not misfits(UNAUTHENTICATED, answer.json())
 
 
-async def test_the_edges_own_refusals_have_the_shape_too(ada: Person) -> None:
+async def test_framework_errors_have_the_contract_shape(ada: Person) -> None:
     api, headers = ada.api, ada.headers
     answers = [
         (await api.post("/api/login", content="{", headers=headers | {"Content-Type": "application/json"}), 400),
@@ -345,7 +341,7 @@ async def test_the_edges_own_refusals_have_the_shape_too(ada: Person) -> None:
     assert not misfits(NOT_FOUND, answers[4][0].json())
 
 
-async def test_a_failure_inside_is_a_500_in_the_shape(
+async def test_internal_error_is_a_500_in_the_contract_shape(
     people: People, api: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     ada = await people.user()
@@ -360,7 +356,7 @@ async def test_a_failure_inside_is_a_500_in_the_shape(
 
 
 @pytest.mark.parametrize("path", ["/api/events", "/api/my-bookings"])
-async def test_a_list_pages_with_a_link_header(people: People, path: str) -> None:
+async def test_list_is_paginated_with_a_link_header(people: People, path: str) -> None:
     john, ada = await people.facilitator(), await people.user()
     for _ in range(5):
         await ada.books((await john.creates_event(price=0))["id"])
@@ -378,5 +374,5 @@ async def test_a_list_pages_with_a_link_header(people: People, path: str) -> Non
     assert (sizes, seen) == ([2, 2, 1], whole.json())
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -29,7 +29,7 @@ def a_registration(**changes: object) -> dict[str, object]:
 # 1. User Registration
 
 
-async def test_1_registering_answers_201_with_the_user(shared_api: httpx.AsyncClient) -> None:
+async def test_1_register_returns_201_with_the_user(shared_api: httpx.AsyncClient) -> None:
     body = a_registration()
     answer = await shared_api.post("/auth/register", json=body)
     assert answer.status_code == 201
@@ -38,20 +38,20 @@ async def test_1_registering_answers_201_with_the_user(shared_api: httpx.AsyncCl
     assert "password" not in answer.text
 
 
-async def test_1_a_facilitator_registers_with_a_role(shared_api: httpx.AsyncClient) -> None:
+async def test_1_facilitator_registers_with_a_role(shared_api: httpx.AsyncClient) -> None:
     answer = await shared_api.post("/auth/register", json=a_registration(role="facilitator"))
     assert answer.status_code == 201
     assert answer.json()["user"]["role"] == "facilitator"
 
 
 @pytest.mark.parametrize("role", ["admin", "root", "", "Facilitator", 1, None])
-async def test_1_nobody_gives_themselves_another_role(shared_api: httpx.AsyncClient, role: object) -> None:
+async def test_1_other_roles_are_not_self_assignable(shared_api: httpx.AsyncClient, role: object) -> None:
     answer = await shared_api.post("/auth/register", json=a_registration(role=role))
     assert answer.status_code == 400
     assert not misfits(invalid("role"), answer.json())
 
 
-async def test_1_an_e_mail_registers_once_whatever_its_case(shared_api: httpx.AsyncClient) -> None:
+async def test_1_registered_email_is_rejected_in_any_case(shared_api: httpx.AsyncClient) -> None:
     body = a_registration()
     assert (await shared_api.post("/auth/register", json=body)).status_code == 201
     for email in (body["email"], str(body["email"]).upper(), f"  {body['email']} "):
@@ -61,7 +61,7 @@ async def test_1_an_e_mail_registers_once_whatever_its_case(shared_api: httpx.As
 
 
 @pytest.mark.parametrize("field", ["email", "password", "name"])
-async def test_1_a_missing_field_is_named(shared_api: httpx.AsyncClient, field: str) -> None:
+async def test_1_missing_field_is_named(shared_api: httpx.AsyncClient, field: str) -> None:
     body = a_registration()
     del body[field]
     answer = await shared_api.post("/auth/register", json=body)
@@ -90,13 +90,13 @@ async def test_1_a_missing_field_is_named(shared_api: httpx.AsyncClient, field: 
         ("password", None),
     ],
 )
-async def test_1_a_bad_value_is_named(shared_api: httpx.AsyncClient, field: str, value: object) -> None:
+async def test_1_invalid_field_is_named(shared_api: httpx.AsyncClient, field: str, value: object) -> None:
     answer = await shared_api.post("/auth/register", json=a_registration(**{field: value}))
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())
 
 
-async def test_1_what_is_not_a_clients_to_set_is_ignored(shared_api: httpx.AsyncClient, shared_people: People) -> None:
+async def test_1_read_only_fields_are_ignored(shared_api: httpx.AsyncClient, shared_people: People) -> None:
     body = a_registration(
         id=10**9, uuid=str(uuid4()), is_verified=True, token_version=9, created_at="2001-01-01T00:00:00Z"
     )
@@ -113,14 +113,14 @@ async def test_1_what_is_not_a_clients_to_set_is_ignored(shared_api: httpx.Async
 # 2. User Login
 
 
-async def test_2_logging_in_answers_200_with_tokens_and_user(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_2_login_returns_200_with_tokens_and_user(shared_api: httpx.AsyncClient, ada: Person) -> None:
     answer = await shared_api.post("/auth/login", json={"email": ada.email.upper(), "password": PASSWORD})
     assert answer.status_code == 200
     user = USER | {"id": ada.id, "email": ada.email, "name": ada.name, "role": "user"}
     assert not misfits({"access_token": str, "refresh_token": str, "user": user}, answer.json())
 
 
-async def test_2_wrong_credentials_are_a_401_that_tells_nothing(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_2_wrong_credentials_return_the_same_401(shared_api: httpx.AsyncClient, ada: Person) -> None:
     wrong = [
         {"email": ada.email, "password": "password124"},
         {"email": ada.email, "password": ""},
@@ -135,7 +135,7 @@ async def test_2_wrong_credentials_are_a_401_that_tells_nothing(shared_api: http
 
 
 @pytest.mark.parametrize("field", ["email", "password"])
-async def test_2_a_missing_field_is_named(shared_api: httpx.AsyncClient, field: str) -> None:
+async def test_2_missing_field_is_named(shared_api: httpx.AsyncClient, field: str) -> None:
     body = {"email": "user@example.com", "password": PASSWORD}
     del body[field]
     answer = await shared_api.post("/auth/login", json=body)
@@ -150,7 +150,7 @@ async def refresh(api: httpx.AsyncClient, token: str) -> httpx.Response:
     return await api.post("/auth/refresh", headers={"Authorization": f"Bearer {token}"})
 
 
-async def test_5_a_refresh_token_buys_an_access_token(shared_api: httpx.AsyncClient, shared_people: People) -> None:
+async def test_5_refresh_token_returns_an_access_token(shared_api: httpx.AsyncClient, shared_people: People) -> None:
     person = await shared_people.user()
     answer = await refresh(shared_api, person.refresh_token)
     assert answer.status_code == 200
@@ -160,7 +160,7 @@ async def test_5_a_refresh_token_buys_an_access_token(shared_api: httpx.AsyncCli
     assert (await shared_api.get("/profile", headers=headers)).json()["id"] == person.id
 
 
-async def test_5_a_refresh_token_works_once_and_its_second_use_ends_the_family(
+async def test_5_second_use_of_a_refresh_token_revokes_its_family(
     shared_api: httpx.AsyncClient, shared_people: People
 ) -> None:
     person = await shared_people.user()
@@ -176,7 +176,7 @@ async def test_5_a_refresh_token_works_once_and_its_second_use_ends_the_family(
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Basic dXNlcg==", "Bearer a.b.c", "Bearer \u00e9"])
-async def test_5_without_a_refresh_token_there_is_nothing(
+async def test_5_missing_or_invalid_refresh_token_returns_401(
     shared_api: httpx.AsyncClient, authorization: str | None
 ) -> None:
     headers = {} if authorization is None else {b"Authorization": authorization.encode()}
@@ -188,7 +188,7 @@ async def test_5_without_a_refresh_token_there_is_nothing(
 # 20. Get User Profile
 
 
-async def test_20_the_profile_is_the_askers(ada: Person) -> None:
+async def test_20_profile_is_that_of_the_caller(ada: Person) -> None:
     answer = await ada.get("/profile")
     assert answer.status_code == 200
     shape = {
@@ -208,7 +208,7 @@ async def test_20_the_profile_is_the_askers(ada: Person) -> None:
 # 21. Update User Profile
 
 
-async def test_21_name_and_phone_change_and_stay(shared_people: People) -> None:
+async def test_21_name_and_phone_are_updated(shared_people: People) -> None:
     person = await shared_people.user()
     answer = await person.put("/profile", {"name": "John Updated", "phone": "+1234567890"})
     assert answer.status_code == 200
@@ -224,7 +224,7 @@ async def test_21_name_and_phone_change_and_stay(shared_people: People) -> None:
     assert (profile["name"], profile["phone"]) == ("Only The Name", None)
 
 
-async def test_21_nothing_but_name_and_phone_can_be_changed(shared_people: People) -> None:
+async def test_21_other_fields_cannot_be_changed(shared_people: People) -> None:
     person = await shared_people.user()
     before = (await person.get("/profile")).json()
     forged = {"role": "admin", "id": 1, "is_verified": True, "is_active": False}
@@ -233,14 +233,14 @@ async def test_21_nothing_but_name_and_phone_can_be_changed(shared_people: Peopl
 
 
 @pytest.mark.parametrize(("field", "value"), [("name", ""), ("name", "a\nb"), ("phone", "1" * 41), ("phone", 5)])
-async def test_21_a_bad_value_is_named(ada: Person, field: str, value: object) -> None:
+async def test_21_invalid_field_is_named(ada: Person, field: str, value: object) -> None:
     answer = await ada.put("/profile", {field: value})
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_20_21_a_profile_needs_a_token(shared_api: httpx.AsyncClient, method: str) -> None:
+async def test_20_21_profile_needs_a_token(shared_api: httpx.AsyncClient, method: str) -> None:
     answer = await shared_api.request(method, "/profile", json={} if method == "PUT" else None)
     assert answer.status_code == 401
     assert not misfits(UNAUTHENTICATED, answer.json())
@@ -250,19 +250,19 @@ async def test_20_21_a_profile_needs_a_token(shared_api: httpx.AsyncClient, meth
 # 28. Booking API Health Check
 
 
-async def test_28_the_root_says_that_it_runs(shared_api: httpx.AsyncClient) -> None:
+async def test_28_root_reports_a_running_service(shared_api: httpx.AsyncClient) -> None:
     answer = await shared_api.get("/")
     assert answer.status_code == 200
     shape = {"message": "Booking System API is running!", "status": "healthy", "timestamp": Instant}
     assert not misfits(shape, answer.json())
 
 
-async def test_the_health_check_says_that_it_can_serve(shared_api: httpx.AsyncClient) -> None:
+async def test_health_check_reports_a_connected_database(shared_api: httpx.AsyncClient) -> None:
     answer = await shared_api.get("/health")
     assert answer.status_code == 200
     shape = {"status": "healthy", "service": "backend", "timestamp": Instant, "database": "connected"}
     assert not misfits(shape, answer.json())
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

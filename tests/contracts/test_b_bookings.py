@@ -55,7 +55,7 @@ def invalid(field: str) -> dict[str, object]:
 # 11. Create Booking
 
 
-async def test_11_booking_answers_201_with_the_booking(john: Person, ada: Person) -> None:
+async def test_11_booking_returns_201_with_the_booking(john: Person, ada: Person) -> None:
     event = await john.creates_event(price=25)
     answer = await ada.post(
         "/bookings", json={"event_id": event["id"], "notes": "Special requirements: Beginner level"}
@@ -77,12 +77,12 @@ async def test_11_booking_answers_201_with_the_booking(john: Person, ada: Person
     assert (await john.get(f"/events/{event['id']}")).json()["current_participants"] == 1
 
 
-async def test_11_a_free_place_needs_no_payment(john: Person, ada: Person) -> None:
+async def test_11_free_seat_needs_no_payment(john: Person, ada: Person) -> None:
     booking = await ada.books((await john.creates_event(price=0))["id"])
     assert (booking["payment_status"], booking["notes"]) == ("not_required", None)
 
 
-async def test_11_each_reason_against_a_booking_is_told(
+async def test_11_each_reason_against_a_booking_returns_its_message(
     john: Person, ada: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     full = await john.creates_event(max_participants=1)
@@ -107,7 +107,7 @@ async def test_11_each_reason_against_a_booking_is_told(
     assert not misfits(refused("Event not found", "event_not_found"), answer.json())
 
 
-async def test_11_the_last_place_goes_to_one_of_many_at_once(john: Person, shared_people: People) -> None:
+async def test_11_concurrent_bookings_of_the_last_seat_succeed_once(john: Person, shared_people: People) -> None:
     event = await john.creates_event(max_participants=1)
     users = [await shared_people.user() for _ in range(6)]
     answers = await asyncio.gather(*(one.post("/bookings", json={"event_id": event["id"]}) for one in users))
@@ -115,7 +115,7 @@ async def test_11_the_last_place_goes_to_one_of_many_at_once(john: Person, share
     assert {answer.json()["error"] for answer in answers if answer.status_code == 400} == {"Event is full"}
 
 
-async def test_11_one_person_asking_at_once_has_one_place(john: Person, ada: Person) -> None:
+async def test_11_concurrent_bookings_by_one_user_succeed_once(john: Person, ada: Person) -> None:
     event = await john.creates_event()
     answers = await asyncio.gather(*(ada.post("/bookings", json={"event_id": event["id"]}) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [201, 400, 400, 400, 400, 400]
@@ -124,13 +124,13 @@ async def test_11_one_person_asking_at_once_has_one_place(john: Person, ada: Per
 
 
 @pytest.mark.parametrize("event_id", [0, -1, 2**63, 10**300, 1.5, True, "x", None, [], {}])
-async def test_11_an_impossible_event_id_is_a_400_that_names_it(ada: Person, event_id: object) -> None:
+async def test_11_invalid_event_id_returns_400_with_the_field(ada: Person, event_id: object) -> None:
     answer = await ada.post("/bookings", json={"event_id": event_id})
     assert answer.status_code == 400
     assert not misfits(invalid("event_id"), answer.json())
 
 
-async def test_11_bad_or_missing_fields_are_named(john: Person, ada: Person) -> None:
+async def test_11_invalid_or_missing_fields_are_named(john: Person, ada: Person) -> None:
     event = await john.creates_event()
     assert (await ada.post("/bookings", json={})).json()["details"] == {"event_id": "Missing required field"}
     for notes in ("n" * 2001, "\x07", 5):
@@ -139,7 +139,7 @@ async def test_11_bad_or_missing_fields_are_named(john: Person, ada: Person) -> 
         assert not misfits(invalid("notes"), answer.json())
 
 
-async def test_11_what_is_not_a_clients_to_set_is_ignored(john: Person, ada: Person) -> None:
+async def test_11_read_only_fields_are_ignored(john: Person, ada: Person) -> None:
     event = await john.creates_event(price=25)
     forged = {"id": 1, "user_id": john.id, "status": "completed", "payment_status": "completed", "price": 0}
     answer = await ada.post("/bookings", json={"event_id": event["id"]} | forged)
@@ -151,7 +151,7 @@ async def test_11_what_is_not_a_clients_to_set_is_ignored(john: Person, ada: Per
 # 12. List User Bookings
 
 
-async def test_12_a_user_sees_their_bookings(people: People, database: asyncpg.Connection) -> None:
+async def test_12_user_lists_own_bookings(people: People, database: asyncpg.Connection) -> None:
     john, ada, other = await people.facilitator(), await people.user(), await people.user()
     events = [await john.creates_event(in_days=day, price=price) for day, price in ((9, 30), (8, 0), (7, 30), (6, 30))]
     first, free, cancelled, paid = [(await ada.books(event["id"]))["id"] for event in events]
@@ -201,7 +201,7 @@ async def test_12_a_user_sees_their_bookings(people: People, database: asyncpg.C
         ("cursor=OTIyMzM3MjAzNjg1NDc3NTgwOA==", "cursor"),
     ],
 )
-async def test_12_a_bad_query_is_a_400_that_names_it(ada: Person, query: str, field: str) -> None:
+async def test_12_invalid_query_returns_400_with_the_field(ada: Person, query: str, field: str) -> None:
     answer = await ada.get(f"/bookings?{query}")
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())
@@ -210,7 +210,7 @@ async def test_12_a_bad_query_is_a_400_that_names_it(ada: Person, query: str, fi
 # 13. Get Single Booking
 
 
-async def test_13_the_booker_and_the_facilitator_see_a_booking(
+async def test_13_only_the_user_and_the_facilitator_see_a_booking(
     john: Person, ada: Person, shared_people: People
 ) -> None:
     event = await john.creates_event()
@@ -237,7 +237,7 @@ async def test_13_the_booker_and_the_facilitator_see_a_booking(
 
 
 @pytest.mark.parametrize("booking_id", NO_IDS)
-async def test_13_14_no_such_booking_is_a_404(ada: Person, booking_id: str) -> None:
+async def test_13_14_unknown_booking_returns_404(ada: Person, booking_id: str) -> None:
     for answer in (await ada.get(f"/bookings/{booking_id}"), await ada.post(f"/bookings/{booking_id}/cancel")):
         assert answer.status_code == 404
         assert not misfits(NO_BOOKING, answer.json())
@@ -246,7 +246,7 @@ async def test_13_14_no_such_booking_is_a_404(ada: Person, booking_id: str) -> N
 # 14. Cancel Booking
 
 
-async def test_14_cancelling_frees_the_place(john: Person, ada: Person, shared_people: People) -> None:
+async def test_14_cancelling_releases_the_seat(john: Person, ada: Person, shared_people: People) -> None:
     event = await john.creates_event(max_participants=1)
     booking = await ada.books(event["id"])
     answer = await ada.post(f"/bookings/{booking['id']}/cancel")
@@ -260,14 +260,14 @@ async def test_14_cancelling_frees_the_place(john: Person, ada: Person, shared_p
     assert (await ada.post("/bookings", json={"event_id": event["id"]})).json()["error"] == "Event is full"
 
 
-async def test_14_whoever_cancelled_may_book_again(john: Person, ada: Person) -> None:
+async def test_14_user_can_book_again_after_cancelling(john: Person, ada: Person) -> None:
     event = await john.creates_event()
     first = await ada.books(event["id"])
     await ada.post(f"/bookings/{first['id']}/cancel")
     assert (await ada.books(event["id"]))["id"] != first["id"]
 
 
-async def test_14_a_booking_is_cancelled_once_however_many_ask(john: Person, ada: Person) -> None:
+async def test_14_concurrent_cancellations_succeed_once(john: Person, ada: Person) -> None:
     event = await john.creates_event()
     booking = await ada.books(event["id"])
     answers = await asyncio.gather(*(ada.post(f"/bookings/{booking['id']}/cancel") for _ in range(4)))
@@ -277,7 +277,7 @@ async def test_14_a_booking_is_cancelled_once_however_many_ask(john: Person, ada
     assert (await john.get(f"/events/{event['id']}")).json()["current_participants"] == 0
 
 
-async def test_14_what_has_begun_cannot_be_cancelled(
+async def test_14_booking_of_a_started_event_cannot_be_cancelled(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     event = await john.creates_event()
@@ -288,7 +288,7 @@ async def test_14_what_has_begun_cannot_be_cancelled(
     assert not misfits(refused("The event has already started", "booking_over"), answer.json())
 
 
-async def test_14_only_the_booker_cancels(john: Person, ada: Person, shared_people: People) -> None:
+async def test_14_only_the_user_of_the_booking_can_cancel(john: Person, ada: Person, shared_people: People) -> None:
     booking = await ada.books((await john.creates_event())["id"])
     for other in (john, await shared_people.user()):
         answer = await other.post(f"/bookings/{booking['id']}/cancel")
@@ -308,7 +308,7 @@ async def test_11_to_14_bookings_need_a_token(shared_api: httpx.AsyncClient, met
         assert not misfits(UNAUTHENTICATED, answer.json())
 
 
-async def test_trailing_slashes_are_the_same_place(john: Person, ada: Person) -> None:
+async def test_trailing_slashes_are_accepted(john: Person, ada: Person) -> None:
     answer = await ada.post("/bookings/", json={"event_id": (await john.creates_event())["id"]})
     assert answer.status_code == 201
     booking_id = answer.json()["booking"]["id"]
@@ -320,7 +320,7 @@ async def test_trailing_slashes_are_the_same_place(john: Person, ada: Person) ->
 # What is agreed stays, and a facilitator's refund
 
 
-async def test_a_booking_keeps_its_price_and_shows_the_events_present_one(john: Person, ada: Person) -> None:
+async def test_booking_keeps_its_price_and_shows_the_current_price_of_the_event(john: Person, ada: Person) -> None:
     event = await john.creates_event(price=10, currency="EUR")
     booked = await ada.books(event["id"])
     assert (await john.put(f"/events/{event['id']}", {"price": 50})).status_code == 200
@@ -339,7 +339,7 @@ REFUNDED = {
 }
 
 
-async def test_a_facilitator_refunds_a_booking_of_a_past_event(
+async def test_facilitator_refunds_a_booking_of_a_past_event(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     event = await john.creates_event(price=30)
@@ -369,7 +369,7 @@ async def test_a_facilitator_refunds_a_booking_of_a_past_event(
     assert (answer.status_code, misfits(nothing, answer.json())) == (400, [])
 
 
-async def test_only_the_events_facilitator_refunds(
+async def test_only_the_facilitator_of_the_event_can_refund(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_people: People
 ) -> None:
     booked = await ada.books((await john.creates_event(price=30))["id"])
@@ -387,5 +387,5 @@ async def test_only_the_events_facilitator_refunds(
         assert (answer.status_code, misfits(NO_BOOKING, answer.json())) == (404, [])
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

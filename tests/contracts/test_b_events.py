@@ -49,7 +49,7 @@ def ids(answer: httpx.Response) -> list[int]:
 # 6. List All Events
 
 
-async def test_6_anybody_sees_the_events(api: httpx.AsyncClient, people: People) -> None:
+async def test_6_events_are_public(api: httpx.AsyncClient, people: People) -> None:
     facilitator = await people.facilitator()
     created = await facilitator.creates_event()
     answer = await api.get("/events")
@@ -58,11 +58,11 @@ async def test_6_anybody_sees_the_events(api: httpx.AsyncClient, people: People)
     assert answer.json()["events"] == [created | {"virtual_link": None}]
 
 
-async def test_6_without_events_the_list_is_empty(api: httpx.AsyncClient) -> None:
+async def test_6_list_without_events_is_empty(api: httpx.AsyncClient) -> None:
     assert (await api.get("/events")).json() == {"events": [], "next_cursor": None}
 
 
-async def test_6_the_filters_narrow_the_list(
+async def test_6_filters_restrict_the_list(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     john, jane = await people.facilitator(), await people.facilitator("Jane")
@@ -92,7 +92,7 @@ async def test_6_the_filters_narrow_the_list(
     assert await listed(type="session", facilitator_id=jane.id, active="false") == [cancelled["id"]]
 
 
-async def test_6_a_page_leads_to_the_next(api: httpx.AsyncClient, people: People) -> None:
+async def test_6_cursor_leads_to_the_next_page(api: httpx.AsyncClient, people: People) -> None:
     facilitator = await people.facilitator()
     starts = event(in_days=9)
     created = [await facilitator.creates_event(**starts) for _ in range(3)]
@@ -110,7 +110,7 @@ async def test_6_a_page_leads_to_the_next(api: httpx.AsyncClient, people: People
     assert ids(await api.get("/events?limit=1&limit=2")) == expected[:2]
 
 
-async def test_6_a_page_holds_five_hundred(
+async def test_6_page_holds_at_most_500_events(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     john = await people.facilitator()
@@ -151,7 +151,9 @@ async def test_6_a_page_holds_five_hundred(
         ("type=%FF", "query"),
     ],
 )
-async def test_6_a_bad_query_is_a_400_that_names_it(shared_api: httpx.AsyncClient, query: str, field: str) -> None:
+async def test_6_invalid_query_returns_400_with_the_field(
+    shared_api: httpx.AsyncClient, query: str, field: str
+) -> None:
     answer = await shared_api.get(f"/events?{query}")
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())
@@ -160,7 +162,7 @@ async def test_6_a_bad_query_is_a_400_that_names_it(shared_api: httpx.AsyncClien
 # 7. Get Single Event
 
 
-async def test_7_anybody_sees_an_event(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_7_event_is_public(shared_api: httpx.AsyncClient, john: Person) -> None:
     created = await john.creates_event(location=None, virtual_link=None)
     answer = await shared_api.get(f"/events/{created['id']}")
     assert answer.status_code == 200
@@ -169,7 +171,7 @@ async def test_7_anybody_sees_an_event(shared_api: httpx.AsyncClient, john: Pers
 
 
 @pytest.mark.parametrize("event_id", NO_IDS)
-async def test_7_no_such_event_is_a_404(shared_api: httpx.AsyncClient, event_id: str) -> None:
+async def test_7_unknown_event_returns_404(shared_api: httpx.AsyncClient, event_id: str) -> None:
     answer = await shared_api.get(f"/events/{event_id}")
     assert answer.status_code == 404
     assert not misfits(NO_EVENT, answer.json())
@@ -178,7 +180,7 @@ async def test_7_no_such_event_is_a_404(shared_api: httpx.AsyncClient, event_id:
 # 8. Create Event
 
 
-async def test_8_a_facilitator_creates_an_event(john: Person) -> None:
+async def test_8_facilitator_creates_an_event(john: Person) -> None:
     body = event()
     answer = await john.post("/events", json=body)
     assert answer.status_code == 201
@@ -200,7 +202,7 @@ async def test_8_a_facilitator_creates_an_event(john: Person) -> None:
     assert answer.json()["event"]["price"] == 30.0
 
 
-async def test_8_what_may_be_left_out_has_a_default(john: Person) -> None:
+async def test_8_optional_fields_have_defaults(john: Person) -> None:
     body = {name: event()[name] for name in ("title", "start_datetime", "end_datetime", "max_participants")}
     created = (await john.post("/events", json=body)).json()["event"]
     defaults = {"description": "", "event_type": "session", "location": None, "virtual_link": None, "currency": "INR"}
@@ -209,7 +211,7 @@ async def test_8_what_may_be_left_out_has_a_default(john: Person) -> None:
 
 
 @pytest.mark.parametrize("field", ["title", "start_datetime", "end_datetime", "max_participants"])
-async def test_8_a_missing_field_is_named(john: Person, field: str) -> None:
+async def test_8_missing_field_is_named(john: Person, field: str) -> None:
     body = event()
     del body[field]
     answer = await john.post("/events", json=body)
@@ -218,7 +220,7 @@ async def test_8_a_missing_field_is_named(john: Person, field: str) -> None:
 
 
 @pytest.mark.parametrize("offset", ["", "Z", "+00:00", "+05:30", "-08:00"])
-async def test_8_times_are_instants_and_without_an_offset_utc(john: Person, offset: str) -> None:
+async def test_8_time_without_an_offset_is_utc(john: Person, offset: str) -> None:
     starts = (datetime.now(UTC) + timedelta(days=30)).replace(hour=12, minute=0, second=0, microsecond=0, tzinfo=None)
     body = event(start_datetime=f"{starts.isoformat()}{offset}", end_datetime=f"{starts.isoformat()}.500000{offset}")
     created = (await john.post("/events", json=body)).json()["event"]
@@ -237,7 +239,7 @@ async def test_8_times_are_instants_and_without_an_offset_utc(john: Person, offs
         (0, "USD", 0),
     ],
 )
-async def test_8_a_price_comes_back_as_it_was_given(john: Person, price: object, currency: str, shown: float) -> None:
+async def test_8_price_is_returned_as_given(john: Person, price: object, currency: str, shown: float) -> None:
     created = await john.creates_event(price=price, currency=currency)
     assert (created["price"], created["currency"]) == (shown, currency)
 
@@ -289,7 +291,7 @@ async def test_8_a_price_comes_back_as_it_was_given(john: Person, price: object,
         ("category", []),
     ],
 )
-async def test_8_9_a_bad_value_is_named(john: Person, field: str, value: Any) -> None:
+async def test_8_9_invalid_field_is_named(john: Person, field: str, value: Any) -> None:
     answer = await john.post("/events", json=event(**{field: value}))
     assert answer.status_code == 400, answer.text
     assert not misfits(invalid(field), answer.json())
@@ -300,12 +302,12 @@ async def test_8_9_a_bad_value_is_named(john: Person, field: str, value: Any) ->
     assert (await john.get(f"/events/{existing['id']}")).json() == existing
 
 
-async def test_8_numbers_written_as_text_are_read_as_numbers(john: Person) -> None:
+async def test_8_numbers_as_text_are_accepted(john: Person) -> None:
     created = await john.creates_event(max_participants="15", price="30.50")
     assert (created["max_participants"], created["price"]) == (15, 30.5)
 
 
-async def test_8_what_is_not_a_clients_to_set_is_ignored(john: Person, ada: Person) -> None:
+async def test_8_read_only_fields_are_ignored(john: Person, ada: Person) -> None:
     forged = {"id": 1, "booked": 9, "current_participants": 9, "facilitator_id": ada.id, "is_active": False}
     created = await john.creates_event(**forged, status="cancelled", hidden_at="2026-01-01T00:00:00Z")
     assert created["current_participants"] == 0
@@ -326,7 +328,7 @@ async def test_8_only_facilitators_create_events(shared_api: httpx.AsyncClient, 
 # 9. Update Event
 
 
-async def test_9_what_is_given_changes_and_the_rest_stays(john: Person) -> None:
+async def test_9_update_changes_only_the_given_fields(john: Person) -> None:
     before = await john.creates_event()
     change = {"title": "Updated Yoga Session", "description": "Updated description", "max_participants": 20}
     answer = await john.put(f"/events/{before['id']}", change | {"price": 35.00})
@@ -336,20 +338,20 @@ async def test_9_what_is_given_changes_and_the_rest_stays(john: Person) -> None:
     assert (await john.get(f"/events/{before['id']}")).json() == answer.json()["event"]
 
 
-async def test_9_null_takes_away_what_may_be_absent(john: Person) -> None:
+async def test_9_null_removes_optional_values(john: Person) -> None:
     before = await john.creates_event()
     answer = await john.put(f"/events/{before['id']}", {"location": None, "virtual_link": None})
     assert answer.json()["event"] == before | {"location": None, "virtual_link": None}
 
 
-async def test_9_an_empty_change_changes_nothing(john: Person) -> None:
+async def test_9_empty_update_changes_nothing(john: Person) -> None:
     before = await john.creates_event()
     forged = {"id": 1, "current_participants": 3, "is_active": False, "facilitator": {"id": 1}}
     assert (await john.put(f"/events/{before['id']}", {})).json()["event"] == before
     assert (await john.put(f"/events/{before['id']}", forged)).json()["event"] == before
 
 
-async def test_9_the_world_can_refuse_a_change(john: Person, ada: Person, shared_database: asyncpg.Connection) -> None:
+async def test_9_conflicting_update_returns_400(john: Person, ada: Person, shared_database: asyncpg.Connection) -> None:
     booked = await john.creates_event(max_participants=2)
     await ada.books(booked["id"])
     await john.books(booked["id"])
@@ -372,7 +374,7 @@ async def test_9_the_world_can_refuse_a_change(john: Person, ada: Person, shared
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_9_10_an_event_is_its_facilitators_alone(
+async def test_9_10_only_the_facilitator_can_change_an_event(
     shared_api: httpx.AsyncClient, shared_people: People, john: Person, ada: Person, method: str
 ) -> None:
     mine = await john.creates_event()
@@ -392,7 +394,7 @@ async def test_9_10_an_event_is_its_facilitators_alone(
 
 @pytest.mark.parametrize("event_id", NO_IDS)
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_9_10_no_such_event_is_a_404(john: Person, method: str, event_id: str) -> None:
+async def test_9_10_unknown_event_returns_404(john: Person, method: str, event_id: str) -> None:
     body = {"title": "x"} if method == "PUT" else None
     answer = await john.api.request(method, f"/events/{event_id}", json=body, headers=john.headers)
     assert answer.status_code == 404
@@ -402,7 +404,7 @@ async def test_9_10_no_such_event_is_a_404(john: Person, method: str, event_id: 
 # 10. Delete Event
 
 
-async def test_10_a_deleted_event_is_gone(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_10_deleted_event_returns_404(shared_api: httpx.AsyncClient, john: Person) -> None:
     created = await john.creates_event()
     answer = await john.delete(f"/events/{created['id']}")
     assert answer.status_code == 200
@@ -420,7 +422,7 @@ async def test_10_a_deleted_event_is_gone(shared_api: httpx.AsyncClient, john: P
     assert created["id"] not in ids(await john.get("/facilitator/events"))
 
 
-async def test_10_deleting_an_event_with_bookings_cancels_them_and_loses_nothing(
+async def test_10_deleting_an_event_cancels_its_bookings_and_keeps_the_rows(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     created = await john.creates_event()
@@ -445,7 +447,7 @@ async def test_10_deleting_an_event_with_bookings_cancels_them_and_loses_nothing
     }
 
 
-async def test_trailing_slashes_are_the_same_place(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_trailing_slashes_are_accepted(shared_api: httpx.AsyncClient, john: Person) -> None:
     created = await john.post("/events/", json=event())
     assert created.status_code == 201
     path = f"/events/{created.json()['event']['id']}/"
@@ -464,5 +466,5 @@ async def _begin(database: asyncpg.Connection, event_id: int, *, hours_ago: floa
     )
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -23,7 +23,7 @@ BOOKING = {
 # 17. List Facilitator Events
 
 
-async def test_17_a_facilitator_sees_all_of_their_events(people: People, database: asyncpg.Connection) -> None:
+async def test_17_facilitator_lists_all_own_events(people: People, database: asyncpg.Connection) -> None:
     john, jane = await people.facilitator(), await people.facilitator("Jane")
     ahead, cancelled, past = [await john.creates_event(in_days=day) for day in (1, 2, 3)]
     await jane.creates_event()
@@ -48,7 +48,7 @@ async def test_17_a_facilitator_sees_all_of_their_events(people: People, databas
 # 18. Get Event Bookings
 
 
-async def test_18_a_facilitator_sees_who_booked(john: Person, shared_people: People) -> None:
+async def test_18_facilitator_lists_the_bookings_of_an_event(john: Person, shared_people: People) -> None:
     event = await john.creates_event(max_participants=10)
     ada, bob = await shared_people.user("Ada"), await shared_people.user("Bob")
     await ada.put("/profile", {"phone": "+1234567890"})
@@ -99,7 +99,7 @@ async def test_19_cancelling_an_event_cancels_its_bookings(
     assert [tuple(row) for row in told] == [(ordering_key, "crm"), (ordering_key, "email"), (ordering_key, "realtime")]
 
 
-async def test_19_an_event_is_cancelled_once(john: Person) -> None:
+async def test_19_cancelled_event_cannot_be_cancelled_again(john: Person) -> None:
     event = await john.creates_event()
     await john.post(f"/facilitator/events/{event['id']}/cancel")
     answer = await john.post(f"/facilitator/events/{event['id']}/cancel")
@@ -115,7 +115,7 @@ async def test_19_an_event_is_cancelled_once(john: Person) -> None:
         ("POST", "/facilitator/events/{id}/cancel"),
     ],
 )
-async def test_17_to_19_are_for_the_events_own_facilitator(
+async def test_17_to_19_require_the_facilitator_of_the_event(
     shared_api: httpx.AsyncClient, shared_people: People, john: Person, ada: Person, method: str, path: str
 ) -> None:
     event = await john.creates_event()
@@ -132,7 +132,7 @@ async def test_17_to_19_are_for_the_events_own_facilitator(
 
 
 @pytest.mark.parametrize("event_id", NO_IDS)
-async def test_18_19_no_such_event_is_a_404(john: Person, event_id: str) -> None:
+async def test_18_19_unknown_event_returns_404(john: Person, event_id: str) -> None:
     for answer in [
         await john.get(f"/facilitator/events/{event_id}/bookings"),
         await john.post(f"/facilitator/events/{event_id}/cancel"),
@@ -141,5 +141,5 @@ async def test_18_19_no_such_event_is_a_404(john: Person, event_id: str) -> None
         assert not misfits(NO_EVENT, answer.json())
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

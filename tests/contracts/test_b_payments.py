@@ -32,7 +32,7 @@ async def gateway_harness(
 # 15. Payment Success Callback
 
 
-async def test_15_a_signed_success_completes_the_payment(gateway_harness: GatewayHarness) -> None:
+async def test_15_signed_success_completes_the_payment(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     callback = gateway_harness.razorpay.callback(gateway_harness.razorpay.pays(order["id"]))
     of_the_booking = {
@@ -49,7 +49,7 @@ async def test_15_a_signed_success_completes_the_payment(gateway_harness: Gatewa
     assert await gateway_harness.told(booked) == 1
 
 
-async def test_15_each_reason_against_a_success_is_told(gateway_harness: GatewayHarness) -> None:
+async def test_15_each_invalid_success_returns_its_error(gateway_harness: GatewayHarness) -> None:
     _, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
     callback = gateway_harness.razorpay.callback(payment)
@@ -74,7 +74,7 @@ async def test_15_each_reason_against_a_success_is_told(gateway_harness: Gateway
 # 16. Payment Failure Callback
 
 
-async def test_16_a_failure_is_recorded_as_razorpay_knows_it(gateway_harness: GatewayHarness) -> None:
+async def test_16_failure_is_recorded_as_reported_by_razorpay(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     body = {
         "razorpay_payment_id": gateway_harness.razorpay.fails(order["id"])["id"],
@@ -94,7 +94,7 @@ async def test_16_a_failure_is_recorded_as_razorpay_knows_it(gateway_harness: Ga
         assert not misfits(shape, answer.json())
 
 
-async def test_16_each_reason_against_a_failure_is_told(gateway_harness: GatewayHarness) -> None:
+async def test_16_each_invalid_failure_returns_its_error(gateway_harness: GatewayHarness) -> None:
     answer = await gateway_harness.post("/payment/failure", {"razorpay_order_id": "order_of_nobody"})
     assert answer.status_code == 404
     assert not misfits(refused("Payment not found", "payment_not_found"), answer.json())
@@ -103,5 +103,5 @@ async def test_16_each_reason_against_a_failure_is_told(gateway_harness: Gateway
     assert not misfits(invalid("razorpay_order_id"), answer.json())
 
 
-async def test_every_endpoint_of_this_part_was_walked() -> None:
+async def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -12,7 +12,7 @@ from tests.support.shapes import Instant, misfits
 # User Registration
 
 
-async def test_registering_answers_201_with_a_token_that_works(shared_api: httpx.AsyncClient) -> None:
+async def test_register_returns_201_with_a_valid_token(shared_api: httpx.AsyncClient) -> None:
     account = an_account(bio=None)
     answer = await shared_api.post("/api/auth/register", json=account)
     assert answer.status_code == 201
@@ -22,7 +22,7 @@ async def test_registering_answers_201_with_a_token_that_works(shared_api: httpx
     assert (await shared_api.get("/api/bookings/my", headers=headers)).json() == []
 
 
-async def test_a_facilitator_registers_with_what_they_say_of_themselves(
+async def test_facilitator_registers_with_bio_and_specialization(
     shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     about = {"bio": "Teaches since 2001.\nLikes hills.", "specialization": "Mindfulness & Wellness"}
@@ -38,7 +38,7 @@ async def test_a_facilitator_registers_with_what_they_say_of_themselves(
     assert (await shared_api.get("/api/facilitator/sessions", headers=headers)).json() == []
 
 
-async def test_an_e_mail_registers_once(shared_api: httpx.AsyncClient) -> None:
+async def test_register_rejects_a_registered_email(shared_api: httpx.AsyncClient) -> None:
     account = an_account()
     await shared_api.post("/api/auth/register", json=account)
     answer = await shared_api.post("/api/auth/register", json=account)
@@ -57,16 +57,14 @@ async def test_an_e_mail_registers_once(shared_api: httpx.AsyncClient) -> None:
         ("specialization", "two\nlines"),
     ],
 )
-async def test_registering_says_what_is_wrong_with_a_field(
-    shared_api: httpx.AsyncClient, field: str, value: str
-) -> None:
+async def test_register_names_the_invalid_field(shared_api: httpx.AsyncClient, field: str, value: str) -> None:
     answer = await shared_api.post("/api/auth/register", json=an_account(**{field: value}))
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())
 
 
 @pytest.mark.parametrize("field", ["email", "password", "name"])
-async def test_registering_names_the_missing_field(shared_api: httpx.AsyncClient, field: str) -> None:
+async def test_register_names_the_missing_field(shared_api: httpx.AsyncClient, field: str) -> None:
     account = an_account()
     del account[field]
     answer = await shared_api.post("/api/auth/register", json=account)
@@ -78,7 +76,7 @@ async def test_registering_names_the_missing_field(shared_api: httpx.AsyncClient
 # User Login
 
 
-async def test_logging_in_answers_200_with_a_token_that_works(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_login_returns_200_with_a_valid_token(shared_api: httpx.AsyncClient, john: Person) -> None:
     answer = await shared_api.post("/api/auth/login", json={"email": john.email, "password": PASSWORD})
     assert answer.status_code == 200
     user = USER | {"id": john.id, "email": john.email, "name": john.name, "role": "facilitator"}
@@ -88,7 +86,7 @@ async def test_logging_in_answers_200_with_a_token_that_works(shared_api: httpx.
 
 
 @pytest.mark.parametrize("email", [None, "nobody@example.com", "not an address"])
-async def test_wrong_credentials_are_a_401(shared_api: httpx.AsyncClient, ada: Person, email: str | None) -> None:
+async def test_wrong_credentials_return_401(shared_api: httpx.AsyncClient, ada: Person, email: str | None) -> None:
     answer = await shared_api.post("/api/auth/login", json={"email": email or ada.email, "password": "wrong-password"})
     assert answer.status_code == 401
     assert not misfits(refused("Invalid credentials", "invalid_credentials"), answer.json())
@@ -104,5 +102,5 @@ async def test_health_needs_no_token(shared_api: httpx.AsyncClient) -> None:
     assert not misfits(shape, answer.json())
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

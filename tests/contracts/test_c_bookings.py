@@ -25,7 +25,7 @@ from tests.support.shapes import misfits
 # Create Booking
 
 
-async def test_booking_answers_201_with_its_id(john: Person, ada: Person) -> None:
+async def test_booking_returns_201_with_its_id(john: Person, ada: Person) -> None:
     session_id = await creates(john)
     answer = await ada.post("/api/bookings", json={"session_id": session_id, "notes": "Optional booking notes"})
     assert answer.status_code == 201
@@ -34,7 +34,7 @@ async def test_booking_answers_201_with_its_id(john: Person, ada: Person) -> Non
     assert (booking["event"]["id"], booking["notes"]) == (session_id, "Optional booking notes")
 
 
-async def test_each_reason_against_a_booking_is_told(
+async def test_each_reason_against_a_booking_returns_its_message(
     john: Person, ada: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     full, twice, cancelled, begun = [await creates(john, capacity=1) for _ in range(4)]
@@ -56,7 +56,7 @@ async def test_each_reason_against_a_booking_is_told(
     assert not misfits(NO_SESSION, answer.json())
 
 
-async def test_a_facilitator_may_book_too_and_bad_notes_are_told(john: Person, shared_people: People) -> None:
+async def test_facilitator_can_book_and_invalid_notes_are_named(john: Person, shared_people: People) -> None:
     session_id = await creates(john)
     other = await shared_people.facilitator("Jane")
     answer = await other.post("/api/bookings", json={"session_id": session_id, "notes": "x" * 2001})
@@ -66,7 +66,7 @@ async def test_a_facilitator_may_book_too_and_bad_notes_are_told(john: Person, s
 
 
 @pytest.mark.parametrize("body", [{}, {"event_id": 1, "session_id": 1}, {"session_id": None}, {"session_id": "one"}])
-async def test_where_a_and_c_meet_an_error_has_both_fields(ada: Person, body: dict[str, Any]) -> None:
+async def test_error_on_a_path_of_contracts_a_and_c_has_both_fields(ada: Person, body: dict[str, Any]) -> None:
     answer = await ada.post("/api/bookings", json=body)
     assert answer.status_code == 400
     assert not misfits(refused(str, "validation_error", message=str), answer.json())
@@ -75,7 +75,7 @@ async def test_where_a_and_c_meet_an_error_has_both_fields(ada: Person, body: di
 # Get My Bookings
 
 
-async def test_my_bookings_are_a_bare_array_the_newest_first(john: Person, shared_people: People) -> None:
+async def test_my_bookings_are_an_array_with_the_newest_first(john: Person, shared_people: People) -> None:
     eve = await shared_people.user("Eve")
     first, second = await creates(john), await creates(john)
     older = await books(eve, first, notes="Looking forward to this session")
@@ -102,7 +102,7 @@ async def test_my_bookings_are_a_bare_array_the_newest_first(john: Person, share
 # Get Facilitator Bookings
 
 
-async def test_a_facilitator_sees_the_bookings_of_all_their_sessions(people: People) -> None:
+async def test_facilitator_lists_the_bookings_of_all_own_sessions(people: People) -> None:
     john, jane, ada = await people.facilitator(), await people.facilitator("Jane"), await people.user("Ada")
     first, second, foreign = await creates(john), await creates(john), await creates(jane)
     older = await books(ada, first, notes="User notes")
@@ -120,7 +120,7 @@ async def test_a_facilitator_sees_the_bookings_of_all_their_sessions(people: Peo
 # Get Facilitator Dashboard
 
 
-async def test_the_dashboard_of_a_beginner_is_all_zero(shared_people: People) -> None:
+async def test_dashboard_of_a_new_facilitator_has_zeros(shared_people: People) -> None:
     answer = await (await shared_people.facilitator()).get("/api/facilitator/dashboard")
     assert answer.status_code == 200
     metrics = {
@@ -135,7 +135,7 @@ async def test_the_dashboard_of_a_beginner_is_all_zero(shared_people: People) ->
     assert answer.json() == {"metrics": metrics, "recent_bookings": []}
 
 
-async def test_the_dashboard_counts_sessions_bookings_and_money_received(
+async def test_dashboard_counts_sessions_bookings_and_received_money(
     people: People, database: asyncpg.Connection
 ) -> None:
     john, ada, bob = await people.facilitator(), await people.user("Ada"), await people.user("Bob")
@@ -173,7 +173,7 @@ async def test_the_dashboard_counts_sessions_bookings_and_money_received(
     assert recent[1]["user"] == {"id": ada.id, "name": "Ada", "email": ada.email}
 
 
-async def test_the_dashboard_shows_the_last_ten_bookings(people: People) -> None:
+async def test_dashboard_shows_the_last_ten_bookings(people: People) -> None:
     john, ada = await people.facilitator(), await people.user()
     made = [await books(ada, await creates(john)) for _ in range(12)]
     recent = (await john.get("/api/facilitator/dashboard")).json()["recent_bookings"]
@@ -183,7 +183,7 @@ async def test_the_dashboard_shows_the_last_ten_bookings(people: People) -> None
 # Get Facilitator Sessions
 
 
-async def test_a_facilitator_sees_all_their_sessions(people: People, database: asyncpg.Connection) -> None:
+async def test_facilitator_lists_all_own_sessions(people: People, database: asyncpg.Connection) -> None:
     john, ada, bob = await people.facilitator(), await people.user(), await people.user()
     ahead, cancelled, past = [await creates(john, in_days=day, capacity=10) for day in (1, 2, 3)]
     await creates(await people.facilitator("Jane"))
@@ -204,7 +204,7 @@ async def test_a_facilitator_sees_all_their_sessions(people: People, database: a
 # Get Session Bookings
 
 
-async def test_a_facilitator_sees_who_booked_a_session(john: Person, shared_people: People) -> None:
+async def test_facilitator_lists_the_bookings_of_a_session(john: Person, shared_people: People) -> None:
     session_id, other = await creates(john), await creates(john)
     ada, bob = await shared_people.user("Ada"), await shared_people.user("Bob")
     older = await books(ada, session_id, notes="Looking forward to this session")
@@ -232,7 +232,7 @@ async def test_a_facilitator_sees_who_booked_a_session(john: Person, shared_peop
         "/api/facilitator/sessions/{id}/bookings",
     ],
 )
-async def test_a_list_pages_with_a_link_header(people: People, path: str) -> None:
+async def test_list_is_paginated_with_a_link_header(people: People, path: str) -> None:
     john = await people.facilitator()
     own = [await creates(john) for _ in range(5)]
     for session_id in own:
@@ -255,5 +255,5 @@ async def test_a_list_pages_with_a_link_header(people: People, path: str) -> Non
     assert (max(sizes), seen) == (2, whole.json())
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

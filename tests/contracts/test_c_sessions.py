@@ -37,7 +37,7 @@ async def admin(shared_api: httpx.AsyncClient, shared_people: People, shared_dat
 # Get All Sessions
 
 
-async def test_all_sessions_are_a_bare_array_of_the_active_ones(people: People, database: asyncpg.Connection) -> None:
+async def test_sessions_are_an_array_of_the_active_ones(people: People, database: asyncpg.Connection) -> None:
     john, ada = await people.facilitator(), await people.user()
     later, sooner, cancelled, over = [await creates(john, in_days=day) for day in (3, 2, 4, 5)]
     await john.post(f"/api/sessions/{cancelled}/cancel")
@@ -51,7 +51,7 @@ async def test_all_sessions_are_a_bare_array_of_the_active_ones(people: People, 
     assert [session["id"] for session in answer.json()] == [sooner, later]
 
 
-async def test_a_session_has_every_documented_field(john: Person, ada: Person, shared_people: People) -> None:
+async def test_session_has_every_documented_field(john: Person, ada: Person, shared_people: People) -> None:
     body = a_session(session_type="retreat", capacity=10, price=25.5)
     session_id = (await john.post("/api/sessions", json=body)).json()["session_id"]
     bob = await shared_people.user()
@@ -75,13 +75,13 @@ async def test_a_session_has_every_documented_field(john: Person, ada: Person, s
 # Create New Session
 
 
-async def test_creating_a_session_answers_201_with_its_id(john: Person) -> None:
+async def test_creating_a_session_returns_201_with_its_id(john: Person) -> None:
     answer = await john.post("/api/sessions", json=a_session())
     assert answer.status_code == 201
     assert not misfits({"message": "Session created successfully", "session_id": int}, answer.json())
 
 
-async def test_a_session_needs_a_title_and_two_times_only(john: Person) -> None:
+async def test_session_requires_only_title_and_times(john: Person) -> None:
     body = a_session()
     least = {name: body[name] for name in ("title", "start_time", "end_time")}
     answer = await john.post("/api/sessions", json=least | {"description": None})
@@ -106,13 +106,13 @@ async def test_a_session_needs_a_title_and_two_times_only(john: Person) -> None:
         ("capacity", "many"),
     ],
 )
-async def test_a_session_says_what_is_wrong_in_its_own_fields(john: Person, field: str, value: Any) -> None:
+async def test_invalid_session_fields_are_named_as_in_contract_c(john: Person, field: str, value: Any) -> None:
     answer = await john.post("/api/sessions", json=a_session(**{field: value}))
     assert answer.status_code == 400
     assert not misfits(invalid(field), answer.json())
 
 
-async def test_creating_is_for_facilitators_who_have_a_profile(
+async def test_creating_requires_a_facilitator_with_a_profile(
     shared_api: httpx.AsyncClient, ada: Person, admin: Person
 ) -> None:
     for person, status, body in [(ada, 403, NOT_ALLOWED), (admin, 404, NO_PROFILE)]:
@@ -123,7 +123,7 @@ async def test_creating_is_for_facilitators_who_have_a_profile(
 # Update Session
 
 
-async def test_an_update_changes_what_is_given_only(john: Person) -> None:
+async def test_update_changes_only_the_given_fields(john: Person) -> None:
     session_id = await creates(john)
     before = await own_session(john, session_id)
     change = {
@@ -148,7 +148,7 @@ async def test_an_update_changes_what_is_given_only(john: Person) -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("title", ""), ("capacity", 0), ("start_time", "2024-01-15T18:00:00"), ("session_type", "x")]
 )
-async def test_an_update_says_what_is_wrong_in_its_own_fields(john: Person, field: str, value: object) -> None:
+async def test_invalid_update_fields_are_named_as_in_contract_c(john: Person, field: str, value: object) -> None:
     session_id = await creates(john)
     before = await own_session(john, session_id)
     answer = await john.put(f"/api/sessions/{session_id}", json={field: value})
@@ -157,7 +157,7 @@ async def test_an_update_says_what_is_wrong_in_its_own_fields(john: Person, fiel
     assert await own_session(john, session_id) == before
 
 
-async def test_there_are_never_fewer_places_than_bookings(john: Person, ada: Person, shared_people: People) -> None:
+async def test_capacity_cannot_fall_below_the_bookings(john: Person, ada: Person, shared_people: People) -> None:
     session_id = await creates(john)
     for person in (ada, await shared_people.user()):
         await books(person, session_id)
@@ -172,7 +172,7 @@ async def test_there_are_never_fewer_places_than_bookings(john: Person, ada: Per
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/api/sessions/{}/cancel"), ("DELETE", "/api/facilitator/sessions/{}")]
 )
-async def test_cancelling_and_deleting_cancel_the_session_and_its_bookings(
+async def test_cancelling_or_deleting_cancels_the_session_and_its_bookings(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, method: str, path: str
 ) -> None:
     session_id = await creates(john)
@@ -207,7 +207,7 @@ FOR_OWNERS = [
 
 @pytest.mark.parametrize(("method", "path"), [*SIGNED_IN, *FOR_FACILITATORS, *FOR_OWNERS])
 @pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Bearer", "Basic YWRhOnBhc3N3b3Jk"])
-async def test_without_a_sound_token_nothing_is_told(
+async def test_missing_or_invalid_token_returns_401(
     shared_api: httpx.AsyncClient, method: str, path: str, authorization: str | None
 ) -> None:
     headers = {"Authorization": authorization} if authorization else {}
@@ -217,7 +217,7 @@ async def test_without_a_sound_token_nothing_is_told(
 
 
 @pytest.mark.parametrize(("method", "path"), [*FOR_FACILITATORS, *FOR_OWNERS])
-async def test_users_cannot_do_what_facilitators_can(
+async def test_users_cannot_call_facilitator_endpoints(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, method: str, path: str
 ) -> None:
     here = path.format(id=await creates(john))
@@ -226,7 +226,7 @@ async def test_users_cannot_do_what_facilitators_can(
 
 
 @pytest.mark.parametrize(("method", "path"), FOR_FACILITATORS)
-async def test_who_has_no_facilitator_profile_is_told_so(
+async def test_missing_facilitator_profile_returns_404(
     shared_api: httpx.AsyncClient, admin: Person, method: str, path: str
 ) -> None:
     answer = await shared_api.request(method, path, headers=admin.headers, json=a_session())
@@ -234,7 +234,7 @@ async def test_who_has_no_facilitator_profile_is_told_so(
 
 
 @pytest.mark.parametrize(("method", "path"), FOR_OWNERS)
-async def test_somebody_elses_session_is_theirs(
+async def test_session_of_another_facilitator_returns_403(
     shared_api: httpx.AsyncClient, john: Person, shared_people: People, method: str, path: str
 ) -> None:
     session_id = await creates(john)
@@ -247,14 +247,14 @@ async def test_somebody_elses_session_is_theirs(
 
 @pytest.mark.parametrize(("method", "path"), FOR_OWNERS)
 @pytest.mark.parametrize("session_id", NO_IDS)
-async def test_no_such_session_is_a_404(
+async def test_unknown_session_returns_404(
     shared_api: httpx.AsyncClient, john: Person, method: str, path: str, session_id: str
 ) -> None:
     answer = await shared_api.request(method, path.format(id=session_id), headers=john.headers, json={})
     assert (answer.status_code, misfits(NO_SESSION, answer.json())) == (404, [])
 
 
-async def test_the_edges_own_refusals_have_the_shape_too(john: Person) -> None:
+async def test_framework_errors_have_the_contract_shape(john: Person) -> None:
     api, headers = john.api, john.headers
     answers = [
         (await api.post("/api/sessions", content="{", headers=headers | {"Content-Type": "application/json"}), 400),
@@ -272,7 +272,7 @@ async def test_the_edges_own_refusals_have_the_shape_too(john: Person) -> None:
         assert "message" not in answer.json()
 
 
-async def test_a_failure_inside_is_a_500_in_the_shape(
+async def test_internal_error_is_a_500_in_the_contract_shape(
     people: People, api: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     ada = await people.user()
@@ -282,5 +282,5 @@ async def test_a_failure_inside_is_a_500_in_the_shape(
     assert not misfits(refused("Internal server error", "internal_error"), answer.json())
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -54,7 +54,9 @@ async def sets(coach: Person, **hours: Any) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def test_a_client_finds_a_coach_and_books_them(api: httpx.AsyncClient, people: People, jane: Person) -> None:
+async def test_client_finds_a_coach_and_books_an_appointment(
+    api: httpx.AsyncClient, people: People, jane: Person
+) -> None:
     ada = await people.user()
     found = (await listed(api))[await uuid_of(jane)]
     assert found == {
@@ -72,7 +74,7 @@ async def test_a_client_finds_a_coach_and_books_them(api: httpx.AsyncClient, peo
     assert booked["coach_id"] == found["uuid"]
 
 
-async def test_a_coach_is_shown_with_profile_price_and_zone(
+async def test_coach_has_profile_price_and_time_zone(
     api: httpx.AsyncClient, jane: Person, database: asyncpg.Connection
 ) -> None:
     await sets(jane, timezone="Asia/Kolkata", price_per_hour=1500, currency="INR")
@@ -128,7 +130,7 @@ async def test_only_active_facilitators_are_coaches(
 
 
 @pytest.mark.parametrize("uuid", ["00000000-0000-0000-0000-000000000000", "7", "nobody"])
-async def test_an_unknown_coach_is_not_found(api: httpx.AsyncClient, uuid: str) -> None:
+async def test_unknown_coach_is_not_found(api: httpx.AsyncClient, uuid: str) -> None:
     answer = await api.get(f"/coaches/{uuid}")
     assert answer.status_code == 404
     body = answer.json()
@@ -138,7 +140,7 @@ async def test_an_unknown_coach_is_not_found(api: httpx.AsyncClient, uuid: str) 
 @pytest.mark.parametrize(
     "query", [{"limit": "0"}, {"limit": "101"}, {"limit": "x"}, {"cursor": "x"}, {"skip": "1"}, {"curser": "x"}]
 )
-async def test_wrong_parameters_are_refused_in_the_shape_of_contract_e(
+async def test_invalid_parameters_return_the_error_shape_of_contract_e(
     api: httpx.AsyncClient, query: dict[str, str]
 ) -> None:
     answer = await api.get("/coaches", params=query)
@@ -148,7 +150,7 @@ async def test_wrong_parameters_are_refused_in_the_shape_of_contract_e(
     assert isinstance(answer.json()["detail"], str)
 
 
-async def test_a_page_has_twenty_coaches_by_default(api: httpx.AsyncClient, database: asyncpg.Connection) -> None:
+async def test_page_has_twenty_coaches_by_default(api: httpx.AsyncClient, database: asyncpg.Connection) -> None:
     await database.execute(
         """WITH people AS (INSERT INTO users (email, name, role)
                SELECT 'coach' || n || '@example.net', 'Coach ' || n, 'facilitator' FROM generate_series(1, 120) n
@@ -160,7 +162,7 @@ async def test_a_page_has_twenty_coaches_by_default(api: httpx.AsyncClient, data
     assert len(await listed(api)) >= 120
 
 
-async def test_the_facilitator_of_an_event_has_their_uuid_beside_their_id(
+async def test_facilitator_of_an_event_has_a_uuid_beside_the_id(
     api: httpx.AsyncClient, people: People, jane: Person
 ) -> None:
     made = await jane.creates_event(**event(price=0))

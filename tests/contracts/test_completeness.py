@@ -43,7 +43,7 @@ def test_every_documented_endpoint_is_served(part: Part, served: dict[str, set[s
 
 
 @pytest.mark.parametrize("path", sorted(walks()), ids=lambda path: path.stem)
-def test_every_walk_ends_with_the_test_that_it_is_complete(path: Path) -> None:
+def test_every_module_of_a_contract_ends_with_the_coverage_test(path: Path) -> None:
     assert path.exists(), "documents.py names a walk that nobody has written"
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, functions)]

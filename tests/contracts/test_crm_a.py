@@ -44,7 +44,7 @@ ENDPOINTS = [
 ]
 
 
-async def test_a_booking_notification_is_received(crm: httpx.AsyncClient) -> None:
+async def test_booking_notification_is_received(crm: httpx.AsyncClient) -> None:
     answer = await crm.post("/notify", json=BOOKING)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -53,7 +53,7 @@ async def test_a_booking_notification_is_received(crm: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("field", ["booking_id", "user", "event"])
-async def test_a_missing_field_is_a_400_that_names_it(crm: httpx.AsyncClient, field: str) -> None:
+async def test_missing_field_returns_400_with_its_name(crm: httpx.AsyncClient, field: str) -> None:
     answer = await crm.post("/notify", json={name: value for name, value in BOOKING.items() if name != field})
     told = refused(
         "Missing required fields", f"Missing required field: {field}", "missing_fields", missing_fields=[field]
@@ -61,7 +61,7 @@ async def test_a_missing_field_is_a_400_that_names_it(crm: httpx.AsyncClient, fi
     assert (answer.status_code, misfits(told, answer.json())) == (400, [])
 
 
-async def test_the_notifications_are_a_bare_array_by_default(crm: httpx.AsyncClient) -> None:
+async def test_notifications_are_an_array_by_default(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=BOOKING)
     answer = await crm.get("/notifications")
     assert (answer.status_code, misfits([NOTIFICATION], answer.json())) == (200, [])
@@ -69,7 +69,7 @@ async def test_the_notifications_are_a_bare_array_by_default(crm: httpx.AsyncCli
     assert answer.json()[0]["received_at"].endswith("Z")
 
 
-async def test_in_an_envelope_they_are_the_same(dsn: str, tmp_path: Path) -> None:
+async def test_notifications_in_an_envelope_have_the_same_items(dsn: str, tmp_path: Path) -> None:
     settings = settings_for(dsn, CONVENE_DATA=str(tmp_path), CRM_NOTIFICATIONS_SHAPE="envelope")
     async with running_crm(settings) as client:
         await client.post("/notify", json=BOOKING)
@@ -78,12 +78,12 @@ async def test_in_an_envelope_they_are_the_same(dsn: str, tmp_path: Path) -> Non
     assert len(answer["notifications"]) == 1
 
 
-async def test_an_event_as_such_is_not_among_what_clients_expect_a_booking_of(crm: httpx.AsyncClient) -> None:
+async def test_event_messages_are_not_in_the_default_list(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=a_message(action="event_created", booking_id=None, user=None))
     assert (await crm.get("/notifications")).json() == []
 
 
-async def test_a_notification_is_marked_as_processed(crm: httpx.AsyncClient) -> None:
+async def test_notification_is_marked_as_processed(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=BOOKING)
     answer = await crm.post("/notifications/1/process")
     assert answer.status_code == 200
@@ -92,13 +92,13 @@ async def test_a_notification_is_marked_as_processed(crm: httpx.AsyncClient) -> 
 
 
 @pytest.mark.parametrize("number", ["2", "0", "-1", "01", "+1", "1_0", "abc", "%D9%A1", "9223372036854775808"])
-async def test_no_such_notification_is_a_404(crm: httpx.AsyncClient, number: str) -> None:
+async def test_unknown_notification_returns_404(crm: httpx.AsyncClient, number: str) -> None:
     await crm.post("/notify", json=BOOKING)
     answer = await crm.post(f"/notifications/{number}/process")
     assert (answer.status_code, misfits(NOT_FOUND, answer.json())) == (404, [])
 
 
-async def test_a_facilitators_events(crm: httpx.AsyncClient) -> None:
+async def test_events_of_a_facilitator(crm: httpx.AsyncClient) -> None:
     event = BOOKING["event"] | {"max_participants": 15, "current_participants": 3, "version": 4, "is_active": True}  # type: ignore[operator]
     await crm.post("/notify", json=BOOKING | {"event": event})
     answer = await crm.get("/api/facilitator/events/1")
@@ -115,20 +115,20 @@ async def test_a_facilitators_events(crm: httpx.AsyncClient) -> None:
     ]
 
 
-async def test_a_facilitator_nobody_told_of_has_no_events(crm: httpx.AsyncClient) -> None:
+async def test_unknown_facilitator_has_no_events(crm: httpx.AsyncClient) -> None:
     answer = await crm.get("/api/facilitator/events/77")
     assert (answer.status_code, answer.json()) == (200, [])
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "abc", "9223372036854775808"])
-async def test_what_cannot_be_a_facilitator_is_a_404(crm: httpx.AsyncClient, number: str) -> None:
+async def test_invalid_facilitator_id_returns_404(crm: httpx.AsyncClient, number: str) -> None:
     answer = await crm.get(f"/api/facilitator/events/{number}")
     assert (answer.status_code, misfits(NOT_FOUND, answer.json())) == (404, [])
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong"])
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-async def test_without_the_token_it_is_a_401(
+async def test_missing_or_invalid_token_returns_401(
     refusing_crm: httpx.AsyncClient, method: str, path: str, authorization: str | None
 ) -> None:
     headers = {"Authorization": authorization} if authorization else {}
@@ -138,10 +138,10 @@ async def test_without_the_token_it_is_a_401(
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_an_unknown_path_is_a_404(crm: httpx.AsyncClient) -> None:
+async def test_unknown_path_returns_404(crm: httpx.AsyncClient) -> None:
     answer = await crm.get("/nowhere")
     assert (answer.status_code, misfits(NOT_FOUND, answer.json())) == (404, [])
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -43,7 +43,7 @@ async def enveloped(dsn: str, mail_server: MailServer, tmp_path: Path) -> AsyncI
         yield client
 
 
-async def test_22_a_notification_is_mailed_to_the_facilitator(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_22_notification_is_mailed_to_the_facilitator(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     await crm.post("/notify", json=a_message())
     answer = await crm.post("/notify", json=BOOKING)
     assert answer.status_code == 200
@@ -59,7 +59,7 @@ async def test_22_missing_fields_are_named(crm: httpx.AsyncClient) -> None:
     assert answer.json()["missing_fields"] == ["booking_id", "user"]
 
 
-async def test_23_notifications_come_in_an_envelope(enveloped: httpx.AsyncClient) -> None:
+async def test_23_notifications_are_in_an_envelope(enveloped: httpx.AsyncClient) -> None:
     await enveloped.post("/notify", json=a_message(booking_id=1))
     answer = await enveloped.get("/notifications")
     item = {
@@ -74,13 +74,13 @@ async def test_23_notifications_come_in_an_envelope(enveloped: httpx.AsyncClient
     assert answer.json()["notifications"][0]["sent_at"].endswith("Z")
 
 
-async def test_23_in_a_bare_array_they_are_the_same(crm: httpx.AsyncClient) -> None:
+async def test_23_notifications_in_an_array_have_the_same_items(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=BOOKING)
     [item] = (await crm.get("/notifications")).json()
     assert misfits({"id": 1, "booking_id": 1, "status": "skipped", "sent_at": None, "response": str}, item) == []
 
 
-async def test_24_a_notification_is_deleted(crm: httpx.AsyncClient) -> None:
+async def test_24_notification_is_deleted(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=BOOKING)
     answer = await crm.delete("/notifications/1")
     assert (answer.status_code, answer.json()) == (200, {"message": "Notification deleted successfully"})
@@ -88,7 +88,7 @@ async def test_24_a_notification_is_deleted(crm: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("number", ["2", "0", "-1", "01", "abc", "9223372036854775808"])
-async def test_24_no_such_notification_is_a_404(crm: httpx.AsyncClient, number: str) -> None:
+async def test_24_unknown_notification_returns_404(crm: httpx.AsyncClient, number: str) -> None:
     await crm.post("/notify", json=BOOKING)
     answer = await crm.delete(f"/notifications/{number}")
     assert (answer.status_code, misfits(NOT_FOUND, answer.json())) == (404, [])
@@ -104,7 +104,7 @@ async def test_25_all_notifications_are_cleared(crm: httpx.AsyncClient) -> None:
     assert (await crm.get("/notifications")).json() == []
 
 
-async def test_26_a_test_email_is_sent(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_26_test_email_is_sent(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     answer = await crm.post("/test-email", json=MAIL)
     assert answer.status_code == 200
     assert answer.json() == {"message": "Test email sent successfully", "email_sent": True}
@@ -113,7 +113,7 @@ async def test_26_a_test_email_is_sent(crm: httpx.AsyncClient, mail_server: Mail
     assert mail.get_content().strip() == MAIL["html_content"]
 
 
-async def test_26_without_an_address_it_is_a_400(crm: httpx.AsyncClient) -> None:
+async def test_26_missing_or_invalid_address_returns_400(crm: httpx.AsyncClient) -> None:
     answer = await crm.post("/test-email", json={"subject": "Test Email"})
     assert answer.status_code == 400
     assert answer.json()["missing_fields"] == ["to_email"]
@@ -122,7 +122,7 @@ async def test_26_without_an_address_it_is_a_400(crm: httpx.AsyncClient) -> None
     assert (invalid.status_code, misfits(told, invalid.json())) == (400, [])
 
 
-async def test_27_the_login_at_the_mail_server_is_tried(enveloped: httpx.AsyncClient) -> None:
+async def test_27_login_at_the_mail_server_is_tried(enveloped: httpx.AsyncClient) -> None:
     answer = await enveloped.get("/test-gmail-auth")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -132,7 +132,7 @@ async def test_27_the_login_at_the_mail_server_is_tried(enveloped: httpx.AsyncCl
     }
 
 
-async def test_27_without_a_mail_server_it_says_what_to_set(refusing_crm: httpx.AsyncClient) -> None:
+async def test_27_missing_mail_server_names_the_setting(refusing_crm: httpx.AsyncClient) -> None:
     answer = await refusing_crm.get("/test-gmail-auth")
     assert answer.status_code == 503
     assert "SMTP_URL" in answer.json()["error"]
@@ -148,7 +148,7 @@ OWN = [
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong"])
 @pytest.mark.parametrize(("method", "path"), [("POST", "/notify"), ("GET", "/notifications"), *OWN])
-async def test_without_the_token_it_is_a_401(
+async def test_missing_or_invalid_token_returns_401(
     refusing_crm: httpx.AsyncClient, method: str, path: str, authorization: str | None
 ) -> None:
     headers = {"Authorization": authorization} if authorization else {}
@@ -160,5 +160,5 @@ async def test_without_the_token_it_is_a_401(
     assert misfits(UNAUTHENTICATED | {"error": sentence}, answer.json()) == []
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -58,7 +58,7 @@ def refused(sentence: str, code: str, **more: Any) -> dict[str, Any]:
     return {"error": sentence, "code": code, "request_id": str} | more
 
 
-async def test_the_webhook_is_received_stored_and_forwarded(
+async def test_webhook_is_received_stored_and_forwarded(
     hooked: httpx.AsyncClient, dsn: str, other_server: Receiver
 ) -> None:
     answer = await hooked.post("/webhook", json=EXAMPLE)
@@ -72,7 +72,7 @@ async def test_the_webhook_is_received_stored_and_forwarded(
     assert request.headers["authorization"] == "Bearer a-forward-token"
 
 
-async def test_a_webhook_marks_a_booking_as_paid_once(
+async def test_webhook_marks_a_booking_as_paid_once(
     hooked: httpx.AsyncClient, dsn: str, ada: Person, john: Person
 ) -> None:
     event = await john.creates_event()
@@ -91,7 +91,7 @@ async def test_a_webhook_marks_a_booking_as_paid_once(
     assert (await ada.get(f"/bookings/{booking['id']}")).json()["payment_status"] == "completed"
 
 
-async def test_a_payment_of_somebody_elses_booking_is_refused_by_the_booking_api_and_given_up(
+async def test_payment_for_the_booking_of_another_user_is_rejected_and_not_retried(
     hooked: httpx.AsyncClient, dsn: str, ada: Person, john: Person
 ) -> None:
     event = await john.creates_event()
@@ -109,7 +109,7 @@ async def test_a_payment_of_somebody_elses_booking_is_refused_by_the_booking_api
 
 
 @pytest.mark.parametrize("field", ["booking_id", "user", "event", "facilitator_id"])
-async def test_a_required_field_that_is_missing_is_a_400(
+async def test_missing_required_field_returns_400(
     hooked: httpx.AsyncClient, other_server: Receiver, field: str
 ) -> None:
     answer = await hooked.post("/webhook", json={name: value for name, value in EXAMPLE.items() if name != field})
@@ -120,17 +120,17 @@ async def test_a_required_field_that_is_missing_is_a_400(
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer wrong", f"Bearer {TOKEN}", SECRET])
-async def test_without_the_webhooks_secret_it_is_a_403(hooked: httpx.AsyncClient, authorization: str) -> None:
+async def test_missing_or_wrong_webhook_secret_returns_403(hooked: httpx.AsyncClient, authorization: str) -> None:
     answer = await hooked.post("/webhook", json=EXAMPLE, headers={"Authorization": authorization})
     assert answer.status_code == 403
     assert misfits(refused("Invalid or missing token", "invalid_token"), answer.json()) == []
 
 
-async def test_without_a_secret_of_its_own_the_crm_token_is_it(crm: httpx.AsyncClient) -> None:
+async def test_webhook_secret_defaults_to_the_crm_token(crm: httpx.AsyncClient) -> None:
     answer = await crm.post("/webhook", json=EXAMPLE)
     assert (answer.status_code, answer.json()["forwarding"]) == (200, False)
     assert (await crm.post("/webhook", json=EXAMPLE, headers={"Authorization": "Bearer wrong"})).status_code == 403
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

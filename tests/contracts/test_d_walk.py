@@ -88,7 +88,7 @@ async def is_rated(database: asyncpg.Connection, people: People, facilitator: Pe
 # Authentication
 
 
-async def test_login_gives_an_access_token_that_works(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_login_returns_a_valid_access_token(shared_api: httpx.AsyncClient, ada: Person) -> None:
     answer = await shared_api.post("/auth/login", json={"email": ada.email, "password": PASSWORD})
     assert answer.status_code == 200
     assert not misfits({"access_token": str}, answer.json())
@@ -97,7 +97,7 @@ async def test_login_gives_an_access_token_that_works(shared_api: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("body", [{"password": "another one"}, {"email": "nobody@example.com"}])
-async def test_login_refuses_a_wrong_password_and_an_unknown_address_alike(
+async def test_login_rejects_wrong_password_and_unknown_address_with_the_same_error(
     shared_api: httpx.AsyncClient, ada: Person, body: dict[str, str]
 ) -> None:
     answer = await shared_api.post("/auth/login", json={"email": ada.email, "password": PASSWORD} | body)
@@ -106,7 +106,7 @@ async def test_login_refuses_a_wrong_password_and_an_unknown_address_alike(
 
 
 @pytest.mark.parametrize("missing", ["email", "password"])
-async def test_login_names_the_field_that_is_missing(shared_api: httpx.AsyncClient, ada: Person, missing: str) -> None:
+async def test_login_names_the_missing_field(shared_api: httpx.AsyncClient, ada: Person, missing: str) -> None:
     body = {"email": ada.email, "password": PASSWORD}
     del body[missing]
     answer = await shared_api.post("/auth/login", json=body)
@@ -116,9 +116,7 @@ async def test_login_names_the_field_that_is_missing(shared_api: httpx.AsyncClie
 # GET /events
 
 
-async def test_anybody_sees_the_events_with_what_bookings_relate_to(
-    shared_api: httpx.AsyncClient, john: Person
-) -> None:
+async def test_events_are_public_with_the_fields_of_contract_d(shared_api: httpx.AsyncClient, john: Person) -> None:
     created = await john.creates_event(category="Yoga")
     answer = await shared_api.get("/events")
     assert created["id"] in ids(answer)
@@ -131,7 +129,7 @@ async def test_anybody_sees_the_events_with_what_bookings_relate_to(
 # GET /events/filter?type=Yoga&rating=4.5
 
 
-async def test_the_filter_takes_a_type_and_a_least_rating(
+async def test_filter_accepts_type_and_minimum_rating(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     loved, liked, new = [await people.facilitator(name) for name in ("Loved", "Liked", "New")]
@@ -164,7 +162,7 @@ async def test_the_filter_takes_a_type_and_a_least_rating(
     assert ids(rest) == [loved_retreat]
 
 
-async def test_the_filter_leaves_out_what_cannot_be_booked_any_more(
+async def test_filter_omits_events_that_cannot_be_booked(
     shared_api: httpx.AsyncClient, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     host = await shared_people.facilitator()
@@ -178,7 +176,7 @@ async def test_the_filter_leaves_out_what_cannot_be_booked_any_more(
 
 
 @pytest.mark.parametrize("rating", ["", "abc", "-1", "5.1", "4,5", "6", "nan", "1e0", "٤", "4.", "4.55555"])
-async def test_a_rating_that_is_none_is_refused(shared_api: httpx.AsyncClient, rating: str) -> None:
+async def test_invalid_rating_is_rejected(shared_api: httpx.AsyncClient, rating: str) -> None:
     answer = await shared_api.get("/events/filter", params={"rating": rating})
     assert (answer.status_code, misfits(invalid("rating"), answer.json())) == (400, [])
 
@@ -186,14 +184,14 @@ async def test_a_rating_that_is_none_is_refused(shared_api: httpx.AsyncClient, r
 # POST /events/
 
 
-async def test_a_facilitator_creates_an_event(john: Person) -> None:
+async def test_facilitator_creates_an_event(john: Person) -> None:
     answer = await john.post("/events/", event(category="Yoga"))
     assert answer.status_code == 201
     assert not misfits({"message": "Event created successfully", "event": EVENT}, answer.json())
     assert answer.json()["event"]["facilitator"]["id"] == john.id
 
 
-async def test_creating_is_for_facilitators(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_creating_requires_a_facilitator(shared_api: httpx.AsyncClient, ada: Person) -> None:
     answer = await shared_api.post("/events/", json=event())
     assert (answer.status_code, misfits(UNAUTHENTICATED, answer.json())) == (401, [])
     answer = await ada.post("/events/", event())
@@ -202,7 +200,7 @@ async def test_creating_is_for_facilitators(shared_api: httpx.AsyncClient, ada: 
 
 
 @pytest.mark.parametrize("missing", ["title", "start_datetime", "end_datetime", "max_participants"])
-async def test_creating_names_the_field_that_is_missing(john: Person, missing: str) -> None:
+async def test_creating_names_the_missing_field(john: Person, missing: str) -> None:
     body = event()
     del body[missing]
     answer = await john.post("/events/", body)
@@ -212,7 +210,7 @@ async def test_creating_names_the_field_that_is_missing(john: Person, missing: s
 # PUT /events/<event_id>, DELETE /events/<event_id>
 
 
-async def test_a_facilitator_changes_their_event(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_facilitator_changes_own_event(shared_api: httpx.AsyncClient, john: Person) -> None:
     created = await john.creates_event(category="Yoga")
     answer = await john.put(f"/events/{created['id']}", {"title": "Evening Yoga"})
     assert answer.status_code == 200
@@ -222,7 +220,7 @@ async def test_a_facilitator_changes_their_event(shared_api: httpx.AsyncClient, 
     assert shown == created | {"title": "Evening Yoga", "virtual_link": None}
 
 
-async def test_a_facilitator_deletes_their_event(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_facilitator_deletes_own_event(shared_api: httpx.AsyncClient, john: Person) -> None:
     created = await john.creates_event()
     answer = await john.delete(f"/events/{created['id']}")
     assert answer.status_code == 200
@@ -234,7 +232,7 @@ async def test_a_facilitator_deletes_their_event(shared_api: httpx.AsyncClient, 
 # GET /bookings/, POST /bookings/
 
 
-async def test_a_booking_links_user_event_and_facilitator_and_is_unpaid(
+async def test_booking_refers_to_user_event_and_facilitator_and_is_unpaid(
     john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     ada = await shared_people.user()
@@ -255,7 +253,7 @@ async def test_a_booking_links_user_event_and_facilitator_and_is_unpaid(
     assert f'"facilitator": {{"id": {john.id},' in told
 
 
-async def test_a_user_sees_their_own_bookings_and_filters_them_in_ds_words(
+async def test_user_lists_own_bookings_with_the_filters_of_contract_d(
     john: Person, shared_people: People, shared_api: httpx.AsyncClient
 ) -> None:
     ada, bob = await shared_people.user("Ada"), await shared_people.user("Bob")
@@ -280,7 +278,7 @@ async def test_a_user_sees_their_own_bookings_and_filters_them_in_ds_words(
     assert await listed(payment_status="paid") == await listed(payment_status="completed") == {paid["id"]: "completed"}
 
 
-async def test_bookings_are_for_people_who_are_logged_in(shared_api: httpx.AsyncClient, john: Person) -> None:
+async def test_bookings_require_a_login(shared_api: httpx.AsyncClient, john: Person) -> None:
     offered = await john.creates_event()
     for answer in [
         await shared_api.get("/bookings/"),
@@ -289,7 +287,7 @@ async def test_bookings_are_for_people_who_are_logged_in(shared_api: httpx.Async
         assert (answer.status_code, misfits(UNAUTHENTICATED, answer.json())) == (401, [])
 
 
-async def test_a_booking_names_an_event_that_is_there(ada: Person) -> None:
+async def test_booking_requires_an_existing_event(ada: Person) -> None:
     answer = await ada.post("/bookings/", {})
     assert (answer.status_code, misfits(invalid("event_id"), answer.json())) == (400, [])
     answer = await ada.post("/bookings/", {"event_id": 2**62})
@@ -299,7 +297,7 @@ async def test_a_booking_names_an_event_that_is_there(ada: Person) -> None:
 # GET /facilitator/registrations/<event_id>
 
 
-async def test_a_facilitator_sees_who_registered(john: Person, shared_people: People) -> None:
+async def test_facilitator_lists_the_registrations_of_an_event(john: Person, shared_people: People) -> None:
     offered = await john.creates_event(price=25)
     ada, bob = await shared_people.user("Ada"), await shared_people.user("Bob")
     await ada.put("/profile", {"phone": "+1234567890"})
@@ -320,7 +318,7 @@ async def test_a_facilitator_sees_who_registered(john: Person, shared_people: Pe
 # POST /facilitator/cancel/<event_id>
 
 
-async def test_a_facilitator_cancels_their_event_and_its_bookings(
+async def test_facilitator_cancels_own_event_and_its_bookings(
     shared_api: httpx.AsyncClient, john: Person, shared_people: People
 ) -> None:
     offered = await john.creates_event(price=25)
@@ -351,7 +349,7 @@ OWN_EVENT = [
 
 
 @pytest.mark.parametrize(("method", "path"), OWN_EVENT)
-async def test_an_event_is_its_own_facilitators(
+async def test_only_the_facilitator_can_manage_an_event(
     shared_api: httpx.AsyncClient, shared_people: People, john: Person, ada: Person, method: str, path: str
 ) -> None:
     offered = await john.creates_event()
@@ -370,7 +368,7 @@ async def test_an_event_is_its_own_facilitators(
 
 @pytest.mark.parametrize(("method", "path"), OWN_EVENT)
 @pytest.mark.parametrize("event_id", ["0", "-1", "01", "abc", "9223372036854775807", "9223372036854775808"])
-async def test_no_such_event_is_a_404(john: Person, method: str, path: str, event_id: str) -> None:
+async def test_unknown_event_returns_404(john: Person, method: str, path: str, event_id: str) -> None:
     body = {"title": "New"} if method == "PUT" else None
     answer = await john.api.request(method, path.format(id=event_id), headers=john.headers, json=body)
     assert (answer.status_code, misfits(NO_EVENT, answer.json())) == (404, [])
@@ -391,5 +389,5 @@ async def test_trailing_slashes_need_no_redirect(
     assert [answer.status_code for answer in answers] == [200, 201, 200, 200, 200, 200]
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -54,7 +54,7 @@ def _fields(schema: dict[str, Any]) -> Iterator[str]:
             yield from _fields(schema[part])
 
 
-def test_the_lists_below_name_every_date_of_the_description() -> None:
+def test_lists_below_contain_every_date_of_the_description() -> None:
     bodies, queries = {}, {}
     for path, item in document()["paths"].items():
         for method, operation in item.items():
@@ -92,7 +92,7 @@ async def booked(ada: Person, john: Person) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("moment", OUTSIDE)
-async def test_it_is_a_400_in_the_paths_own_shape(
+async def test_date_out_of_range_returns_400_in_the_contract_shape(
     ada: Person, john: Person, booked: dict[str, Any], moment: str
 ) -> None:
     late = moment > "2"
@@ -122,18 +122,18 @@ async def test_it_is_a_400_in_the_paths_own_shape(
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "2100-01-01", "9999-12-31"])
-async def test_dates_alone_have_the_same_range(john: Person, booked: dict[str, Any], day: str) -> None:
+async def test_date_parameters_have_the_same_range(john: Person, booked: dict[str, Any], day: str) -> None:
     refused(await john.put("/coach/availability", {"date_overrides": {day: []}}), "date_overrides")
     for path in (f"/booking/coach/{booked['coach']}/availability", f"/booking/coach/{booked['coach']}/analytics"):
         refused(await john.get(path, params={"start_date": day, "end_date": "2026-12-01"}), "start_date")
 
 
-async def test_a_session_ends_within_the_range_too(ada: Person, booked: dict[str, Any]) -> None:
+async def test_session_must_end_within_the_range(ada: Person, booked: dict[str, Any]) -> None:
     body = wanted(booked["coach"], free_hour(), session_datetime="2099-12-31T23:30:00Z")
     refused(await ada.post("/booking", body), "session_datetime")
 
 
-async def test_the_last_day_can_be_entered(john: Person, booked: dict[str, Any]) -> None:
+async def test_last_day_of_the_range_is_accepted(john: Person, booked: dict[str, Any]) -> None:
     last = {"start_datetime": "2099-12-31T10:00:00Z", "end_datetime": "2099-12-31T23:59:59Z"}
     assert (await john.post("/events", event() | last)).status_code == 201
     answer = await john.put("/coach/availability", {"date_overrides": {"1970-01-01": [], "2099-12-31": []}})
@@ -145,7 +145,7 @@ async def test_the_last_day_can_be_entered(john: Person, booked: dict[str, Any])
     assert (await john.get(path, params=first)).json()["available_slots"] == []
 
 
-async def test_what_was_stored_before_stays_readable_and_can_be_changed(
+async def test_stored_dates_out_of_range_stay_readable_and_can_be_changed(
     shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, ada: Person, john: Person
 ) -> None:
     made = (await john.creates_event(title="Open end"))["id"]

@@ -65,7 +65,7 @@ def every_day(*hours: tuple[str, str]) -> dict[str, Any]:
     return {day: [{"start": start, "end": end} for start, end in hours] for day in days}
 
 
-async def test_slots_are_those_of_the_document_and_nobody_has_to_log_in(api: httpx.AsyncClient, coach: str) -> None:
+async def test_slots_match_the_document_and_need_no_login(api: httpx.AsyncClient, coach: str) -> None:
     answer = await slots(api, coach)
     assert answer.status_code == 200
     body = answer.json()
@@ -76,7 +76,7 @@ async def test_slots_are_those_of_the_document_and_nobody_has_to_log_in(api: htt
 
 
 @pytest.mark.parametrize("end", ["23:59", "24:00", "00:00"])
-async def test_the_last_slot_of_a_day_is_offered(api: httpx.AsyncClient, coach: str, jane: Person, end: str) -> None:
+async def test_last_slot_of_a_day_is_offered(api: httpx.AsyncClient, coach: str, jane: Person, end: str) -> None:
     said = await says(jane, weekly_hours=every_day(("21:00", end)), slot_step_minutes=60)
     assert said["weekly_hours"]["monday"] == [{"start": "21:00", "end": "23:59" if end == "23:59" else "24:00"}]
     assert await starts(api, coach, end_date=stamp(at(0, in_days=4))) == ["21:00", "22:00", "23:00"]
@@ -86,7 +86,7 @@ async def test_the_last_slot_of_a_day_is_offered(api: httpx.AsyncClient, coach: 
 
 
 @pytest.mark.parametrize("last", ["23:59:59", "23:59:00", "23:59:59.999"])
-async def test_a_range_to_the_last_minute_of_a_day_has_its_last_slot(
+async def test_range_until_the_last_minute_of_a_day_contains_its_last_slot(
     api: httpx.AsyncClient, coach: str, jane: Person, last: str
 ) -> None:
     await says(jane, weekly_hours=every_day(("21:00", "24:00")), slot_step_minutes=60)
@@ -98,7 +98,7 @@ async def test_a_range_to_the_last_minute_of_a_day_has_its_last_slot(
     assert len(await starts(api, coach, **thirty_days)) == 90
 
 
-async def test_a_date_is_its_first_instant_and_a_plus_need_not_be_encoded(api: httpx.AsyncClient, coach: str) -> None:
+async def test_date_means_its_first_instant_and_plus_need_not_be_encoded(api: httpx.AsyncClient, coach: str) -> None:
     day, following = at(0).date().isoformat(), at(0, in_days=4).date().isoformat()
     whole = await starts(api, coach)
     assert await starts(api, coach, start_date=day, end_date=following) == whole
@@ -133,25 +133,25 @@ LATER = stamp(at(0) + timedelta(days=31))
         ({"start_date": "0001-01-01T00:00:00+23:59"}, f"start_date: {OUT_OF_RANGE}"),
     ],
 )
-async def test_nonsensical_ranges_are_refused(
+async def test_invalid_ranges_are_rejected(
     api: httpx.AsyncClient, coach: str, query: dict[str, Any], sentence: str
 ) -> None:
     answer = await slots(api, coach, **query)
     assert (answer.status_code, answer.json()["detail"]) == (400, sentence)
 
 
-async def test_a_range_without_an_end_is_refused(api: httpx.AsyncClient, coach: str) -> None:
+async def test_range_without_an_end_is_rejected(api: httpx.AsyncClient, coach: str) -> None:
     answer = await api.get(f"/booking/coach/{coach}/availability", params={"start_date": "2026-01-01"})
     assert answer.status_code == 400
     assert "end_date" in answer.json()["detail"]
 
 
-async def test_thirty_days_are_not_too_many(api: httpx.AsyncClient, coach: str) -> None:
+async def test_range_of_thirty_days_is_accepted(api: httpx.AsyncClient, coach: str) -> None:
     answer = await slots(api, coach, end_date=stamp(at(0) + timedelta(days=30)))
     assert len(answer.json()["available_slots"]) == 30 * 15
 
 
-async def test_slots_are_computed_in_another_thread_than_the_event_loops(
+async def test_slots_are_computed_outside_the_event_loop_thread(
     api: httpx.AsyncClient, coach: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A month at a slot each five minutes takes longer than other requests should wait."""
@@ -168,14 +168,14 @@ async def test_slots_are_computed_in_another_thread_than_the_event_loops(
     assert threads[0] is not threading.current_thread()
 
 
-async def test_nobody_is_no_coach_and_a_client_is_none(api: httpx.AsyncClient, people: People) -> None:
+async def test_unknown_coach_or_client_id_returns_404(api: httpx.AsyncClient, people: People) -> None:
     client = await uuid_of(await people.user())
     for unknown in (client, "019bb1c6-5a00-7000-8000-000000000009", "me", "1"):
         answer = await slots(api, unknown)
         assert (answer.status_code, answer.json()["detail"]) == (404, "Coach not found")
 
 
-async def test_a_coach_who_is_not_active_offers_nothing(
+async def test_inactive_coach_has_no_slots(
     api: httpx.AsyncClient, jane: Person, coach: str, shared_database: asyncpg.Connection
 ) -> None:
     await shared_database.execute("UPDATE users SET is_active = false WHERE id = $1", jane.id)
@@ -183,7 +183,7 @@ async def test_a_coach_who_is_not_active_offers_nothing(
     assert (answer.status_code, answer.json()["detail"]) == (400, "Coach is not active")
 
 
-async def test_what_is_past_is_not_offered(api: httpx.AsyncClient, jane: Person, coach: str) -> None:
+async def test_past_slots_are_not_offered(api: httpx.AsyncClient, jane: Person, coach: str) -> None:
     await says(jane, weekly_hours=every_day(("00:00", "24:00")))
     now = datetime.now(UTC)
     answer = await slots(
@@ -194,7 +194,7 @@ async def test_what_is_past_is_not_offered(api: httpx.AsyncClient, jane: Person,
     assert min(begin) >= now
 
 
-async def test_sessions_with_their_buffers_and_events_keep_a_coach_busy(
+async def test_sessions_with_buffers_and_events_block_slots(
     api: httpx.AsyncClient, people: People, jane: Person, coach: str
 ) -> None:
     await says(jane, buffer_after_minutes=30, slot_step_minutes=60)
@@ -206,7 +206,7 @@ async def test_sessions_with_their_buffers_and_events_keep_a_coach_busy(
     assert await starts(api, coach) == ["09:00", "10:00", "11:00", "12:00", "13:00", "16:00"]
 
 
-async def test_every_slot_can_be_booked_and_then_is_no_slot(
+async def test_every_slot_can_be_booked_and_is_then_not_offered(
     api: httpx.AsyncClient, people: People, jane: Person, coach: str
 ) -> None:
     await says(jane, weekly_hours=every_day(("09:00", "11:00")), buffer_before_minutes=15)
@@ -218,7 +218,7 @@ async def test_every_slot_can_be_booked_and_then_is_no_slot(
             assert start == "09:30"
 
 
-async def test_what_a_coach_says_stays_until_they_say_otherwise(jane: Person) -> None:
+async def test_settings_of_a_coach_stay_until_they_are_changed(jane: Person) -> None:
     first = (await jane.get("/coach/availability")).json()
     assert first["timezone"] == "UTC"
     assert first["weekly_hours"] == every_day(("09:00", "17:00"))
@@ -275,7 +275,7 @@ async def test_what_a_coach_says_stays_until_they_say_otherwise(jane: Person) ->
         {"refund_policy": [{"hours_before": 24, "percent": 50}, {"hours_before": 1, "percent": 100}]},
     ],
 )
-async def test_what_makes_no_sense_is_refused_and_changes_nothing(jane: Person, said: dict[str, Any]) -> None:
+async def test_invalid_settings_are_rejected_and_change_nothing(jane: Person, said: dict[str, Any]) -> None:
     before = (await jane.get("/coach/availability")).json()
     body = {key: value if value != float("inf") else 10**400 for key, value in said.items()}
     answer = await jane.put("/coach/availability", json=body)
@@ -291,7 +291,7 @@ async def test_only_coaches_have_an_availability(people: People, api: httpx.Asyn
     assert (await api.get("/coach/availability")).json()["detail"] == "Not authenticated"
 
 
-async def test_the_hours_are_those_of_the_coachs_wall(
+async def test_hours_are_in_the_time_zone_of_the_coach(
     api: httpx.AsyncClient, people: People, jane: Person, coach: str
 ) -> None:
     await says(jane, timezone="Asia/Kathmandu", weekly_hours=every_day(("10:00", "12:00")))
@@ -302,5 +302,5 @@ async def test_the_hours_are_those_of_the_coachs_wall(
     await books(ada, coach, at(4, 20))
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

@@ -73,7 +73,7 @@ def ids(answer: httpx.Response) -> list[str]:
 # Create Booking
 
 
-async def test_a_booking_is_made_as_the_document_shows(ada: Person, john: Person, client: str, coach: str) -> None:
+async def test_booking_is_created_as_in_the_document(ada: Person, john: Person, client: str, coach: str) -> None:
     begins = free_hour()
     before = datetime.now(UTC).replace(microsecond=0)
     answer = await ada.post("/booking", json=wanted(coach, begins, notes=NOTES))
@@ -107,12 +107,12 @@ async def test_a_booking_is_made_as_the_document_shows(ada: Person, john: Person
     assert UUID(booking["id"]).version == 7
 
 
-async def test_notes_are_not_needed(ada: Person, coach: str) -> None:
+async def test_notes_are_optional(ada: Person, coach: str) -> None:
     assert (await books(ada, coach, free_hour()))["notes"] is None
 
 
 @pytest.mark.parametrize("field", ["coach_id", "session_datetime", "duration_minutes"])
-async def test_what_is_needed_is_asked_for(ada: Person, coach: str, field: str) -> None:
+async def test_missing_required_field_is_named(ada: Person, coach: str, field: str) -> None:
     body = wanted(coach, free_hour())
     del body[field]
     answer = await ada.post("/booking", json=body)
@@ -121,13 +121,13 @@ async def test_what_is_needed_is_asked_for(ada: Person, coach: str, field: str) 
 
 
 @pytest.mark.parametrize("minutes", [15, 480])
-async def test_a_session_takes_15_to_480_minutes(ada: Person, coach: str, minutes: int) -> None:
+async def test_session_lasts_15_to_480_minutes(ada: Person, coach: str, minutes: int) -> None:
     begins = at(9, in_days=300 + minutes)
     assert (await books(ada, coach, begins, minutes=minutes))["duration_minutes"] == minutes
 
 
 @pytest.mark.parametrize("minutes", [14, 481, 0, -60, 2**63, 10**300])
-async def test_no_session_is_shorter_or_longer(ada: Person, coach: str, minutes: int) -> None:
+async def test_shorter_or_longer_session_is_rejected(ada: Person, coach: str, minutes: int) -> None:
     answer = await ada.post("/booking", json=wanted(coach, free_hour(), minutes=minutes))
     assert answer.status_code == 400
     assert not misfits(invalid(str), answer.json())
@@ -135,20 +135,20 @@ async def test_no_session_is_shorter_or_longer(ada: Person, coach: str, minutes:
 
 
 @pytest.mark.parametrize("minutes", ["x", None, [], True, 60.5])
-async def test_a_duration_is_a_whole_number(ada: Person, coach: str, minutes: Any) -> None:
+async def test_duration_must_be_an_integer(ada: Person, coach: str, minutes: Any) -> None:
     answer = await ada.post("/booking", json=wanted(coach, free_hour()) | {"duration_minutes": minutes})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("duration_minutes: ")
 
 
-async def test_a_session_is_in_the_future(ada: Person, coach: str) -> None:
+async def test_session_must_be_in_the_future(ada: Person, coach: str) -> None:
     for past in (datetime.now(UTC), datetime.now(UTC) - timedelta(days=400)):
         answer = await ada.post("/booking", json=wanted(coach, past))
         assert answer.status_code == 400
         assert not misfits(invalid("Session must be scheduled in the future"), answer.json())
 
 
-async def test_time_that_is_taken_is_not_available(ada: Person, shared_people: People, coach: str) -> None:
+async def test_overlapping_time_is_not_available(ada: Person, shared_people: People, coach: str) -> None:
     begins = free_hour()
     await books(ada, coach, begins)
     somebody = await shared_people.user()
@@ -158,14 +158,14 @@ async def test_time_that_is_taken_is_not_available(ada: Person, shared_people: P
         assert not misfits(refused("Time slot is not available", "slot_unavailable"), answer.json())
 
 
-async def test_time_outside_the_coachs_hours_is_not_available(ada: Person, coach: str) -> None:
+async def test_time_outside_the_hours_of_the_coach_is_not_available(ada: Person, coach: str) -> None:
     for begins in (at(8, 59, in_days=250), at(16, 1, in_days=250), at(23, in_days=250)):
         answer = await ada.post("/booking", json=wanted(coach, begins))
         assert answer.status_code == 400
         assert answer.json()["detail"] == "Time slot is not available"
 
 
-async def test_the_coach_must_be_active(
+async def test_inactive_coach_cannot_be_booked(
     ada: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     gone = await shared_people.facilitator()
@@ -176,7 +176,7 @@ async def test_the_coach_must_be_active(
     assert not misfits(refused("Coach is not active", "coach_inactive"), answer.json())
 
 
-async def test_there_is_no_coach_of_that_id(ada: Person, client: str) -> None:
+async def test_unknown_coach_returns_404(ada: Person, client: str) -> None:
     for nobody in (NOBODY, client):
         answer = await ada.post("/booking", json=wanted(nobody, free_hour()))
         assert answer.status_code == 404
@@ -184,26 +184,26 @@ async def test_there_is_no_coach_of_that_id(ada: Person, client: str) -> None:
 
 
 @pytest.mark.parametrize("coach_id", ["1", "abc", "", None, 5, [], NOBODY[:-1]])
-async def test_a_coach_id_is_a_uuid(ada: Person, coach_id: Any) -> None:
+async def test_coach_id_must_be_a_uuid(ada: Person, coach_id: Any) -> None:
     answer = await ada.post("/booking", json=wanted("", free_hour()) | {"coach_id": coach_id})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("coach_id: ")
 
 
-async def test_only_clients_book(john: Person, coach: str) -> None:
+async def test_only_clients_can_book(john: Person, coach: str) -> None:
     answer = await john.post("/booking", json=wanted(coach, free_hour()))
     assert answer.status_code == 403
     assert not misfits(refused("Only clients can create bookings", "client_required"), answer.json())
 
 
 @pytest.mark.parametrize("notes", ["n" * 2001, "\x07", 5])
-async def test_bad_notes_are_refused(ada: Person, coach: str, notes: Any) -> None:
+async def test_invalid_notes_are_rejected(ada: Person, coach: str, notes: Any) -> None:
     answer = await ada.post("/booking", json=wanted(coach, free_hour(), notes=notes))
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("notes: ")
 
 
-async def test_what_is_not_a_clients_to_set_is_ignored(ada: Person, client: str, coach: str) -> None:
+async def test_read_only_fields_are_ignored(ada: Person, client: str, coach: str) -> None:
     forged = {"client_id": coach, "status": "confirmed", "payment_id": NOBODY, "price": -1, "meeting_link": "x"}
     booking = await books(ada, coach, free_hour(), **forged)
     kept = ("client_id", "status", "payment_id", "price", "meeting_link")
@@ -213,7 +213,7 @@ async def test_what_is_not_a_clients_to_set_is_ignored(ada: Person, client: str,
 # Get Booking Details
 
 
-async def test_client_coach_and_admin_see_a_booking(
+async def test_only_client_coach_and_admin_see_a_booking(
     ada: Person, john: Person, coach: str, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     made = await books(ada, coach, free_hour(), notes=NOTES)
@@ -232,7 +232,7 @@ async def test_client_coach_and_admin_see_a_booking(
 
 @pytest.mark.parametrize("path", ["", "/history"])
 @pytest.mark.parametrize("booking_id", [NOBODY, *NO_UUIDS])
-async def test_no_such_booking(ada: Person, booking_id: str, path: str) -> None:
+async def test_unknown_booking_returns_404(ada: Person, booking_id: str, path: str) -> None:
     answer = await ada.get(f"/booking/{booking_id}{path}")
     assert answer.status_code == 404
     assert answer.json()["detail"] in {"Booking not found", "Resource not found"}
@@ -243,7 +243,7 @@ async def test_no_such_booking(ada: Person, booking_id: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("of_client", [True, False], ids=["client", "coach"])
-async def test_lists_go_page_by_page_from_the_latest_session_on(shared_people: People, of_client: bool) -> None:
+async def test_lists_are_paginated_from_the_latest_session(shared_people: People, of_client: bool) -> None:
     guest, host = await shared_people.user(), await shared_people.facilitator()
     coach = await uuid_of(host)
     made = [(await books(guest, coach, at(hour)))["id"] for hour in (11, 9, 15, 13, 10)]
@@ -271,7 +271,7 @@ async def test_lists_go_page_by_page_from_the_latest_session_on(shared_people: P
         assert (ids(only), only.json()["total"]) == (expected, len(expected))
 
 
-async def test_pages_hold_at_most_100(ada: Person, client: str) -> None:
+async def test_page_holds_at_most_100(ada: Person, client: str) -> None:
     assert (await ada.get(f"/booking/client/{client}", params={"limit": 100})).json()["limit"] == 100
     answer = await ada.get(f"/booking/client/{client}", params={"limit": 101})
     assert answer.status_code == 400
@@ -286,7 +286,7 @@ async def test_pages_hold_at_most_100(ada: Person, client: str) -> None:
         *[("status", value) for value in ("x", "", "PENDING", "pending,confirmed")],
     ],
 )
-async def test_a_bad_query_is_a_400_that_names_it(
+async def test_invalid_query_returns_400_with_the_field(
     ada: Person, john: Person, client: str, coach: str, field: str, value: str
 ) -> None:
     for person, path in ((ada, f"client/{client}"), (john, f"coach/{coach}")):
@@ -295,7 +295,7 @@ async def test_a_bad_query_is_a_400_that_names_it(
         assert answer.json()["detail"].startswith(f"{field}: ")
 
 
-async def test_lists_are_for_oneself_and_for_admins(
+async def test_lists_are_visible_to_their_owner_and_admins(
     ada: Person, john: Person, client: str, coach: str, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     admin = await promoted(await shared_people.user(), shared_database)
@@ -316,7 +316,7 @@ async def test_lists_are_for_oneself_and_for_admins(
 # Update Booking Status
 
 
-async def test_a_booking_goes_from_pending_over_confirmed_to_completed(ada: Person, john: Person, coach: str) -> None:
+async def test_booking_is_confirmed_and_then_completed(ada: Person, john: Person, coach: str) -> None:
     booking = await books(ada, coach, free_hour(), notes=NOTES)
     del booking["payment_url"]
     for status, sequence in (("confirmed", 1), ("completed", 1)):
@@ -329,7 +329,7 @@ async def test_a_booking_goes_from_pending_over_confirmed_to_completed(ada: Pers
 
 
 @pytest.mark.parametrize("body", [{}, {"status": None}, {"status": 1}, {"status": "x"}, {"status": "CONFIRMED"}, []])
-async def test_a_bad_status_is_refused(ada: Person, john: Person, coach: str, body: Any) -> None:
+async def test_invalid_status_is_rejected(ada: Person, john: Person, coach: str, body: Any) -> None:
     booking = await in_status("pending", ada, john, coach)
     answer = await john.patch(f"/booking/{booking}/status", body)
     assert answer.status_code == 400
@@ -338,7 +338,7 @@ async def test_a_bad_status_is_refused(ada: Person, john: Person, coach: str, bo
 
 
 @pytest.mark.parametrize("booking_id", [NOBODY, "abc"])
-async def test_what_is_not_there_cannot_be_changed(ada: Person, booking_id: str) -> None:
+async def test_unknown_booking_cannot_be_changed(ada: Person, booking_id: str) -> None:
     path = f"/booking/{booking_id}"
     answers = [
         await ada.patch(f"{path}/status", {"status": "cancelled"}),
@@ -356,7 +356,7 @@ async def test_what_is_not_there_cannot_be_changed(ada: Person, booking_id: str)
 # Cancel Booking
 
 
-async def test_cancelling_answers_204_without_a_body_and_frees_the_time(
+async def test_cancelling_returns_204_without_a_body_and_frees_the_time(
     ada: Person, shared_people: People, coach: str
 ) -> None:
     begins = free_hour()
@@ -375,7 +375,9 @@ async def test_cancelling_answers_204_without_a_body_and_frees_the_time(
 # Error Responses
 
 
-async def test_nobody_is_told_so_in_the_documents_words(shared_api: httpx.AsyncClient, client: str, coach: str) -> None:
+async def test_missing_token_returns_401_in_the_shape_of_the_document(
+    shared_api: httpx.AsyncClient, client: str, coach: str
+) -> None:
     calls = [
         ("POST", ""),
         ("GET", f"/{NOBODY}"),
@@ -397,12 +399,12 @@ async def test_nobody_is_told_so_in_the_documents_words(shared_api: httpx.AsyncC
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_a_trailing_slash_changes_nothing(ada: Person, client: str, coach: str) -> None:
+async def test_trailing_slash_is_accepted(ada: Person, client: str, coach: str) -> None:
     answer = await ada.post("/booking/", json=wanted(coach, free_hour()))
     assert answer.status_code == 201
     assert (await ada.get(f"/booking/{answer.json()['id']}/")).status_code == 200
     assert (await ada.get(f"/booking/client/{client}/")).status_code == 200
 
 
-async def test_every_endpoint_of_this_part_was_walked() -> None:
+async def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

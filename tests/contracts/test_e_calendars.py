@@ -50,7 +50,7 @@ async def api(
         yield client
 
 
-async def test_both_calendars_are_connected_and_a_booking_is_synced_into_each(
+async def test_both_calendars_are_connected_and_a_booking_is_synced_to_each(
     api: httpx.AsyncClient, google: FakeGoogleCalendar, outlook: FakeOutlook
 ) -> None:
     people = People(api)
@@ -96,7 +96,7 @@ async def test_both_calendars_are_connected_and_a_booking_is_synced_into_each(
     assert isinstance(stranger.json()["detail"], str)
 
 
-async def test_a_state_of_one_provider_opens_nothing_at_the_other(
+async def test_state_of_one_provider_is_rejected_by_the_other(
     api: httpx.AsyncClient, google: FakeGoogleCalendar, outlook: FakeOutlook
 ) -> None:
     """Also where both would redeem the code: a mix-up is noticed before anybody is asked (RFC 9700, 4.4)."""
@@ -123,11 +123,11 @@ async def test_a_state_of_one_provider_opens_nothing_at_the_other(
         ("POST", "/calendar/sync-booking"),
     ],
 )
-async def test_all_of_it_wants_a_login(api: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_calendar_endpoints_require_a_login(api: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await api.request(method, path, json={} if method == "POST" else None)
     assert answer.status_code == 401
     assert answer.json()["detail"] == "Not authenticated"
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

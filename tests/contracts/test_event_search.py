@@ -68,7 +68,7 @@ async def ids(mira: Person, john: Person) -> dict[str, int]:
         ("", {"yoga", "pilates", "tea", "zen"}),
     ],
 )
-async def test_all_lists_of_events_are_searched_alike(
+async def test_all_event_lists_have_the_same_search(
     ada: Person, ids: dict[str, int], q: str, found: set[str] | None
 ) -> None:
     for path in ("/events", "/events/filter", "/api/events", "/api/sessions"):
@@ -82,15 +82,13 @@ async def test_all_lists_of_events_are_searched_alike(
         assert {name for name, number in ids.items() if number in listed} == found, path
 
 
-async def test_a_search_is_of_100_characters(shared_api: httpx.AsyncClient) -> None:
+async def test_search_text_has_at_most_100_characters(shared_api: httpx.AsyncClient) -> None:
     assert (await shared_api.get("/events", params={"q": "x" * 100})).status_code == 200
     answer = await shared_api.get("/events", params={"q": "x" * 101})
     assert (answer.status_code, answer.json()["details"]) == (400, {"q": "Must be at most 100 characters"})
 
 
-async def test_a_search_goes_with_the_other_filters_and_over_pages(
-    ada: Person, ids: dict[str, int], john: Person
-) -> None:
+async def test_search_combines_with_other_filters_and_pages(ada: Person, ids: dict[str, int], john: Person) -> None:
     answer = await ada.get("/events", params={"q": "yoga", "facilitator_id": john.id})
     assert [event["id"] for event in answer.json()["events"]] == [ids["pilates"]]
     first = (await ada.get("/events", params={"q": "yoga", "limit": 1})).json()
@@ -101,12 +99,12 @@ async def test_a_search_goes_with_the_other_filters_and_over_pages(
 
 @given(q=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=100))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_text_may_be_searched_for(shared_api: httpx.AsyncClient, q: str) -> None:
+async def test_any_search_text_returns_200_or_400(shared_api: httpx.AsyncClient, q: str) -> None:
     answer = await shared_api.get("/events", params={"q": q})
     assert answer.status_code in (200, 400), answer.text
 
 
-async def test_a_search_reads_the_index_and_not_the_events(shared_database: asyncpg.Connection, john: Person) -> None:
+async def test_search_uses_the_index(shared_database: asyncpg.Connection, john: Person) -> None:
     await shared_database.execute(
         """INSERT INTO events
                (facilitator_id, title, description, event_type, starts_at, ends_at, capacity, price, currency)

@@ -83,7 +83,7 @@ async def consent(location: str, **form: str) -> str:
 
 
 @pytest.mark.parametrize("path", ["/auth/google", "/auth/google/login", "/auth/google/login/"])
-async def test_a_browser_is_sent_to_the_consent_screen_and_comes_back_logged_in(
+async def test_browser_is_redirected_to_google_and_returns_logged_in(
     browser: Browser, address: str, provider: str, path: str
 ) -> None:
     location = await browser.starts(path)
@@ -100,7 +100,7 @@ async def test_a_browser_is_sent_to_the_consent_screen_and_comes_back_logged_in(
         assert (await client.post("/auth/refresh", headers=headers)).status_code == 200
 
 
-async def test_the_request_to_google_is_a_code_flow_with_pkce_state_and_nonce(browser: Browser) -> None:
+async def test_google_request_uses_code_flow_with_pkce_state_and_nonce(browser: Browser) -> None:
     first, second = query_of(await browser.starts()), query_of(await browser.starts())
     assert first["response_type"] == "code"
     assert first["client_id"] == CLIENT_ID
@@ -112,7 +112,7 @@ async def test_the_request_to_google_is_a_code_flow_with_pkce_state_and_nonce(br
         assert first[secret] != second[secret]
 
 
-async def test_the_redirect_address_is_not_the_host_the_client_names(address: str) -> None:
+async def test_redirect_uri_does_not_come_from_request_headers(address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         response = await client.get(
             "/auth/google", headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"}
@@ -121,14 +121,14 @@ async def test_the_redirect_address_is_not_the_host_the_client_names(address: st
     assert "evil" not in str(response.headers)
 
 
-async def test_a_second_sign_in_is_the_same_account(browser: Browser, shared_database: asyncpg.Connection) -> None:
+async def test_second_login_returns_the_same_account(browser: Browser, shared_database: asyncpg.Connection) -> None:
     first = await browser.comes_back(await consent(await browser.starts()))
     second = await browser.comes_back(await consent(await browser.starts()))
     assert first.json()["user"] == second.json()["user"]
     assert await shared_database.fetchval("SELECT count(*) FROM users WHERE google_id = $1", SUBJECT) == 1
 
 
-async def test_who_says_no_to_google_is_told_so(browser: Browser) -> None:
+async def test_denied_consent_returns_401(browser: Browser) -> None:
     response = await browser.comes_back(await consent(await browser.starts(), action="deny"))
     assert response.status_code == 401
     assert response.json()["error"] == "Google was not allowed to say who you are. Please start again"
@@ -144,7 +144,7 @@ async def test_who_says_no_to_google_is_told_so(browser: Browser) -> None:
         ("POST", "/api/auth/google"),
     ],
 )
-async def test_without_a_client_google_login_is_not_configured(
+async def test_missing_google_client_returns_503_not_configured(
     shared_api: httpx.AsyncClient, method: str, path: str
 ) -> None:
     body = {"google_id": SUBJECT, "email": "ada@gmail.com", "name": "Ada", "id_token": "x.y.z"}
@@ -173,7 +173,7 @@ def body_of_c(google: FakeGoogle, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (body | changes).items() if value is not None}
 
 
-async def test_c_logs_in_who_brings_a_token_of_google(client: httpx.AsyncClient, google: FakeGoogle) -> None:
+async def test_c_valid_google_token_logs_in(client: httpx.AsyncClient, google: FakeGoogle) -> None:
     response = await client.post("/api/auth/google", json=body_of_c(google, email="Ada@GMail.com"))
     assert response.status_code == 200
     assert misfits({"access_token": str, "user": USER_OF_C}, response.json()) == []
@@ -181,7 +181,7 @@ async def test_c_logs_in_who_brings_a_token_of_google(client: httpx.AsyncClient,
     assert (await client.get("/profile", headers=headers)).status_code == 200
 
 
-async def test_c_names_a_new_account_as_asked_where_google_tells_no_name(
+async def test_c_new_account_takes_the_given_name_if_the_token_has_none(
     client: httpx.AsyncClient, google: FakeGoogle
 ) -> None:
     token = google.id_token(name=None, sub="204", email="countess@gmail.com")
@@ -192,7 +192,7 @@ async def test_c_names_a_new_account_as_asked_where_google_tells_no_name(
 
 
 @pytest.mark.parametrize("field", ["google_id", "email", "name", "id_token"])
-async def test_c_refuses_a_body_without_one_of_its_fields(
+async def test_c_missing_body_field_is_rejected(
     client: httpx.AsyncClient, google: FakeGoogle, field: str, shared_database: asyncpg.Connection
 ) -> None:
     before = await shared_database.fetchval("SELECT count(*) FROM logins")
@@ -204,7 +204,7 @@ async def test_c_refuses_a_body_without_one_of_its_fields(
 
 
 @pytest.mark.parametrize(("field", "value"), [("google_id", "1"), ("email", "eve@gmail.com"), ("email", "nobody")])
-async def test_c_refuses_to_log_in_anybody_but_the_one_of_the_token(
+async def test_c_body_that_contradicts_the_token_is_rejected(
     client: httpx.AsyncClient, google: FakeGoogle, field: str, value: str, shared_database: asyncpg.Connection
 ) -> None:
     before = await shared_database.fetchval("SELECT count(*) FROM logins")
@@ -215,10 +215,10 @@ async def test_c_refuses_to_log_in_anybody_but_the_one_of_the_token(
 
 
 @pytest.mark.parametrize("token", ["x", "x.y.z", "", "a" * 30_000, "é.e.e"])
-async def test_c_refuses_what_is_no_token(client: httpx.AsyncClient, google: FakeGoogle, token: str) -> None:
+async def test_c_invalid_token_is_rejected(client: httpx.AsyncClient, google: FakeGoogle, token: str) -> None:
     response = await client.post("/api/auth/google", json=body_of_c(google, id_token=token))
     assert response.status_code == (401 if token else 400)
 
 
-def test_every_endpoint_of_this_part_was_walked() -> None:
+def test_every_endpoint_of_this_part_was_called() -> None:
     assert not unwalked(__name__)

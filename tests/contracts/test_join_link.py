@@ -43,7 +43,7 @@ async def shown(api: httpx.AsyncClient, viewer: Person | None, event_id: int, fa
 
 
 @pytest.mark.parametrize("price", [0, 30])
-async def test_the_public_and_other_people_see_no_link(
+async def test_public_and_other_users_see_no_link(
     api: httpx.AsyncClient, people: People, john: Person, price: int
 ) -> None:
     event = await john.creates_event(price=price, virtual_link=LINK)
@@ -52,7 +52,7 @@ async def test_the_public_and_other_people_see_no_link(
         assert await shown(api, viewer, event["id"], john.id) == {None}
 
 
-async def test_the_facilitator_and_admins_see_the_link(
+async def test_facilitator_and_admins_see_the_link(
     api: httpx.AsyncClient, people: People, john: Person, database: asyncpg.Connection
 ) -> None:
     event = await john.creates_event(virtual_link=LINK)
@@ -66,7 +66,7 @@ async def test_the_facilitator_and_admins_see_the_link(
     assert changed.json()["event"]["virtual_link"] == LINK
 
 
-async def test_a_free_booking_shows_the_link_until_it_is_cancelled(
+async def test_free_booking_shows_the_link_until_it_is_cancelled(
     api: httpx.AsyncClient, people: People, john: Person
 ) -> None:
     event = await john.creates_event(price=0, virtual_link=LINK)
@@ -82,7 +82,7 @@ async def test_a_free_booking_shows_the_link_until_it_is_cancelled(
 @pytest.mark.parametrize(
     ("payment_status", "expected"), [("pending", None), ("failed", None), ("completed", LINK), ("not_required", LINK)]
 )
-async def test_a_priced_booking_shows_the_link_once_it_is_paid(
+async def test_priced_booking_shows_the_link_after_payment(
     api: httpx.AsyncClient,
     people: People,
     john: Person,
@@ -102,7 +102,7 @@ async def test_a_priced_booking_shows_the_link_once_it_is_paid(
     assert seen["event"]["virtual_link"] == LINK
 
 
-async def test_a_wrong_token_is_no_token(api: httpx.AsyncClient, john: Person) -> None:
+async def test_wrong_token_is_treated_as_no_token(api: httpx.AsyncClient, john: Person) -> None:
     event = await john.creates_event(virtual_link=LINK)
     answer = await api.get(f"/events/{event['id']}", headers={"Authorization": "Bearer wrong"})
     assert (answer.status_code, answer.json()["virtual_link"]) == (200, None)

@@ -60,7 +60,7 @@ LISTS = {
 }
 
 
-async def test_no_list_asks_more_often_for_more_rows(
+async def test_number_of_queries_does_not_depend_on_the_number_of_rows(
     statements: StatementLog, john: Person, api: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     (first,) = await some_events(database, john.id, 1, capacity=1000)

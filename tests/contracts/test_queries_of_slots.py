@@ -11,7 +11,7 @@ from tests.support.appointments import at, uuid_of
 from tests.support.people import People
 
 
-async def test_a_thousand_sessions_of_thirty_days_take_no_more_than_three_queries(
+async def test_slots_of_a_month_with_a_thousand_sessions_take_at_most_three_queries(
     postgres: EmbeddedPostgres, database_url: str, people: People, api: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     superuser = await asyncpg.connect(postgres.superuser_dsn())

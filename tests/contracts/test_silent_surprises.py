@@ -52,18 +52,18 @@ async def admin(shared_people: People, shared_database: asyncpg.Connection) -> P
     return person
 
 
-def test_the_documented_parameters_are_known() -> None:
+def test_documented_parameters_are_known() -> None:
     for path, names in DOCUMENTED.items():
         assert names <= known_parameters(LISTS[path]).keys(), path
 
 
-def test_there_are_lists_to_look_at() -> None:
+def test_lists_were_found() -> None:
     assert DOCUMENTED.keys() < LISTS.keys()
     assert len(LISTS) >= 19
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_every_list_refuses_a_parameter_that_it_does_not_know(path: str, john: Person, admin: Person) -> None:
+async def test_every_list_rejects_unknown_parameters(path: str, john: Person, admin: Person) -> None:
     here = path.replace(":str", "").format_map(_AnyId())
     for who in (john, admin):
         answer = await who.get(here, params={"colour": "red"})
@@ -77,7 +77,7 @@ async def test_every_list_refuses_a_parameter_that_it_does_not_know(path: str, j
     assert ("detail" in told) == path.startswith(("/booking/c", "/booking/{", "/calendar", "/coaches"))
 
 
-async def test_the_nearest_parameter_is_named(john: Person) -> None:
+async def test_nearest_parameter_is_suggested(john: Person) -> None:
     for given_name, meant in (
         ("Type", "type"),
         ("facilitatorId", "facilitator_id"),
@@ -89,7 +89,7 @@ async def test_the_nearest_parameter_is_named(john: Person) -> None:
         assert (f"did you mean {meant}?" if meant else "known are type, ") in advice
 
 
-async def test_a_list_that_takes_no_parameters_says_so(john: Person) -> None:
+async def test_list_without_parameters_rejects_any(john: Person) -> None:
     answer = await john.get("/calendar/connections?limit=5")
     assert answer.status_code == 400
     assert "limit" in answer.json()["details"]
@@ -112,13 +112,13 @@ async def test_a_list_that_takes_no_parameters_says_so(john: Person) -> None:
         "/profile?x=1",
     ],
 )
-async def test_what_is_no_list_takes_other_programs_parameters(shared_api: httpx.AsyncClient, path: str) -> None:
+async def test_other_endpoints_accept_parameters_of_other_programs(shared_api: httpx.AsyncClient, path: str) -> None:
     answer = await shared_api.get(path)
     assert "Is not a parameter" not in answer.text
 
 
 @given(st.text(max_size=200), st.lists(st.sampled_from(["type", "limit", "cursor", "facilitator_id"]), unique=True))
-def test_any_name_but_the_known_ones_is_unknown(name: str, known: list[str]) -> None:
+def test_every_unlisted_name_is_unknown(name: str, known: list[str]) -> None:
     wrong = unknown_parameters([*known, name], known)
     assert bool(wrong) == (name not in known)
     assert all(len(key) <= 50 and name.startswith(key) and len(why) < 200 for key, why in wrong.items())
@@ -128,7 +128,7 @@ def test_any_name_but_the_known_ones_is_unknown(name: str, known: list[str]) -> 
 
 
 @pytest.mark.parametrize("quantity", [3, 0, -1, 2**62])
-async def test_a_booking_of_other_than_one_seat_is_refused(john: Person, ada: Person, quantity: int) -> None:
+async def test_booking_of_more_or_less_than_one_seat_is_rejected(john: Person, ada: Person, quantity: int) -> None:
     created = await john.creates_event(max_participants=5)
     for path, field in (("/bookings", "event_id"), ("/api/bookings", "event_id"), ("/api/bookings", "session_id")):
         answer = await ada.post(path, json={field: created["id"], "quantity": quantity})
@@ -138,12 +138,12 @@ async def test_a_booking_of_other_than_one_seat_is_refused(john: Person, ada: Pe
 
 
 @pytest.mark.parametrize("quantity", [1, None])
-async def test_a_booking_of_one_seat_may_say_so(john: Person, ada: Person, quantity: int | None) -> None:
+async def test_booking_of_one_seat_may_state_the_quantity(john: Person, ada: Person, quantity: int | None) -> None:
     created = await john.creates_event()
     assert (await ada.post("/bookings", json={"event_id": created["id"], "quantity": quantity})).status_code == 201
 
 
-async def test_another_e_mail_in_a_profile_is_refused_and_nothing_changes(ada: Person) -> None:
+async def test_changing_the_email_in_the_profile_is_rejected_and_changes_nothing(ada: Person) -> None:
     for email in ("new@example.com", "", "nonsense", f"x{ada.email}"):
         answer = await ada.put("/profile", json={"name": "Changed", "email": email})
         assert answer.status_code == 400, answer.text
@@ -151,14 +151,14 @@ async def test_another_e_mail_in_a_profile_is_refused_and_nothing_changes(ada: P
     assert (await ada.get("/profile")).json()["name"] == ada.name
 
 
-async def test_the_own_e_mail_in_a_profile_is_accepted(ada: Person) -> None:
+async def test_own_email_in_the_profile_is_accepted(ada: Person) -> None:
     profile: dict[str, Any] = (await ada.get("/profile")).json()
     for email in (profile["email"], profile["email"].upper(), f" {profile['email']} ", None):
         answer = await ada.put("/profile", json={**profile, "email": email})
         assert answer.status_code == 200, answer.text
 
 
-async def test_other_fields_that_no_document_names_are_ignored(john: Person) -> None:
+async def test_other_undocumented_fields_are_ignored(john: Person) -> None:
     answer = await john.post("/events", json=event(colour="red", quantity=3))
     assert answer.status_code == 201
 

@@ -18,7 +18,7 @@ from tests.crm.parts import TOKEN, a_message, running_crm, settings_for
     [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", b"Bearer \xff\xfe"],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/notify"), ("GET", "/notifications")])
-async def test_without_the_token_nobody_gets_in(
+async def test_missing_or_invalid_token_returns_401(
     refusing_crm: httpx.AsyncClient, method: str, path: str, authorization: str | bytes | None
 ) -> None:
     headers = {b"Authorization": authorization} if authorization is not None else {}
@@ -31,15 +31,13 @@ async def test_without_the_token_nobody_gets_in(
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_the_token_is_checked_before_the_body_is_read(refusing_crm: httpx.AsyncClient) -> None:
+async def test_token_is_checked_before_the_body_is_read(refusing_crm: httpx.AsyncClient) -> None:
     answer = await refusing_crm.post("/notify", content=b"{" * 70000, headers={"Authorization": "Bearer wrong"})
     assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/notifications", "/nowhere"])
-async def test_every_answer_carries_the_security_headers_and_a_request_id(
-    refusing_crm: httpx.AsyncClient, path: str
-) -> None:
+async def test_every_answer_has_security_headers_and_a_request_id(refusing_crm: httpx.AsyncClient, path: str) -> None:
     answer = await refusing_crm.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
@@ -47,7 +45,7 @@ async def test_every_answer_carries_the_security_headers_and_a_request_id(
     assert answer.headers["x-request-id"]
 
 
-async def test_a_sane_request_id_is_kept_and_another_replaced(crm: httpx.AsyncClient) -> None:
+async def test_valid_request_id_is_kept_and_invalid_one_replaced(crm: httpx.AsyncClient) -> None:
     sane = await crm.get("/nowhere", headers={"X-Request-ID": "trace-1"})
     assert sane.headers["x-request-id"] == "trace-1"
     assert sane.json()["request_id"] == "trace-1"
@@ -84,7 +82,7 @@ BODY = json.dumps(a_message()).encode()
 
 
 @pytest.mark.parametrize("secret", [OLD, b"the secret of this year"])
-async def test_a_signature_by_any_of_the_secrets_is_taken(signed_crm: httpx.AsyncClient, secret: bytes) -> None:
+async def test_signature_by_any_of_the_secrets_is_accepted(signed_crm: httpx.AsyncClient, secret: bytes) -> None:
     assert (await signed_crm.post("/notify", content=BODY, headers=_signed(BODY, secret))).status_code == 200
 
 
@@ -101,7 +99,7 @@ async def test_a_signature_by_any_of_the_secrets_is_taken(signed_crm: httpx.Asyn
         pytest.param(lambda: {**_signed(BODY, OLD), "webhook-signature": "v1,###"}, id="not base64"),
     ],
 )
-async def test_a_signature_that_does_not_hold_is_refused(
+async def test_invalid_signature_is_rejected(
     signed_crm: httpx.AsyncClient, headers: Callable[[], dict[str, str]]
 ) -> None:
     answer = await signed_crm.post("/notify", content=BODY, headers=headers())

@@ -12,7 +12,7 @@ from tests.crm.parts import MailServer, a_message, connected, running_crm, setti
 from tests.support.servers import running_postgres
 
 
-async def test_a_database_that_was_away_is_a_503_and_then_as_before(mail_server: MailServer, tmp_path: Path) -> None:
+async def test_unavailable_database_returns_503_and_recovers(mail_server: MailServer, tmp_path: Path) -> None:
 
     with running_postgres("crm") as server:
         dsn = server.dsn("crm")
@@ -38,9 +38,7 @@ async def test_a_database_that_was_away_is_a_503_and_then_as_before(mail_server:
             assert mail["status"] == "sent"
 
 
-async def test_a_mail_that_went_out_while_the_database_stopped_is_not_sent_again(
-    mail_server: MailServer, tmp_path: Path
-) -> None:
+async def test_mail_sent_while_the_database_stopped_is_not_sent_again(mail_server: MailServer, tmp_path: Path) -> None:
 
     mail_server.delay = 1.0
     with running_postgres("crm") as server:
@@ -63,7 +61,7 @@ async def test_a_mail_that_went_out_while_the_database_stopped_is_not_sent_again
     assert mail_server.offered == 1
 
 
-async def test_a_database_that_hangs_is_a_503_and_then_as_before(crm: httpx.AsyncClient, crm_dsn: str) -> None:
+async def test_hanging_database_returns_503_and_recovers(crm: httpx.AsyncClient, crm_dsn: str) -> None:
     async with connected(crm_dsn) as connection:
         async with connection.transaction():
             await connection.execute("LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE")

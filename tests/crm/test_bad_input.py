@@ -58,7 +58,7 @@ async def _refused(crm: httpx.AsyncClient, body: bytes) -> dict[str, object]:
         pytest.param(_beside(b"1e999999"), id="1e999999"),
     ],
 )
-async def test_a_malformed_body_is_a_400_that_says_why(refusing_crm: httpx.AsyncClient, body: bytes) -> None:
+async def test_malformed_body_returns_400_with_a_reason(refusing_crm: httpx.AsyncClient, body: bytes) -> None:
     assert (await _refused(refusing_crm, body))["code"] == "malformed_body"
 
 
@@ -98,7 +98,7 @@ async def test_a_malformed_body_is_a_400_that_says_why(refusing_crm: httpx.Async
         ({"event": {"max_participants": -1}}, "event.max_participants"),
     ],
 )
-async def test_an_impossible_value_is_a_400_that_names_it(
+async def test_invalid_value_returns_400_with_its_field(
     refusing_crm: httpx.AsyncClient, changes: dict[str, object], field: str
 ) -> None:
     told = await _refused(refusing_crm, json.dumps(a_message(**changes)).encode())
@@ -108,12 +108,12 @@ async def test_an_impossible_value_is_a_400_that_names_it(
 
 
 @pytest.mark.parametrize("number", [b"1e-99999", b"1e-16000", b"1e-401", b"0." + b"0" * 20000 + b"1"])
-async def test_a_number_the_database_cannot_hold_is_a_400(refusing_crm: httpx.AsyncClient, number: bytes) -> None:
+async def test_number_beyond_the_database_range_returns_400(refusing_crm: httpx.AsyncClient, number: bytes) -> None:
     assert (await _refused(refusing_crm, _beside(number)))["code"] == "validation_error"
 
 
 @pytest.mark.parametrize("written", ["1E+99999999", "1E-99999999", "9" * 25_000, "NaN", "a lot"])
-async def test_an_amount_that_is_none_costs_nothing_and_is_left_out_of_the_mail(
+async def test_invalid_amount_is_parsed_quickly_and_omitted_from_the_mail(
     crm: httpx.AsyncClient, mail_server: MailServer, written: str
 ) -> None:
     began = time.thread_time()
@@ -134,7 +134,7 @@ async def test_an_amount_that_is_none_costs_nothing_and_is_left_out_of_the_mail(
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "?"]
 )
-async def test_a_body_that_is_not_called_json_is_a_415(
+async def test_body_without_json_content_type_returns_415(
     refusing_crm: httpx.AsyncClient, content_type: str | None
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -144,12 +144,12 @@ async def test_a_body_that_is_not_called_json_is_a_415(
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=UTF-8", "application/vnd.x+json"])
-async def test_json_by_its_other_names_is_taken(crm: httpx.AsyncClient, content_type: str) -> None:
+async def test_other_json_content_types_are_accepted(crm: httpx.AsyncClient, content_type: str) -> None:
     body = json.dumps(a_message()).encode()
     assert (await crm.post("/notify", content=body, headers={"Content-Type": content_type})).status_code == 200
 
 
-async def test_a_body_over_64_kib_is_a_413(crm: httpx.AsyncClient) -> None:
+async def test_body_over_64_kib_returns_413(crm: httpx.AsyncClient) -> None:
     async def in_pieces() -> AsyncIterator[bytes]:
         for _ in range(80):
             yield b" " * 1024
@@ -177,13 +177,13 @@ async def test_a_body_over_64_kib_is_a_413(crm: httpx.AsyncClient) -> None:
         "message_id=%00",
     ],
 )
-async def test_a_bad_query_is_a_400(refusing_crm: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_query_returns_400(refusing_crm: httpx.AsyncClient, query: str) -> None:
     answer = await refusing_crm.get(f"/notifications?{query}")
     assert answer.status_code == 400
     assert answer.json()["details"].keys() == {query.partition("=")[0]}
 
 
-async def test_a_list_refuses_a_parameter_that_it_does_not_know(crm: httpx.AsyncClient) -> None:
+async def test_list_rejects_an_unknown_parameter(crm: httpx.AsyncClient) -> None:
     answer = await crm.get("/notifications?bookingid=1")
     assert answer.status_code == 400
     assert answer.json()["details"] == {"bookingid": "Is not a parameter of this list: did you mean booking_id?"}
@@ -193,7 +193,7 @@ async def test_a_list_refuses_a_parameter_that_it_does_not_know(crm: httpx.Async
 
 
 @pytest.mark.parametrize("booking_id", [b"1.0", b"1e3", b'"1"', b'"01a1f9252bc77096a9a62d6532b89802"'])
-async def test_a_booking_has_an_id_in_one_form(refusing_crm: httpx.AsyncClient, booking_id: bytes) -> None:
+async def test_booking_id_has_one_json_type(refusing_crm: httpx.AsyncClient, booking_id: bytes) -> None:
     body = b'{"booking_id": %s, "user": {"id": 1}, "event": {"id": 1}, "facilitator_id": 1}' % booking_id
     refused = await _refused(refusing_crm, body)
     assert "UUID" in str(refused["details"])
@@ -214,7 +214,7 @@ async def test_unknown_paths_and_methods_have_the_same_error_shape(crm: httpx.As
     assert "POST" in wrong.headers["allow"]
 
 
-async def test_other_peoples_words_are_inert_in_a_mail() -> None:
+async def test_user_text_is_escaped_in_mails() -> None:
     evil = "<script>alert(1)</script>{{7*7}} %s ${x}\r\nBcc: all@example.com\x1b[31m\u202e"
     event = {**a_message()["event"], "title": evil, "location": evil, "price": "NaN"}
     user = {"id": 1, "name": evil, "email": "a@example.com\r\nBcc: x@example.com"}

@@ -26,7 +26,7 @@ def a_session(**changes: Any) -> dict[str, Any]:
     return a_message(booking_reference=..., **(told | changes))
 
 
-async def test_a_session_is_stored_once_and_nobody_is_mailed(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_appointment_is_stored_once_and_not_mailed(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     answers = [await crm.post("/notify", json=a_session(), headers=KEY) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [answer.json()["notification_id"] for answer in answers] == [1, 1]
@@ -38,14 +38,16 @@ async def test_a_session_is_stored_once_and_nobody_is_mailed(crm: httpx.AsyncCli
     assert mail_server.offered == 0
 
 
-async def test_without_that_word_the_facilitator_is_mailed(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_without_email_facilitator_false_the_facilitator_is_mailed(
+    crm: httpx.AsyncClient, mail_server: MailServer
+) -> None:
     for words in ({"email_facilitator": True}, {"email_facilitator": ...}):
         assert (await crm.post("/notify", json=a_session(**words))).json()["email_sent"] is True
     assert len(mail_server.mails) == 2
     assert f"Reference:    {SESSION}" in mail_server.mails[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
-async def test_a_session_is_found_by_its_uuid_and_a_place_by_its_number(crm: httpx.AsyncClient) -> None:
+async def test_appointment_is_found_by_uuid_and_seat_by_number(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=a_session())
     await crm.post("/notify", json=a_message())
     for booking_id in (SESSION, SESSION.upper(), 12):
@@ -56,14 +58,14 @@ async def test_a_session_is_found_by_its_uuid_and_a_place_by_its_number(crm: htt
     assert (await crm.delete("/notifications/clear")).json()["deleted_count"] == 2
 
 
-async def test_a_session_is_no_event_of_its_coach(crm: httpx.AsyncClient) -> None:
+async def test_appointment_is_not_an_event_of_its_coach(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=a_session())
     assert (await crm.get("/api/facilitator/events/2")).json() == []
     await crm.post("/notify", json=a_message())
     assert [event["id"] for event in (await crm.get("/api/facilitator/events/2")).json()] == [1]
 
 
-async def test_the_schema_before_sessions_goes_up_with_what_it_holds(own_dsn: str, tmp_path: Any) -> None:
+async def test_schema_without_appointments_is_migrated_with_its_rows(own_dsn: str, tmp_path: Any) -> None:
     await asyncio.to_thread(downgrade, own_dsn, "0002")
     async with connected(own_dsn) as connection:
         await connection.execute(
@@ -82,7 +84,7 @@ async def test_the_schema_before_sessions_goes_up_with_what_it_holds(own_dsn: st
         (None, "Booking cancelled", "Ada Lovelace cancelled their place in Morning Meditation."),
     ],
 )
-def test_a_place_that_nobody_paid_for_was_not_cancelled_by_the_person(
+def test_expired_unpaid_booking_is_not_reported_as_cancelled_by_the_user(
     reason: str | None, subject: str, headline: str
 ) -> None:
     notification = read_notification(a_message(action="booking_cancelled", reason=reason))

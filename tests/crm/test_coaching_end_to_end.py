@@ -113,7 +113,7 @@ def when(booked: dict[str, Any], zone: str) -> str:
     return f"{starts:%A}, {starts.day} {starts:%B %Y, %H:%M} to {ends:%H:%M} {zone} (UTC{offset})"
 
 
-async def test_a_session_is_followed_by_both_from_the_request_to_its_end(harness: AppHarness) -> None:
+async def test_client_and_coach_get_mails_from_request_to_end_of_an_appointment(harness: AppHarness) -> None:
     ada, mira = await pair(harness)
     booked = await harness.books(ada, mira)
     path = f"/booking/{booked['id']}"
@@ -140,7 +140,7 @@ async def test_a_session_is_followed_by_both_from_the_request_to_its_end(harness
     assert "Ada Lovelace has cancelled" in " ".join(lines(harness.mails(mira)[-1]))
 
 
-async def test_the_crm_stores_each_fact_once_and_writes_to_nobody(harness: AppHarness, dsn: str) -> None:
+async def test_crm_stores_each_message_once_and_sends_no_mail(harness: AppHarness, dsn: str) -> None:
     ada, mira = await pair(harness)
     booked = await harness.books(ada, mira)
     assert (await mira.patch(f"/booking/{booked['id']}/status", {"status": "confirmed"})).is_success
@@ -160,7 +160,7 @@ async def test_the_crm_stores_each_fact_once_and_writes_to_nobody(harness: AppHa
 
 
 @pytest.mark.parametrize(("refusal", "status"), [("550 no such user", "dead"), ("452 mailbox full", "pending")])
-async def test_a_mailbox_that_refuses_keeps_no_mail_from_the_other(
+async def test_rejected_mailbox_does_not_block_the_other_recipient(
     harness: AppHarness, refusal: str, status: str
 ) -> None:
     ada, mira = await pair(harness)
@@ -176,7 +176,7 @@ async def test_a_mailbox_that_refuses_keeps_no_mail_from_the_other(
     assert {(row["who"], row["status"]) for row in rows} == {("client", status), ("coach", "delivered")}
 
 
-async def test_money_is_told_to_both_and_a_failed_try_to_the_client_alone(harness: AppHarness) -> None:
+async def test_payment_is_mailed_to_both_and_failed_payment_to_the_client_only(harness: AppHarness) -> None:
     ada, mira = await pair(harness)
     await a_price_for(harness.settings.database_url, await uuid_of(mira))
     booked = await harness.books(ada, mira)
@@ -197,7 +197,7 @@ async def test_money_is_told_to_both_and_a_failed_try_to_the_client_alone(harnes
     assert "Given back: 1,500.00 INR" in lines(harness.mails(ada)[-1])
 
 
-async def test_time_that_nobody_paid_for_is_given_up_in_both_calendars(harness: AppHarness) -> None:
+async def test_unpaid_time_is_removed_from_both_calendars(harness: AppHarness) -> None:
     ada, mira = await pair(harness)
     await a_price_for(harness.settings.database_url, await uuid_of(mira))
     booked = await harness.books(ada, mira)
@@ -212,7 +212,7 @@ async def test_time_that_nobody_paid_for_is_given_up_in_both_calendars(harness: 
     assert told["action"] == "booking_cancelled"
 
 
-async def test_a_place_in_an_event_is_told_in_the_readers_zone(harness: AppHarness) -> None:
+async def test_event_booking_mail_shows_the_time_zone_of_the_reader(harness: AppHarness) -> None:
     ada, mira = await pair(harness)
     event = await mira.creates_event(price=0)
     await ada.books(event["id"])
@@ -222,14 +222,14 @@ async def test_a_place_in_an_event_is_told_in_the_readers_zone(harness: AppHarne
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "America", "UTC+5"])
-async def test_a_zone_that_is_none_is_refused(people: People, zone: str) -> None:
+async def test_invalid_time_zone_is_rejected(people: People, zone: str) -> None:
     ada = await people.user()
     answer = await ada.put("/profile", {"timezone": zone})
     assert (answer.status_code, list(answer.json()["details"])) == (400, ["timezone"])
     assert (await ada.get("/profile")).json()["timezone"] is None
 
 
-async def test_a_zone_stays_until_it_is_taken_away(people: People) -> None:
+async def test_time_zone_stays_until_it_is_removed(people: People) -> None:
     ada = await people.user()
     await ada.put("/profile", {"timezone": "Asia/Kolkata"})
     await ada.put("/profile", {"name": "Ada King"})

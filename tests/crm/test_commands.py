@@ -39,7 +39,7 @@ async def _complaint(*arguments: str, environ: dict[str, str]) -> tuple[int | No
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
 @pytest.mark.parametrize(("database", "name"), [("", "CRM_BEARER_TOKEN"), (UNREACHABLE, "CRM_DATABASE_URL")])
-async def test_what_is_wrong_is_one_line(command: str, database: str, name: str) -> None:
+async def test_error_is_one_line(command: str, database: str, name: str) -> None:
     environ = {"CRM_DATABASE_URL": database, "CRM_BEARER_TOKEN": TOKEN} if database else {}
     code, complaint = await _complaint(command, environ=environ)
     assert code == (1 if database else 2)
@@ -48,7 +48,7 @@ async def test_what_is_wrong_is_one_line(command: str, database: str, name: str)
 
 
 @pytest.mark.usefixtures("new_interpreters")
-async def test_a_database_without_the_schema_is_one_line_until_it_is_migrated(
+async def test_database_without_schema_is_one_line_until_it_is_migrated(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     await asyncio.to_thread(postgres.execute, "CREATE DATABASE crm_bare OWNER convene")
@@ -61,7 +61,7 @@ async def test_a_database_without_the_schema_is_one_line_until_it_is_migrated(
     assert [await rival.wait() for rival in rivals] == [0, 0]
 
 
-async def test_a_taken_port_is_one_line(dsn: str, tmp_path: Path) -> None:
+async def test_used_port_is_one_line(dsn: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, complaint = await _complaint("serve", "--port", port, environ=_environ(dsn, tmp_path))
@@ -84,7 +84,7 @@ def _client(port: int) -> httpx.AsyncClient:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.usefixtures("new_interpreters")
-async def test_sigterm_lets_the_request_under_way_finish(
+async def test_sigterm_finishes_the_request_in_flight(
     dsn: str, tmp_path: Path, mail_server: MailServer, workers: str
 ) -> None:
     mail_server.delay = 0.7
@@ -105,7 +105,7 @@ async def test_sigterm_lets_the_request_under_way_finish(
     assert b"ada@example.com" not in log
 
 
-async def test_an_inherited_socket_is_served(dsn: str, tmp_path: Path) -> None:
+async def test_inherited_socket_is_served(dsn: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number = listener.fileno()
         process = await _start("serve", "--fd", str(number), environ=_environ(dsn, tmp_path), pass_fds=(number,))

@@ -9,7 +9,7 @@ from tests.support.http import serving
 from tests.support.request_cost import places, too_dear
 
 
-async def test_no_text_of_the_crm_is_dear(dsn: str, tmp_path: Path) -> None:
+async def test_long_text_of_combining_marks_is_cheap_in_every_field(dsn: str, tmp_path: Path) -> None:
     app = create_app(settings_for(dsn, CONVENE_DATA=str(tmp_path)))
     async with serving(app):
         assert len(list(places(document()))) > 40

@@ -16,7 +16,7 @@ async def visitor(crm: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_page_loads_only_what_the_service_serves(visitor: httpx.AsyncClient) -> None:
+async def test_page_loads_only_assets_of_the_service(visitor: httpx.AsyncClient) -> None:
     page = await visitor.get("/docs")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")

@@ -27,7 +27,7 @@ async def shown(crm: httpx.AsyncClient, facilitator: int = 2) -> list[dict[str, 
     return events
 
 
-async def test_a_booking_brings_the_event_up_to_date(crm: httpx.AsyncClient) -> None:
+async def test_booking_updates_the_event(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=told(3))
     assert await shown(crm) == [
         {
@@ -45,7 +45,7 @@ async def test_a_booking_brings_the_event_up_to_date(crm: httpx.AsyncClient) -> 
 
 
 @pytest.mark.parametrize("action", ["event_created", "event_updated"])
-async def test_what_a_facilitator_did_to_an_event_is_known_and_not_mailed(
+async def test_event_change_is_stored_and_not_mailed(
     crm: httpx.AsyncClient, mail_server: MailServer, action: str
 ) -> None:
     body = a_message(action=action, booking_id=None, user=None, status=None, payment_status=None)
@@ -58,14 +58,14 @@ async def test_what_a_facilitator_did_to_an_event_is_known_and_not_mailed(
     assert mail_server.offered == 0
 
 
-async def test_a_cancelled_event_is_no_longer_active(crm: httpx.AsyncClient) -> None:
+async def test_cancelled_event_is_not_active(crm: httpx.AsyncClient) -> None:
     cancelled = {**told(9, is_active=False), "action": "event_cancelled"}
     await crm.post("/notify", json=cancelled)
     await crm.post("/notify", json=told(8))
     assert [event["is_active"] for event in await shown(crm)] == [False]
 
 
-async def test_a_stale_message_and_one_of_the_same_version_change_nothing(crm: httpx.AsyncClient) -> None:
+async def test_stale_or_equal_version_changes_nothing(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=told(5, current_participants=5))
     for version in (1, 4, 5):
         answer = await crm.post("/notify", json=told(version, current_participants=9, title="Stale"))
@@ -74,13 +74,13 @@ async def test_a_stale_message_and_one_of_the_same_version_change_nothing(crm: h
     assert (event["title"], event["bookings_count"]) == ("Morning Meditation", 5)
 
 
-async def test_a_message_without_a_version_does_not_overwrite_a_versioned_one(crm: httpx.AsyncClient) -> None:
+async def test_message_without_version_does_not_overwrite_a_versioned_event(crm: httpx.AsyncClient) -> None:
     await crm.post("/notify", json=told(1))
     await crm.post("/notify", json=told(None, title="Hearsay"))
     assert (await shown(crm))[0]["title"] == "Morning Meditation"
 
 
-async def test_without_counts_the_bookings_that_were_told_of_are_counted(crm: httpx.AsyncClient) -> None:
+async def test_without_counts_the_received_bookings_are_counted(crm: httpx.AsyncClient) -> None:
     """Contract A's own example names neither version nor numbers."""
     event = {"id": 1, "title": "Morning Meditation Session", "date_time": "2023-07-15T09:00:00Z"}
     user = {"id": 1, "name": "John Doe", "email": "john@example.com"}
@@ -96,14 +96,14 @@ async def test_without_counts_the_bookings_that_were_told_of_are_counted(crm: ht
 
 
 @pytest.mark.parametrize("event", [{"id": "seven", "title": "x"}, {"title": "x"}, {"id": 0, "title": "x"}])
-async def test_an_event_that_is_not_of_the_booking_system_is_told_and_not_listed(
+async def test_event_without_valid_id_is_stored_but_not_listed(
     crm: httpx.AsyncClient, event: dict[str, object]
 ) -> None:
     assert (await crm.post("/notify", json=a_message(event=event))).status_code == 200
     assert await shown(crm) == []
 
 
-async def test_the_same_message_again_is_no_news(crm: httpx.AsyncClient) -> None:
+async def test_repeated_message_changes_nothing(crm: httpx.AsyncClient) -> None:
     for _ in range(2):
         await crm.post("/notify", json=told(3), headers={"Idempotency-Key": "m-3"})
     assert len(await shown(crm)) == 1
@@ -122,7 +122,7 @@ async def test_pages_of_events_are_linked(crm: httpx.AsyncClient) -> None:
     assert (await crm.get("/api/facilitator/events/2?limit=900")).status_code == 200
 
 
-async def test_messages_that_race_over_http_leave_the_newest(crm: httpx.AsyncClient) -> None:
+async def test_concurrent_messages_leave_the_newest_version(crm: httpx.AsyncClient) -> None:
     versions = list(range(1, 41))
     random.Random(7).shuffle(versions)
     answers = await asyncio.gather(
@@ -153,17 +153,17 @@ async def _overtaken(dsn: str, remember: Remember) -> int:
         return int(await watch.fetchval("SELECT version FROM facilitator_events"))
 
 
-async def test_a_stale_message_that_waited_for_the_newer_one_changes_nothing(dsn: str) -> None:
+async def test_delayed_stale_message_changes_nothing(dsn: str) -> None:
     assert await _overtaken(dsn, remember_event) == 7
 
 
-async def test_twin_without_the_version_guard_the_stale_message_wins(dsn: str) -> None:
+async def test_without_version_guard_the_stale_message_wins(dsn: str) -> None:
     without_guard, guard, _ = REMEMBER_EVENT.partition("WHERE known.version")
     assert guard
     assert await _overtaken(dsn, partial(remember_event, statement=without_guard)) == 6
 
 
-async def test_twin_that_looks_first_and_writes_then_the_stale_message_wins(dsn: str) -> None:
+async def test_without_atomic_version_check_the_stale_message_wins(dsn: str) -> None:
     without_guard = REMEMBER_EVENT.partition("WHERE known.version")[0]
 
     async def remember(connection: Any, notification: Notification) -> None:

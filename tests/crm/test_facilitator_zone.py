@@ -53,26 +53,26 @@ def mailed(message: dict[str, Any]) -> tuple[str, str]:
         ],
     ],
 )
-def test_a_mail_shows_times_in_the_facilitators_zone(zone: Any, subject: str, line: str) -> None:
+def test_mail_shows_times_in_the_time_zone_of_the_facilitator(zone: Any, subject: str, line: str) -> None:
     facilitator = JOHN if zone is ... else {**JOHN, "timezone": zone}
     written = mailed(a_message(facilitator=facilitator))
     assert written[0].endswith(f"({subject})")
     assert written[1] == line
 
 
-def test_both_offsets_are_named_where_the_clocks_change_in_between() -> None:
+def test_both_offsets_are_shown_if_the_clock_changes_in_between() -> None:
     event = {"start_datetime": "2026-10-24T23:30:00Z", "end_datetime": "2026-10-25T01:30:00Z"}
     _, line = mailed(a_message(event=event, facilitator={**JOHN, "timezone": "Europe/Berlin"}))
     assert line == "Sunday, 25 October 2026, 01:30 (UTC+02:00) to 02:30 (UTC+01:00) Europe/Berlin"
 
 
-def test_a_zone_that_is_no_text_is_named() -> None:
+def test_time_zone_that_is_not_text_is_named() -> None:
     with pytest.raises(InvalidFields) as refused:
         read_notification(a_message(facilitator={**JOHN, "timezone": 2}))
     assert refused.value.details.keys() == {"facilitator.timezone"}
 
 
-def test_the_crm_is_sent_the_zone_where_there_is_one() -> None:
+def test_payload_for_the_crm_has_the_time_zone_if_known() -> None:
     facilitator = to_payload(an_outbox_message(facilitator={"timezone": "Europe/Berlin"}))["facilitator"]
     assert facilitator["timezone"] == "Europe/Berlin"
     assert "timezone" not in to_payload(an_outbox_message())["facilitator"]
@@ -81,7 +81,7 @@ def test_the_crm_is_sent_the_zone_where_there_is_one() -> None:
     )
 
 
-async def test_the_zone_of_the_profile_reaches_the_facilitators_mail(
+async def test_time_zone_of_the_profile_is_used_in_the_mail_to_the_facilitator(
     shared_api: httpx.AsyncClient, shared_people: People, shared_database: asyncpg.Connection, ada: Person
 ) -> None:
     john = await shared_people.facilitator()

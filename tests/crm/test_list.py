@@ -22,7 +22,7 @@ async def test_pages_of_the_list_are_linked_newest_first(crm: httpx.AsyncClient)
     assert seen == [5, 4, 3, 2, 1]
 
 
-async def test_the_envelope_names_its_next_page(dsn: str, tmp_path: Path) -> None:
+async def test_envelope_contains_its_next_page(dsn: str, tmp_path: Path) -> None:
     settings = settings_for(dsn, CONVENE_DATA=str(tmp_path), CRM_NOTIFICATIONS_SHAPE="envelope")
     async with running_crm(settings) as client:
         assert (await client.get("/notifications")).json() == {"notifications": [], "next_cursor": None}
@@ -35,7 +35,7 @@ async def test_the_envelope_names_its_next_page(dsn: str, tmp_path: Path) -> Non
         assert {"id", "booking_id", "status", "sent_at", "response"} <= rest["notifications"][0].keys()
 
 
-async def test_the_list_is_filtered_by_message_and_by_booking(crm: httpx.AsyncClient) -> None:
+async def test_list_is_filtered_by_message_and_by_booking(crm: httpx.AsyncClient) -> None:
     await _store(crm, 3)
     [item] = (await crm.get("/notifications", params={"message_id": "m-2"})).json()
     assert (item["booking_id"], item["message_id"], item["action"]) == (2, "m-2", "booking_created")
@@ -43,7 +43,7 @@ async def test_the_list_is_filtered_by_message_and_by_booking(crm: httpx.AsyncCl
     assert (await crm.get("/notifications?booking_id=3&message_id=m-2")).json() == []
 
 
-async def test_the_health_answer(crm: httpx.AsyncClient) -> None:
+async def test_health_check_reports_a_healthy_service(crm: httpx.AsyncClient) -> None:
     answer = await crm.get("/")
     assert answer.status_code == 200
     told = answer.json()

@@ -26,7 +26,7 @@ async def mailed(crm: httpx.AsyncClient, mail_server: MailServer, **changes: Any
 
 
 @pytest.mark.parametrize("text", [ENCODED, SECOND_MAILBOX, '"X" <evil@example.com>,', "Ада Лавлейс " * 5 + "и чай"])
-async def test_encoded_words_stay_words(crm: httpx.AsyncClient, mail_server: MailServer, text: str) -> None:
+async def test_encoded_words_are_not_decoded(crm: httpx.AsyncClient, mail_server: MailServer, text: str) -> None:
     mail = await mailed(
         crm, mail_server, user={"name": text}, event={"title": text}, facilitator={"name": text, "email": "j@faß.de"}
     )
@@ -36,7 +36,7 @@ async def test_encoded_words_stay_words(crm: httpx.AsyncClient, mail_server: Mai
     assert "Bcc" not in mail
 
 
-async def test_a_facilitator_and_a_client_at_an_international_domain_reach_each_other(
+async def test_international_domains_are_encoded_in_both_directions(
     crm: httpx.AsyncClient, mail_server: MailServer
 ) -> None:
     mail = await mailed(
@@ -46,7 +46,7 @@ async def test_a_facilitator_and_a_client_at_an_international_domain_reach_each_
     assert mail["Reply-To"].addresses[0].addr_spec == "ada@xn--strae-oqa.example"
 
 
-async def test_an_address_that_needs_smtputf8_is_a_dead_letter(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_address_that_needs_smtputf8_is_a_dead_letter(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     message = a_message(facilitator={"id": 2, "name": "Jörg", "email": "jörg@example.com"})
     answer = await crm.post("/notify", json=message)
     assert answer.json()["email_sent"] is False
@@ -55,7 +55,7 @@ async def test_an_address_that_needs_smtputf8_is_a_dead_letter(crm: httpx.AsyncC
     assert mail_server.mails == []
 
 
-async def test_with_smtputf8_letters_before_the_at_sign_are_mailed(dsn: str, tmp_path: Path) -> None:
+async def test_with_smtputf8_non_ascii_local_parts_are_mailed(dsn: str, tmp_path: Path) -> None:
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path), MAIL_SMTPUTF8="true")) as client:
         message = a_message(facilitator={"id": 2, "name": "Jörg", "email": "jörg@example.com"})
         assert (await client.post("/notify", json=message)).json()["email_sent"] is True
@@ -63,7 +63,7 @@ async def test_with_smtputf8_letters_before_the_at_sign_are_mailed(dsn: str, tmp
     assert " <jörg@example.com>\r\n".encode() in path.read_bytes()
 
 
-async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(
+async def test_mail_that_parses_differently_is_a_dead_letter(
     crm: httpx.AsyncClient, crm_dsn: str, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the standard library writes it: the name becomes a second mailbox."""
@@ -76,7 +76,7 @@ async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(
     assert mail_server.mails == []
 
 
-async def test_a_test_mail_has_the_subject_that_was_asked_for(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_mail_has_the_requested_subject(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     text = "New booking: Ada Lovelace for Sunrise Yoga in the Garden (7 Dec 2026)"
     for subject in (ENCODED, *(text[:length].strip() for length in range(60, 70))):
         body = {"to_email": "Ada@faß.de", "subject": subject}
@@ -89,9 +89,7 @@ async def test_a_test_mail_has_the_subject_that_was_asked_for(crm: httpx.AsyncCl
 @pytest.mark.parametrize(
     "address", ["jörg@example.com", "ﬁx@example.com", "a" * 65 + "@example.com", "a" * 250 + "@x.com"]
 )
-async def test_a_test_mail_to_an_address_that_no_account_may_have_is_refused(
-    crm: httpx.AsyncClient, address: str
-) -> None:
+async def test_mail_to_an_invalid_address_is_rejected(crm: httpx.AsyncClient, address: str) -> None:
     answer = await crm.post("/test-email", json={"to_email": address})
     assert answer.status_code == 400
     assert "to_email" in str(answer.json())

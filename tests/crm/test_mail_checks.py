@@ -13,7 +13,7 @@ from tests.crm.parts import LOGIN, MailServer, running_crm, settings_for
 MAIL = {"to_email": "test@example.com", "subject": "Test Email", "html_content": "<h1>Test</h1>\n<p>&amp; ünï</p>\n"}
 
 
-async def test_the_mail_arrives_with_its_html_as_it_was_given(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_html_of_a_test_mail_arrives_unchanged(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     answer = await crm.post("/test-email", json=MAIL)
     assert answer.status_code == 200
     assert answer.json() == {"message": "Test email sent successfully", "email_sent": True}
@@ -23,12 +23,12 @@ async def test_the_mail_arrives_with_its_html_as_it_was_given(crm: httpx.AsyncCl
     assert mail.get_content().replace("\r\n", "\n") == MAIL["html_content"]
 
 
-async def test_an_address_is_enough(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_only_the_address_is_required(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     assert (await crm.post("/test-email", json={"to_email": "test@example.com"})).status_code == 200
     assert mail_server.mails[0]["Subject"] == "Test Email"
 
 
-async def test_without_an_smtp_server_the_test_mail_is_a_file(dsn: str, tmp_path: Path) -> None:
+async def test_without_smtp_server_the_test_mail_is_a_file(dsn: str, tmp_path: Path) -> None:
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path))) as client:
         assert (await client.post("/test-email", json=MAIL)).json()["email_sent"] is True
     [path] = (tmp_path / "mail").glob("*.eml")
@@ -53,7 +53,7 @@ async def test_without_an_smtp_server_the_test_mail_is_a_file(dsn: str, tmp_path
         ({"html_content": 7}, "html_content"),
     ],
 )
-async def test_what_cannot_be_mailed_is_a_400_that_names_it(
+async def test_invalid_field_returns_400_with_its_name(
     crm: httpx.AsyncClient, mail_server: MailServer, changes: dict[str, object], field: str
 ) -> None:
     answer = await crm.post("/test-email", json={**MAIL, **changes})
@@ -62,7 +62,7 @@ async def test_what_cannot_be_mailed_is_a_400_that_names_it(
     assert mail_server.offered == 0
 
 
-async def test_a_refused_mail_is_a_502_and_one_put_off_a_503(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_rejected_mail_returns_502_and_deferred_mail_503(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     for verdict, status, code in (("550 no", 502, "email_refused"), ("451 later", 503, "email_not_sent")):
         mail_server.recipient_verdict = verdict
         answer = await crm.post("/test-email", json=MAIL)
@@ -71,7 +71,7 @@ async def test_a_refused_mail_is_a_502_and_one_put_off_a_503(crm: httpx.AsyncCli
         assert verdict[:3] in told["error"]
 
 
-async def test_a_mail_server_that_is_away_is_a_503(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_unavailable_mail_server_returns_503(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     mail_server.stop()
     answer = await crm.post("/test-email", json=MAIL)
     assert (answer.status_code, answer.json()["code"]) == (503, "email_not_sent")
@@ -86,7 +86,7 @@ async def _login(dsn: str, tmp_path: Path, smtp_url: str) -> httpx.Response:
         return await client.get("/test-gmail-auth")
 
 
-async def test_a_login_that_the_server_takes(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
+async def test_successful_login_at_the_mail_server(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
     answer = await _login(dsn, tmp_path, _address(mail_server, *LOGIN))
     assert answer.status_code == 200
     assert answer.json() == {
@@ -97,7 +97,7 @@ async def test_a_login_that_the_server_takes(dsn: str, mail_server: MailServer, 
     assert mail_server.offered == 0
 
 
-async def test_a_login_that_the_server_refuses_is_a_502(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
+async def test_rejected_login_returns_502(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
     answer = await _login(dsn, tmp_path, _address(mail_server, LOGIN[0], "wrong-word"))
     told = answer.json()
     assert (answer.status_code, told["code"], told["authenticated"]) == (502, "smtp_login_refused", False)
@@ -105,14 +105,14 @@ async def test_a_login_that_the_server_refuses_is_a_502(dsn: str, mail_server: M
     assert "wrong-word" not in answer.text
 
 
-async def test_a_login_at_a_server_that_is_away_is_a_503(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
+async def test_login_at_an_unavailable_server_returns_503(dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
     mail_server.stop()
     answer = await _login(dsn, tmp_path, _address(mail_server, *LOGIN))
     assert (answer.status_code, answer.json()["code"]) == (503, "smtp_unavailable")
 
 
 @pytest.mark.parametrize("smtp_url", ["", "smtp://127.0.0.1:25"])
-async def test_without_a_login_to_check_it_is_a_503_that_says_so(dsn: str, tmp_path: Path, smtp_url: str) -> None:
+async def test_without_login_settings_503_names_the_setting(dsn: str, tmp_path: Path, smtp_url: str) -> None:
     answer = await _login(dsn, tmp_path, smtp_url)
     told = answer.json()
     assert (answer.status_code, told["code"]) == (503, "smtp_not_configured")

@@ -33,7 +33,7 @@ def settings(dsn: str, mail_server: MailServer, tmp_path: Path) -> CrmSettings:
     return settings_for(dsn, SMTP_URL=mail_server.url, CONVENE_DATA=str(tmp_path))
 
 
-async def test_a_mail_server_that_was_away_gets_every_mail_once(
+async def test_mails_are_sent_once_after_the_mail_server_recovers(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
     mail_server.stop()
@@ -56,7 +56,7 @@ async def test_a_mail_server_that_was_away_gets_every_mail_once(
     assert len({mail["Message-ID"] for mail in mail_server.mails}) == 10
 
 
-async def test_after_an_outage_new_mail_goes_out_with_the_request_again(
+async def test_after_an_outage_mail_is_sent_within_the_request_again(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
     mail_server.stop()
@@ -71,7 +71,7 @@ async def test_after_an_outage_new_mail_goes_out_with_the_request_again(
         assert (await client.post("/notify", json=a_message())).json()["email_sent"] is True
 
 
-async def test_a_repeated_request_learns_that_the_mail_went_out_meanwhile(
+async def test_repeated_request_reports_mail_sent_in_the_meantime(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
     mail_server.stop()
@@ -88,7 +88,7 @@ async def test_a_repeated_request_learns_that_the_mail_went_out_meanwhile(
     assert len(mail_server.mails) == 1
 
 
-async def test_a_refused_recipient_is_given_up(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_rejected_recipient_is_not_retried(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     mail_server.recipient_verdict = "550 no such mailbox"
     assert (await crm.post("/notify", json=a_message())).json()["email_sent"] is False
     [item] = (await crm.get("/notifications")).json()
@@ -96,7 +96,7 @@ async def test_a_refused_recipient_is_given_up(crm: httpx.AsyncClient, mail_serv
     assert "550" in item["response"]
 
 
-async def test_a_mail_put_off_by_the_server_stays_owed_and_holds_up_no_other(
+async def test_deferred_mail_stays_pending_and_does_not_block_others(
     crm: httpx.AsyncClient, mail_server: MailServer
 ) -> None:
     mail_server.recipient_verdict = "451 greylisted, come back later"
@@ -108,7 +108,7 @@ async def test_a_mail_put_off_by_the_server_stays_owed_and_holds_up_no_other(
     assert (await crm.post("/notify", json=a_message())).json()["email_sent"] is True
 
 
-async def test_a_slow_mail_server_does_not_hold_the_sender_up_and_gets_one_mail(
+async def test_slow_mail_server_does_not_delay_the_answer_and_gets_one_mail(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
     mail_server.delay = 1.5
@@ -119,7 +119,7 @@ async def test_a_slow_mail_server_does_not_hold_the_sender_up_and_gets_one_mail(
     assert mail_server.offered == 1
 
 
-async def test_a_process_killed_between_send_and_mark_leaves_a_mail_that_can_be_recognised(
+async def test_mail_repeated_after_a_crash_has_the_same_message_id(
     settings: CrmSettings, dsn: str, mail_server: MailServer, tmp_path: Path
 ) -> None:
     mail_server.delay = 60.0  # the server has the mail, and the process waits for its word
@@ -162,7 +162,7 @@ async def test_a_process_killed_between_send_and_mark_leaves_a_mail_that_can_be_
     assert first["Message-ID"] == second["Message-ID"]
 
 
-async def test_a_mail_of_a_dead_process_is_not_taken_while_its_lease_lasts(
+async def test_mail_of_a_dead_process_is_not_claimed_before_its_lease_ends(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
     async with connected(dsn) as connection:
@@ -177,7 +177,7 @@ async def test_a_mail_of_a_dead_process_is_not_taken_while_its_lease_lasts(
     assert await mail_status(dsn, 1) == "pending"
 
 
-async def test_without_an_smtp_server_mails_are_files(dsn: str, tmp_path: Path) -> None:
+async def test_without_smtp_server_mails_are_files(dsn: str, tmp_path: Path) -> None:
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path))) as client:
         assert (await client.post("/notify", json=a_message())).json()["email_sent"] is True
     [path] = (tmp_path / "mail").iterdir()
@@ -188,7 +188,7 @@ async def test_without_an_smtp_server_mails_are_files(dsn: str, tmp_path: Path) 
     assert mail["To"] == "John Doe <facilitator@example.com>"
 
 
-async def test_a_mail_directory_that_cannot_be_written_owes_the_mail(dsn: str, tmp_path: Path) -> None:
+async def test_mail_is_retried_while_its_directory_cannot_be_written(dsn: str, tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("in the way")
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path))) as client:
         answer = await client.post("/notify", json=a_message())

@@ -27,26 +27,26 @@ PAGES = {"GET /docs", "GET /docs/assets/{name}"}
 UNREACHABLE = "postgresql://convene@127.0.0.1:1/crm"
 
 
-def test_it_is_openapi_3_1() -> None:
+def test_description_is_valid_openapi_3_1() -> None:
     assert document()["openapi"].startswith("3.1.")
     OpenAPIV31SpecValidator(document()).validate()
 
 
-def test_it_has_every_route_and_no_other() -> None:
+def test_description_has_exactly_the_served_routes() -> None:
     app = create_app(settings_for(UNREACHABLE))
     routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
     served = {f"{method} {route.path_format or '/'}" for route in routes for method in route.methods}
     assert {name for name in served if not name.startswith("OPTIONS ")} == {*operations(), ITSELF, *PAGES}
 
 
-def test_nothing_is_said_of_what_is_gone() -> None:
+def test_operations_examples_and_tags_match() -> None:
     names = [operation["operationId"] for operation in operations().values()]
     assert sorted(names) == sorted(OPERATIONS) == sorted(examples())
     used = {tag for operation in operations().values() for tag in operation["tags"]}
     assert used == set(TAGS) == {tag["name"] for tag in document()["tags"]}
 
 
-def test_codes_and_constants_are_such_that_generators_take_them() -> None:
+def test_codes_and_constants_are_described_for_generators() -> None:
     """Every code of an error is in one enumeration; what is always true is a constant, no enumeration of booleans."""
     schemas = document()["components"]["schemas"]
     assert schemas["Error"]["properties"]["code"] == {"$ref": "#/components/schemas/ErrorCode"}
@@ -57,14 +57,14 @@ def test_codes_and_constants_are_such_that_generators_take_them() -> None:
     assert schemas["TestMailSent"]["properties"]["email_sent"] == {"type": "boolean", "const": True}
 
 
-def test_a_schema_is_called_by_its_key() -> None:
+def test_schema_title_equals_its_key() -> None:
     """Generators call their classes after titles."""
     schemas = document()["components"]["schemas"]
     assert {key: schema["title"] for key, schema in schemas.items()} == {key: key for key in schemas}
 
 
 @EACH
-def test_it_says_what_it_does_and_who_may_call(name: str) -> None:
+def test_operation_states_its_purpose_and_authorisation(name: str) -> None:
     operation = operations()[name]
     assert operation["summary"]
     assert operation["description"]
@@ -79,7 +79,7 @@ def test_it_says_what_it_does_and_who_may_call(name: str) -> None:
 
 
 @EACH
-def test_every_example_fits_its_schema(name: str) -> None:
+def test_every_example_matches_its_schema(name: str) -> None:
     operation = operations()[name]
     for status, response in operation["responses"].items():
         content = response["content"]["application/json"]
@@ -101,7 +101,7 @@ def _shown(operation: dict[str, Any], status: str, code: str) -> Any:
     return content["examples"].get(code, {}).get("value")
 
 
-async def test_the_examples_are_what_the_service_answers(own_dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
+async def test_examples_are_the_answers_of_the_service(own_dsn: str, mail_server: MailServer, tmp_path: Path) -> None:
     assert await record(own_dsn, mail_server, tmp_path) == examples(), "run `python -m tests.crm.examples`"
 
 
@@ -116,7 +116,7 @@ async def test_the_examples_are_what_the_service_answers(own_dsn: str, mail_serv
         ("Webhook", {"facilitator_id": ...}),
     ],
 )
-async def test_a_body_that_is_refused_does_not_fit_its_schema(
+async def test_rejected_body_does_not_match_its_schema(
     refusing_crm: httpx.AsyncClient, schema: str, change: dict[str, Any]
 ) -> None:
     name, path = {"Notification": ("notify", "/notify"), "Webhook": ("receiveWebhook", "/webhook")}[schema]
@@ -148,7 +148,7 @@ def _of(refused: httpx.Response) -> Any:
         ("POST /webhook", {"content": b"{"}, 400, "malformed_body"),
     ],
 )
-async def test_a_refusal_is_the_documented_one(
+async def test_error_is_as_documented(
     refusing_crm: httpx.AsyncClient, name: str, request_: dict[str, Any], status: int, code: str
 ) -> None:
     method, path = name.split(" ")
@@ -162,7 +162,7 @@ async def test_a_refusal_is_the_documented_one(
 DATABASE_AWAY = [name for name, each in operations().items() if _shown(each, "503", "database_unavailable")]
 
 
-async def test_the_database_is_away_where_the_document_says_so(tmp_path: Path) -> None:
+async def test_database_unavailable_is_documented_where_it_occurs(tmp_path: Path) -> None:
     async with running_crm(settings_for(UNREACHABLE, CONVENE_DATA=str(tmp_path))) as client:
         away = []
         for name, operation in operations().items():
@@ -176,7 +176,7 @@ async def test_the_database_is_away_where_the_document_says_so(tmp_path: Path) -
     assert away == DATABASE_AWAY
 
 
-async def test_an_answer_that_is_not_described_is_found() -> None:
+async def test_undescribed_answer_is_detected() -> None:
     request = httpx.Request("GET", "http://crm/notifications/")
     carried = {"X-Request-ID": "1"}
     for status, body in ((418, {}), (200, [{"id": 1}]), (400, {"code": "not_found"})):
@@ -188,7 +188,7 @@ async def test_an_answer_that_is_not_described_is_found() -> None:
 # Where it is to be had
 
 
-async def test_it_is_served_to_everybody(refusing_crm: httpx.AsyncClient) -> None:
+async def test_description_is_public(refusing_crm: httpx.AsyncClient) -> None:
     async with httpx.AsyncClient(base_url=refusing_crm.base_url) as stranger:
         answer = await stranger.get("/docs/openapi.json")
     assert answer.status_code == 200
@@ -204,20 +204,20 @@ def _written(*arguments: str, directory: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_command_prints_it_without_settings_or_a_database(tmp_path: Path) -> None:
+def test_command_prints_the_description_without_settings_or_database(tmp_path: Path) -> None:
     code, out, err = _written(directory=tmp_path)
     assert (code, err) == (0, "")
     assert json.loads(out) == document()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_file(tmp_path: Path) -> None:
+def test_command_writes_a_file(tmp_path: Path) -> None:
     code, out, err = _written("--output", "crm.json", directory=tmp_path)
     assert (code, out, err) == (0, "", "")
     assert json.loads((tmp_path / "crm.json").read_text(encoding="utf-8")) == document()
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_file_is_one_line(tmp_path: Path) -> None:
     code, out, err = _written("--output", "nowhere/crm.json", directory=tmp_path)
     assert (code, out) == (1, "")
     assert err.startswith("crm: cannot write nowhere/crm.json: No such file or directory")

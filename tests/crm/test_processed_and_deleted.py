@@ -17,7 +17,7 @@ async def the_row(dsn: str) -> Any:
         return await connection.fetchrow("SELECT * FROM notifications")
 
 
-async def test_processing_is_remembered_with_who_and_when(crm: httpx.AsyncClient, crm_dsn: str) -> None:
+async def test_processing_is_stored_with_caller_and_time(crm: httpx.AsyncClient, crm_dsn: str) -> None:
     await crm.post("/notify", json=a_message())
     first = await crm.post("/notifications/1/process", headers={"X-Request-ID": "the-first"})
     again = await crm.post("/notifications/1/process")
@@ -28,7 +28,7 @@ async def test_processing_is_remembered_with_who_and_when(crm: httpx.AsyncClient
     assert row["processed_at"] is not None
 
 
-async def test_a_deleted_notification_is_gone_from_the_list_and_kept_with_who_and_when(
+async def test_deleted_notification_is_hidden_and_kept_with_caller_and_time(
     crm: httpx.AsyncClient, crm_dsn: str
 ) -> None:
     await crm.post("/notify", json=a_message(), headers=KEY)
@@ -44,7 +44,7 @@ async def test_a_deleted_notification_is_gone_from_the_list_and_kept_with_who_an
     assert (await the_row(crm_dsn))["deleted_by"] == "127.0.0.1, request the-end"
 
 
-async def test_a_key_means_the_same_after_its_notification_was_deleted(
+async def test_idempotency_key_is_valid_after_its_notification_was_deleted(
     crm: httpx.AsyncClient, mail_server: MailServer, crm_dsn: str
 ) -> None:
     first = await crm.post("/notify", json=a_message(), headers=KEY)
@@ -59,7 +59,7 @@ async def test_a_key_means_the_same_after_its_notification_was_deleted(
 
 
 @pytest.mark.parametrize("path", ["/notifications/1", "/notifications/clear"])
-async def test_a_deleted_notification_still_owes_its_mail(
+async def test_mail_of_a_deleted_notification_is_still_sent(
     dsn: str, mail_server: MailServer, tmp_path: Path, path: str
 ) -> None:
     mail_server.stop()
@@ -75,7 +75,7 @@ async def test_a_deleted_notification_still_owes_its_mail(
     assert len(mail_server.mails) == 1
 
 
-async def test_clearing_takes_what_the_list_shows_and_says_how_many(crm: httpx.AsyncClient) -> None:
+async def test_clearing_deletes_the_listed_notifications_and_returns_their_number(crm: httpx.AsyncClient) -> None:
     for number in range(1, 4):
         await crm.post("/notify", json=a_message(booking_id=number, facilitator=...))
     await crm.post("/notify", json=a_message(action="event_created", booking_id=None, user=None))
@@ -88,12 +88,12 @@ async def test_clearing_takes_what_the_list_shows_and_says_how_many(crm: httpx.A
     assert (await crm.get("/notifications?include=events")).json() == []
 
 
-async def test_the_list_can_be_asked_for_events_and_nothing_else(crm: httpx.AsyncClient) -> None:
+async def test_include_accepts_events_only(crm: httpx.AsyncClient) -> None:
     answer = await crm.get("/notifications?include=everything")
     assert (answer.status_code, answer.json()["details"]) == (400, {"include": "Expected events"})
 
 
-async def test_clearing_at_once_counts_every_notification_once(crm: httpx.AsyncClient) -> None:
+async def test_concurrent_clearing_counts_every_notification_once(crm: httpx.AsyncClient) -> None:
     for number in range(1, 6):
         await crm.post("/notify", json=a_message(booking_id=number, facilitator=...))
     answers = await asyncio.gather(*(crm.delete("/notifications/clear") for _ in range(4)))

@@ -28,7 +28,7 @@ async def _race(settings: CrmSettings) -> list[httpx.Response]:
         return await asyncio.gather(*calls)
 
 
-async def test_the_same_key_on_two_processes_at_once_has_one_effect(
+async def test_same_key_on_two_processes_has_one_effect(
     settings: CrmSettings, dsn: str, mail_server: MailServer
 ) -> None:
     mail_server.delay = 0.3  # every rival must wait for the one that sends
@@ -41,7 +41,7 @@ async def test_the_same_key_on_two_processes_at_once_has_one_effect(
     assert len(mail_server.mails) == 1
 
 
-async def test_twin_without_the_unique_key_the_race_stores_and_mails_more_than_once(
+async def test_without_unique_key_the_race_stores_and_mails_more_than_once(
     own_dsn: str, mail_server: MailServer, tmp_path: Path
 ) -> None:
     async with connected(own_dsn) as connection:
@@ -52,20 +52,20 @@ async def test_twin_without_the_unique_key_the_race_stores_and_mails_more_than_o
     assert len(mail_server.mails) > 1
 
 
-async def test_the_same_key_later_answers_the_same(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_repeated_key_returns_the_same_answer(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     answers = [await crm.post("/notify", json=a_message(), headers=KEY) for _ in range(3)]
     assert len({answer.text for answer in answers}) == 1
     assert len(mail_server.mails) == 1
 
 
-async def test_the_same_body_written_otherwise_is_the_same(crm: httpx.AsyncClient) -> None:
+async def test_same_body_in_another_field_order_is_the_same(crm: httpx.AsyncClient) -> None:
     message = a_message()
     first = await crm.post("/notify", json=message, headers=KEY)
     again = await crm.post("/notify", json=dict(reversed(message.items())), headers=KEY)
     assert again.text == first.text
 
 
-async def test_the_same_key_with_another_body_is_refused(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
+async def test_same_key_with_another_body_is_rejected(crm: httpx.AsyncClient, mail_server: MailServer) -> None:
     await crm.post("/notify", json=a_message(), headers=KEY)
     refused = await crm.post("/notify", json=a_message(booking_id=13), headers=KEY)
     assert refused.status_code == 422
@@ -74,14 +74,14 @@ async def test_the_same_key_with_another_body_is_refused(crm: httpx.AsyncClient,
     assert len(mail_server.mails) == 1
 
 
-async def test_a_webhook_id_is_the_key_where_no_other_is_given(crm: httpx.AsyncClient) -> None:
+async def test_webhook_id_is_the_key_if_no_other_is_given(crm: httpx.AsyncClient) -> None:
     answers = [await crm.post("/notify", json=a_message(), headers={"webhook-id": "msg_1"}) for _ in range(2)]
     assert answers[0].text == answers[1].text
     assert (await crm.get("/notifications")).json()[0]["message_id"] == "msg_1"
 
 
 @pytest.mark.parametrize("key", ["", "with space", "x" * 256, b"\xff\xfe"])
-async def test_a_key_that_cannot_be_kept_is_refused(crm: httpx.AsyncClient, key: str | bytes) -> None:
+async def test_invalid_key_is_rejected(crm: httpx.AsyncClient, key: str | bytes) -> None:
     headers: dict[str | bytes, str | bytes] = {b"Idempotency-Key": key if isinstance(key, bytes) else key.encode()}
     answer = await crm.post("/notify", json=a_message(), headers=headers)  # type: ignore[arg-type]
     assert answer.status_code == 400
@@ -110,7 +110,7 @@ async def test_two_processes_never_claim_the_same_mail(dsn: str) -> None:
     assert await _claims_of_two(dsn, CLAIM_DUE) == (5, 0)
 
 
-async def test_twin_without_skip_locked_both_processes_claim_every_mail(dsn: str) -> None:
+async def test_without_skip_locked_both_processes_claim_every_mail(dsn: str) -> None:
     without_guard = CLAIM_DUE.replace("FOR UPDATE SKIP LOCKED", "")
     assert without_guard != CLAIM_DUE
     assert await _claims_of_two(dsn, without_guard) == (5, 5)

@@ -46,7 +46,7 @@ _numbers = count(1)
         ("FORWARD_FLASK_URL", "http://user:secret-word@h"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_line_that_keeps_its_secrets(name: str, value: str) -> None:
+def test_invalid_setting_is_named_in_one_line_without_secrets(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name) as caught:
         load_settings({**GIVEN, "FORWARD_FLASK_TOKEN": "a-long-random-token", name: value})
     assert "\n" not in str(caught.value)
@@ -58,7 +58,7 @@ def test_example_tokens_are_for_the_embedded_mode_only() -> None:
     assert load_settings(example).bearer_token == "super-crm-token"
 
 
-def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+def test_secret_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-the-file\n")
     given = {"CRM_DATABASE_URL": GIVEN["CRM_DATABASE_URL"], "CRM_BEARER_TOKEN_FILE": str(tmp_path / "token")}
     assert load_settings(given).bearer_token == "from-the-file"
@@ -66,17 +66,17 @@ def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
         load_settings({**given, "CRM_BEARER_TOKEN_FILE": str(tmp_path / "nowhere")})
 
 
-def test_a_forward_needs_the_token_of_its_receiver() -> None:
+def test_forwarding_needs_the_token_of_its_receiver() -> None:
     with pytest.raises(SettingsError, match="FORWARD_FLASK_TOKEN is not set"):
         load_settings({**GIVEN, "FORWARD_FLASK_URL": "http://localhost:6000/receive"})
 
 
-def test_the_webhooks_secret_is_the_bearer_token_where_it_is_unset() -> None:
+def test_webhook_secret_defaults_to_the_bearer_token() -> None:
     assert load_settings(GIVEN).webhook_token == GIVEN["CRM_BEARER_TOKEN"]
     assert load_settings({**GIVEN, "CRM_WEBHOOK_SECRET": "of-its-own"}).webhook_token == "of-its-own"
 
 
-def test_payments_are_reported_below_the_booking_apis_address() -> None:
+def test_payments_are_reported_to_the_booking_api_url() -> None:
     assert load_settings(GIVEN).payments is None
     payments = load_settings(
         {**GIVEN, "BACKEND_SERVICE_TOKEN": "b", "BOOKING_API_URL": "https://api.example.com/"}
@@ -95,7 +95,7 @@ def test_smtp_addresses() -> None:
     assert (tls.port, tls.tls) == (465, True)
 
 
-def test_settings_are_printed_without_their_secrets() -> None:
+def test_settings_are_printed_without_secrets() -> None:
     printed = repr(load_settings({**GIVEN, "SMTP_URL": "smtp://u:secret-word@h"}))
     assert "secret-word" not in printed
     assert GIVEN["CRM_BEARER_TOKEN"] not in printed
@@ -114,13 +114,13 @@ async def _tables(dsn: str) -> set[str]:
     return {row["tablename"] for row in rows}
 
 
-async def test_several_migrations_at_once_and_again_do_it_once(bare_dsn: str) -> None:
+async def test_concurrent_and_repeated_migrations_run_once(bare_dsn: str) -> None:
     await asyncio.gather(*(asyncio.to_thread(upgrade, bare_dsn) for _ in range(3)))
     await asyncio.to_thread(upgrade, bare_dsn)
     assert await _tables(bare_dsn) == TABLES | {"crm_schema_version"}
 
 
-async def test_the_schema_goes_down_and_up_again(bare_dsn: str) -> None:
+async def test_schema_is_downgraded_and_upgraded_again(bare_dsn: str) -> None:
     await asyncio.to_thread(upgrade, bare_dsn)
     await asyncio.to_thread(downgrade, bare_dsn)
     assert await _tables(bare_dsn) == {"crm_schema_version"}
@@ -128,7 +128,7 @@ async def test_the_schema_goes_down_and_up_again(bare_dsn: str) -> None:
     assert await _tables(bare_dsn) > TABLES
 
 
-async def test_what_arrived_before_there_was_a_list_of_events_is_in_it(bare_dsn: str) -> None:
+async def test_migration_adds_events_of_earlier_notifications(bare_dsn: str) -> None:
     await asyncio.to_thread(upgrade, bare_dsn)
     await asyncio.to_thread(downgrade, bare_dsn, "0001")
     event = a_message()["event"]

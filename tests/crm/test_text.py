@@ -44,12 +44,12 @@ def test_right_to_left_text_is_isolated() -> None:
     assert f"<bdi>{HEBREW}</bdi>" in html
 
 
-def test_other_text_has_no_isolates() -> None:
+def test_other_text_is_not_isolated() -> None:
     mail = composed(user={"name": "Zoë 瑜伽"})
     assert not {"\u2068", "\u2069"} & set(f"{mail['Subject']}{text_of(mail, 'plain')}{text_of(mail, 'html')}")
 
 
-def test_text_that_turns_around_is_cleaned() -> None:
+def test_bidirectional_overrides_are_removed() -> None:
     turned = "Yo\u202ega \u2067by\u200b night\ufeff"
     mail = composed(turned, user={"name": turned}, event={"title": turned, "location": turned}, notes=turned)
     shown = f"{mail['Subject']}{mail['To']}{text_of(mail, 'plain')}{text_of(mail, 'html')}"
@@ -68,7 +68,7 @@ async def test_names_and_titles_are_cleaned_in_lists(crm: httpx.AsyncClient) -> 
     assert event["title"] == "Yoga \U0001f9d8"
 
 
-def test_emoji_stay_whole() -> None:
+def test_emoji_sequences_are_kept() -> None:
     family = "👩\u200d👩\u200d👧"
     assert family in text_of(composed(event={"title": family}), "plain")
 
@@ -76,19 +76,19 @@ def test_emoji_stay_whole() -> None:
 @pytest.mark.parametrize(
     "link", ["https://", "http://[::1", "https://accounts.google.com@evil.example/", "javascript:x"]
 )
-def test_a_link_that_is_none_is_left_out(link: str) -> None:
+def test_invalid_link_is_omitted(link: str) -> None:
     mail = composed(event={"virtual_link": link})
     assert "Online" not in text_of(mail, "plain")
     assert f"{link}<" not in text_of(mail, "html")
 
 
-def test_a_link_is_shown() -> None:
+def test_valid_link_is_shown() -> None:
     assert "https://meet.example.com/a" in text_of(
         composed(event={"virtual_link": "https://meet.example.com/a"}), "html"
     )
 
 
-def test_notes_are_shortened() -> None:
+def test_notes_are_truncated() -> None:
     text = text_of(composed(notes="line\n" * 5_000), "plain")
     assert 1_900 < text.count("> line") < 2_100
     assert "> …" in text

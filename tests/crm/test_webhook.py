@@ -106,7 +106,7 @@ async def due_again(dsn: str) -> None:
         await connection.execute("UPDATE crm_booking_deliveries SET next_attempt_at = now() WHERE status = 'pending'")
 
 
-async def test_a_webhook_is_stored_and_forwarded_as_it_came(
+async def test_webhook_is_stored_and_forwarded_unchanged(
     hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver, booking_api: Receiver
 ) -> None:
     body = (
@@ -137,7 +137,7 @@ async def test_a_webhook_is_stored_and_forwarded_as_it_came(
         {**EXAMPLE, "payment_status": "paid", "user_id": 12, "event": {"id": 7, "title": "Yoga", "facilitator_id": 3}},
     ],
 )
-async def test_what_was_paid_is_reported_to_the_booking_api(
+async def test_payment_is_reported_to_the_booking_api(
     hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, body: dict[str, object]
 ) -> None:
     told = (await hooked.post("/webhook", json=body)).json()
@@ -159,7 +159,7 @@ async def test_what_was_paid_is_reported_to_the_booking_api(
         {"payment_status": "paid", "user_id": 12, "event": {"title": "Yoga"}},
     ],
 )
-async def test_what_is_not_paid_or_names_not_everybody_is_not_reported(
+async def test_unpaid_or_incomplete_webhook_is_not_reported(
     hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, changes: dict[str, object]
 ) -> None:
     told = await hooked.post("/webhook", json={**EXAMPLE, **changes})
@@ -168,7 +168,7 @@ async def test_what_is_not_paid_or_names_not_everybody_is_not_reported(
     assert booking_api.requests == []
 
 
-async def test_without_an_address_nothing_is_forwarded_and_without_a_token_reports_wait(
+async def test_without_url_nothing_is_forwarded_and_without_token_reports_wait(
     dsn: str, tmp_path: Path, booking_api: Receiver
 ) -> None:
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path), BOOKING_API_URL=booking_api.url)) as client:
@@ -183,7 +183,7 @@ async def test_without_an_address_nothing_is_forwarded_and_without_a_token_repor
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id"])
-async def test_the_same_key_has_one_effect(
+async def test_same_key_has_one_effect(
     hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver, header: str
 ) -> None:
     answers = [await hooked.post("/webhook", json=PAID, headers={header: "w-1"}) for _ in range(3)]
@@ -203,16 +203,14 @@ async def _race(settings: CrmSettings) -> list[httpx.Response]:
         return await asyncio.gather(*calls)
 
 
-async def test_the_same_key_at_two_processes_at_once_has_one_effect(
-    settings: CrmSettings, dsn: str, elsewhere: Receiver
-) -> None:
+async def test_same_key_on_two_processes_has_one_effect(settings: CrmSettings, dsn: str, elsewhere: Receiver) -> None:
     answers = await _race(settings)
     assert len({answer.text for answer in answers}) == 1
     await settled(dsn, "sent")
     assert len(elsewhere.requests) == 1
 
 
-async def test_two_processes_hand_every_webhook_over_once(settings: CrmSettings, dsn: str, elsewhere: Receiver) -> None:
+async def test_two_processes_deliver_every_webhook_once(settings: CrmSettings, dsn: str, elsewhere: Receiver) -> None:
     async with running_crm(settings) as one, running_crm(settings) as other:
         calls = [
             client.post("/webhook", json={**EXAMPLE, "booking_id": n + 1}) for n in range(15) for client in (one, other)
@@ -223,7 +221,7 @@ async def test_two_processes_hand_every_webhook_over_once(settings: CrmSettings,
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422])
-async def test_a_client_error_is_given_up_and_shown_in_the_row(
+async def test_client_error_is_not_retried_and_is_stored_in_the_row(
     hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, status: int
 ) -> None:
     booking_api.always(answer(status, b'{"error": "Booking not found"}'))
@@ -236,7 +234,7 @@ async def test_a_client_error_is_given_up_and_shown_in_the_row(
 
 
 @pytest.mark.parametrize("status", [302, 408, 425, 429, 500, 503])
-async def test_what_may_pass_is_tried_again_later_with_the_same_key(
+async def test_temporary_error_is_retried_with_the_same_key(
     hooked: httpx.AsyncClient, crm_dsn: str, booking_api: Receiver, status: int
 ) -> None:
     booking_api.always(answer(status, b"later", Location=booking_api.url, Retry_After="7200"))
@@ -261,7 +259,7 @@ async def _put_off(dsn: str) -> None:
     await until(noted)
 
 
-async def test_a_server_that_was_away_gets_every_webhook_once_and_holds_up_no_other(
+async def test_recovered_server_gets_every_webhook_once_and_blocks_no_other(
     dsn: str, tmp_path: Path, booking_api: Receiver
 ) -> None:
     async with receiving() as receiver:
@@ -279,9 +277,7 @@ async def test_a_server_that_was_away_gets_every_webhook_once_and_holds_up_no_ot
     assert sorted(request.json["booking_id"] for request in back.requests) == [1, 2, 3, 4, 5]
 
 
-async def test_what_a_dead_process_left_behind_is_delivered_by_another(
-    settings: CrmSettings, dsn: str, elsewhere: Receiver
-) -> None:
+async def test_delivery_of_a_dead_process_is_taken_over(settings: CrmSettings, dsn: str, elsewhere: Receiver) -> None:
     async with connected(dsn) as connection:
         await connection.execute(
             "WITH b AS (INSERT INTO crm_bookings (body, booking_id) VALUES ('{}', 1) RETURNING id) "
@@ -297,7 +293,7 @@ async def test_what_a_dead_process_left_behind_is_delivered_by_another(
     assert delivery["attempts"] == 2
 
 
-async def test_a_long_answer_is_read_to_its_limit_only(
+async def test_long_answer_is_read_to_its_limit_only(
     hooked: httpx.AsyncClient, crm_dsn: str, elsewhere: Receiver
 ) -> None:
     async def endless(_: Request, writer: asyncio.StreamWriter) -> None:
@@ -332,7 +328,7 @@ async def _hang_up(_: Request, __: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("behave", [_never, _by_drops, _hang_up])
-async def test_a_server_that_does_not_answer_in_time_is_away(elsewhere: Receiver, behave: Behaviour) -> None:
+async def test_server_without_a_timely_answer_is_unavailable(elsewhere: Receiver, behave: Behaviour) -> None:
     elsewhere.behave = behave
     delivery = WebhookDelivery(1, UUID(int=1), "{}", datetime.now(UTC), 1)
     sender = WebhookSender("Forward", elsewhere.url, FORWARD_TOKEN, seconds=0.3)
@@ -372,7 +368,7 @@ async def test_missing_fields_are_named(
         ({"payment_status": True}, "payment_status"),
     ],
 )
-async def test_an_impossible_value_is_a_400_that_names_it(
+async def test_invalid_value_returns_400_with_its_field(
     refusing_crm: httpx.AsyncClient, changes: dict[str, object], field: str
 ) -> None:
     told = await refusing_crm.post("/webhook", json={**EXAMPLE, **changes})
@@ -381,13 +377,15 @@ async def test_an_impossible_value_is_a_400_that_names_it(
 
 
 @pytest.mark.parametrize("fragment", [b'"x": 1e-99999', b'"x": "a\\u0000b"', b'"x": 9223372036854775808', b'"x":'])
-async def test_what_the_database_could_not_hold_is_a_400(refusing_crm: httpx.AsyncClient, fragment: bytes) -> None:
+async def test_value_that_the_database_cannot_store_returns_400(
+    refusing_crm: httpx.AsyncClient, fragment: bytes
+) -> None:
     body = json.dumps(EXAMPLE).encode()[:-1] + b", " + fragment + b"}"
     for headers in (JSON, JSON | KEY):
         assert (await refusing_crm.post("/webhook", content=body, headers=headers)).status_code == 400
 
 
-async def test_with_a_secret_of_its_own_the_webhook_takes_no_other_token(dsn: str, tmp_path: Path) -> None:
+async def test_with_its_own_secret_the_webhook_accepts_no_other_token(dsn: str, tmp_path: Path) -> None:
     async with running_crm(settings_for(dsn, CONVENE_DATA=str(tmp_path), CRM_WEBHOOK_SECRET="of-its-own")) as client:
         assert (await client.post("/webhook", json=EXAMPLE)).status_code == 403
         headers = {"Authorization": "Bearer of-its-own"}

@@ -14,8 +14,8 @@ from tests.support.servers import running_postgres
 
 ROOT = Path(__file__).parents[2]
 SUITES = [
-    "tests/contracts/test_b_bookings.py::test_11_booking_answers_201_with_the_booking",
-    "tests/contracts/test_b_bookings.py::test_11_the_last_place_goes_to_one_of_many_at_once",
+    "tests/contracts/test_b_bookings.py::test_11_booking_returns_201_with_the_booking",
+    "tests/contracts/test_b_bookings.py::test_11_concurrent_bookings_of_the_last_seat_succeed_once",
     "tests/integration/test_tables.py",
     "tests/crm/test_settings_and_schema.py",
 ]
