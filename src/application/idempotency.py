@@ -100,7 +100,7 @@ class IdempotencyKeys(Protocol):
         statement may still be running, the lease decides."""
         ...
 
-    async def forget(self, *, older_than: timedelta, limit: int) -> int: ...
+    async def prune(self, *, older_than: timedelta, limit: int) -> int: ...
 
 
 CLAIM: ContextVar[Claim | None] = ContextVar("idempotency_claim", default=None)
@@ -195,10 +195,10 @@ class AnswerOnce:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetKeys:
-    """Forgets the keys whose time is over, some at a time; answers how many."""
+class PruneIdempotencyKeys:
+    """Deletes expired keys, up to 1,000 a call; returns their number."""
 
     keys: IdempotencyKeys
 
     async def __call__(self) -> int:
-        return await self.keys.forget(older_than=KEPT_FOR, limit=AT_ONCE)
+        return await self.keys.prune(older_than=KEPT_FOR, limit=AT_ONCE)

@@ -167,7 +167,7 @@ async def test_a_deployment_from_before_keeps_the_host_that_its_entries_were_sen
     assert before == [f"booking-{booking['id']}@book.example.org"]
     for settings in (old, make_settings(public_url="https://events.example.com")):
         parts = container.build_deliveries(settings)
-        await parts.calendar_identity.keep()
+        await parts.calendar_identity.store()
         await parts.close()
     new = make_settings(public_url="https://events.example.com")
     async with serving(create_app(new)) as address, httpx.AsyncClient(base_url=address) as api:

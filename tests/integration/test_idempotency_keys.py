@@ -12,7 +12,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from application.idempotency import CLAIM, Claim, ForgetKeys, IdempotencyKeyInUse, KeptAnswer, KeyedRequest
+from application.idempotency import CLAIM, Claim, IdempotencyKeyInUse, KeptAnswer, KeyedRequest, PruneIdempotencyKeys
 from application.ports import Limit
 from domain.accounts import UserId
 from domain.events import EventId
@@ -297,9 +297,9 @@ async def test_old_keys_are_forgotten_some_at_a_time(
     await database.execute("UPDATE idempotency_keys SET created_at = now() - interval '73 hours'")
     await begin(keys, "young")
 
-    assert await keys.forget(older_than=timedelta(hours=72), limit=3) == 3
-    assert await ForgetKeys(keys)() == 2
-    assert await ForgetKeys(keys)() == 0
+    assert await keys.prune(older_than=timedelta(hours=72), limit=3) == 3
+    assert await PruneIdempotencyKeys(keys)() == 2
+    assert await PruneIdempotencyKeys(keys)() == 0
     assert await database.fetchval("SELECT array_agg(key) FROM idempotency_keys") == ["young"]
 
 

@@ -197,7 +197,7 @@ async def test_attempts_and_rescues_of_all_workers_add_up(
             claimed = await worker.claim(Destination.CRM, limit=1, lease=timedelta(0), probe_every=timedelta(0))
             assert len(claimed) == 1
         for worker in workers * 2:
-            await worker.counts.keep()
+            await worker.counts.save()
     finally:
         await own.close()
     series = await scraped(site)

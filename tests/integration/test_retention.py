@@ -108,7 +108,7 @@ async def test_behind_a_message_that_waits_nothing_is_looked_at_again_and_again(
     other = await add_message(database)
     assert len(await due_ids(database)) == 4
     ordering_keys = PostgresOrderingKeys(own, at_once=2)
-    assert [await ordering_keys.hold_back() for _ in range(3)] == [2, 1, 0]
+    assert [await ordering_keys.delay_blocked() for _ in range(3)] == [2, 1, 0]
     assert await due_ids(database) == {other}
 
 
@@ -116,7 +116,7 @@ async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asy
     ids = [await add_message(database, ordering_key="long") for _ in range(3)]
     due = PostgresOutboxClaims(own)
     await waits(due)
-    assert await PostgresOrderingKeys(own).hold_back() == 2
+    assert await PostgresOrderingKeys(own).delay_blocked() == 2
     await database.execute("UPDATE outbox SET due_at = now() WHERE id = $1", ids[0])
     outcomes: list[Delivered | Failed] = [Delivered(), Failed("400", permanent=True), Delivered()]
     for message_id, outcome in zip(ids, outcomes, strict=True):
@@ -149,7 +149,7 @@ async def test_behind_a_message_that_is_being_delivered_or_due_soon_nothing_is_h
         await add_message(database, ordering_key=ordering_key)
     due = PostgresOutboxClaims(own)
     claimed = await claim(due)
-    assert await PostgresOrderingKeys(own).hold_back() == 0
+    assert await PostgresOrderingKeys(own).delay_blocked() == 0
     for message in claimed:
         await due.record_result(message, Failed("503"), took=LEASE, retry_in=timedelta(seconds=2))
-    assert await PostgresOrderingKeys(own).hold_back() == 0
+    assert await PostgresOrderingKeys(own).delay_blocked() == 0

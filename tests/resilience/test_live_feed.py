@@ -174,8 +174,8 @@ async def test_entries_are_forgotten_after_30_days_and_not_before(
     )
     await database.execute("UPDATE feed_entries SET recorded_at = now() - interval '29 days 23 hours' WHERE id = 1")
     try:
-        assert await PostgresLiveUpdates(own).forget() == 1200
-        assert await PostgresLiveUpdates(own).forget() == 0
+        assert await PostgresLiveUpdates(own).prune() == 1200
+        assert await PostgresLiveUpdates(own).prune() == 0
     finally:
         await own.close()
     assert await database.fetchval("SELECT count(*) FROM feed_entries") == 3

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from application.bookings.completion import CompleteBookings
 from application.bookings.invitations import ExpireInvitations
-from application.idempotency import ForgetKeys
+from application.idempotency import PruneIdempotencyKeys
 from application.notifications.payment_links import MailWithPaymentLinks
 from application.notifications.reminders import MailWithReminders, QueueReminders
 from application.outbox.delivery import DeliverMessages
@@ -52,7 +52,7 @@ class DeliveryParts:
     deliver_due: DeliverMessages
     http_senders: Sequence[MessageSender]
     money: Money
-    forget_keys: ForgetKeys
+    prune_idempotency_keys: PruneIdempotencyKeys
     queue_reminders: QueueReminders
     complete_bookings: CompleteBookings
     expire_invitations: ExpireInvitations
@@ -123,7 +123,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
         deliver_due=deliver_due,
         http_senders=[sender for sender in outside.values() if isinstance(sender, MessageSender)],
         money=money,
-        forget_keys=ForgetKeys(PostgresIdempotencyKeys(database)),
+        prune_idempotency_keys=PruneIdempotencyKeys(PostgresIdempotencyKeys(database)),
         queue_reminders=QueueReminders(open_work, wake_ups, clock),
         complete_bookings=CompleteBookings(open_work, wake_ups, clock),
         expire_invitations=ExpireInvitations(open_work, clock),

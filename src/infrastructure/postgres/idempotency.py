@@ -65,14 +65,14 @@ WITH held AS (
 )
 DELETE FROM idempotency_keys k USING held WHERE k.owner = held.owner AND k.key = held.key
 """
-_FORGET = """
+_PRUNE = """
 WITH held AS (
     SELECT owner, key FROM idempotency_keys WHERE created_at <= now() - $1::interval
     ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
-), forgotten AS (
+), pruned AS (
     DELETE FROM idempotency_keys k USING held WHERE k.owner = held.owner AND k.key = held.key RETURNING true
 )
-SELECT count(*) FROM forgotten
+SELECT count(*) FROM pruned
 """
 _KEEP = """
 UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE owner = $1 AND key = $2 AND runner = $3
@@ -127,10 +127,10 @@ class PostgresIdempotencyKeys:
         async with self._database.connection() as connection:
             await connection.execute(_RELEASE, claim.owner, claim.key, claim.runner)
 
-    async def forget(self, *, older_than: timedelta, limit: int) -> int:
+    async def prune(self, *, older_than: timedelta, limit: int) -> int:
         async with self._database.connection() as connection:
-            forgotten: int = await connection.fetchval(_FORGET, older_than, limit)
-        return forgotten
+            pruned: int = await connection.fetchval(_PRUNE, older_than, limit)
+        return pruned
 
 
 async def require_claim(connection: Connection, claim: Claim) -> None:

@@ -19,7 +19,7 @@ ON CONFLICT DO NOTHING
 """
 _OURS = 0x66656564  # "feed": locks of this kind only meet their own
 # In small steps, so that no lock is held for long.
-_FORGET = """
+_PRUNE = """
 DELETE FROM feed_entries WHERE id IN (
     SELECT id FROM feed_entries WHERE recorded_at < now() - make_interval(days => $1)
     ORDER BY recorded_at LIMIT $2
@@ -81,13 +81,13 @@ class PostgresLiveUpdates:
             )
         return {(UserId(row["facilitator_id"]), EntryId(row["seen"])): True for row in rows}
 
-    async def forget(self) -> int:
-        """What is older than `KEPT_DAYS`, up to 10,000 entries at a time; answers how many."""
-        forgotten = 0
+    async def prune(self) -> int:
+        """Deletes entries older than `KEPT_DAYS`, up to 10,000 a call; returns their number."""
+        pruned = 0
         for _ in range(_MOST_STEPS):
             async with self._database.connection() as connection:
-                done = int((await connection.execute(_FORGET, KEPT_DAYS, _STEP)).rpartition(" ")[2])
-            forgotten += done
+                done = int((await connection.execute(_PRUNE, KEPT_DAYS, _STEP)).rpartition(" ")[2])
+            pruned += done
             if done < _STEP:
                 break
-        return forgotten
+        return pruned

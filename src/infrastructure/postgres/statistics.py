@@ -73,7 +73,7 @@ class DeliveryCounts:
     def add(self, destination: str, what: str) -> None:
         self._counted[destination, what] += 1
 
-    async def keep(self) -> None:
+    async def save(self) -> None:
         """Adds the counts to the table. Raises `Unavailable` and keeps the counts for the next call."""
         counted, self._counted = self._counted, Counter()
         if not counted:

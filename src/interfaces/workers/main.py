@@ -43,13 +43,13 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         PeriodicTask("reconcile", parts.money.reconcile, every=30),
         PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
         PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
-        PeriodicTask("hold_back_lanes", parts.ordering_keys.hold_back, every=2),
-        PeriodicTask("prune_deliveries", parts.retention.prune, every=60),
+        PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2),
+        PeriodicTask("prune_messages", parts.retention.prune, every=60),
         PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),
-        PeriodicTask("forget_feed", parts.live_updates.forget, every=60),
-        PeriodicTask("keep_counts", parts.counts.keep, every=2),
-        PeriodicTask("keep_calendar_identity", parts.calendar_identity.keep, every=30),
-        PeriodicTask("forget_keys", parts.forget_keys, every=60),
+        PeriodicTask("prune_live_updates", parts.live_updates.prune, every=60),
+        PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
+        PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
+        PeriodicTask("prune_idempotency_keys", parts.prune_idempotency_keys, every=60),
     ]
     background = [
         asyncio.create_task(task) for task in (wake_up_listener.listen(), *(task.run() for task in periodic_tasks))
@@ -61,7 +61,7 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
     finally:
         await cancel(background)
         with suppress(TimeoutError, Unavailable):
-            await asyncio.wait_for(parts.counts.keep(), 1)
+            await asyncio.wait_for(parts.counts.save(), 1)
         with suppress(TimeoutError):
             await asyncio.wait_for(parts.close(), 1)
         _log.info("worker_stopped")

@@ -6,7 +6,7 @@ changes.
 
 from infrastructure.postgres.engine import Database
 
-_KEEP = """
+_STORE = """
 INSERT INTO calendar_identity (uid_domain) SELECT $1 WHERE NOT EXISTS (SELECT FROM calendar_identity)
 ON CONFLICT DO NOTHING
 """
@@ -25,7 +25,7 @@ class PostgresCalendarIdentity:
         self._database = database
         self._host = host
 
-    async def keep(self) -> None:
+    async def store(self) -> None:
         """Stores the domain unless there is one. Raises `Unavailable`."""
         async with self._database.connection() as connection:
-            await connection.execute(_KEEP, self._host)
+            await connection.execute(_STORE, self._host)

@@ -10,7 +10,7 @@ from infrastructure.postgres.engine import STATEMENT_SECONDS, Database
 
 # A head that cannot become due before the end of this statement cannot be finished meanwhile, so no successor is
 # postponed after its head was finished. Messages with earlier attempts keep the time of their next attempt.
-_HOLD_BACK = f"""
+_DELAY_BLOCKED = f"""
 WITH blocked AS (
     SELECT message.id, head.due_at AS head_due_at
     FROM unnest($1::text[]) AS d (name)
@@ -39,8 +39,8 @@ class PostgresOrderingKeys:
         self._database = database
         self._at_once = at_once
 
-    async def hold_back(self) -> int:
+    async def delay_blocked(self) -> int:
         """Postpones blocked messages among those due first; returns their number."""
         async with self._database.connection() as connection:
-            done = await connection.execute(_HOLD_BACK, list(Destination), self._at_once)
+            done = await connection.execute(_DELAY_BLOCKED, list(Destination), self._at_once)
         return int(done.rpartition(" ")[2])

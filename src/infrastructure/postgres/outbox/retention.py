@@ -5,7 +5,7 @@ from domain.credentials import KNOWN_NETWORK_LIFETIME
 from infrastructure.postgres.engine import Database
 
 # In small batches with short locks. The attempts are deleted with their messages.
-_PRUNE = """
+_PRUNE_MESSAGES = """
 DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox
     WHERE status IN ('delivered', 'discarded') AND settled_at < now() - make_interval(days => $1)
@@ -13,21 +13,21 @@ DELETE FROM outbox WHERE id IN (
     FOR UPDATE SKIP LOCKED)
 """
 
-_FORGET_NETWORKS = """
+_PRUNE_NETWORKS = """
 DELETE FROM login_networks WHERE (user_id, network) IN (
     SELECT user_id, network FROM login_networks WHERE last_login_at < now() - make_interval(secs => $1)
     ORDER BY last_login_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
-_FORGET_INVITATIONS = """
+_PRUNE_INVITATIONS = """
 DELETE FROM invitations WHERE id IN (
     SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - make_interval(days => $1)
     ORDER BY answered_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
-_FORGET_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - interval '1 hour'"
+_PRUNE_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - interval '1 hour'"
 
 
 class PostgresRetention:
@@ -44,14 +44,14 @@ class PostgresRetention:
         pruned = 0
         for _ in range(self._most_steps):
             async with self._database.connection() as connection:
-                done = _number(await connection.execute(_PRUNE, self._days, self._step))
+                done = _number(await connection.execute(_PRUNE_MESSAGES, self._days, self._step))
             pruned += done
             if done < self._step:
                 break
         async with self._database.connection() as connection:
-            await connection.execute(_FORGET_MINUTES)
-            await connection.execute(_FORGET_INVITATIONS, self._days, self._step)
-            await connection.execute(_FORGET_NETWORKS, KNOWN_NETWORK_LIFETIME.total_seconds(), self._step)
+            await connection.execute(_PRUNE_MINUTES)
+            await connection.execute(_PRUNE_INVITATIONS, self._days, self._step)
+            await connection.execute(_PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME.total_seconds(), self._step)
         return pruned
 
 
