@@ -143,6 +143,7 @@ runner."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
 
 AT_ONCE = 1000
+MOST_STEPS = 20
 
 ANONYMOUS_KEYS_PER_NETWORK = Limit("anonymous-keys", times=300, per=timedelta(hours=1))
 """Above the limit of registrations, the main use of such keys."""
@@ -196,9 +197,15 @@ class AnswerOnce:
 
 @dataclass(frozen=True, slots=True)
 class PruneIdempotencyKeys:
-    """Deletes expired keys, up to 1,000 a call; returns their number."""
+    """Deletes keys that expired at least `overdue` ago, up to 20,000 a call; returns their number."""
 
     keys: IdempotencyKeys
 
-    async def __call__(self) -> int:
-        return await self.keys.prune(older_than=KEPT_FOR, limit=AT_ONCE)
+    async def __call__(self, overdue: timedelta = timedelta(0)) -> int:
+        pruned = 0
+        for _ in range(MOST_STEPS):
+            done = await self.keys.prune(older_than=KEPT_FOR + overdue, limit=AT_ONCE)
+            pruned += done
+            if done < AT_ONCE:
+                break
+        return pruned

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from infrastructure.embedded import EmbeddedRedis
 from infrastructure.redis.wake_ups import QUEUE, WAKE, RedisWakeUps, connect
-from interfaces.workers.wake_up_listener import WakeUpListener
+from interfaces.workers.arq_worker import ArqWorker
 from servicekit.tasks import cancel
 from tests.support.messages import until
 from tests.support.servers import running_redis
@@ -32,10 +32,8 @@ async def wake_ups(redis: EmbeddedRedis) -> AsyncIterator[RedisWakeUps]:
 async def rung(redis: EmbeddedRedis) -> AsyncIterator[asyncio.Event]:
     """Set whenever a worker hears the bell."""
     event = asyncio.Event()
-    wake_up_listener = WakeUpListener(
-        lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05
-    )
-    listening = asyncio.create_task(wake_up_listener.listen())
+    arq_worker = ArqWorker(lambda: connect(redis.url, seconds=5), event.set, job=WAKE, queue=QUEUE, back_off=0.05)
+    listening = asyncio.create_task(arq_worker.run())
     await until(event.is_set)
     yield event
     await cancel([listening])

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 
 from application.notifications.ports import EntryId, LiveUpdate
 from domain.accounts import UserId
 from domain.outbox import Message
 from infrastructure.postgres.batch_loader import BatchLoader
 from infrastructure.postgres.engine import Database
+from infrastructure.postgres.outbox.retention import delete_in_steps
 
 # One at a time for each facilitator: an entry with a smaller id must not become visible after one with a larger id,
 # because followers would miss it.
@@ -21,12 +23,11 @@ _OURS = 0x66656564  # "feed": locks of this kind only meet their own
 # In small steps, so that no lock is held for long.
 _PRUNE = """
 DELETE FROM feed_entries WHERE id IN (
-    SELECT id FROM feed_entries WHERE recorded_at < now() - make_interval(days => $1)
+    SELECT id FROM feed_entries WHERE recorded_at < now() - $1::interval
     ORDER BY recorded_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
-_STEP, _MOST_STEPS = 500, 20
-KEPT_DAYS = 30
+RETENTION = timedelta(days=30)
 LOOKED_FOR_SECONDS = 0.25
 
 
@@ -81,13 +82,6 @@ class PostgresLiveUpdates:
             )
         return {(UserId(row["facilitator_id"]), EntryId(row["seen"])): True for row in rows}
 
-    async def prune(self) -> int:
-        """Deletes entries older than `KEPT_DAYS`, up to 10,000 a call; returns their number."""
-        pruned = 0
-        for _ in range(_MOST_STEPS):
-            async with self._database.connection() as connection:
-                done = int((await connection.execute(_PRUNE, KEPT_DAYS, _STEP)).rpartition(" ")[2])
-            pruned += done
-            if done < _STEP:
-                break
-        return pruned
+    async def prune(self, overdue: timedelta = timedelta(0)) -> int:
+        """Deletes entries that expired at least `overdue` ago, up to 10,000 a call; returns their number."""
+        return await delete_in_steps(self._database, _PRUNE, RETENTION + overdue)

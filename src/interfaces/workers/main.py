@@ -14,9 +14,9 @@ from infrastructure.observability.logging import configure_logging
 from infrastructure.postgres.engine import Database
 from infrastructure.redis.wake_ups import QUEUE, WAKE, connect
 from infrastructure.settings import Settings, SettingsError
+from interfaces.workers.arq_worker import ArqWorker
 from interfaces.workers.delivery import Deliveries
-from interfaces.workers.periodic_tasks import PeriodicTask
-from interfaces.workers.wake_up_listener import WakeUpListener
+from interfaces.workers.periodic_tasks import PeriodicTask, PruningTask
 from servicekit.tasks import cancel
 
 _log = structlog.get_logger(__name__)
@@ -31,29 +31,14 @@ def run(settings: Settings, build: Callable[[Settings], container.DeliveryParts]
 async def _work(settings: Settings, build: Callable[[Settings], container.DeliveryParts]) -> None:
     parts = build(settings)
     deliveries = Deliveries(parts.deliver_due, parts.deliver_due.senders)
-    wake_up_listener = WakeUpListener(
-        lambda: connect(settings.redis_url, seconds=5), deliveries.notify, job=WAKE, queue=QUEUE
+    pruning = pruning_tasks(parts)
+    arq_worker = ArqWorker(
+        lambda: connect(settings.redis_url, seconds=5), deliveries.notify, job=WAKE, queue=QUEUE, cron_tasks=pruning
     )
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, deliveries.close)
-    periodic_tasks = [
-        PeriodicTask("expire_holds", parts.money.expire_holds, every=5),
-        PeriodicTask("expire_appointment_holds", parts.appointment.expire_appointment_holds, every=5),
-        PeriodicTask("expire_invitations", parts.expire_invitations, every=5),
-        PeriodicTask("reconcile", parts.money.reconcile, every=30),
-        PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
-        PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
-        PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2),
-        PeriodicTask("prune_messages", parts.retention.prune, every=60),
-        PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),
-        PeriodicTask("prune_live_updates", parts.live_updates.prune, every=60),
-        PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
-        PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
-        PeriodicTask("prune_idempotency_keys", parts.prune_idempotency_keys, every=60),
-    ]
-    background = [
-        asyncio.create_task(task) for task in (wake_up_listener.listen(), *(task.run() for task in periodic_tasks))
-    ]
+    periodic = [*periodic_tasks(parts), *(task.overdue() for task in pruning)]
+    background = [asyncio.create_task(task) for task in (arq_worker.run(), *(task.run() for task in periodic))]
     try:
         await _require_tables(parts.database)
         _log.info("worker_started")
@@ -65,6 +50,31 @@ async def _work(settings: Settings, build: Callable[[Settings], container.Delive
         with suppress(TimeoutError):
             await asyncio.wait_for(parts.close(), 1)
         _log.info("worker_stopped")
+
+
+def periodic_tasks(parts: container.DeliveryParts) -> list[PeriodicTask]:
+    """What keeps the invariants and what each process has to do for itself. It needs PostgreSQL only."""
+    return [
+        PeriodicTask("expire_holds", parts.money.expire_holds, every=5),
+        PeriodicTask("expire_appointment_holds", parts.appointment.expire_appointment_holds, every=5),
+        PeriodicTask("expire_invitations", parts.expire_invitations, every=5),
+        PeriodicTask("reconcile", parts.money.reconcile, every=30),
+        PeriodicTask("queue_reminders", parts.queue_reminders, every=5),
+        PeriodicTask("complete_bookings", parts.complete_bookings, every=15),
+        PeriodicTask("delay_blocked_messages", parts.ordering_keys.delay_blocked, every=2),
+        PeriodicTask("read_busy_times", parts.calendars.read_busy_times, every=5),
+        PeriodicTask("update_delivery_counts", parts.counts.save, every=2),
+        PeriodicTask("store_calendar_domain", parts.calendar_identity.store, every=30),
+    ]
+
+
+def pruning_tasks(parts: container.DeliveryParts) -> list[PruningTask]:
+    """What may wait while Redis is unavailable; docs/decisions/0009 says why."""
+    return [
+        PruningTask("prune_messages", parts.retention.prune, seconds=10),
+        PruningTask("prune_live_updates", parts.live_updates.prune, seconds=30),
+        PruningTask("prune_idempotency_keys", parts.prune_idempotency_keys, seconds=50),
+    ]
 
 
 async def _require_tables(database: Database) -> None:

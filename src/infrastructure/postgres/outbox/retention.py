@@ -1,6 +1,8 @@
 """Deletes delivered messages after their retention time, ended invitations and old login networks. Dead letters stay
 until an operator replays or discards them."""
 
+from datetime import timedelta
+
 from domain.credentials import KNOWN_NETWORK_LIFETIME
 from infrastructure.postgres.engine import Database
 
@@ -8,26 +10,28 @@ from infrastructure.postgres.engine import Database
 _PRUNE_MESSAGES = """
 DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox
-    WHERE status IN ('delivered', 'discarded') AND settled_at < now() - make_interval(days => $1)
+    WHERE status IN ('delivered', 'discarded') AND settled_at < now() - $1::interval
     ORDER BY settled_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
 _PRUNE_NETWORKS = """
 DELETE FROM login_networks WHERE (user_id, network) IN (
-    SELECT user_id, network FROM login_networks WHERE last_login_at < now() - make_interval(secs => $1)
+    SELECT user_id, network FROM login_networks WHERE last_login_at < now() - $1::interval
     ORDER BY last_login_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
 _PRUNE_INVITATIONS = """
 DELETE FROM invitations WHERE id IN (
-    SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - make_interval(days => $1)
+    SELECT id FROM invitations WHERE status <> 'pending' AND answered_at < now() - $1::interval
     ORDER BY answered_at LIMIT $2
     FOR UPDATE SKIP LOCKED)
 """
 
-_PRUNE_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - interval '1 hour'"
+_PRUNE_MINUTES = "DELETE FROM destination_minutes WHERE minute < now() - $1::interval"
+
+_MINUTES_RETENTION = timedelta(hours=1)
 
 
 class PostgresRetention:
@@ -35,26 +39,34 @@ class PostgresRetention:
 
     def __init__(self, database: Database, *, days: int, step: int = 500, most_steps: int = 20) -> None:
         self._database = database
-        self._days = days
+        self._retention = timedelta(days=days)
         self._step = step
         self._most_steps = most_steps
 
-    async def prune(self) -> int:
-        """Deletes expired rows, up to 10,000 messages a call; returns the number of messages."""
-        pruned = 0
-        for _ in range(self._most_steps):
-            async with self._database.connection() as connection:
-                done = _number(await connection.execute(_PRUNE_MESSAGES, self._days, self._step))
-            pruned += done
-            if done < self._step:
-                break
+    async def prune(self, overdue: timedelta = timedelta(0)) -> int:
+        """Deletes rows that expired at least `overdue` ago, up to 10,000 messages a call; returns the number of
+        messages."""
+        expired = self._retention + overdue
+        pruned = await delete_in_steps(
+            self._database, _PRUNE_MESSAGES, expired, step=self._step, most_steps=self._most_steps
+        )
         async with self._database.connection() as connection:
-            await connection.execute(_PRUNE_MINUTES)
-            await connection.execute(_PRUNE_INVITATIONS, self._days, self._step)
-            await connection.execute(_PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME.total_seconds(), self._step)
+            await connection.execute(_PRUNE_MINUTES, _MINUTES_RETENTION + overdue)
+            await connection.execute(_PRUNE_INVITATIONS, expired, self._step)
+            await connection.execute(_PRUNE_NETWORKS, KNOWN_NETWORK_LIFETIME + overdue, self._step)
         return pruned
 
 
-def _number(tag: str) -> int:
-    """The number of rows in a command tag."""
-    return int(tag.rpartition(" ")[2])
+async def delete_in_steps(
+    database: Database, statement: str, expired: timedelta, *, step: int = 500, most_steps: int = 20
+) -> int:
+    """Repeats a DELETE of rows older than $1, at most $2 of them, until none is left or `most_steps` are done. Returns
+    the number of rows. Each step is a short transaction."""
+    deleted = 0
+    for _ in range(most_steps):
+        async with database.connection() as connection:
+            done = int((await connection.execute(statement, expired, step)).rpartition(" ")[2])
+        deleted += done
+        if done < step:
+            break
+    return deleted
