@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
 
+from servicekit import lease_queue
 from servicekit.lease_queue import OutageLog, QueueConsumer
 from tests.support.messages import until
 
@@ -84,7 +86,21 @@ async def running(consumer: QueueConsumer[int, str]) -> AsyncIterator[None]:
     await task
 
 
-def events(logs: Sequence[Any]) -> list[str]:
+Logs = list[Any]
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> Logs:
+    """What the consumer logs, at every level: an earlier test of the process may have configured another one."""
+    captured = LogCapture()
+    logger = structlog.wrap_logger(
+        None, processors=[captured], wrapper_class=structlog.make_filtering_bound_logger("debug")
+    )
+    monkeypatch.setattr(lease_queue, "_log", logger)
+    return captured.entries
+
+
+def events(logs: Logs) -> list[str]:
     return [line["event"] for line in logs]
 
 
@@ -139,17 +155,16 @@ async def test_entry_claimed_elsewhere_returns_its_result_after_the_caller_left(
     assert queue.recorded[2] == "result 2"
 
 
-async def test_lease_is_renewed_during_the_run_also_after_a_failed_renewal() -> None:
+async def test_lease_is_renewed_during_the_run_also_after_a_failed_renewal(logs: Logs) -> None:
     queue = MemoryQueue([1])
     queue.failing["renew"] = [QueueUnavailable(), ValueError("a bug")]
     queue.work = lambda entry: until(lambda: queue.renewed[entry] >= 5)
-    with capture_logs() as logs:
-        await consumer_of(queue, renew_every=0.01).run_until_idle()
+    await consumer_of(queue, renew_every=0.01).run_until_idle()
     assert queue.recorded == {1: "result 1"}
     assert events(logs) == ["lease_renewal_failed"]
 
 
-async def test_entry_whose_run_raises_is_logged_and_its_lease_expires() -> None:
+async def test_entry_whose_run_raises_is_logged_and_its_lease_expires(logs: Logs) -> None:
     queue = MemoryQueue(range(6))
 
     async def work(entry: int) -> None:
@@ -157,58 +172,54 @@ async def test_entry_whose_run_raises_is_logged_and_its_lease_expires() -> None:
             raise ValueError("a bug")
 
     queue.work = work
-    with capture_logs() as logs:
-        consumer = consumer_of(queue)
-        async with running(consumer):
-            await until(lambda: len(queue.recorded) == 5)
-            queue.due.append(6)
-            consumer.notify()
-            await until(lambda: 6 in queue.recorded)
+    consumer = consumer_of(queue)
+    async with running(consumer):
+        await until(lambda: len(queue.recorded) == 5)
+        queue.due.append(6)
+        consumer.notify()
+        await until(lambda: 6 in queue.recorded)
     assert [(line["event"], line["queue"]) for line in logs] == [("entry_failed", "memory")]
     assert 2 not in queue.recorded
     assert queue.released == []
 
 
-async def test_outage_is_logged_once_by_all_consumers_and_entries_in_flight_continue() -> None:
+async def test_outage_is_logged_once_by_all_consumers_and_entries_in_flight_continue(logs: Logs) -> None:
     outages, free = OutageLog(), asyncio.Event()
     queue, other = MemoryQueue([1]), MemoryQueue()
     queue.work = lambda _: free.wait()
     consumers = [consumer_of(each, outages=outages, poll_every=0.01) for each in (queue, other)]
-    with capture_logs() as logs:
-        async with running(consumers[0]), running(consumers[1]):
-            await until(lambda: queue.running == 1)
-            for each in (queue, other):
-                each.failing["claim"] = [QueueUnavailable("connection refused")] * 1000
-            await until(lambda: len(queue.failing["claim"]) < 990 and len(other.failing["claim"]) < 990)
-            queue.failing["record"] = [QueueUnavailable()]
-            free.set()
-            await until(lambda: queue.recorded == {1: "result 1"})
-            for each in (queue, other):
-                each.failing.clear()
-                each.due.append(2)
-            await until(lambda: 2 in queue.recorded and 2 in other.recorded)
+    async with running(consumers[0]), running(consumers[1]):
+        await until(lambda: queue.running == 1)
+        for each in (queue, other):
+            each.failing["claim"] = [QueueUnavailable("connection refused")] * 1000
+        await until(lambda: len(queue.failing["claim"]) < 990 and len(other.failing["claim"]) < 990)
+        queue.failing["record"] = [QueueUnavailable()]
+        free.set()
+        await until(lambda: queue.recorded == {1: "result 1"})
+        for each in (queue, other):
+            each.failing.clear()
+            each.due.append(2)
+        await until(lambda: 2 in queue.recorded and 2 in other.recorded)
     assert events(logs) == ["database_unavailable", "database_recovered"]
     assert logs[0]["error"] == "connection refused"
     assert queue.ran == [1, 2]
 
 
-async def test_other_claim_failure_is_logged_and_the_claim_is_repeated() -> None:
+async def test_other_claim_failure_is_logged_and_the_claim_is_repeated(logs: Logs) -> None:
     queue = MemoryQueue([1])
     queue.failing["claim"] = [ValueError("a bug")]
-    with capture_logs() as logs:
-        async with running(consumer_of(queue)):
-            await until(lambda: 1 in queue.recorded)
+    async with running(consumer_of(queue)):
+        await until(lambda: 1 in queue.recorded)
     assert events(logs) == ["claim_failed"]
 
 
 @pytest.mark.parametrize(("record_for", "recorded"), [(math.inf, {1: "result 1"}), (-1, {})])
 async def test_result_is_recorded_again_while_the_queue_is_unavailable(
-    record_for: float, recorded: dict[int, str]
+    record_for: float, recorded: dict[int, str], logs: Logs
 ) -> None:
     queue = MemoryQueue([1])
     queue.failing["record"] = [QueueUnavailable()]
-    with capture_logs() as logs:
-        await consumer_of(queue, record_for=record_for).run_until_idle()
+    await consumer_of(queue, record_for=record_for).run_until_idle()
     assert queue.ran == [1]
     assert queue.recorded == recorded
     assert events(logs)[0] == "database_unavailable"
