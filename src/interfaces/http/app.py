@@ -44,6 +44,7 @@ from interfaces.http.methods import tell_methods
 from interfaces.http.middleware import MAX_BODY, RequestMiddleware
 from interfaces.http.openapi import PLUGINS, openapi_config
 from interfaces.http.openapi.pages import EncodedDocument
+from interfaces.http.parameters import with_converters
 from interfaces.http.schemas import DefaultCurrency, PublicUrl
 from interfaces.http.web import invitations, payment_return, sandbox
 from servicekit.browser_pages import BrowserPages
@@ -111,7 +112,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
             await parts.close()
 
     return Litestar(
-        route_handlers=providers.bind(ROUTES),
+        route_handlers=providers.bind(map(with_converters, ROUTES)),
         exception_handlers={Exception: providers.call(handle)},
         before_request=providers.call(_before_handler),
         after_request=pause_before_encoding,

@@ -1,24 +1,21 @@
 """Types and parsers of requests that all contracts share."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, NewType, Protocol, TypeVar
 from urllib.parse import quote, urlencode
-from uuid import UUID
 
-import msgspec
 from litestar import Request, Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from application.ports import MAX_PAGE, Page, PageRequest
+from application.ports import Page
 from domain.accounts import SELF_ASSIGNABLE_ROLES, Role
-from domain.errors import Invalid, NotFound
+from domain.errors import Invalid
 from domain.events import EventType
 from domain.money import exponent
-from domain.time import as_utc, entered_day, entered_instant
+from domain.time import as_utc
 
 DefaultCurrency = NewType("DefaultCurrency", str)
 """The ISO 4217 code of a price that is given without a currency (`DEFAULT_CURRENCY`)."""
@@ -35,8 +32,6 @@ class PaymentLinkRequest(Struct):
 
     return_url: str | None = None
 
-
-LONGEST_SEARCH = 100
 
 ONE_OF = "one_of"
 
@@ -55,10 +50,6 @@ class RegistrationRole(StrEnum):
 EnteredEventType = Annotated[str, one_of(EventType)]
 EnteredRole = Annotated[str, one_of(RegistrationRole)]
 
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-
 T = TypeVar("T")
 View = TypeVar("View")
 
@@ -67,67 +58,6 @@ class Done(Struct):
     """The body of responses that contain only a message."""
 
     message: str
-
-
-def path_id(text: str, not_found: type[NotFound]) -> int:
-    """An id inside a path. What cannot be one (`+1`, `1_000`, 2^63) names nothing: raises `not_found`."""
-    if not _ID.fullmatch(text) or int(text) >= 2**63:
-        raise not_found
-    return int(text)
-
-
-def path_uuid(text: str, not_found: type[NotFound]) -> UUID:
-    """A UUID inside a path, in its usual spelling. What is none names nothing: raises `not_found`."""
-    if not _UUID.fullmatch(text):
-        raise not_found
-    return UUID(text)
-
-
-def query_id(field: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not _ID.fullmatch(text) or int(text) >= 2**63:
-        raise Invalid({field: "Must be a positive whole number"})
-    return int(text)
-
-
-def query_search(field: str, text: str | None) -> str | None:
-    """Words to search for, at most 100 characters; None where there is nothing but blanks."""
-    if text is None or not text.strip():
-        return None
-    if len(text) > LONGEST_SEARCH:
-        raise Invalid({field: f"Must be at most {LONGEST_SEARCH} characters"})
-    return text
-
-
-def query_flag(field: str, text: str | None) -> bool | None:
-    if text is None:
-        return None
-    if text.lower() not in {"true", "false", "1", "0"}:
-        raise Invalid({field: "Must be true or false"})
-    return text.lower() in {"true", "1"}
-
-
-def query_instant(field: str, text: str) -> datetime:
-    """RFC 3339, or a date, which is its first instant in UTC. It keeps the offset it was given in."""
-    # A `+` that was not encoded arrives as a space.
-    text = text.replace(" ", "+")
-    try:
-        if _DATE.fullmatch(text):
-            return datetime.combine(entered_day(date.fromisoformat(text), field), time.min, UTC)
-        moment = msgspec.convert(text, datetime)
-    except (ValueError, msgspec.ValidationError):
-        raise Invalid({field: "Must be a date or an RFC 3339 date and time"}) from None
-    entered_instant(moment, field)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def page_request(limit: str | None, cursor: str | None, *, default: int = MAX_PAGE) -> PageRequest:
-    """`limit` counts from 1; more than 500 counts as 500. `default` is for a request without one."""
-    if limit is None:
-        return PageRequest(default, cursor)
-    size = query_id("limit", limit)
-    return PageRequest(limit=min(size or MAX_PAGE, MAX_PAGE), after=cursor)
 
 
 def array_page(request: Request[Any, Any, Any], page: Page[View], present: Callable[[View], T]) -> Response[list[T]]:

@@ -11,13 +11,14 @@ from msgspec import Meta, Struct
 
 from application.outbox.dead_letters import ReplayMessage, ReplayMessages
 from application.outbox.ports import DeadLetters, MessageFilter, StoredMessage
-from application.ports import DEFAULT_PAGE
+from application.ports import DEFAULT_PAGE, PageRequest
 from domain.errors import Invalid
 from domain.outbox import Destination, MessageNotFound, MessageStatus, MessageType
 from domain.time import entered_instant
 from interfaces.http.authentication import admins
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import object_page, one_of, page_request
+from interfaces.http.parameters import UUID_SCHEMA, Converter, Cursor, PageSize, member_of
+from interfaces.http.schemas import object_page, one_of
 
 TAGS = ["Admins"]
 
@@ -71,26 +72,60 @@ class Replayed(Struct):
     replayed: int
 
 
+_DESTINATION = member_of(Destination, "Only messages to this destination.", "Must be {}")
+
+
+def _since(name: str, text: str) -> datetime:
+    try:
+        return entered_instant(datetime.fromisoformat(text), name)
+    except ValueError:
+        raise Invalid({name: "Must be a time such as 2026-11-20T10:00:00Z"}) from None
+
+
+def _message_id(_name: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise MessageNotFound from None
+
+
+MessageIdInPath = Annotated[UUID, Converter("The message's id.", UUID_SCHEMA, _message_id, raises=MessageNotFound)]
+MessageStatusFilter = Annotated[
+    MessageStatus | None, member_of(MessageStatus, "Only messages with this status.", "Must be {}")
+]
+DestinationFilter = Annotated[Destination | None, _DESTINATION]
+Since = Annotated[
+    datetime | None,
+    Converter(
+        "Only messages since this time; a time without an offset is UTC.",
+        {"type": "string", "format": "date-time"},
+        _since,
+    ),
+]
+
+
 @get("/admin/outbox", operation_id="listOutbox", tags=TAGS, guards=[admins])
 async def list_outbox(
     request: Request[Any, Any, Any],
     dead_letters: Inject[DeadLetters],
-    status: FromQuery[str | None] = None,
-    destination: FromQuery[str | None] = None,
-    since: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    status: FromQuery[MessageStatusFilter] = None,
+    destination: FromQuery[DestinationFilter] = None,
+    since: FromQuery[Since] = None,
+    limit: FromQuery[PageSize] = DEFAULT_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[OutboxList]:
     """Messages of the outbox, newest first. Messages that could not be delivered have the status `dead`."""
-    wanted = MessageFilter(_status(status), _destination(destination), _since(since))
-    page = await dead_letters.list(wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
+    wanted = MessageFilter(status, destination, since)
+    page = await dead_letters.list(wanted, PageRequest(limit, cursor))
     return object_page(request, OutboxList([OutboxMessage(**_fields(message)) for message in page.items], page.next))
 
 
 @get("/admin/outbox/{message_id:str}", operation_id="getOutboxMessage", tags=TAGS, guards=[admins])
-async def show_outbox_message(message_id: FromPath[str], dead_letters: Inject[DeadLetters]) -> OpenedMessage:
+async def show_outbox_message(
+    message_id: FromPath[MessageIdInPath], dead_letters: Inject[DeadLetters]
+) -> OpenedMessage:
     """One message with each delivery attempt and its payload (`snapshot`), as of the time of the change."""
-    opened = await dead_letters.show(_id(message_id))
+    opened = await dead_letters.show(message_id)
     return OpenedMessage(
         **_fields(opened.message),
         settled_at=opened.settled_at,
@@ -119,14 +154,17 @@ async def show_outbox_message(message_id: FromPath[str], dead_letters: Inject[De
     status_code=200,
     guards=[admins],
 )
-async def replay_outbox_message(message_id: FromPath[str], replay_message: Inject[ReplayMessage]) -> Replayed:
-    await replay_message(_id(message_id))
+async def replay_outbox_message(
+    message_id: FromPath[MessageIdInPath], replay_message: Inject[ReplayMessage]
+) -> Replayed:
+    await replay_message(message_id)
     return Replayed(1)
 
 
 @post("/admin/outbox/replay", operation_id="replayOutbox", tags=TAGS, status_code=200, guards=[admins])
 async def replay_outbox(data: JSONBody[ReplayOrder], replay_messages: Inject[ReplayMessages]) -> Replayed:
-    destination, since = _destination(data.destination), _since(data.since)
+    destination = None if data.destination is None else _DESTINATION.convert("destination", data.destination)
+    since = None if data.since is None else _since("since", data.since)
     return Replayed(await replay_messages(destination=destination, since=since))
 
 
@@ -145,29 +183,3 @@ def _fields(message: StoredMessage) -> dict[str, Any]:
         "due_at": message.due_at,
         "last_error": message.last_error,
     }
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise MessageNotFound from None
-
-
-def _status(text: str | None) -> MessageStatus | None:
-    if text is not None and text not in set(MessageStatus):
-        raise Invalid({"status": f"Must be {', '.join(MessageStatus)}"})
-    return None if text is None else MessageStatus(text)
-
-
-def _destination(text: str | None) -> Destination | None:
-    if text is not None and text not in set(Destination):
-        raise Invalid({"destination": f"Must be {', '.join(Destination)}"})
-    return None if text is None else Destination(text)
-
-
-def _since(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else entered_instant(datetime.fromisoformat(text), "since")
-    except ValueError:
-        raise Invalid({"since": "Must be a time such as 2026-11-20T10:00:00Z"}) from None

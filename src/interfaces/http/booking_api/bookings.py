@@ -1,7 +1,7 @@
 """Contract B 11 to 14: bookings."""
 
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -14,22 +14,19 @@ from application.bookings.queries import ShowBooking
 from application.bookings.reservation import BookSeat, NewBooking
 from application.notifications.reminders import ShowBookingReminders
 from application.payments.ports.records import Refund
-from application.ports import DEFAULT_PAGE
+from application.ports import DEFAULT_PAGE, MAX_PAGE, PageRequest
 from domain.accounts import User
-from domain.bookings import BookingNotFound, BookingStatus
-from domain.errors import Invalid
+from domain.bookings import BookingStatus
 from domain.events import EventId
-from domain.ids import BookingId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
+from interfaces.http.parameters import BookingIdInPath, Cursor, PageSize, member_of
 from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import (
     BodyId,
     number,
     object_page,
-    page_request,
-    path_id,
     require_one_seat,
     whole_seconds,
 )
@@ -131,6 +128,22 @@ class BookingCancelled(Struct):
     refund: RefundBody | None
 
 
+_WORDS_OF_D = {"unpaid": PaymentStatus.PENDING, "paid": PaymentStatus.COMPLETED}
+
+BookingStatusFilter = Annotated[
+    BookingStatus | None, member_of(BookingStatus, "Only bookings with this status.", "Must be one of {}")
+]
+PaymentStatusFilter = Annotated[
+    PaymentStatus | None,
+    member_of(
+        PaymentStatus,
+        "Only bookings with this payment status. `unpaid` means `pending`, `paid` means `completed`.",
+        "Must be one of {}",
+        _WORDS_OF_D,
+    ),
+]
+
+
 @post("/bookings", operation_id="createBooking", tags=TAGS, guards=[signed_in])
 async def create_booking(
     request: Request[Actor, Any, Any], data: JSONBody[NewBookingRequest], book_seat: Inject[BookSeat]
@@ -146,17 +159,14 @@ async def list_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
     booking_queries: Inject[BookingQueries],
-    status: FromQuery[str | None] = None,
-    payment_status: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    status: FromQuery[BookingStatusFilter] = None,
+    payment_status: FromQuery[PaymentStatusFilter] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[BookingList]:
     """The bookings of the calling account, newest first."""
-    filters = BookingFilter(
-        status=_one_of(BookingStatus, "status", status),
-        payment_status=_one_of(PaymentStatus, "payment_status", _WORDS_OF_D.get(payment_status or "", payment_status)),
-    )
-    page = await booking_queries.list_of_user(actor.user.id, filters, page_request(limit, cursor))
+    filters = BookingFilter(status=status, payment_status=payment_status)
+    page = await booking_queries.list_of_user(actor.user.id, filters, PageRequest(limit, cursor))
     return object_page(request, BookingList([_booking(booking, actor.user) for booking in page.items], page.next))
 
 
@@ -168,51 +178,33 @@ class BookingReminders(Struct):
 
 @get("/bookings/{booking_id:str}", operation_id="getBooking", tags=TAGS, guards=[signed_in])
 async def get_booking(
-    booking_id: FromPath[str], actor: Inject[Actor], show_booking: Inject[ShowBooking]
+    booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], show_booking: Inject[ShowBooking]
 ) -> BookingBody:
-    return _booking(await show_booking(actor.user, _id(booking_id)), actor.user)
+    return _booking(await show_booking(actor.user, booking_id), actor.user)
 
 
 @get("/bookings/{booking_id:str}/reminders", operation_id="listBookingReminders", tags=TAGS, guards=[signed_in])
 async def list_reminders(
     request: Request[Any, Any, Any],
-    booking_id: FromPath[str],
+    booking_id: FromPath[BookingIdInPath],
     actor: Inject[Actor],
     show_booking_reminders: Inject[ShowBookingReminders],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = DEFAULT_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[BookingReminders]:
-    wanted = _id(booking_id)
-    page = await show_booking_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
-    return object_page(request, BookingReminders(wanted, reminder_bodies(page.items), page.next))
+    page = await show_booking_reminders(actor.user, booking_id, PageRequest(limit, cursor))
+    return object_page(request, BookingReminders(booking_id, reminder_bodies(page.items), page.next))
 
 
 @post("/bookings/{booking_id:str}/cancel", operation_id="cancelBooking", tags=TAGS, status_code=200, guards=[signed_in])
 async def cancel_own_booking(
-    booking_id: FromPath[str], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
+    booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
 ) -> BookingCancelled:
-    refund = await cancel_booking(actor.user, _id(booking_id))
+    refund = await cancel_booking(actor.user, booking_id)
     return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)
 
 
 ROUTES = [create_booking, list_bookings, get_booking, list_reminders, cancel_own_booking]
-
-_WORDS_OF_D = {"unpaid": "pending", "paid": "completed"}
-
-Choice = TypeVar("Choice", BookingStatus, PaymentStatus)
-
-
-def _one_of(kind: type[Choice], field: str, text: str | None) -> Choice | None:
-    if text is None:
-        return None
-    try:
-        return kind(text)
-    except ValueError:
-        raise Invalid({field: f"Must be one of {', '.join(kind)}"}) from None
-
-
-def _id(text: str) -> BookingId:
-    return BookingId(path_id(text, BookingNotFound))
 
 
 def refund_body(refund: Refund) -> RefundBody:

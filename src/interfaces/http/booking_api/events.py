@@ -14,16 +14,17 @@ from application.accounts.sessions import Actor
 from application.events.management import CreateEvent, DeleteEvent, UpdateEvent
 from application.events.ports import EventFilter, EventQueries, EventView
 from application.events.queries import ShowEvent
-from application.ports import Clock
+from application.ports import MAX_PAGE, Clock, PageRequest
 from domain.accounts import User, UserId
 from domain.errors import Invalid
-from domain.events import EventDetails, EventId, EventNotFound, EventStatus, EventType
+from domain.events import EventDetails, EventStatus, EventType
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.reviews import BEST_RATING
 from domain.time import Interval
 from interfaces.http.authentication import Viewer, event_creators, facilitators, public
 from interfaces.http.injection import Inject
+from interfaces.http.parameters import ID_SCHEMA, Converter, Cursor, EventIdInPath, PageSize, SearchText, positive
 from interfaces.http.schemas import (
     DefaultCurrency,
     Done,
@@ -32,16 +33,12 @@ from interfaces.http.schemas import (
     kept,
     number,
     object_page,
-    page_request,
-    path_id,
-    query_flag,
-    query_id,
-    query_search,
     whole_seconds,
 )
 
 TAGS = ["Contract B: events"]
 
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _RATING = re.compile(r"[0-9](?:\.[0-9]{1,4})?", re.ASCII)
 
 
@@ -125,28 +122,62 @@ class EventAnswer(Struct):
     event: EventBody
 
 
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise Invalid({name: "Must be true or false"})
+    return _FLAGS[text.lower()]
+
+
+def _rating(name: str, text: str) -> Decimal:
+    if not _RATING.fullmatch(text) or Decimal(text) > BEST_RATING:
+        raise Invalid({name: f"Must be a number from 0 to {BEST_RATING}"})
+    return Decimal(text)
+
+
+EventKind = Annotated[
+    str | None,
+    QueryParameter(name="type"),
+    Converter(
+        "Only events of this type (`session`, `workshop`, `retreat`) or category, ignoring case.", {"type": "string"}
+    ),
+]
+FacilitatorFilter = Annotated[
+    UserId | None, Converter("Only events of this facilitator: their user id.", ID_SCHEMA, positive)
+]
+ActiveFilter = Annotated[
+    bool | None,
+    Converter(
+        "`true`: only events that take place; `false`: only cancelled ones. Past events are included either way.",
+        {"type": "boolean"},
+        _flag,
+    ),
+]
+LeastRating = Annotated[
+    Decimal | None,
+    Converter(
+        "Only events whose facilitator is rated at least this well.",
+        {"type": "number", "minimum": 0, "maximum": BEST_RATING},
+        _rating,
+    ),
+]
+
+
 @get("/events", operation_id="listEvents", tags=TAGS, opt=public)
 async def list_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
     clock: Inject[Clock],
     viewer: Inject[Viewer],
-    type_: Annotated[str | None, QueryParameter(name="type")] = None,
-    facilitator_id: FromQuery[str | None] = None,
-    active: FromQuery[str | None] = None,
-    q: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    type_: EventKind = None,
+    facilitator_id: FromQuery[FacilitatorFilter] = None,
+    active: FromQuery[ActiveFilter] = None,
+    q: FromQuery[SearchText] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[EventList]:
     """Events by start time: those that can be booked; with `active`, those that are (not) cancelled."""
-    facilitator = query_id("facilitator_id", facilitator_id)
-    filters = EventFilter(
-        kind=type_,
-        facilitator_id=UserId(facilitator) if facilitator is not None else None,
-        active=query_flag("active", active),
-        text=query_search("q", q),
-    )
-    page = await event_queries.list(filters, page_request(limit, cursor), clock.now(), viewer=viewer.id)
+    filters = EventFilter(kind=type_, facilitator_id=facilitator_id, active=active, text=q)
+    page = await event_queries.list(filters, PageRequest(limit, cursor), clock.now(), viewer=viewer.id)
     return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))
 
 
@@ -156,23 +187,25 @@ async def filter_events(
     event_queries: Inject[EventQueries],
     clock: Inject[Clock],
     viewer: Inject[Viewer],
-    type_: Annotated[str | None, QueryParameter(name="type")] = None,
-    rating: FromQuery[str | None] = None,
-    q: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    type_: EventKind = None,
+    rating: FromQuery[LeastRating] = None,
+    q: FromQuery[SearchText] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[EventList]:
     """Events that can be booked, by type or category and by the facilitator's minimum rating. A facilitator without
     reviews has no rating, so a filter by rating excludes their events."""
-    filters = EventFilter(kind=type_, least_rating=_least_rating(rating), text=query_search("q", q))
-    page = await event_queries.list(filters, page_request(limit, cursor), clock.now(), viewer=viewer.id)
+    filters = EventFilter(kind=type_, least_rating=rating, text=q)
+    page = await event_queries.list(filters, PageRequest(limit, cursor), clock.now(), viewer=viewer.id)
     return object_page(request, EventList([event_body(event, viewer.user) for event in page.items], page.next))
 
 
 @get("/events/{event_id:str}", operation_id="getEvent", tags=TAGS, opt=public)
-async def show_one_event(event_id: FromPath[str], show_event: Inject[ShowEvent], viewer: Inject[Viewer]) -> EventBody:
+async def show_one_event(
+    event_id: FromPath[EventIdInPath], show_event: Inject[ShowEvent], viewer: Inject[Viewer]
+) -> EventBody:
     """One event."""
-    return event_body(await show_event(_id(event_id), viewer.user), viewer.user)
+    return event_body(await show_event(event_id, viewer.user), viewer.user)
 
 
 @post("/events", operation_id="createEvent", tags=TAGS, guards=[event_creators])
@@ -199,18 +232,20 @@ async def add_event(
 
 @put("/events/{event_id:str}", operation_id="updateEvent", tags=TAGS, guards=[facilitators])
 async def change_event(
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     data: JSONBody[EventChange],
     actor: Inject[Actor],
     update_event: Inject[UpdateEvent],
 ) -> EventAnswer:
-    event = await update_event(actor.user, _id(event_id), lambda details: _changed(details, data))
+    event = await update_event(actor.user, event_id, lambda details: _changed(details, data))
     return EventAnswer("Event updated successfully", event_body(event, actor.user))
 
 
 @delete("/events/{event_id:str}", operation_id="deleteEvent", tags=TAGS, status_code=200, guards=[facilitators])
-async def remove_event(event_id: FromPath[str], actor: Inject[Actor], delete_event: Inject[DeleteEvent]) -> Done:
-    await delete_event(actor.user, _id(event_id))
+async def remove_event(
+    event_id: FromPath[EventIdInPath], actor: Inject[Actor], delete_event: Inject[DeleteEvent]
+) -> Done:
+    await delete_event(actor.user, event_id)
     return Done("Event deleted successfully")
 
 
@@ -241,20 +276,8 @@ def event_body(event: EventView, viewer: User | None) -> EventBody:
     )
 
 
-def _id(text: str) -> EventId:
-    return EventId(path_id(text, EventNotFound))
-
-
 def _policy(tiers: list[RefundTierBody]) -> RefundPolicy:
     return RefundPolicy.of((tier.hours_before, tier.percent) for tier in tiers)
-
-
-def _least_rating(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    if not _RATING.fullmatch(text) or Decimal(text) > BEST_RATING:
-        raise Invalid({"rating": f"Must be a number from 0 to {BEST_RATING}"})
-    return Decimal(text)
 
 
 def _changed(details: EventDetails, change: EventChange) -> EventDetails:

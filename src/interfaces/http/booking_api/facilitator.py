@@ -12,13 +12,14 @@ from application.bookings.ports import BookingView
 from application.events.management import CancelEvent, CancelledEvent
 from application.events.ports import EventQueries
 from application.events.queries import EventBookings
+from application.ports import MAX_PAGE, PageRequest
 from domain.bookings import BookingStatus
-from domain.events import EventId, EventNotFound
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators
 from interfaces.http.booking_api.events import EventList, event_body
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import number, object_page, page_request, path_id, whole_seconds
+from interfaces.http.parameters import Cursor, EventIdInPath, PageSize
+from interfaces.http.schemas import number, object_page, whole_seconds
 
 TAGS = ["Contract B: facilitators"]
 TAGS_OF_D = ["Contract D: facilitators"]
@@ -75,11 +76,11 @@ async def list_own_events(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
     event_queries: Inject[EventQueries],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[EventList]:
     """All events of the calling facilitator, including cancelled and past ones, latest start first."""
-    page = await event_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    page = await event_queries.list_of_facilitator(actor.user.id, PageRequest(limit, cursor))
     return object_page(request, EventList([event_body(event, actor.user) for event in page.items], page.next))
 
 
@@ -91,13 +92,13 @@ async def list_own_events(
 )
 async def list_event_bookings(
     request: Request[Any, Any, Any],
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     actor: Inject[Actor],
     event_bookings: Inject[EventBookings],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[BookingsOfEvent]:
-    event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
+    event, page = await event_bookings(actor.user, event_id, PageRequest(limit, cursor))
     return object_page(
         request,
         BookingsOfEvent(
@@ -116,9 +117,9 @@ async def list_event_bookings(
     guards=[facilitators],
 )
 async def cancel_own_event(
-    event_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
+    event_id: FromPath[EventIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
 ) -> EventCancelled:
-    return _cancelled(await cancel_event(actor.user, _id(event_id)))
+    return _cancelled(await cancel_event(actor.user, event_id))
 
 
 @get(
@@ -129,14 +130,14 @@ async def cancel_own_event(
 )
 async def list_registrations(
     request: Request[Any, Any, Any],
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     actor: Inject[Actor],
     event_bookings: Inject[EventBookings],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[Registrations]:
     """Contract D's path for the bookings of an event of the calling facilitator."""
-    event, page = await event_bookings(actor.user, _id(event_id), page_request(limit, cursor))
+    event, page = await event_bookings(actor.user, event_id, PageRequest(limit, cursor))
     return object_page(
         request, Registrations(event.id, event.title, [_booking(booking) for booking in page.items], page.next)
     )
@@ -150,17 +151,13 @@ async def list_registrations(
     guards=[facilitators],
 )
 async def cancel_event_of_d(
-    event_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
+    event_id: FromPath[EventIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
 ) -> EventCancelled:
     """Contract D's path for cancelling an event of the calling facilitator."""
-    return _cancelled(await cancel_event(actor.user, _id(event_id)))
+    return _cancelled(await cancel_event(actor.user, event_id))
 
 
 ROUTES = [list_own_events, list_event_bookings, cancel_own_event, list_registrations, cancel_event_of_d]
-
-
-def _id(text: str) -> EventId:
-    return EventId(path_id(text, EventNotFound))
 
 
 def _cancelled(cancelled: CancelledEvent) -> EventCancelled:

@@ -16,6 +16,7 @@ from application.oauth import ATTEMPT_LIFETIME
 from domain.accounts import Role
 from interfaces.http.authentication import ClientAddress, public
 from interfaces.http.injection import Inject
+from interfaces.http.parameters import Converter
 from interfaces.http.schemas import PublicUrl
 
 TAGS = ["Contract B: accounts"]
@@ -35,6 +36,15 @@ class GoogleTokens(Struct):
     access_token: str
     refresh_token: str
     user: GoogleUser
+
+
+SignInState = Annotated[
+    str | None,
+    QueryParameter(name="state"),
+    Converter("The state that was sent to Google with the browser.", {"type": "string"}),
+]
+AuthorizationCode = Annotated[str | None, Converter("Google's authorization code.", {"type": "string"})]
+GoogleError = Annotated[str | None, Converter("Google's error code.", {"type": "string"})]
 
 
 @get("/auth/google", operation_id="signInWithGoogle", tags=TAGS, status_code=302, opt=public)
@@ -69,9 +79,9 @@ async def finish_sign_in(
     finish_external_sign_in: Inject[FinishExternalSignIn],
     address: Inject[ClientAddress],
     public_url: Inject[PublicUrl],
-    sign_in_state: Annotated[str | None, QueryParameter(name="state")] = None,
-    code: FromQuery[str | None] = None,
-    error: FromQuery[str | None] = None,
+    sign_in_state: SignInState = None,
+    code: FromQuery[AuthorizationCode] = None,
+    error: FromQuery[GoogleError] = None,
 ) -> Response[GoogleTokens]:
     """Google redirects the browser to this address. Valid once, in the browser that started the sign-in, for 10
     minutes."""

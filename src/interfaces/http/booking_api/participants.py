@@ -1,7 +1,7 @@
 """Operations of facilitators on the participants of their events: not in contract B, with its error format."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get, post
@@ -12,17 +12,17 @@ from application.accounts.sessions import Actor
 from application.bookings.cancellation import CancelParticipant
 from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
 from application.events.participant_messages import WriteToParticipants
-from application.ports import DEFAULT_PAGE
-from domain.bookings import BookingNotFound
-from domain.events import EventId, EventNotFound
-from domain.ids import BookingId
+from application.ports import DEFAULT_PAGE, PageRequest
 from domain.invitations import Invitation, InvitationId, InvitationNotFound, InvitationStatus
 from interfaces.emails import email_address
 from interfaces.http.authentication import facilitators
 from interfaces.http.booking_api.bookings import BookingCancelled, refund_body
 from interfaces.http.booking_api.facilitator import TAGS
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import object_page, page_request, path_id, path_uuid, whole_seconds
+from interfaces.http.parameters import BookingIdInPath, Cursor, EventIdInPath, PageSize, uuid_in_path
+from interfaces.http.schemas import object_page, whole_seconds
+
+InvitationIdInPath = Annotated[InvitationId, uuid_in_path("The invitation's id.", InvitationNotFound)]
 
 
 class MessageToParticipants(Struct):
@@ -78,9 +78,9 @@ class InvitationList(Struct):
     guards=[facilitators],
 )
 async def cancel_booking_of_participant(
-    booking_id: FromPath[str], actor: Inject[Actor], cancel_participant: Inject[CancelParticipant]
+    booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], cancel_participant: Inject[CancelParticipant]
 ) -> BookingCancelled:
-    refund = await cancel_participant(actor.user, BookingId(path_id(booking_id, BookingNotFound)))
+    refund = await cancel_participant(actor.user, booking_id)
     return BookingCancelled("Booking cancelled successfully", refund_body(refund) if refund else None)
 
 
@@ -92,13 +92,12 @@ async def cancel_booking_of_participant(
     guards=[facilitators],
 )
 async def write_to_participants_of_event(
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     data: JSONBody[MessageToParticipants],
     actor: Inject[Actor],
     write_to_participants: Inject[WriteToParticipants],
 ) -> MessageAccepted:
-    wanted = EventId(path_id(event_id, EventNotFound))
-    recipients = await write_to_participants(actor.user, wanted, subject=data.subject, text=data.text)
+    recipients = await write_to_participants(actor.user, event_id, subject=data.subject, text=data.text)
     return MessageAccepted("Message accepted for delivery", recipients)
 
 
@@ -110,13 +109,12 @@ async def write_to_participants_of_event(
     guards=[facilitators],
 )
 async def add_participant_by_hand(
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     data: JSONBody[ParticipantToAdd],
     actor: Inject[Actor],
     invite_participant: Inject[InviteParticipant],
 ) -> InvitationSent:
-    wanted = EventId(path_id(event_id, EventNotFound))
-    invitation = await invite_participant(actor.user, wanted, name=data.name, email=email_address(data.email))
+    invitation = await invite_participant(actor.user, event_id, name=data.name, email=email_address(data.email))
     return InvitationSent("A seat is held, and the person is asked to confirm by mail", _invitation(invitation))
 
 
@@ -128,15 +126,14 @@ async def add_participant_by_hand(
 )
 async def list_invitations_of_event(
     request: Request[Any, Any, Any],
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     actor: Inject[Actor],
     list_invitations: Inject[ListInvitations],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = DEFAULT_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[InvitationList]:
-    wanted = EventId(path_id(event_id, EventNotFound))
-    page = await list_invitations(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
-    return object_page(request, InvitationList(wanted, [_invitation(each) for each in page.items], page.next))
+    page = await list_invitations(actor.user, event_id, PageRequest(limit, cursor))
+    return object_page(request, InvitationList(event_id, [_invitation(each) for each in page.items], page.next))
 
 
 @post(
@@ -147,10 +144,9 @@ async def list_invitations_of_event(
     guards=[facilitators],
 )
 async def withdraw_invitation_of_person(
-    invitation_id: FromPath[str], actor: Inject[Actor], withdraw_invitation: Inject[WithdrawInvitation]
+    invitation_id: FromPath[InvitationIdInPath], actor: Inject[Actor], withdraw_invitation: Inject[WithdrawInvitation]
 ) -> InvitationSent:
-    wanted = InvitationId(path_uuid(invitation_id, InvitationNotFound))
-    return InvitationSent("The seat is released", _invitation(await withdraw_invitation(actor.user, wanted)))
+    return InvitationSent("The seat is released", _invitation(await withdraw_invitation(actor.user, invitation_id)))
 
 
 ROUTES = [

@@ -12,14 +12,14 @@ from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.webhooks import ReceiveWebhook
-from domain.bookings import BookingNotFound
-from domain.ids import BookingId, BookingRef
+from domain.ids import BookingRef
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import facilitators, public, signed_in
 from interfaces.http.booking_api.bookings import RefundBody, refund_body
 from interfaces.http.booking_api.events import RefundTierBody
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import PaymentLinkRequest, number, path_id
+from interfaces.http.parameters import BookingIdInPath
+from interfaces.http.schemas import PaymentLinkRequest, number
 
 TAGS = ["Contract B: payments"]
 
@@ -63,7 +63,7 @@ class Received(Struct):
 
 @post("/bookings/{booking_id:str}/pay", operation_id="payBooking", tags=TAGS, status_code=200, guards=[signed_in])
 async def request_payment_link(
-    booking_id: FromPath[str],
+    booking_id: FromPath[BookingIdInPath],
     actor: Inject[Actor],
     open_checkout: Inject[OpenCheckout],
     data: JSONBody[PaymentLinkRequest | None] = None,
@@ -71,18 +71,17 @@ async def request_payment_link(
     """Returns the address where the caller pays for a booking: the same address as before, if there is one. `null` if
     the operator accepts payments on site only."""
     return_url = data.return_url if data else None
-    return PaymentLink(await open_checkout.for_user(actor.user, BookingRef(_id(booking_id)), return_url=return_url))
+    return PaymentLink(await open_checkout.for_user(actor.user, BookingRef(booking_id), return_url=return_url))
 
 
 @get("/bookings/{booking_id:str}/cancellation", operation_id="showCancellation", tags=TAGS, guards=[signed_in])
 async def show_cancellation_terms(
-    booking_id: FromPath[str], actor: Inject[Actor], show_cancellation: Inject[ShowCancellation]
+    booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], show_cancellation: Inject[ShowCancellation]
 ) -> CancellationBody:
-    wanted = _id(booking_id)
-    terms = await show_cancellation(actor.user, wanted)
+    terms = await show_cancellation(actor.user, booking_id)
     currency = terms.refund.currency
     return CancellationBody(
-        booking_id=wanted,
+        booking_id=booking_id,
         paid=number(terms.paid.amount, currency),
         refund_percent=terms.percent,
         refund_amount=number(terms.refund.amount, currency),
@@ -99,13 +98,12 @@ async def show_cancellation_terms(
     guards=[facilitators],
 )
 async def record_payment_on_the_spot(
-    booking_id: FromPath[str], actor: Inject[Actor], record_offline_payment: Inject[RecordOfflinePayment]
+    booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], record_offline_payment: Inject[RecordOfflinePayment]
 ) -> PaymentOfBooking:
     """Records that the facilitator has received the payment for a booking on site. A repeated call records nothing
     more."""
-    wanted = _id(booking_id)
-    status = await record_offline_payment.by_facilitator(actor.user, BookingRef(wanted))
-    return PaymentOfBooking("Payment recorded", wanted, status)
+    status = await record_offline_payment.by_facilitator(actor.user, BookingRef(booking_id))
+    return PaymentOfBooking("Payment recorded", booking_id, status)
 
 
 @post(
@@ -116,14 +114,13 @@ async def record_payment_on_the_spot(
     guards=[facilitators],
 )
 async def refund_payment_of_booking(
-    booking_id: FromPath[str],
+    booking_id: FromPath[BookingIdInPath],
     actor: Inject[Actor],
     refund_booking: Inject[RefundBooking],
     data: JSONBody[RefundRequest | None] = None,
 ) -> BookingRefunded:
-    wanted = _id(booking_id)
-    refund = await refund_booking(actor.user, wanted, data.amount if data else None)
-    return BookingRefunded("Refund requested", wanted, refund_body(refund))
+    refund = await refund_booking(actor.user, booking_id, data.amount if data else None)
+    return BookingRefunded("Refund requested", booking_id, refund_body(refund))
 
 
 @post("/payment/sandbox/webhook", operation_id="sandboxWebhook", include_in_schema=False, status_code=200, opt=public)
@@ -140,7 +137,3 @@ ROUTES = [
     refund_payment_of_booking,
     sandbox_webhook,
 ]
-
-
-def _id(text: str) -> BookingId:
-    return BookingId(path_id(text, BookingNotFound))

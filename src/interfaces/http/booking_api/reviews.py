@@ -10,11 +10,11 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.events.ports import ReviewView
 from application.events.reviews import ListReviews, WriteReview
-from application.ports import DEFAULT_PAGE
-from domain.events import EventId, EventNotFound
+from application.ports import DEFAULT_PAGE, PageRequest
 from interfaces.http.authentication import public, signed_in
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import object_page, page_request, path_id, whole_seconds
+from interfaces.http.parameters import Cursor, EventIdInPath, PageSize
+from interfaces.http.schemas import object_page, whole_seconds
 
 TAGS = ["Contract D: reviews"]
 
@@ -49,29 +49,28 @@ class ReviewList(Struct):
 
 @post("/events/{event_id:str}/reviews", operation_id="createReview", tags=TAGS, guards=[signed_in])
 async def add_review(
-    event_id: FromPath[str], data: JSONBody[NewReview], actor: Inject[Actor], write_review: Inject[WriteReview]
+    event_id: FromPath[EventIdInPath],
+    data: JSONBody[NewReview],
+    actor: Inject[Actor],
+    write_review: Inject[WriteReview],
 ) -> ReviewAnswer:
-    review = await write_review(actor.user, _id(event_id), rating=data.rating, comment=data.comment)
+    review = await write_review(actor.user, event_id, rating=data.rating, comment=data.comment)
     return ReviewAnswer("Review created successfully", _review(review))
 
 
 @get("/events/{event_id:str}/reviews", operation_id="listReviews", tags=TAGS, opt=public)
 async def list_event_reviews(
     request: Request[Any, Any, Any],
-    event_id: FromPath[str],
+    event_id: FromPath[EventIdInPath],
     list_reviews: Inject[ListReviews],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = DEFAULT_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[ReviewList]:
-    page = await list_reviews(_id(event_id), page_request(limit, cursor, default=DEFAULT_PAGE))
+    page = await list_reviews(event_id, PageRequest(limit, cursor))
     return object_page(request, ReviewList([_review(review) for review in page.items], page.next))
 
 
 ROUTES = [add_review, list_event_reviews]
-
-
-def _id(text: str) -> EventId:
-    return EventId(path_id(text, EventNotFound))
 
 
 def _review(review: ReviewView) -> ReviewBody:

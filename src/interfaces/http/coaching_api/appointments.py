@@ -1,6 +1,5 @@
 """Contract E: appointments with coaches, which it calls bookings."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -23,28 +22,32 @@ from application.appointments.ports import AppointmentPage, AppointmentView, His
 from application.appointments.queries import ListAppointments, ShowAppointment
 from application.notifications.reminders import ShowAppointmentReminders
 from application.ports import DEFAULT_PAGE, PageRequest
-from domain.accounts import UserNotFound
 from domain.appointments import (
     AppointmentCancelReason,
     AppointmentChange,
-    AppointmentNotFound,
     AppointmentStatus,
     length_of,
 )
-from domain.coaches import CoachNotFound
 from domain.errors import Invalid
-from domain.ids import AppointmentId
 from domain.payments import PaymentStatus
 from interfaces.http.authentication import signed_in
+from interfaces.http.coaching_api.parameters import (
+    APPOINTMENT_STATUS,
+    SMALL_PAGE,
+    AppointmentIdInPath,
+    ClientIdInPath,
+    CoachIdInPath,
+    Skipped,
+    SmallPageSize,
+    StatusFilter,
+)
 from interfaces.http.injection import Inject
+from interfaces.http.parameters import Cursor, PageSize
 from interfaces.http.reminders import ReminderBody, reminder_bodies
 from interfaces.http.schemas import (
     number,
     object_page,
     one_of,
-    page_request,
-    path_uuid,
-    query_id,
     whole_seconds,
 )
 
@@ -176,71 +179,69 @@ async def book_session(
 
 @get("/booking/{booking_id:str}", operation_id="getCoaching", tags=TAGS, guards=[signed_in])
 async def get_session(
-    booking_id: FromPath[str], actor: Inject[Actor], show_appointment: Inject[ShowAppointment]
+    booking_id: FromPath[AppointmentIdInPath], actor: Inject[Actor], show_appointment: Inject[ShowAppointment]
 ) -> AppointmentBody:
-    return appointment_body(await show_appointment(actor.user, appointment_id(booking_id)))
+    return appointment_body(await show_appointment(actor.user, booking_id))
 
 
 @get("/booking/client/{client_id:str}", operation_id="listCoachingsOfClient", tags=TAGS, guards=[signed_in])
 async def list_sessions_of_client(
     request: Request[Any, Any, Any],
-    client_id: FromPath[str],
+    client_id: FromPath[ClientIdInPath],
     actor: Inject[Actor],
     list_appointments: Inject[ListAppointments],
-    skip: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
-    status: FromQuery[str | None] = None,
+    skip: FromQuery[Skipped] = None,
+    limit: FromQuery[SmallPageSize] = SMALL_PAGE,
+    cursor: FromQuery[Cursor] = None,
+    status: FromQuery[StatusFilter] = None,
 ) -> Response[AppointmentList]:
-    client, wanted = path_uuid(client_id, UserNotFound), _status_filter(status)
     skipped, page = _window(skip, limit, cursor)
-    listed = await list_appointments.of_client(actor.user, client, wanted, skip=skipped, page=page)
+    listed = await list_appointments.of_client(actor.user, client_id, status, skip=skipped, page=page)
     return object_page(request, _listed(listed, skipped, page))
 
 
 @get("/booking/coach/{coach_id:str}", operation_id="listCoachingsOfCoach", tags=TAGS, guards=[signed_in])
 async def list_sessions_of_coach(
     request: Request[Any, Any, Any],
-    coach_id: FromPath[str],
+    coach_id: FromPath[CoachIdInPath],
     actor: Inject[Actor],
     list_appointments: Inject[ListAppointments],
-    skip: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
-    status: FromQuery[str | None] = None,
+    skip: FromQuery[Skipped] = None,
+    limit: FromQuery[SmallPageSize] = SMALL_PAGE,
+    cursor: FromQuery[Cursor] = None,
+    status: FromQuery[StatusFilter] = None,
 ) -> Response[AppointmentList]:
-    coach, wanted = path_uuid(coach_id, CoachNotFound), _status_filter(status)
     skipped, page = _window(skip, limit, cursor)
-    listed = await list_appointments.of_coach(actor.user, coach, wanted, skip=skipped, page=page)
+    listed = await list_appointments.of_coach(actor.user, coach_id, status, skip=skipped, page=page)
     return object_page(request, _listed(listed, skipped, page))
 
 
 @patch("/booking/{booking_id:str}/status", operation_id="changeCoachingStatus", tags=TAGS, guards=[signed_in])
 async def change_session_status(
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     data: JSONBody[StatusRequest],
     actor: Inject[Actor],
     change_appointment_status: Inject[ChangeAppointmentStatus],
 ) -> AppointmentBody:
-    status = _status(data.status)
-    return appointment_body(await change_appointment_status(actor.user, appointment_id(booking_id), status))
+    status = APPOINTMENT_STATUS.convert("status", data.status)
+    return appointment_body(await change_appointment_status(actor.user, booking_id, status))
 
 
 @delete("/booking/{booking_id:str}", operation_id="cancelCoaching", tags=TAGS, guards=[signed_in])
 async def cancel_session(
-    booking_id: FromPath[str], actor: Inject[Actor], cancel_appointment: Inject[CancelAppointment]
+    booking_id: FromPath[AppointmentIdInPath], actor: Inject[Actor], cancel_appointment: Inject[CancelAppointment]
 ) -> None:
-    await cancel_appointment(actor.user, appointment_id(booking_id))
+    await cancel_appointment(actor.user, booking_id)
 
 
 @patch("/booking/{booking_id:str}", operation_id="noteCoaching", tags=TAGS, guards=[signed_in])
 async def note_session(
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     data: JSONBody[NotesRequest],
     actor: Inject[Actor],
     update_appointment_notes: Inject[UpdateAppointmentNotes],
 ) -> AppointmentBody:
-    return appointment_body(await update_appointment_notes(actor.user, appointment_id(booking_id), data.notes))
+    return appointment_body(await update_appointment_notes(actor.user, booking_id, data.notes))
 
 
 @post(
@@ -251,45 +252,41 @@ async def note_session(
     guards=[signed_in],
 )
 async def reschedule_session(
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     data: JSONBody[RescheduleRequest],
     actor: Inject[Actor],
     reschedule_appointment: Inject[RescheduleAppointment],
 ) -> AppointmentBody:
     length = None if data.duration_minutes is None else length_of(data.duration_minutes)
-    return appointment_body(
-        await reschedule_appointment(actor.user, appointment_id(booking_id), data.session_datetime, length)
-    )
+    return appointment_body(await reschedule_appointment(actor.user, booking_id, data.session_datetime, length))
 
 
 @get("/booking/{booking_id:str}/history", operation_id="getCoachingHistory", tags=TAGS, guards=[signed_in])
 async def get_session_history(
     request: Request[Any, Any, Any],
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     actor: Inject[Actor],
     show_appointment: Inject[ShowAppointment],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = DEFAULT_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[HistoryBody]:
     """The history of a session, oldest change first: the account, the changed fields, and their values before and
     after."""
-    wanted = appointment_id(booking_id)
-    page = await show_appointment.history(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
-    return object_page(request, HistoryBody(wanted, [_entry(entry) for entry in page.items], page.next))
+    page = await show_appointment.history(actor.user, booking_id, PageRequest(limit, cursor))
+    return object_page(request, HistoryBody(booking_id, [_entry(entry) for entry in page.items], page.next))
 
 
 @get("/booking/{booking_id:str}/reminders", operation_id="listCoachingReminders", tags=TAGS, guards=[signed_in])
 async def list_session_reminders(
     request: Request[Any, Any, Any],
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     actor: Inject[Actor],
     show_appointment_reminders: Inject[ShowAppointmentReminders],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = DEFAULT_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[SessionReminders]:
-    wanted = appointment_id(booking_id)
-    page = await show_appointment_reminders(actor.user, wanted, page_request(limit, cursor, default=DEFAULT_PAGE))
-    return object_page(request, SessionReminders(wanted, reminder_bodies(page.items), page.next))
+    page = await show_appointment_reminders(actor.user, booking_id, PageRequest(limit, cursor))
+    return object_page(request, SessionReminders(booking_id, reminder_bodies(page.items), page.next))
 
 
 ROUTES = [
@@ -305,31 +302,11 @@ ROUTES = [
     list_session_reminders,
 ]
 
-_MOST = 100
 
-
-def _window(skip: str | None, limit: str | None, cursor: str | None) -> tuple[int, PageRequest]:
-    """Raises `Invalid` for a limit above the maximum: a client that expects pages of 200 would skip half of the
-    items."""
-    size = query_id("limit", limit) if limit is not None else 20
-    if size is None or size > _MOST:
-        raise Invalid({"limit": f"Must be between 1 and {_MOST}"})
-    if skip is not None and not re.fullmatch("0|[1-9][0-9]{0,17}", skip, re.ASCII):
-        raise Invalid({"skip": "Must be a whole number, 0 or more"})
+def _window(skip: int | None, limit: int, cursor: str | None) -> tuple[int, PageRequest]:
     if skip is not None and cursor is not None:
         raise Invalid({"skip": "Must not be given together with cursor"})
-    return int(skip or 0), PageRequest(size, cursor)
-
-
-def _status_filter(text: str | None) -> AppointmentStatus | None:
-    return None if text is None else _status(text)
-
-
-def _status(text: str) -> AppointmentStatus:
-    try:
-        return AppointmentStatus(text)
-    except ValueError:
-        raise Invalid({"status": f"Must be one of {', '.join(AppointmentStatus)}"}) from None
+    return skip or 0, PageRequest(limit, cursor)
 
 
 def _listed(listed: AppointmentPage, skipped: int, page: PageRequest) -> AppointmentList:
@@ -354,10 +331,6 @@ _NAMES_IN_HISTORY = {"starts_at": "session_datetime", "ends_at": "end_datetime"}
 
 def _remembered(fields: Mapping[str, Any]) -> RememberedFields:
     return convert({_NAMES_IN_HISTORY.get(name, name): value for name, value in fields.items()}, RememberedFields)
-
-
-def appointment_id(text: str) -> AppointmentId:
-    return AppointmentId(path_uuid(text, AppointmentNotFound))
 
 
 def created_body(booked: BookedAppointment) -> AppointmentCreated:

@@ -15,12 +15,12 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
 from application.appointments.ports import AttachmentView
-from domain.attachments import MAX_BYTES, UNKNOWN_TYPE, AttachmentId, AttachmentNotFound, NewAttachment
+from domain.attachments import MAX_BYTES, UNKNOWN_TYPE, NewAttachment
 from interfaces.http.authentication import signed_in
-from interfaces.http.coaching_api.appointments import appointment_id
+from interfaces.http.coaching_api.parameters import AppointmentIdInPath, AttachmentIdInPath
 from interfaces.http.injection import Inject
 from interfaces.http.middleware import MAX_BODY, Upload
-from interfaces.http.schemas import path_uuid, whole_seconds
+from interfaces.http.schemas import whole_seconds
 
 TAGS = ["Contract E: attachments"]
 
@@ -56,20 +56,20 @@ class AttachmentList(Struct):
     request_max_body_size=UPLOAD.largest,
 )
 async def add_attachment(
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     data: Annotated[NewFile, Body(media_type=RequestEncodingType.MULTI_PART)],
     actor: Inject[Actor],
     attach: Inject[Attach],
 ) -> AttachmentBody:
     new = NewAttachment(data.file.filename, data.file.content_type, await data.file.read())
-    return _body(await attach(actor.user, appointment_id(booking_id), new))
+    return _body(await attach(actor.user, booking_id, new))
 
 
 @get("/booking/{booking_id:str}/attachments", operation_id="listAttachments", tags=TAGS, guards=[signed_in])
 async def list_of_attachments(
-    booking_id: FromPath[str], actor: Inject[Actor], list_attachments: Inject[ListAttachments]
+    booking_id: FromPath[AppointmentIdInPath], actor: Inject[Actor], list_attachments: Inject[ListAttachments]
 ) -> AttachmentList:
-    return AttachmentList([_body(view) for view in await list_attachments(actor.user, appointment_id(booking_id))])
+    return AttachmentList([_body(view) for view in await list_attachments(actor.user, booking_id)])
 
 
 @get(
@@ -80,12 +80,12 @@ async def list_of_attachments(
     media_type=UNKNOWN_TYPE,
 )
 async def download(
-    booking_id: FromPath[str],
-    attachment_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
+    attachment_id: FromPath[AttachmentIdInPath],
     actor: Inject[Actor],
     download_attachment: Inject[DownloadAttachment],
 ) -> Response[bytes]:
-    file = await download_attachment(actor.user, appointment_id(booking_id), _id(attachment_id))
+    file = await download_attachment(actor.user, booking_id, attachment_id)
     # A browser must store the file and never render it, whichever type it declares: another person uploaded it.
     headers = {"Content-Disposition": disposition(file.filename), "Content-Security-Policy": "sandbox"}
     return Response(file.content, media_type=UNKNOWN_TYPE, headers=headers)
@@ -98,12 +98,12 @@ async def download(
     guards=[signed_in],
 )
 async def remove_attachment(
-    booking_id: FromPath[str],
-    attachment_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
+    attachment_id: FromPath[AttachmentIdInPath],
     actor: Inject[Actor],
     delete_attachment: Inject[DeleteAttachment],
 ) -> None:
-    await delete_attachment(actor.user, appointment_id(booking_id), _id(attachment_id))
+    await delete_attachment(actor.user, booking_id, attachment_id)
 
 
 ROUTES = [add_attachment, list_of_attachments, download, remove_attachment]
@@ -113,10 +113,6 @@ def disposition(filename: str) -> str:
     """The Content-Disposition header (RFC 6266): the name in UTF-8, and one in ASCII for clients that do not support
     `filename*`."""
     return f"attachment; filename=\"{_PLAIN.sub('_', filename)}\"; filename*=UTF-8''{quote(filename, safe='')}"
-
-
-def _id(text: str) -> AttachmentId:
-    return AttachmentId(path_uuid(text, AttachmentNotFound))
 
 
 def _body(view: AttachmentView) -> AttachmentBody:

@@ -14,17 +14,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from application.accounts.sessions import Actor
 from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from domain.appointments import length_of
 from domain.availability import MINUTES_A_DAY, Availability, Hours, WorkingDay
-from domain.coaches import Coach, CoachNotFound
+from domain.coaches import Coach
 from domain.errors import Invalid
 from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.time import entered_day
 from interfaces.http.authentication import facilitators, public
 from interfaces.http.booking_api.events import RefundTierBody
+from interfaces.http.coaching_api.parameters import DEFAULT_LENGTH, CoachIdInPath, Length, RangeEnd, RangeStart
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import kept, number, path_uuid, query_id, query_instant, whole_seconds
+from interfaces.http.schemas import kept, number, whole_seconds
 
 TAGS = ["Contract E: availability"]
 
@@ -85,20 +85,16 @@ class AvailabilityChange(Struct):
 
 @get("/booking/coach/{coach_id:str}/availability", operation_id="listSlots", tags=TAGS, opt=public)
 async def list_slots(
-    coach_id: FromPath[str],
-    start_date: FromQuery[str],
-    end_date: FromQuery[str],
+    coach_id: FromPath[CoachIdInPath],
+    start_date: FromQuery[RangeStart],
+    end_date: FromQuery[RangeEnd],
     show_slots: Inject[ShowSlots],
-    duration_minutes: FromQuery[str | None] = None,
+    duration_minutes: FromQuery[Length] = DEFAULT_LENGTH,
 ) -> SlotList:
-    coach = path_uuid(coach_id, CoachNotFound)
-    length = length_of(60 if duration_minutes is None else query_id("duration_minutes", duration_minutes) or 0)
-    slots = await show_slots(
-        coach, query_instant("start_date", start_date), query_instant("end_date", end_date), length
-    )
-    minutes = length // _MINUTE
+    slots = await show_slots(coach_id, start_date, end_date, duration_minutes)
+    minutes = duration_minutes // _MINUTE
     return SlotList(
-        coach, [SlotBody(whole_seconds(slot.starts_at), whole_seconds(slot.ends_at), minutes) for slot in slots]
+        coach_id, [SlotBody(whole_seconds(slot.starts_at), whole_seconds(slot.ends_at), minutes) for slot in slots]
     )
 
 

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
-from domain.calendar_feed import FeedNotFound
 from interfaces.http.authentication import ISSUES_TOKENS, public, signed_in
+from interfaces.http.coaching_api.parameters import FeedToken
 from interfaces.http.injection import Inject
 
 TAGS = ["Contract E: calendar feed"]
@@ -45,12 +45,11 @@ async def close_own_feed(actor: Inject[Actor], close_feed: Inject[CloseFeed]) ->
     media_type=MEDIA_TYPE,
     responses={304: ResponseSpec(None, description="It is as `If-None-Match` says")},
 )
-async def show_feed(feed: FromPath[str], request: Request[Any, Any, Any], read_feed: Inject[ReadFeed]) -> Response[str]:
-    token, _, extension = feed.rpartition(".")
-    if extension != "ics":
-        raise FeedNotFound
+async def show_feed(
+    feed: FromPath[FeedToken], request: Request[Any, Any, Any], read_feed: Inject[ReadFeed]
+) -> Response[str]:
     known = _known(request)
-    calendar = await read_feed(token, lambda version: not known.isdisjoint({f'"{version}"', "*"}))
+    calendar = await read_feed(feed, lambda version: not known.isdisjoint({f'"{version}"', "*"}))
     headers = {"ETag": f'"{calendar.version}"', "Cache-Control": "private, no-cache"}
     if calendar.text is None:
         return Response("", status_code=304, headers=headers)

@@ -12,9 +12,10 @@ from application.accounts.sessions import Actor
 from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
 from application.calendars.ports import ConnectionQueries
 from application.calendars.sync import SyncBooking
-from domain.calendars import CalendarNotConnected, ConnectionStatus, Provider
+from domain.calendars import ConnectionStatus, Provider
 from domain.ids import AppointmentId
 from interfaces.http.authentication import CREATES, ISSUES_TOKENS, signed_in
+from interfaces.http.coaching_api.parameters import ProviderInPath, RedirectUri
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import whole_seconds
 
@@ -63,7 +64,7 @@ def _consent(provider: Provider, name: str) -> list[Any]:
 
     @get(f"/calendar/{provider}/auth-url", operation_id=f"get{name}Consent", tags=TAGS, guards=[signed_in])
     async def auth_url(
-        redirect_uri: FromQuery[str], actor: Inject[Actor], begin_calendar_consent: Inject[BeginCalendarConsent]
+        redirect_uri: FromQuery[RedirectUri], actor: Inject[Actor], begin_calendar_consent: Inject[BeginCalendarConsent]
     ) -> ConsentUrl:
         return ConsentUrl(*await begin_calendar_consent(actor.user, provider, redirect_uri))
 
@@ -76,7 +77,7 @@ def _consent(provider: Provider, name: str) -> list[Any]:
         opt={ISSUES_TOKENS: True, CREATES: True},
     )
     async def exchange_token(
-        redirect_uri: FromQuery[str],
+        redirect_uri: FromQuery[RedirectUri],
         data: JSONBody[ConsentCode],
         actor: Inject[Actor],
         connect_calendar: Inject[ConnectCalendar],
@@ -118,11 +119,9 @@ async def list_connections(actor: Inject[Actor], connection_queries: Inject[Conn
 
 @delete("/calendar/{provider:str}", operation_id="disconnectCalendar", tags=TAGS, status_code=204, guards=[signed_in])
 async def disconnect(
-    provider: FromPath[str], actor: Inject[Actor], disconnect_calendar: Inject[DisconnectCalendar]
+    provider: FromPath[ProviderInPath], actor: Inject[Actor], disconnect_calendar: Inject[DisconnectCalendar]
 ) -> None:
-    if provider not in set(Provider):
-        raise CalendarNotConnected
-    await disconnect_calendar(actor.user, Provider(provider))
+    await disconnect_calendar(actor.user, provider)
 
 
 ROUTES: list[Any] = [

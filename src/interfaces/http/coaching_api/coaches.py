@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from application.appointments.ports import CoachQueries, CoachView
 from application.ports import Clock
-from domain.coaches import CoachNotFound
-from domain.errors import Invalid
 from interfaces.http.authentication import public
+from interfaces.http.coaching_api.parameters import SMALL_PAGE, CoachIdInPath, SmallPageSize
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import number, object_page, path_uuid, query_id
+from interfaces.http.parameters import Cursor
+from interfaces.http.schemas import number, object_page
 
 TAGS = ["Contract E: coaches"]
 
@@ -41,8 +41,8 @@ async def list_coaches(
     request: Request[Any, Any, Any],
     coach_queries: Inject[CoachQueries],
     clock: Inject[Clock],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[SmallPageSize] = SMALL_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[CoachListBody]:
     """Coaches who offer appointments, in the order of their registration.
 
@@ -50,26 +50,19 @@ async def list_coaches(
       are 09:00 to 17:00 every day.
     - `uuid` is the `coach_id` of other operations. The price is per hour; zero is free.
     """
-    found = await coach_queries.list(_page_size(limit), cursor, clock.now().date())
+    found = await coach_queries.list(limit, cursor, clock.now().date())
     return object_page(request, CoachListBody([_body(coach) for coach in found.items], found.next))
 
 
 @get("/coaches/{coach_id:str}", operation_id="getCoach", tags=TAGS, opt=public)
-async def show_coach(coach_id: FromPath[str], coach_queries: Inject[CoachQueries], clock: Inject[Clock]) -> CoachBody:
+async def show_coach(
+    coach_id: FromPath[CoachIdInPath], coach_queries: Inject[CoachQueries], clock: Inject[Clock]
+) -> CoachBody:
     """A coach who offers appointments, as in the list of coaches."""
-    return _body(await coach_queries.get(path_uuid(coach_id, CoachNotFound), clock.now().date()))
+    return _body(await coach_queries.get(coach_id, clock.now().date()))
 
 
 ROUTES = [list_coaches, show_coach]
-
-_DEFAULT_PAGE, _MAX_PAGE = 20, 100
-
-
-def _page_size(limit: str | None) -> int:
-    size = _DEFAULT_PAGE if limit is None else query_id("limit", limit)
-    if size is None or size > _MAX_PAGE:
-        raise Invalid({"limit": f"Must be between 1 and {_MAX_PAGE}"})
-    return size
 
 
 def _body(coach: CoachView) -> CoachBody:

@@ -7,7 +7,8 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.appointments.payment import AppointmentPayment, RecordAppointmentPayment
 from interfaces.http.authentication import signed_in
-from interfaces.http.coaching_api.appointments import AppointmentBody, appointment_body, appointment_id
+from interfaces.http.coaching_api.appointments import AppointmentBody, appointment_body
+from interfaces.http.coaching_api.parameters import AppointmentIdInPath
 from interfaces.http.injection import Inject
 from interfaces.http.schemas import PaymentLinkRequest
 
@@ -20,15 +21,13 @@ class AppointmentPaymentLink(Struct):
 
 @post("/booking/{booking_id:str}/pay", operation_id="payCoaching", tags=TAGS, status_code=200, guards=[signed_in])
 async def request_payment_link(
-    booking_id: FromPath[str],
+    booking_id: FromPath[AppointmentIdInPath],
     actor: Inject[Actor],
     appointment_payment: Inject[AppointmentPayment],
     data: JSONBody[PaymentLinkRequest | None] = None,
 ) -> AppointmentPaymentLink:
     return_url = data.return_url if data else None
-    return AppointmentPaymentLink(
-        await appointment_payment(actor.user, appointment_id(booking_id), return_url=return_url)
-    )
+    return AppointmentPaymentLink(await appointment_payment(actor.user, booking_id, return_url=return_url))
 
 
 @post(
@@ -39,9 +38,11 @@ async def request_payment_link(
     guards=[signed_in],
 )
 async def record_payment(
-    booking_id: FromPath[str], actor: Inject[Actor], record_appointment_payment: Inject[RecordAppointmentPayment]
+    booking_id: FromPath[AppointmentIdInPath],
+    actor: Inject[Actor],
+    record_appointment_payment: Inject[RecordAppointmentPayment],
 ) -> AppointmentBody:
-    return appointment_body(await record_appointment_payment(actor.user, appointment_id(booking_id)))
+    return appointment_body(await record_appointment_payment(actor.user, booking_id))
 
 
 ROUTES = [request_payment_link, record_payment]

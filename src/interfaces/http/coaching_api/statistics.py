@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.appointments.statistics import ShowCoachStatistics
-from domain.coaches import CoachNotFound
 from interfaces.http.authentication import signed_in
+from interfaces.http.coaching_api.parameters import CoachIdInPath, OptionalRangeEnd, OptionalRangeStart
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import number, path_uuid, query_instant
+from interfaces.http.schemas import number
 
 TAGS = ["Contract E: appointments"]
 
@@ -41,21 +41,20 @@ class CoachFiguresBody(Struct):
 
 @get("/booking/coach/{coach_id:str}/analytics", operation_id="getCoachAnalytics", tags=TAGS, guards=[signed_in])
 async def coach_analytics(
-    coach_id: FromPath[str],
+    coach_id: FromPath[CoachIdInPath],
     actor: Inject[Actor],
     show_coach_statistics: Inject[ShowCoachStatistics],
-    start_date: FromQuery[str | None] = None,
-    end_date: FromQuery[str | None] = None,
+    start_date: FromQuery[OptionalRangeStart] = None,
+    end_date: FromQuery[OptionalRangeEnd] = None,
 ) -> CoachFiguresBody:
-    coach = path_uuid(coach_id, CoachNotFound)
     counted = await show_coach_statistics(
         actor.user,
-        coach,
-        None if start_date is None else query_instant("start_date", start_date),
-        None if end_date is None else query_instant("end_date", end_date),
+        coach_id,
+        start_date,
+        end_date,
     )
     return CoachFiguresBody(
-        coach_id=coach,
+        coach_id=coach_id,
         bookings=counted.bookings,
         booked_hours=_hours(counted.booked),
         completed=counted.completed,

@@ -10,13 +10,13 @@ from msgspec import Struct
 from application.accounts.sessions import Actor
 from application.bookings.cancellation import CancelBooking
 from application.bookings.ports import BookingFilter, BookingQueries, BookingView
-from application.ports import Clock
-from domain.bookings import BookingNotFound, BookingStatus
+from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.bookings import BookingStatus
 from domain.events import EventType
-from domain.ids import BookingId
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import array_page, page_request, path_id, whole_seconds
+from interfaces.http.parameters import BookingIdInPath, Cursor, PageSize
+from interfaces.http.schemas import array_page, whole_seconds
 
 TAGS = ["Contract A: bookings"]
 
@@ -48,12 +48,12 @@ async def list_own_bookings(
     actor: Inject[Actor],
     booking_queries: Inject[BookingQueries],
     clock: Inject[Clock],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[BookingBody]]:
     """The bookings of the calling account, newest first."""
     now = clock.now()
-    page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
+    page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), PageRequest(limit, cursor))
     return array_page(request, page, lambda booking: _booking(booking, now))
 
 
@@ -61,9 +61,9 @@ async def list_own_bookings(
     "/api/bookings/{booking_id:str}", operation_id="cancelBookingOfA", tags=TAGS, status_code=200, guards=[signed_in]
 )
 async def cancel_own_booking(
-    booking_id: FromPath[str], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
+    booking_id: FromPath[BookingIdInPath], actor: Inject[Actor], cancel_booking: Inject[CancelBooking]
 ) -> BookingCancelled:
-    await cancel_booking(actor.user, BookingId(path_id(booking_id, BookingNotFound)))
+    await cancel_booking(actor.user, booking_id)
     return BookingCancelled("Booking cancelled successfully")
 
 

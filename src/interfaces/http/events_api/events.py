@@ -9,11 +9,12 @@ from msgspec import Struct
 
 from application.events.ports import EventFilter, EventQueries, EventView
 from application.events.queries import ShowEvent
-from application.ports import Clock
-from domain.events import EventId, EventNotFound, EventType
+from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.events import EventType
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import array_page, number, page_request, path_id, query_search, whole_seconds
+from interfaces.http.parameters import Cursor, EventIdInPath, PageSize, SearchText
+from interfaces.http.schemas import array_page, number, whole_seconds
 
 TAGS = ["Contract A: events"]
 
@@ -40,19 +41,19 @@ async def list_events(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
     clock: Inject[Clock],
-    q: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    q: FromQuery[SearchText] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[EventBody]]:
     """Events that can be booked, by start time."""
-    page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
+    page = await event_queries.list(EventFilter(text=q), PageRequest(limit, cursor), clock.now())
     return array_page(request, page, _event)
 
 
 @get("/api/events/{event_id:str}", operation_id="getEventOfA", tags=TAGS, guards=[signed_in])
-async def show_one_event(event_id: FromPath[str], show_event: Inject[ShowEvent]) -> EventBody:
+async def show_one_event(event_id: FromPath[EventIdInPath], show_event: Inject[ShowEvent]) -> EventBody:
     """One event."""
-    return _event(await show_event(EventId(path_id(event_id, EventNotFound))))
+    return _event(await show_event(event_id))
 
 
 ROUTES = [list_events, show_one_event]

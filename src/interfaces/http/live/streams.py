@@ -20,6 +20,7 @@ from interfaces.http.injection import Inject
 from interfaces.http.live.entries import Entry, as_json, last_seen
 from interfaces.http.live.followers import Followers, feed, first_of
 from interfaces.http.middleware import ONLY_HEAD
+from interfaces.http.parameters import Converter
 
 EVENT_STREAM = "text/event-stream"
 LAST_SEEN = "Last-Event-ID"
@@ -29,6 +30,17 @@ HEARTBEAT_SECONDS = 15
 # Sent immediately, so that the client sees the connection; it reconnects after 2 s.
 _WELCOME = b"retry: 2000\n\n"
 _HEARTBEAT = b": still here\n\n"
+
+
+LastEventId = Annotated[
+    EntryId | None,
+    HeaderParameter(name=LAST_SEEN),
+    Converter(
+        "The id of the last received entry: the entries after it are sent first.",
+        {"type": "integer", "format": "int64", "minimum": 0},
+        last_seen,
+    ),
+]
 
 
 @get(
@@ -44,7 +56,7 @@ async def follow_by_stream(
     followers: Inject[Followers],
     authenticate_follower: Inject[AuthenticateFollower],
     follow_live_updates: Inject[FollowLiveUpdates],
-    last_event_id: Annotated[str | None, HeaderParameter(name=LAST_SEEN)] = None,
+    last_event_id: LastEventId = None,
 ) -> Response[None]:
     """Changes to the calling facilitator's bookings, as Server-Sent Events.
 
@@ -60,7 +72,7 @@ async def follow_by_stream(
         authenticate_follower,
         actor,
         bearer_token(request),
-        last_seen(LAST_SEEN, last_event_id),
+        last_event_id,
     )
 
 

@@ -96,9 +96,7 @@ def _finished(
 ) -> dict[str, Any]:
     example = examples().get(operation.id, {})
     parameters = [
-        with_named_enum(
-            described(operation.path, parameter, example.get("parameters", {}).get(parameter["name"])), schemas
-        )
+        with_named_enum(described(operation, parameter, example.get("parameters", {}).get(parameter["name"])), schemas)
         for parameter in drawn.get("parameters", [])
     ]
     if operation.takes_key:

@@ -50,7 +50,7 @@ from application.payments.offline import RecordOfflinePayment
 from application.payments.ports.gateways import GatewayRefused
 from application.payments.refunds import RefundBooking, ShowCancellation
 from application.payments.webhooks import ReceiveWebhook
-from domain.accounts import EmailTaken, FacilitatorRegistrationClosed, InvalidCredentials, ProfileNotFound, UserNotFound
+from domain.accounts import EmailTaken, FacilitatorRegistrationClosed, InvalidCredentials, ProfileNotFound
 from domain.appointments import (
     AppointmentChangeForbidden,
     AppointmentListForbidden,
@@ -94,7 +94,7 @@ from domain.calendars import (
     TokenRejected,
 )
 from domain.coaches import CoachInactive, CoachNotFound
-from domain.errors import DomainError, Forbidden, NotFound, TooManyRequests, Unauthenticated
+from domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated
 from domain.events import (
     AlreadyBooked,
     CapacityBelowBookings,
@@ -140,7 +140,7 @@ from interfaces.http.authentication import (
     signed_in,
 )
 from interfaces.http.injection import injected
-from interfaces.http.openapi.operations import Operation, is_of_appointments
+from interfaces.http.openapi.operations import Operation
 from interfaces.http.service import services
 
 Value = TypeVar("Value")
@@ -319,31 +319,12 @@ OF_USE_CASES: Mapping[type, ErrorTypes] = {
     ),
 }
 
-OF_PATH_IDS: Mapping[str, type[NotFound]] = {
-    "event_id": EventNotFound,
-    "session_id": EventNotFound,
-    "booking_id": BookingNotFound,
-    "message_id": MessageNotFound,
-    "invitation_id": InvitationNotFound,
-}
-
-OF_COACHING_IDS: Mapping[str, type[NotFound]] = {
-    "feed": FeedNotFound,
-    "provider": CalendarNotConnected,
-    "booking_id": AppointmentNotFound,
-    "attachment_id": AttachmentNotFound,
-    "client_id": UserNotFound,
-    "coach_id": CoachNotFound,
-}
-"""The ids in contract E's paths."""
-
-
 OF_KEYS: ErrorTypes = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
 
 
 def errors_of(operation: Operation) -> list[type[DomainError]]:
-    """The errors without duplicates, in the order of the checks. Raises `LookupError` for a guard, a use case or an id
-    that is missing in the tables."""
+    """The errors without duplicates, in the order of the checks. Raises `LookupError` for a guard or a use case that
+    is missing in the tables."""
     found: list[type[DomainError]] = []
     for guard in operation.guards:
         found += _line(OF_GUARDS, guard).errors
@@ -351,8 +332,7 @@ def errors_of(operation: Operation) -> list[type[DomainError]]:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
         if operation.answers_once and not operation.guards:
             found.append(TooManyRequests)
-    of_ids = OF_COACHING_IDS if is_of_appointments(operation.path) else OF_PATH_IDS
-    found += [_line(of_ids, name) for name in operation.path_ids]
+    found += operation.errors_of_path
     for use_case in operation.use_cases:
         found += _line(OF_USE_CASES, use_case)
     return list(dict.fromkeys(found))

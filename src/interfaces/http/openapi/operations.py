@@ -2,18 +2,21 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from litestar.routes import HTTPRoute
 
 from application.accounts.sessions import Actor
 from application.ports import Clock
+from domain.errors import NotFound
 from interfaces.http.authentication import CREATES, ISSUES_TOKENS
+from interfaces.http.parameters import Converter, converter_in
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -53,9 +56,25 @@ class Operation:
         """Whether its answer is stored nowhere."""
         return bool(self.handler.opt.get(ISSUES_TOKENS))
 
+    @cached_property
+    def parameters(self) -> Mapping[str, tuple[Converter | None, Any]]:
+        """The converter and the default of each parameter of the request, by its name there."""
+        return {
+            field.kwarg_definition.name or name: (converter_in(field.metadata), field.default)
+            for name, field in self.handler.parsed_fn_signature.parameters.items()
+            if isinstance(field.kwarg_definition, HeaderParameter | PathParameter | QueryParameter)
+        }
+
     @property
-    def path_ids(self) -> list[str]:
-        return re.findall(r"{(\w+)}", self.path)
+    def errors_of_path(self) -> list[type[NotFound]]:
+        """What the ids of the path raise that name nothing. Raises `LookupError` for one without such an error."""
+        found = []
+        for name in re.findall(r"{(\w+)}", self.path):
+            converter, _ = self.parameters[name]
+            if converter is None or converter.raises is None:
+                raise LookupError(f"{self.id}: the type of {name} does not say what it raises")
+            found.append(converter.raises)
+        return found
 
     @cached_property
     def guards(self) -> list[Any]:
@@ -89,11 +108,6 @@ class Operation:
             if text:
                 return inspect.cleandoc(text)
         return None
-
-
-def is_of_appointments(path: str) -> bool:
-    """Whether the path is one of contract E, in which some parameters have another meaning."""
-    return path.startswith(("/booking/", "/coach/", "/coaches", "/calendar/"))
 
 
 def operations(app: Litestar) -> Iterator[Operation]:

@@ -9,10 +9,12 @@ from msgspec import Struct
 
 from application.accounts.sessions import Actor
 from application.bookings.ports import BookingFilter, BookingQueries, BookingView
+from application.ports import MAX_PAGE, PageRequest
 from domain.bookings import BookingStatus
 from interfaces.http.authentication import signed_in
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import array_page, page_request, whole_seconds
+from interfaces.http.parameters import Cursor, PageSize
+from interfaces.http.schemas import array_page, whole_seconds
 
 TAGS = ["Contract C: bookings"]
 
@@ -38,11 +40,11 @@ async def list_own_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
     booking_queries: Inject[BookingQueries],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[BookingBody]]:
     """The bookings of the calling account, newest first."""
-    page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), page_request(limit, cursor))
+    page = await booking_queries.list_of_user(actor.user.id, BookingFilter(), PageRequest(limit, cursor))
     return array_page(request, page, _booking)
 
 

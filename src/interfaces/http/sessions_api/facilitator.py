@@ -12,12 +12,13 @@ from application.bookings.ports import BookingQueries, BookingView
 from application.events.management import CancelEvent
 from application.events.ports import Dashboard, EventQueries, EventView, FacilitatorQueries
 from application.events.queries import EventBookings
-from application.ports import Clock, PageRequest
+from application.ports import MAX_PAGE, Clock, PageRequest
 from domain.bookings import BookingStatus
-from domain.events import EventId, EventNotFound, EventStatus, EventType
+from domain.events import EventStatus, EventType
 from interfaces.http.authentication import facilitators, profiled_facilitators
 from interfaces.http.injection import Inject
-from interfaces.http.schemas import DefaultCurrency, Done, array_page, number, page_request, path_id, whole_seconds
+from interfaces.http.parameters import Cursor, PageSize, SessionIdInPath
+from interfaces.http.schemas import DefaultCurrency, Done, array_page, number, whole_seconds
 
 TAGS = ["Contract C: facilitators"]
 
@@ -101,9 +102,11 @@ class OwnSession(Struct):
     status_code=200,
     guards=[facilitators],
 )
-async def remove_session(session_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]) -> Done:
+async def remove_session(
+    session_id: FromPath[SessionIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
+) -> Done:
     """Cancels the session; nothing is deleted."""
-    await cancel_event(actor.user, _id(session_id))
+    await cancel_event(actor.user, session_id)
     return Done("Session cancelled successfully")
 
 
@@ -112,11 +115,11 @@ async def list_bookings(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
     booking_queries: Inject[BookingQueries],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[FacilitatorBooking]]:
     """The bookings of all sessions of the calling facilitator, newest first, cancelled ones included."""
-    page = await booking_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    page = await booking_queries.list_of_facilitator(actor.user.id, PageRequest(limit, cursor))
     return array_page(request, page, _facilitator_booking)
 
 
@@ -139,11 +142,11 @@ async def list_own_sessions(
     request: Request[Any, Any, Any],
     actor: Inject[Actor],
     event_queries: Inject[EventQueries],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[OwnSession]]:
     """All sessions of the calling facilitator, including cancelled and past ones, latest start first."""
-    page = await event_queries.list_of_facilitator(actor.user.id, page_request(limit, cursor))
+    page = await event_queries.list_of_facilitator(actor.user.id, PageRequest(limit, cursor))
     return array_page(request, page, _own_session)
 
 
@@ -155,22 +158,18 @@ async def list_own_sessions(
 )
 async def list_session_bookings(
     request: Request[Any, Any, Any],
-    session_id: FromPath[str],
+    session_id: FromPath[SessionIdInPath],
     actor: Inject[Actor],
     event_bookings: Inject[EventBookings],
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[AttendeeBooking]]:
     """The bookings of a session of the calling facilitator, newest first, cancelled ones included."""
-    _, page = await event_bookings(actor.user, _id(session_id), page_request(limit, cursor))
+    _, page = await event_bookings(actor.user, session_id, PageRequest(limit, cursor))
     return array_page(request, page, _attendee_booking)
 
 
 ROUTES = [remove_session, list_bookings, show_dashboard, list_own_sessions, list_session_bookings]
-
-
-def _id(text: str) -> EventId:
-    return EventId(path_id(text, EventNotFound))
 
 
 def _metrics(dashboard: Dashboard, default_currency: str) -> Metrics:

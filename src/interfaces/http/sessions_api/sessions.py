@@ -12,12 +12,13 @@ from msgspec import UNSET, Struct, UnsetType
 from application.accounts.sessions import Actor
 from application.events.management import CancelEvent, CreateEvent, UpdateEvent
 from application.events.ports import EventFilter, EventQueries, EventView
-from application.ports import Clock
-from domain.events import EventDetails, EventId, EventNotFound, EventType
+from application.ports import MAX_PAGE, Clock, PageRequest
+from domain.events import EventDetails, EventType
 from domain.money import Money
 from domain.time import Interval
 from interfaces.http.authentication import facilitators, profiled_facilitators, signed_in
 from interfaces.http.injection import Inject
+from interfaces.http.parameters import Cursor, PageSize, SearchText, SessionIdInPath
 from interfaces.http.schemas import (
     DefaultCurrency,
     Done,
@@ -26,9 +27,6 @@ from interfaces.http.schemas import (
     event_type,
     kept,
     number,
-    page_request,
-    path_id,
-    query_search,
     whole_seconds,
 )
 
@@ -84,12 +82,12 @@ async def list_sessions(
     request: Request[Any, Any, Any],
     event_queries: Inject[EventQueries],
     clock: Inject[Clock],
-    q: FromQuery[str | None] = None,
-    limit: FromQuery[str | None] = None,
-    cursor: FromQuery[str | None] = None,
+    q: FromQuery[SearchText] = None,
+    limit: FromQuery[PageSize] = MAX_PAGE,
+    cursor: FromQuery[Cursor] = None,
 ) -> Response[list[SessionBody]]:
     """Active sessions that have not ended, by start time."""
-    page = await event_queries.list(EventFilter(text=query_search("q", q)), page_request(limit, cursor), clock.now())
+    page = await event_queries.list(EventFilter(text=q), PageRequest(limit, cursor), clock.now())
     return array_page(request, page, _session)
 
 
@@ -113,9 +111,12 @@ async def add_session(
 
 @put("/api/sessions/{session_id:str}", operation_id="updateSession", tags=TAGS, guards=[facilitators])
 async def change_session(
-    session_id: FromPath[str], data: JSONBody[SessionChange], actor: Inject[Actor], update_event: Inject[UpdateEvent]
+    session_id: FromPath[SessionIdInPath],
+    data: JSONBody[SessionChange],
+    actor: Inject[Actor],
+    update_event: Inject[UpdateEvent],
 ) -> Done:
-    await update_event(actor.user, _id(session_id), lambda details: _changed(details, data))
+    await update_event(actor.user, session_id, lambda details: _changed(details, data))
     return Done("Session updated successfully")
 
 
@@ -126,16 +127,14 @@ async def change_session(
     status_code=200,
     guards=[facilitators],
 )
-async def cancel_session(session_id: FromPath[str], actor: Inject[Actor], cancel_event: Inject[CancelEvent]) -> Done:
-    await cancel_event(actor.user, _id(session_id))
+async def cancel_session(
+    session_id: FromPath[SessionIdInPath], actor: Inject[Actor], cancel_event: Inject[CancelEvent]
+) -> Done:
+    await cancel_event(actor.user, session_id)
     return Done("Session cancelled successfully")
 
 
 ROUTES = [list_sessions, add_session, change_session, cancel_session]
-
-
-def _id(text: str) -> EventId:
-    return EventId(path_id(text, EventNotFound))
 
 
 def _session(event: EventView) -> SessionBody:
