@@ -7,7 +7,7 @@ from tests.support.calendar_grants import BACK
 from tests.support.crash_after_commit import died_after_the_commit
 
 
-async def test_a_process_that_died_before_its_answer_has_connected_the_calendar_all_the_same(
+async def test_calendar_connected_before_a_crash_stays_connected_on_retry(
     calendar_harness: CalendarHarness,
 ) -> None:
     asked = await calendar_harness.coach.get(
@@ -34,7 +34,7 @@ async def test_a_process_that_died_before_its_answer_has_connected_the_calendar_
     assert len((await calendar_harness.coach.get("/calendar/connections")).json()) == 1
 
 
-async def test_an_entry_is_put_into_the_calendar_once(calendar_harness: CalendarHarness) -> None:
+async def test_entry_is_created_once_for_a_repeated_request(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     body = {"booking_id": await calendar_harness.book(), "calendar_type": calendar_harness.provider}
     key, answers = str(uuid4()), []
@@ -46,7 +46,7 @@ async def test_an_entry_is_put_into_the_calendar_once(calendar_harness: Calendar
     assert len(calendar_harness.entries()) == 1
 
 
-async def test_a_token_that_is_refreshed_on_the_way_says_nothing_of_the_request(
+async def test_token_refresh_does_not_complete_the_idempotent_request(
     calendar_harness: CalendarHarness,
 ) -> None:
     """The refresh commits; the request is refused as unsound after it, and may be mended under its key."""

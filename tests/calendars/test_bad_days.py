@@ -85,7 +85,7 @@ async def call(service: CalendarService, name: str, tokens: dict[str, str]) -> o
         ("elsewhere", (CalendarNotUnderstood,)),
     ],
 )
-async def test_every_call_ends_with_a_word_for_what_happened(
+async def test_every_call_ends_with_a_documented_error(
     service: GoogleCalendar | OutlookCalendar,
     calendar: FakeCalendar,
     name: str,
@@ -107,7 +107,7 @@ async def test_every_call_ends_with_a_word_for_what_happened(
     assert time.monotonic() - began < 30
 
 
-async def test_a_consent_that_is_over_is_told_from_everything_else(
+async def test_revoked_consent_differs_from_other_errors(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
 ) -> None:
     tokens = calendar.grants.hand_out()
@@ -123,7 +123,7 @@ async def test_a_consent_that_is_over_is_told_from_everything_else(
 
 
 @pytest.mark.parametrize("entry_id", ["", "a\x00b", "a\r\nb", "a b", "x" * 3_000])
-async def test_an_entry_under_a_name_that_is_none_is_not_believed(
+async def test_invalid_entry_id_is_rejected(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, entry_id: str
 ) -> None:
     tokens = calendar.grants.hand_out()
@@ -134,7 +134,7 @@ async def test_an_entry_under_a_name_that_is_none_is_not_believed(
 
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "https://a.example/\r\nBcc: x", "https://a.example/\x00", "x"])
-async def test_a_link_that_is_none_is_not_passed_on(
+async def test_invalid_meeting_link_is_dropped(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, link: str
 ) -> None:
     tokens = calendar.grants.hand_out()
@@ -146,7 +146,7 @@ async def test_a_link_that_is_none_is_not_passed_on(
 
 
 @pytest.mark.parametrize("year", ["0001", "9999"])
-async def test_busy_times_at_the_calendars_ends_are_not_believed(
+async def test_busy_times_out_of_range_are_rejected(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, year: str
 ) -> None:
     tokens = calendar.grants.hand_out()
@@ -162,7 +162,7 @@ async def test_busy_times_at_the_calendars_ends_are_not_believed(
 
 
 @pytest.mark.parametrize("token", ["", "two words", "l\u00edne", "a\nb", "x" * 20_000])
-async def test_a_token_that_could_be_none_is_not_taken(
+async def test_invalid_token_is_rejected(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar, token: str
 ) -> None:
     given = {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
@@ -172,7 +172,7 @@ async def test_a_token_that_could_be_none_is_not_taken(
     await service.close()
 
 
-async def test_a_calendar_that_may_not_be_read_says_so(
+async def test_unreadable_calendar_is_reported(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
 ) -> None:
     tokens = calendar.grants.hand_out()
@@ -183,7 +183,7 @@ async def test_a_calendar_that_may_not_be_read_says_so(
     await service.close()
 
 
-async def test_many_calls_at_once_do_not_disturb_each_other(
+async def test_concurrent_calls_are_independent(
     service: GoogleCalendar | OutlookCalendar, calendar: FakeCalendar
 ) -> None:
     tokens = calendar.grants.hand_out()

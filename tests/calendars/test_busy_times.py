@@ -10,7 +10,7 @@ from tests.support.outlook import FakeOutlook
 HOUR = timedelta(hours=1)
 
 
-async def test_a_time_that_is_taken_in_the_coachs_calendar_cannot_be_booked(calendar_harness: CalendarHarness) -> None:
+async def test_busy_time_in_the_calendar_of_the_coach_cannot_be_booked(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     calendar_harness.is_busy(at(3, 10), at(3, 11))
     refused = await calendar_harness.ask_for(at(3, 10.5))
@@ -25,7 +25,7 @@ async def test_a_time_that_is_taken_in_the_coachs_calendar_cannot_be_booked(cale
     assert at(3, 10) not in starts
 
 
-async def test_so_is_a_time_far_ahead(calendar_harness: CalendarHarness) -> None:
+async def test_busy_time_far_ahead_cannot_be_booked(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     for days in (89, 180, 355):
         calendar_harness.is_busy(at(days, 10), at(days, 11))
@@ -34,13 +34,13 @@ async def test_so_is_a_time_far_ahead(calendar_harness: CalendarHarness) -> None
         assert (await calendar_harness.ask_for(at(days, 11))).status_code == 201, days
 
 
-async def test_without_the_calendar_the_same_time_is_free(calendar_harness: CalendarHarness) -> None:
+async def test_without_connected_calendar_the_same_time_is_free(calendar_harness: CalendarHarness) -> None:
     """The twin of the test above."""
     calendar_harness.is_busy(at(3, 10), at(3, 11))
     assert (await calendar_harness.ask_for(at(3, 10.5))).status_code == 201
 
 
-async def test_what_is_freed_in_the_calendar_can_be_booked_and_the_round_reads_it(
+async def test_freed_time_can_be_booked_after_the_periodic_read(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -56,14 +56,14 @@ async def test_what_is_freed_in_the_calendar_can_be_booked_and_the_round_reads_i
     assert (await calendar_harness.ask_for(at(3, 10))).status_code == 201
 
 
-async def test_what_was_read_just_now_is_not_read_again_for_every_booking(calendar_harness: CalendarHarness) -> None:
+async def test_busy_times_are_cached_between_bookings(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     for hour in (9, 10, 11):
         await calendar_harness.book(hour=hour)
     assert calendar_harness.readings() == 1
 
 
-async def test_our_own_entry_does_not_keep_its_booking_from_being_moved(calendar_harness: CalendarHarness) -> None:
+async def test_own_entry_does_not_block_rescheduling(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     await calendar_harness.run()
@@ -80,12 +80,12 @@ async def test_our_own_entry_does_not_keep_its_booking_from_being_moved(calendar
     assert refused.status_code == 400
 
 
-async def test_a_client_is_not_asked_for_their_busy_times(calendar_harness: CalendarHarness) -> None:
+async def test_busy_times_of_clients_are_not_read(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.client)
     assert await calendar_harness.parts.calendars.read_busy_times() == 0
 
 
-async def test_a_calendar_that_hangs_delays_a_booking_and_does_not_stop_it(calendar_harness: CalendarHarness) -> None:
+async def test_hanging_calendar_delays_a_booking_but_does_not_stop_it(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     calendar_harness.is_busy(at(3, 10), at(3, 11))
     await calendar_harness.parts.calendars.read_busy_times()
@@ -97,7 +97,7 @@ async def test_a_calendar_that_hangs_delays_a_booking_and_does_not_stop_it(calen
     assert calendar_harness.readings() == 2
 
 
-async def test_nothing_a_provider_answers_breaks_a_booking_or_forgets_what_was_known(
+async def test_invalid_answer_breaks_no_booking_and_keeps_known_busy_times(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -120,7 +120,7 @@ async def test_two_workers_read_each_calendar_once(calendar_harness: CalendarHar
     assert sum(len(claim) for claim in claims) == 1
 
 
-async def test_outlook_is_read_to_its_last_page_and_only_what_is_busy_counts(calendar_harness: CalendarHarness) -> None:
+async def test_outlook_is_read_to_its_last_page_and_only_busy_entries_count(calendar_harness: CalendarHarness) -> None:
     if not isinstance(calendar_harness.calendar, FakeOutlook):
         return  # Google answers on one page, with times that are busy
     await calendar_harness.connect(calendar_harness.coach)
@@ -137,7 +137,7 @@ async def test_outlook_is_read_to_its_last_page_and_only_what_is_busy_counts(cal
     ]
 
 
-async def test_a_token_does_not_go_where_outlooks_next_page_is_said_to_be(calendar_harness: CalendarHarness) -> None:
+async def test_outlook_next_page_on_another_host_gets_no_token(calendar_harness: CalendarHarness) -> None:
     if not isinstance(calendar_harness.calendar, FakeOutlook):
         return
     await calendar_harness.connect(calendar_harness.coach)

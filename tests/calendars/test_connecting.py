@@ -19,7 +19,7 @@ from tests.support.load import many_users
 pytestmark = pytest.mark.usefixtures("calendar_harness")
 
 
-async def test_consent_is_asked_with_pkce_and_a_state_for_lasting_access(calendar_harness: CalendarHarness) -> None:
+async def test_consent_request_has_pkce_state_and_offline_access(calendar_harness: CalendarHarness) -> None:
     asked = [
         (
             await calendar_harness.coach.get(
@@ -40,7 +40,7 @@ async def test_consent_is_asked_with_pkce_and_a_state_for_lasting_access(calenda
         assert set(first["scope"].split()) == {"offline_access", "Calendars.ReadWrite"}
 
 
-async def test_tokens_are_answered_once_and_not_to_be_kept_by_anybody_between(
+async def test_tokens_are_returned_once_with_no_store(
     calendar_harness: CalendarHarness,
 ) -> None:
     asked = await calendar_harness.coach.get(
@@ -63,7 +63,7 @@ async def test_tokens_are_answered_once_and_not_to_be_kept_by_anybody_between(
     assert (await calendar_harness.client.get("/calendar/connections")).json() == []
 
 
-async def test_a_state_is_for_one_person_one_provider_one_address_and_ten_minutes(
+async def test_state_is_bound_to_user_provider_address_and_ten_minutes(
     calendar_harness: CalendarHarness, database: asyncpg.Connection
 ) -> None:
     async def begun() -> tuple[str, str]:
@@ -84,7 +84,7 @@ async def test_a_state_is_for_one_person_one_provider_one_address_and_ten_minute
     assert (await calendar_harness.exchange(calendar_harness.coach, code, state)).status_code == 400
 
 
-async def test_a_code_that_the_provider_does_not_take_is_refused_and_connects_nothing(
+async def test_rejected_code_connects_nothing(
     calendar_harness: CalendarHarness,
 ) -> None:
     for code in ("made up", "x" * 5_000, ""):
@@ -97,7 +97,7 @@ async def test_a_code_that_the_provider_does_not_take_is_refused_and_connects_no
     assert (await calendar_harness.coach.get("/calendar/connections")).json() == []
 
 
-async def test_a_verifier_of_another_attempt_does_not_redeem_the_code(
+async def test_verifier_of_another_attempt_does_not_redeem_the_code(
     calendar_harness: CalendarHarness, database: asyncpg.Connection
 ) -> None:
     asked = await calendar_harness.coach.get(
@@ -109,7 +109,7 @@ async def test_a_verifier_of_another_attempt_does_not_redeem_the_code(
     assert (answer.status_code, answer.json()["code"]) == (400, "calendar_consent_refused")
 
 
-async def test_google_without_the_permission_for_events_connects_nothing(calendar_harness: CalendarHarness) -> None:
+async def test_google_without_event_permission_connects_nothing(calendar_harness: CalendarHarness) -> None:
     if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
         return  # Microsoft asks for all or nothing
     calendar_harness.calendar.grants.scope = "https://www.googleapis.com/auth/calendar.freebusy"
@@ -148,7 +148,7 @@ OTHER_ADDRESSES = [
 ]
 
 
-async def test_nobody_is_sent_back_to_any_other_address(
+async def test_other_redirect_addresses_are_rejected(
     calendar_harness: CalendarHarness, database: asyncpg.Connection
 ) -> None:
     for address in OTHER_ADDRESSES:
@@ -163,9 +163,7 @@ async def test_nobody_is_sent_back_to_any_other_address(
     assert await database.fetchval("SELECT count(*) FROM oauth_attempts") == 0
 
 
-async def test_a_dump_of_the_database_holds_no_token(
-    calendar_harness: CalendarHarness, database: asyncpg.Connection
-) -> None:
+async def test_database_dump_contains_no_token(calendar_harness: CalendarHarness, database: asyncpg.Connection) -> None:
     tokens = await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
     await calendar_harness.run()
@@ -180,7 +178,7 @@ async def test_a_dump_of_the_database_holds_no_token(
         assert secret.encode().hex().encode() not in dump
 
 
-async def test_disconnecting_gives_the_consent_back_and_forgets(
+async def test_disconnecting_revokes_the_consent_and_deletes_the_tokens(
     calendar_harness: CalendarHarness, database: asyncpg.Connection
 ) -> None:
     tokens = await calendar_harness.connect(calendar_harness.coach)
@@ -198,7 +196,7 @@ async def test_disconnecting_gives_the_consent_back_and_forgets(
 
 
 @pytest.mark.parametrize("fault", ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere"])
-async def test_tokens_that_make_no_sense_connect_nothing(calendar_harness: CalendarHarness, fault: str) -> None:
+async def test_invalid_tokens_connect_nothing(calendar_harness: CalendarHarness, fault: str) -> None:
     asked = await calendar_harness.coach.get(
         f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
     )
@@ -209,7 +207,7 @@ async def test_tokens_that_make_no_sense_connect_nothing(calendar_harness: Calen
     assert (await calendar_harness.coach.get("/calendar/connections")).json() == []
 
 
-async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
+async def test_provider_that_is_not_configured_returns_503(
     provider: str, make_settings: Callable[..., Settings], calendar_harness: CalendarHarness
 ) -> None:
     booking_id = await calendar_harness.book()
@@ -235,7 +233,7 @@ async def test_a_house_without_a_client_says_that_it_has_not_set_it_up(
             assert "retry-after" not in answer.headers
 
 
-async def test_without_a_client_the_booking_of_other_people_is_still_forbidden_and_an_unknown_one_not_found(
+async def test_without_client_settings_access_checks_still_apply(
     provider: str,
     make_settings: Callable[..., Settings],
     calendar_harness: CalendarHarness,
@@ -253,7 +251,7 @@ async def test_without_a_client_the_booking_of_other_people_is_still_forbidden_a
             assert answer.json()["detail"]
 
 
-async def test_only_who_is_logged_in_is_heard(calendar_harness: CalendarHarness) -> None:
+async def test_connecting_requires_a_login(calendar_harness: CalendarHarness) -> None:
     answer = await calendar_harness.coach.api.get(
         f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
     )

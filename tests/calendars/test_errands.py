@@ -20,7 +20,7 @@ def the_entry(calendar_harness: CalendarHarness) -> dict[str, Any]:
     return entry
 
 
-async def test_a_booking_is_put_in_with_an_online_meeting_moved_and_taken_out(
+async def test_entry_is_created_with_a_meeting_moved_and_deleted(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -48,7 +48,7 @@ async def test_a_booking_is_put_in_with_an_online_meeting_moved_and_taken_out(
     assert await calendar_harness.records.fetchval("SELECT count(*) FROM calendar_entries") == 0
 
 
-async def test_the_clients_entry_shows_the_coachs_meeting_and_makes_none(calendar_harness: CalendarHarness) -> None:
+async def test_entry_of_the_client_shows_the_meeting_of_the_coach(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.client)
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
@@ -67,7 +67,7 @@ async def test_the_clients_entry_shows_the_coachs_meeting_and_makes_none(calenda
     assert "Ada Lovelace" in str(meetings[0])
 
 
-async def test_connecting_puts_in_what_is_ahead_and_nothing_else(calendar_harness: CalendarHarness) -> None:
+async def test_connecting_adds_upcoming_bookings_only(calendar_harness: CalendarHarness) -> None:
     ahead, cancelled = await calendar_harness.book(), await calendar_harness.book(hour=12)
     over = await calendar_harness.book(hour=14)
     await calendar_harness.client.delete(f"/booking/{cancelled}")
@@ -83,12 +83,12 @@ async def test_connecting_puts_in_what_is_ahead_and_nothing_else(calendar_harnes
     assert await calendar_harness.link(ahead) is not None
 
 
-async def test_nothing_is_owed_to_calendars_where_none_is_connected(calendar_harness: CalendarHarness) -> None:
+async def test_without_connected_calendars_no_job_is_enqueued(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.book()
     assert await calendar_harness.owed() == []
 
 
-async def test_a_calendar_that_was_disconnected_meanwhile_needs_nothing(calendar_harness: CalendarHarness) -> None:
+async def test_job_for_a_disconnected_calendar_does_nothing(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
     await calendar_harness.coach.delete(f"/calendar/{calendar_harness.provider}")
@@ -97,7 +97,7 @@ async def test_a_calendar_that_was_disconnected_meanwhile_needs_nothing(calendar
     assert calendar_harness.entries() == []
 
 
-async def test_an_entry_whose_making_was_never_heard_of_is_not_made_twice(calendar_harness: CalendarHarness) -> None:
+async def test_entry_with_a_lost_answer_is_not_created_twice(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(faults.lost_answer)
@@ -110,7 +110,7 @@ async def test_an_entry_whose_making_was_never_heard_of_is_not_made_twice(calend
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_an_entry_whose_making_was_never_heard_of_is_taken_out_with_its_booking(
+async def test_entry_with_a_lost_answer_is_deleted_with_its_booking(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -123,7 +123,7 @@ async def test_an_entry_whose_making_was_never_heard_of_is_taken_out_with_its_bo
     assert calendar_harness.entries() == []
 
 
-async def test_an_entry_that_its_owner_threw_away_is_made_again_when_it_changes(
+async def test_entry_deleted_by_its_owner_is_created_again_on_change(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -138,7 +138,7 @@ async def test_an_entry_that_its_owner_threw_away_is_made_again_when_it_changes(
     assert calendar_harness.entries() == [(at(4, 15), at(4, 16))]
 
 
-async def test_taking_out_what_is_gone_is_done(calendar_harness: CalendarHarness) -> None:
+async def test_deleting_a_missing_entry_succeeds(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     await calendar_harness.run()
@@ -151,7 +151,7 @@ async def test_taking_out_what_is_gone_is_done(calendar_harness: CalendarHarness
 @pytest.mark.parametrize(
     "fault", ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere", "lost_answer"]
 )
-async def test_what_a_provider_does_wrong_is_tried_again(calendar_harness: CalendarHarness, fault: str) -> None:
+async def test_provider_fault_is_retried(calendar_harness: CalendarHarness, fault: str) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
     calendar_harness.calendar.faults.next.append(getattr(faults, fault))
@@ -161,7 +161,7 @@ async def test_what_a_provider_does_wrong_is_tried_again(calendar_harness: Calen
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_who_asks_too_often_waits_as_long_as_it_is_told(calendar_harness: CalendarHarness) -> None:
+async def test_rate_limited_job_waits_for_retry_after(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
     wait = "7300"
@@ -179,7 +179,7 @@ async def test_who_asks_too_often_waits_as_long_as_it_is_told(calendar_harness: 
 
 
 @pytest.mark.parametrize("reason", ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"])
-async def test_googles_403_for_asking_too_much_passes_and_a_real_one_does_not(
+async def test_google_rate_limit_403_is_retried_and_other_403_is_not(
     calendar_harness: CalendarHarness, reason: str
 ) -> None:
     if calendar_harness.provider != "google":
@@ -195,7 +195,7 @@ async def test_googles_403_for_asking_too_much_passes_and_a_real_one_does_not(
     assert (status, error) == ("dead", "Google Calendar answered 403 forbidden")
 
 
-async def test_a_meeting_that_takes_google_long_is_asked_for_until_it_is_there(
+async def test_delayed_google_meeting_is_polled_until_it_exists(
     calendar_harness: CalendarHarness,
 ) -> None:
     if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
@@ -215,7 +215,7 @@ async def test_a_meeting_that_takes_google_long_is_asked_for_until_it_is_there(
 # Syncing by hand
 
 
-async def test_syncing_answers_with_the_entry_and_stores_the_link(calendar_harness: CalendarHarness) -> None:
+async def test_sync_returns_the_entry_and_stores_the_link(calendar_harness: CalendarHarness) -> None:
     booking_id = await calendar_harness.book()
     tokens = await calendar_harness.connect(calendar_harness.client)
     answer = await calendar_harness.sync(calendar_harness.client, booking_id, access_token=tokens["access_token"])
@@ -234,7 +234,7 @@ async def test_syncing_answers_with_the_entry_and_stores_the_link(calendar_harne
         assert the_entry(calendar_harness)["start"]["timeZone"] == "America/New_York"
 
 
-async def test_a_token_alone_is_enough_to_sync(calendar_harness: CalendarHarness) -> None:
+async def test_sync_with_only_a_token_succeeds(calendar_harness: CalendarHarness) -> None:
     booking_id = await calendar_harness.book()
     tokens = calendar_harness.calendar.grants.hand_out()
     first = await calendar_harness.sync(calendar_harness.coach, booking_id, access_token=tokens["access_token"])
@@ -245,7 +245,7 @@ async def test_a_token_alone_is_enough_to_sync(calendar_harness: CalendarHarness
     assert await calendar_harness.link(booking_id) == first.json()["meeting_link"]
 
 
-async def test_what_was_synced_into_another_account_is_put_into_the_connected_one_all_the_same(
+async def test_booking_synced_to_another_account_is_also_added_to_the_connected_one(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -259,7 +259,7 @@ async def test_what_was_synced_into_another_account_is_put_into_the_connected_on
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_only_client_and_coach_sync_and_only_what_takes_place(calendar_harness: CalendarHarness) -> None:
+async def test_only_client_and_coach_can_sync_an_active_booking(calendar_harness: CalendarHarness) -> None:
     booking_id = await calendar_harness.book()
     tokens = calendar_harness.calendar.grants.hand_out()
     await calendar_harness.records.execute("UPDATE users SET role = 'admin' WHERE id = $1", calendar_harness.coach.id)
@@ -287,7 +287,7 @@ async def test_only_client_and_coach_sync_and_only_what_takes_place(calendar_har
 
 
 @pytest.mark.parametrize("fault", ["ten_megabytes", "not_json", "wrong_types", "elsewhere"])
-async def test_an_answer_that_makes_no_sense_is_no_fault_of_ours(calendar_harness: CalendarHarness, fault: str) -> None:
+async def test_invalid_answer_of_the_provider_returns_400(calendar_harness: CalendarHarness, fault: str) -> None:
     booking_id = await calendar_harness.book()
     tokens = calendar_harness.calendar.grants.hand_out()
     calendar_harness.calendar.faults.next.append(getattr(faults, fault))
@@ -295,7 +295,7 @@ async def test_an_answer_that_makes_no_sense_is_no_fault_of_ours(calendar_harnes
     assert (answer.status_code, answer.json()["code"]) == (400, "calendar_not_understood")
 
 
-async def test_a_provider_that_is_away_is_said_to_be_so(calendar_harness: CalendarHarness) -> None:
+async def test_unavailable_provider_returns_503(calendar_harness: CalendarHarness) -> None:
     booking_id = await calendar_harness.book()
     tokens = calendar_harness.calendar.grants.hand_out()
     calendar_harness.calendar.faults.next.append(faults.server_error)
@@ -304,7 +304,7 @@ async def test_a_provider_that_is_away_is_said_to_be_so(calendar_harness: Calend
     assert answer.headers["retry-after"] == "5"
 
 
-async def test_a_booking_that_is_cancelled_while_it_is_synced_does_not_stay(calendar_harness: CalendarHarness) -> None:
+async def test_booking_cancelled_during_sync_is_removed(calendar_harness: CalendarHarness) -> None:
     """The calendar is written between two transactions: what changes meanwhile is owed to it again."""
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()

@@ -27,7 +27,7 @@ async def moved(calendar_harness: CalendarHarness, booking_id: str, *, days: int
     assert answer.status_code == 200, answer.text
 
 
-async def test_moving_an_entry_does_not_end_its_online_meeting(calendar_harness: CalendarHarness) -> None:
+async def test_moving_an_entry_keeps_its_online_meeting(calendar_harness: CalendarHarness) -> None:
     """Graph keeps the way into a Teams meeting in the entry's text."""
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
@@ -41,7 +41,7 @@ async def test_moving_an_entry_does_not_end_its_online_meeting(calendar_harness:
 
 
 @pytest.mark.parametrize(("repeats", "days"), [(True, 4), (False, 90)])
-async def test_an_entry_that_was_made_unheard_and_moved_since_is_still_one(
+async def test_moved_entry_with_a_lost_answer_is_not_duplicated(
     calendar_harness: CalendarHarness, repeats: bool, days: int
 ) -> None:
     if isinstance(calendar_harness.calendar, FakeOutlook):
@@ -58,7 +58,7 @@ async def test_an_entry_that_was_made_unheard_and_moved_since_is_still_one(
     assert calendar_harness.entries() == []
 
 
-async def test_an_entry_that_was_made_unheard_and_moved_far_away_is_taken_out(
+async def test_entry_with_a_lost_answer_moved_far_away_is_deleted(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -71,7 +71,7 @@ async def test_an_entry_that_was_made_unheard_and_moved_far_away_is_taken_out(
     assert calendar_harness.entries() == []
 
 
-async def test_a_company_without_meet_has_its_bookings_in_the_calendar_all_the_same(
+async def test_account_without_google_meet_gets_entries_without_meeting(
     calendar_harness: CalendarHarness,
 ) -> None:
     if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
@@ -94,7 +94,7 @@ async def test_a_company_without_meet_has_its_bookings_in_the_calendar_all_the_s
 
 
 @pytest.mark.parametrize("hours", [(10, 11), (10.5, 11.5)])
-async def test_a_private_entry_over_ones_own_session_is_seen(
+async def test_private_entry_over_an_own_appointment_blocks_the_time(
     calendar_harness: CalendarHarness, hours: tuple[float, float]
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -113,7 +113,7 @@ async def test_a_private_entry_over_ones_own_session_is_seen(
         assert (refused.status_code, refused.json()["detail"]) == (400, "Time slot is not available")
 
 
-async def test_of_googles_entries_only_those_count_that_take_their_owners_time(
+async def test_only_google_entries_that_block_time_count(
     calendar_harness: CalendarHarness,
 ) -> None:
     if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
@@ -144,7 +144,7 @@ async def test_of_googles_entries_only_those_count_that_take_their_owners_time(
     assert await calendar_harness.busy() == [(berlin, berlin + DAY), (at(3, 10), at(3, 11))]
 
 
-async def test_a_day_that_is_none_in_googles_list_breaks_no_booking(calendar_harness: CalendarHarness) -> None:
+async def test_invalid_day_in_the_google_list_breaks_no_booking(calendar_harness: CalendarHarness) -> None:
     if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
         return
     await calendar_harness.connect(calendar_harness.coach)
@@ -165,7 +165,7 @@ async def test_a_day_that_is_none_in_googles_list_breaks_no_booking(calendar_har
         )
 
 
-async def test_a_calendar_that_google_cannot_read_just_now_forgets_nothing(calendar_harness: CalendarHarness) -> None:
+async def test_temporarily_unreadable_google_calendar_keeps_known_busy_times(calendar_harness: CalendarHarness) -> None:
     if not isinstance(calendar_harness.calendar, FakeGoogleCalendar):
         return
     await calendar_harness.connect(calendar_harness.coach)
@@ -179,7 +179,7 @@ async def test_a_calendar_that_google_cannot_read_just_now_forgets_nothing(calen
     assert await calendar_harness.busy() == [(at(3, 10), at(3, 11))]
 
 
-async def test_without_googles_permission_for_busy_times_its_entries_say_them(
+async def test_without_google_busy_permission_entries_are_read_instead(
     calendar_harness: CalendarHarness,
 ) -> None:
     """People tick permissions off one by one."""
@@ -200,7 +200,7 @@ async def test_without_googles_permission_for_busy_times_its_entries_say_them(
 # Connecting again
 
 
-async def test_connected_to_another_account_everything_ahead_is_put_in_there(calendar_harness: CalendarHarness) -> None:
+async def test_connecting_another_account_adds_all_upcoming_bookings(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     await calendar_harness.run()
@@ -219,7 +219,7 @@ async def test_connected_to_another_account_everything_ahead_is_put_in_there(cal
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_connected_to_another_account_while_an_entry_is_on_its_way_it_is_put_in_there_too(
+async def test_without_reconnect_check_the_new_account_misses_an_entry(
     calendar_harness: CalendarHarness, guarded: bool
 ) -> None:
     """The twin does not see that the calendar was connected again, and has nothing in the new account."""
@@ -247,7 +247,7 @@ async def test_connected_to_another_account_while_an_entry_is_on_its_way_it_is_p
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_an_older_change_that_arrives_last_does_not_stay(
+async def test_without_version_check_an_older_change_overwrites_a_newer_one(
     calendar_harness: CalendarHarness, guarded: bool
 ) -> None:
     """Synced by hand while the worker moves it. The twin owes nothing for what has changed meanwhile."""
@@ -272,7 +272,7 @@ async def test_an_older_change_that_arrives_last_does_not_stay(
     assert calendar_harness.entries() == ([(at(4, 15), at(4, 16))] if guarded else [(at(3, 10), at(3, 11))])
 
 
-async def test_what_is_cancelled_before_it_was_put_in_is_never_put_in(calendar_harness: CalendarHarness) -> None:
+async def test_booking_cancelled_before_its_first_sync_is_never_added(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     await calendar_harness.client.delete(f"/booking/{booking_id}")
@@ -281,7 +281,7 @@ async def test_what_is_cancelled_before_it_was_put_in_is_never_put_in(calendar_h
     assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
 
 
-async def test_what_was_cancelled_while_the_calendar_refused_us_is_taken_out_when_it_is_connected_again(
+async def test_booking_cancelled_while_access_failed_is_removed_after_reconnecting(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -298,7 +298,7 @@ async def test_what_was_cancelled_while_the_calendar_refused_us_is_taken_out_whe
     assert calendar_harness.entries() == [(at(5, 12), at(5, 13))]
 
 
-async def test_what_was_cancelled_while_no_calendar_was_connected_is_taken_out_as_well(
+async def test_booking_cancelled_while_disconnected_is_removed_after_reconnecting(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -311,7 +311,7 @@ async def test_what_was_cancelled_while_no_calendar_was_connected_is_taken_out_a
     assert calendar_harness.entries() == []
 
 
-async def test_busy_times_of_the_account_before_are_not_kept_over_those_of_the_next(
+async def test_busy_times_of_the_previous_account_are_dropped(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -329,7 +329,7 @@ async def test_busy_times_of_the_account_before_are_not_kept_over_those_of_the_n
     assert (await calendar_harness.ask_for(at(3, 10))).status_code == 201
 
 
-async def test_a_calendar_whose_tokens_cannot_be_opened_can_be_disconnected(calendar_harness: CalendarHarness) -> None:
+async def test_calendar_with_undecryptable_tokens_can_be_disconnected(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.records.execute(
         "UPDATE calendar_connections SET tokens = set_byte(tokens, 30, 0) || '\\x00'"

@@ -21,7 +21,7 @@ HERE, THERE = "calendar_connections:1", "calendar_connections:2"
 SECRET = b"ya29.canary"
 
 
-def test_what_is_sealed_opens_where_it_is_kept_and_nowhere_else() -> None:
+def test_encrypted_value_decrypts_only_in_its_row() -> None:
     box = SecretBox([OLD])
     sealed = box.seal(SECRET, HERE)
     assert box.open(sealed, HERE) == SECRET
@@ -32,7 +32,7 @@ def test_what_is_sealed_opens_where_it_is_kept_and_nowhere_else() -> None:
         box.open(sealed, THERE)
 
 
-def test_no_bit_of_it_can_be_changed_and_no_byte_taken_away() -> None:
+def test_changed_or_truncated_ciphertext_is_rejected() -> None:
     box = SecretBox([OLD, NEW])
     sealed = box.seal(SECRET, HERE)
     for bit in range(len(sealed) * 8):
@@ -45,7 +45,7 @@ def test_no_bit_of_it_can_be_changed_and_no_byte_taken_away() -> None:
             box.open(sealed[:length], HERE)
 
 
-def test_all_keys_open_and_the_first_seals() -> None:
+def test_all_keys_decrypt_and_the_first_encrypts() -> None:
     old, both, new = SecretBox([OLD]), SecretBox([NEW, OLD]), SecretBox([NEW])
     sealed = old.seal(SECRET, HERE)
     assert both.open(sealed, HERE) == SECRET
@@ -55,12 +55,12 @@ def test_all_keys_open_and_the_first_seals() -> None:
     assert new.open(both.seal(SECRET, HERE), HERE) == SECRET
 
 
-def test_without_a_key_nothing_is_sealed() -> None:
+def test_without_a_key_encryption_fails() -> None:
     with pytest.raises(SealBroken, match="set TOKEN_ENCRYPTION_KEYS"):
         SecretBox([]).seal(SECRET, HERE)
 
 
-async def test_tokens_of_another_row_are_not_used(calendar_harness: CalendarHarness) -> None:
+async def test_tokens_moved_from_another_row_are_rejected(calendar_harness: CalendarHarness) -> None:
     """Whoever can write to the table still cannot act with somebody else's calendar."""
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.connect(calendar_harness.client)
@@ -80,7 +80,7 @@ async def test_tokens_of_another_row_are_not_used(calendar_harness: CalendarHarn
     assert (await calendar_harness.sync(calendar_harness.client, booking_id)).status_code == 200
 
 
-async def test_the_command_changes_the_key_of_a_running_house(calendar_harness: CalendarHarness) -> None:
+async def test_command_rotates_the_key_of_a_running_system(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     booking_id = await calendar_harness.book()
     environ = bare_environ(
@@ -116,7 +116,7 @@ async def connections(records: asyncpg.Connection, box: SecretBox, number: int) 
     return ids
 
 
-async def test_keys_change_while_everybody_goes_on_reading(database_url: str, database: asyncpg.Connection) -> None:
+async def test_keys_rotate_while_tokens_are_read(database_url: str, database: asyncpg.Connection) -> None:
     number = 20_000
     ids = await connections(database, SecretBox([OLD]), number)
     both = SecretBox([NEW, OLD])
@@ -154,7 +154,7 @@ async def test_keys_change_while_everybody_goes_on_reading(database_url: str, da
         assert new.open(row["tokens"], place(ConnectionId(row["id"]))) == f"secret {row['id']}".encode()
 
 
-async def test_a_row_that_was_swapped_is_named_and_left_alone(database_url: str, database: asyncpg.Connection) -> None:
+async def test_swapped_row_is_reported_and_not_changed(database_url: str, database: asyncpg.Connection) -> None:
     ids = await connections(database, SecretBox([OLD]), 5)
     rows = {row["id"]: row["tokens"] for row in await database.fetch("SELECT id, tokens FROM calendar_connections")}
     for one, other in ((ids[0], ids[1]), (ids[1], ids[0])):

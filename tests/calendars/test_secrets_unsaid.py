@@ -12,7 +12,7 @@ from tests.support.calendar_grants import BACK
 FAULTS = ["server_error", "ten_megabytes", "not_json", "wrong_types", "elsewhere", "lost_answer"]
 
 
-async def test_no_token_code_state_or_verifier_is_in_any_log(
+async def test_no_token_code_state_or_verifier_is_logged(
     calendar_harness: CalendarHarness, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging("debug")
@@ -48,7 +48,7 @@ async def test_no_token_code_state_or_verifier_is_in_any_log(
         assert secret not in said
 
 
-async def test_the_verifier_leaves_the_house_with_its_code_only(calendar_harness: CalendarHarness) -> None:
+async def test_verifier_is_sent_only_with_its_code(calendar_harness: CalendarHarness) -> None:
     asked = await calendar_harness.coach.get(
         f"/calendar/{calendar_harness.provider}/auth-url", params={"redirect_uri": BACK}
     )

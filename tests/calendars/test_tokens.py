@@ -19,7 +19,7 @@ async def ends(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.records.execute("UPDATE calendar_connections SET expires_at = now() - interval '1 minute'")
 
 
-async def test_access_that_has_ended_is_refreshed_before_it_is_used(calendar_harness: CalendarHarness) -> None:
+async def test_expired_access_token_is_refreshed_before_use(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await ends(calendar_harness)
     await calendar_harness.book()
@@ -28,7 +28,7 @@ async def test_access_that_has_ended_is_refreshed_before_it_is_used(calendar_har
     assert calendar_harness.calendar.grants.refreshed == 1
 
 
-async def test_access_that_is_rejected_in_the_middle_is_refreshed_once_and_the_call_made_again(
+async def test_rejected_access_token_is_refreshed_once_and_the_call_repeated(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -40,7 +40,7 @@ async def test_access_that_is_rejected_in_the_middle_is_refreshed_once_and_the_c
     assert {status for status, _ in await calendar_harness.owed()} == {"delivered"}
 
 
-async def test_a_provider_that_rejects_even_a_fresh_token_is_asked_again_later(
+async def test_provider_that_rejects_a_fresh_token_is_retried_later(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -55,7 +55,7 @@ async def test_a_provider_that_rejects_even_a_fresh_token_is_asked_again_later(
     assert calendar_harness.calendar.grants.refreshed == 1
 
 
-async def test_a_refresh_token_that_is_replaced_is_replaced_here(calendar_harness: CalendarHarness) -> None:
+async def test_rotated_refresh_token_is_stored(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     for hour in (10, 12, 14):
         await ends(calendar_harness)
@@ -67,7 +67,7 @@ async def test_a_refresh_token_that_is_replaced_is_replaced_here(calendar_harnes
 
 
 @pytest.mark.parametrize("processes", [1, 3])
-async def test_one_refresh_serves_everybody_who_waits_for_it(calendar_harness: CalendarHarness, processes: int) -> None:
+async def test_one_refresh_serves_all_concurrent_callers(calendar_harness: CalendarHarness, processes: int) -> None:
     """Also in several processes: each has a container of its own."""
     await calendar_harness.connect(calendar_harness.coach)
     connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))
@@ -91,7 +91,7 @@ async def test_one_refresh_serves_everybody_who_waits_for_it(calendar_harness: C
     assert used[0] in calendar_harness.calendar.grants.access
 
 
-async def test_without_the_lease_many_refreshes_are_asked_for(calendar_harness: CalendarHarness) -> None:
+async def test_without_lease_concurrent_callers_refresh_many_times(calendar_harness: CalendarHarness) -> None:
     """The twin of the test above: its guard is what makes it one."""
     await calendar_harness.connect(calendar_harness.coach)
     connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))
@@ -122,7 +122,7 @@ async def test_without_the_lease_many_refreshes_are_asked_for(calendar_harness: 
     assert calendar_harness.calendar.grants.refreshed > 1
 
 
-async def test_a_lease_whose_holder_died_ends(calendar_harness: CalendarHarness) -> None:
+async def test_lease_of_a_dead_holder_expires(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await ends(calendar_harness)
     await calendar_harness.records.execute(
@@ -133,7 +133,7 @@ async def test_a_lease_whose_holder_died_ends(calendar_harness: CalendarHarness)
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_consent_that_was_taken_back_is_told_once_and_nothing_is_asked_any_more(
+async def test_revoked_consent_is_reported_once_and_calls_stop(
     calendar_harness: CalendarHarness,
 ) -> None:
     await calendar_harness.connect(calendar_harness.coach)
@@ -168,7 +168,9 @@ async def test_consent_that_was_taken_back_is_told_once_and_nothing_is_asked_any
     assert len(calendar_harness.entries()) == 5
 
 
-async def test_many_who_find_the_consent_taken_back_tell_its_owner_once(calendar_harness: CalendarHarness) -> None:
+async def test_concurrent_detection_of_revoked_consent_notifies_the_owner_once(
+    calendar_harness: CalendarHarness,
+) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))
     calendar_harness.calendar.grants.revoke()
@@ -186,7 +188,7 @@ async def test_many_who_find_the_consent_taken_back_tell_its_owner_once(calendar
     assert await calendar_harness.records.fetchval("SELECT count(*) FROM outbox WHERE fact = 'calendar_revoked'") == 1
 
 
-async def test_a_refresh_that_fails_for_now_is_nobodys_fault(calendar_harness: CalendarHarness) -> None:
+async def test_temporary_refresh_failure_keeps_the_connection(calendar_harness: CalendarHarness) -> None:
     await calendar_harness.connect(calendar_harness.coach)
     await calendar_harness.book()
     await ends(calendar_harness)
@@ -198,7 +200,7 @@ async def test_a_refresh_that_fails_for_now_is_nobodys_fault(calendar_harness: C
     assert calendar_harness.entries() == [(at(3, 10), at(3, 11))]
 
 
-async def test_a_refresh_goes_on_when_whoever_asked_for_it_has_gone(calendar_harness: CalendarHarness) -> None:
+async def test_refresh_completes_after_its_caller_was_cancelled(calendar_harness: CalendarHarness) -> None:
     """A provider that replaces refresh tokens would otherwise have taken the only one we know."""
     await calendar_harness.connect(calendar_harness.coach)
     connection_id = ConnectionId(await calendar_harness.records.fetchval("SELECT id FROM calendar_connections"))

@@ -35,7 +35,7 @@ def once_both_are_asked() -> faults.Fault:
     return wait
 
 
-async def test_both_show_the_one_online_meeting_and_the_one_that_ends_hands_it_on(
+async def test_both_calendars_share_one_meeting_and_it_survives_disconnecting_one(
     calendar_harness: CalendarHarness, other: FakeCalendar
 ) -> None:
     beside = replace(

@@ -76,9 +76,7 @@ async def before_terms_were_stored(harness: AppHarness) -> None:
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "from before"])
-async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs_now(
-    harness: AppHarness, old: bool
-) -> None:
+async def test_booking_keeps_its_agreed_price_when_the_event_price_changes(harness: AppHarness, old: bool) -> None:
     event = await harness.event(price="10", currency="EUR")
     paid, held = await harness.paid(await harness.person(), event), await harness.book(await harness.person(), event)
     free_event = await harness.event(price="0", currency="EUR")
@@ -108,7 +106,7 @@ async def test_the_price_of_a_booking_is_the_agreed_one_whatever_the_event_costs
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "from before"])
-async def test_a_new_refund_policy_is_for_later_bookings(harness: AppHarness, old: bool) -> None:
+async def test_new_refund_policy_applies_to_later_bookings_only(harness: AppHarness, old: bool) -> None:
     event = await harness.event()
     ada, bela = await harness.people(2)
     before = await harness.paid(ada, event)
@@ -128,7 +126,7 @@ async def test_a_new_refund_policy_is_for_later_bookings(harness: AppHarness, ol
 
 
 @pytest.mark.parametrize(("change", "percent"), [("time", 100), ("place", 100), ("link", 0), ("title", 0)])
-async def test_a_change_of_time_or_place_lets_those_who_booked_before_cancel_for_a_full_refund(
+async def test_change_of_time_or_location_gives_earlier_bookings_a_full_refund(
     harness: AppHarness, change: str, percent: int
 ) -> None:
     event = await harness.event(policy=())
@@ -152,7 +150,7 @@ async def test_a_change_of_time_or_place_lets_those_who_booked_before_cancel_for
     assert RESCHEDULED not in moved or percent == 100
 
 
-async def test_a_hold_ends_at_the_start_and_at_an_earlier_one_when_the_event_moves(harness: AppHarness) -> None:
+async def test_hold_ends_at_the_start_also_when_the_event_is_moved_earlier(harness: AppHarness) -> None:
     near = await harness.event(starts_in=SOON)
     far = await harness.event(starts_in=timedelta(days=1))
     starts_at = await harness.records.fetchval("SELECT starts_at FROM events WHERE id = $1", near)
@@ -169,9 +167,7 @@ async def test_a_hold_ends_at_the_start_and_at_an_earlier_one_when_the_event_mov
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["still held", "given up"])
 @pytest.mark.parametrize("ago", [timedelta(minutes=5), timedelta(hours=3)], ids=["started", "over"])
-async def test_money_that_arrives_after_the_start_is_refunded(
-    harness: AppHarness, ago: timedelta, noticed: bool
-) -> None:
+async def test_payment_received_after_the_start_is_refunded(harness: AppHarness, ago: timedelta, noticed: bool) -> None:
     event = await harness.event()
     new = await harness.book(await harness.person(), event)
     await starts(harness, event, ago)
@@ -192,7 +188,7 @@ async def test_money_that_arrives_after_the_start_is_refunded(
     assert await harness.wrongs() == []
 
 
-async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_sees_it(harness: AppHarness) -> None:
+async def test_payment_received_before_the_start_counts_when_processed_later(harness: AppHarness) -> None:
     event = await harness.event()
     held, given_up = [await harness.book(person, event) for person in await harness.people(2)]
     for new in (held, given_up):
@@ -214,7 +210,7 @@ async def test_money_that_arrived_before_the_start_counts_however_late_a_worker_
 
 
 @pytest.mark.parametrize("asked_by", ["closing the checkout", "reconciliation"])
-async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(
+async def test_payment_counts_from_its_webhook_when_a_look_up_finds_it_first(
     harness: AppHarness, asked_by: str
 ) -> None:
     """The webhook is stored before the start and not applied yet; after the start the gateway is asked."""
@@ -241,7 +237,7 @@ async def test_money_counts_from_its_webhook_when_another_task_finds_it_first(
     assert await harness.wrongs() == []
 
 
-async def test_an_unpaid_session_that_has_begun_is_not_confirmed_by_late_money(harness: AppHarness) -> None:
+async def test_late_payment_does_not_confirm_a_started_appointment(harness: AppHarness) -> None:
     appointment_harness = AppointmentHarness(harness)
     person, coach = await harness.person(), await appointment_harness.coach()
     new = await appointment_harness.book(person, coach)
@@ -295,7 +291,7 @@ WHERE b.status = 'confirmed' AND b.payment_status = 'completed' AND e.starts_at 
 """
 
 
-async def test_a_payment_that_lands_at_the_start_is_refunded_once(
+async def test_payment_at_the_moment_of_the_start_is_refunded_once(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
@@ -308,7 +304,7 @@ async def test_a_payment_that_lands_at_the_start_is_refunded_once(
         assert await harness.wrongs() == []
 
 
-async def test_without_the_look_at_the_start_a_late_payment_buys_what_has_begun(
+async def test_without_the_start_check_a_late_payment_confirms_a_started_event(
     harness: AppHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PayableBooking, "has_started", False)
@@ -319,7 +315,7 @@ async def test_without_the_look_at_the_start_a_late_payment_buys_what_has_begun(
     assert await harness.records.fetchval(STARTED_AND_PAID) == 1
 
 
-async def test_without_the_locks_a_payment_that_lands_at_the_start_breaks_the_books(
+async def test_without_locks_a_payment_at_the_start_breaks_the_invariants(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
@@ -344,7 +340,7 @@ async def refund(harness: AppHarness, new: NewBooking, amount: str | None = None
 
 
 @pytest.mark.parametrize("gateway", ["till", "offline"])
-async def test_a_past_event_is_refunded_in_parts_until_nothing_is_left(harness: AppHarness, gateway: str) -> None:
+async def test_past_event_is_refunded_in_parts_until_nothing_is_left(harness: AppHarness, gateway: str) -> None:
     event = await harness.event()
     new = await harness.book(await harness.person(), event, gateway=gateway)
     if gateway == "till":
@@ -370,7 +366,7 @@ async def test_a_past_event_is_refunded_in_parts_until_nothing_is_left(harness: 
     assert await harness.wrongs() == []
 
 
-async def test_only_the_organiser_refunds_and_only_what_was_paid(harness: AppHarness) -> None:
+async def test_only_the_organiser_can_refund_and_at_most_what_was_paid(harness: AppHarness) -> None:
     person, stranger = await harness.people(2)
     new = await harness.book(person, await harness.event())
     with pytest.raises(NothingToRefund):
@@ -400,7 +396,7 @@ async def refund_all_at_once(harness: AppHarness) -> NewBooking:
     return new
 
 
-async def test_many_refunds_at_once_are_never_more_than_what_was_paid(harness: AppHarness) -> None:
+async def test_concurrent_refunds_never_exceed_the_payment(harness: AppHarness) -> None:
     for _ in range(3):
         new = await refund_all_at_once(harness)
         assert sum(amount for amount, _, _ in await harness.refunds(new)) == Decimal(30)
@@ -408,7 +404,7 @@ async def test_many_refunds_at_once_are_never_more_than_what_was_paid(harness: A
     assert await harness.wrongs() == []
 
 
-async def test_without_the_locks_many_refunds_at_once_break_the_books(
+async def test_without_locks_concurrent_refunds_exceed_the_payment(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
@@ -436,7 +432,7 @@ class _UnlockedPayments(PostgresPayments):
 # Cancellations by an organiser
 
 
-async def test_an_admin_cancels_for_the_organiser_with_a_full_refund(harness: AppHarness) -> None:
+async def test_admin_cancellation_gives_a_full_refund_as_by_the_organiser(harness: AppHarness) -> None:
     person, member = await harness.people(2)
     admin = replace(member, role=Role.ADMIN)
     new = await harness.paid(person, await harness.event(policy=()))
@@ -460,7 +456,7 @@ async def test_an_admin_cancels_for_the_organiser_with_a_full_refund(harness: Ap
     assert await harness.wrongs() == []
 
 
-async def test_who_cancelled_is_recorded(harness: AppHarness) -> None:
+async def test_cancelling_user_is_recorded(harness: AppHarness) -> None:
     person, member = await harness.people(2)
     event = await harness.event()
     own, other = await harness.book(person, event), await harness.book(member, event)
@@ -471,7 +467,7 @@ async def test_who_cancelled_is_recorded(harness: AppHarness) -> None:
     assert await harness.booking(other) == ("cancelled", "pending")
 
 
-async def test_a_coach_who_moves_a_session_lets_its_client_cancel_for_a_full_refund(harness: AppHarness) -> None:
+async def test_appointment_moved_by_the_coach_gives_a_full_refund(harness: AppHarness) -> None:
     appointment_harness = AppointmentHarness(harness)
     person, coach = await harness.person(), await appointment_harness.coach(policy=[(0, 50)])
     own, moved = await appointment_harness.paid(person, coach, 1), await appointment_harness.paid(person, coach, 4)

@@ -91,7 +91,7 @@ async def a_page() -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def test_what_is_paid_at_the_page_is_paid_at_the_booking(gateway_harness: GatewayHarness) -> None:
+async def test_payment_on_the_sandbox_page_completes_the_booking(gateway_harness: GatewayHarness) -> None:
     """Then "Continue" leads to a page that reloads by itself until the worker has applied the confirmation."""
     ada, booking_id = await gateway_harness.books()
     assert await gateway_harness.page.get_by_role("heading").inner_text() == "Yoga & <b>Tea</b>"
@@ -111,7 +111,7 @@ async def test_what_is_paid_at_the_page_is_paid_at_the_booking(gateway_harness: 
     assert gateway_harness.complaints == []
 
 
-async def test_what_is_declined_can_be_paid_afterwards(gateway_harness: GatewayHarness) -> None:
+async def test_declined_payment_can_be_paid_afterwards(gateway_harness: GatewayHarness) -> None:
     ada, booking_id = await gateway_harness.books()
     await gateway_harness.presses("Decline")
     assert await gateway_harness.page.locator("#state").inner_text() == "Declined. You can try again."
@@ -120,7 +120,7 @@ async def test_what_is_declined_can_be_paid_afterwards(gateway_harness: GatewayH
     assert await gateway_harness.payment_status(ada, booking_id) == "completed"
 
 
-async def test_a_button_that_is_pressed_too_late_says_so(
+async def test_button_pressed_after_the_hold_shows_an_error(
     gateway_harness: GatewayHarness, database: asyncpg.Connection
 ) -> None:
     ada, booking_id = await gateway_harness.books()
@@ -134,7 +134,7 @@ async def test_a_button_that_is_pressed_too_late_says_so(
     assert (await ada.get(f"/bookings/{booking_id}")).json()["status"] == "cancelled"
 
 
-async def test_the_page_asks_nobody_else_and_breaks_none_of_its_own_rules(gateway_harness: GatewayHarness) -> None:
+async def test_page_loads_nothing_external_and_violates_no_policy(gateway_harness: GatewayHarness) -> None:
     await gateway_harness.books()
     await gateway_harness.presses("Decline")
     await gateway_harness.presses("Pay")

@@ -89,7 +89,7 @@ async def books(
 
 
 @pytest.mark.usefixtures("new_interpreters")
-async def test_books_that_agree_are_said_to_agree(books: Books) -> None:
+async def test_matching_payments_are_reported_as_equal(books: Books) -> None:
     done = await books.run("check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "3 payments compared, nothing to look at\n", "")
 
@@ -111,7 +111,7 @@ async def test_books_that_agree_are_said_to_agree(books: Books) -> None:
         (1, "DELETE FROM sandbox_orders", "The sandbox knows no order {order}"),
     ],
 )
-async def test_every_difference_is_named(books: Books, number: int, change: str, why: str) -> None:
+async def test_every_mismatch_is_reported(books: Books, number: int, change: str, why: str) -> None:
     order = await books.order(number)
     await books.change(f"{change} WHERE id = '{order}'")
     assert await books.findings() == [
@@ -120,14 +120,14 @@ async def test_every_difference_is_named(books: Books, number: int, change: str,
     ]
 
 
-async def test_a_refund_on_its_way_may_be_at_the_gateway_already_or_not_yet(books: Books) -> None:
+async def test_refund_in_progress_may_be_at_the_gateway_or_not(books: Books) -> None:
     await books.change("UPDATE refunds SET status = 'pending', settled_at = NULL")
     assert (await books.run("check")).returncode == 0
     await books.change("UPDATE sandbox_orders SET refunds = '{}'")
     assert (await books.run("check")).returncode == 0
 
 
-async def test_what_waits_for_somebody_is_named(books: Books) -> None:
+async def test_payments_that_need_attention_are_reported(books: Books) -> None:
     await books.change(
         """UPDATE refunds SET status = 'pending', settled_at = NULL, requested_at = now() - interval '61 minutes'"""
     )
@@ -153,7 +153,7 @@ async def test_what_waits_for_somebody_is_named(books: Books) -> None:
     assert "the gateway failed to give it back" in (await books.findings())[1]
 
 
-async def test_a_difference_that_was_dealt_with_is_kept_and_named_no_more(books: Books) -> None:
+async def test_settled_mismatch_is_kept_and_not_reported_again(books: Books) -> None:
     await books.change(
         """INSERT INTO payment_differences (gateway, order_id, why, report, seen_at)
         VALUES ('stripe', 'cs_1', 'no payment of ours has this order', '{}', now())"""
@@ -172,14 +172,14 @@ async def test_a_difference_that_was_dealt_with_is_kept_and_named_no_more(books:
     assert again.stderr.startswith(f"convene: there is no difference {number} to settle")
 
 
-async def test_since_leaves_out_what_is_older(books: Books) -> None:
+async def test_since_omits_older_payments(books: Books) -> None:
     await books.change("UPDATE payments SET created_at = now() - interval '2 days'")
     await books.change("UPDATE sandbox_orders SET state = 'declined'")
     assert (await books.run("check", "--since", "24h")).stdout == "0 payments compared, nothing to look at\n"
     assert len(await books.findings("--since", "3d")) == 4
 
 
-async def test_a_gateway_that_is_away_or_unknown_is_one_line_and_the_others_are_compared(books: Books) -> None:
+async def test_unavailable_gateway_is_one_line_and_others_are_compared(books: Books) -> None:
     await books.change("UPDATE payments SET gateway = 'razorpay' WHERE booking_id IN (1, 2)")
     away, sum_up = await books.findings()
     assert away == "away: razorpay, 2 payments not compared: The payment gateway razorpay is not configured"
@@ -191,7 +191,7 @@ async def test_a_gateway_that_is_away_or_unknown_is_one_line_and_the_others_are_
     assert sum_up == "1 payment compared, 1 to look at"
 
 
-async def test_a_database_that_is_away_is_one_line(books: Books) -> None:
+async def test_unavailable_database_is_one_line(books: Books) -> None:
     away = Books(
         books.database, structs.replace(books.settings, database_url="postgresql://u@127.0.0.1:1/x"), books.data
     )
@@ -201,7 +201,7 @@ async def test_a_database_that_is_away_is_one_line(books: Books) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_payments_are_listed_the_newest_first(books: Books) -> None:
+async def test_payments_are_listed_with_the_newest_first(books: Books) -> None:
     lines = (await books.run("list")).stdout.splitlines()
     assert [line.split()[2:6] for line in lines] == [
         [await books.reference(3), "pending", "20.00", "INR"],

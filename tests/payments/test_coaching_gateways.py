@@ -53,7 +53,7 @@ async def given_back(database: asyncpg.Connection) -> list[tuple[str, Decimal]]:
     return [tuple(row) for row in await database.fetch("SELECT status, amount FROM refunds")]
 
 
-async def test_a_session_goes_its_way_through_stripe(
+async def test_appointment_is_paid_and_refunded_through_stripe(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with stripe_harness.open_shop(make_settings, database) as gateway_harness:
@@ -81,7 +81,7 @@ async def test_a_session_goes_its_way_through_stripe(
 
 
 @pytest.mark.parametrize("by", ["order", "link"])
-async def test_a_session_goes_its_way_through_razorpay(
+async def test_appointment_is_paid_and_refunded_through_razorpay(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, by: str
 ) -> None:
     async with razorpay_harness.open_shop(make_settings, database) as gateway_harness:

@@ -32,7 +32,7 @@ def appointment_harness(harness: AppHarness) -> AppointmentHarness:
     return AppointmentHarness(harness)
 
 
-async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(
+async def test_appointment_is_pending_until_paid_and_then_confirmed(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach()
@@ -54,7 +54,7 @@ async def test_a_session_is_pending_until_it_is_paid_and_then_confirmed(
         await harness.worker.money.open_checkout.for_payable(ref_of(new))
 
 
-async def test_a_free_session_waits_for_its_coach_alone(
+async def test_free_appointment_waits_for_its_coach_only(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     coach = await appointment_harness.coach("0")
@@ -66,7 +66,7 @@ async def test_a_free_session_waits_for_its_coach_alone(
     assert await harness.booking(new) == ("confirmed", "not_required")
 
 
-async def test_what_is_paid_on_the_spot_is_confirmed_and_recorded_by_the_coach(
+async def test_offline_payment_is_recorded_by_the_coach_and_confirms(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach()
@@ -87,7 +87,7 @@ async def test_what_is_paid_on_the_spot_is_confirmed_and_recorded_by_the_coach(
     assert harness.local_gateway.asked_for_refunds == 0
 
 
-async def test_unpaid_time_is_given_up_once_and_is_free_for_the_next_client(
+async def test_unpaid_appointment_expires_once_and_frees_the_time(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach()
@@ -109,7 +109,7 @@ async def test_unpaid_time_is_given_up_once_and_is_free_for_the_next_client(
     assert await harness.booking(again) == PENDING
 
 
-async def test_a_late_payment_has_its_time_again_if_that_is_still_free(
+async def test_late_payment_reserves_a_free_time_again(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     new = await appointment_harness.expired(await harness.person(), await appointment_harness.coach())
@@ -174,7 +174,7 @@ async def by_the_past(harness: AppHarness, appointment_harness: AppointmentHarne
         by_the_past,
     ],
 )
-async def test_a_late_payment_whose_time_is_taken_is_given_back_once_and_both_are_told(
+async def test_late_payment_for_a_taken_time_is_refunded_once_and_reported_to_both(
     harness: AppHarness,
     appointment_harness: AppointmentHarness,
     taken: Callable[[AppHarness, AppointmentHarness, User], object],
@@ -200,7 +200,7 @@ async def test_a_late_payment_whose_time_is_taken_is_given_back_once_and_both_ar
     assert await harness.wrongs() == []
 
 
-async def test_money_is_taken_for_the_time_of_somebody_who_is_no_coach_any_more(
+async def test_payment_for_a_former_coach_is_accepted(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     coach = await appointment_harness.coach()
@@ -210,7 +210,7 @@ async def test_money_is_taken_for_the_time_of_somebody_who_is_no_coach_any_more(
     assert await harness.booking(new) == PAID
 
 
-async def test_declined_and_then_paid(harness: AppHarness, appointment_harness: AppointmentHarness) -> None:
+async def test_declined_payment_can_be_paid_later(harness: AppHarness, appointment_harness: AppointmentHarness) -> None:
     new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
     for state, then in (("declined", ("pending", "failed")), ("paid", PAID)):
         webhook = harness.local_gateway.pay(order_of(new), state)
@@ -220,9 +220,7 @@ async def test_declined_and_then_paid(harness: AppHarness, appointment_harness: 
         assert await harness.booking(new) == then
 
 
-async def test_the_same_webhook_hundreds_of_times_has_one_effect(
-    harness: AppHarness, appointment_harness: AppointmentHarness
-) -> None:
+async def test_repeated_webhook_has_one_effect(harness: AppHarness, appointment_harness: AppointmentHarness) -> None:
     new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
     webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
@@ -235,7 +233,7 @@ async def test_the_same_webhook_hundreds_of_times_has_one_effect(
 
 
 @pytest.mark.parametrize(("by_coach", "back"), [(False, "16.50"), (True, "30.00")])
-async def test_who_cancels_decides_how_much_is_given_back(
+async def test_refund_depends_on_who_cancels(
     harness: AppHarness, appointment_harness: AppointmentHarness, by_coach: bool, back: str
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach(policy=[(24, 55), (0, 0)])
@@ -249,7 +247,7 @@ async def test_who_cancels_decides_how_much_is_given_back(
 
 
 @pytest.mark.parametrize(("by_coach", "back"), [(False, "9.00"), (True, "30.00")])
-async def test_a_client_who_moves_a_session_does_not_get_back_what_was_forfeit(
+async def test_client_who_reschedules_does_not_regain_a_lost_refund(
     harness: AppHarness, appointment_harness: AppointmentHarness, by_coach: bool, back: str
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach(policy=[(48, 100), (0, 30)])
@@ -260,7 +258,7 @@ async def test_a_client_who_moves_a_session_does_not_get_back_what_was_forfeit(
     assert await harness.refunds(new) == [(Decimal(back), "processed", "booking_cancelled")]
 
 
-async def test_an_unpaid_session_that_is_cancelled_can_be_paid_no_more(
+async def test_cancelled_unpaid_appointment_cannot_be_paid(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client = await harness.person()
@@ -270,7 +268,7 @@ async def test_an_unpaid_session_that_is_cancelled_can_be_paid_no_more(
     assert harness.local_gateway.orders[order_of(new)].state == "closed"
 
 
-async def test_a_payment_on_its_way_while_the_client_cancels_is_given_back(
+async def test_payment_in_flight_during_a_cancellation_is_refunded(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client = await harness.person()
@@ -282,7 +280,7 @@ async def test_a_payment_on_its_way_while_the_client_cancels_is_given_back(
     assert await harness.refunds(new) == [(PRICE, "processed", "booking_cancelled")]
 
 
-async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(
+async def test_gateway_payment_after_an_offline_payment_is_refunded(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     coach = await appointment_harness.coach()
@@ -295,7 +293,7 @@ async def test_paid_on_the_spot_and_at_the_gateway_the_second_is_given_back(
     assert harness.local_gateway.kept("INR") == 0
 
 
-async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_links(
+async def test_slow_gateway_does_not_delay_the_answer_for_a_series(
     appointment_harness: AppointmentHarness,
 ) -> None:
     client, coach = await appointment_harness.harness.person(), await appointment_harness.coach()
@@ -313,7 +311,7 @@ async def test_who_waits_for_a_slow_gateway_is_answered_without_the_rest_of_the_
     assert len({link for link in patient if link}) == CONCURRENT_REQUESTS + 3
 
 
-async def test_money_given_back_at_the_gateways_own_desk_is_in_the_books_and_the_history(
+async def test_refund_made_at_the_gateway_is_recorded_with_history(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     new = await appointment_harness.paid(await harness.person(), await appointment_harness.coach())
@@ -330,7 +328,7 @@ async def test_money_given_back_at_the_gateways_own_desk_is_in_the_books_and_the
     assert await harness.wrongs() == []
 
 
-async def test_a_session_that_is_moved_keeps_its_payment(
+async def test_rescheduled_appointment_keeps_its_payment(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach()
@@ -344,7 +342,7 @@ async def test_a_session_that_is_moved_keeps_its_payment(
     assert await harness.wrongs() == []
 
 
-async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(
+async def test_unavailable_gateway_costs_the_link_but_not_the_appointment(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     client, coach = await harness.person(), await appointment_harness.coach()
@@ -357,7 +355,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_time(
     assert await harness.settle("till", harness.received(new)) is Settled.RECEIVED
 
 
-async def test_with_every_webhook_lost_a_session_is_confirmed_by_looking_up(
+async def test_appointment_is_confirmed_by_look_up_when_webhooks_are_lost(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
@@ -380,7 +378,7 @@ async def test_with_every_webhook_lost_a_session_is_confirmed_by_looking_up(
         ("1", "JPY", 29, "0"),
     ],
 )
-async def test_an_hours_price_is_shared_out_to_what_can_be_paid(
+async def test_price_per_hour_is_prorated_to_a_payable_amount(
     harness: AppHarness, appointment_harness: AppointmentHarness, per_hour: str, currency: str, minutes: int, price: str
 ) -> None:
     new = await appointment_harness.book(
@@ -394,7 +392,7 @@ async def test_an_hours_price_is_shared_out_to_what_can_be_paid(
         assert (new.payment_url, await harness.booking(new)) == (None, ("pending", "not_required"))
 
 
-async def test_a_report_of_another_amount_confirms_no_session(
+async def test_update_with_another_amount_confirms_no_appointment(
     harness: AppHarness, appointment_harness: AppointmentHarness
 ) -> None:
     new = await appointment_harness.book(await harness.person(), await appointment_harness.coach())

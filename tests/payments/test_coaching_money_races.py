@@ -68,7 +68,7 @@ async def two_late_payments(appointment_harness: AppointmentHarness, hour: int) 
 
 
 @pytest.mark.parametrize("constraint", [True, False])
-async def test_of_two_late_payments_for_one_time_one_gets_it_and_one_is_given_back(
+async def test_of_two_late_payments_for_one_time_one_is_refunded(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, constraint: bool
 ) -> None:
     if not constraint:
@@ -89,7 +89,7 @@ async def test_of_two_late_payments_for_one_time_one_gets_it_and_one_is_given_ba
         assert await harness.wrongs() == []
 
 
-async def test_of_two_sessions_moved_to_one_time_at_once_one_is_refused(
+async def test_of_two_appointments_moved_to_one_time_one_is_rejected(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with (
@@ -137,7 +137,7 @@ async def pay_while_the_hold_ends(appointment_harness: AppointmentHarness, hour:
     await harness.until_dry()
 
 
-async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_time_or_comes_back(
+async def test_payment_during_hold_expiry_keeps_the_time_or_is_refunded(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with (
@@ -155,7 +155,7 @@ async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_time_or_comes_
     assert len(ends) == ROUNDS
 
 
-async def test_without_the_lock_a_payment_that_lands_while_the_hold_ends_breaks_the_books(
+async def test_without_lock_payment_during_hold_expiry_breaks_the_invariants(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     await database.execute(WITHOUT_BACKSTOP)

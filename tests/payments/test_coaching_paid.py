@@ -86,7 +86,7 @@ def changes(history: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
     return [(entry["change"], entry["changed_by_name"]) for entry in history]
 
 
-async def test_a_session_is_held_until_its_payment_confirms_it(appointment_harness: AppointmentHarness) -> None:
+async def test_appointment_is_held_until_its_payment_confirms_it(appointment_harness: AppointmentHarness) -> None:
     booking = await appointment_harness.books(minutes=90)
     assert not misfits(
         {"payment_url": str, "hold_until": Instant, "price": 2250.0, "currency": "INR", "payment_id": None}, booking
@@ -113,7 +113,7 @@ async def test_a_session_is_held_until_its_payment_confirms_it(appointment_harne
     ]
 
 
-async def test_a_declined_payment_can_be_tried_again(appointment_harness: AppointmentHarness) -> None:
+async def test_declined_payment_can_be_retried(appointment_harness: AppointmentHarness) -> None:
     booking = await appointment_harness.books()
     await appointment_harness.pays(booking["payment_url"], "declined")
     declined = await appointment_harness.shows(booking)
@@ -126,7 +126,7 @@ async def test_a_declined_payment_can_be_tried_again(appointment_harness: Appoin
     assert (history[1]["before"], history[1]["after"]) == ({"payment_status": "pending"}, {"payment_status": "failed"})
 
 
-async def test_each_session_of_a_series_names_where_it_is_paid(appointment_harness: AppointmentHarness) -> None:
+async def test_each_appointment_of_a_series_has_its_payment_link(appointment_harness: AppointmentHarness) -> None:
     body = wanted(appointment_harness.coach, at(10)) | {"rrule": "FREQ=DAILY;COUNT=3"}
     answer = await appointment_harness.guest.post("/booking/recurring", json=body)
     sessions = answer.json()["bookings"]
@@ -142,7 +142,7 @@ async def test_each_session_of_a_series_names_where_it_is_paid(appointment_harne
     ]
 
 
-async def test_time_that_is_not_paid_for_is_given_up(
+async def test_unpaid_appointment_expires(
     appointment_harness: AppointmentHarness, database: asyncpg.Connection
 ) -> None:
     booking = await appointment_harness.books()
@@ -160,7 +160,7 @@ async def test_time_that_is_not_paid_for_is_given_up(
     await appointment_harness.books()
 
 
-async def test_no_time_is_held_for_a_payment_beyond_its_start(appointment_harness: AppointmentHarness) -> None:
+async def test_hold_ends_at_the_latest_at_the_start(appointment_harness: AppointmentHarness) -> None:
     soon = (datetime.now(UTC) + timedelta(minutes=10)).replace(microsecond=0)
     booking = await books(appointment_harness.guest, appointment_harness.coach, soon)
     assert booking["hold_until"] == booking["session_datetime"]
@@ -176,7 +176,7 @@ async def test_no_time_is_held_for_a_payment_beyond_its_start(appointment_harnes
 
 
 @pytest.mark.parametrize(("by_coach", "given_back"), [(True, 1500), (False, 0)])
-async def test_a_paid_session_that_is_cancelled_is_given_back_by_who_cancels(
+async def test_refund_of_a_cancelled_appointment_depends_on_who_cancels(
     appointment_harness: AppointmentHarness, database: asyncpg.Connection, by_coach: bool, given_back: int
 ) -> None:
     """Everything when it is the coach; what their policy says, here nothing, when it is the client."""
@@ -192,9 +192,7 @@ async def test_a_paid_session_that_is_cancelled_is_given_back_by_who_cancels(
     assert changes(await appointment_harness.history(booking))[-1] == ("cancelled", person.name)
 
 
-async def test_the_coach_records_what_was_paid_on_the_spot_once(
-    cash: AppointmentHarness, database: asyncpg.Connection
-) -> None:
+async def test_coach_records_an_offline_payment_once(cash: AppointmentHarness, database: asyncpg.Connection) -> None:
     booking = await cash.books()
     assert (booking["payment_url"], booking["hold_until"], booking["payment_status"]) == (None, None, "pending")
     path = f"/booking/{booking['id']}"
@@ -208,7 +206,7 @@ async def test_the_coach_records_what_was_paid_on_the_spot_once(
     assert [row["fact"] for row in told] == ["booking_created", "payment_completed"]
 
 
-async def test_a_coach_who_is_paid_on_the_spot_may_confirm_before_that(cash: AppointmentHarness) -> None:
+async def test_coach_can_confirm_before_an_offline_payment(cash: AppointmentHarness) -> None:
     booking = await cash.books()
     path = f"/booking/{booking['id']}"
     answer = await cash.host.patch(f"{path}/status", {"status": "confirmed"})
@@ -216,7 +214,7 @@ async def test_a_coach_who_is_paid_on_the_spot_may_confirm_before_that(cash: App
     assert (await cash.host.post(f"{path}/payment")).json()["payment_status"] == "completed"
 
 
-async def test_nothing_is_paid_for_what_is_cancelled(cash: AppointmentHarness) -> None:
+async def test_cancelled_appointment_has_nothing_to_pay(cash: AppointmentHarness) -> None:
     booking = await cash.books()
     path = f"/booking/{booking['id']}"
     await cash.guest.delete(path)
@@ -226,7 +224,7 @@ async def test_nothing_is_paid_for_what_is_cancelled(cash: AppointmentHarness) -
     assert (answer.status_code, answer.json()["code"]) == (400, "nothing_to_pay")
 
 
-async def test_paid_on_the_spot_while_a_checkout_is_open(appointment_harness: AppointmentHarness) -> None:
+async def test_offline_payment_while_a_checkout_is_open(appointment_harness: AppointmentHarness) -> None:
     booking = await appointment_harness.books()
     answer = await appointment_harness.host.post(f"/booking/{booking['id']}/payment")
     assert (answer.status_code, answer.json()["status"], answer.json()["hold_until"]) == (200, "confirmed", None)

@@ -12,7 +12,7 @@ from tests.support.appointment_harness import at, name_price
 from tests.support.load import many_users
 
 
-async def test_a_series_stands_though_the_gateway_is_away_and_is_not_asked_for_every_session(
+async def test_series_is_booked_while_the_gateway_is_unavailable(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with stripe_harness.open_shop(make_settings, database) as gateway_harness:

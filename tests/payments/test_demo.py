@@ -47,7 +47,7 @@ def newman_report(api: str, report: Path) -> dict[str, Any]:
     return run
 
 
-def test_the_demo_pays_at_the_sandbox_and_the_books_agree(up: RunningUp) -> None:
+def test_demo_pays_at_the_sandbox_and_payments_reconcile(up: RunningUp) -> None:
     """The booking is paid, its messages are delivered and it is accounted for."""
     here = bare_environ(CONVENE_DATA=str(up.data))
     told = convene("demo", environ=here)

@@ -26,7 +26,7 @@ from tests.support.without_locks import units_with, unlocked
 ROUNDS = 15
 
 
-async def test_a_hold_ends_once_however_many_workers_look(harness: AppHarness) -> None:
+async def test_hold_expires_once_with_several_workers(harness: AppHarness) -> None:
     event = await harness.event(capacity=30)
     bookings = [await harness.book(person, event) for person in await harness.people(30)]
     await harness.minutes_pass(29)
@@ -46,7 +46,7 @@ async def test_a_hold_ends_once_however_many_workers_look(harness: AppHarness) -
     assert await harness.jobs() == [("checkout_ended", "delivered")] * 30
 
 
-async def test_an_expired_place_is_free_for_the_next_person(harness: AppHarness) -> None:
+async def test_expired_seat_can_be_booked_again(harness: AppHarness) -> None:
     event = await harness.event(capacity=1)
     person = await harness.person()
     await harness.expired(person, event)
@@ -56,7 +56,7 @@ async def test_an_expired_place_is_free_for_the_next_person(harness: AppHarness)
     assert await harness.booking(again) == ("confirmed", "pending")
 
 
-async def test_what_is_paid_on_the_spot_or_costs_nothing_is_not_held(harness: AppHarness) -> None:
+async def test_offline_or_free_booking_has_no_hold(harness: AppHarness) -> None:
     offline = await harness.book(await harness.person(), await harness.event(), gateway="offline")
     free = await harness.book(await harness.person(), await harness.event(price="0"))
     await harness.minutes_pass(100_000)
@@ -69,7 +69,7 @@ async def test_what_is_paid_on_the_spot_or_costs_nothing_is_not_held(harness: Ap
     assert await harness.booking(free) == ("confirmed", "not_required")
 
 
-async def test_a_paid_place_is_kept(harness: AppHarness) -> None:
+async def test_paid_seat_is_kept(harness: AppHarness) -> None:
     new = await harness.paid(await harness.person(), await harness.event())
     await harness.minutes_pass(1000)
 
@@ -77,7 +77,7 @@ async def test_a_paid_place_is_kept(harness: AppHarness) -> None:
     assert await harness.booking(new) == ("confirmed", "completed")
 
 
-async def test_a_failed_try_does_not_prolong_the_hold(harness: AppHarness) -> None:
+async def test_failed_payment_does_not_extend_the_hold(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     webhook = harness.local_gateway.pay(order_of(new), "declined")
     assert webhook is not None
@@ -90,7 +90,7 @@ async def test_a_failed_try_does_not_prolong_the_hold(harness: AppHarness) -> No
     assert (await harness.booking(new))[0] == "cancelled"
 
 
-async def test_a_gateway_that_is_away_delays_the_closing_of_a_checkout(harness: AppHarness) -> None:
+async def test_unavailable_gateway_delays_closing_the_checkout(harness: AppHarness) -> None:
     new = await harness.expired(await harness.person(), await harness.event())
     harness.local_gateway.away = True
     await harness.worker.run()
@@ -102,7 +102,7 @@ async def test_a_gateway_that_is_away_delays_the_closing_of_a_checkout(harness: 
     assert harness.local_gateway.orders[order_of(new)].state == "closed"
 
 
-async def test_money_that_came_just_before_the_checkout_was_closed_is_found_without_a_webhook(
+async def test_payment_before_the_checkout_was_closed_is_found_without_webhook(
     harness: AppHarness,
 ) -> None:
     new = await harness.expired(await harness.person(), await harness.event())
@@ -115,9 +115,7 @@ async def test_money_that_came_just_before_the_checkout_was_closed_is_found_with
 
 
 @pytest.mark.parametrize("decided", [None, "paid"])
-async def test_a_checkout_whose_making_was_not_confirmed_is_closed_once_the_hold_has_ended(
-    harness: AppHarness, decided: str | None
-) -> None:
+async def test_checkout_with_a_lost_answer_is_closed_after_the_hold(harness: AppHarness, decided: str | None) -> None:
     harness.local_gateway.lose_answers = True
     new = await harness.expired(await harness.person(), await harness.event())
     harness.local_gateway.lose_answers = False
@@ -145,7 +143,7 @@ async def two_late_payments(harness: AppHarness, kind: type[SettlePayment] = Set
     )
 
 
-async def test_of_two_late_payments_for_one_place_one_gets_it_and_one_is_given_back(harness: AppHarness) -> None:
+async def test_of_two_late_payments_for_one_seat_one_is_refunded(harness: AppHarness) -> None:
     for _ in range(ROUNDS):
         assert await two_late_payments(harness) == {Settled.REINSTATED: 1, Settled.GIVEN_BACK: 1}
     await harness.until_dry()
@@ -200,7 +198,7 @@ async def local_gateway() -> object:
         yield running
 
 
-async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_place_or_comes_back(
+async def test_payment_during_hold_expiry_keeps_the_seat_or_is_refunded(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
@@ -217,7 +215,7 @@ async def test_a_payment_that_lands_while_the_hold_ends_keeps_the_place_or_comes
     assert len(ends) == ROUNDS
 
 
-async def test_without_the_locks_a_payment_that_lands_while_the_hold_ends_breaks_the_books(
+async def test_without_locks_payment_during_hold_expiry_breaks_the_invariants(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
@@ -237,7 +235,7 @@ async def no_backstop(database: asyncpg.Connection) -> None:
     await database.execute("ALTER TABLE events DROP CONSTRAINT ck_events_never_oversold")
 
 
-async def test_without_the_lock_two_late_payments_get_one_place(
+async def test_without_lock_two_late_payments_get_one_seat(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     local_gateway: tuple[LocalGateway, LocalGatewayClient],
@@ -249,14 +247,12 @@ async def test_without_the_lock_two_late_payments_get_one_place(
         assert any("2 live" in wrong for wrong in await harness.wrongs())
 
 
-async def test_without_a_look_whether_there_is_a_place_it_is_given_twice(
-    harness: AppHarness, no_backstop: None
-) -> None:
+async def test_without_seat_check_one_seat_is_reserved_twice(harness: AppHarness, no_backstop: None) -> None:
     assert await two_late_payments(harness, AlwaysAPlace) == {Settled.REINSTATED: 2}
     assert any("2 live" in wrong for wrong in await harness.wrongs())
 
 
-async def test_the_database_itself_refuses_a_place_too_many(harness: AppHarness) -> None:
+async def test_database_constraint_rejects_overbooking(harness: AppHarness) -> None:
     outcomes = await two_late_payments(harness, AlwaysAPlace)
 
     assert outcomes[Settled.REINSTATED] == 1

@@ -201,7 +201,7 @@ STEPS_AND_WEIGHTS = [step for step, weight in WEIGHTS.items() for _ in range(wei
 
 
 @pytest.mark.parametrize("currency", PRICES)
-async def test_after_a_long_walk_our_books_and_the_gateways_agree(harness: AppHarness, currency: str) -> None:
+async def test_after_random_operations_our_records_match_the_gateway(harness: AppHarness, currency: str) -> None:
     walk = Walk(harness, currency, random.Random(f"{SEED} {currency}"), await harness.people(12))
     await walk.begins()
     for _ in range(STEPS):
@@ -220,7 +220,7 @@ async def test_after_a_long_walk_our_books_and_the_gateways_agree(harness: AppHa
     assert {row["outcome"] for row in settled} >= {"received", "failed", "old_news"}
 
 
-async def test_no_order_of_steps_that_hypothesis_tries_breaks_the_books(harness: AppHarness) -> None:
+async def test_no_order_of_operations_by_hypothesis_breaks_the_invariants(harness: AppHarness) -> None:
     """The same steps, in the orders hypothesis thinks of. Shrinking what it finds would take minutes: left to whoever
     looks for the reason (take `phases` away)."""
     loop = asyncio.get_running_loop()

@@ -110,7 +110,7 @@ def has_calendar(mail: EmailMessage) -> bool:
     return any(part.get_content_type() == "text/calendar" for part in mail.walk())
 
 
-async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_receipt(harness: AppHarness) -> None:
+async def test_hold_mail_has_a_deadline_and_payment_has_a_receipt(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     booking_id, page = await harness.books(ada, await john.creates_event(price=19.99, currency="EUR"))
     await harness.works()
@@ -144,7 +144,7 @@ async def test_a_held_place_is_to_be_paid_until_a_time_and_a_payment_has_its_rec
     assert (same, later) == (uid, sequence + 1)
 
 
-async def test_a_declined_payment_leads_back_to_the_same_page(harness: AppHarness) -> None:
+async def test_declined_payment_mail_links_to_the_same_page(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     _, page = await harness.books(ada, await john.creates_event())
     await harness.presses(page, "declined")
@@ -157,7 +157,7 @@ async def test_a_declined_payment_leads_back_to_the_same_page(harness: AppHarnes
     assert "calendar" not in words(failed)
 
 
-async def test_a_late_payment_brings_the_calendar_entry_back(harness: AppHarness) -> None:
+async def test_late_payment_restores_the_calendar_entry(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     booking_id, page = await harness.books(ada, await john.creates_event())
     # The button is pressed before the hold ends; what it says arrives afterwards.
@@ -175,7 +175,7 @@ async def test_a_late_payment_brings_the_calendar_entry_back(harness: AppHarness
     assert sequences == sorted(set(sequences))
 
 
-async def test_a_payment_that_finds_no_place_is_explained_and_given_back(harness: AppHarness) -> None:
+async def test_payment_without_a_free_seat_is_explained_and_refunded(harness: AppHarness) -> None:
     john, ada, bela = await harness.people.facilitator(), await harness.people.user(), await harness.people.user("Bela")
     event = await john.creates_event(max_participants=1)
     booking_id, page = await harness.books(ada, event)
@@ -193,7 +193,7 @@ async def test_a_payment_that_finds_no_place_is_explained_and_given_back(harness
     assert not has_calendar(refund)
 
 
-async def test_a_cancelled_booking_says_how_much_of_it_comes_back(harness: AppHarness) -> None:
+async def test_cancellation_mail_states_the_refund(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     event = await john.creates_event(refund_policy=[{"hours_before": 24, "percent": 50}])
     booking_id, page = await harness.books(ada, event)
@@ -207,7 +207,7 @@ async def test_a_cancelled_booking_says_how_much_of_it_comes_back(harness: AppHa
     assert "Given back: 15.00 INR" in lines(refund)
 
 
-async def test_a_cancelled_event_gives_everything_back_and_says_why(harness: AppHarness) -> None:
+async def test_cancelled_event_mail_states_the_full_refund_and_reason(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     event = await john.creates_event()
     _, page = await harness.books(ada, event)
@@ -220,7 +220,7 @@ async def test_a_cancelled_event_gives_everything_back_and_says_why(harness: App
     assert "New Yoga Session will not take place. We have refunded 30.00 INR, the full amount you paid" in words(refund)
 
 
-async def test_money_taken_on_the_spot_is_handed_back_by_the_facilitator(harness: AppHarness) -> None:
+async def test_offline_payment_is_returned_by_the_facilitator(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator("Mira Sol"), await harness.people.user()
     booking_id, _ = await harness.books(ada, await john.creates_event())
     assert (await john.post(f"/facilitator/bookings/{booking_id}/payment")).status_code == 200
@@ -234,7 +234,7 @@ async def test_money_taken_on_the_spot_is_handed_back_by_the_facilitator(harness
     assert "bank" not in words(mails[-1])
 
 
-async def test_where_people_pay_on_the_spot_nothing_is_held(harness: AppHarness) -> None:
+async def test_offline_booking_mail_mentions_no_hold(harness: AppHarness) -> None:
     mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, booking={"hold_until": None}))
     assert mail["Subject"] == "You are booked: Morning Yoga"
     assert "Pay by" not in words(mail)
@@ -259,13 +259,13 @@ def facilitators_mail(message_type: MessageType, **payload: Any) -> EmailMessage
         (MessageType.BOOKING_REFUNDED, "Refunded: Ada Lovelace, Morning Yoga", "Given back:   KWD 15.25"),
     ],
 )
-def test_the_facilitator_hears_of_the_amount(message_type: MessageType, subject: str, amount: str) -> None:
+def test_mail_to_the_facilitator_states_the_amount(message_type: MessageType, subject: str, amount: str) -> None:
     mail = facilitators_mail(message_type, **MONEY)
     assert mail["Subject"] == f"{subject} (1 Dec 2026, 10:00 UTC)"
     assert amount in lines(mail)
 
 
-def test_the_crm_is_told_the_action_and_the_amount_and_no_link_to_pay() -> None:
+def test_crm_payload_has_action_and_amount_and_no_payment_link() -> None:
     url = "https://pay.example/secret"
     payment = {"gateway": "stripe", "id": "pi_1", "received_at": None, "url": url}
     body = to_payload(a_message(MessageType.PAYMENT_FAILED, payment=payment, **MONEY))
@@ -283,7 +283,7 @@ AGREED = {
 
 
 @pytest.mark.parametrize("agreed", [True, False], ids=["agreed", "from before"])
-def test_every_mail_shows_the_price_that_was_agreed(agreed: bool) -> None:
+def test_every_mail_shows_the_agreed_price(agreed: bool) -> None:
     about: dict[str, Any] = AGREED if agreed else {"booking": PENDING, "event": AGREED["event"]}
     price = 10 if agreed else 50
     mail = COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, **about))
@@ -297,9 +297,7 @@ FULL_REFUND = "you can cancel before the start and receive a full refund"
 @pytest.mark.parametrize(
     ("reason", "price", "offered"), [("rescheduled", "10", True), ("rescheduled", "0", False), (None, "10", False)]
 )
-def test_the_mail_about_another_time_or_place_offers_a_full_refund(
-    reason: str | None, price: str, offered: bool
-) -> None:
+def test_mail_about_a_new_time_or_location_offers_a_full_refund(reason: str | None, price: str, offered: bool) -> None:
     booking = {"price": price, "currency": "EUR"}
     mail = COMPOSER.compose(
         a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL, booking=booking, reason=reason)
@@ -307,13 +305,13 @@ def test_the_mail_about_another_time_or_place_offers_a_full_refund(
     assert (FULL_REFUND in words(mail)) == offered
 
 
-def test_the_mail_about_a_move_by_the_coach_offers_a_full_refund() -> None:
+def test_mail_about_rescheduling_by_the_coach_offers_a_full_refund() -> None:
     for reason, offered in (("by_coach", True), (None, False)):
         message = a_coaching_message(MessageType.BOOKING_RESCHEDULED, coaching={"price": "80"}, reason=reason)
         assert (FULL_REFUND in words(COMPOSER.compose(message))) == offered
 
 
-def test_a_cancellation_by_the_organiser_is_not_said_to_be_ones_own() -> None:
+def test_mail_about_cancellation_by_the_organiser_says_so() -> None:
     cancelled = {"booking": {"status": "cancelled"}, "reason": "by_organiser"}
     mail = COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **cancelled))
     assert "The organiser has cancelled your booking of Morning Yoga" in words(mail)
@@ -326,7 +324,7 @@ def test_a_cancellation_by_the_organiser_is_not_said_to_be_ones_own() -> None:
     ("cancelled_at", "sentence"),
     [("2026-12-01T09:59:59Z", "You are welcome to book anew"), ("2026-12-01T10:00:00Z", "we refund it in full")],
 )
-def test_a_hold_that_ends_at_the_start_invites_to_no_new_booking(cancelled_at: str, sentence: str) -> None:
+def test_mail_about_a_hold_ended_at_the_start_invites_to_no_new_booking(cancelled_at: str, sentence: str) -> None:
     booking = {"status": "cancelled", "cancelled_at": cancelled_at}
     mail = COMPOSER.compose(
         a_message(
@@ -336,7 +334,7 @@ def test_a_hold_that_ends_at_the_start_invites_to_no_new_booking(cancelled_at: s
     assert sentence in words(mail)
 
 
-async def test_a_hold_that_ends_is_told_once(harness: AppHarness) -> None:
+async def test_expired_hold_is_mailed_once(harness: AppHarness) -> None:
     john, ada = await harness.people.facilitator(), await harness.people.user()
     booking_id, _ = await harness.books(ada, await john.creates_event())
     await harness.hold_ends(booking_id)

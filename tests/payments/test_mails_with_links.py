@@ -77,14 +77,14 @@ async def link_is_made(harness: AppHarness, sold: Sold) -> None:
     assert await harness.worker.money.open_checkout.for_payable(ref_of(sold))
 
 
-async def test_the_mail_has_the_link(harness: AppHarness, sell: Callable[..., Any]) -> None:
+async def test_mail_contains_the_payment_link(harness: AppHarness, sell: Callable[..., Any]) -> None:
     sold, mail = await sell(), Pigeonhole()
     assert await sender(harness, mail).deliver(await the_mail(harness, sold)) == Delivered()
     assert mail.links == [sold.payment_url]
 
 
 @pytest.mark.parametrize(("seconds", "tries", "waits"), [(30, TRIES, True), (0, 1, False)], ids=["", "twin"])
-async def test_a_mail_that_is_faster_than_the_gateway_waits_for_the_link(
+async def test_mail_waits_for_the_link_of_a_slow_gateway(
     harness: AppHarness, sell: Callable[..., Any], seconds: float, tries: int, waits: bool
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
@@ -98,7 +98,7 @@ async def test_a_mail_that_is_faster_than_the_gateway_waits_for_the_link(
     assert mail.links == [f"https://till.example/{order_of(sold)}" if waits else None]
 
 
-async def test_a_gateway_that_comes_back_in_time_costs_no_link_and_one_that_stays_away_no_mail(
+async def test_mail_is_retried_for_its_link_and_sent_without_it_at_last(
     harness: AppHarness, sell: Callable[..., Any]
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
@@ -114,7 +114,7 @@ async def test_a_gateway_that_comes_back_in_time_costs_no_link_and_one_that_stay
     assert mail.links == [None, f"https://till.example/{order_of(sold)}"]
 
 
-async def test_with_little_time_left_to_pay_the_mail_goes_at_once(
+async def test_mail_is_sent_without_link_when_little_time_is_left(
     harness: AppHarness, sell: Callable[..., Any]
 ) -> None:
     sold, mail = await sell(away=True), Pigeonhole()
@@ -125,9 +125,7 @@ async def test_with_little_time_left_to_pay_the_mail_goes_at_once(
     assert mail.links == [None]
 
 
-async def test_what_is_paid_or_given_up_when_the_mail_goes_has_no_link(
-    harness: AppHarness, sell: Callable[..., Any]
-) -> None:
+async def test_paid_or_expired_booking_has_no_payment_link(harness: AppHarness, sell: Callable[..., Any]) -> None:
     sold, mail = await sell(), Pigeonhole()
     message, carry = await the_mail(harness, sold), sender(harness, mail)
     await harness.settle("till", harness.received(sold))
@@ -137,7 +135,7 @@ async def test_what_is_paid_or_given_up_when_the_mail_goes_has_no_link(
     assert mail.links == [None, None]
 
 
-async def test_the_coach_is_not_asked_to_pay(harness: AppHarness) -> None:
+async def test_mail_to_the_coach_has_no_payment_link(harness: AppHarness) -> None:
     appointment_harness, mail = AppointmentHarness(harness), Pigeonhole()
     sold = await appointment_harness.book(await harness.person(), await appointment_harness.coach())
     message = await the_mail(harness, sold)

@@ -112,7 +112,7 @@ STATES = {
 
 
 @pytest.mark.parametrize(("status", "payment"), STATES.items(), ids=[*STATES])
-async def test_the_page_says_what_was_booked_when_and_how_the_payment_stands(
+async def test_page_shows_the_booking_its_time_and_the_payment_status(
     status: ReturnStatus, payment: PaymentOverview
 ) -> None:
     """In every state: the title as text, the time in the buyer's zone, the reference, and the price with its state."""
@@ -125,7 +125,7 @@ async def test_the_page_says_what_was_booked_when_and_how_the_payment_stands(
     assert "1,250.50 EUR, " in page
 
 
-async def test_a_return_that_is_not_confirmed_is_no_payment() -> None:
+async def test_success_address_without_confirmation_shows_a_pending_payment() -> None:
     """The gateway's success address opens a page that waits, and says so."""
     page = page_of(await returned(), look=0, query="")
     assert "We are waiting for the confirmation of the payment" in page
@@ -134,7 +134,7 @@ async def test_a_return_that_is_not_confirmed_is_no_payment() -> None:
     assert "Pay now" not in page, "paying again would be paying twice"
 
 
-async def test_who_turns_back_can_pay_until_the_hold_ends() -> None:
+async def test_page_of_the_cancel_address_links_to_the_checkout_until_the_hold_ends() -> None:
     """The page of the cancel address has the same checkout, and the end of the hold in the buyer's zone."""
     for payment, sentence in ((UNPAID, "We have received no payment"), (FAILED, "Your last payment attempt failed")):
         page = page_of(await returned(payment, Outcome.CANCELLED), look=0, query="")
@@ -145,14 +145,14 @@ async def test_who_turns_back_can_pay_until_the_hold_ends() -> None:
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", 'https://x.example/"onclick="', None])
-async def test_a_checkout_that_is_no_web_address_is_no_link(url: str | None) -> None:
+async def test_invalid_checkout_url_is_not_linked(url: str | None) -> None:
     """What a gateway answers is a link on the page only if it is an address."""
     page = page_of(await returned(changed(checkout_url=url), Outcome.CANCELLED), look=0, query="")
     assert "Pay now" not in page
 
 
 @pytest.mark.parametrize("payment", STATES.values(), ids=[*STATES])
-async def test_the_page_links_to_the_booking_in_the_front_end(payment: PaymentOverview) -> None:
+async def test_page_links_to_the_booking_in_the_front_end(payment: PaymentOverview) -> None:
     """Where `BOOKING_URL_TEMPLATE` is set."""
     assert 'href="https://app.example.com/b/BK2026000012"' in page_of(await returned(payment), look=0, query="")
 
@@ -161,12 +161,12 @@ async def test_the_page_links_to_the_booking_in_the_front_end(payment: PaymentOv
 
 
 @pytest.mark.parametrize("payment", [value for key, value in STATES.items() if key is not ReturnStatus.PENDING])
-async def test_only_a_page_that_waits_reloads(payment: PaymentOverview) -> None:
+async def test_only_a_pending_page_reloads(payment: PaymentOverview) -> None:
     """Nothing more is to come once it is paid, refunded or over."""
     assert "http-equiv" not in page_of(await returned(payment), look=0, query="")
 
 
-async def test_the_page_reloads_a_bounded_number_of_times() -> None:
+async def test_page_reloads_a_limited_number_of_times() -> None:
     """Following each reload ends at a page that reloads no more; what Razorpay added stays in the address."""
     query, looks = "razorpay_payment_id=pay_1&x=%22%3E", 0
     while True:
@@ -183,7 +183,7 @@ async def test_the_page_reloads_a_bounded_number_of_times() -> None:
     assert "takes longer than usual" in page
 
 
-async def test_a_failure_is_shown_once_no_success_can_be_on_its_way() -> None:
+async def test_failure_is_shown_after_no_success_can_arrive() -> None:
     """A second card may have been accepted whose webhook is some seconds behind the buyer."""
     assert (await returned(FAILED)).status is ReturnStatus.PENDING
     later = await returned(FAILED, look=10)
@@ -197,14 +197,14 @@ async def test_a_failure_is_shown_once_no_success_can_be_on_its_way() -> None:
 @pytest.mark.parametrize(
     ("outcome", "status"), [(Outcome.SUCCESS, "pending"), (Outcome.CANCELLED, "unpaid")], ids=["success", "cancelled"]
 )
-async def test_the_front_end_gets_the_reference_and_the_status(outcome: Outcome, status: str) -> None:
+async def test_front_end_receives_reference_and_status(outcome: Outcome, status: str) -> None:
     """As query parameters before the fragment; nothing else is added to the address."""
     found = await returned(outcome=outcome, front_end=FRONT_END)
     expected = f"https://app.example.com/paid?lang=en&booking_reference=BK2026000012&status={status}#/done"
     assert found.redirect_to == expected
 
 
-async def test_what_the_request_named_goes_before_the_setting() -> None:
+async def test_return_url_of_the_request_takes_precedence_over_the_setting() -> None:
     """As long as it is allowed: an address that was taken off the list leads nowhere."""
     payment = changed(return_url=OTHER_FRONT_END)
     found = await returned(payment, front_end=FRONT_END, allowed=(OTHER_FRONT_END,))
@@ -243,14 +243,14 @@ def signed_for(*values: str) -> dict[str, str]:
         (signed_for("plink_1", str(PAYMENT), "cancelled", "pay_1"), ReturnStatus.UNPAID),
     ],
 )
-async def test_only_a_signed_success_of_this_payment_is_waited_for(
+async def test_only_a_signed_success_of_this_payment_shows_pending(
     parameters: dict[str, str], status: ReturnStatus
 ) -> None:
     """Razorpay has one return address, so the parameters that it signs tell a success from the rest."""
     assert (await returned(changed(gateway="razorpay"), parameters=parameters)).status is status
 
 
-async def test_the_signature_makes_no_payment() -> None:
+async def test_signature_alone_does_not_complete_a_payment() -> None:
     """A signed return of a paid booking is paid, of an unpaid one is waited for, of an ended one has ended."""
     for payment, status in (
         (UNPAID, ReturnStatus.PENDING),
@@ -264,7 +264,7 @@ async def test_the_signature_makes_no_payment() -> None:
 # Its address
 
 
-def test_an_address_names_its_payment_and_cannot_be_guessed() -> None:
+def test_return_address_identifies_its_payment_and_cannot_be_guessed() -> None:
     """Another key, another payment and a changed character make an address that names nothing."""
     token = token_of(PAYMENT)
     assert ADDRESSES.payment_of(token) == PAYMENT
@@ -279,7 +279,7 @@ def test_an_address_names_its_payment_and_cannot_be_guessed() -> None:
 
 
 @given(st.text(max_size=60) | st.text("AZaz09-_=+/", min_size=40, max_size=46))
-def test_no_other_text_is_an_address(token: str) -> None:
+def test_other_text_is_not_a_return_address(token: str) -> None:
     """Every other text: not found, never an error of another kind."""
     with pytest.raises(PaymentNotFound):
         ADDRESSES.payment_of(token)
@@ -298,7 +298,7 @@ def test_no_other_text_is_an_address(token: str) -> None:
         (timedelta(minutes=-5), None),
     ],
 )
-def test_the_sandbox_says_how_long_the_hold_lasts(left: timedelta, shown: str | None) -> None:
+def test_sandbox_page_shows_the_remaining_hold_time(left: timedelta, shown: str | None) -> None:
     """Whole minutes that are left, and the end in the buyer's zone; without time left nothing can be paid."""
     order = SandboxOrder("sbx_1", PAYMENT, "Yoga", UNPAID.price, "open", Money(Decimal(0), "EUR"))
     page = SandboxPage(order, changed(hold_until=NOW + left), NOW, "https://a.example", "https://b.example")

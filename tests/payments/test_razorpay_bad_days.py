@@ -86,7 +86,7 @@ def payment_of(request: PaymentRequest, order_id: str, gateway_id: str | None = 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize("call", ["GET /v1/orders", "POST /v1/orders", "POST /v1/payment_links"])
-async def test_a_checkout_that_was_broken_off_is_made_once(razorpay: FakeRazorpay, kind: Kind, call: str) -> None:
+async def test_interrupted_checkout_is_created_once(razorpay: FakeRazorpay, kind: Kind, call: str) -> None:
     request = a_request()
     async with impatient(razorpay) as gateway:
         razorpay.trouble(kind, call, times=1)
@@ -100,9 +100,7 @@ async def test_a_checkout_that_was_broken_off_is_made_once(razorpay: FakeRazorpa
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-async def test_a_refund_that_was_broken_off_is_made_once_however_often_it_is_tried(
-    razorpay: FakeRazorpay, kind: Kind
-) -> None:
+async def test_interrupted_refund_is_made_once(razorpay: FakeRazorpay, kind: Kind) -> None:
     request = a_request()
     async with impatient(razorpay) as gateway:
         checkout = await gateway.open_checkout(request)
@@ -118,7 +116,7 @@ async def test_a_refund_that_was_broken_off_is_made_once_however_often_it_is_tri
     assert razorpay.kept() == 0
 
 
-async def test_more_than_was_paid_is_not_given_back(razorpay: FakeRazorpay) -> None:
+async def test_refund_of_more_than_was_paid_is_rejected(razorpay: FakeRazorpay) -> None:
     request = a_request()
     async with impatient(razorpay) as gateway:
         checkout = await gateway.open_checkout(request)
@@ -131,7 +129,7 @@ async def test_more_than_was_paid_is_not_given_back(razorpay: FakeRazorpay) -> N
     assert razorpay.kept() == 0
 
 
-async def test_the_books_are_read_from_all_tries_at_the_order_and_behind_the_link(razorpay: FakeRazorpay) -> None:
+async def test_reconciliation_reads_payments_of_the_order_and_of_the_link(razorpay: FakeRazorpay) -> None:
     request = a_request()
     async with impatient(razorpay) as gateway:
         checkout = await gateway.open_checkout(request)
@@ -150,7 +148,7 @@ async def test_the_books_are_read_from_all_tries_at_the_order_and_behind_the_lin
     assert (entry.received, entry.refunded) == (PRICE, Money(Decimal(10), "INR"))
 
 
-async def test_closing_what_was_paid_or_is_closed_already_does_nothing(razorpay: FakeRazorpay) -> None:
+async def test_closing_a_paid_or_closed_checkout_does_nothing(razorpay: FakeRazorpay) -> None:
     async with impatient(razorpay) as gateway:
         for pays in (False, True):
             checkout = await gateway.open_checkout(request := a_request())
@@ -173,7 +171,7 @@ async def test_closing_what_was_paid_or_is_closed_already_does_nothing(razorpay:
     ],
     ids=["html", "another shape", "redirect", "much too long", "no HTTP"],
 )
-async def test_an_answer_that_is_none_counts_as_away(razorpay: FakeRazorpay, answer: bytes) -> None:
+async def test_invalid_answer_means_unavailable(razorpay: FakeRazorpay, answer: bytes) -> None:
     razorpay.receiver.always(answer)
     async with impatient(razorpay) as gateway:
         with pytest.raises(GatewayUnavailable):
@@ -181,7 +179,7 @@ async def test_an_answer_that_is_none_counts_as_away(razorpay: FakeRazorpay, ans
     assert len(razorpay.receiver.requests) == 1, "nobody was followed elsewhere"
 
 
-async def test_an_answer_that_drips_is_not_waited_for(razorpay: FakeRazorpay) -> None:
+async def test_slow_answer_times_out(razorpay: FakeRazorpay) -> None:
     async def drip(_request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
         while True:
@@ -195,7 +193,7 @@ async def test_an_answer_that_drips_is_not_waited_for(razorpay: FakeRazorpay) ->
             await gateway.open_checkout(a_request())
 
 
-async def test_a_refusal_says_why_and_shows_no_key(razorpay: FakeRazorpay) -> None:
+async def test_refusal_states_the_reason_without_the_key(razorpay: FakeRazorpay) -> None:
     wrong = RazorpayGateway(KEY_ID, "a wrong secret", WEBHOOK_SECRET, base_url=razorpay.receiver.url, returns=RETURNS)
     with pytest.raises(GatewayRefused, match=r"^Razorpay refused \(401\): Authentication failed$"):
         await wrong.open_checkout(a_request())
@@ -205,7 +203,7 @@ async def test_a_refusal_says_why_and_shows_no_key(razorpay: FakeRazorpay) -> No
 # The house
 
 
-async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(gateway_harness: GatewayHarness) -> None:
+async def test_unavailable_gateway_costs_the_link_but_not_the_seat(gateway_harness: GatewayHarness) -> None:
     gateway_harness.razorpay.trouble("500")
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
@@ -221,7 +219,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(gateway_h
 
 
 @pytest.mark.parametrize("call", ["POST /v1/orders", "POST /v1/payment_links"])
-async def test_no_orphan_is_left_when_the_answer_was_lost(gateway_harness: GatewayHarness, call: str) -> None:
+async def test_lost_answer_leaves_no_orphaned_order_or_link(gateway_harness: GatewayHarness, call: str) -> None:
     gateway_harness.razorpay.trouble("lost answer", call, times=1)
     booked = await gateway_harness.books(await gateway_harness.person(), await gateway_harness.event())
     assert booked["payment_url"] is None
@@ -233,7 +231,7 @@ async def test_no_orphan_is_left_when_the_answer_was_lost(gateway_harness: Gatew
     assert tuple(row) == (order["id"], link["short_url"])
 
 
-async def test_with_all_webhooks_lost_everything_is_settled(gateway_harness: GatewayHarness) -> None:
+async def test_with_all_webhooks_lost_payments_are_settled_by_look_up(gateway_harness: GatewayHarness) -> None:
     by_order, by_link, failed, untouched = [await gateway_harness.a_booking() for _ in range(4)]
     gateway_harness.razorpay.pays(by_order[1]["id"])
     gateway_harness.razorpay.pays_link(by_link[0]["payment_url"])
@@ -251,7 +249,7 @@ async def test_with_all_webhooks_lost_everything_is_settled(gateway_harness: Gat
     assert await gateway_harness.mismatches() == []
 
 
-async def test_paid_while_the_hold_ended_and_no_webhook_came(gateway_harness: GatewayHarness) -> None:
+async def test_payment_during_hold_expiry_is_found_without_webhook(gateway_harness: GatewayHarness) -> None:
     booked, _ = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays_link(booked["payment_url"])
     gateway_harness.razorpay.webhooks.clear()
@@ -262,7 +260,7 @@ async def test_paid_while_the_hold_ended_and_no_webhook_came(gateway_harness: Ga
     assert await gateway_harness.told(booked) == 1
 
 
-async def test_a_refund_is_delayed_by_a_gateway_that_is_away_and_never_paid_twice(
+async def test_unavailable_gateway_delays_a_refund_and_it_is_paid_once(
     gateway_harness: GatewayHarness,
 ) -> None:
     person = await gateway_harness.person()
@@ -285,7 +283,7 @@ async def test_a_refund_is_delayed_by_a_gateway_that_is_away_and_never_paid_twic
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
 
 
-async def test_the_callbacks_say_so_where_razorpay_is_not_configured(api: httpx.AsyncClient) -> None:
+async def test_callbacks_return_errors_if_razorpay_is_not_configured(api: httpx.AsyncClient) -> None:
     success = {"razorpay_payment_id": "pay_1", "razorpay_order_id": "order_1", "razorpay_signature": "x"}
     answer = await api.post("/payment/success", json=success)
     assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")

@@ -147,7 +147,7 @@ async def in_every_order(
     return await outcomes(gateway_harness, bookings)
 
 
-async def test_all_orders_of_six_events_each_perhaps_twice_end_in_one_state(gateway_harness: GatewayHarness) -> None:
+async def test_all_orders_of_six_repeated_events_end_in_one_state(gateway_harness: GatewayHarness) -> None:
     orders = list(itertools.permutations(EVENTS))
     assert len(orders) == 720
     if not EVERY_ORDER:
@@ -204,7 +204,7 @@ class Unlocked(UnitsOfWork):
             yield work
 
 
-async def test_callback_and_webhooks_at_once_have_one_effect(gateway_harness: GatewayHarness) -> None:
+async def test_concurrent_callback_and_webhooks_have_one_effect(gateway_harness: GatewayHarness) -> None:
     assert (
         await at_once(
             gateway_harness, await unpaid_bookings(gateway_harness, 20), gateway_harness.parts.money.settle_payment
@@ -213,14 +213,16 @@ async def test_callback_and_webhooks_at_once_have_one_effect(gateway_harness: Ga
     )
 
 
-async def test_without_the_locks_they_have_more(gateway_harness: GatewayHarness) -> None:
+async def test_without_locks_concurrent_callback_and_webhooks_have_more(gateway_harness: GatewayHarness) -> None:
     parts = gateway_harness.parts
     open_work = Unlocked(parts.database, routes_for(ALWAYS_SERVED), SystemClock(), lambda: None)
     naive = replace(parts.money.settle_payment, open_work=open_work)
     assert await at_once(gateway_harness, await unpaid_bookings(gateway_harness, 20), naive) > 0
 
 
-async def test_callback_webhooks_and_worker_at_once_over_http(gateway_harness: GatewayHarness) -> None:
+async def test_concurrent_callback_webhooks_and_worker_over_http_have_one_effect(
+    gateway_harness: GatewayHarness,
+) -> None:
     for _ in range(5):
         booked, order = await gateway_harness.a_booking()
         payment = gateway_harness.razorpay.pays(order["id"])

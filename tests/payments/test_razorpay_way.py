@@ -22,7 +22,7 @@ async def gateway_harness(
         yield gateway_harness
 
 
-async def test_a_booking_asks_for_an_order_and_a_link_that_name_it(gateway_harness: GatewayHarness) -> None:
+async def test_booking_creates_an_order_and_a_link_with_its_reference(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, event_id := await gateway_harness.event(price="1250"))
     booking_id = booked["booking"]["id"]
@@ -48,7 +48,7 @@ async def test_a_booking_asks_for_an_order_and_a_link_that_name_it(gateway_harne
     assert shown.json()["payment_reference"] == order["id"], "what a client's Checkout is opened with"
 
 
-async def test_a_hold_that_is_shorter_than_a_link_may_be_leaves_the_booking_its_link(
+async def test_hold_shorter_than_the_minimum_expiry_still_gets_a_link(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with open_shop(make_settings, database, payment_hold_minutes="5") as gateway_harness:
@@ -59,7 +59,7 @@ async def test_a_hold_that_is_shorter_than_a_link_may_be_leaves_the_booking_its_
         assert link["expire_by"] > hold.timestamp() + QUARTER_OF_AN_HOUR - 5 * 60
 
 
-async def test_a_paid_link_completes_the_booking(gateway_harness: GatewayHarness) -> None:
+async def test_paid_link_completes_the_booking(gateway_harness: GatewayHarness) -> None:
     booked, _ = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays_link(booked["payment_url"])
     await gateway_harness.hears_everything()
@@ -69,7 +69,7 @@ async def test_a_paid_link_completes_the_booking(gateway_harness: GatewayHarness
     assert await gateway_harness.mismatches() == []
 
 
-async def test_a_paid_order_completes_the_booking_and_its_link_is_closed(gateway_harness: GatewayHarness) -> None:
+async def test_paid_order_completes_the_booking_and_closes_its_link(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
     answer = await gateway_harness.post("/payment/success", gateway_harness.razorpay.callback(payment))
@@ -84,7 +84,7 @@ async def test_a_paid_order_completes_the_booking_and_its_link_is_closed(gateway
     assert await gateway_harness.mismatches() == []
 
 
-async def test_a_process_that_died_after_it_took_a_payment_says_so_when_asked_again(
+async def test_callback_repeated_after_a_crash_returns_the_recorded_payment(
     gateway_harness: GatewayHarness,
 ) -> None:
     async def asked_twice(path: str, body: dict[str, str]) -> None:
@@ -104,7 +104,7 @@ async def test_a_process_that_died_after_it_took_a_payment_says_so_when_asked_ag
     assert await gateway_harness.told(booked) == 1
 
 
-async def test_what_is_only_authorized_is_not_paid(gateway_harness: GatewayHarness) -> None:
+async def test_authorized_payment_is_not_completed(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"], captures=False)
     await gateway_harness.hears_everything()
@@ -116,7 +116,7 @@ async def test_what_is_only_authorized_is_not_paid(gateway_harness: GatewayHarne
     assert await gateway_harness.state(booked) == PAID
 
 
-async def test_a_failed_try_can_still_be_authorized_and_captured(gateway_harness: GatewayHarness) -> None:
+async def test_failed_payment_can_still_be_authorized_and_captured(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.fails(order["id"])
     await gateway_harness.hears_everything()
@@ -128,7 +128,7 @@ async def test_a_failed_try_can_still_be_authorized_and_captured(gateway_harness
     assert await gateway_harness.told(booked) == 1
 
 
-async def test_a_second_try_succeeds_where_the_first_failed(gateway_harness: GatewayHarness) -> None:
+async def test_second_payment_succeeds_after_a_failed_one(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.fails(order["id"])
     gateway_harness.razorpay.pays(order["id"])
@@ -137,7 +137,7 @@ async def test_a_second_try_succeeds_where_the_first_failed(gateway_harness: Gat
 
 
 @pytest.mark.parametrize("slow", [False, True])
-async def test_a_cancelled_booking_is_given_back_once(gateway_harness: GatewayHarness, slow: bool) -> None:
+async def test_cancelled_booking_is_refunded_once(gateway_harness: GatewayHarness, slow: bool) -> None:
     gateway_harness.razorpay.slow_refunds = slow
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
@@ -162,7 +162,7 @@ async def test_a_cancelled_booking_is_given_back_once(gateway_harness: GatewayHa
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
 
 
-async def test_a_refund_that_razorpay_cannot_make_is_seen_by_an_operator(gateway_harness: GatewayHarness) -> None:
+async def test_refund_that_razorpay_cannot_make_is_shown_as_failed(gateway_harness: GatewayHarness) -> None:
     gateway_harness.razorpay.slow_refunds = True
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
@@ -177,7 +177,7 @@ async def test_a_refund_that_razorpay_cannot_make_is_seen_by_an_operator(gateway
     assert await gateway_harness.told(booked, "booking_refunded") == 0
 
 
-async def test_a_refund_at_razorpays_own_desk_is_recorded_once(gateway_harness: GatewayHarness) -> None:
+async def test_refund_made_at_razorpay_is_recorded_once(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
     await gateway_harness.hears_everything()
@@ -191,7 +191,7 @@ async def test_a_refund_at_razorpays_own_desk_is_recorded_once(gateway_harness: 
     assert await gateway_harness.kept() == gateway_harness.razorpay.kept() == 0
 
 
-async def test_when_the_hold_ends_the_link_is_cancelled(gateway_harness: GatewayHarness) -> None:
+async def test_hold_expiry_cancels_the_link(gateway_harness: GatewayHarness) -> None:
     booked, _ = await gateway_harness.a_booking()
     await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
     assert await gateway_harness.parts.money.expire_holds() == 1
@@ -203,7 +203,7 @@ async def test_when_the_hold_ends_the_link_is_cancelled(gateway_harness: Gateway
     assert await gateway_harness.mismatches() == []
 
 
-async def test_a_payment_after_the_hold_takes_a_place_again(gateway_harness: GatewayHarness) -> None:
+async def test_payment_after_hold_expiry_reserves_the_seat_again(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
     await gateway_harness.parts.money.expire_holds()
@@ -213,7 +213,7 @@ async def test_a_payment_after_the_hold_takes_a_place_again(gateway_harness: Gat
     assert gateway_harness.razorpay.kept() == payment["amount"]
 
 
-async def test_a_payment_after_the_place_is_gone_is_given_back(gateway_harness: GatewayHarness) -> None:
+async def test_payment_after_the_seat_was_taken_is_refunded(gateway_harness: GatewayHarness) -> None:
     event_id = await gateway_harness.event(capacity=1)
     late = await gateway_harness.books(await gateway_harness.person(), event_id)
     await gateway_harness.database.execute("UPDATE bookings SET hold_until = now()")
@@ -226,7 +226,7 @@ async def test_a_payment_after_the_place_is_gone_is_given_back(gateway_harness: 
     assert len(gateway_harness.razorpay.refunds) == 1
 
 
-async def test_paid_by_the_order_and_by_the_link_too_the_second_is_kept_as_a_difference(
+async def test_second_payment_of_order_and_link_is_recorded_as_a_mismatch(
     gateway_harness: GatewayHarness,
 ) -> None:
     booked, order = await gateway_harness.a_booking()
@@ -239,7 +239,7 @@ async def test_paid_by_the_order_and_by_the_link_too_the_second_is_kept_as_a_dif
     assert await gateway_harness.mismatches() == [f"received {second['id']} after {first['id']}: it was paid twice"]
 
 
-async def test_an_amount_that_razorpay_cannot_take_costs_the_link_and_not_the_place(
+async def test_unpayable_amount_costs_the_link_but_not_the_seat(
     gateway_harness: GatewayHarness,
 ) -> None:
     await gateway_harness.database.execute(
@@ -252,7 +252,7 @@ async def test_an_amount_that_razorpay_cannot_take_costs_the_link_and_not_the_pl
 
 
 @pytest.mark.parametrize(("currency", "price", "minor_units"), [("JPY", "500", 500), ("KWD", "1.230", 1230)])
-async def test_minor_units_are_the_currencys_own(
+async def test_minor_units_are_those_of_the_currency(
     gateway_harness: GatewayHarness, currency: str, price: str, minor_units: int
 ) -> None:
     event_id = await gateway_harness.event()
@@ -267,7 +267,7 @@ async def test_minor_units_are_the_currencys_own(
     assert await gateway_harness.state(booked) == PAID
 
 
-def test_razorpay_cannot_be_chosen_without_its_keys(make_settings: Callable[..., Settings]) -> None:
+def test_razorpay_provider_requires_its_keys(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(SettingsError, match=r"^PAYMENT_PROVIDER is razorpay, but RAZORPAY_KEY_ID is not set"):
         make_settings(payment_provider="razorpay")
     with pytest.raises(SettingsError, match=r"^RAZORPAY_KEY_SECRET is not set: give all of"):

@@ -41,7 +41,7 @@ FORGERIES: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
 }
 
 
-async def test_forged_webhooks_are_refused(gateway_harness: GatewayHarness) -> None:
+async def test_forged_webhooks_are_rejected(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays(order["id"])
     [genuine] = gateway_harness.razorpay.told("payment.captured")
@@ -63,7 +63,7 @@ async def test_forged_webhooks_are_refused(gateway_harness: GatewayHarness) -> N
     assert await gateway_harness.state(booked) == PAID, "what was forged did not take the genuine one's place"
 
 
-async def test_the_same_webhook_two_hundred_times_has_one_effect(gateway_harness: GatewayHarness) -> None:
+async def test_repeated_webhook_has_one_effect(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays(order["id"])
     [captured] = gateway_harness.razorpay.told("payment.captured")
@@ -79,7 +79,7 @@ async def test_the_same_webhook_two_hundred_times_has_one_effect(gateway_harness
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM outbox WHERE fact = 'gateway_event'") == 1
 
 
-async def test_the_same_body_under_many_ids_has_one_effect(gateway_harness: GatewayHarness) -> None:
+async def test_same_body_with_different_ids_has_one_effect(gateway_harness: GatewayHarness) -> None:
     """The id stands in a header that nobody signs."""
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
@@ -102,7 +102,7 @@ async def test_the_same_body_under_many_ids_has_one_effect(gateway_harness: Gate
     )
 
 
-async def test_another_amount_or_currency_is_kept_and_never_confirmed(gateway_harness: GatewayHarness) -> None:
+async def test_wrong_amount_or_currency_is_recorded_and_not_confirmed(gateway_harness: GatewayHarness) -> None:
     others: list[dict[str, Any]] = [{"amount": 2_999}, {"amount": 3_001}, {"currency": "USD"}]
     for changes in others:
         booked, order = await gateway_harness.a_booking()
@@ -121,7 +121,7 @@ async def test_another_amount_or_currency_is_kept_and_never_confirmed(gateway_ha
     ]
 
 
-async def test_notes_that_somebody_wrote_into_their_checkout_do_not_pay_for_another_booking(
+async def test_notes_edited_in_the_checkout_do_not_pay_another_booking(
     gateway_harness: GatewayHarness,
 ) -> None:
     """Who pays for the one gets the one, whatever the notes claim."""
@@ -138,7 +138,7 @@ async def test_notes_that_somebody_wrote_into_their_checkout_do_not_pay_for_anot
     assert await gateway_harness.state(another) == PENDING
 
 
-async def test_a_webhook_about_somebody_elses_order_is_taken_and_kept(gateway_harness: GatewayHarness) -> None:
+async def test_webhook_about_an_unknown_order_is_accepted_and_recorded(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     foreign = order | {"id": "order_of_another_shop", "receipt": "TS1989", "notes": []}
     payment = {"id": "pay_1", "order_id": foreign["id"], "amount": 100, "currency": "INR", "status": "captured"}
@@ -151,7 +151,7 @@ async def test_a_webhook_about_somebody_elses_order_is_taken_and_kept(gateway_ha
     assert await gateway_harness.mismatches() == ["no payment of ours has this order"]
 
 
-async def test_what_means_nothing_to_us_is_taken_so_that_it_is_not_sent_for_a_day(
+async def test_irrelevant_webhook_is_accepted_to_stop_retries(
     gateway_harness: GatewayHarness,
 ) -> None:
     for event in ("payment.dispute.created", "invoice.paid", "order.paid", "refund.created", "x", ""):
@@ -164,7 +164,7 @@ async def test_what_means_nothing_to_us_is_taken_so_that_it_is_not_sent_for_a_da
 # Callbacks
 
 
-async def test_a_success_that_is_not_signed_for_this_payment_is_refused(gateway_harness: GatewayHarness) -> None:
+async def test_success_without_a_signature_for_this_payment_is_rejected(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     other, of_other = await gateway_harness.a_booking()
     paid = gateway_harness.razorpay.callback(gateway_harness.razorpay.pays(of_other["id"]))
@@ -179,7 +179,7 @@ async def test_a_success_that_is_not_signed_for_this_payment_is_refused(gateway_
     assert await gateway_harness.state(booked) == await gateway_harness.state(other) == PENDING
 
 
-async def test_a_signed_success_counts_while_razorpay_is_away(gateway_harness: GatewayHarness) -> None:
+async def test_signed_success_counts_while_razorpay_is_unavailable(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     payment = gateway_harness.razorpay.pays(order["id"])
     gateway_harness.razorpay.trouble("500")
@@ -192,7 +192,7 @@ async def test_a_signed_success_counts_while_razorpay_is_away(gateway_harness: G
     assert await gateway_harness.mismatches() == []
 
 
-async def test_a_forged_failure_does_not_undo_a_paid_order(gateway_harness: GatewayHarness) -> None:
+async def test_forged_failure_does_not_change_a_paid_order(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     gateway_harness.razorpay.pays(order["id"])
     await gateway_harness.hears_everything()
@@ -203,7 +203,7 @@ async def test_a_forged_failure_does_not_undo_a_paid_order(gateway_harness: Gate
     assert await gateway_harness.state(booked) == PAID
 
 
-async def test_a_forged_failure_of_an_open_order_changes_nothing(gateway_harness: GatewayHarness) -> None:
+async def test_forged_failure_of_an_open_order_changes_nothing(gateway_harness: GatewayHarness) -> None:
     event_id = await gateway_harness.event(capacity=1)
     booked = await gateway_harness.books(await gateway_harness.person(), event_id)
     order = gateway_harness.order_of(booked)
@@ -215,7 +215,7 @@ async def test_a_forged_failure_of_an_open_order_changes_nothing(gateway_harness
     assert await gateway_harness.database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 1
 
 
-async def test_a_failure_is_what_razorpay_says_of_it(gateway_harness: GatewayHarness) -> None:
+async def test_failure_is_verified_with_razorpay(gateway_harness: GatewayHarness) -> None:
     booked, order = await gateway_harness.a_booking()
     failed = gateway_harness.razorpay.fails(order["id"])
     body = {"razorpay_order_id": order["id"], "razorpay_payment_id": failed["id"]}

@@ -24,7 +24,7 @@ USUAL = ((168, 100), (24, 50))
     ("starts_in", "back"),
     [(timedelta(days=8), Decimal("25.05")), (timedelta(days=2), Decimal("12.53")), (timedelta(hours=3), None)],
 )
-async def test_a_cancellation_gives_back_what_its_preview_said(
+async def test_cancellation_refunds_what_its_preview_showed(
     harness: AppHarness, starts_in: timedelta, back: Decimal | None
 ) -> None:
     person = await harness.person()
@@ -48,7 +48,7 @@ async def test_a_cancellation_gives_back_what_its_preview_said(
     assert harness.local_gateway.orders[order_of(new)].refunded == int((back or 0) * 100)
 
 
-async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_the_policy(harness: AppHarness) -> None:
+async def test_facilitator_cancels_a_participant_with_a_full_refund(harness: AppHarness) -> None:
     """Cancelled by the person three hours before the start, this booking would give nothing back."""
     person = await harness.person()
     event_id = await harness.event(price="25.05", policy=((168, 100),), starts_in=timedelta(hours=3), capacity=1)
@@ -69,7 +69,7 @@ async def test_a_facilitator_cancels_a_participant_with_a_full_refund_whatever_t
     assert await harness.wrongs() == []
 
 
-async def test_a_participant_who_has_not_paid_is_cancelled_and_the_checkout_is_closed(harness: AppHarness) -> None:
+async def test_unpaid_participant_is_cancelled_and_the_checkout_closed(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
 
     assert await harness.cancel_participant(harness.facilitator, new) is None
@@ -80,7 +80,7 @@ async def test_a_participant_who_has_not_paid_is_cancelled_and_the_checkout_is_c
     assert await harness.wrongs() == []
 
 
-async def test_a_participant_is_cancelled_once_by_the_facilitator_and_the_person_together(harness: AppHarness) -> None:
+async def test_concurrent_cancellation_by_facilitator_and_user_succeeds_once(harness: AppHarness) -> None:
     """The first one decides how much is refunded; the other learns that the booking is cancelled."""
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
@@ -94,7 +94,7 @@ async def test_a_participant_is_cancelled_once_by_the_facilitator_and_the_person
     assert await harness.wrongs() == []
 
 
-async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(harness: AppHarness) -> None:
+async def test_concurrent_cancellations_refund_once(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
 
@@ -108,7 +108,7 @@ async def test_a_booking_is_cancelled_and_given_back_once_however_many_ask(harne
         await harness.worker.money.show_cancellation(person, new.reserved.id)
 
 
-async def test_a_gateway_that_is_away_delays_a_refund(harness: AppHarness) -> None:
+async def test_unavailable_gateway_delays_a_refund(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
     harness.local_gateway.away = True
@@ -124,7 +124,7 @@ async def test_a_gateway_that_is_away_delays_a_refund(harness: AppHarness) -> No
     assert await harness.wrongs() == []
 
 
-async def test_a_refund_whose_answer_is_lost_ten_times_is_paid_once(harness: AppHarness) -> None:
+async def test_refund_with_lost_answers_is_paid_once(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
     await harness.cancel(person, new)
@@ -143,7 +143,7 @@ async def test_a_refund_whose_answer_is_lost_ten_times_is_paid_once(harness: App
     assert await harness.wrongs() == []
 
 
-async def test_a_refused_refund_is_dead_and_stays_open_until_an_operator_replays_it(harness: AppHarness) -> None:
+async def test_refused_refund_is_dead_until_an_operator_replays_it(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
     harness.local_gateway.refuses_refunds = True
@@ -163,7 +163,7 @@ async def test_a_refused_refund_is_dead_and_stays_open_until_an_operator_replays
     assert await harness.wrongs() == []
 
 
-async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(harness: AppHarness) -> None:
+async def test_pending_refund_is_completed_once_by_its_webhook(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
     harness.local_gateway.slow_refunds = True
@@ -180,7 +180,7 @@ async def test_a_refund_the_gateway_works_on_is_settled_by_its_report_once(harne
     assert [fact for fact, _ in await harness.told(new)].count("booking_refunded") == 1
 
 
-async def test_a_refund_the_gateway_works_on_is_asked_about_when_its_report_is_lost(harness: AppHarness) -> None:
+async def test_pending_refund_is_looked_up_when_its_webhook_is_lost(harness: AppHarness) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
     harness.local_gateway.slow_refunds = True
@@ -196,9 +196,7 @@ async def test_a_refund_the_gateway_works_on_is_asked_about_when_its_report_is_l
 
 
 @pytest.mark.parametrize("ours", [True, False])
-async def test_a_report_that_comes_before_our_own_answer_makes_no_second_refund(
-    harness: AppHarness, ours: bool
-) -> None:
+async def test_webhook_before_our_answer_makes_no_second_refund(harness: AppHarness, ours: bool) -> None:
     person = await harness.person()
     new = await harness.paid(person, await harness.event())
     await harness.cancel(person, new)
@@ -214,7 +212,7 @@ async def test_a_report_that_comes_before_our_own_answer_makes_no_second_refund(
     assert await harness.wrongs() == []
 
 
-async def test_money_given_back_at_the_gateways_own_desk_is_on_our_books(harness: AppHarness) -> None:
+async def test_refund_made_at_the_gateway_is_recorded(harness: AppHarness) -> None:
     new = await harness.paid(await harness.person(), await harness.event())
     harness.local_gateway.orders[order_of(new)].refunds["at the desk"] = 1000
 
@@ -236,7 +234,7 @@ async def test_money_given_back_at_the_gateways_own_desk_is_on_our_books(harness
     )
 
 
-async def test_more_given_back_than_was_paid_is_kept_for_an_operator(harness: AppHarness) -> None:
+async def test_refund_above_the_payment_is_recorded_as_a_mismatch(harness: AppHarness) -> None:
     new = await harness.paid(await harness.person(), await harness.event())
 
     await harness.take(harness.local_gateway.refund_webhook(order_of(new), "at the desk", ours=False, amount=3001))
@@ -263,7 +261,7 @@ async def a_sold_out_event(harness: AppHarness) -> tuple[EventId, list[list[NewB
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])
-async def test_an_events_cancel_gives_everything_back_that_was_paid(harness: AppHarness, how: str) -> None:
+async def test_cancelling_an_event_refunds_all_payments(harness: AppHarness, how: str) -> None:
     event, (paid, unpaid, on_the_spot, free) = await a_sold_out_event(harness)
 
     if how == "cancel":
@@ -291,7 +289,7 @@ async def test_an_events_cancel_gives_everything_back_that_was_paid(harness: App
     assert await harness.wrongs() == []
 
 
-async def test_an_event_is_cancelled_once_and_not_when_it_is_over(harness: AppHarness) -> None:
+async def test_event_is_cancelled_once_and_not_after_its_end(harness: AppHarness) -> None:
     event = await harness.event()
     await harness.cancel_event(event)
     with pytest.raises(EventCancelled):
@@ -311,7 +309,7 @@ async def test_an_event_is_cancelled_once_and_not_when_it_is_over(harness: AppHa
     assert await harness.records.fetchval("SELECT hidden_at IS NOT NULL FROM events WHERE id = $1", over)
 
 
-async def test_a_booking_cancelled_while_its_event_is_gives_back_once(harness: AppHarness) -> None:
+async def test_booking_cancelled_with_its_event_is_refunded_once(harness: AppHarness) -> None:
     for _ in range(10):
         event = await harness.event(policy=((0, 50),))
         person = await harness.person()
@@ -327,7 +325,7 @@ async def test_a_booking_cancelled_while_its_event_is_gives_back_once(harness: A
     assert await harness.wrongs() == []
 
 
-async def test_an_events_cancel_takes_as_many_statements_for_one_booking_as_for_many(harness: AppHarness) -> None:
+async def test_cancelling_an_event_takes_a_fixed_number_of_statements(harness: AppHarness) -> None:
     counted = []
     for number in (1, 25):
         event = await harness.event(capacity=60)

@@ -71,7 +71,7 @@ async def require_nothing_private(page: str, database: asyncpg.Connection) -> No
 # Stripe and Razorpay
 
 
-async def test_the_two_addresses_of_a_stripe_checkout(
+async def test_stripe_checkout_has_a_success_and_a_cancel_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """Cancelled: the same checkout again. Paid: waiting until the webhook has come. `return_url`: the front end."""
@@ -110,7 +110,7 @@ async def test_the_two_addresses_of_a_stripe_checkout(
         assert await redirected(gateway_harness.api, session["success_url"]) == f"{expected}completed"
 
 
-async def test_the_callback_of_a_razorpay_link(
+async def test_razorpay_link_has_one_callback_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """What Razorpay signs is waited for, what it does not sign is no payment; the webhook completes it."""
@@ -137,7 +137,7 @@ async def test_the_callback_of_a_razorpay_link(
         assert await redirected(gateway_harness.api, address) == expected
 
 
-async def test_a_gateway_that_is_away_costs_no_return_address(
+async def test_unavailable_gateway_keeps_the_return_address(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     """The address is kept with the payment before the gateway is asked, and another one for the same checkout."""
@@ -211,7 +211,7 @@ def links(page: str) -> dict[str, str]:
     return {text: url for url, text in re.findall(r'<a href="([^"]*)">([^<]*)</a>', page)}
 
 
-async def test_the_sandbox_s_page_shows_when_and_leads_back(
+async def test_sandbox_page_shows_the_deadline_and_links_back(
     sandbox: httpx.AsyncClient, guest: Person, host: Person
 ) -> None:
     """Date, time left and a way back without paying; after paying a way to the booking."""
@@ -237,7 +237,7 @@ async def test_the_sandbox_s_page_shows_when_and_leads_back(
     assert links(page)["View or cancel your booking"] == f"https://app.example.com/b/{reference}"
 
 
-async def test_a_hold_that_has_ended_cannot_be_paid_at_the_sandbox(
+async def test_ended_hold_cannot_be_paid_at_the_sandbox(
     sandbox: httpx.AsyncClient, guest: Person, host: Person, sandbox_url: str
 ) -> None:
     """The page has no button from the moment on, also before the worker has closed the checkout."""
@@ -252,7 +252,7 @@ async def test_a_hold_that_has_ended_cannot_be_paid_at_the_sandbox(
     assert "This booking has ended" in await opened(sandbox, links(page)["Go back"])
 
 
-async def test_a_coach_s_client_comes_back_to_the_front_end(
+async def test_client_of_a_coach_returns_to_the_front_end(
     sandbox: httpx.AsyncClient, guest: Person, coach: str
 ) -> None:
     """A single appointment, and each one of a series: the reference is the appointment's id."""
@@ -274,7 +274,7 @@ async def test_a_coach_s_client_comes_back_to_the_front_end(
 EVIL = "https://app.example.com.evil.example/back?lang=en"
 
 
-async def test_an_address_that_is_not_allowed_is_refused_in_each_contract_s_shape(
+async def test_return_url_that_is_not_allowed_is_rejected_in_each_contract_shape(
     sandbox: httpx.AsyncClient, guest: Person, host: Person, coach: str
 ) -> None:
     """Before anything is booked, also where an address is given for a booking that exists."""
@@ -311,7 +311,7 @@ async def test_an_address_that_is_not_allowed_is_refused_in_each_contract_s_shap
     assert (await guest.post("/booking", wanted(coach, hour))).status_code == 201, "nothing was booked"
 
 
-async def test_the_same_key_with_another_address_is_another_request(guest: Person, host: Person) -> None:
+async def test_same_key_with_another_return_url_is_another_request(guest: Person, host: Person) -> None:
     """`return_url` is a part of the request as any other field is; without a payment it is checked all the same."""
     event = (await host.creates_event(price=0))["id"]
     body = {"event_id": event, "return_url": BACK}
@@ -325,20 +325,20 @@ async def test_the_same_key_with_another_address_is_another_request(guest: Perso
 @pytest.mark.parametrize(
     "path", ["/payment/return/x/success", f"/payment/return/{'A' * 43}/cancelled", f"/payment/return/{'A' * 43}/other"]
 )
-async def test_an_address_that_names_no_payment_is_not_found(sandbox: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_return_address_is_not_found(sandbox: httpx.AsyncClient, path: str) -> None:
     """A browser gets the page for errors, a program JSON."""
     page = await sandbox.get(path, headers={"Accept": "text/html"})
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert (await sandbox.get(path)).status_code == 404
 
 
-async def test_checkouts_of_an_earlier_version_lead_to_a_page(sandbox: httpx.AsyncClient) -> None:
+async def test_return_addresses_of_an_earlier_version_show_a_page(sandbox: httpx.AsyncClient) -> None:
     """Stripe keeps a checkout open for a day, with the addresses that it was given."""
     assert "waiting for the confirmation" in await opened(sandbox, "/payment/stripe/back/paid")
     assert "Not paid yet" in await opened(sandbox, "/payment/stripe/back/unpaid")
 
 
-async def test_only_the_buyer_chooses_the_address(guest: Person, host: Person, sandbox: httpx.AsyncClient) -> None:
+async def test_only_the_buyer_can_set_the_return_url(guest: Person, host: Person, sandbox: httpx.AsyncClient) -> None:
     """A stranger's request for the link changes nothing."""
     event = (await host.creates_event())["id"]
     booked = (await guest.post("/bookings", {"event_id": event, "return_url": BACK})).json()
@@ -349,6 +349,6 @@ async def test_only_the_buyer_chooses_the_address(guest: Person, host: Person, s
     assert (await redirected(sandbox, links(page)["Go back without paying"])).startswith(BACK)
 
 
-def test_the_address_is_a_secret_of_the_log() -> None:
+def test_return_address_is_redacted_in_logs() -> None:
     """Who reads a log does not find the page of a payment."""
     assert shown("/payment/return/abc/success") == "/payment/return/…"

@@ -54,7 +54,7 @@ async def states(person: Person, booking: int) -> tuple[str, str]:
     return body["status"], body["payment_status"]
 
 
-async def test_declined_then_paid_then_cancelled_and_given_back(
+async def test_declined_then_paid_then_cancelled_and_refunded(
     gateway_harness: GatewayHarness, database: asyncpg.Connection
 ) -> None:
     facilitator, guest = await gateway_harness.people.facilitator(), await gateway_harness.people.user()
@@ -80,7 +80,7 @@ async def test_declined_then_paid_then_cancelled_and_given_back(
     ]
 
 
-async def test_a_place_whose_hold_has_ended_is_given_up_and_its_page_is_closed(
+async def test_expired_seat_is_released_and_its_page_closed(
     gateway_harness: GatewayHarness, database: asyncpg.Connection
 ) -> None:
     guest = await gateway_harness.people.user()
@@ -95,7 +95,7 @@ async def test_a_place_whose_hold_has_ended_is_given_up_and_its_page_is_closed(
     assert await database.fetchval("SELECT state FROM sandbox_orders") == "expired"
 
 
-async def test_who_cannot_sign_as_the_sandbox_pays_nothing(gateway_harness: GatewayHarness) -> None:
+async def test_unsigned_sandbox_webhook_is_rejected(gateway_harness: GatewayHarness) -> None:
     guest = await gateway_harness.people.user()
     booking, _ = await gateway_harness.book(guest, await (await gateway_harness.people.facilitator()).creates_event())
     for headers in ({}, {"sandbox-signature": "0" * 64}, {"sandbox-signature": "ä".encode().decode("latin-1")}):
@@ -108,7 +108,7 @@ async def test_who_cannot_sign_as_the_sandbox_pays_nothing(gateway_harness: Gate
     assert await states(guest, booking) == ("confirmed", "pending")
 
 
-async def test_in_a_house_that_takes_real_money_nothing_is_paid_by_a_button(
+async def test_deployment_with_a_real_gateway_has_no_sandbox_buttons(
     gateway_harness: GatewayHarness, make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     event = await (await gateway_harness.people.facilitator()).creates_event(price=30)

@@ -52,7 +52,7 @@ async def in_state(harness: AppHarness, state: str, event: EventId) -> NewBookin
         ("refunded", PaymentUpdate.OPEN, Settled.OLD_NEWS, "refunded"),
     ],
 )
-async def test_every_report_in_every_state(
+async def test_every_update_in_every_state(
     harness: AppHarness, state: str, report: PaymentUpdate, settled: Settled, then: str
 ) -> None:
     new = await in_state(harness, state, await harness.event())
@@ -66,7 +66,7 @@ async def test_every_report_in_every_state(
     assert await harness.told(new) == told + fact.get(settled, [])
 
 
-async def test_a_failed_try_frees_no_place(harness: AppHarness) -> None:
+async def test_failed_payment_keeps_the_seat(harness: AppHarness) -> None:
     event = await harness.event(capacity=1)
     new = await harness.book(await harness.person(), event)
 
@@ -86,7 +86,7 @@ async def test_a_failed_try_frees_no_place(harness: AppHarness) -> None:
         ({"payment_id": PaymentId(uuid4())}, "payment {other} is not {payment}"),
     ],
 )
-async def test_a_difference_is_kept_once_and_never_confirmed(
+async def test_mismatch_is_recorded_once_and_not_confirmed(
     harness: AppHarness, change: dict[str, object], why: str
 ) -> None:
     new = await harness.book(await harness.person(), await harness.event())
@@ -101,7 +101,7 @@ async def test_a_difference_is_kept_once_and_never_confirmed(
     assert await harness.told(new) == [("booking_created", None)]
 
 
-async def test_an_unknown_order_is_kept_for_an_operator(harness: AppHarness) -> None:
+async def test_unknown_order_is_recorded_for_an_operator(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     report = harness.says(new, PaymentUpdate.RECEIVED, order_id="another", payment_id=PaymentId(uuid4()))
 
@@ -111,14 +111,14 @@ async def test_an_unknown_order_is_kept_for_an_operator(harness: AppHarness) -> 
     assert await harness.booking(new) == ("confirmed", "pending")
 
 
-async def test_an_order_of_another_gateway_is_not_this_one(harness: AppHarness) -> None:
+async def test_order_of_another_gateway_is_unknown(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
 
     assert await harness.settle("sandbox", harness.received(new)) is Settled.UNKNOWN
     assert await harness.booking(new) == ("confirmed", "pending")
 
 
-async def test_a_report_may_come_where_the_answer_that_names_the_order_was_lost(harness: AppHarness) -> None:
+async def test_update_for_a_checkout_with_a_lost_answer_is_accepted(harness: AppHarness) -> None:
     harness.local_gateway.lose_answers = True
     person = await harness.person()
     new = await harness.book(person, await harness.event())
@@ -134,7 +134,7 @@ async def test_a_report_may_come_where_the_answer_that_names_the_order_was_lost(
     assert await harness.wrongs() == []
 
 
-async def test_money_after_the_hold_takes_a_place_again_where_there_is_one(harness: AppHarness) -> None:
+async def test_payment_after_hold_expiry_reserves_a_free_seat_again(harness: AppHarness) -> None:
     new = await harness.expired(await harness.person(), await harness.event(capacity=1))
     assert await harness.booking(new) == ("cancelled", "pending")
 
@@ -163,7 +163,7 @@ async def test_money_after_the_hold_takes_a_place_again_where_there_is_one(harne
         ("cancelled by the person", "booking_cancelled"),
     ],
 )
-async def test_money_for_a_place_that_is_no_more_is_given_back_at_once_and_the_person_told_why(
+async def test_payment_without_a_free_seat_is_refunded_with_a_reason(
     harness: AppHarness, meanwhile: str, reason: str
 ) -> None:
     person, event = await harness.person(), await harness.event(capacity=1 if meanwhile == "place gone" else 2)
@@ -197,7 +197,7 @@ async def test_money_for_a_place_that_is_no_more_is_given_back_at_once_and_the_p
     assert await harness.wrongs() == []
 
 
-async def test_money_for_a_booking_that_was_paid_on_the_spot_is_given_back(harness: AppHarness) -> None:
+async def test_gateway_payment_after_an_offline_payment_is_refunded(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     report = harness.received(new)
     record = harness.worker.money.record_offline_payment
@@ -212,7 +212,7 @@ async def test_money_for_a_booking_that_was_paid_on_the_spot_is_given_back(harne
     assert await harness.wrongs() == []
 
 
-async def test_paid_on_the_spot_the_checkout_elsewhere_is_closed_and_the_booking_stays_paid(
+async def test_offline_payment_closes_the_checkout(
     harness: AppHarness,
 ) -> None:
     new = await harness.book(await harness.person(), await harness.event())
@@ -225,7 +225,7 @@ async def test_paid_on_the_spot_the_checkout_elsewhere_is_closed_and_the_booking
     assert [fact for fact, _ in await harness.told(new)] == ["booking_created", "payment_completed"]
 
 
-async def test_a_webhook_that_comes_many_times_at_once_has_one_effect(harness: AppHarness) -> None:
+async def test_concurrent_copies_of_a_webhook_have_one_effect(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     webhook = harness.local_gateway.pay(order_of(new))
     assert webhook is not None
@@ -243,7 +243,7 @@ async def test_a_webhook_that_comes_many_times_at_once_has_one_effect(harness: A
     assert (row["kind"], row["outcome"], row["settled_at"] is None) == ("order", "received", False)
 
 
-async def test_callbacks_and_webhooks_at_once_have_one_effect(harness: AppHarness) -> None:
+async def test_concurrent_callbacks_and_webhooks_have_one_effect(harness: AppHarness) -> None:
     """The person's browser, several different webhooks and the look-up report the same money."""
     event = await harness.event()
     for _ in range(10):
@@ -263,7 +263,7 @@ async def test_callbacks_and_webhooks_at_once_have_one_effect(harness: AppHarnes
     assert await harness.wrongs() == []
 
 
-async def test_a_webhook_with_another_signature_is_refused_and_not_kept(harness: AppHarness) -> None:
+async def test_webhook_with_a_wrong_signature_is_rejected_and_not_stored(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     body, headers = harness.local_gateway.webhook(order_of(new), state="paid")
     for forged in [(body + b" ", headers), (body, {}), (body, {"till-signature": "0" * 64})]:
@@ -272,7 +272,7 @@ async def test_a_webhook_with_another_signature_is_refused_and_not_kept(harness:
     assert await harness.records.fetchval("SELECT count(*) FROM gateway_events") == 0
 
 
-async def test_with_all_webhooks_lost_the_look_up_settles_everything(harness: AppHarness) -> None:
+async def test_with_all_webhooks_lost_look_ups_settle_everything(harness: AppHarness) -> None:
     event = await harness.event()
     states = ("paid", "declined", "open")
     bookings = {state: await harness.book(await harness.person(), event) for state in states}
@@ -287,7 +287,7 @@ async def test_with_all_webhooks_lost_the_look_up_settles_everything(harness: Ap
     assert [(await harness.booking(bookings[state]))[1] for state in states] == ["completed", "failed", "pending"]
 
 
-async def test_a_checkout_whose_making_was_not_confirmed_is_asked_for_again_and_is_the_same(
+async def test_checkout_with_a_lost_answer_is_opened_again_and_is_the_same(
     harness: AppHarness,
 ) -> None:
     harness.local_gateway.lose_answers = True
@@ -301,7 +301,7 @@ async def test_a_checkout_whose_making_was_not_confirmed_is_asked_for_again_and_
     assert (await harness.payment(new))["gateway_reference"] == order_of(new)
 
 
-async def test_a_gateway_that_is_away_is_asked_again(harness: AppHarness) -> None:
+async def test_unavailable_gateway_is_looked_up_again(harness: AppHarness) -> None:
     new = await harness.book(await harness.person(), await harness.event())
     harness.local_gateway.pay(order_of(new))
     harness.local_gateway.away = True
@@ -315,7 +315,7 @@ async def test_a_gateway_that_is_away_is_asked_again(harness: AppHarness) -> Non
     assert await harness.booking(new) == PAID
 
 
-async def test_a_gateway_that_is_away_is_left_alone_for_the_round_and_the_others_do_not_wait(
+async def test_unavailable_gateway_does_not_delay_look_ups_at_others(
     harness: AppHarness,
 ) -> None:
     event = await harness.event(capacity=12)

@@ -77,7 +77,7 @@ def a_payment(order_id: str | None, gateway_id: str | None = None) -> Payment:
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "409", "hang", "drip", "reset", "garbage", "lost answer"])
-async def test_whatever_is_wrong_at_stripe_it_is_away(stripe: FakeStripe, gateway: StripeGateway, kind: Kind) -> None:
+async def test_any_fault_of_stripe_means_unavailable(stripe: FakeStripe, gateway: StripeGateway, kind: Kind) -> None:
     stripe.trouble(kind)
     payment = a_payment("cs_test_1", "pi_1")
     calls: list[Callable[[], Awaitable[object]]] = [
@@ -93,14 +93,14 @@ async def test_whatever_is_wrong_at_stripe_it_is_away(stripe: FakeStripe, gatewa
             await call()
 
 
-async def test_no_server_at_all_is_away(stripe: FakeStripe) -> None:
+async def test_unreachable_server_means_unavailable(stripe: FakeStripe) -> None:
     gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
     with pytest.raises(GatewayUnavailable):
         await gateway.look_up(a_payment("cs_test_1"))
     await gateway.close()
 
 
-async def test_a_moment_s_trouble_is_tried_again_with_the_same_key(stripe: FakeStripe) -> None:
+async def test_temporary_fault_is_retried_with_the_same_key(stripe: FakeStripe) -> None:
     gateway = a_gateway(stripe)
     stripe.trouble("reset", SESSIONS, times=1)
     stripe.trouble("lost answer", SESSIONS, times=1)
@@ -113,7 +113,7 @@ async def test_a_moment_s_trouble_is_tried_again_with_the_same_key(stripe: FakeS
     await gateway.close()
 
 
-async def test_what_stripe_refuses_is_told_without_our_key(stripe: FakeStripe) -> None:
+async def test_refusal_is_reported_without_the_key(stripe: FakeStripe) -> None:
     gateway = a_gateway(stripe)
     with pytest.raises(GatewayRefused, match="No such thing"):
         await gateway.look_up(a_payment("cs_test_unknown"))
@@ -129,7 +129,7 @@ async def test_what_stripe_refuses_is_told_without_our_key(stripe: FakeStripe) -
     await stranger.close()
 
 
-async def test_a_lost_session_is_found_again_by_its_key(stripe: FakeStripe, gateway: StripeGateway) -> None:
+async def test_lost_session_is_found_again_by_its_key(stripe: FakeStripe, gateway: StripeGateway) -> None:
     request = a_request()
     stripe.trouble("lost answer", SESSIONS)
     with pytest.raises(GatewayUnavailable):
@@ -140,7 +140,7 @@ async def test_a_lost_session_is_found_again_by_its_key(stripe: FakeStripe, gate
     assert [checkout.order_id] == list(stripe.sessions)
 
 
-async def test_a_lost_session_of_another_title_is_made_anew(stripe: FakeStripe, gateway: StripeGateway) -> None:
+async def test_lost_session_with_another_title_is_created_again(stripe: FakeStripe, gateway: StripeGateway) -> None:
     """Nobody knows the address of the first."""
     request = a_request("Morning Yoga")
     assert await gateway.open_checkout(request)
@@ -153,7 +153,7 @@ async def test_a_lost_session_of_another_title_is_made_anew(stripe: FakeStripe, 
     assert {session["metadata"]["payment_id"] for session in stripe.sessions.values()} == {str(request.payment_id)}
 
 
-async def test_a_session_that_is_over_needs_no_end(stripe: FakeStripe) -> None:
+async def test_ended_session_is_not_expired_again(stripe: FakeStripe) -> None:
     gateway = a_gateway(stripe)
     for over in (stripe.pays, stripe.expires):
         checkout = await gateway.open_checkout(a_request())
@@ -170,7 +170,7 @@ async def test_a_session_that_is_over_needs_no_end(stripe: FakeStripe) -> None:
 
 
 @pytest.mark.parametrize("kind", ["500", "lost answer"])
-async def test_a_booking_made_while_stripe_is_away_gets_its_one_session_later(
+async def test_booking_made_while_stripe_is_unavailable_gets_one_session_later(
     gateway_harness: GatewayHarness, kind: Kind
 ) -> None:
     gateway_harness.stripe.trouble(kind, SESSIONS)
@@ -190,7 +190,7 @@ async def test_a_booking_made_while_stripe_is_away_gets_its_one_session_later(
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_a_session_that_is_paid_before_we_know_it_is_ours(gateway_harness: GatewayHarness) -> None:
+async def test_session_paid_before_its_id_is_stored_is_matched(gateway_harness: GatewayHarness) -> None:
     gateway_harness.stripe.trouble("lost answer", SESSIONS)
     booked = await gateway_harness.books(await gateway_harness.person(), await gateway_harness.event())
     gateway_harness.stripe.mend()
@@ -203,9 +203,7 @@ async def test_a_session_that_is_paid_before_we_know_it_is_ours(gateway_harness:
 
 
 @pytest.mark.parametrize("a_day_passes", [False, True], ids=["its key is known", "its key is forgotten"])
-async def test_a_refund_that_is_tried_ten_times_is_paid_once(
-    gateway_harness: GatewayHarness, a_day_passes: bool
-) -> None:
+async def test_refund_retried_ten_times_is_paid_once(gateway_harness: GatewayHarness, a_day_passes: bool) -> None:
     person = await gateway_harness.person()
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     refund = await gateway_harness.cancels(person, booked)
@@ -230,7 +228,7 @@ async def test_a_refund_that_is_tried_ten_times_is_paid_once(
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 0
 
 
-async def test_a_refund_that_is_told_before_it_is_answered_is_one_refund(gateway_harness: GatewayHarness) -> None:
+async def test_refund_webhook_before_the_answer_is_one_refund(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     await gateway_harness.cancels(person, booked)
@@ -246,7 +244,7 @@ async def test_a_refund_that_is_told_before_it_is_answered_is_one_refund(gateway
     assert len(gateway_harness.stripe.refunds) == 1
 
 
-async def test_a_refund_that_takes_its_time_is_open_until_it_is_told(gateway_harness: GatewayHarness) -> None:
+async def test_pending_refund_is_open_until_its_webhook(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     gateway_harness.stripe.slow_refunds = True
@@ -262,7 +260,7 @@ async def test_a_refund_that_takes_its_time_is_open_until_it_is_told(gateway_har
     assert await gateway_harness.told(booked, "booking_refunded") == 1
 
 
-async def test_a_refund_that_fails_is_shown_as_failed(gateway_harness: GatewayHarness) -> None:
+async def test_failed_refund_is_shown_as_failed(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked, _ = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     gateway_harness.stripe.slow_refunds = True
@@ -276,7 +274,7 @@ async def test_a_refund_that_fails_is_shown_as_failed(gateway_harness: GatewayHa
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_a_refund_that_the_bank_sends_back_after_it_succeeded_is_shown_as_failed(
+async def test_refund_that_fails_after_its_success_is_shown_as_failed(
     gateway_harness: GatewayHarness,
 ) -> None:
     person = await gateway_harness.person()
@@ -296,7 +294,7 @@ async def test_a_refund_that_the_bank_sends_back_after_it_succeeded_is_shown_as_
     assert await gateway_harness.told(booked, "booking_refunded") == 1
 
 
-async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(gateway_harness: GatewayHarness) -> None:
+async def test_refund_made_at_stripe_is_recorded(gateway_harness: GatewayHarness) -> None:
     booked, intent = await gateway_harness.a_paid_booking(await gateway_harness.person(), await gateway_harness.event())
     gateway_harness.stripe.gives_back(intent, 1_000)
     await gateway_harness.hears_everything()
@@ -310,7 +308,7 @@ async def test_a_refund_made_at_stripe_s_own_desk_is_recorded(gateway_harness: G
     assert await gateway_harness.mismatches() == []
 
 
-async def test_the_books_tell_what_was_received_and_given_back(gateway_harness: GatewayHarness) -> None:
+async def test_look_up_returns_received_and_refunded_amounts(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked, intent = await gateway_harness.a_paid_booking(person, await gateway_harness.event())
     gateway_harness.stripe.gives_back(intent, 1_000)

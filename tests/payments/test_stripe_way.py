@@ -22,7 +22,7 @@ async def gateway_harness(
         yield gateway_harness
 
 
-async def test_a_booking_asks_for_a_session_that_names_it(gateway_harness: GatewayHarness) -> None:
+async def test_booking_opens_a_session_with_its_reference(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, event_id := await gateway_harness.event(price="1250"))
     session = gateway_harness.session_of(booked)
@@ -48,7 +48,7 @@ async def test_a_booking_asks_for_a_session_that_names_it(gateway_harness: Gatew
 
 
 @pytest.mark.parametrize("minutes", ["1", "1380"])
-async def test_a_session_outlives_the_shortest_and_the_longest_hold(
+async def test_session_outlasts_the_shortest_and_the_longest_hold(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, minutes: str
 ) -> None:
     async with open_shop(make_settings, database, payment_hold_minutes=minutes) as gateway_harness:
@@ -58,7 +58,7 @@ async def test_a_session_outlives_the_shortest_and_the_longest_hold(
         assert session["expires_at"] > hold.timestamp()
 
 
-async def test_what_is_paid_completes_the_booking_and_a_cancellation_gives_it_back(
+async def test_paid_session_completes_the_booking_and_cancellation_refunds_it(
     gateway_harness: GatewayHarness,
 ) -> None:
     person = await gateway_harness.person()
@@ -84,7 +84,7 @@ async def test_what_is_paid_completes_the_booking_and_a_cancellation_gives_it_ba
     assert await gateway_harness.mismatches() == []
 
 
-async def test_a_declined_card_fails_the_payment_and_another_card_completes_it(gateway_harness: GatewayHarness) -> None:
+async def test_declined_card_fails_the_payment_and_another_card_completes_it(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.declines(session)
     await gateway_harness.hears_everything()
@@ -95,7 +95,7 @@ async def test_a_declined_card_fails_the_payment_and_another_card_completes_it(g
     assert await gateway_harness.state(booked) == PAID
 
 
-async def test_a_bank_debit_is_waited_for(gateway_harness: GatewayHarness) -> None:
+async def test_bank_debit_stays_pending_until_it_is_received(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session, at_once=False)
     await gateway_harness.hears_everything()
@@ -109,7 +109,7 @@ async def test_a_bank_debit_is_waited_for(gateway_harness: GatewayHarness) -> No
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["by webhook", "by asking"])
-async def test_a_bank_debit_that_bounces_fails_the_payment(gateway_harness: GatewayHarness, told: bool) -> None:
+async def test_failed_bank_debit_fails_the_payment(gateway_harness: GatewayHarness, told: bool) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session, at_once=False)
     gateway_harness.stripe.bounces(session)
@@ -122,7 +122,7 @@ async def test_a_bank_debit_that_bounces_fails_the_payment(gateway_harness: Gate
     assert gateway_harness.stripe.kept() == await gateway_harness.kept() == 0
 
 
-async def test_with_all_webhooks_lost_everything_is_settled_by_asking(gateway_harness: GatewayHarness) -> None:
+async def test_with_all_webhooks_lost_payments_are_settled_by_look_up(gateway_harness: GatewayHarness) -> None:
     paid, paid_session = await gateway_harness.a_booking()
     expired, expired_session = await gateway_harness.a_booking()
     untouched, _ = await gateway_harness.a_booking()
@@ -137,7 +137,7 @@ async def test_with_all_webhooks_lost_everything_is_settled_by_asking(gateway_ha
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_the_hold_s_end_closes_the_session(gateway_harness: GatewayHarness) -> None:
+async def test_hold_expiry_expires_the_session(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     await gateway_harness.the_hold_ends()
     assert session["status"] == "expired"
@@ -146,7 +146,7 @@ async def test_the_hold_s_end_closes_the_session(gateway_harness: GatewayHarness
     assert await gateway_harness.told(booked, "booking_cancelled") == 1
 
 
-async def test_what_was_paid_as_the_hold_ended_takes_the_place_again_or_is_given_back(
+async def test_payment_during_hold_expiry_reserves_again_or_is_refunded(
     gateway_harness: GatewayHarness,
 ) -> None:
     event_id = await gateway_harness.event(capacity=1)
@@ -172,7 +172,7 @@ async def test_what_was_paid_as_the_hold_ended_takes_the_place_again_or_is_given
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_a_cancelled_unpaid_booking_closes_its_session(gateway_harness: GatewayHarness) -> None:
+async def test_cancelled_unpaid_booking_expires_its_session(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
     assert await gateway_harness.cancels(person, booked) is None
@@ -180,7 +180,7 @@ async def test_a_cancelled_unpaid_booking_closes_its_session(gateway_harness: Ga
     assert gateway_harness.session_of(booked)["status"] == "expired"
 
 
-async def test_the_link_stays_the_same_when_the_event_gets_another_title(gateway_harness: GatewayHarness) -> None:
+async def test_payment_link_does_not_change_with_the_event_title(gateway_harness: GatewayHarness) -> None:
     person = await gateway_harness.person()
     booked = await gateway_harness.books(person, await gateway_harness.event())
     await gateway_harness.database.execute("UPDATE events SET title = 'Evening Yoga'")
@@ -211,7 +211,7 @@ async def test_amounts_are_exact_in_every_kind_of_currency(
 
 
 @pytest.mark.parametrize(("currency", "price"), [("KWD", "1.234"), ("MGA", "10.50"), ("CLF", "1"), ("LYD", "1")])
-async def test_a_price_that_stripe_cannot_take_is_never_asked_for(
+async def test_unpayable_price_is_not_sent_to_stripe(
     gateway_harness: GatewayHarness, currency: str, price: str
 ) -> None:
     booked = await gateway_harness.books(

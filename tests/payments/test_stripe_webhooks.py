@@ -70,7 +70,7 @@ FORGERIES: dict[str, Callable[[bytes], tuple[bytes, str]]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-async def test_a_forged_webhook_is_refused(
+async def test_forged_webhook_is_rejected(
     gateway_harness: GatewayHarness, forgery: Callable[[bytes], tuple[bytes, str]]
 ) -> None:
     booked, session = await gateway_harness.a_booking()
@@ -97,7 +97,7 @@ async def test_a_forged_webhook_is_refused(
     ],
     ids=["290 seconds old", "299 seconds ahead", "two signatures, one of them valid", "beside one of the scheme v0"],
 )
-async def test_a_webhook_that_is_signed_by_the_rules_is_taken(
+async def test_correctly_signed_webhook_is_accepted(
     gateway_harness: GatewayHarness, signature: Callable[[bytes], str]
 ) -> None:
     booked, session = await gateway_harness.a_booking()
@@ -109,7 +109,7 @@ async def test_a_webhook_that_is_signed_by_the_rules_is_taken(
     assert await gateway_harness.state(booked) == PAID
 
 
-async def test_the_tolerance_is_five_minutes_to_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_timestamp_tolerance_is_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read at one moment: over HTTP a second may pass."""
     gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
     now = int(time.time())
@@ -127,7 +127,7 @@ async def test_the_tolerance_is_five_minutes_to_the_second(monkeypatch: pytest.M
     await gateway.close()
 
 
-async def test_a_body_that_is_no_text_cannot_have_been_signed() -> None:
+async def test_body_that_is_not_text_has_an_invalid_signature() -> None:
     gateway = StripeGateway(SECRET_KEY, WEBHOOK_SECRET, base_url="http://127.0.0.1:1", returns=RETURNS)
     with pytest.raises(InvalidSignature):
         gateway.read_webhook(b"\xff\xfe", {"stripe-signature": signed(b"\xff\xfe")})
@@ -135,19 +135,19 @@ async def test_a_body_that_is_no_text_cannot_have_been_signed() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[]", b"no JSON", b"{}", b'{"id": 1}', b"null", b'{"object": "v2.core.event"}'])
-async def test_what_is_signed_but_no_event_is_refused(gateway_harness: GatewayHarness, body: bytes) -> None:
+async def test_signed_body_that_is_not_an_event_is_rejected(gateway_harness: GatewayHarness, body: bytes) -> None:
     answer = await Webhook("", body).send(gateway_harness.api)
     assert answer.status_code == 400
     assert await gateway_harness.database.fetchval("SELECT count(*) FROM gateway_events") == 0
 
 
-async def test_without_stripe_its_webhooks_wait(make_settings: Callable[..., Settings]) -> None:
+async def test_without_stripe_keys_webhooks_return_503(make_settings: Callable[..., Settings]) -> None:
     async with serving(create_app(make_settings())) as address, httpx.AsyncClient(base_url=address) as api:
         answer = await Webhook("", b"{}").send(api)
     assert (answer.status_code, answer.json()["code"]) == (503, "gateway_unavailable")
 
 
-async def test_the_same_event_hundreds_of_times_has_one_effect(gateway_harness: GatewayHarness) -> None:
+async def test_repeated_event_has_one_effect(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.pays(session)
     assert await _errands_of_one_event(gateway_harness, times=1_000 if LONG_RUN else 200) == 1
@@ -157,7 +157,7 @@ async def test_the_same_event_hundreds_of_times_has_one_effect(gateway_harness: 
     assert await gateway_harness.kept() == gateway_harness.stripe.kept() == 3_000
 
 
-async def test_without_the_inbox_s_key_one_event_is_many(gateway_harness: GatewayHarness) -> None:
+async def test_without_inbox_key_one_event_has_many_effects(gateway_harness: GatewayHarness) -> None:
     """The twin."""
     await gateway_harness.database.execute("ALTER TABLE gateway_events DROP CONSTRAINT pk_gateway_events")
     _, session = await gateway_harness.a_booking()
@@ -190,7 +190,7 @@ async def _keeps_working(gateway_harness: GatewayHarness) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_events_in_any_order_and_doubled_end_in_the_same_state(gateway_harness: GatewayHarness) -> None:
+async def test_events_in_any_order_and_repeated_end_in_the_same_state(gateway_harness: GatewayHarness) -> None:
     """Declined, completed, paid later; from the last to the first, each twice."""
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.declines(session)
@@ -203,7 +203,7 @@ async def test_events_in_any_order_and_doubled_end_in_the_same_state(gateway_har
     assert await gateway_harness.told(booked) == 1
 
 
-async def test_an_event_that_is_late_says_nothing_new(gateway_harness: GatewayHarness) -> None:
+async def test_late_event_changes_nothing(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.declines(session)
     gateway_harness.stripe.pays(session)
@@ -224,7 +224,7 @@ async def test_an_event_that_is_late_says_nothing_new(gateway_harness: GatewayHa
         ({"currency": "jpy"}, "received 3,000 JPY, asked for 30.00 INR"),
     ],
 )
-async def test_another_amount_or_currency_is_kept_and_never_confirmed(
+async def test_wrong_amount_or_currency_is_recorded_and_not_confirmed(
     gateway_harness: GatewayHarness, changes: dict[str, Any], why: str
 ) -> None:
     booked, session = await gateway_harness.a_booking()
@@ -238,7 +238,7 @@ async def test_another_amount_or_currency_is_kept_and_never_confirmed(
     assert await gateway_harness.mismatches() == [why], "kept once"
 
 
-async def test_another_order_is_kept_and_never_confirmed(gateway_harness: GatewayHarness) -> None:
+async def test_other_order_is_recorded_and_not_confirmed(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     other, _ = await gateway_harness.a_booking()
     payment_id = session["metadata"]["payment_id"]
@@ -275,9 +275,7 @@ async def test_another_order_is_kept_and_never_confirmed(gateway_harness: Gatewa
         ("customer.created", {"id": "cus_1"}),
     ],
 )
-async def test_what_is_not_about_a_payment_of_ours_is_only_kept(
-    gateway_harness: GatewayHarness, kind: str, about: Entity
-) -> None:
+async def test_unrelated_event_is_only_recorded(gateway_harness: GatewayHarness, kind: str, about: Entity) -> None:
     """An account is often used by others too."""
     await gateway_harness.tells([gateway_harness.stripe.webhook(kind, about)])
     assert await gateway_harness.database.fetchval("SELECT kind FROM gateway_events") == kind
@@ -285,14 +283,14 @@ async def test_what_is_not_about_a_payment_of_ours_is_only_kept(
     assert await gateway_harness.mismatches() == []
 
 
-async def test_an_expired_session_fails_the_payment(gateway_harness: GatewayHarness) -> None:
+async def test_expired_session_fails_the_payment(gateway_harness: GatewayHarness) -> None:
     booked, session = await gateway_harness.a_booking()
     gateway_harness.stripe.expires(session)
     await gateway_harness.hears_everything()
     assert await gateway_harness.state(booked) == FAILED
 
 
-async def test_a_currency_that_there_is_not_is_refused(gateway_harness: GatewayHarness) -> None:
+async def test_unknown_currency_is_rejected(gateway_harness: GatewayHarness) -> None:
     _, session = await gateway_harness.a_booking()
     strange = session | {"payment_status": "paid", "currency": "zzz"}
     answer = await gateway_harness.stripe.webhook("checkout.session.completed", strange).send(gateway_harness.api)

@@ -82,7 +82,7 @@ async def studio(make_settings: Callable[..., Settings], database: asyncpg.Conne
         yield studio
 
 
-async def test_the_sixth_unpaid_seat_is_refused_in_each_shape_until_one_is_given_back(studio: Studio) -> None:
+async def test_sixth_unpaid_seat_is_rejected_in_each_shape_until_one_is_released(studio: Studio) -> None:
     client, events = await studio.client(), await studio.events(7)
     [first, *_] = await studio.books(client, events[:5])
 
@@ -102,7 +102,7 @@ async def test_the_sixth_unpaid_seat_is_refused_in_each_shape_until_one_is_given
     assert (await studio.book(client, events[6])).json()["code"] == CODE
 
 
-async def test_what_is_not_held_is_not_counted_and_not_refused(studio: Studio) -> None:
+async def test_bookings_without_hold_are_not_limited(studio: Studio) -> None:
     client, events = await studio.client(), await studio.events(6)
     await studio.books(client, await studio.events(7, price=0))
     held = await studio.books(client, events[:5])
@@ -120,7 +120,7 @@ async def test_what_is_not_held_is_not_counted_and_not_refused(studio: Studio) -
     await studio.books(client, [events[5]])
 
 
-async def test_seats_are_not_bounded_where_people_pay_on_site(
+async def test_offline_payments_do_not_limit_seats(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with opened(make_settings(payment_provider="offline"), database) as studio:
@@ -129,7 +129,7 @@ async def test_seats_are_not_bounded_where_people_pay_on_site(
         assert [(await studio.session(client, coach, hour)).status_code for hour in range(9, 13)] == [201] * 4
 
 
-async def test_a_coach_is_held_twice_and_by_one_series_at_most(studio: Studio) -> None:
+async def test_coach_has_at_most_two_holds_and_one_series_of_an_account(studio: Studio) -> None:
     client, coach = await studio.client(), await studio.coach()
     series = await studio.series(client, coach, 9)
     assert (series.status_code, len(series.json()["bookings"])) == (201, 52)
@@ -148,7 +148,7 @@ async def test_a_coach_is_held_twice_and_by_one_series_at_most(studio: Studio) -
     assert (await studio.book(client, events[2])).json()["error"] == IN_ALL
 
 
-async def test_the_bounds_are_settings(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
+async def test_limits_are_settings(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
     settings = make_settings(payment_provider="sandbox", unpaid_holds_per_account="3", unpaid_holds_per_coach="1")
     async with opened(settings, database) as studio:
         client, coach, events = await studio.client(), await studio.coach(), await studio.events(3)
@@ -158,7 +158,7 @@ async def test_the_bounds_are_settings(make_settings: Callable[..., Settings], d
         assert (await studio.book(client, events[2])).json()["code"] == CODE
 
 
-async def test_holds_end_with_their_time(studio: Studio) -> None:
+async def test_ended_holds_do_not_count(studio: Studio) -> None:
     """What the worker has given up makes room; an unpaid hold counts for as long as it keeps its seat."""
     client, events = await studio.client(), await studio.events(6)
     await studio.books(client, events[:5])
@@ -173,7 +173,7 @@ async def test_holds_end_with_their_time(studio: Studio) -> None:
     await studio.books(client, [events[5]])
 
 
-async def test_of_many_seats_asked_for_at_the_same_time_five_are_held(studio: Studio) -> None:
+async def test_of_many_concurrent_bookings_five_seats_are_held(studio: Studio) -> None:
     client, events = await studio.client(), await studio.events(20)
     answers = await asyncio.gather(*(studio.book(client, event_id) for event_id in events))
     assert Counter((answer.status_code, answer.json().get("code")) for answer in answers) == {
@@ -182,7 +182,7 @@ async def test_of_many_seats_asked_for_at_the_same_time_five_are_held(studio: St
     }
 
 
-async def test_seats_and_sessions_that_race_are_counted_together(studio: Studio) -> None:
+async def test_concurrent_seats_and_appointments_are_counted_together(studio: Studio) -> None:
     client, events = await studio.client(), await studio.events(8)
     coaches = [await studio.coach() for _ in range(4)]
     asked = [studio.book(client, event_id) for event_id in events]

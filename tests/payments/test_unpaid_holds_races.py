@@ -50,12 +50,12 @@ async def seats_held(harness: AppHarness, take: str) -> int:
     return sum(await asyncio.gather(*(hold(number, event_id) for number, event_id in enumerate(events))))
 
 
-async def test_five_seats_are_held_however_many_are_asked_for_at_the_same_time(harness: AppHarness) -> None:
+async def test_concurrent_bookings_hold_at_most_five_seats(harness: AppHarness) -> None:
     for _ in range(5):
         assert await seats_held(harness, RESERVE) == 5
 
 
-async def test_without_the_guard_more_seats_are_held(harness: AppHarness) -> None:
+async def test_without_guard_more_seats_are_held(harness: AppHarness) -> None:
     assert await seats_held(harness, _UNGUARDED) > 5
 
 
@@ -85,7 +85,7 @@ async def sessions_held(harness: AppHarness) -> int:
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_two_sessions_of_a_coach_are_held_however_many_are_asked_for_at_the_same_time(
+async def test_concurrent_appointments_with_a_coach_hold_at_most_two(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
     units = units_with(appointments=PostgresAppointments if guarded else CountsWithoutWaiting)
@@ -97,7 +97,7 @@ async def test_two_sessions_of_a_coach_are_held_however_many_are_asked_for_at_th
         assert held == 2 if guarded else held > 2
 
 
-async def test_paying_makes_room(harness: AppHarness) -> None:
+async def test_payment_allows_another_hold(harness: AppHarness) -> None:
     person = await harness.person()
     new: list[NewBooking] = [await harness.book(person, await harness.event(), limits=DEFAULT_LIMITS) for _ in range(5)]
     event = await harness.event()

@@ -35,7 +35,7 @@ def session(**changes: object) -> dict[str, object]:
     return {"title": "Yoga", "session_type": "session", "capacity": 10, "price": 30, **times, **changes}
 
 
-async def test_each_contract_refuses_a_price_with_a_third_decimal(api: httpx.AsyncClient) -> None:
+async def test_each_contract_rejects_a_price_with_a_third_decimal(api: httpx.AsyncClient) -> None:
     john = await People(api).facilitator()
     unpayable: dict[str, Any] = {"price": 1.234, "currency": "KWD"}
     said = ("Validation error", {"price": KWD})
@@ -58,7 +58,7 @@ async def test_each_contract_refuses_a_price_with_a_third_decimal(api: httpx.Asy
         (0.001, "KWD", {"price": "Stripe takes KWD with two decimals only, not 0.001 KWD"}),
     ],
 )
-async def test_what_nobody_could_pay_at_stripe(
+async def test_price_that_stripe_cannot_charge_is_rejected(
     api: httpx.AsyncClient, price: float, currency: str, details: dict[str, str]
 ) -> None:
     john = await People(api).facilitator()
@@ -66,9 +66,7 @@ async def test_what_nobody_could_pay_at_stripe(
     assert refusal(await john.put("/coach/availability", {"price_per_hour": price, "currency": currency}))
 
 
-async def test_what_is_free_or_was_named_before_is_not_asked_about(
-    api: httpx.AsyncClient, database: asyncpg.Connection
-) -> None:
+async def test_free_or_existing_price_is_not_checked(api: httpx.AsyncClient, database: asyncpg.Connection) -> None:
     john = await People(api).facilitator()
     free = await john.creates_event(price=0, currency="IQD")
     assert (free["price"], free["currency"]) == (0, "IQD")
@@ -79,7 +77,7 @@ async def test_what_is_free_or_was_named_before_is_not_asked_about(
     assert (await john.put("/coach/availability", {"price_per_hour": 0, "currency": "IQD"})).status_code == 200
 
 
-async def test_a_rate_at_which_the_shortest_session_would_be_free_is_refused(api: httpx.AsyncClient) -> None:
+async def test_rate_that_makes_the_shortest_appointment_free_is_rejected(api: httpx.AsyncClient) -> None:
     john = await People(api).facilitator()
     for price, currency, least in (
         (0.01, "EUR", "0.02"),
@@ -94,7 +92,7 @@ async def test_a_rate_at_which_the_shortest_session_would_be_free_is_refused(api
     assert (await john.put("/coach/availability", {"price_per_hour": 0})).status_code == 200
 
 
-async def test_a_currency_may_be_entered_in_lower_case(api: httpx.AsyncClient) -> None:
+async def test_currency_is_accepted_in_lower_case(api: httpx.AsyncClient) -> None:
     john = await People(api).facilitator()
     created = await john.creates_event(currency="eur")
     assert created["currency"] == "EUR"
@@ -105,7 +103,7 @@ async def test_a_currency_may_be_entered_in_lower_case(api: httpx.AsyncClient) -
     assert (await john.put("/coach/availability", {"currency": "gbp"})).json()["currency"] == "GBP"
 
 
-async def test_razorpay_has_rules_of_its_own(
+async def test_razorpay_has_its_own_price_rules(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with razorpay_harness.open_shop(make_settings, database) as gateway_harness:

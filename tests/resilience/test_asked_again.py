@@ -39,7 +39,7 @@ async def ask(address: Address, request: bytes) -> Answer:
 # At once
 
 
-async def test_50_times_the_same_booking_at_once_is_one_booking_with_one_answer(site: Site) -> None:
+async def test_fifty_concurrent_requests_with_one_key_make_one_booking(site: Site) -> None:
     event = await site.event(capacity=100)
     (person,) = await site.users(1)
 
@@ -52,7 +52,7 @@ async def test_50_times_the_same_booking_at_once_is_one_booking_with_one_answer(
     assert list((await site.owed(event)).values()) == [CREATED]
 
 
-async def test_50_times_the_same_event_at_once_is_one_event(site: Site) -> None:
+async def test_fifty_concurrent_requests_with_one_key_make_one_event(site: Site) -> None:
     before = await number_of_events(site)
 
     answers = await site.all_at_once([site.facilitator.asks("POST", "/events", event_body(), key=a_key())] * 50)
@@ -62,7 +62,7 @@ async def test_50_times_the_same_event_at_once_is_one_event(site: Site) -> None:
     assert await number_of_events(site) == before + 1
 
 
-async def test_who_looks_first_and_writes_then_does_it_many_times(
+async def test_without_claim_before_work_one_key_has_many_effects(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     async with open_site(postgres, redis_url, tmp_path, module=("tests.support.naive_idempotency",)) as site:
@@ -76,7 +76,7 @@ async def test_who_looks_first_and_writes_then_does_it_many_times(
         assert await number_of_events(site) > 2
 
 
-async def test_people_with_keys_race_for_the_last_places_as_others_do(site: Site) -> None:
+async def test_concurrent_requests_with_keys_do_not_oversell(site: Site) -> None:
     event = await site.event(capacity=30)
     people = await site.users(100)
 
@@ -113,7 +113,7 @@ async def dies_of(process: ApiProcess, request: bytes) -> None:
         await ask(process.address, request)
 
 
-async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_asked_again(
+async def test_booking_repeated_after_a_crash_before_the_answer_is_the_same(
     doomed: Site, redis_url: str, tmp_path: Path
 ) -> None:
     event = await doomed.event(capacity=10, price=30)
@@ -141,7 +141,7 @@ async def test_killed_between_commit_and_answer_it_is_the_same_booking_when_aske
     assert list((await doomed.owed(event)).values()) == [CREATED]
 
 
-async def test_killed_after_the_commit_of_an_event_it_is_the_same_event_when_asked_again(
+async def test_event_repeated_after_a_crash_before_the_answer_is_the_same(
     doomed: Site, redis_url: str, tmp_path: Path
 ) -> None:
     before = await number_of_events(doomed)
@@ -162,7 +162,7 @@ async def test_killed_after_the_commit_of_an_event_it_is_the_same_event_when_ask
 REVIEW = {"rating": 5, "comment": "Calm"}
 
 
-async def test_killed_between_commit_and_answer_everything_else_is_said_again_too(
+async def test_other_requests_repeated_after_a_crash_return_the_same_answer(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     mortal = ("tests.support.crash_injection", "unanswered")
@@ -209,7 +209,7 @@ async def test_killed_between_commit_and_answer_everything_else_is_said_again_to
             assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
 
 
-async def test_in_a_house_that_does_not_say_what_it_made_the_answer_is_lost(
+async def test_without_recorded_result_the_answer_is_lost_after_a_crash(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     async with open_site(
@@ -231,7 +231,7 @@ async def test_in_a_house_that_does_not_say_what_it_made_the_answer_is_lost(
         assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED]
 
 
-async def test_killed_while_its_statement_waits_it_is_one_booking_when_asked_again(
+async def test_request_repeated_after_a_crash_during_a_lock_wait_makes_one_booking(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     async with open_site(postgres, redis_url, tmp_path, apis=2) as site:
@@ -259,7 +259,7 @@ async def test_killed_while_its_statement_waits_it_is_one_booking_when_asked_aga
 # After a 503
 
 
-async def test_asked_again_after_a_503_everybody_has_the_one_booking_that_may_have_been_made(site: Site) -> None:
+async def test_requests_repeated_after_a_503_return_the_one_booking(site: Site) -> None:
     holder = await asyncpg.connect(site.dsn)
     some_wait = False
     try:

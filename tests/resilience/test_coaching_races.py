@@ -88,7 +88,7 @@ def a_hundred_overlapping(seed: int) -> list[tuple[float, int]]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_hundred_overlapping_requests_leave_no_overlap(site: Site, seed: int) -> None:
+async def test_hundred_overlapping_requests_leave_no_overlap(site: Site, seed: int) -> None:
     coach = await Coach.of(site)
     answers = await coach.race(a_hundred_overlapping(seed))
     counted = outcomes(answers)
@@ -97,7 +97,7 @@ async def test_a_hundred_overlapping_requests_leave_no_overlap(site: Site, seed:
     assert counted[BOOKED] == len(await coach.sessions()) > 5
 
 
-async def test_without_the_constraint_the_same_race_overlaps(without_guard: Site) -> None:
+async def test_without_constraint_the_same_race_overlaps(without_guard: Site) -> None:
     overlaps = 0
     for seed in (1, 2, 3):
         coach = await Coach.of(without_guard)
@@ -106,13 +106,13 @@ async def test_without_the_constraint_the_same_race_overlaps(without_guard: Site
     assert overlaps > 0
 
 
-async def test_sessions_side_by_side_are_both_booked(site: Site) -> None:
+async def test_adjacent_appointments_are_both_booked(site: Site) -> None:
     coach = await Coach.of(site)
     answers = await coach.race([(hour, 60) for hour in range(10, 20)])
     assert outcomes(answers) == {BOOKED: 10}
 
 
-async def test_of_the_same_time_there_is_one(site: Site) -> None:
+async def test_one_of_many_requests_for_the_same_time_succeeds(site: Site) -> None:
     coach = await Coach.of(site)
     assert outcomes(await coach.race([(10, 60)] * 40)) == {BOOKED: 1, TAKEN: 39}
 
@@ -127,7 +127,7 @@ async def test_buffers_hold_in_a_race(site: Site) -> None:
         assert later["starts_at"] - earlier["ends_at"] >= timedelta(minutes=30)
 
 
-async def test_a_session_and_a_move_into_its_time_do_not_both_succeed(site: Site) -> None:
+async def test_booking_and_move_to_the_same_time_do_not_both_succeed(site: Site) -> None:
     for _ in range(5):
         coach = await Coach.of(site)
         client, other = await site.users(2)
@@ -140,7 +140,7 @@ async def test_a_session_and_a_move_into_its_time_do_not_both_succeed(site: Site
         assert await coach.overlaps() == 0
 
 
-async def test_a_session_is_not_booked_over_an_event_of_the_coach(site: Site) -> None:
+async def test_appointment_is_not_booked_over_an_event_of_the_coach(site: Site) -> None:
     coach = await Coach.of(site)
     event = {
         "title": "Yoga",
@@ -157,7 +157,7 @@ async def test_a_session_is_not_booked_over_an_event_of_the_coach(site: Site) ->
         assert session["ends_at"] <= begins or session["starts_at"] >= ends
 
 
-async def test_series_that_race_leave_no_overlap_and_no_half(site: Site) -> None:
+async def test_concurrent_series_leave_no_overlap_and_no_partial_series(site: Site) -> None:
     coach = await Coach.of(site)
     clients = await site.users(8)
     requests = [

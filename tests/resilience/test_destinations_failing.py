@@ -87,7 +87,7 @@ def behaving(behaviour: Behaviour) -> Callable[[Receiver], AbstractAsyncContextM
     [Receiver.away, *map(behaving, (slow, dripping, failing, overrun, reset))],
     ids=["down", "slow", "dripping", "failing", "overrun", "reset"],
 )
-async def test_a_crm_that_fails_is_told_everything_when_it_is_back_and_mail_goes_on(
+async def test_failing_crm_gets_every_message_after_recovery_and_mail_continues(
     system: ProcessHarness, bad_day: Callable[[Receiver], AbstractAsyncContextManager[None]]
 ) -> None:
     async with bad_day(system.crm):
@@ -101,7 +101,7 @@ async def test_a_crm_that_fails_is_told_everything_when_it_is_back_and_mail_goes
     await _all_is_well(system, booking_load)
 
 
-async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_what_it_missed(
+async def test_without_retries_the_crm_misses_messages_of_an_outage(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     """The twin. Two of each: not enough for the circuit."""
@@ -120,7 +120,7 @@ async def test_a_worker_that_takes_a_failure_for_final_tells_the_crm_nothing_of_
     assert await database.fetchval("SELECT count(*) FROM outbox WHERE status = 'dead'") == 6
 
 
-async def test_an_answer_of_ten_gigabytes_is_left_unread(system: ProcessHarness) -> None:
+async def test_answer_of_ten_gigabytes_is_not_read(system: ProcessHarness) -> None:
     poured: list[int] = []
 
     async def pour(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -158,7 +158,7 @@ def refusing(mail: MailServer) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("bad_day", [stopped, refusing])
-async def test_a_mail_server_that_fails_gets_every_mail_once_when_it_is_back_and_the_crm_hears_on(
+async def test_failing_mail_server_gets_every_mail_once_after_recovery(
     system: ProcessHarness, mail: MailServer, bad_day: Callable[[MailServer], contextlib.AbstractContextManager[None]]
 ) -> None:
     with bad_day(mail):
@@ -170,7 +170,7 @@ async def test_a_mail_server_that_fails_gets_every_mail_once_when_it_is_back_and
     assert set(Counter(each["Message-ID"] for each in mail.mails).values()) == {1}
 
 
-async def test_a_mailbox_that_is_none_costs_its_own_mail_and_no_other(system: ProcessHarness, mail: MailServer) -> None:
+async def test_invalid_mailbox_fails_only_its_own_mail(system: ProcessHarness, mail: MailServer) -> None:
     async with system.records() as records:
         booking_load = await system.booking_load(events=1, people=BOOKINGS * 4)
         gone = await records.fetchval("SELECT email FROM users WHERE id = $1", booking_load.people[0].id)

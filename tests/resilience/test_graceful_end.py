@@ -57,7 +57,7 @@ async def ended(process: "subprocess.Popen[bytes]") -> int:
     return await asyncio.to_thread(process.wait, PROMISED_SECONDS)
 
 
-async def test_an_api_that_is_asked_to_end_is_not_ready_first_and_finishes_what_it_does(
+async def test_stopping_api_is_unready_first_and_finishes_requests(
     database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path
 ) -> None:
     environ = server_environ(database_url, redis_url, tmp_path, drain_seconds="2")
@@ -86,7 +86,7 @@ async def test_an_api_that_is_asked_to_end_is_not_ready_first_and_finishes_what_
 
 
 @pytest.mark.parametrize("module", [API, ("tests.support.abrupt_shutdown",)], ids=["told", "untold"])
-async def test_who_keeps_a_connection_loses_no_request_to_a_process_that_ends(
+async def test_keep_alive_clients_lose_no_request_when_a_process_stops(
     database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path, module: tuple[str, ...]
 ) -> None:
     """They are told with an answer to go elsewhere, and the process waits until everybody was. Its twin tells nobody:
@@ -122,7 +122,7 @@ async def test_who_keeps_a_connection_loses_no_request_to_a_process_that_ends(
     assert sorted(booked) == [row["id"] for row in await database.fetch("SELECT id FROM bookings ORDER BY id")]
 
 
-async def test_an_api_that_is_asked_twice_ends_at_once(
+async def test_second_signal_stops_the_api_immediately(
     database_url: str, redis_url: str, database: asyncpg.Connection, tmp_path: Path
 ) -> None:
     environ = server_environ(database_url, redis_url, tmp_path, drain_seconds="5")
@@ -190,7 +190,7 @@ class Stuck:
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_what_a_stopped_worker_could_not_deliver_is_free_for_the_next_at_once(
+async def test_stopped_worker_releases_undelivered_messages_immediately(
     signals: int, database: asyncpg.Connection, crm: Receiver, launch: Launch, tmp_path: Path
 ) -> None:
     stuck = Stuck(crm)
@@ -214,7 +214,7 @@ async def test_what_a_stopped_worker_could_not_deliver_is_free_for_the_next_at_o
     assert await database.fetchval("SELECT coalesce(sum(total), 0) FROM delivery_counts WHERE what = 'rescued'") == 0
 
 
-async def test_a_killed_worker_does_leave_its_messages_to_the_lease(
+async def test_without_graceful_stop_messages_wait_for_their_lease(
     database: asyncpg.Connection, crm: Receiver, launch: Launch
 ) -> None:
     """The twin: without a clean end there is something to wait for."""
@@ -236,7 +236,7 @@ async def _delivered(database: asyncpg.Connection, number: int) -> bool:
 # Everything
 
 
-async def test_up_passes_it_on_to_all_at_once(crm: Receiver, tmp_path: Path) -> None:
+async def test_up_stops_all_processes_gracefully(crm: Receiver, tmp_path: Path) -> None:
     """Deliveries that hang until the worker's grace is over leave it time enough to give its claims back."""
     Stuck(crm)
     with running_up(tmp_path / "data", CRM_SERVICE_URL=crm.url) as up:

@@ -19,7 +19,7 @@ from tests.support.process_harness import LONG_RUN
 from tests.support.processes import ApiProcess
 
 
-async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) -> None:
+async def test_request_waiting_for_a_lock_returns_503(site: Site) -> None:
     event = await site.event(capacity=50)
     people = await site.users(40)
     holder = await asyncpg.connect(site.dsn)
@@ -42,7 +42,7 @@ async def test_who_waits_for_a_stalled_booking_is_told_to_come_back(site: Site) 
     assert list((await site.owed(event)).values()) == [CREATED] * 40
 
 
-async def test_processes_killed_amid_bookings_lose_none_and_leave_none_by_halves(
+async def test_processes_killed_during_bookings_lose_none_and_leave_none_partial(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     acknowledged: set[int] = set()
@@ -79,7 +79,7 @@ LUCK = 25 if LONG_RUN else 1
 
 
 @pytest.mark.parametrize(("point", "done"), [("before", {False}), ("amid", {False, True}), ("after", {True})])
-async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_nothing(
+async def test_process_killed_around_a_commit_leaves_all_or_nothing(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path, point: str, done: set[bool]
 ) -> None:
     apis = 2 * LUCK if point == "amid" else 2
@@ -99,7 +99,7 @@ async def test_killed_before_amid_or_after_the_commit_there_is_all_of_it_or_noth
         assert await broken_invariants(site.database) == []
 
 
-async def test_a_house_that_writes_its_messages_after_the_booking_forgets_them_when_killed(
+async def test_without_outbox_transaction_a_crash_loses_messages(
     postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     module = ("tests.support.crash_injection", "naive")

@@ -52,7 +52,7 @@ _SOUND = f"{_BOOKING}; UPDATE events SET booked = 1; {_TOLD};"
         ("UPDATE outbox SET lane = 'booking:4711' WHERE destination = 'crm'", "booking:4711 is of nothing"),
     ],
 )
-async def test_what_must_never_be_is_named(database: asyncpg.Connection, breaking: str, sentence: str) -> None:
+async def test_every_broken_invariant_is_detected(database: asyncpg.Connection, breaking: str, sentence: str) -> None:
     (facilitator,) = await many_users(database, 1, role="facilitator")
     await many_users(database, 1)
     await some_events(database, facilitator.id, 1, capacity=2)

@@ -76,7 +76,7 @@ async def without_guard(
         yield opened
 
 
-async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> None:
+async def test_race_of_300_users_for_50_seats_reserves_exactly_50(site: Site) -> None:
     event = await site.event(capacity=50)
     people = await site.users(300)
 
@@ -91,7 +91,7 @@ async def test_300_people_racing_for_50_places_get_exactly_50(site: Site) -> Non
     assert await site.messages(event) == 50 * len(CREATED)
 
 
-async def test_without_the_guard_the_same_race_oversells(without_guard: Site) -> None:
+async def test_without_guard_the_same_race_oversells(without_guard: Site) -> None:
     event = await without_guard.event(capacity=50)
     people = await without_guard.users(300)
 
@@ -102,7 +102,7 @@ async def test_without_the_guard_the_same_race_oversells(without_guard: Site) ->
     assert await without_guard.broken_commits(event) != []
 
 
-async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> None:
+async def test_fifty_concurrent_requests_by_one_user_reserve_one_seat(site: Site) -> None:
     event = await site.event(capacity=100)
     (person,) = await site.users(1)
 
@@ -113,7 +113,7 @@ async def test_one_person_asking_50_times_at_once_gets_one_place(site: Site) -> 
     assert list((await site.owed(event)).values()) == [CREATED]
 
 
-async def test_without_the_guard_one_person_gets_several_places(without_guard: Site) -> None:
+async def test_without_guard_one_user_gets_several_seats(without_guard: Site) -> None:
     event = await without_guard.event(capacity=100)
     (person,) = await without_guard.users(1)
 
@@ -122,7 +122,7 @@ async def test_without_the_guard_one_person_gets_several_places(without_guard: S
     assert outcomes(answers)[BOOKED] > 1, answers[:2]
 
 
-async def test_the_database_itself_refuses_an_oversell_and_a_second_place(site: Site) -> None:
+async def test_database_constraints_reject_overselling_and_a_second_seat(site: Site) -> None:
     event = await site.event(capacity=1)
     (person,) = await site.users(1)
     booking = """INSERT INTO bookings (event_id, user_id, status, payment_status, created_at)
@@ -135,7 +135,7 @@ async def test_the_database_itself_refuses_an_oversell_and_a_second_place(site: 
         await site.database.execute(booking, event, person.id)
 
 
-async def test_places_given_back_and_taken_again_never_exceed_the_capacity(site: Site) -> None:
+async def test_released_and_reserved_seats_never_exceed_the_capacity(site: Site) -> None:
     event = await site.event(capacity=2)
     users = Coming(event, await site.users(30), enough=100 if LONG_RUN else 30)
 
@@ -149,7 +149,7 @@ async def test_places_given_back_and_taken_again_never_exceed_the_capacity(site:
     assert owed.count(CREATED) == users.stayed == len(owed) - users.cancelled
 
 
-async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) -> None:
+async def test_capacity_changed_during_bookings_is_never_exceeded(site: Site) -> None:
     event = await site.event(capacity=10)
     users = Coming(event, await site.users(20))
     luck = random.Random(1)
@@ -174,7 +174,7 @@ async def test_a_capacity_changed_amid_bookings_is_never_exceeded(site: Site) ->
     assert places.booked == places.live == users.stayed
 
 
-async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -> None:
+async def test_event_cancelled_during_bookings_keeps_no_booking(site: Site) -> None:
     event = await site.event(capacity=1000)
     some_have_places = asyncio.Event()
     reserved = 0
@@ -207,7 +207,7 @@ async def test_an_event_cancelled_amid_bookings_keeps_none_of_them(site: Site) -
     assert list((await site.owed(event)).values()) == [CREATED_AND_CANCELLED] * reserved
 
 
-async def test_people_leaving_while_their_event_is_cancelled_are_told_once(site: Site) -> None:
+async def test_bookings_cancelled_with_their_event_are_reported_once(site: Site) -> None:
     event = await site.event(capacity=40)
     people = await site.users(40)
     bookings = [

@@ -46,7 +46,7 @@ async def own_redis() -> AsyncIterator[EmbeddedRedis]:
 # Several processes
 
 
-async def test_a_booking_at_one_process_is_seen_at_the_other(
+async def test_booking_at_one_process_is_received_at_another(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path, john: Member
 ) -> None:
     environ = server_environ(database_url, redis_url, tmp_path)
@@ -74,7 +74,7 @@ async def test_a_booking_at_one_process_is_seen_at_the_other(
 # Redis
 
 
-async def test_without_redis_news_come_a_little_later_and_after_its_return_as_before(
+async def test_without_redis_updates_are_polled_and_recover(
     database_url: str, own_redis: EmbeddedRedis, tmp_path: Path, john: Member
 ) -> None:
     environ = server_environ(database_url, own_redis.url, tmp_path)
@@ -110,7 +110,7 @@ async def test_without_redis_news_come_a_little_later_and_after_its_return_as_be
 
 
 @pytest.mark.parametrize(("statement", "seen"), [(RECORD, [1, 2]), (UNLOCKED, [2])], ids=["locked", "unlocked"])
-async def test_an_entry_that_becomes_visible_late_is_not_missed(
+async def test_entry_committed_late_is_not_missed_and_without_lock_it_is(
     database: asyncpg.Connection, database_url: str, john: Member, statement: str, seen: list[int]
 ) -> None:
     """The twin without the lock misses it."""
@@ -148,7 +148,7 @@ async def test_an_entry_that_becomes_visible_late_is_not_missed(
     assert follower == seen
 
 
-async def test_the_same_message_is_told_once(
+async def test_repeated_message_is_published_once(
     database: asyncpg.Connection, database_url: str, redis_url: str, john: Member
 ) -> None:
     """A worker that died after it recorded the entry leaves the message to another."""
@@ -159,7 +159,7 @@ async def test_the_same_message_is_told_once(
     assert await database.fetchval("SELECT count(*) FROM feed_entries") == 1
 
 
-async def test_entries_are_forgotten_after_30_days_and_not_before(
+async def test_entries_are_deleted_after_30_days(
     database: asyncpg.Connection, database_url: str, redis_url: str, john: Member
 ) -> None:
     own = Database(database_url, pool_size=1)
@@ -185,7 +185,7 @@ async def test_entries_are_forgotten_after_30_days_and_not_before(
 
 
 @pytest.mark.parametrize("drain", ["0", "3"])
-async def test_a_process_that_is_to_end_sends_its_followers_away_at_once(
+async def test_stopping_process_closes_its_connections_immediately(
     database_url: str, redis_url: str, tmp_path: Path, john: Member, drain: str
 ) -> None:
     environ = server_environ(database_url, redis_url, tmp_path, drain_seconds=drain)
@@ -218,7 +218,7 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
-async def test_two_hundred_sockets_at_once_all_see_their_news(
+async def test_two_hundred_sockets_receive_their_updates(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     facilitators = await many_users(database, 20, role="facilitator")
@@ -238,7 +238,7 @@ async def test_two_hundred_sockets_at_once_all_see_their_news(
             await asyncio.gather(*(socket.close() for _, socket in opened))
 
 
-async def test_followers_who_read_nothing_cost_no_memory_and_are_let_go(
+async def test_clients_that_do_not_read_use_no_memory_and_are_disconnected(
     database: asyncpg.Connection, database_url: str, redis_url: str, tmp_path: Path, john: Member
 ) -> None:
     await database.execute(

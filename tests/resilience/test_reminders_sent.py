@@ -74,7 +74,7 @@ async def a_worker(harness: ReminderHarness, tmp_path: Path) -> AsyncIterator[as
         await process.wait()
 
 
-async def test_two_workers_remind_once_before_each_start(harness: ReminderHarness, tmp_path: Path) -> None:
+async def test_two_workers_send_one_reminder_before_each_start(harness: ReminderHarness, tmp_path: Path) -> None:
     tomorrow, _ = await harness.place(DAY + timedelta(seconds=2))
     soon, _ = await harness.place(HOUR + timedelta(seconds=2))
     async with a_worker(harness, tmp_path), a_worker(harness, tmp_path):
@@ -84,7 +84,7 @@ async def test_two_workers_remind_once_before_each_start(harness: ReminderHarnes
     assert harness.inbox.subjects(soon).count("In an hour: Yoga") == 1
 
 
-async def test_a_worker_killed_between_sending_and_marking_costs_at_most_one_mail_more(
+async def test_worker_killed_between_send_and_mark_sends_at_most_one_more_mail(
     harness: ReminderHarness, tmp_path: Path
 ) -> None:
     person, _ = await harness.place(DAY + timedelta(seconds=2))
@@ -101,7 +101,7 @@ async def test_a_worker_killed_between_sending_and_marking_costs_at_most_one_mai
     assert harness.inbox.subjects(person).count("Tomorrow: Yoga") == 2
 
 
-async def test_a_place_given_up_is_not_reminded_of_until_its_late_payment_brings_it_back(
+async def test_expired_hold_skips_reminders_and_late_payment_plans_them_again(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with (

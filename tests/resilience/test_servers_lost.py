@@ -51,7 +51,7 @@ async def system(
         yield opened
 
 
-async def test_redis_emptied_stopped_and_restarted_empty_costs_no_booking_and_no_delivery(
+async def test_redis_flushed_stopped_and_restarted_loses_no_booking_or_delivery(
     system: ProcessHarness, own_redis: EmbeddedRedis
 ) -> None:
     booking_load = await system.booking_load()
@@ -72,7 +72,7 @@ async def test_redis_emptied_stopped_and_restarted_empty_costs_no_booking_and_no
     await system.assert_sound(booking_load)
 
 
-async def test_while_nothing_rings_a_worker_looks_into_the_table_by_itself(
+async def test_without_wake_ups_a_worker_polls_the_outbox(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
     async with _nothing_rings(WORKER, database_url, tmp_path):
@@ -81,7 +81,7 @@ async def test_while_nothing_rings_a_worker_looks_into_the_table_by_itself(
             await until(lambda message_id=message_id: _is_delivered(database, message_id))  # type: ignore[misc]
 
 
-async def test_one_that_only_listens_leaves_what_nobody_rang_for(
+async def test_without_polling_messages_without_wake_up_stay(
     database: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
     """The twin."""
@@ -127,7 +127,7 @@ def end(postgres: EmbeddedPostgres, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["fast", "immediate", "killed"])
-async def test_postgresql_restarted_under_load_answers_503_for_a_while_and_loses_nothing(
+async def test_postgresql_restarted_under_load_returns_503_and_loses_nothing(
     system: ProcessHarness, own_postgres: EmbeddedPostgres, number: signal.Signals
 ) -> None:
     booking_load = await system.booking_load()
@@ -148,7 +148,7 @@ async def _restarted(postgres: EmbeddedPostgres, booking_load: BookingLoad, numb
     await booking_load.more(10, seconds=BACK_TO_NORMAL_SECONDS)
 
 
-async def test_one_that_acknowledges_before_the_disk_has_it_does_lose_bookings(redis_url: str, tmp_path: Path) -> None:
+async def test_without_synchronous_commit_bookings_are_lost(redis_url: str, tmp_path: Path) -> None:
     """The twin: the same load, the same SIGKILL, and a server that answers first and writes later."""
     with running_postgres(TEMPLATE) as forgetful:
         await asyncio.to_thread(migrations.upgrade, forgetful.dsn(TEMPLATE))

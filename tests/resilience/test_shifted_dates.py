@@ -42,7 +42,7 @@ CONTRACTS = ("the end of a short February", "a minute before a year")
 if LONG_RUN:
 
     @pytest.mark.timeout(300)
-    def test_the_shift_reaches_postgres_redis_and_processes_with_a_clean_environment() -> None:
+    def test_shifted_clock_applies_to_postgres_redis_and_clean_environments() -> None:
         moment = DATES["a leap day"]
         done = subprocess.run(
             [sys.executable, "-c", PROBE], cwd=ROOT, env=everywhere(moment), capture_output=True, text=True, check=False
@@ -57,10 +57,10 @@ if LONG_RUN:
 
     @pytest.mark.timeout(1200)
     @pytest.mark.parametrize("name", DATES)
-    def test_the_demo_does_not_depend_on_the_date(name: str) -> None:
+    def test_demo_passes_on_other_dates(name: str) -> None:
         run_tests(["tests/payments/test_demo.py"], everywhere(DATES[name]))
 
     @pytest.mark.timeout(7200)
     @pytest.mark.parametrize("name", CONTRACTS)
-    def test_the_contracts_do_not_depend_on_the_date(name: str) -> None:
+    def test_contract_tests_pass_on_other_dates(name: str) -> None:
         run_tests(["tests/contracts", f"-n{os.cpu_count()}"], everywhere(DATES[name]), minutes=110)

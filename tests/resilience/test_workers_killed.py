@@ -89,7 +89,7 @@ async def out_of_order(database: asyncpg.Connection, requests: Sequence[Request]
     return [ordering_key for ordering_key, order in came.items() if order != sorted(order)]
 
 
-async def test_what_a_killed_worker_held_is_on_its_way_again_in_time(
+async def test_messages_of_a_killed_worker_are_reclaimed_in_time(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     stuck = Stuck(crm)
@@ -108,7 +108,7 @@ async def test_what_a_killed_worker_held_is_on_its_way_again_in_time(
     assert await broken_invariants(database) == []
 
 
-async def test_a_worker_that_claims_for_an_hour_leaves_its_messages_to_nobody(
+async def test_without_short_leases_messages_of_a_killed_worker_stay_claimed(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     Stuck(crm)
@@ -121,7 +121,7 @@ async def test_a_worker_that_claims_for_an_hour_leaves_its_messages_to_nobody(
     assert len(await broken_invariants(database)) == CLAIMS
 
 
-async def test_killed_between_the_answer_and_the_mark_it_comes_again_with_the_same_id_and_one_effect(
+async def test_message_repeated_after_a_crash_has_the_same_id_and_one_effect(
     postgres: EmbeddedPostgres, database: asyncpg.Connection, environ: dict[str, str], tmp_path: Path
 ) -> None:
     message_id = await add_message(database, ordering_key="test:1")
@@ -150,7 +150,7 @@ async def test_killed_between_the_answer_and_the_mark_it_comes_again_with_the_sa
         await effects.close()
 
 
-async def test_two_workers_deliver_thousands_once_each_in_order_and_bury_the_one_that_is_poison(
+async def test_two_workers_deliver_in_order_once_and_dead_letter_the_poison_message(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     number = ORDERING_KEYS * MESSAGES_PER_ORDERING_KEY
@@ -171,7 +171,7 @@ async def test_two_workers_deliver_thousands_once_each_in_order_and_bury_the_one
     assert await broken_invariants(database) == []
 
 
-async def test_workers_that_know_no_lanes_do_break_the_order(
+async def test_without_ordering_keys_the_order_is_broken(
     database: asyncpg.Connection, crm: Receiver, environ: dict[str, str], tmp_path: Path
 ) -> None:
     seen: set[str] = set()
