@@ -70,7 +70,6 @@ def create_app(settings: CrmSettings | None = None, pace: Pace | None = None) ->
     async def run(_: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(database.close)
-            await database.open()
             for sender in http.values():
                 closing.push_async_callback(sender.close)
             for dispatcher in dispatchers:

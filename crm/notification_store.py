@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -257,12 +257,12 @@ def _is_mailed(notification: Notification, email: str | None) -> tuple[Status, s
     return Status.PENDING, None
 
 
-def _item(row: Mapping[str, Any]) -> Item:
+def _item(row: asyncpg.Record) -> Item:
     fields: dict[str, Any] = dict(row)
     session = fields.pop("coaching_id")
     return msgspec.convert(fields | ({"booking_id": str(session)} if session else {}), Item)
 
 
-def _claim(row: Mapping[str, Any]) -> MailClaim:
+def _claim(row: asyncpg.Record) -> MailClaim:
     fields: dict[str, Any] = dict(row)
     return MailClaim(notification=msgspec.json.decode(fields.pop("body"), type=Notification), **fields)

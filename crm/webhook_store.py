@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -115,5 +114,5 @@ class WebhookStore:
         return Stored(first["id"], tuple(Destination(name) for name in first["destinations"]))
 
 
-def _delivery(row: Mapping[str, Any]) -> WebhookDelivery:
+def _delivery(row: asyncpg.Record) -> WebhookDelivery:
     return WebhookDelivery(**row)

@@ -146,7 +146,7 @@ def _message_id_reused(request: Request[Any, Any, Any], _: MessageIdReused) -> R
 
 
 def _database_unavailable(request: Request[Any, Any, Any], error: DatabaseUnavailable) -> Response[dict[str, Any]]:
-    log.warning("database_unavailable", error=str(error))
+    log.warning("database_unavailable", error=repr(error.__cause__ or error))
     return _answer(request, database_unavailable())
 
 

@@ -6,11 +6,13 @@ pending row whose next attempt was moved past the time the claimant needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
+
+import asyncpg
 
 from crm.database import Database
 
@@ -70,7 +72,7 @@ class Queue(Generic[C]):
         *,
         table: str,
         columns: str,
-        read: Callable[[Mapping[str, Any]], C],
+        read: Callable[[asyncpg.Record], C],
         lease: UUID,
         lease_time: timedelta,
         which: str = "true",

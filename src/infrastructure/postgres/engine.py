@@ -1,10 +1,10 @@
-"""Texts from outside, made fit for PostgreSQL."""
+"""Access to PostgreSQL: pooled asyncpg connections, and sessions of SQLAlchemy."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import asyncpg
 import msgspec
@@ -17,6 +17,16 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool
 from sqlalchemy.pool import PoolProxiedConnection as PooledConnection
 
 from domain.errors import Unavailable
+from servicekit.database import (
+    CONNECT_SECONDS,
+    DEADLINE_SECONDS,
+    SESSION_SETTINGS,
+    STATEMENT_SECONDS,
+    Connection,
+    ConnectionPool,
+    is_unavailable,
+    raised_as,
+)
 
 
 def storable(text: str, longest: int) -> str:
@@ -24,68 +34,30 @@ def storable(text: str, longest: int) -> str:
     return text.replace("\x00", "").encode(errors="replace").decode()[:longest]
 
 
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-
-
-CONNECT_SECONDS = 3
-
-STATEMENT_SECONDS = 4
-
-# All of one use of the database, waiting for a connection included: a caller is answered within 5 s.
-DEADLINE_SECONDS = 4
-
-# A longer wait for a lock becomes a 503: a stalled holder must not exhaust the pool.
-SERVER_SETTINGS = {
+SERVER_SETTINGS = SESSION_SETTINGS | {
     "application_name": "convene",
-    "lock_timeout": "3s",
-    "statement_timeout": f"{STATEMENT_SECONDS}s",
-    "idle_in_transaction_session_timeout": "10s",
-    "timezone": "UTC",
-    # The statements here are short and their plans few; compiling them to machine code costs more than it gives.
-    "jit": "off",
     # Every statement here finds its rows by an index. A plan is kept for the life of its connection: one made while a
     # table was small would read all of it, also after it has grown: docs/decisions/0001 has the figures.
     "enable_seqscan": "off",
 }
 
 
-_AWAY = (
-    OSError,
-    TimeoutError,
-    PoolTimeout,
-    asyncpg.InterfaceError,
-    # What asyncpg says when a server goes away under a connection that is just being handed out.
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-    asyncpg.DeadlockDetectedError,
-)
-
-
 @contextlib.contextmanager
 def database_unavailable() -> Iterator[None]:
     """Turns whatever the drivers raise when the server is away, stalled or overrun into `Unavailable`."""
-    try:
-        yield
-    except asyncpg.InterfaceError as error:
-        if isinstance(error, ValueError):  # a value that fits no parameter is our mistake, not an outage
+    with raised_as(Unavailable):
+        try:
+            yield
+        except PoolTimeout as error:
+            raise Unavailable from error
+        except RepositoryError as error:  # made by advanced-alchemy of any of these
+            if isinstance(error.__cause__, PoolTimeout) or is_unavailable(driver_error(error)):
+                raise Unavailable from error
             raise
-        raise Unavailable from error
-    except _AWAY as error:
-        raise Unavailable from error
-    except RepositoryError as error:  # which advanced-alchemy makes of any of these
-        if isinstance(error.__cause__, PoolTimeout) or isinstance(driver_error(error), _AWAY):
-            raise Unavailable from error
-        raise
-    except DBAPIError as error:
-        if error.connection_invalidated or isinstance(driver_error(error), _AWAY):
-            raise Unavailable from error
-        raise
+        except DBAPIError as error:
+            if error.connection_invalidated or is_unavailable(driver_error(error)):
+                raise Unavailable from error
+            raise
 
 
 @contextlib.asynccontextmanager
@@ -122,10 +94,16 @@ class Database:
     """Opened lazily: a process starts, and says that it cannot serve, while its database is away."""
 
     def __init__(self, dsn: str, *, pool_size: int = 4, watch: PoolWatch | None = None) -> None:
-        self._dsn = dsn
-        self._pool_size = pool_size
         self._watch = watch
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool = ConnectionPool(
+            dsn,
+            size=pool_size,
+            unavailable=Unavailable,
+            server_settings=SERVER_SETTINGS,
+            prepare=_decode_json,
+            waited=self._waited,
+            released=self._report,
+        )
         self.engine: AsyncEngine = create_async_engine(
             make_url(dsn).set(drivername="postgresql+asyncpg"),
             poolclass=self._watched_pool() if watch else AsyncAdaptedQueuePool,
@@ -146,73 +124,39 @@ class Database:
     def session(self) -> AsyncSession:
         return self._session()
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A pooled asyncpg connection. Raises `Unavailable` when there is none to be had in a few seconds."""
-        async with within_the_deadline():
-            pool = self._pool or await self._open()
-            with self._waiting():
-                connection = await pool.acquire(timeout=CONNECT_SECONDS)
-            try:
-                yield connection
-            except (TimeoutError, asyncio.CancelledError):
-                # Its query still runs. To take it back asyncpg would wait for the server, which may be what hangs.
-                connection.terminate()
-                raise
-            finally:
-                await pool.release(connection)
-                self._tell()
+    def connection(self) -> contextlib.AbstractAsyncContextManager[Connection]:
+        """A pooled asyncpg connection. Raises `Unavailable`."""
+        return self._pool.connection()
 
     async def close(self) -> None:
-        if self._pool is not None:
-            await self._pool.close()
+        await self._pool.close()
         await self.engine.dispose()
 
-    @contextlib.contextmanager
-    def _waiting(self) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            if self._watch:
-                self._watch.waited(time.perf_counter() - began)
-                self._tell()
-
-    def _tell(self) -> None:
+    def _waited(self, seconds: float) -> None:
         if self._watch:
-            hot = self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
-            self._watch.in_use(hot + self.engine.pool.checkedout())  # type: ignore[attr-defined]
+            self._watch.waited(seconds)
+            self._report()
+
+    def _report(self) -> None:
+        if self._watch:
+            self._watch.in_use(self._pool.in_use + self.engine.pool.checkedout())  # type: ignore[attr-defined]
 
     def _watched_pool(self) -> type[Pool]:
         database = self
 
         class WatchedPool(AsyncAdaptedQueuePool):
             def connect(self) -> PooledConnection:
-                with database._waiting():
+                began = time.perf_counter()
+                try:
                     return super().connect()
+                finally:
+                    database._waited(time.perf_counter() - began)
 
             def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
                 super()._do_return_conn(record)
-                database._tell()
+                database._report()
 
         return WatchedPool
-
-    async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
-        pool = asyncpg.create_pool(
-            self._dsn,
-            min_size=0,
-            max_size=self._pool_size,
-            max_inactive_connection_lifetime=300,
-            timeout=CONNECT_SECONDS,
-            command_timeout=STATEMENT_SECONDS,
-            server_settings=SERVER_SETTINGS,
-            init=_decode_json,
-            reset=_nothing_to_reset,
-        )
-        # Set before the await: everybody who asks meanwhile shares this one, and asyncpg opens it once.
-        self._pool = self._pool or pool
-        await self._pool
-        return self._pool
 
 
 async def _decode_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -224,8 +168,3 @@ async def _decode_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None
 
 def _to_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """No statement here leaves anything behind in its session (settings, locks, listeners), so a release needs no
-    round trip. A transaction is always ended by its own context manager."""

@@ -18,7 +18,8 @@ from application.idempotency import (
     KeyedRequest,
     Made,
 )
-from infrastructure.postgres.engine import Connection, Database
+from infrastructure.postgres.engine import Database
+from servicekit.database import Connection
 
 # One round trip for a new key, and for every look at a known one. A row that another request is just inserting is seen
 # neither by the INSERT nor by the snapshot: then `owner` is null, and it is there at the next look.

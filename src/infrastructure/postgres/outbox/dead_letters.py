@@ -8,8 +8,9 @@ import asyncpg
 from application.outbox.ports import AttemptMade, MessageFilter, StoredMessage, StoredMessageDetail
 from application.ports import Page, PageRequest
 from domain.outbox import Destination, MessageId, MessageNotDead, MessageNotFound, MessageStatus
-from infrastructure.postgres.engine import Connection, Database
+from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import LAST_UUID, cursor_of, first_uuid, uuid_after
+from servicekit.database import Connection
 
 _COLUMNS = "id, destination, fact, lane, status, attempts, occurred_at, due_at, last_error"
 # Ids (UUIDv7) are ordered by time, so a page is read from its end down to `since`. Parameters: the first id, since,

@@ -6,7 +6,8 @@ successors are therefore made due after it; when it is finished, the next is due
 """
 
 from domain.outbox import Destination
-from infrastructure.postgres.engine import STATEMENT_SECONDS, Database
+from infrastructure.postgres.engine import Database
+from servicekit.database import STATEMENT_SECONDS
 
 # A head that cannot become due before the end of this statement cannot be finished meanwhile, so no successor is
 # postponed after its head was finished. Messages with earlier attempts keep the time of their next attempt.

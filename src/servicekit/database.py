@@ -1,0 +1,158 @@
+"""A pool of asyncpg connections: a connection within a deadline, or an error that says that there is none."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeAlias
+
+import asyncpg
+
+CONNECT_SECONDS = 3
+STATEMENT_SECONDS = 4
+DEADLINE_SECONDS = 4
+"""All of one use of the database, waiting for a connection included: a caller is answered within 5 s."""
+CLOSE_SECONDS = 3
+
+SESSION_SETTINGS = {
+    # A longer wait for a lock becomes an error: a stalled holder must not exhaust the pool.
+    "lock_timeout": "3s",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+    "idle_in_transaction_session_timeout": "10s",
+    "timezone": "UTC",
+    # The statements are short and their plans few; compiling them to machine code costs more than it gives.
+    "jit": "off",
+}
+
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    # Raised by asyncpg when a server closes a connection that is just being handed out.
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    # After a failover the connection may lead to a replica.
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What the driver raises when the server is unreachable, stalled, overloaded or misconfigured."""
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether `error` is an outage. asyncpg's complaint about an argument is a ValueError, and a fault of the code."""
+    return isinstance(error, UNAVAILABLE) and not isinstance(error, ValueError)
+
+
+@contextmanager
+def raised_as(unavailable: type[Exception]) -> Iterator[None]:
+    """Raises `unavailable` for each error of the driver that is an outage."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        if is_unavailable(error):
+            raise unavailable from error
+        raise
+
+
+def _ignore(_seconds: float) -> None:
+    pass
+
+
+class ConnectionPool:
+    """Opened by its first use, so that a process starts while its database is unreachable.
+
+    Raises `unavailable` for an outage. `server_settings`: parameters of each session, see `SESSION_SETTINGS`. `prepare`
+    sets up a new connection. `waited` receives the wait for each connection in seconds, `released` is called after each
+    release.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        size: int,
+        unavailable: type[Exception],
+        server_settings: Mapping[str, str],
+        prepare: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
+        waited: Callable[[float], None] = _ignore,
+        released: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._unavailable = unavailable
+        self._server_settings = dict(server_settings)
+        self._prepare = prepare
+        self._waited = waited
+        self._released = released
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    @property
+    def in_use(self) -> int:
+        """Connections that are handed out."""
+        return self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
+
+    @asynccontextmanager
+    async def connection(self, seconds: float = DEADLINE_SECONDS) -> AsyncIterator[Connection]:
+        """A connection for at most `seconds`, with the wait for it."""
+        with raised_as(self._unavailable):
+            async with asyncio.timeout(seconds):
+                pool = self._pool or await self._open()
+                began = time.perf_counter()
+                try:
+                    connection = await pool.acquire(timeout=CONNECT_SECONDS)
+                finally:
+                    self._waited(time.perf_counter() - began)
+                try:
+                    yield connection
+                except (TimeoutError, asyncio.CancelledError):
+                    # Its statement still runs. asyncpg would wait for the server, which may not respond.
+                    connection.terminate()
+                    raise
+                finally:
+                    await pool.release(connection)
+                    self._released()
+
+    async def answers(self) -> bool:
+        """Whether the database answers within a second."""
+        with suppress(self._unavailable):
+            async with self.connection(seconds=1) as connection:
+                await connection.execute("SELECT 1")
+                return True
+        return False
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
+        except UNAVAILABLE:
+            self._pool.terminate()
+
+    async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
+        pool = asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=self._size,
+            max_inactive_connection_lifetime=300,
+            timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS,
+            server_settings=self._server_settings,
+            init=self._prepare,
+            reset=_nothing_to_reset,
+        )
+        # Set before the await: concurrent callers share this pool, and asyncpg opens it once.
+        self._pool = self._pool or pool
+        await self._pool
+        return self._pool
+
+
+async def _nothing_to_reset(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """No statement leaves anything behind in its session (settings, locks, listeners), so a release needs no round
+    trip. A transaction is always ended by its context manager."""
