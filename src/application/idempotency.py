@@ -1,9 +1,9 @@
-"""Requests that carry a key, and what is remembered of them.
+"""Idempotency keys of requests, and their stored answers.
 
-IdempotencyKeyInvalid   no such key can be kept
+IdempotencyKeyInvalid   the key is malformed
 IdempotencyKeyReused    the key belongs to another request
-IdempotencyKeyInUse     the first request with the key still runs; or another took over from this one
-IdempotencyAnswerLost   the first request was carried out and its process died before the answer was kept
+IdempotencyKeyInUse     the first request with the key still runs; or another process has taken over this one
+IdempotencyAnswerLost   the first request was carried out and its process died before the answer was stored
 """
 
 import asyncio
@@ -55,8 +55,8 @@ def owner_of(user_id: UserId) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """`owner` is whose key it is: the same key of two owners has nothing in common. `fingerprint` tells this request
-    from every other."""
+    """`owner`: the owner of the key; equal keys of two owners are different keys. `fingerprint` identifies the content
+    of the request."""
 
     owner: str
     key: str
@@ -151,12 +151,12 @@ ANONYMOUS_KEYS_PER_NETWORK = Limit("anonymous-keys", times=300, per=timedelta(ho
 
 @dataclass(frozen=True, slots=True)
 class AnswerOnce:
-    """The same key and the same request: the same answer.
+    """Returns the same answer to the same request with the same key.
 
-    - One runs; who comes meanwhile waits for its answer, and holds no connection while waiting.
-    - The same key with another request is refused.
-    - A runner that died is replaced when its lease ends. What it committed is not done again.
-    - A database that is away after the work is done costs the memory of the answer, not the answer.
+    - One request runs. Concurrent ones wait for its answer, without a database connection.
+    - The same key with another request is rejected.
+    - When the lease of a dead runner ends, another one takes over. Committed work is not repeated.
+    - If the database is unavailable after the work is done, the answer is sent and not stored.
     """
 
     keys: IdempotencyKeys
@@ -165,12 +165,13 @@ class AnswerOnce:
     patience: float = PATIENCE
 
     def fingerprint(self, *parts: bytes) -> bytes:
-        """Keyed, since a request may hold what could be guessed from a plain hash: a password, an address."""
+        """A keyed hash, because a request may contain data that could be guessed from a plain hash, such as a password
+        or an address."""
         framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return hmac.digest(self.secret, framed, hashlib.sha256)
 
     async def allow_anonymous(self, network: str) -> None:
-        """Before a key of a request without an account is claimed. Raises `TooManyRequests`."""
+        """Must be called before a key of a request without an account is claimed. Raises `TooManyRequests`."""
         await self.limiter.take(ANONYMOUS_KEYS_PER_NETWORK, network)
 
     async def begin(self, request: KeyedRequest) -> Claim | KeptAnswer:
@@ -187,8 +188,8 @@ class AnswerOnce:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     async def end(self, claim: Claim, answer: KeptAnswer | None) -> None:
-        """Keeps the answer; without one the request may be made anew."""
-        with suppress(Unavailable):  # the lease ends by itself
+        """Stores the answer; without one the request can be repeated."""
+        with suppress(Unavailable):  # the lease expires
             if answer is None:
                 await self.keys.release(claim)
             else:

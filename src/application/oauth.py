@@ -45,7 +45,8 @@ class AttemptUnknown(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What goes out: `state`, `nonce` and the challenge of `verifier` with the browser, `browser` into its cookie."""
+    """The secrets of a new attempt. `state`, `nonce` and the challenge of `verifier` are sent with the browser's
+    redirect; `browser` is set as a cookie."""
 
     state: str
     browser: str
@@ -55,9 +56,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class OAuthAttempts:
-    """Secrets of 256 bits each; what the browser holds is stored as a fingerprint, so that reading the table does not
-    help to complete an attempt. The browser's own secret keeps an attacker from completing their sign-in in a victim's
-    browser (RFC 9700, 4.7)."""
+    """Creates and completes attempts. Each secret has 256 bits. The browser's secrets are stored as hashes, so that
+    access to the table does not allow completing an attempt. The secret in the browser's cookie prevents an attacker
+    from completing a sign-in of theirs in a victim's browser (RFC 9700, 4.7)."""
 
     attempts: Attempts
     clock: Clock

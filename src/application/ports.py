@@ -14,7 +14,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `times` in any stretch of `per`, counted under `name`."""
+    """At most `times` in any period of `per`, counted under `name`."""
 
     name: str
     times: int
@@ -23,11 +23,12 @@ class Limit:
 
 class RateLimiter(Protocol):
     async def take(self, limit: Limit, who: str) -> None:
-        """Counts one, atomically over all processes; raises `TooManyRequests`, uncounted, when the limit is reached."""
+        """Counts one attempt, atomically over all processes. Raises `TooManyRequests` when the limit is reached; such
+        an attempt does not count."""
         ...
 
     async def give_back(self, limit: Limit, who: str) -> None:
-        """Takes one back: the attempt turned out to be legitimate."""
+        """Uncounts one attempt, which turned out to be legitimate."""
         ...
 
 
@@ -42,7 +43,7 @@ DEFAULT_PAGE = 50
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """`after` is the opaque cursor of the page before."""
+    """`after` is the opaque cursor of the previous page."""
 
     limit: int = MAX_PAGE
     after: str | None = None
@@ -50,14 +51,14 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """`next` is the cursor of the page that follows; None on the last."""
+    """`next` is the cursor of the next page; None on the last."""
 
     items: Sequence[T]
     next: str | None = None
 
 
 class Health(Protocol):
-    """Whether they answer: what remembers, and what rings for the worker and counts attempts to log in."""
+    """Whether the database and Redis respond. Redis sends wake-ups to the worker and counts login attempts."""
 
     async def database_answers(self) -> bool: ...
 

@@ -15,7 +15,7 @@ from application.payments.ports.records import GatewayEvents, Payments, RefundRe
 
 
 class UnitOfWork(Protocol):
-    """Rolls back unless `commit` was reached."""
+    """One transaction, which is rolled back unless `commit` was called."""
 
     users: Users
     logins: Logins

@@ -1,4 +1,4 @@
-"""Ending the access to an account, and creating none for who lost it."""
+"""Ends the access to an account, and prevents new credentials for an access that has ended."""
 
 from dataclasses import replace
 from datetime import datetime

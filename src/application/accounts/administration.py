@@ -1,4 +1,4 @@
-"""Accounts as operators change them: roles, deactivation."""
+"""Administration of accounts by operators: roles, deactivation."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from domain.credentials import AccessEnd
 
 @dataclass(frozen=True, slots=True)
 class GrantRole:
-    """An operator gives a user another role; every login ends. It answers a request for a role, too."""
+    """Sets a user's role, as an operator. Every login of the account ends. A pending request for a role is closed."""
 
     open_work: OpenUnitOfWork
     clock: Clock
@@ -30,14 +30,14 @@ class GrantRole:
 
 @dataclass(frozen=True, slots=True)
 class ApproveFacilitator:
-    """An operator approves that an account becomes a facilitator, as its owner requested when registering. Every login
-    ends, and the owner receives a mail. Raises `RoleNotRequested`."""
+    """Approves an account as a facilitator, as its owner requested when registering. Every login of the account ends,
+    and the owner receives a mail. Raises `RoleNotRequested`."""
 
     open_work: OpenUnitOfWork
     clock: Clock
 
     async def __call__(self, *, email: str) -> User | None:
-        """None where there is no such account."""
+        """Returns None if there is no such account."""
         async with self.open_work() as work:
             user = await _locked(work, email)
             if user is None:
@@ -59,12 +59,12 @@ async def _with_role(work: UnitOfWork, user: User, role: Role, now: datetime) ->
 
 @dataclass(frozen=True, slots=True)
 class SetAccountActive:
-    """An operator deactivates an account, or activates it again; every login ends, and the secret address of the
-    calendar.
+    """Deactivates or activates an account, as an operator. Every login ends, and the secret address of the calendar
+    feed is revoked.
 
-    - A deactivated facilitator's events are not shown or sold and cannot be paid for, and their time cannot be booked.
-    - Unpaid holds end, each as one whose payment did not come in time. What was paid, or needs no payment, stays.
-    - Activating brings the events back.
+    - The events of a deactivated facilitator are not listed, booked or paid, and their time cannot be booked.
+    - Unpaid holds expire as if their payment had not arrived in time. Paid and free bookings stay.
+    - Activating the account makes the events available again.
     """
 
     open_work: OpenUnitOfWork

@@ -67,7 +67,7 @@ class LogIn:
             user = await work.users.get_locked(credentials.user.id)
             present = await work.users.find_credentials(email)
             if present is None or present.password_hash != credentials.password_hash or not user.is_active:
-                raise InvalidCredentials  # the password was changed, or the account deactivated, while we hashed
+                raise InvalidCredentials  # changed or deactivated while the hash was computed
             await self._rehash_when_outdated(work, credentials, password)
             logged_in = await self.start_login(work, user, address=address)
             await work.commit()

@@ -45,7 +45,7 @@ class ChangePassword:
             locked = await work.users.get_locked(user.id)
             credentials = await work.users.find_credentials(user.email)
             if credentials is None or credentials.password_hash != present:
-                raise InvalidCredentials  # it was changed, or taken away, while we hashed
+                raise InvalidCredentials  # it was changed or removed while the hash was computed
             await work.users.set_password(user.id, password_hash)
             await end_access(work, locked, AccessEnd.PASSWORD_CHANGED, self.clock.now())
             await work.commit()

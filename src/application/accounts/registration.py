@@ -85,7 +85,7 @@ class Register:
         return user
 
     async def check(self, registration: Registration, address: str) -> tuple[Registration, str]:
-        """The registration as it will be kept, and the password's hash."""
+        """The registration as it will be stored, and the hash of the password."""
         check_mailable(registration.email, smtputf8=self.smtputf8)
         registration = registration.tidied(self.policy)
         role, requested_role = self.facilitators.admit(registration.role)

@@ -1,4 +1,4 @@
-"""Files that the two people of a coaching booking share."""
+"""Attachments of appointments: files that the client and the coach share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from domain.ids import AppointmentId
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Adds a file to a booking, for both of its people.
+    """Adds a file to a booking, visible to its client and its coach.
 
-    - The client, the coach and admins may; a file has at most 5 MB, a booking at most 20 files.
+    - The client, the coach and admins can add files. A file has at most 5 MB, a booking at most 20 files.
     """
 
     open_work: OpenUnitOfWork
@@ -29,7 +29,7 @@ class Attach:
         if (made := made_before()) is not None:
             return await self.reader.get(appointment_id, AttachmentId(UUID(made)))
         async with self.open_work() as work:
-            # Locked: two files at once are counted one after the other.
+            # The lock makes concurrent uploads count one after the other.
             appointment = await work.appointments.get(appointment_id)
             appointment.require_participant(user)
             if await work.attachments.count(appointment_id) >= MAX_ATTACHMENTS:
@@ -44,7 +44,7 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class ListAttachments:
-    """The files of a booking, for its client, its coach and admins; the oldest first."""
+    """The files of a booking, oldest first. For its client, its coach and admins."""
 
     reader: AttachmentQueries
     appointments: AppointmentQueries
@@ -56,7 +56,7 @@ class ListAttachments:
 
 @dataclass(frozen=True, slots=True)
 class DownloadAttachment:
-    """A file of a booking as it was sent, for its client, its coach and admins."""
+    """A file of a booking, as it was uploaded. For its client, its coach and admins."""
 
     reader: AttachmentQueries
     appointments: AppointmentQueries

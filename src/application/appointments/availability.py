@@ -1,4 +1,4 @@
-"""When coaches can be booked: what they say of their time, and the slots that come of it."""
+"""Availability of coaches: their hours and rules, and the free slots."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from domain.time import Interval
 
 @dataclass(frozen=True, slots=True)
 class ShowOwnAvailability:
-    """What a coach has said of their time: nine to five every day, free of charge, until they say otherwise."""
+    """The hours, rules and price of the calling coach. The default is 09:00 to 17:00 every day, free of charge."""
 
     open_work: OpenUnitOfWork
 
@@ -30,12 +30,12 @@ class ShowOwnAvailability:
 
 @dataclass(frozen=True, slots=True)
 class SetAvailability:
-    """Says when a coach can be booked, for how much, and what a cancellation gives back.
+    """Sets the hours, the price and the refund policy of the calling coach.
 
-    - What is left out stays as it is. Weekly hours and date overrides are given as a whole: a weekday that is not named
-      in them is a day off.
-    - Sessions that are booked already stay, with their price and refund policy.
-    - A new price can be paid at the gateway of this house, and does not round to zero for the shortest session.
+    - Omitted fields keep their values. Weekly hours and date overrides are replaced as a whole: a weekday without hours
+      is a day off.
+    - Existing bookings keep their time, price and refund policy.
+    - The configured gateway must accept a new price, which must not round to zero for the shortest session.
     """
 
     open_work: OpenUnitOfWork
@@ -44,7 +44,7 @@ class SetAvailability:
 
     async def __call__(self, user: User, change: Callable[[Coach], Coach]) -> Coach:
         async with self.open_work() as work:
-            # Two changes at once would each bring back what the other took away.
+            # Without the lock each of two concurrent changes would restore what the other one removed.
             await work.users.get_locked(user.id)
             before = await work.coaches.get_by_id(user.id)
             coach = change(before)
@@ -60,11 +60,11 @@ class SetAvailability:
 
 @dataclass(frozen=True, slots=True)
 class ShowSlots:
-    """The times at which a coach can be booked now, for a session of that length.
+    """The start times at which a coach can be booked now, for a session of that length.
 
-    - They lie in the coach's hours, as the wall clock of their time zone shows them, within at most 30 days.
-    - None is in the past, too soon or too far ahead for the coach, or in the way of a session with its buffers, an
-      event of theirs or an entry of their connected calendars.
+    - Slots lie within the coach's hours, which are local times in the coach's time zone. The range has at most 30 days.
+    - No slot is in the past, before the coach's minimum notice or beyond the days that can be booked ahead. No slot
+      overlaps another session with its buffers, an event of the coach or an entry of the coach's connected calendars.
     """
 
     open_work: OpenUnitOfWork
@@ -80,5 +80,5 @@ class ShowSlots:
             coach = await work.coaches.get(coach_uuid)
             coach.require_bookable()
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(window))
-        # There may be thousands: thirty days at a slot each five minutes.
+        # There may be thousands: 30 days with a slot every 5 minutes.
         return await asyncio.to_thread(coach.availability.slots, window, length, busy, self.clock.now())

@@ -33,10 +33,10 @@ class BookedAppointment:
 
 @dataclass(frozen=True, slots=True)
 class ReserveTime:
-    """Takes a coach's time inside a unit of work, as pending.
+    """Reserves a coach's time inside a unit of work, with the status pending.
 
     - The domain decides whether the time is in the coach's hours, the database whether it is free.
-    - What costs something is held for its payment, where it is paid at a gateway, and never beyond its start.
+    - An appointment that is paid at a gateway is held for its payment, at most until its start.
     - Appointments, payments, history and messages are written together, in a number of statements that does not depend
       on the number of sessions.
     """
@@ -49,7 +49,8 @@ class ReserveTime:
     async def require_hold(
         self, work: UnitOfWork, coach: Coach, client: User, length: timedelta, *, series: bool = False
     ) -> None:
-        """Before sessions of that length are reserved, once for all of a series. Raises `TooManyUnpaidHolds`."""
+        """Must be called before sessions of that length are reserved, once for a series. Raises
+        `TooManyUnpaidHolds`."""
         if self.gateway.holds_seats and not coach.price_of(length).is_zero:
             in_all, with_coach = await work.appointments.count_unpaid_holds(client.id, coach.user.id)
             self.hold_limits.require_another(in_all, with_coach, series=series)
@@ -65,8 +66,8 @@ class ReserveTime:
         *,
         series_id: SeriesId | None = None,
     ) -> Sequence[Appointment | SlotUnavailable]:
-        """`wanted` is in the order of time; `busy` is what the coach does around then. Returns for each session its
-        appointment, or why it cannot be booked."""
+        """`wanted`: the sessions by start time. `busy`: the coach's busy times around them. Returns for each session
+        its appointment, or the reason why it cannot be booked."""
         now = self.clock.now()
         refusals = [_refusal(coach, session, busy, now) for session in wanted]
         offered = [session for session, refusal in zip(wanted, refusals, strict=True) if refusal is None]
@@ -112,13 +113,15 @@ def _refusal(coach: Coach, session: Interval, busy: Sequence[Interval], now: dat
 
 @dataclass(frozen=True, slots=True)
 class BookAppointment:
-    """Reserves a coach's time for a client, as pending.
+    """Reserves a coach's time for a client. The new booking has the status `pending`.
 
-    - The session begins in the future, takes 15 to 480 minutes, and lies in hours the coach offers.
-    - A coach is never booked twice, however requests race; their events and connected calendars keep them busy, too.
-    - A free session waits for the coach to confirm it, any other for its payment; unpaid time is held for a while.
-    - One client holds only so many unpaid bookings at a time, and fewer with one coach.
-    - The appointment and its messages to the CRM, by e-mail and to calendars are written together or not at all.
+    - The session starts in the future, has 15 to 480 minutes, and lies within the coach's hours.
+    - Bookings of a coach never overlap, also with concurrent requests. The coach's events and connected calendars are
+      busy times as well.
+    - The coach confirms a free session; a payment confirms any other. The time of an unpaid session is held for a
+      limited time.
+    - The number of unpaid bookings of a client is limited, in total and for each coach.
+    - The appointment and its messages to the CRM, by e-mail and to calendars are written in one transaction.
     """
 
     open_work: OpenUnitOfWork
@@ -139,7 +142,7 @@ class BookAppointment:
         *,
         return_url: str | None = None,
     ) -> BookedAppointment:
-        """`return_url`: where the client goes after the checkout, an allowed address."""
+        """`return_url`: the allowed address that the client is redirected to after the checkout."""
         self.payment.require_allowed(return_url)
         if (made := made_before()) is not None:
             return await self._show(AppointmentId(UUID(made)), return_url)

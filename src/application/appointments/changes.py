@@ -31,7 +31,7 @@ from domain.time import Interval
 
 
 def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime) -> Interval:
-    """The session a client asks for. Raises `OnlyClientsBook`, and `Invalid` for a nonsensical or a past one."""
+    """The session that a client requests. Raises `OnlyClientsBook`, and `Invalid` for an invalid or past time."""
     if client.role is not Role.USER:
         raise OnlyClientsBook
     wanted = session(starts_at, length)
@@ -42,13 +42,14 @@ def upcoming(client: User, starts_at: datetime, length: timedelta, now: datetime
 
 @dataclass(frozen=True, slots=True)
 class RescheduleAppointment:
-    """Moves a session to another time, keeping its status and its payment.
+    """Moves a session to another time. Its status and its payment stay.
 
-    - The client moves it, before it has begun, into hours that the coach offers; the coach and admins anywhere that is
-      free.
-    - The length of a session that costs something stays, and a client's move brings back nothing that a cancellation
-      would not give back any more. After a move by the coach or an admin the client may cancel for a full refund.
-    - Both people, the CRM and connected calendars hear of it. Moved to where it is, nothing happens.
+    - The client can move it before its start, within the coach's hours. The coach and admins can move it to any free
+      time.
+    - The length of a session with a price cannot change.
+    - A move by the client does not increase the refund of a later cancellation. After a move by the coach or an admin
+      the client can cancel for a full refund.
+    - The client, the coach, the CRM and connected calendars are notified. A move to the present time changes nothing.
     """
 
     open_work: OpenUnitOfWork
@@ -92,10 +93,10 @@ class RescheduleAppointment:
 
 @dataclass(frozen=True, slots=True)
 class CancelAppointment:
-    """Gives up a session that is pending or confirmed; the time is free for the next client at once.
+    """Cancels a pending or confirmed session. Its time can be booked again immediately.
 
-    - The client gets back what the coach's refund policy says, everything when the coach or an admin cancels.
-    - A checkout that is still open is closed.
+    - The client's refund follows the coach's refund policy. It is a full refund when the coach or an admin cancels.
+    - An open checkout is closed.
     """
 
     open_work: OpenUnitOfWork
@@ -134,9 +135,9 @@ class CancelAppointment:
 @dataclass(frozen=True, slots=True)
 class ChangeAppointmentStatus:
     """Confirms, completes or cancels a session: from pending to confirmed or cancelled, from confirmed to completed or
-    cancelled, and never else.
+    cancelled. No other transition is allowed.
 
-    - The coach confirms and completes; so do admins. The client may only cancel.
+    - The coach and admins confirm and complete sessions. The client can only cancel.
     - An appointment that is paid at a gateway is confirmed only by its payment.
     """
 
@@ -168,8 +169,8 @@ class ChangeAppointmentStatus:
 
 @dataclass(frozen=True, slots=True)
 class UpdateAppointmentNotes:
-    """Changes a session's notes, before and after it; its client and its coach write the same ones. The history keeps
-    what stood there."""
+    """Changes the notes of a session, before or after it. Its client and its coach share one text; the history stores
+    earlier versions."""
 
     open_work: OpenUnitOfWork
     reader: AppointmentQueries

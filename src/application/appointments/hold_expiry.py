@@ -12,8 +12,9 @@ from domain.ids import AppointmentId, AppointmentRef
 
 @dataclass(frozen=True, slots=True)
 class ExpireAppointmentHolds:
-    """Cancels appointments whose payment did not arrive in time: the time is free immediately, both get an e-mail, the
-    checkout closed. Money that still comes is settled by the rules of a late payment."""
+    """Cancels appointments whose payment did not arrive in time. Their time can be booked again immediately, the client
+    and the coach receive an e-mail, and the checkout is closed. A payment that still arrives is settled as a late
+    payment."""
 
     open_work: OpenUnitOfWork
     reader: AppointmentQueries
@@ -21,7 +22,7 @@ class ExpireAppointmentHolds:
     clock: Clock
 
     async def __call__(self) -> int:
-        """How many; the rest is left for the next round."""
+        """Returns how many holds expired; the next run continues."""
         due = await self.reader.expired_holds(self.clock.now(), limit=100)
         expired = [appointment_id for appointment_id in due if await self._expire(appointment_id)]
         if expired:

@@ -1,4 +1,4 @@
-"""Paying for a coach's time: online, or on the spot."""
+"""Payment of appointments, online or on site."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from domain.payments import UNPAID
 
 @dataclass(frozen=True, slots=True)
 class AppointmentPayment:
-    """Where the client of a session pays for it: the same address as before, if there was one. `null` where people pay
-    on the spot."""
+    """Returns the address where the client pays for a session: the same address as before, if there is one. `null` if
+    the operator accepts payments on site only."""
 
     open_checkout: OpenCheckout
     reader: AppointmentQueries
@@ -36,7 +36,7 @@ class AppointmentPayment:
     async def open(
         self, appointments: Sequence[AppointmentView], *, return_url: str | None = None
     ) -> Sequence[str | None]:
-        """Opens the checkouts of appointments that were just booked. Returns for each its address, if there is one."""
+        """Opens the checkouts of new appointments. Returns the address of each one that has a checkout."""
         refs = [AppointmentRef(each.id) for each in appointments]
         unpaid = [ref for ref, each in zip(refs, appointments, strict=True) if each.payment_status in UNPAID]
         urls = await self.open_checkout.for_new(unpaid, return_url=return_url)
@@ -45,11 +45,11 @@ class AppointmentPayment:
 
 @dataclass(frozen=True, slots=True)
 class RecordAppointmentPayment:
-    """The coach, or an admin, has the money for a session. It is recorded once, however often it is said, and confirms
-    a session that was pending.
+    """Records that the coach has received the payment for a session on site; the coach and admins report it. It
+    confirms a pending session. A repeated report records nothing more.
 
-    - A free session has nothing to pay, a cancelled one nothing any more.
-    - A checkout that is still open elsewhere is closed, so that nothing is paid twice.
+    - Free and cancelled sessions are rejected: there is nothing to pay.
+    - An open checkout at a gateway is closed, so that the session cannot be paid twice.
     """
 
     record_offline_payment: RecordOfflinePayment

@@ -1,4 +1,4 @@
-"""Who may see which coaching bookings."""
+"""Queries about appointments, with their authorisation."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,7 +13,7 @@ from domain.ids import AppointmentId
 
 @dataclass(frozen=True, slots=True)
 class ShowAppointment:
-    """A session, for its client, its coach and admins."""
+    """One session. For its client, its coach and admins."""
 
     reader: AppointmentQueries
 
@@ -23,7 +23,7 @@ class ShowAppointment:
         return view
 
     async def history(self, user: User, appointment_id: AppointmentId, page: PageRequest) -> Page[HistoryEntry]:
-        """What happened to it, the oldest first."""
+        """Its history, oldest change first."""
         await self(user, appointment_id)
         return await self.reader.history(appointment_id, page)
 

@@ -25,7 +25,7 @@ from domain.time import Interval
 
 @dataclass(frozen=True, slots=True)
 class BookedSeries:
-    """`refused`: the sessions that could not be booked, each with why."""
+    """`refused`: the sessions that could not be booked, each with the reason."""
 
     series_id: SeriesId
     appointments: Sequence[BookedAppointment]
@@ -34,15 +34,16 @@ class BookedSeries:
 
 @dataclass(frozen=True, slots=True)
 class BookSeries:
-    """Reserves a coach's time again and again, by a recurrence rule (RFC 5545).
+    """Books recurring sessions with a coach by a recurrence rule (RFC 5545).
 
-    - Every session begins at the same time on the wall of a time zone, the coach's unless another is named: also when
-      clocks are put forward or back. The rule has an end, and at most 52 occurrences within five years.
-    - All of them are booked or none; or, if the client so wishes, those that can be had.
-    - A series counts as one unpaid booking until all of it is paid; a second one with the same coach waits for that.
-    - Each is a booking of its own, with its own payment: it is paid, moved and cancelled by itself. The answer says of
-      each that costs something where it is paid; where it does not, since the gateway was away or slow, the link can be
-      asked for.
+    - Every session starts at the same local time, also across daylight saving changes. The time zone is the coach's
+      unless the request names another. The rule has an end, and at most 52 occurrences within five years.
+    - All sessions are booked or none; on request, those that are available.
+    - A series counts as one unpaid booking until all of its sessions are paid. Until then the client cannot book a
+      second series with the same coach.
+    - Each session is a separate booking with a separate payment: it is paid, moved and cancelled individually. The
+      response has the payment link of each session with a price. A link that is missing, because the gateway was
+      unavailable or slow, can be requested later.
     """
 
     open_work: OpenUnitOfWork
@@ -81,7 +82,7 @@ class BookSeries:
             coach.require_bookable()
             zone = zone_of(timezone or coach.availability.timezone)
             moments = self.recurrences.occurrences(rule, first.starts_at, zone, at_most=MAX_OCCURRENCES)
-            # In the order of time: two series that want the same coach then never wait for each other.
+            # Sorted by time, so that two series with the same coach cannot deadlock.
             sessions = [session(moment, length) for moment in moments]
             await work.coaches.keep_events_out(coach.user.id)
             whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)

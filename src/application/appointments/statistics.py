@@ -1,4 +1,4 @@
-"""How a coach's sessions go."""
+"""Statistics of a coach's sessions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,12 +19,12 @@ _INSTANT = datetime.resolution
 
 @dataclass(frozen=True, slots=True)
 class ShowCoachStatistics:
-    """A coach's sessions in figures, for the coach and admins: hours, clients, cancellations and revenue.
+    """Statistics of a coach's sessions: hours, clients, cancellations and revenue. For the coach and admins.
 
-    - A session counts where it begins. What was cancelled counts as that and in no other figure.
-    - Revenue is what was received minus what was given back, by currency.
-    - Weeks begin on Monday in the coach's time zone, and empty ones are there too. Without dates these are the last
-      twelve weeks, the current one among them.
+    - A session belongs to the week of its start. Cancelled sessions count as cancellations and in no other figure.
+    - Revenue is the amount received minus the amount refunded, by currency.
+    - Weeks begin on Monday in the coach's time zone; empty weeks are included. Without dates the range is the last
+      twelve weeks, including the current one.
     """
 
     open_work: OpenUnitOfWork

@@ -23,12 +23,12 @@ from domain.refunds import RefundId
 
 @dataclass(frozen=True, slots=True)
 class CancelBooking:
-    """Cancels a booking before its event begins; the place is free for the next person at once.
+    """Cancels a booking before its event starts. The seat can be booked again immediately.
 
-    - What was paid is given back by the refund policy that was agreed when booking. After a change of time or place it
-      is given back in full.
-    - An admin who cancels the booking of another person cancels for the organiser: everything is given back.
-    - A checkout that is still open is closed, so that a cancelled seat cannot be paid.
+    - The refund follows the refund policy that was stored with the booking. After a change of the event's time or
+      location it is a full refund.
+    - An admin who cancels another account's booking acts for the organiser: it is a full refund.
+    - An open checkout is closed, so that a cancelled seat cannot be paid.
     """
 
     open_work: OpenUnitOfWork
@@ -37,7 +37,7 @@ class CancelBooking:
     clock: Clock
 
     async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
-        """What is given back; None where nothing is."""
+        """Returns the refund; None if nothing is refunded."""
         if (made := made_before()) is not None:
             return await _refund_made(self.open_work, made)
         now = self.clock.now()
@@ -55,12 +55,12 @@ class CancelBooking:
 
 @dataclass(frozen=True, slots=True)
 class CancelParticipant:
-    """Cancels one participant's booking of the asking facilitator's event, before the event begins. The seat is free
-    for the next person at once.
+    """Cancels one participant's booking of an event of the calling facilitator, before the event starts. The seat can
+    be booked again immediately.
 
-    - Everything that was paid is refunded, also where the refund policy gives less.
+    - The refund is a full refund, also if the refund policy grants less.
     - The participant and the CRM receive the cancellation, and the calendar entry is cancelled.
-    - A checkout that is still open is closed.
+    - An open checkout is closed.
     """
 
     open_work: OpenUnitOfWork
@@ -69,7 +69,7 @@ class CancelParticipant:
     clock: Clock
 
     async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
-        """The refund; None where nothing was paid."""
+        """Returns the refund; None if nothing was paid."""
         if (made := made_before()) is not None:
             return await _refund_made(self.open_work, made)
         now = self.clock.now()
@@ -89,8 +89,8 @@ class CancelParticipant:
 async def cancel_seat(
     work: UnitOfWork, refunds: Refunds, cancelled: Booking, payment: Payment | None, back: Money, *, by: UserId
 ) -> Refund | None:
-    """Saves a cancelled booking, which releases its seat, and requests the refund of `back`; an open checkout is
-    closed. The event is locked."""
+    """Saves a cancelled booking, which releases its seat, and requests the refund of `back`. Closes an open checkout.
+    The event must be locked."""
     reason = CancelReason.BY_ORGANISER if cancelled.cancel_reason is CancelReason.BY_ORGANISER else None
     refund = None
     await work.bookings.save(cancelled)

@@ -13,15 +13,15 @@ EVENTS_AT_ONCE = 20
 
 @dataclass(frozen=True, slots=True)
 class CompleteBookings:
-    """Bookings whose event has ended become `completed`, and the CRM hears of it. Held places are paid or given up
-    first."""
+    """Sets bookings whose event has ended to `completed` and notifies the CRM. An event with held seats is skipped
+    until they are paid or expired."""
 
     open_work: OpenUnitOfWork
     wake_ups: WakeUps
     clock: Clock
 
     async def __call__(self) -> int:
-        """Of how many events."""
+        """Returns the number of events."""
         completed = 0
         while True:
             number = await self._some()

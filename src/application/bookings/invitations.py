@@ -1,4 +1,4 @@
-"""Adding participants by hand: seats that are held until the people confirm."""
+"""Invitations: a facilitator adds participants by hand, and seats are held until they confirm."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,14 +33,14 @@ AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class InviteParticipant:
-    """Adds a participant to the asking facilitator's event by hand.
+    """Adds a participant to an event of the calling facilitator by hand.
 
-    - The seat is taken from the capacity at once and held until the person confirms by the link in a mail, for 72 hours
-      at most and never beyond the start. Declined or expired, it is free again.
-    - Whether there is an account with the address makes no difference, neither to the answer nor to what is stored: an
-      account is looked for, or made, when the person confirms.
-    - It costs nothing here: what a facilitator enters by hand is settled outside Convene.
-    - A sender has 200 invitations a day, an address 10. Refused ones do not count.
+    - The seat is reserved immediately and held until the person confirms by the link in a mail, for at most 72 hours
+      and at most until the start. A declined or expired invitation releases it.
+    - The response and the stored data are the same whether or not an account with the address exists. The account is
+      looked up, or created, when the person confirms.
+    - The booking is free of charge: facilitators settle payments of such participants outside Convene.
+    - A sender has 200 invitations a day, an address 10. Rejected ones do not count.
     """
 
     open_work: OpenUnitOfWork
@@ -93,11 +93,11 @@ class InviteParticipant:
 
 @dataclass(frozen=True, slots=True)
 class AnswerInvitation:
-    """What an invited person sees and answers, by the secret in the link. It is answered once.
+    """Shows an invitation and records the answer, by the secret in the link. An invitation is answered once.
 
-    - Confirmed, the held seat becomes a booking, free of charge, of the account with the address. Where there is none,
-      an account without a password is made; the link has proven its address.
-    - Declined, the seat is free for the next person.
+    - Confirming turns the held seat into a booking, free of charge, of the account with the address. If there is none,
+      an account without a password is created; the link has proven its address.
+    - Declining releases the seat.
     """
 
     open_work: OpenUnitOfWork
@@ -111,14 +111,14 @@ class AnswerInvitation:
         return await self.reader.show(self.tokens.read(token), self.clock.now())
 
     async def confirm(self, token: str) -> None:
-        """Raises `InvitationNotFound`, `InvitationOver`, `AccountDeactivated`; `AlreadyBooked` where the account has a
-        booking of its own by now, and then the held seat is released."""
+        """Raises `InvitationNotFound`, `InvitationOver`, `AccountDeactivated`; `AlreadyBooked` if the account has
+        booked the event meanwhile, and then the held seat is released."""
         invitation_id = self.tokens.read(token)
         for _ in range(TRIES):
             try:
                 has_seat = await self._confirm(invitation_id)
             except EmailTaken:
-                continue  # the account was made meanwhile: it is there now
+                continue  # a concurrent request has created the account
             self.wake_ups.notify()
             if not has_seat:
                 raise AlreadyBooked
@@ -157,7 +157,7 @@ class AnswerInvitation:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawInvitation:
-    """Releases a seat that is held for a person whom the asking facilitator added by hand and who has not answered."""
+    """Withdraws a pending invitation of the calling facilitator and releases its seat."""
 
     open_work: OpenUnitOfWork
     clock: Clock
@@ -177,8 +177,7 @@ class WithdrawInvitation:
 
 @dataclass(frozen=True, slots=True)
 class ListInvitations:
-    """The people added to an event by hand, newest first, for its facilitator and admins: who has not answered yet, who
-    has, and what became of the seat."""
+    """The invitations to an event with their status, newest first. For its facilitator and admins."""
 
     events: EventQueries
     reader: InvitationQueries
@@ -191,13 +190,13 @@ class ListInvitations:
 
 @dataclass(frozen=True, slots=True)
 class ExpireInvitations:
-    """Releases the seats of invitations whose time to answer is over."""
+    """Expires invitations that were not answered in time, and releases their seats."""
 
     open_work: OpenUnitOfWork
     clock: Clock
 
     async def __call__(self) -> int:
-        """How many."""
+        """Returns the number of invitations."""
         now = self.clock.now()
         async with self.open_work() as work:
             due = await work.invitations.find_expired(now, limit=AT_ONCE)
@@ -216,13 +215,14 @@ class ExpireInvitations:
 
 
 async def release(work: UnitOfWork, event: Event, ended: Invitation) -> None:
-    """Stores an invitation that ended without a booking and frees its seat; a cancelled event has none to free."""
+    """Stores an invitation that ended without a booking and releases its seat. The cancellation of an event has
+    released all seats already."""
     await work.invitations.save(ended)
     if event.status is EventStatus.ACTIVE:
         await work.events.release_seat(event.id)
 
 
 async def _locked(work: UnitOfWork, invitation_id: InvitationId) -> tuple[Event, Invitation]:
-    """Both locked, the event first, as with bookings."""
+    """The invitation and its event, both locked, the event first, as with bookings."""
     event = await work.events.get_including_deleted(await work.invitations.find_event_id(invitation_id))
     return event, await work.invitations.get(invitation_id)

@@ -11,7 +11,7 @@ from domain.ids import BookingId
 
 @dataclass(frozen=True, slots=True)
 class ShowBooking:
-    """One booking, for the person whose it is, the facilitator of its event, and admins."""
+    """One booking. For its owner, the facilitator of its event, and admins."""
 
     reader: BookingQueries
 

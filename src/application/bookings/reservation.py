@@ -16,7 +16,8 @@ from domain.ids import BookingRef
 from domain.text import prose
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
 
-# A place can come free between the refusal and the look at why; then it is worth asking again, but not for ever.
+# A seat can become free between the refusal and the query for its reason. Then the reservation is tried again, this
+# often.
 LOOKS = 3
 
 
@@ -28,17 +29,17 @@ class NewBooking:
 
 @dataclass(frozen=True, slots=True)
 class BookSeat:
-    """Books a place in an event.
+    """Books a seat in an event.
 
-    - There is never one place more than the event has, however many ask at once.
-    - One person has one live booking of an event.
-    - Events that were cancelled or have begun cannot be booked.
-    - The booking, its payment and its messages to the CRM and by e-mail are written together or not at all.
-    - A free place needs no payment; for any other the answer says where to pay, unless that happens elsewhere.
-    - One person holds only so many unpaid bookings at a time; paying or cancelling one makes room for another.
-    - A place that is to be paid at a gateway is held for a time, but never beyond the start of the event; a gateway
-      that is away costs the link, not the place.
-    - Price, currency and refund policy are stored with the booking, and used from then on.
+    - The event's capacity is never exceeded, also with concurrent requests.
+    - A person has at most one live booking of an event.
+    - Events that are cancelled or have started cannot be booked.
+    - The booking, its payment and its messages to the CRM and by e-mail are written in one transaction.
+    - A free seat needs no payment. For any other the response has the payment link, unless payments are made on site.
+    - The number of unpaid bookings of a person is limited. Paying or cancelling one allows another.
+    - A seat that is paid at a gateway is held for a limited time, at most until the start of the event. While the
+      gateway is unavailable the seat is reserved without a link.
+    - Price, currency and refund policy are stored with the booking and apply to it from then on.
     """
 
     seats: SeatInventory
@@ -53,7 +54,7 @@ class BookSeat:
     async def __call__(
         self, user_id: UserId, event_id: EventId, notes: str | None, *, return_url: str | None = None
     ) -> NewBooking:
-        """`return_url`: where the buyer goes after the checkout, an allowed address."""
+        """`return_url`: the allowed address that the buyer is redirected to after the checkout."""
         self.open_checkout.return_urls.require_allowed(return_url)
         notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         reserved = await self._reserve(user_id, event_id, notes)

@@ -1,4 +1,4 @@
-"""When coaches are busy elsewhere: reading their connected calendars, in rounds and before a booking."""
+"""Busy times from the connected calendars of coaches: read periodically and before a booking."""
 
 import asyncio
 import time
@@ -23,10 +23,10 @@ PATIENCE_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class ReadBusyTimes:
-    """Reads what coaches' connected calendars say of the year ahead.
+    """Reads the busy times of the next year from the connected calendars of coaches.
 
-    - Each is read every five minutes, by one worker; one that cannot be read is left alone for longer and longer.
-    - What was read last counts until something newer is known.
+    - Each calendar is read every five minutes, by one worker. After failures the interval grows.
+    - The stored busy times are used until newer ones are read.
     """
 
     book: BusyTimeStore
@@ -36,7 +36,7 @@ class ReadBusyTimes:
     _under_way: dict[ConnectionId, asyncio.Task[bool]] = field(default_factory=dict)
 
     async def __call__(self) -> int:
-        """One round: how many were read."""
+        """Reads the calendars that are due; returns their number."""
         due = await self.book.claim_due(limit=self.at_once, every=EVERY)
         return sum(await asyncio.gather(*(self.read(calendar) for calendar in due)))
 
@@ -65,7 +65,7 @@ class ReadBusyTimes:
         try:
             await self.book.put_off(calendar, error.message, at_most=LONGEST_PAUSE)
         except DomainError:
-            return  # the database is away; the claim ends by itself
+            return  # the database is unavailable; the claim expires
 
 
 @dataclass(frozen=True, slots=True)

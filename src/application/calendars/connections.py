@@ -28,10 +28,11 @@ MAX_TOKEN = 16_384
 
 @dataclass(frozen=True, slots=True)
 class BeginCalendarConsent:
-    """Begins connecting a calendar: the address of the provider's consent screen and the state that it hands back.
+    """Starts connecting a calendar. Returns the address of the provider's consent screen, and the state that the
+    provider returns with its redirect.
 
-    - Only an address of the allow-list, letter by letter, is sent back to.
-    - The state works once, within 10 minutes, for this person, this provider and this address.
+    - `redirect_uri` must equal an address of the allow-list.
+    - The state is valid once, for 10 minutes, for this account, this provider and this address.
     """
 
     services: CalendarServices
@@ -50,11 +51,11 @@ class BeginCalendarConsent:
 
 @dataclass(frozen=True, slots=True)
 class ConnectCalendar:
-    """Exchanges what the provider sent the person back with for tokens, and keeps the calendar connected.
+    """Exchanges the authorization code of the provider's redirect for tokens, and connects the calendar.
 
-    - The state is used up, whatever comes of it.
-    - The tokens are stored sealed; the person's bookings that are still ahead are put into the calendar, and those that
-      were cancelled meanwhile are taken out of it.
+    - The state can be used once, with or without success.
+    - The tokens are stored encrypted. Future bookings of the account are added to the calendar, and bookings that were
+      cancelled meanwhile are removed from it.
     """
 
     open_work: OpenUnitOfWork
@@ -96,8 +97,8 @@ class ConnectCalendar:
 
 @dataclass(frozen=True, slots=True)
 class DisconnectCalendar:
-    """Forgets a connected calendar with all that is known of it, and gives the consent back to the provider. What
-    stands in the calendar stays there."""
+    """Deletes a connected calendar with its stored data, and revokes the consent at the provider. Entries in the
+    calendar stay."""
 
     open_work: OpenUnitOfWork
     services: CalendarServices
@@ -113,12 +114,13 @@ class DisconnectCalendar:
         try:
             await self.services.get(provider).revoke(forgotten.refresh_token)
         except DomainError:
-            return  # it is forgotten here; a consent that is not used ends by itself
+            return  # it is deleted here; the provider ends a consent that is not used
 
 
 def _bound_to(user: User, provider: Provider, redirect_uri: str) -> str:
-    """Stands where a sign-in has its browser's secret: what only the very same request can name. A consent that was
-    begun before the account's access ended cannot be finished after it."""
+    """The value that binds an attempt to its account, provider and address, in place of the browser's secret of a
+    sign-in. It contains the token version, so that an attempt cannot be completed after the account's access has
+    ended."""
     return f"calendar\n{user.id}\n{user.token_version}\n{provider}\n{redirect_uri}"
 
 

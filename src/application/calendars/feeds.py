@@ -1,4 +1,4 @@
-"""Feeds: a person's bookings in any calendar program, by a secret address."""
+"""Calendar feeds: an account's bookings as iCalendar, at a secret address."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from domain.calendar_feed import FeedNotFound, FeedRange
 from domain.errors import Unauthenticated
 
 BUILT_AT_ONCE = 2
-"""Calendars in each process. Each may be several megabytes."""
+"""Concurrent calendars in each process. Each may have several megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class OpenFeed:
     """Creates the secret address of the caller's calendar feed.
 
     - The address alone gives access, because calendar programs cannot log in.
-    - There is one address for a person; the one before stops working. It ends with all logins of the person.
-    - We keep its fingerprint only, so it is shown this once.
+    - An account has one address; a new one replaces the old one. It is revoked together with all logins of the account.
+    - Only its hash is stored, so it is shown once.
     """
 
     feeds: Feeds
@@ -38,7 +38,7 @@ class OpenFeed:
 
 @dataclass(frozen=True, slots=True)
 class CloseFeed:
-    """Revokes the secret address; without one nothing happens."""
+    """Revokes the secret address of the caller's calendar feed; does nothing without one."""
 
     feeds: Feeds
 
@@ -48,7 +48,7 @@ class CloseFeed:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """`version` changes with the content; `text` is iCalendar, None for a version that the reader has."""
+    """`version` changes with the content; `text` is iCalendar, None for a version that the client has."""
 
     version: str
     text: str | None
@@ -59,11 +59,11 @@ class ReadFeed:
     """The calendar at a secret address.
 
     - It contains the seats and appointments that the account booked, its appointments as coach and its events.
-    - It reaches back 90 days and has at most 500 entries: those to come first, the next one before later ones, then
-      those that are over, the last one before earlier ones.
-    - What it has is known by its version, which takes one query and no text.
-    - What is cancelled is not in it, so it disappears from every program that shows the calendar.
-    - An entry is the one that invitations by mail are about: it has their UID and their SEQUENCE.
+    - It has at most 500 entries of the last 90 days and the future. Future entries have priority over past ones, and
+      near ones over distant ones.
+    - The version is computed by one query, without writing the text.
+    - Cancelled bookings are omitted, so calendar programs remove them.
+    - Entries have the UID and the SEQUENCE of the invitations sent by mail, so programs show one entry for both.
     """
 
     feeds: Feeds
@@ -73,7 +73,7 @@ class ReadFeed:
     building: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BUILT_AT_ONCE))
 
     async def __call__(self, token: str, has: Callable[[str], bool]) -> Calendar:
-        """`has` says whether the reader has a version. Raises `FeedNotFound`."""
+        """`has`: whether the client has a version. Raises `FeedNotFound`."""
         user_id = await self.feeds.find(_fingerprint(token))
         if user_id is None:
             raise FeedNotFound
@@ -87,5 +87,5 @@ class ReadFeed:
 
 
 def _fingerprint(token: str) -> bytes:
-    """The token is random and long, so a plain hash of it tells nothing."""
+    """A hash without a key suffices, because the token is random and long."""
     return hashlib.sha256(token.encode()).digest()

@@ -16,7 +16,7 @@ from domain.time import Interval
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a provider hands out. A refresh that brings no new refresh token leaves the old one standing."""
+    """The tokens that a provider issues. Without a new refresh token in a refresh the old one stays valid."""
 
     access_token: str
     refresh_token: str | None
@@ -29,8 +29,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An entry as the provider keeps it. `link` is the online meeting of the entry, if it has one; it may still be
-    coming."""
+    """A stored entry at the provider. `link` is its online meeting, if it has one; the provider may still be creating
+    it."""
 
     entry_id: str
     link: str | None
@@ -39,44 +39,46 @@ class Placed:
 
 
 class CalendarService(Protocol):
-    """One provider. Every call is bounded in time and in what it reads. Raises `CalendarUnavailable` for what may pass,
-    `CalendarNotUnderstood` for an answer that makes no sense, `CalendarRefused` for what trying again cannot help."""
+    """One calendar provider. Every call is bounded in time and in the size of the response. Raises
+    `CalendarUnavailable` for temporary failures, `CalendarNotUnderstood` for invalid responses, `CalendarRefused` for
+    permanent failures."""
 
     @property
     def provider(self) -> Provider: ...
 
     def consent_url(self, *, redirect_uri: str, state: str, verifier: str) -> str:
-        """`verifier` goes out as its S256 challenge only (RFC 7636)."""
+        """Only the S256 challenge of `verifier` is sent (RFC 7636)."""
         ...
 
     async def exchange(self, code: str, *, redirect_uri: str, verifier: str) -> Grant:
-        """With a refresh token. Raises `ConsentRefused`."""
+        """Returns tokens that include a refresh token. Raises `ConsentRefused`."""
         ...
 
     async def refresh(self, refresh_token: str) -> Grant:
-        """Raises `CalendarReconnect` when the consent was taken back or has ended."""
+        """Raises `CalendarReconnect` if the consent was revoked or has expired."""
         ...
 
     async def revoke(self, refresh_token: str) -> None:
-        """Gives the consent back, where the provider has a way to."""
+        """Revokes the consent, if the provider supports it."""
         ...
 
     async def put(self, access_token: str, entry: Entry, entry_id: str | None) -> Placed:
-        """Makes the entry, or changes the one that was made. Raises `TokenRejected`, as do the two below."""
+        """Creates the entry, or updates the existing one. Raises `TokenRejected`, as do the two methods below."""
         ...
 
     async def remove(self, access_token: str, entry: Entry, entry_id: str | None) -> None:
-        """Does nothing where it is gone. Without `entry_id` it may be there all the same: the answer was lost."""
+        """Removes the entry; does nothing if it does not exist. Without `entry_id` it may exist nevertheless: the
+        response to its creation was lost."""
         ...
 
     async def busy(self, access_token: str, window: Interval, own: "OwnEntries") -> Sequence[Interval]:
-        """When its owner is busy, our own entries apart."""
+        """The owner's busy times, without the entries that Convene has created."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OwnEntries:
-    """What we have put into a calendar: the names it has there, and the times it may stand at."""
+    """The entries that Convene has created in a calendar: their ids there, and the times that they may have."""
 
     entry_ids: Collection[str]
     keys: Collection[str]
@@ -108,7 +110,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """`refresh_token` None: it could not be opened."""
+    """`refresh_token` is None if it could not be decrypted."""
 
     refresh_token: str | None
 
@@ -118,7 +120,8 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class CalendarJob:
-    """A booking as it is now, and how one person's calendar stands to it, if it is one that was `connected_at`."""
+    """The current state of a booking, and its entry in the calendar that one person connected at `connected_at`, if
+    any."""
 
     booking_id: AppointmentId
     status: AppointmentStatus
@@ -142,7 +145,7 @@ class Connections(Protocol):
     async def keep(
         self, user_id: UserId, provider: Provider, access_token: str, refresh_token: str, expires_at: datetime
     ) -> ConnectionId:
-        """Connects, or connects again. The person's account is locked."""
+        """Adds or replaces a connection. The account must be locked."""
         ...
 
     async def find(self, user_id: UserId, provider: Provider) -> Connection | None: ...
@@ -158,11 +161,11 @@ class Connections(Protocol):
     ) -> None: ...
 
     async def give_up(self, connection_id: ConnectionId, why: str) -> None:
-        """It has to be connected again."""
+        """Marks the connection as revoked: the owner has to connect the calendar again."""
         ...
 
     async def forget(self, user_id: UserId, provider: Provider) -> Forgotten | None:
-        """With all that is known of it. None where there is none."""
+        """Deletes the connection with its stored data. Returns None if there is none."""
         ...
 
     async def find_job(
@@ -170,7 +173,7 @@ class Connections(Protocol):
     ) -> CalendarJob | None: ...
 
     async def keep_entry(self, connection_id: ConnectionId, job: CalendarJob, placed: Placed, now: datetime) -> None:
-        """Unless it was connected again meanwhile: the entry may be in another account."""
+        """Stores the entry, unless the calendar was connected again meanwhile: the entry may be in another account."""
         ...
 
     async def forget_entry(self, connection_id: ConnectionId, booking_id: AppointmentId) -> None: ...
@@ -196,10 +199,10 @@ class CoachCalendar:
 
 
 class BusyTimeStore(Protocol):
-    """What coaches' connected calendars said of their time. Every step is one short transaction."""
+    """Stored busy times of the connected calendars of coaches. Every method is one short transaction."""
 
     async def claim_due(self, *, limit: int, every: timedelta) -> Sequence[CoachCalendar]:
-        """The connections that are due; a concurrent caller gets others."""
+        """Claims the connections that are due; a concurrent caller gets others."""
         ...
 
     async def stale_of(self, coach: UUID, *, older_than: timedelta) -> Sequence[CoachCalendar]: ...
@@ -209,39 +212,39 @@ class BusyTimeStore(Protocol):
     async def keep(
         self, calendar: CoachCalendar, busy: Sequence[Interval], *, began: datetime, next_in: timedelta
     ) -> None:
-        """In place of what was known, unless something younger is."""
+        """Replaces the stored busy times, unless newer ones are stored."""
         ...
 
     async def put_off(self, calendar: CoachCalendar, why: str, *, at_most: timedelta) -> None:
-        """It could not be read: the next try comes later, the longer this goes on."""
+        """Delays the next read after a failure; the delay grows with the duration of the failures."""
         ...
 
 
 class Feeds(Protocol):
     async def open(self, user_id: UserId, token_version: int, fingerprint: bytes, now: datetime) -> bool:
-        """In place of the one before, if there is one. False, and nothing is done, when the account has another token
-        version: the access with which this was asked for has ended."""
+        """Replaces the account's address. Returns False and changes nothing if the account has another token version:
+        the access of the request has ended."""
         ...
 
     async def close(self, user_id: UserId) -> None: ...
 
     async def find(self, fingerprint: bytes) -> UserId | None:
-        """Whose it is; None also for those who may not log in any more."""
+        """The account of the address; None also for a deactivated account."""
         ...
 
     async def entries(self, user_id: UserId, wanted: FeedRange) -> Sequence[FeedEntry]:
-        """What is not cancelled, in the order of time; in the same order every time."""
+        """Entries that are not cancelled, by time, in a stable order."""
         ...
 
     async def digest(self, user_id: UserId, wanted: FeedRange) -> str:
-        """Another one for other entries."""
+        """A digest of the entries, which changes with them."""
         ...
 
 
 class CalendarWriter(Protocol):
     format: str
-    """Another one where the same entries would give another text."""
+    """The version of the format: it changes if the same entries result in another text."""
 
     async def write(self, entries: Sequence[FeedEntry]) -> str:
-        """The same entries give the same text. Does not hold the event loop."""
+        """Writes the entries as iCalendar; the same entries result in the same text. Does not block the event loop."""
         ...

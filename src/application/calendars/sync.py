@@ -35,9 +35,10 @@ from domain.outbox import Delivered, Failed, Message, Outcome
 
 @dataclass(frozen=True, slots=True)
 class RecordEntry:
-    """Writes down how a calendar was left.
+    """Records the state of an entry in a calendar.
 
-    - The first link to an online meeting becomes the booking's; all connected calendars of both people are to show it.
+    - The first link to an online meeting becomes the booking's link; sync jobs for all connected calendars of the
+      client and the coach are enqueued.
     - If a booking changes while its entry is written, another job is enqueued.
     """
 
@@ -46,7 +47,7 @@ class RecordEntry:
     clock: Clock
 
     async def __call__(self, job: CalendarJob, placed: Placed | None, connection_id: ConnectionId | None) -> str | None:
-        """Answers with the booking's link. `placed` None: the entry is gone."""
+        """Returns the booking's link. `placed` is None if the entry was removed."""
         async with self.open_work() as work:
             now = self.clock.now()
             booking = await work.appointments.get(job.booking_id)
@@ -72,9 +73,10 @@ class RecordEntry:
 class CalendarJobs:
     """Sender of calendar jobs: brings a connected calendar to the current state of a booking.
 
-    - A live booking is put in or changed; the coach's entry carries the online meeting, the client's shows it.
-    - A cancelled one is taken out.
-    - For a calendar that is no longer connected there is nothing to do.
+    - The entry of a live booking is created or updated. The online meeting belongs to the coach's entry; the client's
+      entry shows its link.
+    - The entry of a cancelled booking is removed.
+    - Jobs for a calendar that is no longer connected do nothing.
     """
 
     open_work: OpenUnitOfWork
@@ -120,7 +122,7 @@ class CalendarJobs:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """`link` is where the two meet."""
+    """`link`: the online meeting of the client and the coach."""
 
     entry_id: str
     link: str | None
@@ -131,9 +133,9 @@ class Synced:
 class SyncBooking:
     """Creates or updates the entry of a booking in a calendar of the caller.
 
-    - Only its client and its coach do so, each into a calendar of their own.
-    - A given access token is used; without one, the calendar that is connected. Another token may open another
-      account's calendar: what was put in there does not count for the connected one.
+    - Only the booking's client and coach can call it, each for their own calendar.
+    - With an access token in the request that token is used, else the connected calendar. A token may belong to another
+      calendar account, so an entry that was created with it is not stored for the connected calendar.
     - A booking without a link to an online meeting gets one.
     """
 

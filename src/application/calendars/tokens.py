@@ -23,9 +23,9 @@ from domain.calendars import (
 T = TypeVar("T")
 
 EARLY = timedelta(seconds=60)
-"""A token that ends within this is taken as ended: the call it is for takes time, too."""
+"""A token that expires within this time is treated as expired, because the call that uses it takes time."""
 LEASE = timedelta(seconds=15)
-"""Longer than asking a provider for new tokens can take."""
+"""Longer than the time limit of a token refresh."""
 WAIT_SECONDS = 10
 LOOK_EVERY_SECONDS = 0.1
 
@@ -34,10 +34,10 @@ LOOK_EVERY_SECONDS = 0.1
 class CalendarAccess:
     """Calls a provider with a connection's access token.
 
-    - A token that has ended, or that the provider rejects in the middle, is refreshed once, however many wait for it in
-      however many processes; the call is made once more.
-    - A refresh token that the provider replaces is replaced here.
-    - When consent was withdrawn, the owner gets one e-mail, and the connection is not used until it is renewed.
+    - A token that has expired, or that the provider rejects during a call, is refreshed once for all waiting callers in
+      all processes; then the call is repeated.
+    - A new refresh token of the provider replaces the stored one.
+    - If the consent was revoked, the owner receives one e-mail, and the connection is not used until it is renewed.
     """
 
     open_work: OpenUnitOfWork
@@ -47,7 +47,7 @@ class CalendarAccess:
     _under_way: dict[ConnectionId, asyncio.Task[str]] = field(default_factory=dict)
 
     async def __call__(self, connection_id: ConnectionId, call: Callable[[CalendarService, str], Awaitable[T]]) -> T:
-        """Raises `CalendarNotConnected`, `CalendarReconnect`, and what the call raises."""
+        """Raises `CalendarNotConnected`, `CalendarReconnect`, and the exceptions of the call."""
         async with self.open_work() as work:
             connection = self._usable(await work.calendars.find_locked(connection_id))
         service = self.services.get(connection.provider)
@@ -94,7 +94,7 @@ class CalendarAccess:
         raise CalendarUnavailable
 
     async def _refresh(self, connection: Connection) -> str:
-        """The caller holds the lease."""
+        """The caller must hold the lease."""
         try:
             grant = await self.services.get(connection.provider).refresh(connection.refresh_token)
         except CalendarReconnect as error:
@@ -106,7 +106,7 @@ class CalendarAccess:
             raise
         async with self.open_work() as work:
             current = self._usable(await work.calendars.find_locked(connection.id))
-            if current.refresh_token != connection.refresh_token:  # it was connected again meanwhile
+            if current.refresh_token != connection.refresh_token:  # the calendar was connected again meanwhile
                 return current.access_token
             await work.calendars.keep_tokens(
                 connection.id,

@@ -1,4 +1,4 @@
-"""What a facilitator does for the participants of an event."""
+"""Messages of a facilitator to the participants of an event."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,11 +18,12 @@ MESSAGES_PER_SENDER = Limit("participant-messages-sender", times=50, per=timedel
 
 @dataclass(frozen=True, slots=True)
 class WriteToParticipants:
-    """Writes to all confirmed participants of the asking facilitator's event, each by a mail of their own.
+    """Sends a message to all confirmed participants of an event of the calling facilitator, in separate mails.
 
-    - Confirmed are bookings that are paid, free, or paid on the spot; not those that are held until they are paid.
-    - An event that is over still has its participants; a cancelled one has none.
-    - No participant sees the address of another. A reply reaches the facilitator.
+    - Confirmed bookings are those that are free, paid online, or payable on site; not those that are held for a
+      payment.
+    - An event that has ended still has its participants; a cancelled one has none.
+    - No participant sees the address of another. A reply is addressed to the facilitator.
     - An event has 5 messages a day, a sender 50.
     """
 
@@ -31,7 +32,7 @@ class WriteToParticipants:
     wake_ups: WakeUps
 
     async def __call__(self, user: User, event_id: EventId, *, subject: str, text: str) -> int:
-        """How many people receive it. Raises `NoParticipants`."""
+        """Returns the number of recipients. Raises `NoParticipants`."""
         if (made := made_before()) is not None:
             return int(made)
         message = ParticipantMessage.entered(subject, text)

@@ -12,7 +12,7 @@ from domain.events import EventForbidden, EventId, EventNotFound
 
 @dataclass(frozen=True, slots=True)
 class ShowEvent:
-    """One event. While its facilitator is deactivated it is shown in people's bookings of it alone."""
+    """One event. While its facilitator is deactivated, only accounts with a booking of it can see it."""
 
     reader: EventQueries
 
@@ -25,7 +25,7 @@ class ShowEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventBookings:
-    """The bookings of an event, for the facilitator whose event it is."""
+    """The bookings of an event. For its facilitator and admins."""
 
     events: EventQueries
     bookings: BookingQueries

@@ -1,4 +1,4 @@
-"""Reviews: who attended may say how it was."""
+"""Reviews of events by people who attended."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +15,10 @@ from domain.reviews import Review, require_attendance
 
 @dataclass(frozen=True, slots=True)
 class WriteReview:
-    """Reviews an event: 1 to 5, with a comment or without.
+    """Reviews an event with a rating from 1 to 5 and an optional comment.
 
-    - Only clients who had a seat can write one, once each, after the event; not for their own event.
-    - The facilitator's rating, which their events show, moves with it.
+    - A client who had a seat can write one review, after the event. Facilitators cannot review their own events.
+    - It changes the facilitator's rating, which the facilitator's events show.
     """
 
     open_work: OpenUnitOfWork

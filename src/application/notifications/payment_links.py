@@ -1,4 +1,4 @@
-"""Telling people by mail where they pay for what is held for them."""
+"""Payment links in mails about bookings that are held for a payment."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ AT_MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class MailWithPaymentLinks:
-    """Sender of e-mails that adds the payment link to those that request a payment. The gateway makes the link after
+    """Sender of e-mails that adds the payment link to those that request a payment. The gateway creates the link after
     the booking, so it is looked up at send time.
 
-    - The first mail about a booking waits for a link that is just being made, up to `patience`. Without one it is tried
-      again twice, as mails are (after seconds, after minutes), and then goes without: a gateway that was away for a
-      moment costs no link, and one that stays away no mail. `tries` is how often mails are tried at all.
-    - It is not put off when there is not `enough` time left to pay.
-    - What was paid or given up meanwhile has no link any more. Later mails have the link that there is.
+    - The first mail about a booking waits up to `patience` for a link that is being created. Without a link it is
+      retried twice by the schedule of mails (after seconds, after minutes), and then sent without one: a short outage
+      of the gateway delays the mail, a long one costs the link. `tries` is the maximum number of attempts of a mail.
+    - The mail is not delayed if less than `enough` time is left to pay.
+    - A booking that was paid or cancelled meanwhile has no link. Later mails have the link that exists at send time.
     """
 
     mail: Sender
@@ -50,7 +50,7 @@ class MailWithPaymentLinks:
         return message.attempt < min(AT_MOST, self.tries) and until - self.clock.now() > self.enough
 
     async def _link(self, payable: PayableRef, patience: timedelta) -> tuple[bool, str | None]:
-        """Whether there is something to pay, and where."""
+        """Whether there is something to pay, and the address of the checkout."""
         until, pause = self.clock.now() + patience, 0.02
         while True:
             found = await self.payments.open_request(payable)
@@ -63,7 +63,7 @@ class MailWithPaymentLinks:
 
 
 def _held(payload: dict[str, Any]) -> tuple[PayableRef, datetime] | None:
-    """The booking that its reader has to pay for, and until when; None for every other mail."""
+    """The booking that the recipient has to pay, and the end of its hold; None for every other mail."""
     about = payload.get("coaching") or payload.get("booking")
     if about is None or payload.get("recipient") == "coach":
         return None

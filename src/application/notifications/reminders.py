@@ -1,4 +1,4 @@
-"""Reminding people of what they booked."""
+"""Reminders of bookings."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -22,8 +22,8 @@ AT_ONCE = 200
 class QueueReminders:
     """Enqueues the e-mails of due reminders.
 
-    - Each is queued by one worker, once.
-    - What is of no use any more is marked with the reason: cancelled, begun, moved, or overtaken by the next one.
+    - Each reminder is queued once, by one worker.
+    - Useless reminders are skipped with a reason: cancelled, started, rescheduled, or replaced by the next one.
     - A run ends when no reminder is due, so a delayed worker catches up.
     """
 
@@ -32,7 +32,7 @@ class QueueReminders:
     clock: Clock
 
     async def __call__(self) -> int:
-        """How many were looked at."""
+        """Returns the number of reminders that were due."""
         looked_at = 0
         while True:
             number = await self._some()
@@ -88,8 +88,8 @@ class MailWithReminders:
 
 @dataclass(frozen=True, slots=True)
 class ShowBookingReminders:
-    """The reminders of a booking, the next to come first: those planned, those sent, and why others were not. For the
-    person whose booking it is, the facilitator of its event, and admins."""
+    """The reminders of a booking, next one first: planned, sent, and skipped ones with the reason. For the booking's
+    owner, the facilitator of its event, and admins."""
 
     show_booking: ShowBooking
     book: ReminderQueries
@@ -101,8 +101,8 @@ class ShowBookingReminders:
 
 @dataclass(frozen=True, slots=True)
 class ShowAppointmentReminders:
-    """The reminders of a session, to its client and to its coach, the next to come first: those planned, those sent,
-    and why others were not. For its client, its coach and admins."""
+    """The reminders of a session to its client and its coach, next one first: planned, sent, and skipped ones with the
+    reason. For its client, its coach and admins."""
 
     show_appointment: ShowAppointment
     book: ReminderQueries

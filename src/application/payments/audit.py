@@ -31,7 +31,7 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Audit:
-    """`away` maps each unavailable gateway to its error, `missed` to the number of payments that were not compared."""
+    """`away` maps each unavailable gateway to its error, `missed` to its number of payments that were not compared."""
 
     compared: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a payment pays for: a place in an event, or a coach's time. Money treats both alike."""
+"""Payables: a seat in an event or an appointment with a coach, which payments treat alike."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,12 +35,12 @@ class Payable(Protocol):
 
     @property
     def has_started(self) -> bool:
-        """Whether it had started when the money arrived, or is over now."""
+        """Whether it had started when the payment arrived, or has ended now."""
         ...
 
     @property
     def why_given_back(self) -> str:
-        """Why money that comes now finds nothing to pay for."""
+        """The reason of the refund of a payment that arrives now."""
         ...
 
     def require_manager(self, user: User) -> None: ...
@@ -48,15 +48,15 @@ class Payable(Protocol):
     async def pay(self, money: Money) -> None: ...
 
     async def reinstate(self, money: Money) -> bool:
-        """It had been given up for want of payment: has it again, paid, if it is still to be had."""
+        """Reserves it again, as paid, after its hold had expired. Returns False if it is not available any more."""
         ...
 
     async def fail(self, money: Money) -> None:
-        """A try to pay failed, while it waits for payment."""
+        """Records a failed attempt to pay, while it awaits a payment."""
         ...
 
     async def give_back(self) -> None:
-        """Shows that what was paid is given back. What was held for a payment until the start is cancelled."""
+        """Marks it as refunded. Cancels it if it was held for a payment until the start."""
         ...
 
 
@@ -67,7 +67,7 @@ class PayableBooking:
     booking: Booking
     now: datetime
     arrived_at: datetime | None = None
-    """When the money arrived; now where it is not given."""
+    """The time at which the payment arrived; the present time if None."""
 
     @property
     def payment_status(self) -> PaymentStatus:
@@ -124,14 +124,14 @@ class PayableBooking:
 
 @dataclass(frozen=True, slots=True)
 class PayableAppointment:
-    """`by`: whose word it is that it was paid; None for a gateway's."""
+    """`by`: the account that reported the payment; None for a gateway."""
 
     work: UnitOfWork
     appointment: Appointment
     now: datetime
     by: UserId | None = None
     arrived_at: datetime | None = None
-    """When the money arrived; now where it is not given."""
+    """The time at which the payment arrived; the present time if None."""
 
     @property
     def payment_status(self) -> PaymentStatus:
@@ -234,7 +234,7 @@ async def enqueue_refunded(work: UnitOfWork, payable: PayableRef, *, reason: str
 
 
 async def lock_booking(work: UnitOfWork, booking_id: BookingId) -> tuple[Event, Booking]:
-    """The booking with its event, both locked, the event first: no two who change both wait for each other."""
+    """The booking with its event, both locked, the event first, which prevents deadlocks."""
     event_id = await work.bookings.find_event_id(booking_id)
     if event_id is None:
         raise BookingNotFound

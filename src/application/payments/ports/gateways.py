@@ -1,7 +1,7 @@
-"""What the core needs of a payment gateway. Each call may be repeated: ours are idempotent at the gateway by our ids.
+"""Ports of payment gateways. Each call may be repeated: Convene's ids are the idempotency keys at the gateway.
 
-Every method that asks the gateway raises `GatewayUnavailable` when the gateway is away, slow or overrun, and
-`GatewayRefused` when it understood and said no.
+Every method that sends a request raises `GatewayUnavailable` if the gateway is unreachable, slow or overloaded, and
+`GatewayRefused` if the gateway rejects a valid request.
 """
 
 from collections.abc import Mapping
@@ -145,7 +145,7 @@ class SignedReturns(Protocol):
 
 
 class ReturnAddresses(Protocol):
-    """Our addresses that gateways redirect buyers to. They cannot be guessed."""
+    """Addresses of this service that gateways redirect buyers to. They cannot be guessed."""
 
     def of(self, payment_id: PaymentId, outcome: Outcome) -> str: ...
 
