@@ -32,6 +32,8 @@ EFFECTS: Mapping[BookingChange, BookingEffects] = {
     # The statement that reserves a seat writes the same for a booking that a person makes.
     BookingChange.INVITED: BookingEffects(MessageType.BOOKING_CREATED, reminders=True),
     BookingChange.CANCELLED: BookingEffects(MessageType.BOOKING_CANCELLED, SeatEffect.RELEASE, reminders=True),
+    BookingChange.EVENT_CANCELLED: BookingEffects(MessageType.BOOKING_CANCELLED, reminders=True),
+    BookingChange.COMPLETED: BookingEffects(MessageType.BOOKING_COMPLETED),
     # The calendar entry is no longer tentative, and a new STATUS needs a new SEQUENCE (RFC 5546, 2.1.4).
     BookingChange.PAID: BookingEffects(MessageType.PAYMENT_COMPLETED, SeatEffect.COUNT_CHANGE),
     BookingChange.PAYMENT_FAILED: BookingEffects(MessageType.PAYMENT_FAILED),

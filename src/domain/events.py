@@ -127,6 +127,46 @@ _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
 }
 
 
+class EventChange(StrEnum):
+    """What happened to an event. A change of its details is the widest that applies of those from EDITED to MOVED."""
+
+    CREATED = "created"
+    EDITED = "edited"
+    """Only details that calendar entries do not show."""
+    CORRECTED = "corrected"
+    """Title, place or link, after the event has ended."""
+    RENAMED = "renamed"
+    """Title or link."""
+    RESCHEDULED = "rescheduled"
+    """Place or end."""
+    MOVED = "moved"
+    """Start."""
+    POLICY_CHANGED = "policy_changed"
+    """The refund policy; recorded besides the change of details."""
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    """It has ended, and no seat is held for a payment any more."""
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EventChanged:
+    """A domain event: one transition of an event. `domain.event_effects` says what follows from it when the event is
+    saved. `before` is None where the event is new; `reason` goes into the messages to participants."""
+
+    change: EventChange
+    before: "Event | None"
+    after: "Event"
+    at: datetime
+    by: UserId | None = None
+    reason: str | None = None
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether the event occupies time of its facilitator that was free before."""
+        return self.before is None or self.before.details.interval != self.after.details.interval
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """`booked` counts live bookings. `revision` grows with every change that participants see; `version` grows with
@@ -146,6 +186,9 @@ class Event:
     facilitator_active: bool = True
     """Whether the facilitator's account is active. Where it is not, the event is neither shown nor sold."""
     schedule_revision: int = 0
+    deleted_at: datetime | None = None
+    events: tuple[EventChanged, ...] = field(default=(), compare=False, repr=False)
+    """The domain events that its transitions have recorded since it was loaded."""
 
     def refuse_booking(self, now: datetime, *, already_booked: bool) -> None:
         """Raises the reason why the client cannot reserve a seat now. Events of a deactivated facilitator do not
@@ -173,6 +216,12 @@ class Event:
     def require_manager(self, user: User) -> None:
         require_organiser(user, self.facilitator_id, error=EventForbidden)
 
+    def created(self) -> "Event":
+        """A new event, by its facilitator."""
+        change = EventChange.CREATED
+        event = EventChanged(change=change, before=None, after=self, at=self.created_at, by=self.facilitator_id)
+        return replace(self, events=(event,))
+
     def with_details(self, details: EventDetails, now: datetime) -> "Event":
         """The event with other details, the changed text and dates checked. Raises when it is cancelled, has more
         bookings than places, would be moved after it began or into the past, or would change the price's currency while
@@ -192,7 +241,7 @@ class Event:
             return self
         visibly = details.is_visibly_changed_from(self.details)
         rescheduled = details.is_rescheduled_from(self.details)
-        return replace(
+        after = replace(
             self,
             details=details,
             version=self.version + 1,
@@ -200,14 +249,29 @@ class Event:
             schedule_revision=self.schedule_revision + rescheduled,
             updated_at=now,
         )
+        changed = self
+        if details.refund_policy != self.details.refund_policy:
+            changed = self._recorded(EventChange.POLICY_CHANGED, after, now)
+        reason = RESCHEDULED if rescheduled else None
+        return changed._recorded(self._change_of_details(after, now), after, now, reason=reason)
 
-    def cancelled(self, now: datetime) -> "Event":
+    def _change_of_details(self, after: "Event", now: datetime) -> EventChange:
+        if after.revision == self.revision:
+            return EventChange.EDITED
+        if after.is_over(now):
+            return EventChange.CORRECTED
+        if after.schedule_revision == self.schedule_revision:
+            return EventChange.RENAMED
+        moved = after.details.interval.starts_at != self.details.interval.starts_at
+        return EventChange.MOVED if moved else EventChange.RESCHEDULED
+
+    def cancelled(self, now: datetime, *, by: UserId) -> "Event":
         """Raises when it is cancelled already, or over: what people had is not given back."""
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
         if self.is_over(now):
             raise EventOver
-        return replace(
+        after = replace(
             self,
             status=EventStatus.CANCELLED,
             booked=0,
@@ -215,6 +279,16 @@ class Event:
             revision=self.revision + 1,
             updated_at=now,
         )
+        return self._recorded(EventChange.CANCELLED, after, now, by=by)
+
+    def deleted(self, now: datetime, *, by: UserId) -> "Event":
+        """No list and no search has it any more. One that is still ahead is cancelled first."""
+        return self._recorded(EventChange.DELETED, replace(self, deleted_at=now), now, by=by)
+
+    def _recorded(self, change: EventChange, after: "Event", now: datetime, **facts: Any) -> "Event":
+        before, after = replace(self, events=()), replace(after, events=())
+        event = EventChanged(change=change, before=before, after=after, at=now, **facts)
+        return replace(after, events=(*self.events, event))
 
 
 def refuse_past(interval: Interval, now: datetime) -> None:

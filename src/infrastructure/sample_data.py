@@ -7,7 +7,6 @@ from application.unit_of_work import UnitOfWork
 from domain.accounts import Role, User, UserId
 from domain.events import EventDetails, EventType
 from domain.money import Money
-from domain.outbox import MessageType
 from domain.time import Interval
 from infrastructure.settings import Settings, SettingsError
 
@@ -77,5 +76,4 @@ async def _add_sessions(work: UnitOfWork, facilitator: User, now: datetime) -> N
 
 
 async def _offer(work: UnitOfWork, facilitator_id: UserId, details: EventDetails, now: datetime) -> None:
-    event = await work.events.add(facilitator_id, details, now)
-    await work.messages.enqueue_for_event(MessageType.EVENT_CREATED, event.id)
+    await work.events.add(facilitator_id, details, now)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.accounts import Role
+from domain.accounts import Role, UserId
 from domain.errors import DomainError, Invalid
 from domain.events import (
     AlreadyBooked,
@@ -170,7 +170,7 @@ def test_event_cannot_be_moved_into_the_past_or_after_its_start() -> None:
 
 
 def test_cancelled_event_cannot_be_changed() -> None:
-    cancelled = an_event(booked=3).cancelled(NOW)
+    cancelled = an_event(booked=3).cancelled(NOW, by=UserId(2))
     assert (cancelled.status, cancelled.booked, cancelled.version, cancelled.revision) == (
         EventStatus.CANCELLED,
         0,
@@ -178,7 +178,7 @@ def test_cancelled_event_cannot_be_changed() -> None:
         1,
     )
     with pytest.raises(EventCancelled):
-        cancelled.cancelled(NOW)
+        cancelled.cancelled(NOW, by=UserId(2))
     with pytest.raises(EventCancelled):
         cancelled.with_details(a_plan(title="Other"), NOW)
 

@@ -15,6 +15,7 @@ from application.payments.payables import lock_booking
 from domain.accounts import UserId
 from domain.booking_effects import EFFECTS
 from domain.bookings import Booking, BookingChange, BookingStatus
+from domain.event_effects import EFFECTS as EVENT_EFFECTS
 from domain.events import EventId
 from domain.ids import BookingId
 from domain.money import Money
@@ -131,7 +132,9 @@ def test_the_tables_have_every_transition_and_every_change() -> None:
     public = {name: each for name, each in inspect.getmembers(Booking, inspect.isfunction) if name[0] != "_"}
     changing = {name for name, each in public.items() if "Booking" in str(each.__annotations__.get("return"))}
     assert changing == set(TRANSITIONS) == set(EXPECTED)
-    covered = {change for change, _ in TRANSITIONS.values()} | {BookingChange.INVITED}
+    of_events = {effects.bookings for effects in EVENT_EFFECTS.values()} - {None}
+    assert of_events == {BookingChange.EVENT_CANCELLED, BookingChange.COMPLETED}
+    covered = {change for change, _ in TRANSITIONS.values()} | {BookingChange.INVITED} | of_events
     assert covered == set(EFFECTS) == set(BookingChange)
 
 
@@ -189,7 +192,6 @@ def test_no_other_method_writes_messages_or_reminders_of_one_booking() -> None:
 
     assert {name for name in methods(Messages) if "booking" in name} == {
         "enqueue_booking_refunded",
-        "enqueue_for_bookings_of",
     }
-    assert "align_booking" not in methods(Reminders)
+    assert not {name for name in methods(Reminders) if "align" in name}
     assert not {name for name in methods(Bookings) if "seat" in name}

@@ -427,7 +427,8 @@ async def test_who_was_replaced_can_commit_nothing(
             await reserve()
         with pytest.raises(IdempotencyKeyInUse):
             async with open_work() as work:
-                await work.events.soft_delete(EventId(event_id), SystemClock().now())
+                event = await work.events.get(EventId(event_id))
+                await work.events.save(event.deleted(SystemClock().now(), by=event.facilitator_id))
                 await work.commit()
     await keys.keep(late, KeptAnswer(201, (), b"late"))
     await keys.release(late)

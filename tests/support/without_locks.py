@@ -32,7 +32,11 @@ def units_with(**parts: Callable[..., Any]) -> type[UnitsOfWork]:
 def _arguments(work: Any, name: str) -> tuple[Any, ...]:
     """What a part of a unit of work is made of."""
     effects = (work.messages, work.reminders)
-    more = {"appointments": effects, "bookings": (work.events, *effects)}
+    more = {
+        "appointments": effects,
+        "bookings": effects,
+        "events": (*effects, work.bookings, work.invitations, work.refunds),
+    }
     return (work._session, *more.get(name, ()))
 
 

@@ -53,11 +53,6 @@ class Coaches(Protocol):
         moved, and lets none be made or moved until the unit of work ends. Sessions do not wait for each other."""
         ...
 
-    async def let_event_in(self, user_id: UserId) -> None:
-        """Before an event is made or moved: waits for those who keep events out, and lets no other look until the unit
-        of work ends."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class CoachView:

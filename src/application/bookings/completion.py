@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
-from domain.bookings import BookingStatus
-from domain.outbox import MessageType
 
 EVENTS_AT_ONCE = 20
 
@@ -31,12 +29,8 @@ class CompleteBookings:
 
     async def _some(self) -> int:
         async with self.open_work() as work:
-            events = await work.bookings.complete_ended(self.clock.now(), limit=EVENTS_AT_ONCE)
-            for event_id in events:
-                await work.messages.enqueue_for_bookings_of(
-                    MessageType.BOOKING_COMPLETED, event_id, status=BookingStatus.COMPLETED
-                )
+            completed = await work.events.complete_ended(self.clock.now(), limit=EVENTS_AT_ONCE)
             await work.commit()
-        if events:
+        if completed:
             self.wake_ups.notify()
-        return len(events)
+        return completed

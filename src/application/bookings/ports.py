@@ -15,7 +15,6 @@ from domain.ids import BookingId
 from domain.invitations import Invitation, InvitationId
 from domain.money import Money
 from domain.payments import PaymentId, PaymentStatus
-from domain.refunds import RefundPolicy
 
 
 class Bookings(Protocol):
@@ -39,27 +38,8 @@ class Bookings(Protocol):
         booking of it."""
         ...
 
-    async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
-        """Completes the confirmed bookings of events that have ended, of no more than so many events, and answers
-        which. An event whose places are still held for a payment waits until those are given up; what others are
-        just completing is left out."""
-        ...
-
     async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
         """The holds of unpaid seats in this facilitator's events end now; `ExpireHolds` gives the seats up."""
-        ...
-
-    async def cancel_all(self, event_id: EventId, now: datetime, *, by: UserId) -> int:
-        """Cancels every live booking of the event; answers how many."""
-        ...
-
-    async def keep_policy(self, event_id: EventId, policy: RefundPolicy) -> None:
-        """Before the event gets another refund policy: stores its present one with the bookings that have none of their
-        own yet, those made before bookings stored it."""
-        ...
-
-    async def shorten_holds(self, event_id: EventId, starts_at: datetime) -> None:
-        """No unpaid booking of the event holds its seat beyond the start."""
         ...
 
 
@@ -187,10 +167,6 @@ class Invitations(Protocol):
         ...
 
     async def save(self, invitation: Invitation) -> None: ...
-
-    async def withdraw_all(self, event_id: EventId, now: datetime) -> None:
-        """All pending invitations to the event, which was cancelled."""
-        ...
 
     async def find_expired(self, now: datetime, *, limit: int) -> Sequence[InvitationId]:
         """Pending invitations whose time to answer is over, or whose event has started."""

@@ -14,6 +14,9 @@ from domain.reviews import Review, ReviewId
 
 
 class Events(Protocol):
+    """Within a unit of work. `add`, `save` and `complete_ended` also write, in the same transaction, what follows from
+    the change: see `domain.event_effects`."""
+
     async def add(self, facilitator_id: UserId, details: EventDetails, now: datetime) -> Event: ...
 
     async def get(self, event_id: EventId) -> Event:
@@ -24,7 +27,16 @@ class Events(Protocol):
         """As `get`, but a deleted event is found too: its bookings live on."""
         ...
 
-    async def save(self, event: Event) -> None: ...
+    async def save(self, event: Event) -> None:
+        """Writes the event and what follows from its new domain events. An event that no transition has changed cannot
+        be saved."""
+        ...
+
+    async def complete_ended(self, now: datetime, *, limit: int) -> int:
+        """Completes at most so many events that have ended, with their confirmed bookings; returns how many. An event
+        whose seats are still held for a payment waits until those holds end; events that another worker is completing
+        are left out."""
+        ...
 
     async def release_seat(self, event_id: EventId) -> None:
         """One live booking or held seat less. The event is locked. Saving a cancelled booking does it."""
@@ -33,8 +45,6 @@ class Events(Protocol):
     async def occupy_seat(self, event_id: EventId) -> None:
         """One live booking or held seat more. The event is locked, and `refuse_booking` has allowed it."""
         ...
-
-    async def soft_delete(self, event_id: EventId, now: datetime) -> None: ...
 
     async def set_facilitator_active(self, facilitator_id: UserId, *, active: bool) -> None:
         """In each of their events; waits for bookings that are being made. The account is locked."""

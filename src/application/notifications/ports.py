@@ -8,7 +8,6 @@ from typing import Any, NewType, Protocol
 
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.events import EventId
 from domain.ids import PayableRef
 from domain.reminders import Reminded, Reminder, ReminderId, ReminderStatus, SkipReason
 
@@ -56,10 +55,6 @@ class Reminders(Protocol):
     """Within a unit of work. The `align` methods make the planned reminders match the booking: one for each recipient
     and future offset, none for a cancelled booking or another start. They are idempotent.
     Saving a booking or an appointment aligns its reminders."""
-
-    async def align_event(self, event_id: EventId) -> None:
-        """Those of all its bookings."""
-        ...
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
         """Planned ones whose time has come, locked until the unit of work ends; what others have locked is left out."""

@@ -8,17 +8,15 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from application.payments.ports.gateways import GatewayEvent
-from application.payments.ports.records import Refund
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
-from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
 from domain.circuit_breaker import Tally
-from domain.events import EventDetails, EventId
+from domain.events import EventId
 from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
 from domain.money import Money
-from domain.outbox import Destination, Message, MessageId, MessageStatus, MessageType, Outcome
+from domain.outbox import Destination, Message, MessageId, MessageStatus, Outcome
 from domain.participant_messages import ParticipantMessage
 from domain.payments import Payment
 
@@ -197,20 +195,6 @@ class Messages(Protocol):
         """The gateway has paid the refund. All other messages about one booking are enqueued by saving it."""
         ...
 
-    async def enqueue_for_bookings_of(
-        self,
-        message_type: MessageType,
-        event_id: EventId,
-        *,
-        status: BookingStatus = BookingStatus.CONFIRMED,
-        cancelled_at: datetime | None = None,
-        reason: str | None = None,
-        before: EventDetails | None = None,
-    ) -> None:
-        """For every booking of the event with that status, or for every one that was cancelled at that very moment.
-        `before` is the event's details before the change, where the message is about that."""
-        ...
-
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
         ...
@@ -222,8 +206,6 @@ class Messages(Protocol):
     async def enqueue_invitation(self, invitation_id: InvitationId) -> None:
         """Enqueues the mail that asks the person to confirm."""
         ...
-
-    async def enqueue_for_event(self, message_type: MessageType, event_id: EventId) -> None: ...
 
     async def enqueue_appointment_refunded(self, appointment_id: AppointmentId, *, reason: str, money: Money) -> None:
         """The gateway has paid the refund. All other messages about an appointment are enqueued by saving it."""
@@ -244,12 +226,6 @@ class Messages(Protocol):
     async def enqueue_checkout_close(self, payment: Payment) -> None:
         """Enqueues the job that closes the checkout at the gateway."""
         ...
-
-    async def enqueue_checkout_closes_of(self, event_id: EventId) -> None:
-        """The same for every live, unpaid booking of the event."""
-        ...
-
-    async def enqueue_refunds(self, refunds: Sequence[Refund]) -> None: ...
 
     async def enqueue_webhook(self, gateway: str, event: GatewayEvent) -> None:
         """Enqueues the job that applies a webhook."""

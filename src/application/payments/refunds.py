@@ -1,6 +1,5 @@
 """Refunds: requested in the transaction that causes them, sent to the gateway by the worker, never twice."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +15,7 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.bookings import Booking, CancelReason
-from domain.events import Event, EventId
+from domain.events import Event
 from domain.ids import AppointmentRef, BookingId, BookingRef
 from domain.money import Money
 from domain.payments import (
@@ -63,14 +62,7 @@ class Refunds:
         """`by`: the user who requested it; None where it follows from a rule."""
         refund = await work.refunds.add(payment, amount, reason=reason, by=by, now=self.clock.now())
         await work.payments.save(payment.with_refund(amount))
-        await work.messages.enqueue_refunds([refund])
         return refund
-
-    async def request_all(self, work: UnitOfWork, event_id: EventId, *, reason: str, by: UserId) -> Sequence[Refund]:
-        """Requests a full refund of every payment for the event."""
-        refunds = await work.refunds.add_for_event(event_id, reason=reason, by=by, now=self.clock.now())
-        await work.messages.enqueue_refunds(refunds)
-        return refunds
 
     async def pay(self, refund_id: RefundId) -> None:
         """Sends a requested refund to its gateway. Raises `GatewayRefused`, and `GatewayUnavailable` also while the
@@ -128,8 +120,9 @@ class Refunds:
             why = f"the gateway gave back {report.amount} ({report.gateway_refund_id}) that was not requested here"
             await work.payments.record_mismatch(gateway, mismatch, payment.id, why)
             return RefundOutcome.DIFFERS
-        refund = await work.refunds.add(payment, report.amount, reason=AT_THE_GATEWAY, by=None, now=now)
-        await work.refunds.settle(refund, report.gateway_refund_id, succeeded=True, now=now)
+        refund = await work.refunds.add_processed(
+            payment, report.amount, report.gateway_refund_id, reason=AT_THE_GATEWAY, now=now
+        )
         await work.payments.save(payment.with_refund(report.amount))
         if booking is not None:
             await work.bookings.save(booking.refunded())

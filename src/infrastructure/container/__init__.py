@@ -261,8 +261,8 @@ def build(settings: Settings, substitutes: Substitutes = PRODUCTION) -> Containe
         show_event=show_event,
         create_event=CreateEvent(open_work, gateways.chosen, event_queries, wake_ups, clock),
         update_event=UpdateEvent(open_work, gateways.chosen, event_queries, wake_ups, clock),
-        cancel_event=CancelEvent(open_work, money.refunds, wake_ups, clock),
-        delete_event=DeleteEvent(open_work, money.refunds, wake_ups, clock),
+        cancel_event=CancelEvent(open_work, wake_ups, clock),
+        delete_event=DeleteEvent(open_work, wake_ups, clock),
         event_bookings=EventBookings(event_queries, booking_queries),
         book_seat=BookSeat(
             seats,

@@ -8,7 +8,6 @@ from typing import Protocol
 from application.payments.ports.gateways import GatewayEvent, PaymentRequest
 from domain.accounts import UserId
 from domain.appointments import Appointment
-from domain.events import EventId
 from domain.ids import BookingId, PayableRef
 from domain.money import Money
 from domain.payments import GatewayUpdate, Payment, PaymentId, PaymentStatus, RefundUpdate
@@ -80,12 +79,19 @@ class Refund:
 
 
 class RefundRecords(Protocol):
-    async def add(
-        self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime
-    ) -> Refund: ...
+    @property
+    def requested(self) -> Sequence[Refund]:
+        """Refunds that this unit of work has requested, those of a cancelled event included."""
+        ...
 
-    async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
-        """Adds a full refund of every payment received for the event, and marks payments and bookings refunded."""
+    async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
+        """Adds a requested refund, and enqueues the job that sends it to the gateway."""
+        ...
+
+    async def add_processed(
+        self, payment: Payment, amount: Money, gateway_refund_id: str | None, *, reason: str, now: datetime
+    ) -> Refund:
+        """Adds a refund that the gateway has processed without a request of ours."""
         ...
 
     async def get(self, refund_id: RefundId) -> Refund:

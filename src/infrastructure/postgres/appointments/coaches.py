@@ -17,7 +17,9 @@ from domain.money import Money
 from domain.refunds import RefundPolicy
 from domain.time import Interval
 from infrastructure.postgres.accounts.repository import user_of_record
+from infrastructure.postgres.events.repository import EVENTS_OF_COACH
 from infrastructure.postgres.tables import CoachRow
+from infrastructure.postgres.tables.columns import stored_policy
 
 _COACH = """
 SELECT u.*, h.timezone AS coach_timezone, h.weekly_hours, h.date_overrides, h.buffer_before, h.buffer_after,
@@ -37,8 +39,6 @@ UNION ALL
 SELECT b.starts_at, b.ends_at FROM calendar_busy b JOIN calendar_connections c ON c.id = b.connection_id
 WHERE c.user_id = :coach AND b.starts_at < :until AND b.ends_at > :since
 """
-
-_EVENTS_OF = "hashtextextended('events of coach ' || :id, 0)"
 
 
 class PostgresCoaches:
@@ -95,7 +95,7 @@ class PostgresCoaches:
             "bookable_ahead": availability.bookable_ahead,
             "price_per_hour": price.amount,
             "currency": price.currency,
-            "refund_policy": [[tier.hours_before, tier.percent] for tier in policy.tiers],
+            "refund_policy": stored_policy(policy),
             "updated_at": now,
         }
         await self._session.execute(
@@ -105,10 +105,9 @@ class PostgresCoaches:
         )
 
     async def keep_events_out(self, user_id: UserId) -> None:
-        await self._session.execute(text(f"SELECT pg_advisory_xact_lock_shared({_EVENTS_OF})"), {"id": str(user_id)})
-
-    async def let_event_in(self, user_id: UserId) -> None:
-        await self._session.execute(text(f"SELECT pg_advisory_xact_lock({_EVENTS_OF})"), {"id": str(user_id)})
+        await self._session.execute(
+            text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_OF_COACH})"), {"id": str(user_id)}
+        )
 
     async def busy(
         self, user_id: UserId, window: Interval, *, apart_from: AppointmentId | None = None

@@ -28,10 +28,10 @@ from domain.time import Interval
 from domain.unpaid_holds import HoldsWithCoach
 from infrastructure.postgres.constraints import domain_errors
 from infrastructure.postgres.domain_events import WrittenEvents
-from infrastructure.postgres.events.repository import stored_policy
 from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import AppointmentChangeRow, AppointmentRow
+from infrastructure.postgres.tables.columns import stored_policy
 
 _TABLE = cast("Table", AppointmentRow.__table__)
 

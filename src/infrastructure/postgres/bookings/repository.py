@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, Numeric, RowMapping, Text, literal_column, select, text, update
+from sqlalchemy import Numeric, RowMapping, Text, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,26 +16,12 @@ from domain.money import Money
 from domain.payments import PaymentStatus
 from domain.refunds import RefundPolicy
 from infrastructure.postgres.domain_events import WrittenEvents
-from infrastructure.postgres.events.repository import PostgresEvents, stored_policy
+from infrastructure.postgres.events.seat_counts import PostgresSeatCounts
 from infrastructure.postgres.outbox.payloads import AGREED, AGREED_POLICY
 from infrastructure.postgres.outbox.writer import PostgresMessages
 from infrastructure.postgres.reminders.repository import PostgresReminders
 from infrastructure.postgres.tables import BookingRow, EventRow
-
-_COMPLETE = """
-WITH ended AS (
-    SELECT e.id FROM events e
-    WHERE e.ends_at <= :now AND e.completed_at IS NULL AND NOT EXISTS (
-        SELECT FROM bookings b WHERE b.event_id = e.id AND b.status = 'confirmed' AND b.hold_until IS NOT NULL)
-    ORDER BY e.ends_at LIMIT :limit FOR UPDATE SKIP LOCKED
-), marked AS (
-    UPDATE events SET completed_at = :now FROM ended WHERE events.id = ended.id
-), completed AS (
-    UPDATE bookings SET status = 'completed' FROM ended
-    WHERE bookings.event_id = ended.id AND bookings.status = 'confirmed'
-)
-SELECT id FROM ended
-"""
+from infrastructure.postgres.tables.columns import stored_policy
 
 _END_HOLDS = """
 UPDATE bookings SET hold_until = :now FROM events e
@@ -54,6 +39,23 @@ FROM events WHERE id = :event_id
 RETURNING id
 """
 
+_WITH_EVENTS = """
+UPDATE bookings SET {}
+WHERE event_id = ANY(CAST(:events AS bigint[])) AND status = 'confirmed'
+RETURNING id
+"""
+_COLUMNS_WITH_EVENTS = {
+    BookingChange.COMPLETED: "status = 'completed'",
+    BookingChange.EVENT_CANCELLED: """status = 'cancelled', cancelled_at = :now, cancel_reason = 'event_cancelled',
+        cancelled_by = :by, hold_until = NULL,
+        payment_status = CASE WHEN id = ANY(CAST(:refunded AS bigint[])) THEN 'refunded' ELSE payment_status END""",
+}
+_SEATS = {
+    SeatEffect.RELEASE: PostgresSeatCounts.release_seat,
+    SeatEffect.OCCUPY: PostgresSeatCounts.occupy_seat,
+    SeatEffect.COUNT_CHANGE: PostgresSeatCounts.count_change,
+}
+
 _B, _E = BookingRow.__table__.alias("b"), EventRow.__table__.alias("e")
 _LOCKED = (
     select(
@@ -70,11 +72,9 @@ _LOCKED = (
 class PostgresBookings:
     """Each save also writes what follows from the events of the booking."""
 
-    def __init__(
-        self, session: AsyncSession, events: PostgresEvents, messages: PostgresMessages, reminders: PostgresReminders
-    ) -> None:
+    def __init__(self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders) -> None:
         self._session = session
-        self._events = events
+        self._seats = PostgresSeatCounts(session)
         self._messages = messages
         self._reminders = reminders
         self._written = WrittenEvents()
@@ -96,29 +96,25 @@ class PostgresBookings:
             reason = event.after.cancel_reason if event.change is BookingChange.CANCELLED else None
             if reason is CancelReason.BY_PERSON:
                 reason = None  # the messages name it only where another reason has to be given
-            await self._write_effects(event.change, booking.id, booking.event_id, reason=reason, money=event.money)
+            await self._write_effects(event.change, [booking.id], booking.event_id, reason=reason, money=event.money)
 
     async def _write_effects(
         self,
         change: BookingChange,
-        booking_id: BookingId,
-        event_id: EventId,
+        bookings: Sequence[BookingId],
+        event_id: EventId | None = None,
         *,
-        reason: CancelReason | None = None,
+        reason: str | None = None,
         money: Money | None = None,
     ) -> None:
+        """Of the same change of several bookings. `event_id` is that of a booking whose change concerns its seat."""
         effects = EFFECTS[change]
-        match effects.seat:
-            case SeatEffect.RELEASE:
-                await self._events.release_seat(event_id)
-            case SeatEffect.OCCUPY:
-                await self._events.occupy_seat(event_id)
-            case SeatEffect.COUNT_CHANGE:
-                await self._events.count_change(event_id)
+        if effects.seat is not None and event_id is not None:
+            await _SEATS[effects.seat](self._seats, event_id)
         if effects.reminders:
-            await self._reminders.align_booking(booking_id)
+            await self._reminders.align_bookings(bookings)
         if effects.message is not None:
-            await self._messages.enqueue_for_booking(effects.message, booking_id, reason=reason, money=money)
+            await self._messages.enqueue_for_bookings(effects.message, bookings, reason=reason, money=money)
 
     async def _update(self, booking: Booking) -> None:
         await self._session.execute(
@@ -145,12 +141,8 @@ class PostgresBookings:
     async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
         values = {"event_id": event_id, "user_id": user_id, "now": now}
         booking_id = BookingId((await self._session.execute(text(_ADD_INVITED), values)).scalar_one())
-        await self._write_effects(BookingChange.INVITED, booking_id, event_id)
+        await self._write_effects(BookingChange.INVITED, [booking_id], event_id)
         return booking_id
-
-    async def complete_ended(self, now: datetime, *, limit: int) -> Sequence[EventId]:
-        rows = await self._session.execute(text(_COMPLETE), {"now": now, "limit": limit})
-        return [EventId(row) for row in rows.scalars()]
 
     async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
         await self._session.execute(text(_END_HOLDS), {"facilitator_id": facilitator_id, "now": now})
@@ -173,19 +165,23 @@ class PostgresBookings:
             .values(hold_until=starts_at)
         )
 
-    async def cancel_all(self, event_id: EventId, now: datetime, *, by: UserId) -> int:
-        result = await self._session.execute(
-            update(BookingRow)
-            .where(BookingRow.event_id == event_id, BookingRow.status == BookingStatus.CONFIRMED)
-            .values(
-                status=BookingStatus.CANCELLED,
-                cancelled_at=now,
-                cancel_reason=CancelReason.EVENT_CANCELLED,
-                cancelled_by=by,
-                hold_until=None,
-            )
-        )
-        return cast("CursorResult[Any]", result).rowcount
+    async def change_with_events(
+        self,
+        events: Sequence[EventId],
+        change: BookingChange,
+        now: datetime,
+        *,
+        by: UserId | None = None,
+        refunded: Sequence[BookingId] = (),
+    ) -> None:
+        """The change that every confirmed booking makes with its event, and what follows from it. The events are
+        locked. `refunded`: bookings whose payments are refunded with it."""
+        parameters = {"events": events, "now": now, "by": by, "refunded": refunded}
+        rows = await self._session.execute(text(_WITH_EVENTS.format(_COLUMNS_WITH_EVENTS[change])), parameters)
+        changed = [BookingId(row) for row in rows.scalars()]
+        reason = CancelReason.EVENT_CANCELLED if change is BookingChange.EVENT_CANCELLED else None
+        await self._write_effects(BookingChange.REFUNDED, refunded)
+        await self._write_effects(change, changed, reason=reason)
 
 
 def _booking(row: RowMapping) -> Booking:

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from application.payments.ports.gateways import GatewayEvent
 from application.payments.ports.records import Refund
 from domain.accounts import UserId
-from domain.bookings import BookingStatus
 from domain.calendars import ConnectionId
 from domain.events import EventDetails, EventId
 from domain.ids import AppointmentId, BookingId
@@ -32,30 +31,25 @@ class PostgresMessages:
         self._routes = routes
         self._when: dict[str, Any] = {"now": now, "request_id": request_id}
 
-    async def enqueue_for_booking(
-        self, message_type: MessageType, booking_id: BookingId, *, reason: str | None = None, money: Money | None = None
-    ) -> None:
-        await self._enqueue_for_bookings(
-            message_type, "b.id = :booking_id", reason=reason, money=money, booking_id=booking_id
-        )
-
-    async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
-        await self.enqueue_for_booking(MessageType.BOOKING_REFUNDED, booking_id, reason=reason, money=money)
-
-    async def enqueue_for_bookings_of(
+    async def enqueue_for_bookings(
         self,
         message_type: MessageType,
-        event_id: EventId,
+        bookings: Sequence[BookingId],
         *,
-        status: BookingStatus = BookingStatus.CONFIRMED,
-        cancelled_at: datetime | None = None,
         reason: str | None = None,
-        before: EventDetails | None = None,
+        money: Money | None = None,
     ) -> None:
-        which = "b.status = :status" if cancelled_at is None else "b.cancelled_at = :cancelled_at"
-        extra: dict[str, Any] = {"status": status} if cancelled_at is None else {"cancelled_at": cancelled_at}
-        which = f"b.event_id = :event_id AND {which}"
-        await self._enqueue_for_bookings(message_type, which, reason=reason, before=before, event_id=event_id, **extra)
+        which = "b.id = ANY(CAST(:bookings AS bigint[]))"
+        await self._enqueue_for_bookings(message_type, which, reason=reason, money=money, bookings=bookings)
+
+    async def enqueue_booking_refunded(self, booking_id: BookingId, *, reason: str, money: Money) -> None:
+        await self.enqueue_for_bookings(MessageType.BOOKING_REFUNDED, [booking_id], reason=reason, money=money)
+
+    async def enqueue_for_confirmed_bookings_of(
+        self, message_type: MessageType, event_id: EventId, *, reason: str | None, before: EventDetails
+    ) -> None:
+        which = "b.event_id = :event_id AND b.status = 'confirmed'"
+        await self._enqueue_for_bookings(message_type, which, reason=reason, before=before, event_id=event_id)
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
         # An unpaid booking whose seat is held for a time only is not confirmed yet.

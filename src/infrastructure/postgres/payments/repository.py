@@ -25,10 +25,14 @@ from domain.payments import (
     RefundUpdate,
 )
 from domain.refunds import RefundId
+from infrastructure.postgres.outbox.writer import PostgresMessages
 
 _PAYMENT = "SELECT p.* FROM payments p"
 _REFUND = """SELECT r.*, p.booking_id, p.coaching_booking_id, p.gateway
 FROM refunds r JOIN payments p ON p.id = r.payment_id"""
+
+
+_SUCCEEDED = {"pending": None, "processed": True, "failed": False}
 
 
 class PostgresPayments:
@@ -126,25 +130,50 @@ class PostgresPayments:
 
 
 class PostgresRefunds:
-    def __init__(self, session: AsyncSession) -> None:
+    """A requested refund is added with the job that sends it to the gateway."""
+
+    def __init__(self, session: AsyncSession, messages: PostgresMessages) -> None:
         self._session = session
+        self._messages = messages
+        self._requested: list[Refund] = []
+
+    @property
+    def requested(self) -> Sequence[Refund]:
+        return self._requested
 
     async def add(self, payment: Payment, amount: Money, *, reason: str, by: UserId | None, now: datetime) -> Refund:
+        refund = await self._add(payment, amount, "pending", reason=reason, by=by, now=now)
+        await self._request([refund])
+        return refund
+
+    async def add_processed(
+        self, payment: Payment, amount: Money, gateway_refund_id: str | None, *, reason: str, now: datetime
+    ) -> Refund:
+        values = {"gateway_refund_id": gateway_refund_id, "settled_at": now}
+        return await self._add(payment, amount, "processed", reason=reason, now=now, **values)
+
+    async def _add(self, payment: Payment, amount: Money, status: str, *, reason: str, **values: Any) -> Refund:
         row = await _first(
             self._session,
-            """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by)
-            VALUES (:payment_id, :amount, :currency, :reason, 'pending', :now, :by) RETURNING id""",
+            """INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by,
+                gateway_refund_id, settled_at)
+            VALUES (:payment_id, :amount, :currency, :reason, :status, :now, :by, :gateway_refund_id, :settled_at)
+            RETURNING id""",
             payment_id=payment.id,
             amount=amount.amount,
             currency=amount.currency,
             reason=reason,
-            by=by,
-            now=now,
+            status=status,
+            **{"by": None, "gateway_refund_id": None, "settled_at": None} | values,
         )
         assert row is not None
-        return Refund(RefundId(row["id"]), payment.id, payment.payable, payment.gateway, amount, reason, None)
+        refund_id, succeeded = RefundId(row["id"]), _SUCCEEDED[status]
+        return Refund(refund_id, payment.id, payment.payable, payment.gateway, amount, reason, succeeded)
 
-    async def add_for_event(self, event_id: EventId, *, reason: str, by: UserId, now: datetime) -> Sequence[Refund]:
+    async def add_for_event(
+        self, event_id: EventId, *, reason: str, by: UserId | None, now: datetime
+    ) -> Sequence[BookingId]:
+        """Requests a full refund of every payment received for the event; returns the bookings that are refunded."""
         rows = await self._session.execute(
             text(
                 """WITH paid AS (
@@ -155,8 +184,6 @@ class PostgresRefunds:
                 ), requested AS (
                     UPDATE payments SET status = 'refunded', refunded = payments.amount
                     FROM paid WHERE payments.id = paid.id
-                ), shown AS (
-                    UPDATE bookings SET payment_status = 'refunded' FROM paid WHERE bookings.id = paid.booking_id
                 ), added AS (
                     INSERT INTO refunds (payment_id, amount, currency, reason, status, requested_at, requested_by)
                     SELECT id, amount, currency, :reason, 'pending', :now, :by FROM paid
@@ -167,7 +194,13 @@ class PostgresRefunds:
             ),
             {"event_id": event_id, "reason": reason, "by": by, "now": now},
         )
-        return [_refund(row) for row in rows.mappings()]
+        refunds = [_refund(row) for row in rows.mappings()]
+        await self._request(refunds)
+        return [refund.payable.id for refund in refunds if isinstance(refund.payable, BookingRef)]
+
+    async def _request(self, refunds: Sequence[Refund]) -> None:
+        self._requested += refunds
+        await self._messages.enqueue_refunds(refunds)
 
     async def get(self, refund_id: RefundId) -> Refund:
         row = await _first(self._session, f"{_REFUND} WHERE r.id = :id FOR UPDATE OF r", id=refund_id)
@@ -187,7 +220,7 @@ class PostgresRefunds:
     async def settle(
         self, refund: Refund, gateway_refund_id: str | None, *, succeeded: bool | None, now: datetime
     ) -> None:
-        status = {None: "pending", True: "processed", False: "failed"}[succeeded]
+        status = next(status for status, outcome in _SUCCEEDED.items() if outcome is succeeded)
         await _run(
             self._session,
             """UPDATE refunds SET status = CAST(:status AS text),
@@ -312,7 +345,7 @@ def _refund(row: RowMapping) -> Refund:
         gateway=row["gateway"],
         amount=Money(row["amount"], row["currency"]),
         reason=row["reason"],
-        succeeded={"pending": None, "processed": True, "failed": False}[row["status"]],
+        succeeded=_SUCCEEDED[row["status"]],
     )
 
 

@@ -96,8 +96,8 @@ class PostgresReminders:
         self._when: dict[str, Any] = {"now": now}
         self._offsets = list(offsets)
 
-    async def align_booking(self, booking_id: BookingId) -> None:
-        await self._align(_PLACES + "b.id = :id", "booking_id", booking_id)
+    async def align_bookings(self, bookings: Sequence[BookingId]) -> None:
+        await self._align(_PLACES + "b.id = ANY(CAST(:id AS bigint[]))", "booking_id", bookings)
 
     async def align_event(self, event_id: EventId) -> None:
         await self._align(_PLACES + "e.id = :id", "booking_id", event_id)
