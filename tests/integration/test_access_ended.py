@@ -58,21 +58,21 @@ def may_give_access(table: Table) -> bool:
     )
 
 
-def test_every_table_that_may_hold_a_credential_is_revoked_or_said_to_hold_none() -> None:
+def test_every_table_with_credentials_is_revoked_or_listed_as_without() -> None:
     """A new table comes here: a credential gets a member of `Credential` and its statement in `REVOKE`."""
     suspects = {table.name for table in metadata.sorted_tables if may_give_access(table)}
     assert suspects - tables_revoked() - NO_CREDENTIALS.keys() == set()
     assert not tables_revoked() & NO_CREDENTIALS.keys()
 
 
-def test_a_credential_table_that_is_forgotten_is_found() -> None:
+def test_forgotten_credential_table_is_detected() -> None:
     """What makes the test above mean something."""
     assert may_give_access(Table("api_keys", MetaData(), Column("fingerprint", Text)))
     assert may_give_access(Table("webhooks", MetaData(), Column("signed_with", LargeBinary)))
     assert not may_give_access(metadata.tables["delivery_counts"])
 
 
-def test_each_credential_is_revoked_by_a_statement_and_each_end_says_which() -> None:
+def test_each_credential_has_a_revoking_statement_and_each_reason_its_set() -> None:
     assert set(REVOKE) == set(Credential)
     assert set(REVOKED) == set(AccessEnd)
     assert REVOKED[AccessEnd.ADDRESS_PROVEN] == set(Credential)
@@ -147,7 +147,7 @@ async def give_everything(database: asyncpg.Connection, user: User) -> None:
 
 
 @pytest.mark.parametrize("why", AccessEnd)
-async def test_each_end_leaves_what_it_does_not_name_and_touches_nobody_else(
+async def test_ending_access_leaves_other_credentials_and_other_users(
     parts: container.Container, database: asyncpg.Connection, why: AccessEnd
 ) -> None:
     user, other = await a_user(parts, database), await a_user(parts, database)
@@ -165,7 +165,7 @@ async def test_each_end_leaves_what_it_does_not_name_and_touches_nobody_else(
     assert {row["end_reason"] for row in ended} == {str(why)}
 
 
-async def test_an_operator_ends_every_login(parts: container.Container, database: asyncpg.Connection) -> None:
+async def test_operator_commands_end_every_login(parts: container.Container, database: asyncpg.Connection) -> None:
     user = await a_user(parts, database)
     await give_everything(database, user)
     assert await parts.use_cases.grant_role(email=user.email, role=Role.ADMIN)
@@ -180,7 +180,7 @@ async def test_an_operator_ends_every_login(parts: container.Container, database
 BACK = "https://app.example.com/back"
 
 
-async def test_a_request_that_outlived_its_access_opens_no_feed_and_connects_no_calendar(
+async def test_request_with_ended_access_opens_no_feed_and_connects_no_calendar(
     parts: container.Container, database: asyncpg.Connection
 ) -> None:
     before = await a_user(parts, database)
@@ -215,7 +215,7 @@ RETURNING true
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_a_feed_that_is_opened_while_access_ends_is_not_left(
+async def test_feed_opened_while_access_ends_is_revoked(
     parts: container.Container,
     database: asyncpg.Connection,
     database_url: str,

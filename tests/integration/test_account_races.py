@@ -55,7 +55,7 @@ async def sign_in_at_once(settings: Settings) -> set[int]:
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_first_sign_ins_of_one_person_at_once_make_one_account(
+async def test_concurrent_first_logins_of_one_person_make_one_account(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
     if not guarded:
@@ -75,10 +75,10 @@ async def refresh_at_once(settings: Settings, units: type[UnitsOfWork]) -> Count
     return Counter(map(type, answers))
 
 
-async def test_refreshes_with_one_token_at_once_give_one_new_one(make_settings: Callable[..., Settings]) -> None:
+async def test_concurrent_refreshes_with_one_token_return_one_new_token(make_settings: Callable[..., Settings]) -> None:
     assert await refresh_at_once(make_settings(), UnitsOfWork) == {LoggedIn: 1, Unauthenticated: AT_ONCE - 1}
 
 
-async def test_without_the_lock_one_refresh_token_has_many_successors(make_settings: Callable[..., Settings]) -> None:
+async def test_without_lock_one_refresh_token_has_many_successors(make_settings: Callable[..., Settings]) -> None:
     outcomes = await refresh_at_once(make_settings(), units_with(logins=unlocked(PostgresLogins)))
     assert outcomes[LoggedIn] > 1

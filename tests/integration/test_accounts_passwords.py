@@ -37,7 +37,7 @@ async def log_in(api: httpx.AsyncClient, email: str, password: str) -> httpx.Res
 
 
 @pytest.mark.usefixtures("recommended_hashing")
-def test_who_does_not_exist_is_refused_as_slowly_as_who_does() -> None:
+def test_login_of_an_unknown_user_takes_as_long_as_of_a_known_one() -> None:
     assert not Argon2Passwords().needs_rehash(NOBODYS_HASH)
 
 
@@ -56,7 +56,7 @@ def test_who_does_not_exist_is_refused_as_slowly_as_who_does() -> None:
         "a\tb\nc\rd\x1be",
     ],
 )
-async def test_any_eight_to_128_characters_are_a_password(shared_api: httpx.AsyncClient, password: str) -> None:
+async def test_passwords_of_8_to_128_characters_are_accepted(shared_api: httpx.AsyncClient, password: str) -> None:
     answer, email = await register(shared_api, password)
     assert answer.status_code == 201
     assert (await log_in(shared_api, email, password)).status_code == 200
@@ -66,21 +66,21 @@ async def test_any_eight_to_128_characters_are_a_password(shared_api: httpx.Asyn
 
 
 @pytest.mark.parametrize("password", ["", "seven77", "p" * 129, "p" * 60_000, "e\u0301" * 7, "\ufdfa" * 20])
-async def test_no_others_are(shared_api: httpx.AsyncClient, password: str) -> None:
+async def test_other_passwords_are_rejected(shared_api: httpx.AsyncClient, password: str) -> None:
     """The last two have 14 and 20 characters; after NFKC 7 and 360."""
     answer, _ = await register(shared_api, password)
     assert answer.status_code == 400
     assert answer.json()["details"].keys() == {"password"}
 
 
-async def test_a_megabyte_of_password_is_not_read(shared_api: httpx.AsyncClient) -> None:
+async def test_password_of_one_megabyte_is_not_read(shared_api: httpx.AsyncClient) -> None:
     answer, email = await register(shared_api, "p" * 2**20)
     assert answer.status_code == 413
     assert (await log_in(shared_api, email, "p" * 2**20)).status_code == 413
     assert (await log_in(shared_api, email, "p" * 60_000)).status_code == 401
 
 
-async def test_one_password_typed_on_two_keyboards_is_one(shared_api: httpx.AsyncClient) -> None:
+async def test_unicode_forms_of_one_password_are_equal(shared_api: httpx.AsyncClient) -> None:
     composed, decomposed = (unicodedata.normalize(form, "crème brûlée") for form in ("NFC", "NFD"))
     assert composed != decomposed
     for registered, typed in ((composed, decomposed), (decomposed, composed), ("ﬁve-ﬁngers", "five-fingers")):
@@ -88,7 +88,9 @@ async def test_one_password_typed_on_two_keyboards_is_one(shared_api: httpx.Asyn
         assert (await log_in(shared_api, email, typed)).status_code == 200
 
 
-async def test_a_strict_policy_wants_15_characters_that_are_not_guessed(make_settings: Callable[..., Settings]) -> None:
+async def test_strict_policy_requires_15_characters_and_no_common_password(
+    make_settings: Callable[..., Settings],
+) -> None:
     app = create_app(make_settings(password_policy="strict"))
     async with serving(app) as address, httpx.AsyncClient(base_url=address) as api:
         for weak in (
@@ -159,7 +161,7 @@ class CountingHasher:
         return False
 
 
-async def test_ten_wrong_passwords_an_hour_are_listened_to(throttled: httpx.AsyncClient) -> None:
+async def test_ten_wrong_passwords_an_hour_are_allowed(throttled: httpx.AsyncClient) -> None:
     person, other = await People(throttled).user(), await People(throttled).user()
     for _ in range(10):
         assert (await log_in(throttled, person.email, WRONG)).status_code == 401
@@ -179,13 +181,13 @@ async def test_successful_logins_do_not_count(throttled: httpx.AsyncClient) -> N
     assert is_throttled(await log_in(throttled, person.email, WRONG))
 
 
-async def test_an_account_that_does_not_exist_is_throttled_alike(throttled: httpx.AsyncClient) -> None:
+async def test_unknown_account_is_throttled_too(throttled: httpx.AsyncClient) -> None:
     for _ in range(10):
         assert (await log_in(throttled, "nobody@example.com", WRONG)).status_code == 401
     assert is_throttled(await log_in(throttled, "nobody@example.com", WRONG))
 
 
-async def test_the_present_password_cannot_be_guessed_through_changing_it(throttled: httpx.AsyncClient) -> None:
+async def test_current_password_cannot_be_guessed_by_changing_it(throttled: httpx.AsyncClient) -> None:
     person = await People(throttled).user()
     change = {"current_password": WRONG, "new_password": "another password"}
     for _ in range(10):
@@ -193,7 +195,7 @@ async def test_the_present_password_cannot_be_guessed_through_changing_it(thrott
     assert is_throttled(await person.post("/auth/password", change | {"current_password": PASSWORD}))
 
 
-async def test_registrations_of_one_e_mail_are_limited(throttled: httpx.AsyncClient) -> None:
+async def test_registrations_of_one_email_are_limited(throttled: httpx.AsyncClient) -> None:
     _, email = await register(throttled, PASSWORD)
     for _ in range(9):
         assert (await register(throttled, PASSWORD, email))[0].status_code == 400
@@ -211,11 +213,11 @@ async def addresses_counted(redis_url: str, api: httpx.AsyncClient, *forwarded: 
         return len([key async for key in redis.scan_iter(match="limit:login-address:*")])
 
 
-async def test_a_forwarded_address_does_not_make_a_new_client(throttled: httpx.AsyncClient, redis_url: str) -> None:
+async def test_forwarded_address_does_not_make_a_new_client(throttled: httpx.AsyncClient, redis_url: str) -> None:
     assert await addresses_counted(redis_url, throttled, "198.51.100.1", "198.51.100.2", "nonsense") == 1
 
 
-async def test_behind_a_trusted_proxy_the_address_it_saw_counts(
+async def test_address_from_a_trusted_proxy_is_used(
     empty_redis: None, redis_url: str, make_settings: Callable[..., Settings]
 ) -> None:
     app = create_app(make_settings(rate_limit_enabled="true", trusted_proxies="127.0.0.0/8,10.0.0.0/8"))
@@ -258,7 +260,7 @@ async def guesses(api: httpx.AsyncClient, email: str, number: int) -> list[int]:
     return [(await log_in(api, email, WRONG)).status_code for _ in range(number)]
 
 
-async def test_strangers_do_not_lock_the_owner_out_where_they_log_in(proxied: Proxied) -> None:
+async def test_wrong_passwords_from_other_networks_do_not_lock_out_the_owner(proxied: Proxied) -> None:
     person = await People(proxied(HOME)).user()
     strange = [f"203.0.113.{number}" for number in range(1, 13)]
     answers = [(await guesses(proxied(address), person.email, 1))[0] for address in strange]
@@ -270,7 +272,7 @@ async def test_strangers_do_not_lock_the_owner_out_where_they_log_in(proxied: Pr
     assert (await log_in(proxied(HOME), other.email, PASSWORD)).status_code == 200
 
 
-async def test_each_known_network_has_ten_of_its_own(proxied: Proxied) -> None:
+async def test_each_known_network_has_its_own_limit(proxied: Proxied) -> None:
     person = await People(proxied(HOME)).user()
     assert (await log_in(proxied(ABROAD), person.email, PASSWORD)).status_code == 200
     assert await guesses(proxied(ABROAD), person.email, 11) == [401] * 10 + [429]
@@ -279,7 +281,7 @@ async def test_each_known_network_has_ten_of_its_own(proxied: Proxied) -> None:
     assert (await log_in(proxied(HOME), person.email, PASSWORD)).status_code == 200
 
 
-async def test_a_network_is_known_for_ninety_days(proxied: Proxied, database: asyncpg.Connection) -> None:
+async def test_network_is_known_for_ninety_days(proxied: Proxied, database: asyncpg.Connection) -> None:
     person = await People(proxied(HOME)).user()
     await guesses(proxied(CAFE), person.email, 10)
     await database.execute("UPDATE login_networks SET last_login_at = last_login_at - interval '89 days 23 hours'")
@@ -289,7 +291,7 @@ async def test_a_network_is_known_for_ninety_days(proxied: Proxied, database: as
 
 
 @pytest.mark.parametrize("path", ["/auth/login", "/api/login", "/api/auth/login"])
-async def test_every_log_in_counts_alike(proxied: Proxied, path: str) -> None:
+async def test_every_login_endpoint_is_throttled(proxied: Proxied, path: str) -> None:
     person = await People(proxied(HOME)).user()
     await guesses(proxied(CAFE), person.email, 10)
     credentials = {"email": person.email, "password": PASSWORD}
@@ -298,7 +300,7 @@ async def test_every_log_in_counts_alike(proxied: Proxied, path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/register", 200), ("/api/auth/register", 201)])
-async def test_who_is_logged_in_by_registering_has_logged_in(proxied: Proxied, path: str, status: int) -> None:
+async def test_registration_makes_the_network_known(proxied: Proxied, path: str, status: int) -> None:
     email = f"{uuid4().hex}@example.com"
     body = {"email": email, "password": PASSWORD, "name": "Ada Lovelace"}
     assert (await proxied(HOME).post(path, json=body)).status_code == status
@@ -306,7 +308,7 @@ async def test_who_is_logged_in_by_registering_has_logged_in(proxied: Proxied, p
     assert (await log_in(proxied(HOME), email, PASSWORD)).status_code == 200
 
 
-async def test_a_password_is_changed_while_strangers_guess(proxied: Proxied) -> None:
+async def test_password_can_be_changed_while_other_networks_are_throttled(proxied: Proxied) -> None:
     person = await People(proxied(HOME)).user()
     await guesses(proxied(CAFE), person.email, 10)
     change = {"current_password": PASSWORD, "new_password": "another password"}
@@ -315,7 +317,7 @@ async def test_a_password_is_changed_while_strangers_guess(proxied: Proxied) -> 
     assert (await person.post("/auth/password", change)).status_code == 200
 
 
-async def test_a_refused_guess_costs_no_hash(empty_redis: None, make_settings: Callable[..., Settings]) -> None:
+async def test_throttled_login_computes_no_hash(empty_redis: None, make_settings: Callable[..., Settings]) -> None:
     parts = container.build(make_settings(rate_limit_enabled="true"))
     hasher = CountingHasher(parts.use_cases.log_in.hasher)
     log_in = replace(parts.use_cases.log_in, hasher=hasher)
@@ -326,7 +328,7 @@ async def test_a_refused_guess_costs_no_hash(empty_redis: None, make_settings: C
     await parts.close()
 
 
-async def test_known_networks_are_few_and_stored_without_their_address(
+async def test_known_networks_are_few_and_stored_without_address(
     proxied: Proxied, database: asyncpg.Connection
 ) -> None:
     person, other = await People(proxied(HOME)).user(), await People(proxied(HOME)).user()
@@ -345,7 +347,7 @@ async def test_known_networks_are_few_and_stored_without_their_address(
     assert await database.fetchval("SELECT count(*) FROM login_networks WHERE user_id = $1", other.id) == 1
 
 
-async def test_sixty_guesses_at_once_over_two_processes_let_ten_through(
+async def test_concurrent_guesses_over_two_processes_share_one_limit(
     empty_redis: None, make_settings: Callable[..., Settings]
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -366,7 +368,7 @@ async def test_sixty_guesses_at_once_over_two_processes_let_ten_through(
     assert sum(is_throttled(answer) for answer in answers) == 50
 
 
-async def test_without_redis_each_process_still_has_a_limit(make_settings: Callable[..., Settings]) -> None:
+async def test_without_redis_each_process_has_its_own_limit(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(rate_limit_enabled="true", redis_url="unix:///nowhere/redis.sock")
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
         person: Person = await People(api).user()

@@ -108,14 +108,14 @@ async def refresh(api: httpx.AsyncClient, token: str) -> httpx.Response:
     return await api.post("/auth/refresh", headers={"Authorization": f"Bearer {token}"})
 
 
-async def test_a_token_made_the_right_way_is_believed(shared_api: httpx.AsyncClient, claims: Claims) -> None:
+async def test_valid_token_is_accepted(shared_api: httpx.AsyncClient, claims: Claims) -> None:
     """What makes the refusals below mean something."""
     assert (await profile(shared_api, a_token(claims))).status_code == 200
     assert (await profile(shared_api, a_token(claims | {"unheard_of": 1}))).status_code == 200
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-async def test_no_other_is(shared_api: httpx.AsyncClient, claims: Claims, forgery: str) -> None:
+async def test_forged_token_is_rejected(shared_api: httpx.AsyncClient, claims: Claims, forgery: str) -> None:
     token = FORGERIES[forgery](claims)
     for answer in (await profile(shared_api, token), await refresh(shared_api, token)):
         assert answer.status_code == 401
@@ -124,23 +124,23 @@ async def test_no_other_is(shared_api: httpx.AsyncClient, claims: Claims, forger
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_access_and_refresh_tokens_do_not_pass_for_each_other(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_access_and_refresh_tokens_are_not_interchangeable(shared_api: httpx.AsyncClient, ada: Person) -> None:
     assert (await profile(shared_api, ada.refresh_token)).status_code == 401
     assert (await refresh(shared_api, ada.access_token)).status_code == 401
 
 
-async def test_a_refresh_token_that_was_never_given_out_is_refused(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_unknown_refresh_token_is_rejected(shared_api: httpx.AsyncClient, ada: Person) -> None:
     given = jwt.decode(ada.refresh_token, options={"verify_signature": False})
     assert (await refresh(shared_api, a_token(given | {"jti": uuid4().hex}))).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", "JWT", ""])
-async def test_another_scheme_is_no_bearer(shared_api: httpx.AsyncClient, ada: Person, scheme: str) -> None:
+async def test_other_authorization_scheme_is_rejected(shared_api: httpx.AsyncClient, ada: Person, scheme: str) -> None:
     headers = {"Authorization": f"{scheme} {ada.access_token}".strip()}
     assert (await shared_api.get("/profile", headers=headers)).status_code == 401
 
 
-async def test_the_scheme_may_be_written_in_any_case(shared_api: httpx.AsyncClient, ada: Person) -> None:
+async def test_scheme_is_case_insensitive(shared_api: httpx.AsyncClient, ada: Person) -> None:
     headers = {"Authorization": f"bEaReR  {ada.access_token}"}
     assert (await shared_api.get("/profile", headers=headers)).status_code == 200
 
@@ -170,7 +170,7 @@ async def is_out(api: httpx.AsyncClient, tokens: dict[str, Any]) -> bool:
     } == {401}
 
 
-async def test_logging_out_ends_this_login_alone(shared_api: httpx.AsyncClient, shared_people: People) -> None:
+async def test_logout_ends_this_login_only(shared_api: httpx.AsyncClient, shared_people: People) -> None:
     person = await shared_people.user()
     here, there = [(await log_in(shared_api, person.email)).json() for _ in range(2)]
     headers = {"Authorization": f"Bearer {here['access_token']}"}
@@ -181,7 +181,7 @@ async def test_logging_out_ends_this_login_alone(shared_api: httpx.AsyncClient, 
     assert (await refresh(shared_api, there["refresh_token"])).status_code == 200
 
 
-async def test_logging_out_everywhere_ends_every_login(shared_api: httpx.AsyncClient, shared_people: People) -> None:
+async def test_logout_everywhere_ends_every_login(shared_api: httpx.AsyncClient, shared_people: People) -> None:
     person = await shared_people.user()
     logins = [(await log_in(shared_api, person.email)).json() for _ in range(3)]
     assert (await person.post("/auth/logout", json={"everywhere": True})).status_code == 200
@@ -190,7 +190,7 @@ async def test_logging_out_everywhere_ends_every_login(shared_api: httpx.AsyncCl
     assert (await log_in(shared_api, person.email)).status_code == 200
 
 
-async def test_a_new_password_ends_every_login(shared_api: httpx.AsyncClient, shared_people: People) -> None:
+async def test_new_password_ends_every_login(shared_api: httpx.AsyncClient, shared_people: People) -> None:
     person = await shared_people.user()
     elsewhere = (await log_in(shared_api, person.email)).json()
     wrong = await person.post("/auth/password", {"current_password": "password124", "new_password": "another password"})
@@ -205,7 +205,7 @@ async def test_a_new_password_ends_every_login(shared_api: httpx.AsyncClient, sh
     assert (await log_in(shared_api, person.email, "another password")).status_code == 200
 
 
-async def test_another_role_holds_from_the_next_request(
+async def test_changed_role_applies_from_the_next_request(
     shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
 ) -> None:
     person = await shared_people.facilitator()
@@ -217,7 +217,7 @@ async def test_another_role_holds_from_the_next_request(
     assert (await shared_api.get("/facilitator/events", headers=headers)).status_code == 403
 
 
-async def test_no_refresh_token_survives_another_role(
+async def test_role_change_revokes_refresh_tokens(
     shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
 ) -> None:
     """Whoever copied one must not become an admin with it."""
@@ -227,7 +227,7 @@ async def test_no_refresh_token_survives_another_role(
     assert await is_out(shared_api, copied)
 
 
-async def test_no_refresh_token_survives_a_deactivation(
+async def test_deactivation_revokes_refresh_tokens(
     shared_api: httpx.AsyncClient,
     shared_people: People,
     use_cases: container.UseCases,
@@ -248,7 +248,7 @@ async def test_no_refresh_token_survives_a_deactivation(
     assert await is_out(shared_api, copied)
 
 
-async def test_an_admin_manages_everybodys_events_and_bookings(
+async def test_admin_manages_all_events_and_bookings(
     shared_api: httpx.AsyncClient, shared_people: People, john: Person, ada: Person, use_cases: container.UseCases
 ) -> None:
     event = await john.creates_event()
@@ -264,7 +264,7 @@ async def test_an_admin_manages_everybodys_events_and_bookings(
     assert (await admin.post(f"/facilitator/events/{event['id']}/cancel")).status_code == 200
 
 
-async def test_a_deactivated_account_is_out_and_looks_like_none(
+async def test_deactivated_account_is_logged_out_and_looks_unknown(
     shared_api: httpx.AsyncClient, shared_people: People, use_cases: container.UseCases
 ) -> None:
     person = await shared_people.user()
@@ -284,7 +284,7 @@ async def test_a_deactivated_account_is_out_and_looks_like_none(
 # Races
 
 
-async def test_fifty_refreshes_with_one_token_at_once_give_one_new_one(
+async def test_fifty_concurrent_refreshes_with_one_token_return_one_new_token(
     shared_api: httpx.AsyncClient, shared_people: People
 ) -> None:
     person = await shared_people.user()
@@ -301,7 +301,7 @@ async def waiting_for_a_lock(database: asyncpg.Connection) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_profile_change_does_not_undo_another_role(
+async def test_profile_change_does_not_undo_a_role_change(
     shared_people: People, shared_database: asyncpg.Connection, shared_database_url: str
 ) -> None:
     person = await shared_people.facilitator()
@@ -319,7 +319,7 @@ async def test_a_profile_change_does_not_undo_another_role(
     assert tuple(row) == ("Changed Meanwhile", "user", 2)
 
 
-async def test_a_login_does_not_outlive_the_password_it_was_made_with(
+async def test_login_with_a_password_changed_meanwhile_fails(
     shared_api: httpx.AsyncClient,
     shared_people: People,
     shared_database: asyncpg.Connection,
@@ -335,7 +335,7 @@ async def test_a_login_does_not_outlive_the_password_it_was_made_with(
     assert (await attempt).status_code == 401
 
 
-async def test_tokens_are_stored_as_digests_alone(shared_people: People, shared_database: asyncpg.Connection) -> None:
+async def test_tokens_are_stored_as_digests_only(shared_people: People, shared_database: asyncpg.Connection) -> None:
     person = await shared_people.user()
     stored = await shared_database.fetch("SELECT fingerprint FROM refresh_tokens")
     assert hashlib.sha256(person.refresh_token.encode()).digest() in {row["fingerprint"] for row in stored}

@@ -53,7 +53,7 @@ async def status_of(database: asyncpg.Connection, message_id: UUID) -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-async def test_only_admins_are_let_in(api: httpx.AsyncClient, people: People, method: str, path: str) -> None:
+async def test_only_admins_have_access(api: httpx.AsyncClient, people: People, method: str, path: str) -> None:
     body = {"destination": "crm"} if path.endswith("outbox/replay") else None
     answer = await api.request(method, path, json=body)
     assert answer.status_code == 401
@@ -62,7 +62,7 @@ async def test_only_admins_are_let_in(api: httpx.AsyncClient, people: People, me
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-async def test_the_list_is_filtered_and_paged_the_newest_first(root: Person, database: asyncpg.Connection) -> None:
+async def test_list_is_filtered_and_paginated_newest_first(root: Person, database: asyncpg.Connection) -> None:
     first, second = await dead(database), await dead(database)
     mail = await dead(database, destination="email")
     await add_message(database)
@@ -77,7 +77,7 @@ async def test_the_list_is_filtered_and_paged_the_newest_first(root: Person, dat
     assert rest.json()["next_cursor"] is None
 
 
-async def test_since_is_about_when_it_happened(root: Person, database: asyncpg.Connection) -> None:
+async def test_since_filters_by_time_of_the_message(root: Person, database: asyncpg.Connection) -> None:
     old, new = await dead(database), await dead(database)
     await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
     assert ids(await root.get("/admin/outbox", params={"since": "2026-01-02"})) == [str(new)]
@@ -98,15 +98,13 @@ async def test_since_is_about_when_it_happened(root: Person, database: asyncpg.C
         ("cursor", "first"),
     ],
 )
-async def test_a_filter_that_says_nothing_is_refused_by_its_name(root: Person, name: str, value: str) -> None:
+async def test_invalid_filter_is_rejected_with_its_name(root: Person, name: str, value: str) -> None:
     answer = await root.get("/admin/outbox", params={name: value})
     assert answer.status_code == 400
     assert list(answer.json()["details"]) == [name]
 
 
-async def test_one_message_is_shown_with_its_attempts_and_kept_by_no_cache(
-    root: Person, database: asyncpg.Connection
-) -> None:
+async def test_message_is_shown_with_its_attempts_and_not_cached(root: Person, database: asyncpg.Connection) -> None:
     message_id = await dead(database)
     answer = await root.get(f"/admin/outbox/{message_id}")
     assert answer.status_code == 200
@@ -119,12 +117,12 @@ async def test_one_message_is_shown_with_its_attempts_and_kept_by_no_cache(
 
 
 @pytest.mark.parametrize("wrong", [NOBODYS, "12", "not-an-id"])
-async def test_what_names_no_message_is_not_found(root: Person, wrong: str) -> None:
+async def test_unknown_message_is_not_found(root: Person, wrong: str) -> None:
     for answer in (await root.get(f"/admin/outbox/{wrong}"), await root.post(f"/admin/outbox/{wrong}/replay")):
         assert (answer.status_code, answer.json()["code"]) == (404, "message_not_found")
 
 
-async def test_a_replay_makes_the_same_message_due_and_asking_twice_is_refused(
+async def test_replay_makes_the_message_due_and_a_second_replay_is_rejected(
     root: Person, database: asyncpg.Connection
 ) -> None:
     message_id = await dead(database)
@@ -136,9 +134,7 @@ async def test_a_replay_makes_the_same_message_due_and_asking_twice_is_refused(
     assert (again.status_code, again.json()["code"]) == (400, "message_not_dead")
 
 
-async def test_many_are_replayed_by_destination_and_time_and_only_once(
-    root: Person, database: asyncpg.Connection
-) -> None:
+async def test_messages_are_replayed_once_by_destination_and_time(root: Person, database: asyncpg.Connection) -> None:
     told, mail, old = await dead(database), await dead(database, destination="email"), await dead(database)
     await database.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00Z' WHERE id = $1", old)
     order = {"destination": "crm", "since": "2026-01-02T00:00:00Z"}
@@ -153,7 +149,7 @@ async def test_many_are_replayed_by_destination_and_time_and_only_once(
 @pytest.mark.parametrize(
     "body", [{}, {"destination": None}, {"destination": "pigeon"}, {"since": "yesterday"}, {"since": 5}]
 )
-async def test_an_order_that_names_nothing_is_refused(
+async def test_replay_without_criteria_is_rejected(
     root: Person, database: asyncpg.Connection, body: dict[str, Any]
 ) -> None:
     message_id = await dead(database)

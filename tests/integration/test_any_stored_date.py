@@ -30,7 +30,7 @@ MOMENTS = st.one_of(
 
 
 @given(MOMENTS, MOMENTS, MOMENTS, st.sampled_from(ZONES))
-def test_every_instant_can_be_written_in_every_zone(
+def test_every_instant_is_formatted_in_every_zone(
     starts_at: datetime, ends_at: datetime, now: datetime, name: str
 ) -> None:
     zone = ZoneInfo(name)
@@ -42,7 +42,7 @@ def test_every_instant_can_be_written_in_every_zone(
 @pytest.mark.parametrize("zone", ZONES)
 @settings(max_examples=20)
 @given(starts_at=MOMENTS, hours=st.integers(1, 10**6))
-def test_a_mail_with_its_invitation_can_be_written(zone: str, starts_at: datetime, hours: int) -> None:
+def test_mail_with_invitation_is_composed_for_any_date(zone: str, starts_at: datetime, hours: int) -> None:
     ends_at = LAST if LAST - starts_at < timedelta(hours=hours) else starts_at + timedelta(hours=hours)
     times = {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
     then: dict[str, Any] = {"event": times, "user": {"timezone": zone}}
@@ -51,7 +51,7 @@ def test_a_mail_with_its_invitation_can_be_written(zone: str, starts_at: datetim
     assert COMPOSER.compose(a_message(MessageType.BOOKING_CANCELLED, destination=Destination.EMAIL, **then))
 
 
-def test_a_mail_about_an_event_that_ends_at_the_last_instant_of_all() -> None:
+def test_mail_about_an_event_that_ends_at_the_last_instant() -> None:
     then: dict[str, Any] = {"event": {"ends_at": "9999-12-31T23:59:59+00:00"}, "user": {"timezone": "Asia/Tokyo"}}
     mail = COMPOSER.compose(a_message(destination=Destination.EMAIL, **then))
     body = mail.get_body(("plain",))
@@ -60,14 +60,14 @@ def test_a_mail_about_an_event_that_ends_at_the_last_instant_of_all() -> None:
     assert line in body.get_content()
 
 
-def test_the_crm_gets_no_date_that_it_would_refuse() -> None:
+def test_crm_payload_has_no_date_that_the_crm_rejects() -> None:
     event = to_payload(a_message(event={"ends_at": "9999-12-31T23:59:59+00:00"}))["event"]
     assert event["start_datetime"] == "2026-12-01T10:00:00Z"
     assert event["end_datetime"] is None
 
 
 @given(MOMENTS, MOMENTS)
-def test_the_crm_can_mail_about_every_date_that_it_has_stored(starts_at: datetime, ends_at: datetime) -> None:
+def test_crm_composes_a_mail_for_every_stored_date(starts_at: datetime, ends_at: datetime) -> None:
     notification = Notification(
         event=Event(title="Open end", start_datetime=starts_at, end_datetime=ends_at),
         booking_id=12,

@@ -160,12 +160,12 @@ async def office(shared_database_url: str, shared_database: asyncpg.Connection) 
     await database.close()
 
 
-def test_every_transition_is_expected() -> None:
+def test_every_transition_has_an_expectation() -> None:
     assert set(EXPECTED) == set(TRANSITIONS)
 
 
 @pytest.mark.parametrize("transition", EXPECTED)
-async def test_saving_writes_all_that_follows(office: Office, transition: str) -> None:
+async def test_saving_writes_every_effect(office: Office, transition: str) -> None:
     change, message, destinations, jobs, reminders_change = EXPECTED[transition]
     if transition == "booked":
         await office.records.execute("DELETE FROM outbox")
@@ -191,7 +191,7 @@ def _applied(transition: str, appointment: Appointment) -> Appointment:
     return TRANSITIONS[transition][1](appointment)
 
 
-async def test_appointments_added_together_are_written_by_as_many_statements_as_one(office: Office) -> None:
+async def test_appointments_added_together_take_as_many_statements_as_one(office: Office) -> None:
     await office.records.execute("DELETE FROM outbox")
     counts = []
     for number in (1, 5):
@@ -206,7 +206,7 @@ async def test_appointments_added_together_are_written_by_as_many_statements_as_
     assert counts[0] == counts[1] == 5, "the appointments, their history, messages, calendar jobs and reminders"
 
 
-async def test_of_appointments_added_together_those_whose_time_is_taken_are_left_out(office: Office) -> None:
+async def test_appointments_added_together_omit_those_whose_time_is_taken(office: Office) -> None:
     first, second, third = (office.wanted() for _ in range(3))
     await office.add(second)
     again = replace(third, session=Interval(third.session.starts_at + HOUR / 2, third.session.ends_at + HOUR / 2))
@@ -215,7 +215,7 @@ async def test_of_appointments_added_together_those_whose_time_is_taken_are_left
     assert (one and one.session, two, three and three.session, four) == (first.session, None, third.session, None)
 
 
-async def test_an_appointment_changed_past_its_transitions_cannot_be_saved(office: Office) -> None:
+async def test_appointment_changed_without_a_transition_cannot_be_saved(office: Office) -> None:
     appointment = await office.before("cancelled")
     async with office.open_work() as work:
         loaded = await work.appointments.get(appointment.id)
@@ -227,7 +227,7 @@ async def test_an_appointment_changed_past_its_transitions_cannot_be_saved(offic
     assert await office.written(appointment) == ([], None, [], 0)
 
 
-async def test_an_event_is_written_once(office: Office) -> None:
+async def test_domain_event_is_written_once(office: Office) -> None:
     appointment = await office.before("cancelled")
     async with office.open_work() as work:
         loaded = await work.appointments.get(appointment.id)

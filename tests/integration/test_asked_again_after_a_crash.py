@@ -93,7 +93,7 @@ async def a_paid_place(host: Person, guest: Person) -> tuple[int, int]:
     return created["id"], booking["id"]
 
 
-async def test_a_cancelled_booking(host: Person, guest: Person, asked_twice: Ask) -> None:
+async def test_cancelled_booking_is_returned_after_a_crash(host: Person, guest: Person, asked_twice: Ask) -> None:
     _, booking = await a_paid_place(host, guest)
     told = same(await asked_twice(guest, f"/bookings/{booking}/cancel"))
     assert told["refund"]["amount"] == 30
@@ -101,7 +101,7 @@ async def test_a_cancelled_booking(host: Person, guest: Person, asked_twice: Ask
     assert same(await asked_twice(guest, f"/bookings/{free['id']}/cancel"))["refund"] is None
 
 
-async def test_a_refund(host: Person, guest: Person, asked_twice: Ask) -> None:
+async def test_refund_is_returned_after_a_crash(host: Person, guest: Person, asked_twice: Ask) -> None:
     _, booking = await a_paid_place(host, guest)
     told = same(await asked_twice(host, f"/bookings/{booking}/refund", {"amount": 12.5}))
     assert told["refund"]["amount"] == 12.5
@@ -109,7 +109,9 @@ async def test_a_refund(host: Person, guest: Person, asked_twice: Ask) -> None:
     assert rest["refund"]["amount"] == 17.5
 
 
-async def test_a_review(host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection) -> None:
+async def test_review_is_returned_after_a_crash(
+    host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection
+) -> None:
     created = await host.creates_event(price=0)
     await guest.books(created["id"])
     await shared_database.execute(
@@ -123,7 +125,7 @@ async def test_a_review(host: Person, guest: Person, asked_twice: Ask, shared_da
 
 
 @pytest.mark.parametrize("path", ["/auth/register", "/api/register", "/api/auth/register"])
-async def test_an_account(harness: httpx.AsyncClient, asked_twice: Ask, path: str) -> None:
+async def test_account_is_returned_after_a_crash(harness: httpx.AsyncClient, asked_twice: Ask, path: str) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Died Young", "role": "facilitator"}
     first, again = [answer.json() for answer in await asked_twice(None, path, body)]
     assert again["user"] == first["user"]
@@ -135,7 +137,7 @@ async def test_an_account(harness: httpx.AsyncClient, asked_twice: Ask, path: st
         assert again == first
 
 
-async def test_an_account_whose_password_was_changed_meanwhile_gives_nobody_tokens(
+async def test_retried_registration_with_a_changed_password_returns_no_tokens(
     harness: httpx.AsyncClient,
 ) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Changed Mind"}
@@ -149,7 +151,7 @@ async def test_an_account_whose_password_was_changed_meanwhile_gives_nobody_toke
     assert (again.status_code, again.json()["code"]) == (401, "invalid_credentials")
 
 
-async def test_registering_at_once_with_one_key_is_one_account_and_no_token_is_written_down(
+async def test_concurrent_registrations_with_one_key_make_one_account_and_store_no_token(
     harness: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     body = {"email": f"{uuid4()}@example.com", "password": PASSWORD, "name": "Double Click"}
@@ -168,7 +170,9 @@ async def test_registering_at_once_with_one_key_is_one_account_and_no_token_is_w
     assert "idempotency-replayed" not in taken[1].headers, "a refusal without an account is not kept"
 
 
-async def test_money_on_the_spot(host: Person, guest: Person, asked_twice: Ask, coach: str) -> None:
+async def test_offline_payment_is_returned_after_a_crash(
+    host: Person, guest: Person, asked_twice: Ask, coach: str
+) -> None:
     created = await host.creates_event(price=30)
     booking = await guest.books(created["id"])
     told = same(await asked_twice(host, f"/facilitator/bookings/{booking['id']}/payment"))
@@ -177,7 +181,9 @@ async def test_money_on_the_spot(host: Person, guest: Person, asked_twice: Ask, 
     assert same(await asked_twice(host, f"/booking/{session}/payment"))["payment_status"] == "completed"
 
 
-async def test_money_that_a_service_reports(host: Person, guest: Person, asked_twice: Ask) -> None:
+async def test_payment_reported_by_a_service_is_returned_after_a_crash(
+    host: Person, guest: Person, asked_twice: Ask
+) -> None:
     created = await host.creates_event(price=30)
     booking = await guest.books(created["id"])
     body = {"booking_id": booking["id"], "user_id": guest.id, "event_id": created["id"]}
@@ -185,7 +191,9 @@ async def test_money_that_a_service_reports(host: Person, guest: Person, asked_t
     assert same(await asked_twice(None, "/service/offline-payments", body, headers=token))["payment_status"]
 
 
-async def test_a_participant_cancelled_by_the_facilitator(host: Person, guest: Person, asked_twice: Ask) -> None:
+async def test_participant_cancelled_by_the_facilitator_is_returned_after_a_crash(
+    host: Person, guest: Person, asked_twice: Ask
+) -> None:
     _, booking = await a_paid_place(host, guest)
     answer = same(await asked_twice(host, f"/facilitator/bookings/{booking}/cancel"))
     assert answer["refund"]["amount"] == 30
@@ -193,7 +201,7 @@ async def test_a_participant_cancelled_by_the_facilitator(host: Person, guest: P
     assert same(await asked_twice(host, f"/facilitator/bookings/{free['id']}/cancel"))["refund"] is None
 
 
-async def test_a_participant_added_by_hand_and_withdrawn(
+async def test_invitation_and_its_withdrawal_are_returned_after_a_crash(
     host: Person, asked_twice: Ask, shared_database: asyncpg.Connection
 ) -> None:
     event_id = (await host.creates_event())["id"]
@@ -205,7 +213,7 @@ async def test_a_participant_added_by_hand_and_withdrawn(
     assert await shared_database.fetchval("SELECT booked FROM events WHERE id = $1", event_id) == 0
 
 
-async def test_a_message_to_participants(
+async def test_message_to_participants_is_returned_after_a_crash(
     host: Person, guest: Person, asked_twice: Ask, shared_database: asyncpg.Connection
 ) -> None:
     event_id, booking = await a_paid_place(host, guest)
@@ -216,7 +224,9 @@ async def test_a_message_to_participants(
 
 
 @pytest.mark.parametrize("path", ["/facilitator/events/{}/cancel", "/facilitator/cancel/{}", "/api/sessions/{}/cancel"])
-async def test_a_cancelled_event(host: Person, guest: Person, asked_twice: Ask, path: str) -> None:
+async def test_cancelled_event_is_returned_after_a_crash(
+    host: Person, guest: Person, asked_twice: Ask, path: str
+) -> None:
     created, _ = await a_paid_place(host, guest)
     told = same(await asked_twice(host, path.format(created)))
     if "refunds_processed" in told:
@@ -224,7 +234,7 @@ async def test_a_cancelled_event(host: Person, guest: Person, asked_twice: Ask, 
 
 
 @pytest.mark.parametrize("path", ["/events", "/api/sessions"])
-async def test_an_event(host: Person, asked_twice: Ask, path: str) -> None:
+async def test_event_is_returned_after_a_crash(host: Person, asked_twice: Ask, path: str) -> None:
     body = event()
     if path != "/events":
         body = {
@@ -239,17 +249,21 @@ async def test_an_event(host: Person, asked_twice: Ask, path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "field"), [("/bookings", "event_id"), ("/api/bookings", "session_id")])
-async def test_a_booking(host: Person, guest: Person, asked_twice: Ask, path: str, field: str) -> None:
+async def test_booking_is_returned_after_a_crash(
+    host: Person, guest: Person, asked_twice: Ask, path: str, field: str
+) -> None:
     same(await asked_twice(guest, path, {field: (await host.creates_event())["id"]}))
 
 
-async def test_a_session_and_its_move(guest: Person, coach: str, asked_twice: Ask) -> None:
+async def test_appointment_and_its_rescheduling_are_returned_after_a_crash(
+    guest: Person, coach: str, asked_twice: Ask
+) -> None:
     session = same(await asked_twice(guest, "/booking", wanted(coach, at(10))))["id"]
     body = {"session_datetime": at(12).isoformat()}
     assert same(await asked_twice(guest, f"/booking/{session}/reschedule", body))["sequence"] == 1
 
 
-async def test_a_series(guest: Person, coach: str, asked_twice: Ask) -> None:
+async def test_series_is_returned_after_a_crash(guest: Person, coach: str, asked_twice: Ask) -> None:
     first = at(14)
     assert (await guest.post("/booking", wanted(coach, first + timedelta(days=1)))).status_code == 201
     body = wanted(coach, first) | {"rrule": "FREQ=DAILY;COUNT=3", "skip_conflicts": True}
@@ -257,7 +271,9 @@ async def test_a_series(guest: Person, coach: str, asked_twice: Ask) -> None:
     assert (len(told["bookings"]), len(told["refused"])) == (2, 1)
 
 
-async def test_an_attachment_whose_form_is_put_together_anew(guest: Person, coach: str, asked_twice: Ask) -> None:
+async def test_attachment_sent_with_a_new_form_boundary_is_returned_after_a_crash(
+    guest: Person, coach: str, asked_twice: Ask
+) -> None:
     """Every client draws a new boundary for it."""
     session = (await guest.post("/booking", wanted(coach, at(18)))).json()["id"]
     file = {"file": ("plan.txt", b"Run, rest, run", "text/plain")}
@@ -265,7 +281,7 @@ async def test_an_attachment_whose_form_is_put_together_anew(guest: Person, coac
     assert len((await guest.get(f"/booking/{session}/attachments")).json()["attachments"]) == 1
 
 
-async def test_the_same_form_again_is_the_same_file_and_another_one_is_refused(guest: Person, coach: str) -> None:
+async def test_same_form_is_the_same_attachment_and_another_is_rejected(guest: Person, coach: str) -> None:
     path = f"/booking/{(await guest.post('/booking', wanted(coach, at(20)))).json()['id']}/attachments"
     headers = guest.headers | {"Idempotency-Key": str(uuid4())}
 
@@ -304,6 +320,6 @@ SAYS_IT_ANYHOW = {
 }
 
 
-def test_there_is_no_other_post() -> None:
+def test_every_post_operation_is_tested() -> None:
     posts = {each.operation["operationId"] for each in operations() if each.method == "POST"}
     assert posts == SHOWN_ABOVE | ELSEWHERE.keys() | SAYS_IT_ANYHOW.keys()

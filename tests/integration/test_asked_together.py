@@ -32,14 +32,14 @@ def oracle() -> Oracle:
     return Oracle()
 
 
-async def test_what_many_ask_at_once_is_asked_once(oracle: Oracle) -> None:
+async def test_concurrent_loads_are_one_query(oracle: Oracle) -> None:
     together = BatchLoader(oracle, window=0.01)
     oracle.answer.set()
     assert await asyncio.gather(*(together(number) for number in [1, 2, 1, -1] * 50)) == [1, 1, 1, None] * 50
     assert oracle.asked == [{1, 2, -1}]
 
 
-async def test_nobody_is_told_what_was_looked_up_before_they_asked(oracle: Oracle) -> None:
+async def test_later_load_does_not_get_an_earlier_result(oracle: Oracle) -> None:
     together = BatchLoader(oracle, window=0)
     early = asyncio.create_task(together(1))
     await until(lambda: len(oracle.asked) == 1)
@@ -49,7 +49,7 @@ async def test_nobody_is_told_what_was_looked_up_before_they_asked(oracle: Oracl
     assert (await early, await late) == (1, 2)
 
 
-async def test_whoever_leaves_takes_the_answer_from_nobody(oracle: Oracle) -> None:
+async def test_cancelled_caller_does_not_cancel_the_others(oracle: Oracle) -> None:
     together = BatchLoader(oracle, window=0)
     first, second = asyncio.create_task(together(1)), asyncio.create_task(together(1))
     await until(lambda: len(oracle.asked) == 1)
@@ -58,7 +58,7 @@ async def test_whoever_leaves_takes_the_answer_from_nobody(oracle: Oracle) -> No
     assert await second == 1
 
 
-async def test_an_error_is_everybodys_and_the_next_ask_anew(oracle: Oracle) -> None:
+async def test_error_reaches_all_callers_and_the_next_load_queries_again(oracle: Oracle) -> None:
     together = BatchLoader(oracle, window=0)
     oracle.is_away = True
     oracle.answer.set()

@@ -51,7 +51,7 @@ async def added(person: Person, path: str, *given: Any) -> dict[str, Any]:
     return body
 
 
-async def test_a_file_comes_back_as_it_was_sent(path: str, ada: Person, jane: Person) -> None:
+async def test_file_is_downloaded_unchanged(path: str, ada: Person, jane: Person) -> None:
     content = bytes(range(256)) * 40
     body = await added(ada, path, content, "Zürich “plan”.pdf", "application/pdf; charset=x")
     assert (body["filename"], body["media_type"], body["size"]) == ("Zürich “plan”.pdf", "application/pdf", 10240)
@@ -68,7 +68,7 @@ async def test_a_file_comes_back_as_it_was_sent(path: str, ada: Person, jane: Pe
     assert answer.headers["content-security-policy"] == "sandbox"
 
 
-async def test_nobody_else_sees_adds_or_takes_a_file(path: str, ada: Person, stranger: Person) -> None:
+async def test_other_users_cannot_list_add_or_download_attachments(path: str, ada: Person, stranger: Person) -> None:
     body = await added(ada, path)
     view, change = "Unauthorized to view this booking", "Unauthorized to update this booking"
     refused = [
@@ -86,7 +86,7 @@ async def test_nobody_else_sees_adds_or_takes_a_file(path: str, ada: Person, str
 
 
 @pytest.mark.parametrize("token", [None, "Bearer x", "Basic eDp4", "Bearer \xff"])
-async def test_nobody_waits_for_the_file_of_somebody_unknown(path: str, ada: Person, token: str | None) -> None:
+async def test_unauthenticated_upload_is_rejected_before_its_body(path: str, ada: Person, token: str | None) -> None:
     """They hear 401 before they have sent any of it."""
     url = ada.api.base_url
     lines = [f"POST {path} HTTP/1.1", f"Host: {url.host}", f"Content-Length: {MAX_BYTES}"]
@@ -106,7 +106,7 @@ async def test_nobody_waits_for_the_file_of_somebody_unknown(path: str, ada: Per
     assert json.loads(body)["detail"] == "Not authenticated"
 
 
-async def test_a_file_is_found_through_its_own_booking_only(
+async def test_attachment_is_found_by_its_own_booking_only(
     path: str, ada: Person, jane: Person, stranger: Person
 ) -> None:
     body = await added(ada, path)
@@ -121,7 +121,7 @@ async def test_a_file_is_found_through_its_own_booking_only(
         assert (answer.status_code, answer.json()["detail"]) == (404, "Attachment not found")
 
 
-async def test_who_uploaded_it_and_the_coach_can_delete_a_file(path: str, ada: Person, jane: Person) -> None:
+async def test_uploader_and_coach_can_delete_an_attachment(path: str, ada: Person, jane: Person) -> None:
     of_ada, another, of_jane = await added(ada, path), await added(ada, path), await added(jane, path)
     answer = await ada.delete(f"{path}/{of_jane['id']}")
     assert answer.status_code == 403
@@ -132,7 +132,7 @@ async def test_who_uploaded_it_and_the_coach_can_delete_a_file(path: str, ada: P
     assert (await ada.get(f"{path}/{of_ada['id']}")).status_code == 404
 
 
-async def test_the_history_names_the_files_that_came_and_went(ada: Person, jane: Person) -> None:
+async def test_history_names_added_and_removed_attachments(ada: Person, jane: Person) -> None:
     booking = (await books(ada, await uuid_of(jane), at(14)))["id"]
     path = f"/booking/{booking}/attachments"
     files = [await added(ada, path, b"x", "goals.txt"), await added(jane, path, b"x", "plan.pdf")]
@@ -157,14 +157,14 @@ async def test_the_history_names_the_files_that_came_and_went(ada: Person, jane:
         ("a;b=c,d%41'\u00e9.txt", "a;b=c,d%41'\u00e9.txt"),
     ],
 )
-async def test_a_filename_is_a_name_and_no_path(path: str, ada: Person, name: str, stored: str) -> None:
+async def test_filename_is_stored_without_a_path(path: str, ada: Person, name: str, stored: str) -> None:
     body = await added(ada, path, b"x", name)
     assert body["filename"] == stored
     assert (await ada.get(f"{path}/{body['id']}")).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["..", "/", "a\nb.txt", "a\rSet-Cookie: x", "a\0.txt", "x" * 201, "\x7f"])
-async def test_what_is_no_filename_is_refused(path: str, ada: Person, name: str) -> None:
+async def test_invalid_filename_is_rejected(path: str, ada: Person, name: str) -> None:
     # As a raw form: httpx would escape what a hostile client does not.
     form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\nx\r\n--b--\r\n' % name.encode()
     headers = {**ada.headers, "Content-Type": "multipart/form-data; boundary=b"}
@@ -173,7 +173,7 @@ async def test_what_is_no_filename_is_refused(path: str, ada: Person, name: str)
     assert (await ada.get(path)).json() == {"attachments": []}
 
 
-async def test_five_megabytes_are_taken_and_no_more(path: str, ada: Person) -> None:
+async def test_five_megabytes_are_accepted_and_no_more(path: str, ada: Person) -> None:
     body = await added(ada, path, b"x" * MAX_BYTES)
     assert body["size"] == MAX_BYTES
     answer = await sends(ada, path, b"x" * (MAX_BYTES + 1))
@@ -184,7 +184,7 @@ async def test_five_megabytes_are_taken_and_no_more(path: str, ada: Person) -> N
     assert (answer.status_code, answer.json()["detail"]) == (400, "file: Must not be empty")
 
 
-async def test_other_paths_take_no_more_than_before(ada: Person, booking: str) -> None:
+async def test_other_paths_keep_their_body_limit(ada: Person, booking: str) -> None:
     for elsewhere in ("/booking", f"/booking/{booking}/attachments/x", "/events"):
         answer = await sends(ada, elsewhere, b"x" * 70_000)
         assert answer.status_code in {405, 413}, elsewhere
@@ -217,25 +217,25 @@ async def test_other_paths_take_no_more_than_before(ada: Person, booking: str) -
         ),
     ],
 )
-async def test_a_broken_form_is_refused(path: str, ada: Person, content_type: str, form: bytes) -> None:
+async def test_malformed_form_is_rejected(path: str, ada: Person, content_type: str, form: bytes) -> None:
     headers = {b"Authorization": ada.headers["Authorization"].encode(), b"Content-Type": content_type.encode("latin-1")}
     answer = await ada.api.post(path, content=form, headers=headers)
     assert answer.status_code == 400, answer.text
     assert (await ada.get(path)).json() == {"attachments": []}
 
 
-async def test_two_files_in_one_form_are_refused_or_one_is_kept(path: str, ada: Person) -> None:
+async def test_two_files_in_one_form_are_rejected(path: str, ada: Person) -> None:
     files = [("file", ("a", b"a", OCTETS)), ("file", ("b", b"b", OCTETS))]
     answer = await ada.api.post(path, headers=ada.headers, files=files)
     assert answer.status_code == 400, answer.text
 
 
-async def test_json_is_no_form(path: str, ada: Person) -> None:
+async def test_json_body_is_rejected(path: str, ada: Person) -> None:
     answer = await ada.post(path, json={"file": "x"})
     assert (answer.status_code, answer.json()["detail"]) == (415, "Content-Type must be multipart/form-data")
 
 
-async def test_a_booking_has_at_most_twenty_files_however_many_come_at_once(path: str, ada: Person) -> None:
+async def test_booking_has_at_most_twenty_attachments_with_concurrent_uploads(path: str, ada: Person) -> None:
     answers = await asyncio.gather(*(sends(ada, path, b"x", f"{number}") for number in range(MAX_ATTACHMENTS + 4)))
     counted = [answer.status_code for answer in answers]
     assert (counted.count(201), counted.count(400)) == (MAX_ATTACHMENTS, 4)
@@ -243,13 +243,13 @@ async def test_a_booking_has_at_most_twenty_files_however_many_come_at_once(path
     assert len((await ada.get(path)).json()["attachments"]) == MAX_ATTACHMENTS
 
 
-async def test_a_file_of_a_booking_that_is_none_is_refused(ada: Person, path: str) -> None:
+async def test_attachment_of_an_unknown_booking_is_rejected(ada: Person, path: str) -> None:
     for nothing in ("019bb1c6-5a00-7000-8000-000000000009", "x"):
         answer = await sends(ada, f"/booking/{nothing}/attachments")
         assert (answer.status_code, answer.json()["detail"]) == (404, "Booking not found")
 
 
-async def test_the_same_key_adds_a_file_once(path: str, ada: Person) -> None:
+async def test_same_key_adds_an_attachment_once(path: str, ada: Person) -> None:
     files = {"file": ("a", b"a", OCTETS)}
     request = ada.api.build_request("POST", path, headers={**ada.headers, "Idempotency-Key": "k-1"}, files=files)
     body = await request.aread()

@@ -128,7 +128,7 @@ async def studio(shared_database_url: str, shared_database: asyncpg.Connection) 
     await database.close()
 
 
-def test_the_tables_have_every_transition_and_every_change() -> None:
+def test_tables_contain_every_transition_and_every_change() -> None:
     public = {name: each for name, each in inspect.getmembers(Booking, inspect.isfunction) if name[0] != "_"}
     changing = {name for name, each in public.items() if "Booking" in str(each.__annotations__.get("return"))}
     assert changing == set(TRANSITIONS) == set(EXPECTED)
@@ -139,7 +139,7 @@ def test_the_tables_have_every_transition_and_every_change() -> None:
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
-async def test_saving_writes_all_that_follows(studio: Studio, transition: str) -> None:
+async def test_saving_writes_every_effect(studio: Studio, transition: str) -> None:
     change, apply = TRANSITIONS[transition]
     message, reason, destinations, seats, versions, reminders_change = EXPECTED[transition]
     booking_id = await studio.before(transition)
@@ -158,14 +158,14 @@ async def test_saving_writes_all_that_follows(studio: Studio, transition: str) -
     assert (now_reminders != reminders) is reminders_change
 
 
-async def test_an_accepted_invitation_writes_the_same_as_a_booking(studio: Studio) -> None:
+async def test_accepted_invitation_writes_the_same_as_a_booking(studio: Studio) -> None:
     booking_id = await studio.invited(await studio.event())
     assert await studio.messages(booking_id) == [("booking_created", None, destination) for destination in NEWS]
     booked, _, reminders = await studio.state(booking_id)
     assert (booked, len(reminders)) == (1, 2)
 
 
-async def test_a_booking_changed_past_its_transitions_cannot_be_saved(studio: Studio) -> None:
+async def test_booking_changed_without_a_transition_cannot_be_saved(studio: Studio) -> None:
     booking_id = await studio.before("cancelled")
     async with studio.open_work() as work:
         _, booking = await lock_booking(work, booking_id)
@@ -174,7 +174,7 @@ async def test_a_booking_changed_past_its_transitions_cannot_be_saved(studio: St
                 await work.bookings.save(changed)
 
 
-async def test_an_event_is_written_once(studio: Studio) -> None:
+async def test_domain_event_is_written_once(studio: Studio) -> None:
     booking_id = await studio.before("cancelled")
     async with studio.open_work() as work:
         _, booking = await lock_booking(work, booking_id)

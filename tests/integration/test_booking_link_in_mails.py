@@ -96,7 +96,7 @@ def test_without_the_template_no_mail_has_the_link(make: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["cancelled", "completed"])
-def test_a_booking_that_is_over_can_be_viewed(status: str) -> None:
+def test_mail_about_an_ended_booking_offers_to_view_it(status: str) -> None:
     """A mail does not offer to cancel what is cancelled or has taken place."""
     event = about_event(MessageType.BOOKING_REFUNDED, booking={"status": status})
     appointment = about_appointment(MessageType.BOOKING_REFUNDED, coaching={"status": status})
@@ -106,13 +106,13 @@ def test_a_booking_that_is_over_can_be_viewed(status: str) -> None:
             assert OVER in body
 
 
-def test_a_coach_s_mail_has_no_link() -> None:
+def test_mail_to_a_coach_has_no_link() -> None:
     """The page behind the link is the client's."""
     for message_type in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
         assert all("app.example.com" not in body for body in bodies(about_appointment(message_type, "coach")))
 
 
-def test_the_link_does_not_replace_the_payment_link() -> None:
+def test_booking_link_does_not_replace_the_payment_link() -> None:
     """A mail that asks for a payment has both links, the one to pay first."""
     unpaid = {"status": "confirmed", "payment_status": "pending", "hold_until": "2026-11-20T14:00:00+00:00"}
     pay = "https://pay.example/x"

@@ -62,7 +62,7 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 NOT_FOUND = (404, "Calendar not found")
 
 
-async def test_everything_of_a_person_is_in_it_under_the_uids_of_the_invitations(
+async def test_feed_contains_all_bookings_with_the_uids_of_the_invitations(
     api: httpx.AsyncClient, people: People
 ) -> None:
     john, ada = await people.facilitator("Mira Sol"), await people.user()
@@ -85,7 +85,7 @@ async def test_everything_of_a_person_is_in_it_under_the_uids_of_the_invitations
     assert his[f"coaching-{session['id']}"]["SUMMARY"] == "Coaching with Ada Lovelace"
 
 
-async def test_what_is_cancelled_disappears(api: httpx.AsyncClient, people: People) -> None:
+async def test_cancelled_booking_is_removed(api: httpx.AsyncClient, people: People) -> None:
     john, ada = await people.facilitator(), await people.user()
     event = await john.creates_event()
     booking = await ada.books(event["id"])
@@ -103,7 +103,7 @@ async def an_hour_passes(database: asyncpg.Connection) -> None:
         await database.execute(f"UPDATE {table} SET created_at = created_at - interval '1 hour'")
 
 
-async def test_a_change_grows_the_sequence_of_the_same_entry(
+async def test_change_increases_the_sequence_of_the_entry(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     john, ada = await people.facilitator(), await people.user()
@@ -125,7 +125,7 @@ async def test_a_change_grows_the_sequence_of_the_same_entry(
     assert own["LAST-MODIFIED"].dt == own["DTSTAMP"].dt == updated_at.replace(microsecond=0)
 
 
-async def test_an_entry_keeps_its_uid_when_the_address_of_the_deployment_changes(
+async def test_entry_keeps_its_uid_when_the_public_url_changes(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     paths: list[str] = []
@@ -153,7 +153,7 @@ async def test_an_entry_keeps_its_uid_when_the_address_of_the_deployment_changes
     assert {row["uid"] for row in mailed} == {uid for uid in first if not uid.startswith("event")}
 
 
-async def test_a_deployment_from_before_keeps_the_host_that_its_entries_were_sent_with(
+async def test_earlier_deployment_keeps_the_host_of_its_uids(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     await database.execute("TRUNCATE calendar_identity")
@@ -176,7 +176,7 @@ async def test_a_deployment_from_before_keeps_the_host_that_its_entries_were_sen
     assert json.loads(message["snapshot"])["booking"]["uid"] is None
 
 
-async def test_an_unpaid_place_is_tentative_until_it_is_paid(
+async def test_unpaid_seat_is_tentative_until_paid(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     app = create_app(make_settings(payment_provider="sandbox"))
@@ -202,7 +202,7 @@ async def test_an_unpaid_place_is_tentative_until_it_is_paid(
         assert after["DTSTAMP"].dt == received_at.replace(microsecond=0) > before[name]["DTSTAMP"].dt
 
 
-async def test_it_reaches_ninety_days_back(
+async def test_feed_reaches_back_ninety_days(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     john = await people.facilitator()
@@ -217,7 +217,7 @@ async def test_it_reaches_ninety_days_back(
     assert len(await entries(api, path)) == 1
 
 
-async def test_a_new_address_ends_the_old_one_and_a_revoked_one_is_gone(
+async def test_new_address_revokes_the_old_one(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     ada = await people.user()
@@ -240,7 +240,7 @@ async def test_a_new_address_ends_the_old_one_and_a_revoked_one_is_gone(
     assert refused(await api.get(third)) == NOT_FOUND
 
 
-async def test_the_address_ends_with_all_logins(api: httpx.AsyncClient, people: People) -> None:
+async def test_feed_address_ends_with_all_logins(api: httpx.AsyncClient, people: People) -> None:
     ada, bob = await people.user(), await people.user()
     hers, his = await opened(ada), await opened(bob)
     assert (await ada.post("/auth/logout")).status_code == 200
@@ -257,7 +257,7 @@ async def test_the_address_ends_with_all_logins(api: httpx.AsyncClient, people: 
 @pytest.mark.parametrize(
     "change", [lambda path: path.removesuffix(".ics"), lambda path: path + "x", str.upper, str.lower]
 )
-async def test_only_the_very_address_opens_it(
+async def test_changed_feed_address_is_not_found(
     api: httpx.AsyncClient, people: People, change: Callable[[str], str]
 ) -> None:
     path = await opened(await people.user())
@@ -266,12 +266,12 @@ async def test_only_the_very_address_opens_it(
     assert refused(await api.get(f"{head}/%ff%fe.ics")) == NOT_FOUND
 
 
-async def test_nobody_opens_a_feed_without_logging_in(api: httpx.AsyncClient) -> None:
+async def test_feed_requires_a_login_to_be_opened(api: httpx.AsyncClient) -> None:
     assert refused(await api.post("/calendar/feed")) == (401, "Not authenticated")
     assert refused(await api.delete("/calendar/feed")) == (401, "Not authenticated")
 
 
-async def test_who_has_it_already_is_told_so(api: httpx.AsyncClient, people: People) -> None:
+async def test_conditional_request_returns_304(api: httpx.AsyncClient, people: People) -> None:
     john = await people.facilitator()
     await john.creates_event()
     path = await opened(john)
@@ -291,7 +291,7 @@ async def test_who_has_it_already_is_told_so(api: httpx.AsyncClient, people: Peo
     assert (head.status_code, head.content) == (200, b"")
 
 
-async def test_the_secret_is_in_no_log(
+async def test_feed_secret_is_not_logged(
     make_settings: Callable[..., Settings], capfd: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -309,7 +309,7 @@ async def test_the_secret_is_in_no_log(
     assert shown("/calendar/feed") == "/calendar/feed"
 
 
-async def test_another_program_reads_it_as_a_calendar_that_is_refreshed(api: httpx.AsyncClient, people: People) -> None:
+async def test_feed_is_parsed_by_other_programs(api: httpx.AsyncClient, people: People) -> None:
     john, ada = await people.facilitator('Mira "Sol"; x'), await people.user()
     await ada.books((await john.creates_event(title="योग सत्र 🧘, \\ ; long " + "x" * 150))["id"])
     await session_of(ada, john, notes="one\ntwo")
@@ -329,7 +329,7 @@ async def calendar_server(tmp_path: Path) -> AsyncIterator[CalendarServer]:
         yield server
 
 
-async def test_a_calendar_server_takes_every_entry_and_finds_it_by_its_time(
+async def test_calendar_server_accepts_every_entry_and_finds_it_by_time(
     api: httpx.AsyncClient, people: People, calendar_server: CalendarServer
 ) -> None:
     john, ada = await people.facilitator(), await people.user()

@@ -44,7 +44,7 @@ async def a_feed(
     return httpx.URL(answer.json()["url"]).path
 
 
-async def test_a_feed_has_the_nearest_entries_and_those_to_come_first(
+async def test_feed_contains_the_entries_nearest_to_now(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     path = await a_feed(api, people, database, -60, MOST_ENTRIES - 41)
@@ -53,7 +53,7 @@ async def test_a_feed_has_the_nearest_entries_and_those_to_come_first(
     assert days == list(range(-40, MOST_ENTRIES - 40))
 
 
-async def test_a_large_feed_does_not_hold_the_event_loop(
+async def test_large_feed_does_not_block_the_event_loop(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     path = await a_feed(api, people, database, 1, MOST_ENTRIES, text="日" * 9_000)
@@ -98,7 +98,7 @@ class Unbuilt:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
 
-async def test_a_reader_that_has_the_version_costs_one_query() -> None:
+async def test_conditional_request_takes_one_query() -> None:
     feeds = Unbuilt()
     read = ReadFeed(feeds, feeds, feeds)
     first = await read("token", lambda _: False)
@@ -124,7 +124,7 @@ async def test_a_reader_that_has_the_version_costs_one_query() -> None:
         "UPDATE bookings SET status = 'cancelled', cancelled_at = now()",
     ],
 )
-async def test_whatever_changes_an_entry_changes_the_version(
+async def test_every_change_of_an_entry_changes_the_version(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection, change: str
 ) -> None:
     ada, john = await people.user(), await people.facilitator()
@@ -143,6 +143,6 @@ def test_folded_lines_are_short_and_unfold_to_the_line(line: str) -> None:
     assert text.replace("\r\n ", "") == line + "\r\n"
 
 
-def test_the_range_of_a_feed_reaches_back_ninety_days() -> None:
+def test_range_of_a_feed_reaches_back_ninety_days() -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     assert FeedRange.at(now).since == now - timedelta(days=90)

@@ -90,7 +90,7 @@ async def tripped(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> 
 @pytest.mark.parametrize(
     ("failures", "successes", "opens"), [(9, 0, False), (10, 0, True), (7, 3, True), (6, 4, False)]
 )
-async def test_a_destination_that_keeps_failing_is_left_alone(
+async def test_failing_destination_opens_the_circuit(
     database: asyncpg.Connection, crm: Receiver, relay: Relay, failures: int, successes: int, opens: bool
 ) -> None:
     await add_messages(database, successes)
@@ -101,7 +101,9 @@ async def test_a_destination_that_keeps_failing_is_left_alone(
     assert await is_open(database) is opens
 
 
-async def test_what_all_workers_saw_counts_together(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+async def test_failures_of_all_workers_are_counted_together(
+    database: asyncpg.Connection, crm: Receiver, relay: Relay
+) -> None:
     crm.always(answer(503))
     for worker in (relay(), relay()):
         await add_messages(database, 5)
@@ -109,7 +111,7 @@ async def test_what_all_workers_saw_counts_together(database: asyncpg.Connection
     assert await is_open(database)
 
 
-async def test_failures_of_long_ago_do_not_count(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+async def test_old_failures_do_not_count(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
     crm.always(answer(500))
     await add_messages(database, 9)
     await work(relay())
@@ -119,7 +121,7 @@ async def test_failures_of_long_ago_do_not_count(database: asyncpg.Connection, c
     assert not await is_open(database)
 
 
-async def test_a_refusal_of_single_messages_opens_nothing(
+async def test_rejected_messages_do_not_open_the_circuit(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     crm.always(answer(422))
@@ -130,7 +132,7 @@ async def test_a_refusal_of_single_messages_opens_nothing(
 
 
 @pytest.mark.usefixtures("tripped")
-async def test_while_it_is_open_nothing_is_tried_and_no_attempt_is_lost(
+async def test_open_circuit_tries_nothing_and_uses_no_attempt(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     await work(relay(), relay())
@@ -153,7 +155,7 @@ async def probes_of_two_workers(database: asyncpg.Connection, crm: Receiver, rel
 
 
 @pytest.mark.usefixtures("tripped")
-async def test_every_30_s_one_worker_tries_one_message(
+async def test_one_worker_sends_one_probe_every_30_seconds(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     for _ in range(3):
@@ -170,7 +172,7 @@ TURN = " AND probe_at <= now() AND (SELECT tripped"
 
 @pytest.mark.usefixtures("tripped")
 @pytest.mark.parametrize(("guarded", "probes"), [(True, 1), (False, 2)])
-async def test_two_that_look_at_the_same_moment_try_once_and_without_the_guard_twice(
+async def test_concurrent_workers_send_one_probe_and_without_guard_two(
     database: asyncpg.Connection,
     crm: Receiver,
     relay: Relay,
@@ -191,7 +193,7 @@ TAKES_TURN = "SET probe_at = now() + $6::interval"
 
 @pytest.mark.usefixtures("tripped")
 @pytest.mark.parametrize(("guarded", "delivered"), [(True, 5), (False, 0)])
-async def test_one_that_dies_over_its_probe_costs_a_turn_and_where_a_turn_has_no_end_everything(
+async def test_dead_worker_delays_the_next_probe_and_without_expiry_blocks_it(
     database: asyncpg.Connection,
     crm: Receiver,
     relay: Relay,
@@ -218,7 +220,7 @@ async def test_one_that_dies_over_its_probe_costs_a_turn_and_where_a_turn_has_no
 
 
 @pytest.mark.usefixtures("tripped")
-async def test_a_probe_that_arrives_ends_it(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
+async def test_delivered_probe_closes_the_circuit(database: asyncpg.Connection, crm: Receiver, relay: Relay) -> None:
     await pass_by(database, 31)
     await work(relay())
     assert len(crm.requests) == 5
@@ -230,7 +232,7 @@ async def test_a_probe_that_arrives_ends_it(database: asyncpg.Connection, crm: R
 
 
 @pytest.mark.usefixtures("tripped")
-async def test_what_was_under_way_when_it_opened_does_not_end_it(
+async def test_delivery_started_before_the_circuit_opened_does_not_close_it(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     await database.execute("UPDATE destinations SET tripped_at = NULL")
@@ -251,7 +253,7 @@ async def test_what_was_under_way_when_it_opened_does_not_end_it(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_wait_that_was_asked_for_is_kept_by_all_that_is_owed_to_it(
+async def test_retry_after_pauses_all_messages_of_the_destination(
     database: asyncpg.Connection, crm: Receiver, relay: Relay, status: int
 ) -> None:
     crm.always(answer(status, b"", Retry_After="7200"))
@@ -273,9 +275,7 @@ async def test_a_wait_that_was_asked_for_is_kept_by_all_that_is_owed_to_it(
     assert set(crm.message_ids[1:]) == {str(each) for each in others}
 
 
-async def test_a_shorter_wait_asked_for_later_does_not_cut_a_longer_one(
-    database: asyncpg.Connection, relay: Relay
-) -> None:
+async def test_shorter_pause_does_not_replace_a_longer_one(database: asyncpg.Connection, relay: Relay) -> None:
     circuit_breakers = relay().circuit_breakers
     await circuit_breakers.pause(Destination.CRM, timedelta(hours=2), reason="busy")
     await circuit_breakers.pause(Destination.CRM, timedelta(seconds=1), reason="busy")
@@ -283,7 +283,7 @@ async def test_a_shorter_wait_asked_for_later_does_not_cut_a_longer_one(
     assert left > timedelta(hours=1)
 
 
-async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothing(
+async def test_destination_gone_waits_for_an_operator_and_keeps_its_messages(
     database: asyncpg.Connection, crm: Receiver, relay: Relay
 ) -> None:
     crm.always(answer(410, b"unsubscribed"))
@@ -305,7 +305,7 @@ async def test_a_destination_that_is_gone_waits_for_an_operator_and_loses_nothin
 
 
 @pytest.mark.parametrize(("guarded", "becomes"), [(True, "delivered"), (False, "dead")])
-async def test_however_often_it_is_gone_no_message_dies_of_it_and_without_the_attempt_given_back_it_does(
+async def test_answer_410_uses_no_attempt_and_without_refund_of_attempts_kills_messages(
     database: asyncpg.Connection,
     crm: Receiver,
     relay: Relay,

@@ -41,24 +41,24 @@ def refused_up(**settings: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("up", "--no-such"), ("api", "--port", "many"), ("crm", "extra")])
-def test_a_wrong_call_is_one_line_with_status_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_invalid_call_is_one_line_with_status_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
     assert "--help" in refusal(convene(*arguments, cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "migrate", "seed"])
 @pytest.mark.usefixtures("new_interpreters")
-def test_a_missing_setting_is_named(command: str, tmp_path: Path) -> None:
+def test_missing_setting_is_named(command: str, tmp_path: Path) -> None:
     assert "DATABASE_URL is not set" in refusal(convene(command, cwd=tmp_path), 2)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str) -> None:
+def test_every_command_has_a_help_text(name: str) -> None:
     done = convene(name, "--help")
     assert done.returncode == 0
     assert f"convene {name}" in done.stdout
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_packages() -> None:
     script = (
         "import sys, click; from interfaces.cli import COMMANDS, convene;"
         "[convene.get_command(click.Context(convene), name) for name in COMMANDS];"
@@ -69,7 +69,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.usefixtures("new_interpreters")
-def test_the_env_file_counts_and_the_real_environment_wins(tmp_path: Path) -> None:
+def test_env_file_is_read_and_environment_takes_precedence(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "".join(f"{name}={value}\n" for name, value in COMPLETE.items()) + "LOG_LEVEL=loud\n"
     )
@@ -79,14 +79,14 @@ def test_the_env_file_counts_and_the_real_environment_wins(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["api", "crm"])
-def test_a_taken_port_is_said(command: str, tmp_path: Path) -> None:
+def test_used_port_is_reported(command: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = convene(command, "--port", port, cwd=tmp_path, environ=bare_environ(**COMPLETE))
     assert f"port {port} of 127.0.0.1 is taken" in refusal(done, 1)
 
 
-def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
+def test_used_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = convene("up", "--api-port", port, "--crm-port", "0", "--data", "var", cwd=tmp_path)
@@ -94,19 +94,19 @@ def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path) -> None
     assert not (tmp_path / "var" / "postgres").exists()
 
 
-def test_a_descriptor_that_is_no_listening_socket_is_refused(tmp_path: Path) -> None:
+def test_descriptor_that_is_not_a_listening_socket_is_rejected(tmp_path: Path) -> None:
     assert "--fd 77 is no listening socket" in refusal(
         convene("api", "--fd", "77", cwd=tmp_path, environ=bare_environ(**COMPLETE)), 1
     )
 
 
 @pytest.mark.parametrize(("command", "advice"), [("migrate", "correct DATABASE_URL"), ("seed", "`convene doctor`")])
-def test_a_database_that_is_away_is_said(command: str, advice: str, tmp_path: Path) -> None:
+def test_unavailable_database_is_reported(command: str, advice: str, tmp_path: Path) -> None:
     environ = bare_environ(**COMPLETE, CONVENE_EMBEDDED="1")
     assert advice in refusal(convene(command, cwd=tmp_path, environ=environ), 1)
 
 
-def test_a_data_path_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+def test_unusable_data_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for data in ("file", "file/below"):
         done = convene("up", "--data", data, "--api-port", "0", "--crm-port", "0", cwd=tmp_path)
@@ -122,7 +122,7 @@ def test_a_data_path_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         ("FORWARD_FLASK_URL", "nowhere"),
     ],
 )
-def test_up_names_wrong_setting_before_any_server_starts(name: str, value: str) -> None:
+def test_up_names_invalid_setting_before_any_server_starts(name: str, value: str) -> None:
     given = {name: value, "FORWARD_FLASK_TOKEN": "f" * 40}
     with temporary_directory() as directory:
         done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=directory, environ=bare_environ(**given))
@@ -131,14 +131,14 @@ def test_up_names_wrong_setting_before_any_server_starts(name: str, value: str) 
     assert done.stdout == ""
 
 
-def test_up_refuses_an_external_server_that_is_away() -> None:
+def test_up_rejects_an_unavailable_external_server() -> None:
     said = refusal(refused_up(DATABASE_URL=f"postgresql://convene@127.0.0.1:{free_port()}/convene"), 1)
     assert "PostgreSQL at 127.0.0.1 cannot be reached" in said
     assert "correct DATABASE_URL" in said
     assert "correct REDIS_URL" in refusal(refused_up(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0"), 1)
 
 
-def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
+def test_doctor_without_a_running_system_gives_advice(tmp_path: Path) -> None:
     done = convene("doctor", cwd=tmp_path)
     assert done.returncode == 1
     assert "DATABASE_URL is not set" in done.stdout
@@ -146,7 +146,7 @@ def test_doctor_says_what_to_do_when_nothing_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("new_interpreters")
-def test_doctor_tries_every_check(tmp_path: Path) -> None:
+def test_doctor_runs_every_check(tmp_path: Path) -> None:
     done = convene("doctor", cwd=tmp_path, environ=bare_environ(**COMPLETE, CRM_SERVICE_URL="http://127.0.0.1:1"))
     assert done.returncode == 1
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
@@ -159,7 +159,7 @@ def test_doctor_tries_every_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("new_interpreters")
-def test_migrate_makes_missing_databases_and_can_run_again(tmp_path: Path) -> None:
+def test_migrate_creates_missing_databases_and_can_be_repeated(tmp_path: Path) -> None:
     with running_postgres() as server:
         environ = bare_environ(
             **COMPLETE
@@ -176,7 +176,7 @@ def test_migrate_makes_missing_databases_and_can_run_again(tmp_path: Path) -> No
         assert int(server.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", "fresh_crm")) > 1
 
 
-def test_migrate_says_that_it_may_not_make_a_database(tmp_path: Path) -> None:
+def test_migrate_reports_a_missing_right_to_create_a_database(tmp_path: Path) -> None:
     with running_postgres() as server:
         done = convene(
             "migrate", cwd=tmp_path, environ=bare_environ(**COMPLETE | {"DATABASE_URL": server.dsn("absent")})

@@ -51,18 +51,18 @@ def list_commands() -> list[str]:
     return [name for name, group in groups.items() if isinstance(group, click.Group) and "list" in group.commands]
 
 
-def test_the_lists_are_those_of_messages_payments_and_accounts() -> None:
+def test_list_commands_are_users_outbox_and_payments() -> None:
     assert list_commands() == ["users", "outbox", "payments"]
 
 
 @pytest.mark.parametrize("group", list_commands())
-async def test_every_list_prints_json_when_it_is_empty(group: str, run: Run) -> None:
+async def test_every_empty_list_prints_json(group: str, run: Run) -> None:
     body = await listed(run, group, "list")
     assert body["items"] == []
     assert body["next"] is None
 
 
-async def test_users_list_shows_the_newest_first_and_chooses(database: asyncpg.Connection, run: Run) -> None:
+async def test_users_list_shows_the_newest_first_and_filters(database: asyncpg.Connection, run: Run) -> None:
     people = [
         ("ada@example.com", "Ada Byron", "user", True),
         ("mira@example.com", "Mira \x1b[31mSol", "facilitator", True),
@@ -89,7 +89,7 @@ async def test_users_list_shows_the_newest_first_and_chooses(database: asyncpg.C
     assert rest["next"] is None
 
 
-async def test_outbox_list_prints_messages_and_what_is_not_served(database: asyncpg.Connection, run: Run) -> None:
+async def test_outbox_list_prints_messages_and_unserved_destinations(database: asyncpg.Connection, run: Run) -> None:
     message_id = await add_message(database)
     body = await listed(run, "outbox", "list", "--status", "all")
     [message] = body["items"]

@@ -64,7 +64,7 @@ async def figures(who: Person, coach: str, **query: str) -> dict[str, Any]:
     return body
 
 
-async def test_figures_by_week(
+async def test_statistics_by_week(
     ada: Person, jane: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     grace = await shared_people.user("Grace Hopper")
@@ -91,7 +91,7 @@ async def test_figures_by_week(
     }
 
 
-async def test_without_dates_it_is_the_last_twelve_weeks(jane: Person) -> None:
+async def test_default_range_is_the_last_twelve_weeks(jane: Person) -> None:
     body = await figures(jane, await uuid_of(jane))
     weeks = [week["week"] for week in body["weeks"]]
     assert len(weeks) == 12
@@ -101,7 +101,7 @@ async def test_without_dates_it_is_the_last_twelve_weeks(jane: Person) -> None:
     assert (body["bookings"], body["cancellation_rate"], body["revenue"]) == (0, 0, {})
 
 
-async def test_admins_see_them_and_nobody_else(
+async def test_only_the_coach_and_admins_see_the_statistics(
     ada: Person, jane: Person, john: Person, shared_database: asyncpg.Connection, shared_people: People
 ) -> None:
     coach = await uuid_of(jane)
@@ -128,6 +128,6 @@ async def test_admins_see_them_and_nobody_else(
         ({"start_date": "soon"}, "start_date: Must be a date or an RFC 3339 date and time"),
     ],
 )
-async def test_nonsensical_ranges_are_refused(jane: Person, query: dict[str, str], sentence: str) -> None:
+async def test_invalid_ranges_are_rejected(jane: Person, query: dict[str, str], sentence: str) -> None:
     answer = await jane.get(f"/booking/coach/{await uuid_of(jane)}/analytics", params=query)
     assert (answer.status_code, answer.json()["detail"]) == (400, sentence)

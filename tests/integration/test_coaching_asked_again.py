@@ -35,7 +35,7 @@ async def asks(person: Person, path: str, body: dict[str, Any], key: str) -> htt
     return await person.api.post(path, json=body, headers=person.headers | {"Idempotency-Key": key})
 
 
-async def test_asked_many_times_at_once_it_is_one_session(
+async def test_concurrent_requests_with_one_key_make_one_appointment(
     people: People, coach: str, database: asyncpg.Connection
 ) -> None:
     guest, key = await people.user(), str(uuid4())

@@ -173,7 +173,7 @@ ON_THE_SPOT = {"gateway": "offline", "id": None, "received_at": "2026-11-20T13:1
         ),
     ],
 )
-def test_each_is_told_in_their_own_words(
+def test_client_and_coach_get_their_own_wording(
     message_type: MessageType, recipient: str, payload: dict[str, Any], subject: str, sentence: str
 ) -> None:
     mail = composed(message_type, recipient, **payload)
@@ -187,7 +187,7 @@ def test_each_is_told_in_their_own_words(
 
 
 @pytest.mark.parametrize("url", ["https://pay.example/1?a=b&c=d", None])
-def test_who_is_to_pay_is_told_where(url: str | None) -> None:
+def test_client_who_has_to_pay_gets_the_payment_link(url: str | None) -> None:
     mail = composed(MessageType.BOOKING_CREATED, CLIENT, coaching=HELD, payment_url=url)
     assert (f"Pay now: {url}" in lines(mail)) is (url is not None)
     assert ("The link to pay is where you booked." in " ".join(lines(mail))) is (url is None)
@@ -195,7 +195,7 @@ def test_who_is_to_pay_is_told_where(url: str | None) -> None:
         assert f'href="{url.replace("&", "&amp;")}"' in " ".join(lines(mail, "html"))
 
 
-def test_each_reads_times_on_their_own_clock() -> None:
+def test_times_are_in_the_time_zone_of_the_reader() -> None:
     appointment = HELD | {"meeting_link": "https://meet.example/1"}
     client, coach = (composed(MessageType.BOOKING_CREATED, who, coaching=appointment) for who in (CLIENT, COACH))
     for line in (
@@ -257,15 +257,13 @@ def test_each_reads_times_on_their_own_clock() -> None:
         ),
     ],
 )
-def test_clocks_that_change_meanwhile_are_told_with_both_offsets(
-    zone: str, starts_at: str, ends_at: str, said: str
-) -> None:
+def test_offset_change_during_a_session_shows_both_offsets(zone: str, starts_at: str, ends_at: str, said: str) -> None:
     times = {"starts_at": starts_at, "ends_at": ends_at}
     mail = composed(MessageType.BOOKING_CONFIRMED, COACH, coach={"timezone": zone}, coaching=times)
     assert f"When: {said}" in lines(mail)
 
 
-def test_a_moved_session_says_when_it_was_and_moves_in_the_calendar() -> None:
+def test_rescheduling_mail_has_the_old_time_and_updates_the_entry() -> None:
     before = {"starts_at": "2026-10-20T10:00:00Z", "ends_at": "2026-10-20T11:00:00Z"}
     mail = composed(
         MessageType.BOOKING_RESCHEDULED, COACH, before=before, coaching={"sequence": 2, "status": "confirmed"}
@@ -278,7 +276,7 @@ def test_a_moved_session_says_when_it_was_and_moves_in_the_calendar() -> None:
 
 
 @pytest.mark.parametrize("recipient", [CLIENT, COACH])
-def test_the_entry_invites_both_and_is_the_same_for_both(recipient: str) -> None:
+def test_calendar_entry_invites_both_and_is_the_same_for_both(recipient: str) -> None:
     link = "https://meet.example/1"
     method, event = entry(composed(MessageType.BOOKING_CREATED, recipient, coaching={"meeting_link": link}))
     assert (method, event["STATUS"], event["SEQUENCE"]) == ("REQUEST", "TENTATIVE", 0)
@@ -289,7 +287,7 @@ def test_the_entry_invites_both_and_is_the_same_for_both(recipient: str) -> None
     assert answers == {"mailto:ada@example.com": "ACCEPTED", "mailto:mira@example.com": "NEEDS-ACTION"}
 
 
-def test_a_cancelled_session_is_taken_off_the_calendar() -> None:
+def test_cancelled_appointment_is_removed_from_the_calendar() -> None:
     appointment = {"status": "cancelled", "sequence": 3, "meeting_link": "https://meet.example/1"}
     mail = composed(MessageType.BOOKING_CANCELLED, CLIENT, reason="by_coach", coaching=appointment)
     method, event = entry(mail)
@@ -298,7 +296,7 @@ def test_a_cancelled_session_is_taken_off_the_calendar() -> None:
 
 
 @pytest.mark.parametrize("message_type", [MessageType.PAYMENT_FAILED, MessageType.BOOKING_REFUNDED])
-def test_money_alone_leaves_the_calendar_as_it_is(message_type: MessageType) -> None:
+def test_payment_mails_have_no_calendar_entry(message_type: MessageType) -> None:
     url = "https://pay.example/1"
     mail = composed(message_type, CLIENT, money=MONEY, payment=BY_CARD | {"url": url})
     assert not any(part.get_content_type() == "text/calendar" for part in mail.walk())
@@ -309,7 +307,7 @@ HOSTILE = '<script>alert("x")</script>{{7*7}}{client}%s'
 
 
 @pytest.mark.parametrize("recipient", [CLIENT, COACH])
-def test_html_and_templates_in_what_people_wrote_stay_words(recipient: str) -> None:
+def test_html_and_templates_in_user_text_are_escaped(recipient: str) -> None:
     mail = composed(
         MessageType.BOOKING_CREATED,
         recipient,
@@ -326,12 +324,12 @@ def test_html_and_templates_in_what_people_wrote_stay_words(recipient: str) -> N
     assert entry(mail)[1]["SUMMARY"] == f"Coaching with {HOSTILE}"
 
 
-def test_a_failed_payment_is_nothing_to_the_coach() -> None:
+def test_failed_payment_is_not_mailed_to_the_coach() -> None:
     with pytest.raises(Unmailable):
         composed(MessageType.PAYMENT_FAILED, COACH, money=MONEY)
 
 
-def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() -> None:
+def test_owner_of_a_revoked_calendar_is_asked_to_reconnect() -> None:
     message = a_message(MessageType.CALENDAR_REVOKED)
     person = {"id": 3, "name": "Ada <b>", "email": "ada@example.com", "timezone": "UTC"}
     message.payload.clear()
@@ -346,7 +344,7 @@ def test_the_owner_of_a_calendar_that_refuses_us_is_asked_to_connect_it_again() 
     assert _to_request(mail)["reply_to"] is None
 
 
-def test_other_services_are_told_of_a_session_as_of_a_booking() -> None:
+def test_payload_of_an_appointment_has_the_shape_of_a_booking() -> None:
     before = {"starts_at": "2026-10-20T10:00:00Z", "ends_at": "2026-10-20T11:00:00Z"}
     body = to_payload(
         a_coaching_message(MessageType.BOOKING_RESCHEDULED, None, before=before, coaching={"sequence": 2})

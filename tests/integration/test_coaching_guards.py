@@ -170,7 +170,7 @@ async def amid(
 
 @pytest.mark.parametrize("guarded", [True, False])
 @pytest.mark.parametrize("how", ["made", "moved"])
-async def test_a_time_is_taken_as_soon_as_an_event_is_being_put_into_it(
+async def test_time_of_an_uncommitted_event_cannot_be_booked(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool, how: str
 ) -> None:
     pause = Pause()
@@ -187,7 +187,7 @@ async def test_a_time_is_taken_as_soon_as_an_event_is_being_put_into_it(
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_a_coach_who_has_made_an_event_is_not_booked_in_it_any_more(
+async def test_event_of_the_coach_waits_for_a_booking_in_progress(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
     """Who has looked already is booked first: the event waits, and is put over a session that is there."""
@@ -199,7 +199,7 @@ async def test_a_coach_who_has_made_an_event_is_not_booked_in_it_any_more(
     assert waited is guarded
 
 
-async def test_sessions_of_one_coach_do_not_wait_for_each_other(
+async def test_appointments_of_one_coach_do_not_wait_for_each_other(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     SlowLook.pause = pause = Pause()
@@ -224,7 +224,7 @@ class OutOfTurn(PostgresAppointments):
     [(UnitsOfWork, SlotUnavailable), (units_with(appointments=OutOfTurn), Unavailable)],
     ids=["", "twin"],
 )
-async def test_of_two_who_waited_for_the_same_time_one_has_it_and_one_hears_that_it_is_taken(
+async def test_of_two_waiting_for_one_time_one_gets_it_and_one_gets_unavailable(
     make_settings: Callable[..., Settings],
     database: asyncpg.Connection,
     database_url: str,
@@ -265,7 +265,7 @@ class SlowCount(PostgresAttachments):
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_the_last_place_for_a_file_is_given_once(
+async def test_last_free_attachment_slot_is_used_once(
     make_settings: Callable[..., Settings], database: asyncpg.Connection, guarded: bool
 ) -> None:
     kind = PostgresAppointments if guarded else unlocked(PostgresAppointments)

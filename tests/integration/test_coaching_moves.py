@@ -26,7 +26,7 @@ async def moves(person: Person, booking: str, begins: datetime, **more: Any) -> 
 
 
 @pytest.mark.parametrize("status", ["pending", "confirmed"])
-async def test_a_move_keeps_the_status_and_frees_the_old_time(
+async def test_rescheduling_keeps_the_status_and_frees_the_old_time(
     ada: Person, john: Person, coach: str, status: str, shared_people: People
 ) -> None:
     booking = await in_status(status, ada, john, coach)
@@ -45,7 +45,7 @@ async def test_a_move_keeps_the_status_and_frees_the_old_time(
     assert (await moves(ada, booking, freed)).json()["detail"] == "Time slot is not available"
 
 
-async def test_a_move_to_where_it_is_changes_nothing_and_tells_nobody(
+async def test_rescheduling_to_the_same_time_changes_nothing_and_sends_nothing(
     ada: Person, john: Person, coach: str, shared_database: asyncpg.Connection
 ) -> None:
     booking = await in_status("confirmed", ada, john, coach)
@@ -58,7 +58,7 @@ async def test_a_move_to_where_it_is_changes_nothing_and_tells_nobody(
     assert await shared_database.fetchval("SELECT count(*) FROM outbox") == owed
 
 
-async def test_nobody_has_a_session_twice_by_moving_the_one_they_had(
+async def test_started_appointment_cannot_be_rescheduled_by_the_client(
     ada: Person, john: Person, coach: str, shared_database: asyncpg.Connection
 ) -> None:
     booking = await in_status("confirmed", ada, john, coach)
@@ -71,13 +71,13 @@ async def test_nobody_has_a_session_twice_by_moving_the_one_they_had(
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
-async def test_what_is_over_is_not_moved(ada: Person, john: Person, coach: str, status: str) -> None:
+async def test_ended_appointment_cannot_be_rescheduled(ada: Person, john: Person, coach: str, status: str) -> None:
     booking = await in_status(status, ada, john, coach)
     answer = await moves(ada, booking, free_hour())
     assert (answer.status_code, answer.json()["code"]) == (400, "coaching_not_reschedulable")
 
 
-async def test_a_session_may_overlap_the_time_it_had_itself(ada: Person, coach: str) -> None:
+async def test_new_time_may_overlap_the_old_time(ada: Person, coach: str) -> None:
     begins = free_hour()
     booking = (await books(ada, coach, begins))["id"]
     answer = await moves(ada, booking, begins + timedelta(minutes=15), duration_minutes=30)
@@ -85,14 +85,14 @@ async def test_a_session_may_overlap_the_time_it_had_itself(ada: Person, coach: 
 
 
 @pytest.mark.parametrize("minutes", [14, 481, 0, -1, 2**63, "x", True])
-async def test_another_length_has_the_same_bounds(ada: Person, coach: str, minutes: Any) -> None:
+async def test_new_length_has_the_same_limits(ada: Person, coach: str, minutes: Any) -> None:
     booking = (await books(ada, coach, free_hour()))["id"]
     answer = await moves(ada, booking, free_hour(), duration_minutes=minutes)
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("duration_minutes: ")
 
 
-async def test_the_client_keeps_to_the_coachs_hours_and_the_coach_does_not(
+async def test_client_is_limited_to_the_hours_of_the_coach_and_the_coach_is_not(
     ada: Person, john: Person, coach: str
 ) -> None:
     booking = (await books(ada, coach, free_hour()))["id"]
@@ -105,7 +105,7 @@ async def test_the_client_keeps_to_the_coachs_hours_and_the_coach_does_not(
         assert (answer.status_code, answer.json()["detail"]) == (400, "Session must be scheduled in the future")
 
 
-async def test_the_length_of_what_costs_something_stays(people: People, database_url: str) -> None:
+async def test_length_of_a_priced_appointment_is_fixed(people: People, database_url: str) -> None:
     guest, host = await people.user(), await people.facilitator()
     coach = await uuid_of(host)
     await a_price_for(database_url, coach)
@@ -140,14 +140,14 @@ async def _at(database: asyncpg.Connection, coach: str, goal: str) -> int:
     return count
 
 
-async def test_of_many_who_move_to_one_hour_one_has_it(people: People, database: asyncpg.Connection) -> None:
+async def test_of_many_moves_to_one_time_one_succeeds(people: People, database: asyncpg.Connection) -> None:
     for _ in range(3):
         statuses, coach, goal = await _race_into_one_hour(people)
         assert sorted(statuses) == [200, *[400] * 7]
         assert await _at(database, coach, goal) == 1
 
 
-async def test_without_the_constraint_the_race_is_lost(people: People, database: asyncpg.Connection) -> None:
+async def test_without_constraint_concurrent_moves_overlap(people: People, database: asyncpg.Connection) -> None:
     """The twin: the look before the move does not help those who look at the same time."""
     await database.execute("ALTER TABLE coaching_bookings DROP CONSTRAINT ex_coaching_bookings_one_at_a_time")
     for _ in range(20):
@@ -157,7 +157,7 @@ async def test_without_the_constraint_the_race_is_lost(people: People, database:
     pytest.fail("the race does not reach what the constraint guards")
 
 
-async def test_moving_and_booking_into_one_hour_at_once(people: People, database: asyncpg.Connection) -> None:
+async def test_concurrent_move_and_booking_of_one_time(people: People, database: asyncpg.Connection) -> None:
     host = await people.facilitator()
     coach, guests = await uuid_of(host), [await people.user() for _ in range(4)]
     mine = (await books(guests[0], coach, at(9)))["id"]
@@ -168,7 +168,7 @@ async def test_moving_and_booking_into_one_hour_at_once(people: People, database
     assert await _at(database, coach, shown(at(14))) == 1
 
 
-async def test_two_sessions_that_change_places_at_once_do_not_wait_for_each_other(people: People) -> None:
+async def test_concurrent_swap_of_two_appointments_does_not_deadlock(people: People) -> None:
     """Each wants what the other has: neither gets it, and neither hangs or breaks."""
     guest, host = await people.user(), await people.facilitator()
     coach = await uuid_of(host)
@@ -181,7 +181,7 @@ async def test_two_sessions_that_change_places_at_once_do_not_wait_for_each_othe
 # Notes
 
 
-async def test_both_sides_write_the_same_notes(ada: Person, john: Person, coach: str) -> None:
+async def test_client_and_coach_share_the_notes(ada: Person, john: Person, coach: str) -> None:
     made = await books(ada, coach, free_hour(), notes="About my work")
     del made["payment_url"]
     for person, notes in ((john, "Bring your plan\n– John"), (ada, "I bring it"), (ada, ""), (john, None)):
@@ -201,13 +201,13 @@ async def test_both_sides_write_the_same_notes(ada: Person, john: Person, coach:
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
-async def test_notes_are_written_after_a_session_too(ada: Person, john: Person, coach: str, status: str) -> None:
+async def test_notes_can_be_changed_after_a_session(ada: Person, john: Person, coach: str, status: str) -> None:
     booking = await in_status(status, ada, john, coach)
     assert (await john.patch(f"/booking/{booking}", {"notes": "Next time: goals"})).json()["status"] == status
 
 
 @pytest.mark.parametrize("body", [{}, {"notes": 5}, {"notes": "n" * 2001}, {"notes": "\x07"}, []])
-async def test_bad_notes_are_refused(ada: Person, coach: str, body: Any) -> None:
+async def test_invalid_notes_are_rejected(ada: Person, coach: str, body: Any) -> None:
     booking = (await books(ada, coach, free_hour(), notes="Kept"))["id"]
     answer = await ada.patch(f"/booking/{booking}", body)
     assert answer.status_code == 400

@@ -42,7 +42,7 @@ async def everybody(
 @pytest.mark.parametrize(
     ("method", "path", "body", "expected"), CALLS, ids=lambda part: part if isinstance(part, str) else ""
 )
-async def test_everybody_may_what_is_theirs_and_no_more(
+async def test_every_endpoint_for_every_role(
     everybody: dict[str, Person], method: str, path: str, body: dict[str, str] | None, expected: tuple[int, ...]
 ) -> None:
     client, coach = everybody["client"], await uuid_of(everybody["coach"])
@@ -60,7 +60,7 @@ async def test_everybody_may_what_is_theirs_and_no_more(
             assert (await client.get(f"/booking/{made['id']}")).json() == made
 
 
-async def test_the_words_of_each_refusal(everybody: dict[str, Person]) -> None:
+async def test_each_refusal_has_its_message(everybody: dict[str, Person]) -> None:
     client, coach = everybody["client"], everybody["coach"]
     booking = (await books(client, await uuid_of(coach), free_hour()))["id"]
     told = {
@@ -75,7 +75,7 @@ async def test_the_words_of_each_refusal(everybody: dict[str, Person]) -> None:
     assert answer.json()["detail"] == "Only the coach or an admin can record a payment"
 
 
-async def test_an_admin_who_is_booked_is_a_coach_like_any_other(everybody: dict[str, Person]) -> None:
+async def test_admin_can_be_booked_as_a_coach(everybody: dict[str, Person]) -> None:
     client, admin = everybody["client"], everybody["admin"]
     booking = (await books(client, await uuid_of(admin), free_hour()))["id"]
     answer = await admin.patch(f"/booking/{booking}/status", {"status": "confirmed"})

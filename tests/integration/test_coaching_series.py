@@ -32,7 +32,7 @@ def starts(bookings: list[dict[str, Any]]) -> list[datetime]:
     return [datetime.fromisoformat(each["session_datetime"]) for each in bookings]
 
 
-async def test_a_series_is_as_many_bookings(ada: Person, coach: str) -> None:
+async def test_series_has_one_booking_per_occurrence(ada: Person, coach: str) -> None:
     answer = await recurs(ada, coach, "FREQ=WEEKLY;COUNT=3", notes="Every week")
     assert answer.status_code == 201, answer.text
     body = answer.json()
@@ -44,7 +44,7 @@ async def test_a_series_is_as_many_bookings(ada: Person, coach: str) -> None:
     assert first["series_id"] == body["series_id"]
 
 
-async def test_all_are_booked_or_none_and_the_refused_are_named(
+async def test_series_is_booked_completely_or_not_at_all_with_refused_times(
     ada: Person, coach: str, shared_database: asyncpg.Connection
 ) -> None:
     await books(ada, coach, at(10) + timedelta(weeks=1))
@@ -60,7 +60,7 @@ async def test_all_are_booked_or_none_and_the_refused_are_named(
     assert await shared_database.fetchval("SELECT count(*) FROM outbox") == owed
 
 
-async def test_what_can_be_had_is_booked_when_the_client_wishes_so(ada: Person, coach: str) -> None:
+async def test_skip_conflicts_books_the_free_times(ada: Person, coach: str) -> None:
     await books(ada, coach, at(10) + timedelta(weeks=1))
     answer = await recurs(ada, coach, "FREQ=WEEKLY;COUNT=3", skip_conflicts=True)
     assert answer.status_code == 201
@@ -70,7 +70,7 @@ async def test_what_can_be_had_is_booked_when_the_client_wishes_so(ada: Person, 
     assert (again.status_code, len(again.json()["details"])) == (400, 3)
 
 
-async def test_each_session_of_a_priced_coach_is_paid_by_itself(
+async def test_each_appointment_of_a_series_has_its_own_payment(
     ada: Person, coach: str, shared_database_url: str, shared_database: asyncpg.Connection
 ) -> None:
     await a_price_for(shared_database_url, coach)
@@ -83,9 +83,7 @@ async def test_each_session_of_a_priced_coach_is_paid_by_itself(
     assert [row["amount"] for row in paid] == [1500] * 3
 
 
-async def test_a_series_in_another_zone_skips_the_weeks_in_which_the_clocks_are_closer(
-    ada: Person, shared_people: People
-) -> None:
+async def test_series_in_another_zone_skips_weeks_with_another_offset(ada: Person, shared_people: People) -> None:
     """Eleven in New York is five in Berlin, when its coach goes home; between the changes of the clocks it is four."""
     host = await shared_people.facilitator()
     assert (await host.put("/coach/availability", json={"timezone": "Europe/Berlin"})).status_code == 200
@@ -108,13 +106,13 @@ async def test_a_series_in_another_zone_skips_the_weeks_in_which_the_clocks_are_
     assert refused == [day for day in days if day not in closer]
 
 
-async def test_fifty_two_sessions_are_booked_and_fifty_three_are_not(ada: Person, coach: str) -> None:
+async def test_series_has_at_most_52_appointments(ada: Person, coach: str) -> None:
     assert (await recurs(ada, coach, "FREQ=DAILY;COUNT=53")).status_code == 400
     answer = await recurs(ada, coach, "FREQ=DAILY;COUNT=52")
     assert (answer.status_code, len(answer.json()["bookings"])) == (201, MAX_OCCURRENCES)
 
 
-async def test_two_series_at_once_share_no_time(ada: Person, shared_people: People, coach: str) -> None:
+async def test_concurrent_series_share_no_time(ada: Person, shared_people: People, coach: str) -> None:
     other = await shared_people.user()
     answers = await asyncio.gather(
         *(recurs(who, coach, "FREQ=DAILY;COUNT=12", begins=at(10, half)) for who, half in ((ada, 0), (other, 30)) * 2)
@@ -132,7 +130,7 @@ async def test_two_series_at_once_share_no_time(ada: Person, shared_people: Peop
         ({"notes": "x" * 100_000}, 413, "Request body is larger than 64 KiB"),
     ],
 )
-async def test_nonsense_is_refused(
+async def test_invalid_series_is_rejected(
     ada: Person, coach: str, changes: dict[str, Any], status: int, sentence: str
 ) -> None:
     answer = await recurs(ada, coach, "FREQ=WEEKLY;COUNT=3", **changes)
@@ -155,7 +153,7 @@ def days(rule: str, first: datetime = FIRST, zone: ZoneInfo = BERLIN) -> list[st
     return [f"{each.astimezone(zone):%y%m%d %H:%M %z}" for each in found]
 
 
-def test_the_time_on_the_wall_stays_when_clocks_are_put_back() -> None:
+def test_local_time_stays_when_clocks_change() -> None:
     autumn = ["261012 10:00 +0200", "261019 10:00 +0200", "261026 10:00 +0100", "261102 10:00 +0100"]
     assert days("FREQ=WEEKLY;COUNT=4") == autumn
     assert days("RRULE:FREQ=WEEKLY;UNTIL=20261102") == autumn
@@ -163,7 +161,7 @@ def test_the_time_on_the_wall_stays_when_clocks_are_put_back() -> None:
     assert days("FREQ=WEEKLY;UNTIL=20261102T090000Z") == autumn
 
 
-def test_a_skipped_time_comes_later_and_of_two_it_is_the_first() -> None:
+def test_skipped_local_time_is_later_and_repeated_one_is_the_first() -> None:
     spring = datetime(2026, 3, 28, 1, 30, tzinfo=UTC)
     assert days("FREQ=DAILY;COUNT=3", spring) == ["260328 02:30 +0100", "260329 03:30 +0200", "260330 02:30 +0200"]
     autumn = datetime(2026, 10, 24, 0, 30, tzinfo=UTC)
@@ -172,14 +170,14 @@ def test_a_skipped_time_comes_later_and_of_two_it_is_the_first() -> None:
     assert days("FREQ=DAILY;COUNT=2", second) == ["261025 02:30 +0100", "261026 02:30 +0100"]
 
 
-def test_months_without_that_day_are_left_out() -> None:
+def test_months_without_the_day_are_skipped() -> None:
     last = datetime(2027, 1, 31, 9, tzinfo=UTC)
     assert days("FREQ=MONTHLY;COUNT=3", last) == ["270131 10:00 +0100", "270331 10:00 +0200", "270531 10:00 +0200"]
     leap = datetime(2028, 2, 29, 9, tzinfo=UTC)
     assert days("FREQ=YEARLY;COUNT=2", leap, BERLIN) == ["280229 10:00 +0100", "320229 10:00 +0100"]
 
 
-def test_days_of_a_rule_are_those_of_our_years_and_not_of_their_twins() -> None:
+def test_weekdays_are_those_of_the_actual_years() -> None:
     for year in range(2024, 2090):
         first = datetime(year, 1, 1, 9, tzinfo=UTC)
         found = days("FREQ=MONTHLY;BYDAY=2TU;COUNT=40", first, ZoneInfo("UTC"))
@@ -226,12 +224,12 @@ NASTY = [
 
 
 @pytest.mark.parametrize("rule", NASTY)
-def test_a_nasty_rule_is_refused(rule: str) -> None:
+def test_expensive_rule_is_rejected(rule: str) -> None:
     with pytest.raises(Invalid) as refused:
         days(rule)
     assert set(refused.value.details) == {"rrule"}
 
 
-async def test_a_nasty_rule_is_refused_over_http(ada: Person, coach: str) -> None:
+async def test_expensive_rule_is_rejected_over_http(ada: Person, coach: str) -> None:
     answer = await recurs(ada, coach, "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;COUNT=3")
     assert (answer.status_code, answer.json()["detail"]) == (400, "rrule: Must recur that often within five years")

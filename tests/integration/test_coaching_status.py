@@ -34,12 +34,12 @@ async def stranger(shared_people: People) -> Person:
     return await shared_people.user()
 
 
-def test_there_are_sixteen_pairs() -> None:
+def test_all_sixteen_pairs_are_tested() -> None:
     assert len(PAIRS) == 16
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS, ids=str)
-async def test_the_coach_and_admins_go_the_documents_ways_and_no_other(
+async def test_coach_and_admin_can_make_the_documented_transitions_only(
     ada: Person, john: Person, coach: str, admin: Person, before: str, after: str
 ) -> None:
     for person in (john, admin):
@@ -56,7 +56,7 @@ async def test_the_coach_and_admins_go_the_documents_ways_and_no_other(
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS, ids=str)
-async def test_the_client_may_only_cancel_and_a_stranger_nothing(
+async def test_client_can_only_cancel_and_other_users_nothing(
     ada: Person, john: Person, coach: str, stranger: Person, before: str, after: str
 ) -> None:
     booking = await in_status(before, ada, john, coach)
@@ -75,7 +75,7 @@ async def test_the_client_may_only_cancel_and_a_stranger_nothing(
 
 
 @pytest.mark.parametrize("before", AppointmentStatus)
-async def test_what_is_live_can_be_deleted_and_nothing_else(
+async def test_only_an_active_appointment_can_be_deleted(
     ada: Person, john: Person, coach: str, admin: Person, stranger: Person, before: str
 ) -> None:
     for person in (ada, john, admin):
@@ -90,7 +90,7 @@ async def test_what_is_live_can_be_deleted_and_nothing_else(
             assert await status_of(ada, booking) == before
 
 
-async def test_two_who_want_one_hour_are_not_both_confirmed(ada: Person, john: Person, coach: str) -> None:
+async def test_of_two_overlapping_appointments_one_is_confirmed(ada: Person, john: Person, coach: str) -> None:
     """Of two overlapping sessions one alone is even pending, so at most one is ever confirmed."""
     begins = free_hour()
     answers = await asyncio.gather(*(ada.post("/booking", json=wanted(coach, begins)) for _ in range(2)))
@@ -103,7 +103,7 @@ async def test_two_who_want_one_hour_are_not_both_confirmed(ada: Person, john: P
     assert [entry["change"] for entry in history] == ["created", "confirmed"]
 
 
-async def test_confirming_and_cancelling_at_once_end_in_one_state_that_all_agree_on(
+async def test_concurrent_confirmation_and_cancellation_end_in_one_state(
     ada: Person, john: Person, coach: str, shared_database: asyncpg.Connection
 ) -> None:
     for _ in range(5):

@@ -58,7 +58,7 @@ def shown(moment: datetime) -> str:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-async def test_every_spelling_of_a_time_is_the_same_time(ada: Person, coach: str, spelling: str) -> None:
+async def test_every_notation_of_a_time_is_the_same_time(ada: Person, coach: str, spelling: str) -> None:
     begins = free_hour()
     written = spelling.format(date=begins.date(), hour=begins.hour)
     booking = await books(ada, coach, begins, session_datetime=written)
@@ -71,7 +71,7 @@ async def test_every_spelling_of_a_time_is_the_same_time(ada: Person, coach: str
 
 
 @pytest.mark.parametrize("offset", ["+05:30", "-08:00", "+14:00", "-12:00", "+00:01"])
-async def test_a_time_elsewhere_is_shown_as_what_it_is_in_utc(ada: Person, coach: str, offset: str) -> None:
+async def test_time_with_an_offset_is_returned_in_utc(ada: Person, coach: str, offset: str) -> None:
     begins = free_hour()
     zone = datetime.fromisoformat(f"2030-01-01T00:00:00{offset}").tzinfo
     written = begins.astimezone(zone).isoformat()
@@ -87,7 +87,7 @@ async def test_a_time_elsewhere_is_shown_as_what_it_is_in_utc(ada: Person, coach
 
 
 @pytest.mark.parametrize("written", NONSENSE, ids=repr)
-async def test_nonsense_is_a_400_that_names_the_field(ada: Person, coach: str, written: object) -> None:
+async def test_invalid_time_returns_400_with_its_field(ada: Person, coach: str, written: object) -> None:
     booking = await books(ada, coach, free_hour())
     answers = [
         await ada.post("/booking", json=wanted(coach, free_hour()) | {"session_datetime": written}),
@@ -101,9 +101,7 @@ async def test_nonsense_is_a_400_that_names_the_field(ada: Person, coach: str, w
 
 
 @pytest.mark.parametrize("written", ENDS_OF_THE_CALENDAR)
-async def test_the_ends_of_the_calendar_are_no_times_to_meet(
-    ada: Person, john: Person, coach: str, written: str
-) -> None:
+async def test_time_outside_the_date_range_is_rejected(ada: Person, john: Person, coach: str, written: str) -> None:
     booking = (await books(ada, coach, free_hour()))["id"]
     answers = [
         await ada.post("/booking", json=wanted(coach, free_hour(), session_datetime=written)),

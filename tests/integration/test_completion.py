@@ -45,7 +45,7 @@ async def completions(harness: ReminderHarness) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in rows]
 
 
-async def test_bookings_are_completed_when_their_event_has_ended_and_not_before(harness: ReminderHarness) -> None:
+async def test_bookings_are_completed_after_their_event_ends(harness: ReminderHarness) -> None:
     person, booking = await harness.place(DAY)
     harness.clock.moment += DAY + HOUR - MINUTE
     assert await harness.complete() == 0
@@ -74,7 +74,7 @@ async def _completed_by_four_workers(harness: ReminderHarness, open_work: OpenUn
     return completed
 
 
-async def test_workers_beside_each_other_complete_an_event_of_1000_once(harness: ReminderHarness) -> None:
+async def test_concurrent_workers_complete_an_event_of_1000_once(harness: ReminderHarness) -> None:
     assert await _completed_by_four_workers(harness) == 1
     assert await completions(harness) == [("crm", 1000)]
 
@@ -100,9 +100,7 @@ async def test_without_the_lock_workers_complete_the_same_event(harness: Reminde
 
 
 @pytest.mark.parametrize("payment_status", ["pending", "failed", "completed", "refunded"])
-async def test_who_was_there_is_completed_whatever_became_of_the_money(
-    harness: ReminderHarness, payment_status: str
-) -> None:
+async def test_booking_is_completed_whatever_its_payment_status(harness: ReminderHarness, payment_status: str) -> None:
     """Only a hold that is still open is waited for: of money on the spot nobody may tell for days."""
     _, booking = await harness.place(HOUR)
     await harness.records.execute("UPDATE bookings SET payment_status = $2 WHERE id = $1", booking, payment_status)
@@ -112,7 +110,7 @@ async def test_who_was_there_is_completed_whatever_became_of_the_money(
     assert tuple(row) == ("completed", payment_status)
 
 
-async def test_who_cancelled_is_not_completed(harness: ReminderHarness) -> None:
+async def test_cancelled_booking_is_not_completed(harness: ReminderHarness) -> None:
     host, person, other = await harness.people(3, "facilitator")
     event = await harness.event(host, HOUR)
     cancelled, kept = await harness.book(person, event), await harness.book(other, event)
@@ -124,7 +122,7 @@ async def test_who_cancelled_is_not_completed(harness: ReminderHarness) -> None:
     assert await completions(harness) == [("crm", 1)]
 
 
-async def test_what_is_over_can_neither_be_moved_nor_cancelled_nor_given_back(harness: ReminderHarness) -> None:
+async def test_ended_booking_cannot_be_moved_cancelled_or_refunded(harness: ReminderHarness) -> None:
     """So that nothing that was completed lies ahead again."""
     host, person = await harness.people(2, "facilitator")
     event = await harness.event(host, HOUR)
@@ -141,7 +139,7 @@ async def test_what_is_over_can_neither_be_moved_nor_cancelled_nor_given_back(ha
     assert await harness.records.fetchval("SELECT status FROM bookings WHERE id = $1", booking) == "completed"
 
 
-async def test_more_events_than_are_taken_at_once_are_completed_in_one_round(harness: ReminderHarness) -> None:
+async def test_more_events_than_one_batch_are_completed_in_one_run(harness: ReminderHarness) -> None:
     host, person = await harness.people(2, "facilitator")
     for _ in range(45):
         await harness.book(person, await harness.event(host, HOUR))
@@ -150,7 +148,7 @@ async def test_more_events_than_are_taken_at_once_are_completed_in_one_round(har
     assert await completions(harness) == [("crm", 45)]
 
 
-async def test_a_held_place_is_given_up_or_paid_first_and_keeps_only_its_own_event(harness: ReminderHarness) -> None:
+async def test_open_hold_delays_completion_of_its_own_event_only(harness: ReminderHarness) -> None:
     _, held = await harness.place(HOUR)
     _, free = await harness.place(HOUR)
     await harness.records.execute("UPDATE bookings SET hold_until = now() WHERE id = $1", held)
@@ -165,7 +163,7 @@ async def test_a_held_place_is_given_up_or_paid_first_and_keeps_only_its_own_eve
     assert await completions(harness) == [("crm", 1)]
 
 
-async def test_nothing_is_completed_of_a_cancelled_event(harness: ReminderHarness) -> None:
+async def test_cancelled_event_has_no_completed_bookings(harness: ReminderHarness) -> None:
     host, person = await harness.people(2, "facilitator")
     event = await harness.event(host, DAY)
     await harness.book(person, event)
@@ -176,9 +174,7 @@ async def test_nothing_is_completed_of_a_cancelled_event(harness: ReminderHarnes
     assert await completions(harness) == []
 
 
-async def test_bookings_from_before_there_were_reminders_get_theirs(
-    harness: ReminderHarness, database_url: str
-) -> None:
+async def test_migration_plans_reminders_for_existing_bookings(harness: ReminderHarness, database_url: str) -> None:
     _, booking = await harness.place(3 * DAY)
     _, soon = await harness.place(2 * HOUR)
     cancels, cancelled = await harness.place(3 * DAY)
@@ -199,9 +195,7 @@ async def test_bookings_from_before_there_were_reminders_get_theirs(
 # Over HTTP
 
 
-async def test_a_place_booked_by_any_contract_has_its_reminders(
-    ada: Person, john: Person, shared_people: People
-) -> None:
+async def test_booking_by_any_contract_has_reminders(ada: Person, john: Person, shared_people: People) -> None:
     bob = await shared_people.user("Bob")
     for path, field in (("/bookings", "event_id"), ("/api/bookings", "event_id"), ("/api/bookings", "session_id")):
         event = await john.creates_event(in_days=3)
@@ -219,7 +213,7 @@ async def test_a_place_booked_by_any_contract_has_its_reminders(
             assert {each["recipient"] for each in shown["reminders"]} == {person.name}
 
 
-async def test_who_may_see_the_reminders_of_a_place(
+async def test_only_user_facilitator_and_admin_see_reminders_of_a_seat(
     ada: Person, john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     booking = await ada.books((await john.creates_event())["id"])
@@ -232,7 +226,7 @@ async def test_who_may_see_the_reminders_of_a_place(
     assert (await ada.get("/bookings/999999/reminders")).status_code == 404
 
 
-async def test_who_may_see_the_reminders_of_a_session(
+async def test_only_client_coach_and_admin_see_reminders_of_an_appointment(
     ada: Person, john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     booking = await books(ada, await uuid_of(john), free_hour())
@@ -245,7 +239,7 @@ async def test_who_may_see_the_reminders_of_a_session(
     assert (await shared_people._api.get(path)).status_code == 401
 
 
-async def test_late_reminders_are_those_that_nobody_took_up_for_a_minute(harness: ReminderHarness) -> None:
+async def test_reminders_planned_over_a_minute_ago_are_late(harness: ReminderHarness) -> None:
     for seconds, status in ((70, "planned"), (80, "planned"), (50, "planned"), (-3600, "planned"), (80, "sent")):
         _, booking = await harness.place(30 * MINUTE)
         await harness.records.execute(

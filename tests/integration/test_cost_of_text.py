@@ -12,7 +12,7 @@ from tests.support.people import People
 from tests.support.request_cost import places, too_dear
 
 
-async def test_no_text_of_the_booking_api_is_dear(make_settings: Callable[..., Settings]) -> None:
+async def test_long_text_of_combining_marks_is_cheap_in_every_field(make_settings: Callable[..., Settings]) -> None:
     app = create_app(make_settings())
     async with serving(app) as address, httpx.AsyncClient(base_url=address) as client:
         john = await People(client).facilitator()

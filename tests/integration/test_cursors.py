@@ -24,7 +24,7 @@ MOMENTS = st.datetimes(timezones=st.just(UTC)).filter(lambda moment: 1 < moment.
 
 
 @given(MOMENTS, IDS, st.uuids())
-def test_a_cursor_comes_back_as_it_went_out(moment: datetime, number: int, unique: UUID) -> None:
+def test_cursor_round_trips(moment: datetime, number: int, unique: UUID) -> None:
     assert id_after(cursor_of(number)) == number
     assert uuid_after(cursor_of(unique)) == unique
     assert moment_and_id_after(cursor_of(moment, number)) == (moment, number)
@@ -32,12 +32,12 @@ def test_a_cursor_comes_back_as_it_went_out(moment: datetime, number: int, uniqu
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_without_a_cursor_a_list_begins_at_its_beginning(read: Callable[[str | None], object]) -> None:
+def test_missing_cursor_starts_at_the_beginning(read: Callable[[str | None], object]) -> None:
     assert read(None) in (None, (None, None))
 
 
 @given(st.text(max_size=300))
-def test_any_other_text_is_refused(text: str) -> None:
+def test_other_text_is_rejected(text: str) -> None:
     for read in READERS:
         for cursor in (text, cursor_of(text)):
             try:
@@ -52,11 +52,11 @@ def test_any_other_text_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "keys", [("1_0",), ("+1",), (" 1",), ("١",), (str(2**63),), ("-1",), ("",), ("1", "2"), ("1" * 200,)]
 )
-def test_an_id_is_digits(keys: tuple[str, ...]) -> None:
+def test_id_in_a_cursor_consists_of_digits(keys: tuple[str, ...]) -> None:
     with pytest.raises(Invalid):
         id_after(cursor_of(*keys))
 
 
 @given(MOMENTS.filter(lambda moment: moment.year >= 1970))
-def test_ids_of_what_happened_since_are_no_smaller_than_the_first_one(moment: datetime) -> None:
+def test_later_uuids_are_not_smaller_than_the_first_of_a_moment(moment: datetime) -> None:
     assert first_uuid(moment) <= UUID(int=int(moment.timestamp() * 1000) << 80)

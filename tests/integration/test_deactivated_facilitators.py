@@ -107,7 +107,7 @@ async def responses(studio: Studio, event_id: int) -> list[tuple[int, str]]:
     return [(answer.status_code, answer.json()["code"]) for answer in asked]
 
 
-async def test_while_a_facilitator_is_deactivated_their_events_are_not_shown_or_sold(studio: Studio) -> None:
+async def test_events_of_a_deactivated_facilitator_are_not_listed_or_bookable(studio: Studio) -> None:
     event, other = await studio.john.creates_event(), await (await People(studio.api).facilitator()).creates_event()
     assert set((await shown(studio, event["id"])).values()) == {True}
     await studio.set_active(False)
@@ -121,7 +121,7 @@ async def test_while_a_facilitator_is_deactivated_their_events_are_not_shown_or_
     assert await broken_invariants(studio.records) == []
 
 
-async def test_a_cancelled_event_of_theirs_is_not_listed_either(studio: Studio) -> None:
+async def test_cancelled_event_of_a_deactivated_facilitator_is_not_listed(studio: Studio) -> None:
     event = await studio.john.creates_event()
     assert (await studio.john.post(f"/facilitator/events/{event['id']}/cancel")).is_success
     cancelled = "/events?active=false"
@@ -130,7 +130,7 @@ async def test_a_cancelled_event_of_theirs_is_not_listed_either(studio: Studio) 
     assert (await studio.api.get(cancelled)).json()["events"] == []
 
 
-async def test_open_holds_end_and_paid_and_free_bookings_stay(studio: Studio) -> None:
+async def test_deactivation_ends_open_holds_and_keeps_paid_and_free_bookings(studio: Studio) -> None:
     """Without a worker: the command that deactivates gives the seats up."""
     priced, free = await studio.john.creates_event(), await studio.john.creates_event(price=0)
     held, reserved = await studio.ada.books(priced["id"]), await studio.ada.books(free["id"])
@@ -153,7 +153,7 @@ async def test_open_holds_end_and_paid_and_free_bookings_stay(studio: Studio) ->
     assert await studio.booking(held["id"]) == ("cancelled", "pending", "payment_expired")
 
 
-async def test_nobody_pays_for_a_seat_whose_hold_is_about_to_end(studio: Studio) -> None:
+async def test_seat_of_a_deactivated_facilitator_cannot_be_paid(studio: Studio) -> None:
     """The account is deactivated, the hold not given up yet."""
     event = await studio.john.creates_event()
     held = await studio.ada.books(event["id"])
@@ -163,7 +163,7 @@ async def test_nobody_pays_for_a_seat_whose_hold_is_about_to_end(studio: Studio)
     assert (answer.status_code, answer.json()["code"]) == (400, "nothing_to_pay")
 
 
-async def test_money_that_comes_for_an_ended_hold_is_given_back(studio: Studio) -> None:
+async def test_payment_for_an_ended_hold_is_refunded(studio: Studio) -> None:
     event = await studio.john.creates_event()
     held = await studio.ada.books(event["id"])
     await studio.set_active(False)
@@ -180,7 +180,7 @@ async def test_money_that_comes_for_an_ended_hold_is_given_back(studio: Studio) 
     assert await studio.booking(held["id"]) == ("cancelled", "refunded", "payment_expired")
 
 
-async def test_a_deactivated_coach_has_no_slots_and_unpaid_time_is_given_up(studio: Studio) -> None:
+async def test_deactivated_coach_has_no_slots_and_unpaid_appointments_expire(studio: Studio) -> None:
     assert (await studio.john.put("/coach/availability", {"price_per_hour": 40, "timezone": "UTC"})).is_success
     answer = await studio.books_time()
     assert answer.status_code == 201, answer.text
@@ -209,7 +209,7 @@ async def waiting(database: asyncpg.Connection, number: int) -> None:
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_a_seat_that_is_booked_while_the_account_is_deactivated_is_not_sold(
+async def test_seat_booked_during_deactivation_is_not_reserved(
     studio: Studio, database_url: str, guarded: bool
 ) -> None:
     """Both wait for the event's row, the deactivation first. The booking began while the account was active."""
@@ -264,7 +264,7 @@ async def while_deactivating(
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-async def test_time_that_is_booked_while_the_coach_is_deactivated_is_not_sold(
+async def test_appointment_booked_during_deactivation_is_not_reserved(
     studio: Studio, database_url: str, guarded: bool
 ) -> None:
     book = studio.parts.appointment.book_appointment
@@ -286,9 +286,7 @@ async def test_time_that_is_booked_while_the_coach_is_deactivated_is_not_sold(
     assert await studio.records.fetchval("SELECT count(*) FROM coaching_bookings") == (0 if guarded else 1)
 
 
-async def test_an_event_that_is_created_while_the_account_is_deactivated_is_not_there(
-    studio: Studio, database_url: str
-) -> None:
+async def test_event_created_during_deactivation_is_not_stored(studio: Studio, database_url: str) -> None:
     async with studio.parts.open_work() as work:
         john = await work.users.get(UserId(studio.john.id))
     starts = datetime.now(UTC) + timedelta(days=5)
@@ -299,7 +297,7 @@ async def test_an_event_that_is_created_while_the_account_is_deactivated_is_not_
     assert await studio.records.fetchval("SELECT count(*) FROM events") == 0
 
 
-async def test_bookings_and_deactivations_at_once_leave_nothing_sold(studio: Studio) -> None:
+async def test_concurrent_bookings_and_deactivation_leave_no_booking(studio: Studio) -> None:
     event = await studio.john.creates_event(max_participants=60, price=30)
     users = await many_users(studio.records, 30)
     book = studio.parts.use_cases.book_seat

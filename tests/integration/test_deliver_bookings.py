@@ -19,7 +19,7 @@ from tests.support.people import People
 from tests.support.receivers import receiving
 
 
-async def test_bookings_moves_and_cancellations_reach_the_crm_and_the_inbox_in_order(
+async def test_bookings_moves_and_cancellations_reach_crm_and_inbox_in_order(
     people: People, database_url: str, tmp_path: Path
 ) -> None:
     facilitator, ada, bob = await people.facilitator(), await people.user("Ada"), await people.user("Bob")

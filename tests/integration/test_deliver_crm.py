@@ -39,7 +39,7 @@ async def impatient_sender(crm: Receiver) -> AsyncIterator[CrmSender]:
     await sender.close()
 
 
-async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, sender: CrmSender) -> None:
+async def test_booking_payload_has_the_shape_of_the_contract(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(201, b'{"status": "success"}'))
     assert await sender.deliver(a_message()) == Delivered('{"status": "success"}', 201)
     [request] = crm.requests
@@ -82,7 +82,7 @@ async def test_a_booking_is_told_in_the_shape_of_the_contract(crm: Receiver, sen
     }
 
 
-async def test_an_events_own_message_names_no_booking_and_nobody_who_booked(crm: Receiver, sender: CrmSender) -> None:
+async def test_event_message_has_no_booking_and_no_user(crm: Receiver, sender: CrmSender) -> None:
     message = a_message(MessageType.EVENT_CANCELLED, booking=None, user=None, event={"status": "cancelled"})
     assert isinstance(await sender.deliver(message), Delivered)
     body = crm.requests[0].json
@@ -95,19 +95,19 @@ async def test_an_events_own_message_names_no_booking_and_nobody_who_booked(crm:
     ("price", "currency", "written"),
     [("30.0000", "JPY", b"30"), ("1.2500", "KWD", b"1.250"), ("0.0000", "INR", b"0.00")],
 )
-async def test_a_price_is_a_number_with_the_currencys_own_decimals(
+async def test_price_is_a_number_with_the_decimals_of_its_currency(
     crm: Receiver, sender: CrmSender, price: str, currency: str, written: bytes
 ) -> None:
     await sender.deliver(a_message(event={"price": price, "currency": currency}))
     assert b'"price":' + written + b"," in crm.requests[0].body
 
 
-async def test_times_with_another_offset_are_told_in_utc(crm: Receiver, sender: CrmSender) -> None:
+async def test_times_with_an_offset_are_sent_in_utc(crm: Receiver, sender: CrmSender) -> None:
     await sender.deliver(a_message(event={"starts_at": "2026-12-01T15:30:00+05:30"}))
     assert crm.requests[0].json["event"]["date_time"] == "2026-12-01T10:00:00Z"
 
 
-async def test_every_secret_signs_so_that_a_receiver_may_hold_the_old_or_the_new_one(crm: Receiver) -> None:
+async def test_every_secret_signs_the_request(crm: Receiver) -> None:
     old, new = b"o" * 32, b"n" * 24
     other = b"another key, without the prefix"
     secrets = (f"whsec_{base64.b64encode(new).decode()}", base64.b64encode(other).decode())
@@ -123,9 +123,7 @@ async def test_every_secret_signs_so_that_a_receiver_may_hold_the_old_or_the_new
 
 
 @pytest.mark.parametrize(("held", "verifies"), [("new" * 11, True), ("old" * 11, True), ("nobody's" * 4, False)])
-async def test_while_a_secret_is_rotated_a_receiver_verifies_with_the_old_or_the_new_one(
-    crm: Receiver, held: str, verifies: bool
-) -> None:
+async def test_receiver_verifies_with_either_secret_during_rotation(crm: Receiver, held: str, verifies: bool) -> None:
     """As receivers do: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"""
     key = base64.b64encode(held.encode()).decode()
     rotated = [base64.b64encode(each.encode()).decode() for each in ("new" * 11, "old" * 11)]
@@ -139,13 +137,13 @@ async def test_while_a_secret_is_rotated_a_receiver_verifies_with_the_old_or_the
     assert any(hmac.compare_digest(own, each) for each in told) is verifies
 
 
-async def test_without_secrets_nothing_is_signed(crm: Receiver, sender: CrmSender) -> None:
+async def test_without_secrets_requests_are_not_signed(crm: Receiver, sender: CrmSender) -> None:
     await sender.deliver(a_message())
     assert not any(name.startswith("webhook-") for name in crm.requests[0].headers)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-async def test_every_2xx_is_a_delivery(crm: Receiver, sender: CrmSender, status: int) -> None:
+async def test_every_2xx_is_delivered(crm: Receiver, sender: CrmSender, status: int) -> None:
     crm.always(answer(status, b""))
     assert await sender.deliver(a_message()) == Delivered("", status)
 
@@ -157,7 +155,7 @@ async def test_every_2xx_is_a_delivery(crm: Receiver, sender: CrmSender, status:
         *((status, True) for status in (400, 401, 403, 404, 409, 422)),
     ],
 )
-async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
+async def test_temporary_errors_are_retried_and_permanent_ones_are_not(
     crm: Receiver, sender: CrmSender, status: int, permanent: bool
 ) -> None:
     crm.always(answer(status, b"no"))
@@ -181,7 +179,7 @@ async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
         (425, False),
     ],
 )
-async def test_whether_the_destination_fails_or_this_message(
+async def test_destination_fault_depends_on_the_status(
     crm: Receiver, sender: CrmSender, status: int, destination_fault: bool
 ) -> None:
     crm.always(answer(status, b"no"))
@@ -190,7 +188,7 @@ async def test_whether_the_destination_fails_or_this_message(
     assert (outcome.destination_fault, outcome.stop_destination) == (destination_fault, status == 410)
 
 
-async def test_a_redirect_is_not_followed(crm: Receiver, sender: CrmSender) -> None:
+async def test_redirect_is_not_followed(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(307, b"", Location=f"{crm.url}/elsewhere"))
     outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
@@ -198,14 +196,14 @@ async def test_a_redirect_is_not_followed(crm: Receiver, sender: CrmSender) -> N
     assert [request.path for request in crm.requests] == ["/notify"]
 
 
-async def test_the_wait_that_was_asked_for_is_told(crm: Receiver, sender: CrmSender) -> None:
+async def test_retry_after_is_returned(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(429, b"", Retry_After="120"))
     outcome = await sender.deliver(a_message())
     assert isinstance(outcome, Failed)
     assert outcome.retry_after == timedelta(seconds=120)
 
 
-async def test_a_date_is_meant_by_the_clock_of_who_names_it(crm: Receiver, sender: CrmSender) -> None:
+async def test_retry_after_date_is_relative_to_the_server_clock(crm: Receiver, sender: CrmSender) -> None:
     """Ours is years away from it."""
     crm.always(answer(503, b"", Date="Thu, 20 Nov 2036 12:00:00 GMT", Retry_After="Thu, 20 Nov 2036 12:10:00 GMT"))
     outcome = await sender.deliver(a_message())
@@ -232,7 +230,7 @@ async def _a_byte_now_and_then(_request: Request, writer: asyncio.StreamWriter) 
 
 
 @pytest.mark.parametrize("behave", [_silence, _headers_then_silence, _a_byte_now_and_then])
-async def test_a_server_that_does_not_come_to_an_end_is_left(
+async def test_server_without_a_complete_answer_times_out(
     crm: Receiver, behave: object, impatient_sender: CrmSender
 ) -> None:
     crm.behave = behave  # type: ignore[assignment]
@@ -240,12 +238,12 @@ async def test_a_server_that_does_not_come_to_an_end_is_left(
     assert outcome == Failed("no complete answer within 0.5 s", destination_fault=True)
 
 
-async def test_of_a_huge_answer_only_the_beginning_is_read(crm: Receiver, sender: CrmSender) -> None:
+async def test_only_the_beginning_of_a_large_answer_is_read(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(200, b"x" * 10_000_000))
     assert await sender.deliver(a_message()) == Delivered("x" * MOST_OF_AN_ANSWER, 200)
 
 
-async def test_an_answer_without_an_end_is_left_after_its_beginning(crm: Receiver, sender: CrmSender) -> None:
+async def test_endless_answer_is_cut_off(crm: Receiver, sender: CrmSender) -> None:
     written = 0
 
     async def ten_gigabytes(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -262,7 +260,7 @@ async def test_an_answer_without_an_end_is_left_after_its_beginning(crm: Receive
     assert written < 20_000_000
 
 
-async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, sender: CrmSender) -> None:
+async def test_compressed_answer_is_not_decompressed(crm: Receiver, sender: CrmSender) -> None:
     bomb = gzip.compress(b"\x00" * 10_000_000)
     crm.always(answer(200, bomb, Content_Encoding="gzip"))
     outcome = await sender.deliver(a_message())
@@ -272,7 +270,7 @@ async def test_a_compressed_answer_is_not_unfolded(crm: Receiver, sender: CrmSen
 
 
 @pytest.mark.parametrize("status", [200, 503])
-async def test_a_reason_in_whatever_letters_changes_nothing(crm: Receiver, sender: CrmSender, status: int) -> None:
+async def test_non_ascii_reason_phrase_is_accepted(crm: Receiver, sender: CrmSender, status: int) -> None:
     crm.always(f"HTTP/1.1 {status} très bien\r\nContent-Length: 0\r\n\r\n".encode("latin-1"))
     outcome = await sender.deliver(a_message())
     assert outcome.status_code == status
@@ -295,7 +293,7 @@ async def test_a_reason_in_whatever_letters_changes_nothing(crm: Receiver, sende
         b"HTTP/1.1 302 Found\r\nLocation: http://[::bad\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-async def test_what_is_no_answer_is_the_destinations_failure(crm: Receiver, sender: CrmSender, raw: bytes) -> None:
+async def test_invalid_answer_is_a_destination_fault(crm: Receiver, sender: CrmSender, raw: bytes) -> None:
     async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         await writer.drain()
@@ -306,14 +304,14 @@ async def test_what_is_no_answer_is_the_destinations_failure(crm: Receiver, send
     assert (outcome.permanent, outcome.destination_fault) == (False, True)
 
 
-async def test_a_cookie_is_not_carried_to_the_next_message(crm: Receiver, sender: CrmSender) -> None:
+async def test_cookie_is_not_sent_with_the_next_message(crm: Receiver, sender: CrmSender) -> None:
     crm.always(answer(200, b"", Set_Cookie="session=1; Path=/"))
     await sender.deliver(a_message())
     await sender.deliver(a_message())
     assert "cookie" not in crm.requests[1].headers
 
 
-async def test_a_host_that_cannot_be_is_the_destinations_failure() -> None:
+async def test_invalid_host_is_a_destination_fault() -> None:
     sender = CrmSender(f"http://{'a' * 70}.example", "t")
     outcome = await sender.deliver(a_message())
     await sender.close()
@@ -321,7 +319,7 @@ async def test_a_host_that_cannot_be_is_the_destinations_failure() -> None:
     assert outcome.destination_fault
 
 
-async def test_a_connection_that_breaks_is_tried_again(crm: Receiver, sender: CrmSender) -> None:
+async def test_broken_connection_is_retried(crm: Receiver, sender: CrmSender) -> None:
     async def hang_up(_request: Request, _writer: asyncio.StreamWriter) -> None:
         return None
 
@@ -333,7 +331,7 @@ async def test_a_connection_that_breaks_is_tried_again(crm: Receiver, sender: Cr
     assert isinstance(await sender.deliver(a_message()), Delivered)
 
 
-async def test_nobody_listening_is_tried_again() -> None:
+async def test_refused_connection_is_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         sender = CrmSender(f"http://127.0.0.1:{taken.getsockname()[1]}", "t")
@@ -343,7 +341,7 @@ async def test_nobody_listening_is_tried_again() -> None:
     assert not outcome.permanent
 
 
-async def test_a_proxy_of_the_machine_never_sees_the_token(crm: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_system_proxy_is_not_used(crm: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiving() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         sender = CrmSender(crm.url, "t")
@@ -362,7 +360,7 @@ async def test_a_proxy_of_the_machine_never_sees_the_token(crm: Receiver, monkey
     ],
     ids=["sound", "of nobody known", "expired", "of another"],
 )
-async def test_only_a_server_that_shows_who_it_is_is_told_anything(
+async def test_only_a_server_with_a_valid_certificate_gets_messages(
     crm: Receiver,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -92,7 +92,7 @@ def refuses(status: int, times: int, whom: Callable[[Request], bool] = lambda _r
     return behave
 
 
-async def test_a_delivery_is_recorded_with_its_attempt(
+async def test_delivery_is_recorded_with_its_attempt(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.always(answer(201, b'{"notification_id": 4}'))
@@ -106,7 +106,7 @@ async def test_a_delivery_is_recorded_with_its_attempt(
     assert (made["status_code"], made["detail"]) == (201, '{"notification_id": 4}')
 
 
-async def test_a_lane_keeps_its_order_under_retries_and_holds_up_no_other(
+async def test_ordering_key_keeps_its_order_under_retries_and_blocks_no_other(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     slow = [str(await add_message(database, ordering_key="slow")) for _ in range(4)]
@@ -119,7 +119,7 @@ async def test_a_lane_keeps_its_order_under_retries_and_holds_up_no_other(
     assert order.index(quick[3]) < order.index(slow[3])
 
 
-async def test_a_dead_message_does_not_block_its_lane(
+async def test_dead_message_does_not_block_its_ordering_key(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     first, second = [await add_message(database, ordering_key="one") for _ in range(2)]
@@ -130,7 +130,7 @@ async def test_a_dead_message_does_not_block_its_lane(
     assert (await row(database, second))["status"] == "delivered"
 
 
-async def test_what_has_used_up_the_schedule_is_dead(
+async def test_message_is_dead_after_the_retry_schedule(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await add_message(database)
@@ -143,7 +143,7 @@ async def test_what_has_used_up_the_schedule_is_dead(
     assert [tuple(each) for each in attempts] == [(1, "failed", 500), (2, "failed", 500), (3, "failed", 500)]
 
 
-async def test_nothing_is_tried_again_earlier_than_the_destination_asked(
+async def test_retry_after_is_respected(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await add_message(database)
@@ -154,7 +154,7 @@ async def test_nothing_is_tried_again_earlier_than_the_destination_asked(
     assert timedelta(minutes=59) < kept["due_in"] <= timedelta(minutes=60)
 
 
-async def test_two_relays_at_once_deliver_each_message_once(
+async def test_two_concurrent_workers_deliver_each_message_once(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     owed = {str(await add_message(database)) for _ in range(200)}
@@ -162,7 +162,7 @@ async def test_two_relays_at_once_deliver_each_message_once(
     assert Counter(crm.message_ids) == Counter(owed)
 
 
-async def test_without_skip_locked_the_same_race_shows_doubles(
+async def test_without_skip_locked_the_same_race_delivers_twice(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_guard = claims._CLAIM.replace("FOR UPDATE SKIP LOCKED", "")
@@ -185,7 +185,7 @@ async def two_workers(relay: Callable[..., DeliverMessages]) -> tuple[PostgresOu
     return first, second
 
 
-async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
+async def test_claimed_message_is_not_claimed_again_during_its_lease(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
     await add_message(database)
@@ -196,7 +196,7 @@ async def test_a_claim_is_nobody_elses_while_its_lease_lasts(
     assert not await first.claim(Destination.CRM, limit=8, lease=LEASE, probe_every=LEASE)
 
 
-async def test_what_a_dead_worker_held_is_taken_over(
+async def test_message_of_a_dead_worker_is_reclaimed(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await add_message(database)
@@ -220,7 +220,7 @@ async def late_settlement(database: asyncpg.Connection, relay: Callable[..., Del
     return str((await row(database, message_id))["status"])
 
 
-async def test_who_lost_the_lease_changes_nothing(
+async def test_result_after_a_lost_lease_is_ignored(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
     assert await late_settlement(database, relay) == "pending"
@@ -228,7 +228,7 @@ async def test_who_lost_the_lease_changes_nothing(
     assert [tuple(each) for each in made] == [(1, "reclaimed"), (1, "too late")]
 
 
-async def test_without_the_guard_the_late_one_would_overwrite(
+async def test_without_claim_check_a_late_result_overwrites(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_guard = claims._RECORD.replace("claimed_by = $2 AND attempts = $3", "$2::uuid IS NOT NULL")
@@ -237,7 +237,7 @@ async def test_without_the_guard_the_late_one_would_overwrite(
     assert await late_settlement(database, relay) == "dead"
 
 
-async def test_a_worker_that_lost_a_lease_to_itself_changes_nothing_either(
+async def test_late_result_of_the_same_worker_is_ignored(
     database: asyncpg.Connection, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await add_message(database)
@@ -252,7 +252,7 @@ async def test_a_worker_that_lost_a_lease_to_itself_changes_nothing_either(
 
 
 @pytest.mark.parametrize(("renew_every", "doubled"), [(timedelta(seconds=0.1), False), (timedelta(hours=1), True)])
-async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
+async def test_lease_is_renewed_during_a_long_delivery(
     database: asyncpg.Connection,
     crm: Receiver,
     relay: Callable[..., DeliverMessages],
@@ -275,7 +275,7 @@ async def test_a_delivery_that_outlasts_its_lease_is_kept_by_renewing_it(
     assert (len(crm.requests) > 1) == doubled
 
 
-async def test_a_poisonous_message_dies_alone(
+async def test_invalid_message_dies_alone(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     poison = await add_message(database, event={"starts_at": "the day after tomorrow"})
@@ -287,7 +287,7 @@ async def test_a_poisonous_message_dies_alone(
     assert "starts_at" in kept["last_error"]
 
 
-async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
+async def test_message_is_dead_after_all_attempts_were_lost(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     message_id = await add_message(database)
@@ -299,7 +299,7 @@ async def test_a_message_whose_workers_all_died_is_dead_without_another_try(
     assert crm.requests == []
 
 
-async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
+async def test_unknown_message_type_is_left_to_newer_workers(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     newer, known = await add_message(database, message_type="place_raffled"), await add_message(database)
@@ -308,7 +308,7 @@ async def test_a_fact_of_a_newer_version_is_left_for_its_workers(
     assert (await row(database, newer))["attempts"] == 0
 
 
-async def test_what_comes_while_another_hangs_is_delivered_at_the_ring_of_the_bell(
+async def test_wake_up_delivers_while_another_message_hangs(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     hanging = str(await add_message(database))
@@ -334,7 +334,7 @@ async def hang(_request: Request, _writer: asyncio.StreamWriter) -> None:
     await asyncio.sleep(3600)
 
 
-async def test_a_clean_stop_gives_back_what_it_cannot_finish(
+async def test_graceful_stop_releases_unfinished_messages(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     crm.behave = hang
@@ -350,7 +350,7 @@ async def test_a_clean_stop_gives_back_what_it_cannot_finish(
         assert kept["due_in"] <= timedelta(0)
 
 
-async def test_once_closing_nothing_more_is_claimed(
+async def test_stopped_consumer_claims_nothing(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     await add_message(database)
@@ -360,7 +360,7 @@ async def test_once_closing_nothing_more_is_claimed(
     assert crm.requests == []
 
 
-async def test_never_more_than_agreed_at_once(
+async def test_concurrency_limit_is_respected(
     database: asyncpg.Connection, crm: Receiver, relay: Callable[..., DeliverMessages]
 ) -> None:
     at_once = most = 0

@@ -48,7 +48,7 @@ async def sent(service: Receiver, make: Make, message: Any, path: str = "") -> R
     return service.requests[-1]
 
 
-async def test_a_notification_says_what_happened_and_all_that_the_crm_is_told(service: Receiver) -> None:
+async def test_notification_has_a_type_and_the_crm_payload(service: Receiver) -> None:
     for message_type in (MessageType.BOOKING_CREATED, MessageType.BOOKING_CANCELLED, MessageType.PAYMENT_COMPLETED):
         message = a_message(message_type, destination=Destination.NOTIFICATION)
         request = await sent(service, notifications, message)
@@ -59,13 +59,13 @@ async def test_a_notification_says_what_happened_and_all_that_the_crm_is_told(se
         assert set(request.json) == {"type", *to_payload(message)}
 
 
-async def test_a_cancelled_event_is_notified_without_anybody_who_booked(service: Receiver) -> None:
+async def test_notification_of_a_cancelled_event_has_no_user(service: Receiver) -> None:
     message = a_message(MessageType.EVENT_CANCELLED, destination=Destination.NOTIFICATION, booking=None, user=None)
     body = (await sent(service, notifications, message)).json
     assert (body["type"], body["event"]["id"], body["booking_id"], body["user"]) == ("event_cancelled", 7, None, None)
 
 
-async def test_a_mail_is_handed_over_in_its_parts(service: Receiver) -> None:
+async def test_mail_is_sent_in_its_parts(service: Receiver) -> None:
     request = await sent(service, email_service, a_message(destination=Destination.EMAIL, user={"name": "Łukasz Ö"}))
     assert (request.method, request.path) == ("POST", "/send")
     body = request.json
@@ -88,7 +88,7 @@ async def test_a_mail_is_handed_over_in_its_parts(service: Receiver) -> None:
     assert entry["SUMMARY"] == "Morning Yoga"
 
 
-async def test_a_subject_of_many_scripts_arrives_as_it_is(service: Receiver) -> None:
+async def test_subject_in_many_scripts_is_unchanged(service: Receiver) -> None:
     title = "Étude № 3 — 朝のヨガ 🧘 " + "ä" * 60
     message = a_message(destination=Destination.EMAIL, event={"title": title})
     assert (await sent(service, email_service, message)).json["subject"] == f"You are booked: {title}"
@@ -102,7 +102,7 @@ async def test_a_subject_of_many_scripts_arrives_as_it_is(service: Receiver) -> 
         (MessageType.BOOKING_CREATED, {"booking": None}),
     ],
 )
-async def test_what_nobody_can_be_written_about_is_not_sent(
+async def test_message_that_cannot_be_mailed_is_not_sent(
     service: Receiver, message_type: MessageType, payload: dict[str, Any]
 ) -> None:
     sender = email_service(service.url)
@@ -114,7 +114,7 @@ async def test_what_nobody_can_be_written_about_is_not_sent(
 
 
 @both
-async def test_who_sends_it_and_which_message_it_is_stands_in_the_headers(service: Receiver, make: Make) -> None:
+async def test_headers_identify_sender_and_message(service: Receiver, make: Make) -> None:
     headers = (await sent(service, make, a_message())).headers
     assert headers["authorization"] == "Bearer a-token"
     assert headers["content-type"] == "application/json"
@@ -124,7 +124,7 @@ async def test_who_sends_it_and_which_message_it_is_stands_in_the_headers(servic
 
 
 @both
-async def test_it_is_signed_where_there_is_a_secret(service: Receiver, make: Make) -> None:
+async def test_request_is_signed_if_there_is_a_secret(service: Receiver, make: Make) -> None:
     secret = b"s" * 32
     sender = make(service.url, signing_secrets=[f"whsec_{base64.b64encode(secret).decode()}"])
     await sender.deliver(a_message())
@@ -136,13 +136,13 @@ async def test_it_is_signed_where_there_is_a_secret(service: Receiver, make: Mak
 
 
 @both
-async def test_the_same_message_again_is_the_same_request(service: Receiver, make: Make) -> None:
+async def test_repeated_message_is_the_same_request(service: Receiver, make: Make) -> None:
     first, second = [await sent(service, make, a_message()) for _ in range(2)]
     assert (first.body, first.message_id) == (second.body, second.message_id)
 
 
 @both
-async def test_a_path_of_its_own_is_kept(service: Receiver, make: Make) -> None:
+async def test_path_in_the_url_is_kept(service: Receiver, make: Make) -> None:
     assert (await sent(service, make, a_message(), "/v1/inbox?tenant=7")).path == "/v1/inbox?tenant=7"
 
 
@@ -156,13 +156,13 @@ async def test_a_path_of_its_own_is_kept(service: Receiver, make: Make) -> None:
         ("http://[::1]:5002", "http://[::1]:5002/notify"),
     ],
 )
-def test_a_server_alone_gets_the_usual_path(given: str, address: str) -> None:
+def test_url_without_a_path_gets_the_default_path(given: str, address: str) -> None:
     assert endpoint(given, "/notify") == address
 
 
 @both
 @pytest.mark.parametrize(("status", "permanent"), [(400, True), (401, True), (404, True), (408, False), (503, False)])
-async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
+async def test_temporary_errors_are_retried_and_permanent_ones_are_not(
     service: Receiver, make: Make, status: int, permanent: bool
 ) -> None:
     service.always(answer(status, b"no", Retry_After="7"))
@@ -175,7 +175,7 @@ async def test_what_can_help_is_tried_again_and_what_cannot_is_not(
 
 
 @both
-async def test_a_redirect_never_takes_the_token_elsewhere(service: Receiver, make: Make) -> None:
+async def test_redirect_does_not_forward_the_token(service: Receiver, make: Make) -> None:
     async with receiving() as elsewhere:
         service.always(answer(307, b"", Location=elsewhere.url))
         sender = make(service.url)
@@ -187,7 +187,7 @@ async def test_a_redirect_never_takes_the_token_elsewhere(service: Receiver, mak
 
 
 @both
-async def test_a_service_that_never_answers_is_left(service: Receiver, make: Make) -> None:
+async def test_service_without_an_answer_times_out(service: Receiver, make: Make) -> None:
     async def silence(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
         await asyncio.sleep(3600)
         return b""
@@ -199,7 +199,7 @@ async def test_a_service_that_never_answers_is_left(service: Receiver, make: Mak
 
 
 @both
-async def test_nobody_listening_is_tried_again(make: Make) -> None:
+async def test_refused_connection_is_retried(make: Make) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         sender = make(f"http://127.0.0.1:{taken.getsockname()[1]}")

@@ -29,7 +29,7 @@ async def try_to_deliver(here: Database, feed_dsn: str, redis_url: str) -> None:
 
 
 @pytest.mark.parametrize(("guarded", "becomes"), [(True, "delivered"), (False, "dead")])
-async def test_what_our_own_database_kept_from_being_done_costs_no_attempt_and_without_the_guard_a_life(
+async def test_unavailable_own_database_uses_no_attempt_and_without_guard_it_does(
     database: asyncpg.Connection,
     database_url: str,
     redis_url: str,

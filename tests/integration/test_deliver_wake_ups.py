@@ -45,12 +45,12 @@ async def hears_a_nudge(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
     await until(rung.is_set)
 
 
-async def test_a_nudge_rings_in_the_worker_again_and_again(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
+async def test_each_wake_up_reaches_the_worker(wake_ups: RedisWakeUps, rung: asyncio.Event) -> None:
     for _ in range(40):
         await hears_a_nudge(wake_ups, rung)
 
 
-async def test_closed_wake_ups_start_nothing_again() -> None:
+async def test_closed_wake_ups_do_not_restart() -> None:
     """A task that outlives its request may notify after the process has closed its connections."""
     wake_ups = RedisWakeUps("redis://127.0.0.1:1")
     wake_ups.notify()
@@ -60,7 +60,7 @@ async def test_closed_wake_ups_start_nothing_again() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_many_nudges_are_few_rings_and_a_queue_nobody_reads_stays_short(
+async def test_many_wake_ups_are_coalesced_and_an_unread_queue_stays_short(
     redis: EmbeddedRedis, wake_ups: RedisWakeUps
 ) -> None:
     for _ in range(50):
@@ -72,7 +72,7 @@ async def test_many_nudges_are_few_rings_and_a_queue_nobody_reads_stays_short(
     await client.aclose()
 
 
-async def test_redis_may_be_restarted_empty_under_both(
+async def test_wake_ups_continue_after_a_restart_of_redis(
     redis: EmbeddedRedis, wake_ups: RedisWakeUps, rung: asyncio.Event
 ) -> None:
     await hears_a_nudge(wake_ups, rung)
@@ -86,7 +86,7 @@ async def test_redis_may_be_restarted_empty_under_both(
     await hears_a_nudge(wake_ups, rung)
 
 
-async def test_an_outage_is_said_once(redis: EmbeddedRedis, wake_ups: RedisWakeUps) -> None:
+async def test_outage_is_logged_once(redis: EmbeddedRedis, wake_ups: RedisWakeUps) -> None:
     redis.stop()
     with capture_logs() as said:
         for _ in range(10):
@@ -95,7 +95,7 @@ async def test_an_outage_is_said_once(redis: EmbeddedRedis, wake_ups: RedisWakeU
     assert [line["event"] for line in said] == ["redis_unavailable"], said
 
 
-async def test_a_redis_that_accepts_and_never_answers_holds_nobody_up() -> None:
+async def test_unresponsive_redis_blocks_no_caller() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()

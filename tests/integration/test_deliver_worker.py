@@ -105,7 +105,7 @@ async def is_delivered(database: asyncpg.Connection, message_id: UUID) -> bool:
 
 
 @pytest.mark.usefixtures("new_interpreters")
-async def test_a_worker_started_without_redis_delivers_to_every_destination_and_stops_cleanly(
+async def test_worker_without_redis_delivers_everywhere_and_stops_cleanly(
     database_url: str, database: asyncpg.Connection, crm: Receiver, start: Start, tmp_path: Path
 ) -> None:
     told, mailed = await add_message(database), await add_message(database, destination="email")
@@ -128,7 +128,7 @@ async def test_a_worker_started_without_redis_delivers_to_every_destination_and_
     }
 
 
-async def test_asked_to_stop_it_finishes_what_is_in_flight(
+async def test_stopping_worker_finishes_deliveries_in_flight(
     database_url: str, database: asyncpg.Connection, crm: Receiver, start: Start
 ) -> None:
     async def slowly(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
@@ -143,7 +143,7 @@ async def test_asked_to_stop_it_finishes_what_is_in_flight(
     assert await is_delivered(database, message_id)
 
 
-async def test_what_a_killed_worker_held_is_delivered_by_the_next(
+async def test_message_of_a_killed_worker_is_delivered_by_the_next(
     database_url: str, database: asyncpg.Connection, crm: Receiver, start: Start
 ) -> None:
     async def hang_at_first(_request: Request, _writer: asyncio.StreamWriter) -> bytes:
@@ -169,7 +169,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-async def test_postgresql_may_go_away_and_come_back(own_postgres: EmbeddedPostgres, start: Start) -> None:
+async def test_worker_survives_a_restart_of_postgresql(own_postgres: EmbeddedPostgres, start: Start) -> None:
     worker = await start(own_postgres.dsn("convene"))
     await until(lambda: worker.said("worker_started"))
     own_postgres.stop()
@@ -184,7 +184,7 @@ async def test_postgresql_may_go_away_and_come_back(own_postgres: EmbeddedPostgr
     assert events.count("database_recovered") == 1
 
 
-async def test_a_database_without_tables_is_said_in_one_line(postgres: EmbeddedPostgres, start: Start) -> None:
+async def test_database_without_tables_is_reported_in_one_line(postgres: EmbeddedPostgres, start: Start) -> None:
     connection = await asyncpg.connect(postgres.superuser_dsn())
     await connection.execute("CREATE DATABASE without_tables OWNER convene")
     await connection.close()
@@ -194,7 +194,7 @@ async def test_a_database_without_tables_is_said_in_one_line(postgres: EmbeddedP
     assert "Traceback" not in said
 
 
-async def test_a_mail_server_that_cannot_be_meant_is_said_in_one_line(database_url: str, start: Start) -> None:
+async def test_invalid_smtp_url_is_reported_in_one_line(database_url: str, start: Start) -> None:
     status, said = await (await start(database_url, SMTP_URL="smtp://mail.example?tls=yes")).end()
     assert status != 0
     assert said == "convene: SMTP_URL: after the host and port only ?starttls=1 or ?starttls=0 is understood\n"

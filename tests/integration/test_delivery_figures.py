@@ -23,13 +23,13 @@ async def figures_of(reader: PostgresDeliveryStatistics, destination: Destinatio
     return next(each for each in await reader.by_destination() if each.destination is destination)
 
 
-async def test_every_destination_has_a_line_and_an_idle_one_owes_nothing(reader: PostgresDeliveryStatistics) -> None:
+async def test_every_destination_has_statistics_and_an_idle_one_has_zeros(reader: PostgresDeliveryStatistics) -> None:
     statistics = await reader.by_destination()
     assert [each.destination for each in statistics] == list(Destination)
     assert statistics[0] == DestinationStatistics(Destination.CRM, 0, None, 0, CircuitBreaker.CLOSED, None, False, None)
 
 
-async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
+async def test_pending_and_dead_messages_are_counted_by_destination(
     database: asyncpg.Connection, reader: PostgresDeliveryStatistics
 ) -> None:
     late, later, dead, told = [await add_message(database) for _ in range(4)]
@@ -45,7 +45,7 @@ async def test_what_waits_and_what_is_dead_is_counted_for_its_own_destination(
     assert (await figures_of(reader, Destination.EMAIL)).pending == 1
 
 
-async def test_what_is_not_due_yet_is_not_late(
+async def test_message_that_is_not_due_is_not_late(
     database: asyncpg.Connection, reader: PostgresDeliveryStatistics
 ) -> None:
     await add_message(database)
@@ -63,7 +63,7 @@ async def test_what_is_not_due_yet_is_not_late(
         ("halted_at = now()", CircuitBreaker.CLOSED, False, True),
     ],
 )
-async def test_why_a_destination_is_not_served_is_said(
+async def test_reason_for_not_serving_a_destination_is_included(
     database: asyncpg.Connection,
     reader: PostgresDeliveryStatistics,
     columns: str,
@@ -77,9 +77,7 @@ async def test_why_a_destination_is_not_served_is_said(
     assert (crm.circuit, crm.paused_until is not None, crm.halted, crm.reason) == (circuit, paused, halted, "because")
 
 
-async def test_a_pause_that_is_over_is_not_told(
-    database: asyncpg.Connection, reader: PostgresDeliveryStatistics
-) -> None:
+async def test_expired_pause_is_not_reported(database: asyncpg.Connection, reader: PostgresDeliveryStatistics) -> None:
     await database.execute(
         "INSERT INTO destinations (name, paused_until, reason) VALUES ('crm', now() - interval '1 s', '429')"
     )

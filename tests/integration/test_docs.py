@@ -52,12 +52,12 @@ def links(page: httpx.Response) -> Links:
     return found
 
 
-async def test_the_examples_are_what_the_api_answers(database_url: str, redis_url: str, tmp_path: Path) -> None:
+async def test_examples_are_the_answers_of_the_api(database_url: str, redis_url: str, tmp_path: Path) -> None:
     recorded = await record(database_url, redis_url, tmp_path)
     assert FILE.read_text(encoding="utf-8") == as_text(recorded), "run `python -m tests.support.examples`"
 
 
-async def test_the_page_loads_only_what_this_api_serves(shared_api: httpx.AsyncClient, links: Links) -> None:
+async def test_page_loads_only_assets_of_this_api(shared_api: httpx.AsyncClient, links: Links) -> None:
     assert len(links.loaded) >= 4
     for address in links.loaded:
         assert address.startswith("/docs/assets/")
@@ -67,14 +67,14 @@ async def test_the_page_loads_only_what_this_api_serves(shared_api: httpx.AsyncC
     assert links.inline == []
 
 
-async def test_the_style_sheet_loads_nothing(shared_api: httpx.AsyncClient) -> None:
+async def test_style_sheet_loads_nothing(shared_api: httpx.AsyncClient) -> None:
     css = (await shared_api.get("/docs/assets/swagger-ui.css")).text
     assert "@import" not in css
     addresses = re.findall(r"url\(\s*[\"']?([^)\"']{5})", css)
     assert set(addresses) <= {"data:"}
 
 
-async def test_the_start_script_names_no_other_server(shared_api: httpx.AsyncClient) -> None:
+async def test_start_script_names_no_other_server(shared_api: httpx.AsyncClient) -> None:
     script = (await shared_api.get("/docs/assets/start.js")).text
     assert "//" not in script
     assert 'url: "/docs/openapi.json"' in script
@@ -82,7 +82,7 @@ async def test_the_start_script_names_no_other_server(shared_api: httpx.AsyncCli
     assert "persistAuthorization: true" in script
 
 
-async def test_the_page_is_dark_where_the_browser_is(shared_api: httpx.AsyncClient) -> None:
+async def test_page_supports_dark_mode(shared_api: httpx.AsyncClient) -> None:
     css = (await shared_api.get("/docs/assets/docs.css")).text
     assert "@media (prefers-color-scheme: dark)" in css
 
@@ -103,7 +103,7 @@ async def test_browser_gets_pages_and_programs_get_json(shared_api: httpx.AsyncC
     assert (asked.status_code, asked.headers["content-type"]) == (status, "application/json")
 
 
-def test_the_browser_is_told_to_load_nothing_from_elsewhere(page: httpx.Response) -> None:
+def test_content_security_policy_allows_no_external_sources(page: httpx.Response) -> None:
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
@@ -114,13 +114,13 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(page: httpx.Response
 
 
 @pytest.mark.parametrize("path", ["/docs/assets/nothing.js", "/docs/assets/page.html", "/docs/nothing"])
-async def test_what_is_not_there_is_said_as_everywhere(shared_api: httpx.AsyncClient, path: str) -> None:
+async def test_missing_page_is_a_404_with_the_usual_shape(shared_api: httpx.AsyncClient, path: str) -> None:
     answer = await shared_api.get(path)
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
 
 
-async def test_the_document_is_served_for_this_server_first(shared_api: httpx.AsyncClient) -> None:
+async def test_document_lists_this_server_first(shared_api: httpx.AsyncClient) -> None:
     answer = await shared_api.get("/docs/openapi.json")
     assert answer.headers["content-type"].startswith("application/json")
     served = answer.json()
@@ -130,7 +130,7 @@ async def test_the_document_is_served_for_this_server_first(shared_api: httpx.As
     assert served == expected
 
 
-def test_the_command_writes_the_document_for_the_public_address(tmp_path: Path) -> None:
+def test_command_writes_the_document_for_the_public_url(tmp_path: Path) -> None:
     file = tmp_path / "openapi.json"
     environ = bare_environ(PUBLIC_URL="https://booking.example.com")
     done = convene("openapi", "--output", str(file), cwd=tmp_path, environ=environ)
@@ -141,7 +141,7 @@ def test_the_command_writes_the_document_for_the_public_address(tmp_path: Path) 
     assert set(written["paths"]) == set(document()["paths"])
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_file_is_one_line(tmp_path: Path) -> None:
     done = convene("openapi", "--output", str(tmp_path / "no" / "openapi.json"), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("convene: ")
@@ -196,7 +196,7 @@ async def test_real_failures_are_documented(
         await as_described(answer)
 
 
-async def test_an_undocumented_answer_is_found() -> None:
+async def test_undocumented_answer_is_detected() -> None:
     request = httpx.Request("GET", "http://api/events/7/")
     assert find("HEAD", "/events/7/") is find("GET", "/events/7")
     for status, body in ((418, {}), (404, {"error": "Gone", "code": "gone", "request_id": "1"}), (200, {"id": "7"})):

@@ -54,7 +54,7 @@ def examine(database_url: str, redis_url: str, crm: Receiver, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("new_interpreters")
-async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_healthy_system_has_ok_on_every_line(examine: Examine, database: asyncpg.Connection) -> None:
     await add_message(database)
     found = await examine()
     assert found.status == 0
@@ -77,14 +77,14 @@ async def test_where_all_is_well_every_line_says_ok(examine: Examine, database: 
     assert found.of("deliveries") == ["ok    1 messages on their way, none late; 0 places held"]
 
 
-async def test_a_schema_behind_the_code(examine: Examine, database_url: str) -> None:
+async def test_outdated_schema_is_a_failure(examine: Examine, database_url: str) -> None:
     await asyncio.to_thread(migrations.downgrade, database_url, "0001")
     found = await examine()
     assert found.status == 1
     assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
 
 
-async def test_addresses_older_than_the_rules(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_addresses_older_than_the_rules_are_a_warning(examine: Examine, database: asyncpg.Connection) -> None:
     for email in ("jörg@example.com", "kissa@example.com", "ｋissa@example.com", "ada@faß.de", "ada@fass.de"):
         await database.execute(
             "INSERT INTO users (email, name, role, created_at) VALUES ($1, 'Ada', 'user', now())", email
@@ -100,7 +100,7 @@ async def test_addresses_older_than_the_rules(examine: Examine, database: asyncp
     assert (await examine(mail_smtputf8="true")).of("addresses")[0].startswith("warn  accounts with addresses that")
 
 
-async def test_accounts_that_wait_for_approval(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_accounts_awaiting_approval_are_listed(examine: Examine, database: asyncpg.Connection) -> None:
     """Two of three: the third is a facilitator already."""
     await database.execute(
         """INSERT INTO users (email, name, role, requested_role)
@@ -111,7 +111,9 @@ async def test_accounts_that_wait_for_approval(examine: Examine, database: async
     assert "2 accounts wait for approval as facilitators: see `convene users list --requested`" in str(waiting)
 
 
-async def test_bookings_with_deactivated_facilitators(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_upcoming_bookings_with_deactivated_facilitators_are_a_warning(
+    examine: Examine, database: asyncpg.Connection
+) -> None:
     """People have paid for them, so nothing is cancelled by itself."""
     [john, jane], [ada, bob] = await many_users(database, 2, role="facilitator"), await many_users(database, 2)
     for facilitator, starts_in in ((john, "7 days"), (john, "-7 days"), (jane, "7 days")):
@@ -141,7 +143,9 @@ async def test_bookings_with_deactivated_facilitators(examine: Examine, database
 
 
 @pytest.mark.parametrize(("skew", "status"), [("1.5 s", 0), ("-3 s", 1), ("3 min", 1)])
-async def test_clocks_that_differ(examine: Examine, database: asyncpg.Connection, skew: str, status: int) -> None:
+async def test_clock_difference_is_a_failure(
+    examine: Examine, database: asyncpg.Connection, skew: str, status: int
+) -> None:
     name = await database.fetchval("SELECT current_database()")
     await database.execute(
         f"""CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql
@@ -157,7 +161,7 @@ async def test_clocks_that_differ(examine: Examine, database: asyncpg.Connection
         assert (" behind PostgreSQL" in line) == (skew == "3 min")
 
 
-async def test_messages_that_nobody_takes(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_overdue_messages_are_a_failure(examine: Examine, database: asyncpg.Connection) -> None:
     await add_message(database)
     await database.execute("UPDATE outbox SET due_at = now() - interval '30 s'")
     assert (await examine()).status == 0
@@ -169,7 +173,9 @@ async def test_messages_that_nobody_takes(examine: Examine, database: asyncpg.Co
     assert "`convene worker`" in line
 
 
-async def test_messages_for_a_destination_that_no_worker_serves(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_messages_for_an_unserved_destination_are_a_failure(
+    examine: Examine, database: asyncpg.Connection
+) -> None:
     await add_message(database, destination="notification")
     found = await examine()
     assert found.status == 1
@@ -199,7 +205,7 @@ async def test_dead_letters_are_a_warning(examine: Examine, database: asyncpg.Co
         ("tripped_at = now(), probe_at = now() + interval '10 s'", "warn", "is tried again by itself"),
     ],
 )
-async def test_a_destination_that_is_left_alone(
+async def test_unserved_destination_is_reported_with_advice(
     examine: Examine, database: asyncpg.Connection, state: str, level: str, advice: str
 ) -> None:
     await add_message(database)
@@ -214,7 +220,7 @@ async def test_a_destination_that_is_left_alone(
     assert found.status == (level == "fail")
 
 
-async def test_places_held_past_their_time(examine: Examine, database: asyncpg.Connection) -> None:
+async def test_expired_holds_are_a_failure(examine: Examine, database: asyncpg.Connection) -> None:
     await database.execute(
         """WITH u AS (INSERT INTO users (email, name, role) VALUES ('john@example.com', 'John', 'facilitator')
                       RETURNING id),
@@ -230,7 +236,7 @@ async def test_places_held_past_their_time(examine: Examine, database: asyncpg.C
     assert found.of("deliveries") == ["fail  1 places are held past their time: start a worker, `convene worker`"]
 
 
-async def test_services_that_are_away_or_broken(examine: Examine, crm: Receiver) -> None:
+async def test_unavailable_or_failing_services_are_failures(examine: Examine, crm: Receiver) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     crm.always(answer(500))
     found = await examine(
@@ -248,7 +254,7 @@ async def test_services_that_are_away_or_broken(examine: Examine, crm: Receiver)
         assert f"correct {setting}" in line
 
 
-async def test_a_mail_server_is_greeted(examine: Examine) -> None:
+async def test_mail_server_connection_is_tested(examine: Examine) -> None:
     port = free_port()
     server = Controller(Sink(), hostname="127.0.0.1", port=port)
     server.start()
@@ -264,7 +270,7 @@ async def test_a_mail_server_is_greeted(examine: Examine) -> None:
 NEEDS_DATABASE = "fail  cannot be checked without the database: see its line"
 
 
-async def test_without_a_database_everything_else_is_still_looked_at(examine: Examine, database_url: str) -> None:
+async def test_without_a_database_all_other_checks_run(examine: Examine, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         nowhere = f"postgresql://convene@127.0.0.1:{free_port()}/convene"
         unmade = database_url.replace("/test_", "/none_")
@@ -278,14 +284,14 @@ async def test_without_a_database_everything_else_is_still_looked_at(examine: Ex
             assert found.of("redis") == ["ok    answers"]
 
 
-async def test_a_database_without_any_table(examine: Examine, postgres: EmbeddedPostgres) -> None:
+async def test_database_without_tables_is_a_failure(examine: Examine, postgres: EmbeddedPostgres) -> None:
     found = await examine(database_url=await a_database(postgres, template="template1"))
     assert found.status == 1
     assert found.of("migrations") == ["fail  the database is behind the code: run `convene migrate`"]
     assert found.of("deliveries") == ["fail  cannot be checked before `convene migrate`"]
 
 
-async def test_servers_that_take_a_connection_and_say_nothing(examine: Examine) -> None:
+async def test_servers_that_accept_and_do_not_answer_are_failures(examine: Examine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         found = await examine(

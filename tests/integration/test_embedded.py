@@ -37,7 +37,7 @@ def test_postgres_18_runs_with_its_own_role_and_databases() -> None:
         assert asyncio.run(own_table()) == "convene"
 
 
-def test_nobody_else_may_enter_the_sockets_and_no_port_is_open() -> None:
+def test_sockets_are_private_and_no_port_is_open() -> None:
     with running_postgres() as server:
         assert server.execute("SHOW listen_addresses") == ""
         assert stat.S_IMODE(server.run.stat().st_mode) == 0o700
@@ -56,7 +56,7 @@ def test_data_survives_a_stop_and_a_kill() -> None:
         assert server.execute("SELECT x FROM kept", "convene") == "1"
 
 
-def test_durability_is_on_unless_a_test_gives_it_up() -> None:
+def test_durability_is_on_by_default() -> None:
     with temporary_directory() as directory:
         server = EmbeddedPostgres(directory, directory)
         try:
@@ -67,7 +67,7 @@ def test_durability_is_on_unless_a_test_gives_it_up() -> None:
             server.stop()
 
 
-def test_a_lock_file_that_names_a_living_stranger_does_not_stop_the_start() -> None:
+def test_lock_file_with_the_pid_of_another_process_does_not_prevent_the_start() -> None:
     with running_postgres() as server:
         lock = server.data / "postgres" / "postmaster.pid"
         lines = lock.read_text().splitlines()
@@ -119,7 +119,7 @@ def test_kill_9_of_the_parent_leaves_no_server_and_the_next_start_is_clean() -> 
                 server.stop()
 
 
-def test_a_server_that_cannot_start_says_why_in_one_line() -> None:
+def test_server_that_cannot_start_reports_why_in_one_line() -> None:
     with running_postgres() as server:
         server.stop()
         (server.data / "postgres" / "postgresql.conf").write_text("no_such_setting = 1\n")
@@ -128,7 +128,7 @@ def test_a_server_that_cannot_start_says_why_in_one_line() -> None:
         assert "\n" not in str(refusal.value)
 
 
-def test_redis_answers_on_a_private_socket_and_writes_nothing() -> None:
+def test_redis_listens_on_a_private_socket_and_writes_nothing() -> None:
     with running_redis() as server, Redis.from_url(server.url) as client:
         assert client.config_get("port") == {"port": "0"}
         assert client.config_get("save") == {"save": ""}
@@ -136,7 +136,7 @@ def test_redis_answers_on_a_private_socket_and_writes_nothing() -> None:
         assert stat.S_IMODE(server.socket.stat().st_mode) == 0o700
 
 
-def test_redis_comes_back_after_kill_9() -> None:
+def test_redis_restarts_after_kill_9() -> None:
     with running_redis() as server:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_servers_never_run_as_root() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "with space", "with,comma", "ünicode"])
-def test_sockets_go_to_a_short_plain_path_when_the_data_path_is_neither(name: str) -> None:
+def test_sockets_use_a_short_path_if_the_data_path_is_unsuitable(name: str) -> None:
     with temporary_directory() as directory:
         data = directory / name
         data.mkdir()
@@ -166,7 +166,7 @@ def test_sockets_go_to_a_short_plain_path_when_the_data_path_is_neither(name: st
             run.rmdir()
 
 
-def test_a_closed_parent_directory_keeps_its_mode_and_the_cluster_is_linked() -> None:
+def test_inaccessible_parent_directory_keeps_its_mode_and_the_cluster_is_linked() -> None:
     """Root's clone in a `mktemp -d`: `nobody` cannot enter it. An ordinary user's cluster simply stays."""
     with temporary_directory() as directory:
         closed = directory / "closed"
@@ -190,7 +190,7 @@ def test_a_closed_parent_directory_keeps_its_mode_and_the_cluster_is_linked() ->
                 subprocess.run(["rm", "-rf", (data / "postgres").resolve().parent, run], check=True)
 
 
-def test_two_systems_on_one_data_directory_are_refused(tmp_path: Path) -> None:
+def test_two_systems_on_one_data_directory_are_rejected(tmp_path: Path) -> None:
     data = tmp_path / "var"
     with owned(data), pytest.raises(EmbeddedError, match=f"already runs in .*process {os.getpid()}"), owned(data):
         pass
@@ -198,7 +198,7 @@ def test_two_systems_on_one_data_directory_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_other_commands_find_a_running_system_and_no_dead_one(tmp_path: Path) -> None:
+def test_other_commands_find_a_running_system_only(tmp_path: Path) -> None:
     told = {"DATABASE_URL": "postgresql://convene@/convene?host=/x", "ODD": 'it\'s a \\ "quote" $HOME'}
     with owned(tmp_path) as data:
         publish(data, told)
@@ -210,7 +210,7 @@ def test_other_commands_find_a_running_system_and_no_dead_one(tmp_path: Path) ->
     assert running_environ(tmp_path) == {}
 
 
-def test_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
+def test_secrets_are_created_once_and_private(tmp_path: Path) -> None:
     first = kept_secrets(tmp_path)
     assert all(len(value) >= 32 for value in first.values())
     assert kept_secrets(tmp_path) == first

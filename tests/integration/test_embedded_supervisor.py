@@ -100,7 +100,7 @@ def supervised(home: Path, *scripts: str) -> Iterator[Supervised]:
         process.communicate()
 
 
-def test_a_killed_child_runs_again_and_both_are_said_in_a_line(tmp_path: Path) -> None:
+def test_killed_child_is_restarted_and_both_events_are_reported(tmp_path: Path) -> None:
     with supervised(tmp_path, LASTING, LASTING) as system:
         first, second = system.pids()
         os.kill(first, signal.SIGKILL)
@@ -110,7 +110,7 @@ def test_a_killed_child_runs_again_and_both_are_said_in_a_line(tmp_path: Path) -
         assert alive(second)
 
 
-def test_a_child_that_ends_again_waits_longer_and_its_last_words_are_quoted(tmp_path: Path) -> None:
+def test_child_that_ends_again_restarts_later_and_its_last_line_is_quoted(tmp_path: Path) -> None:
     with supervised(tmp_path, BEGIN + "print('no more tea'); sys.exit(3)") as system:
         assert "exit status 3" in system.line("first ended")
         again = system.line("first ended")
@@ -118,7 +118,7 @@ def test_a_child_that_ends_again_waits_longer_and_its_last_words_are_quoted(tmp_
         assert "in 2 s" in system.line("first ended")
 
 
-def test_a_child_that_never_starts_ends_the_start_with_its_last_line(tmp_path: Path) -> None:
+def test_child_that_fails_to_start_aborts_with_its_last_line(tmp_path: Path) -> None:
     with supervised(tmp_path, LASTING, FAILING) as system:
         said = system.line("error ")
         assert said.startswith("error second-1 does not start, it ended (exit status 4): cannot find my shoes (log: ")
@@ -126,7 +126,7 @@ def test_a_child_that_never_starts_ends_the_start_with_its_last_line(tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_all(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_stops_all_children(tmp_path: Path, number: signal.Signals) -> None:
     with supervised(tmp_path, LASTING, LASTING, LASTING) as system:
         pids = system.pids()
         system.process.send_signal(number)
@@ -138,7 +138,7 @@ def test_a_signal_stops_all(tmp_path: Path, number: signal.Signals) -> None:
         assert not any(alive(pid) for pid in pids)
 
 
-def test_no_child_waits_for_another_before_it_may_begin_to_end(tmp_path: Path) -> None:
+def test_children_are_stopped_in_parallel(tmp_path: Path) -> None:
     with supervised(tmp_path, LASTING, STUBBORN) as system:
         _, stubborn = system.pids()
         system.process.terminate()
@@ -146,7 +146,7 @@ def test_no_child_waits_for_another_before_it_may_begin_to_end(tmp_path: Path) -
         assert alive(stubborn)
 
 
-def test_a_child_is_asked_once_since_twice_would_mean_to_break_off(tmp_path: Path) -> None:
+def test_child_gets_one_stop_signal(tmp_path: Path) -> None:
     with supervised(tmp_path, SLOW, SLOW) as system:
         system.pids()
         system.process.terminate()
@@ -154,7 +154,7 @@ def test_a_child_is_asked_once_since_twice_would_mean_to_break_off(tmp_path: Pat
         assert [(tmp_path / f"asked-{name}").read_text() for name in ("first", "second-1")] == ["once ", "once "]
 
 
-def test_a_second_signal_kills_what_does_not_want_to_end(tmp_path: Path) -> None:
+def test_second_signal_kills_remaining_children(tmp_path: Path) -> None:
     with supervised(tmp_path, STUBBORN) as system:
         pids = system.pids()
         system.process.send_signal(signal.SIGINT)
@@ -164,7 +164,7 @@ def test_a_second_signal_kills_what_does_not_want_to_end(tmp_path: Path) -> None
         assert not any(alive(pid) for pid in pids)
 
 
-def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
+def test_grandchildren_are_stopped_too(tmp_path: Path) -> None:
     with supervised(tmp_path, WITH_CHILD) as system:
         system.pids()
         note = tmp_path / "grandchild"

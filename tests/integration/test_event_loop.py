@@ -94,7 +94,7 @@ async def api_url(
         yield url
 
 
-async def test_no_request_to_the_api_holds_its_event_loop(api_url: str, shared_database: asyncpg.Connection) -> None:
+async def test_no_request_to_the_api_blocks_its_event_loop(api_url: str, shared_database: asyncpg.Connection) -> None:
     async with httpx.AsyncClient(base_url=api_url, timeout=PATIENCE) as client:
         people = People(client)
         user, facilitator, admin = await people.user(), await people.facilitator(), await people.user()
@@ -111,7 +111,7 @@ def _with_an_end(requests: Iterable[Hostile]) -> Iterable[Hostile]:
     return (each for each in requests if not left_out.fullmatch(each.operation))
 
 
-async def test_no_request_to_the_crm_holds_its_event_loop(
+async def test_no_request_to_the_crm_blocks_its_event_loop(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     settings = crm_settings_for(await a_crm_database(postgres), CONVENE_DATA=str(tmp_path_factory.mktemp("crm")))
@@ -121,7 +121,7 @@ async def test_no_request_to_the_crm_holds_its_event_loop(
         await probe(_address(url), of_document(described, {"the token": CRM_TOKEN}))
 
 
-async def test_the_probe_finds_a_server_that_is_held() -> None:
+async def test_probe_detects_a_blocked_server() -> None:
     """The negative control: what takes half a second each time."""
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:

@@ -58,7 +58,7 @@ def entry_of(mail: EmailMessage) -> Component:
 @pytest.mark.parametrize(
     "names", [names for count in range(1, 5) for names in itertools.combinations(CHANGES, count)], ids="+".join
 )
-def test_the_subject_names_what_changed(names: tuple[str, ...]) -> None:
+def test_subject_names_the_changed_fields(names: tuple[str, ...]) -> None:
     mail = composed(*names)
     title = "Evening {title} Yoga" if "name" in names else "Morning Yoga"
     *first, last = names
@@ -76,7 +76,7 @@ def test_the_subject_names_what_changed(names: tuple[str, ...]) -> None:
     assert ("Join online: https://meet.example.com/new" in lines) == ("link" in names)
 
 
-def test_a_message_from_before_they_named_what_changed_can_be_mailed() -> None:
+def test_message_without_changed_fields_can_be_mailed() -> None:
     mail = COMPOSER.compose(a_message(MessageType.BOOKING_MOVED, destination=Destination.EMAIL))
     assert mail["Subject"] == "Changed: Morning Yoga"
 
@@ -126,7 +126,7 @@ def _moved(event: dict[str, Any]) -> dict[str, Any]:
         ("/events", lambda _: {}, []),
     ],
 )
-async def test_participants_and_the_crm_get_what_they_can_see(
+async def test_participants_and_crm_get_visible_changes_only(
     shared_database: asyncpg.Connection,
     booked: tuple[Person, dict[str, Any]],
     path: str,
@@ -139,7 +139,7 @@ async def test_participants_and_the_crm_get_what_they_can_see(
     assert await updates(shared_database, event) == expected
 
 
-async def test_a_cancelled_booking_gets_none_and_one_entry_keeps_its_uid_with_a_growing_sequence(
+async def test_cancelled_booking_gets_no_update_and_an_entry_keeps_its_uid(
     shared_api: httpx.AsyncClient,
     shared_people: People,
     shared_database: asyncpg.Connection,
@@ -164,7 +164,7 @@ async def test_a_cancelled_booking_gets_none_and_one_entry_keeps_its_uid_with_a_
     assert versions == sorted(set(versions))
 
 
-async def test_an_event_that_is_over_can_be_renamed_without_mails(
+async def test_ended_event_can_be_renamed_without_mails(
     shared_database: asyncpg.Connection, booked: tuple[Person, dict[str, Any]]
 ) -> None:
     john, event = booked

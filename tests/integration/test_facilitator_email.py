@@ -12,7 +12,7 @@ from tests.support.people import People
 
 
 @pytest.mark.parametrize("public", [True, False])
-async def test_the_address_is_null_where_the_operator_keeps_it_private(
+async def test_email_of_the_facilitator_is_null_if_it_is_private(
     make_settings: Callable[..., Settings], public: bool
 ) -> None:
     app = create_app(make_settings(**({} if public else {"facilitator_email_public": "false"})))

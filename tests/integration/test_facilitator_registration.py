@@ -91,7 +91,7 @@ async def has_profile(database: asyncpg.Connection, email: str) -> bool:
 
 
 @pytest.mark.parametrize("path", WAYS)
-async def test_open_registers_facilitators_as_the_contracts_show(apis: dict[str, httpx.AsyncClient], path: str) -> None:
+async def test_open_registers_facilitators_as_in_the_contracts(apis: dict[str, httpx.AsyncClient], path: str) -> None:
     answer = await apis["open"].post(path, json=account())
     assert answer.status_code == WAYS[path]
     user = answer.json()["user"]
@@ -99,7 +99,7 @@ async def test_open_registers_facilitators_as_the_contracts_show(apis: dict[str,
 
 
 @pytest.mark.parametrize("path", WAYS)
-async def test_approval_registers_as_a_user_who_waits(
+async def test_approval_registers_a_user_until_approved(
     apis: dict[str, httpx.AsyncClient], path: str, run: Run, shared_database: asyncpg.Connection
 ) -> None:
     """Until `convene users approve` the account cannot do what facilitators do. Its bio is kept."""
@@ -144,7 +144,7 @@ async def test_approval_registers_as_a_user_who_waits(
 
 
 @pytest.mark.parametrize("path", WAYS)
-async def test_closed_refuses_facilitators_and_registers_users(
+async def test_closed_rejects_facilitators_and_registers_users(
     apis: dict[str, httpx.AsyncClient], path: str, shared_database: asyncpg.Connection
 ) -> None:
     """The refusal has the shape of the path's contract, and there is no account."""
@@ -163,13 +163,13 @@ async def test_closed_refuses_facilitators_and_registers_users(
 
 
 @pytest.mark.parametrize("registration", ["approval", "closed"])
-async def test_an_admin_still_does_not_register(apis: dict[str, httpx.AsyncClient], registration: str) -> None:
+async def test_admin_role_cannot_be_registered(apis: dict[str, httpx.AsyncClient], registration: str) -> None:
     for path in WAYS:
         answer = await apis[registration].post(path, json=account("admin"))
         assert (answer.status_code, answer.json()["code"]) == (400, "validation_error")
 
 
-async def test_operators_make_facilitators_whatever_the_setting(run: Run, shared_database: asyncpg.Connection) -> None:
+async def test_operators_create_facilitators_with_any_setting(run: Run, shared_database: asyncpg.Connection) -> None:
     email = f"{uuid4()}@example.com"
     done = await run("users", "create", email, "--name", "Mira", "--role", "facilitator")
     assert done.exit_code == 0, done.output
@@ -177,7 +177,7 @@ async def test_operators_make_facilitators_whatever_the_setting(run: Run, shared
     assert await has_profile(shared_database, email)
 
 
-async def test_an_operator_declines_by_promoting_to_user(apis: dict[str, httpx.AsyncClient], run: Run) -> None:
+async def test_operator_declines_by_promoting_to_user(apis: dict[str, httpx.AsyncClient], run: Run) -> None:
     body = account()
     await apis["approval"].post("/auth/register", json=body)
     assert (await run("users", "promote", body["email"], "user")).exit_code == 0
@@ -187,7 +187,7 @@ async def test_an_operator_declines_by_promoting_to_user(apis: dict[str, httpx.A
     assert "there is no account with nobody@example.com" in unknown.stderr
 
 
-async def test_the_demo_says_which_setting_it_needs(apis: dict[str, httpx.AsyncClient]) -> None:
+async def test_demo_names_the_required_setting(apis: dict[str, httpx.AsyncClient]) -> None:
     """The demo registers a facilitator of its own."""
     for registration in ("approval", "closed"):
         environ = {"PUBLIC_URL": str(apis[registration].base_url), "CONVENE_DATA": "/nonexistent"}

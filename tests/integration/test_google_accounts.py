@@ -89,7 +89,7 @@ async def proves_address(database: asyncpg.Connection, person: Person) -> None:
     await database.execute("UPDATE users SET is_verified = true WHERE id = $1", person.id)
 
 
-async def test_a_proven_account_is_linked_and_keeps_password_and_logins(
+async def test_verified_account_is_linked_and_keeps_password_and_logins(
     people: People, at_google: AtGoogle, api: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     ada = await people.user()
@@ -102,7 +102,7 @@ async def test_a_proven_account_is_linked_and_keeps_password_and_logins(
     assert (await logs_in(api, ada.email)).status_code == 200
 
 
-async def test_classic_federated_merge_the_password_of_who_never_proved_the_address_dies(
+async def test_classic_federated_merge_removes_the_unverified_password(
     people: People, at_google: AtGoogle, api: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     attacker = await people.facilitator("Eve, with Ada's address")
@@ -114,9 +114,7 @@ async def test_classic_federated_merge_the_password_of_who_never_proved_the_addr
     assert dict(row) == {"password_hash": None, "is_verified": True}
 
 
-async def test_unexpired_session_the_logins_of_who_never_proved_the_address_end(
-    people: People, at_google: AtGoogle
-) -> None:
+async def test_unexpired_session_of_an_unverified_account_ends(people: People, at_google: AtGoogle) -> None:
     attacker = await people.user()
     assert await is_still_in(attacker)
     owner = await at_google(attacker.email).signs_in()
@@ -125,7 +123,7 @@ async def test_unexpired_session_the_logins_of_who_never_proved_the_address_end(
     assert (await attacker.api.get("/profile", headers=headers)).status_code == 200
 
 
-async def test_nothing_of_who_never_proved_the_address_reads_what_its_owner_books(
+async def test_unverified_account_cannot_read_bookings_of_the_owner(
     people: People, at_google: AtGoogle, api: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     attacker, john = await people.user(), await people.facilitator()
@@ -148,7 +146,7 @@ async def test_nothing_of_who_never_proved_the_address_reads_what_its_owner_book
     assert answer.status_code == 201, "a key that somebody else used before the owner came"
 
 
-async def test_a_calendar_that_was_to_be_connected_is_not_connected_by_the_owner(
+async def test_calendar_connection_of_an_unverified_account_is_not_completed(
     make_settings: Callable[..., Settings], google: FakeGoogle
 ) -> None:
     """The attacker consents at Google and sends the owner's browser back with the code and the state."""
@@ -167,7 +165,7 @@ async def test_a_calendar_that_was_to_be_connected_is_not_connected_by_the_owner
     await parts.close()
 
 
-async def test_trojan_identifier_the_google_account_of_who_never_proved_the_address_is_replaced(
+async def test_trojan_identifier_of_an_unverified_account_is_replaced(
     at_google: AtGoogle, api: httpx.AsyncClient
 ) -> None:
     attacker, owner = at_google("trojan@example.com"), at_google("trojan@example.com")
@@ -181,7 +179,7 @@ async def test_trojan_identifier_the_google_account_of_who_never_proved_the_addr
 
 
 @pytest.mark.parametrize("verified", [False, None, "true", 1])
-async def test_non_verifying_provider_an_address_google_did_not_verify_opens_no_account(
+async def test_non_verifying_provider_address_opens_no_account(
     people: People, at_google: AtGoogle, api: httpx.AsyncClient, verified: object
 ) -> None:
     ada = await people.user()
@@ -191,13 +189,13 @@ async def test_non_verifying_provider_an_address_google_did_not_verify_opens_no_
     assert (await logs_in(api, ada.email)).status_code == 200
 
 
-async def test_unexpired_email_change_there_is_no_way_to_begin_one(people: People) -> None:
+async def test_unexpired_email_change_does_not_exist(people: People) -> None:
     ada = await people.user()
     assert (await ada.put("/profile", {"email": "victim@example.com", "name": "Ada"})).status_code == 400
     assert (await ada.get("/profile")).json()["email"] == ada.email
 
 
-async def test_the_google_account_decides_not_the_address_it_has_now(people: People, at_google: AtGoogle) -> None:
+async def test_google_subject_identifies_the_account_not_the_address(people: People, at_google: AtGoogle) -> None:
     """The `sub` of one person with the address of another."""
     ada, bob = await people.user(), await people.user("Bob")
     account = at_google(ada.email)
@@ -207,14 +205,14 @@ async def test_the_google_account_decides_not_the_address_it_has_now(people: Peo
     assert await is_still_in(bob)
 
 
-async def test_a_proven_account_signs_in_with_one_google_account(at_google: AtGoogle) -> None:
+async def test_verified_account_has_one_google_account(at_google: AtGoogle) -> None:
     first, second = at_google("shared@example.com"), at_google("shared@example.com")
     assert (await first.signs_in()).status_code == 200
     assert refused(await second.signs_in()) == (403, "other_google_account")
     assert (await first.signs_in()).json()["user"]["google_id"] == first.sub
 
 
-async def test_a_new_account_is_a_user_without_a_password(
+async def test_new_account_is_a_user_without_a_password(
     at_google: AtGoogle, api: httpx.AsyncClient, people: People
 ) -> None:
     answer = (await at_google("fresh@example.com").signs_in()).json()
@@ -231,7 +229,7 @@ async def test_a_new_account_is_a_user_without_a_password(
     assert (await api.post("/auth/register", json=body)).status_code == 400
 
 
-async def test_a_new_account_is_verified_as_far_as_google_says(
+async def test_new_account_is_verified_as_stated_by_google(
     at_google: AtGoogle, shared_database: asyncpg.Connection
 ) -> None:
     account = at_google("later@example.com")
@@ -244,21 +242,19 @@ async def test_a_new_account_is_verified_as_far_as_google_says(
     assert await shared_database.fetchval(verified, account.sub) is True
 
 
-async def test_a_network_from_which_people_sign_in_with_google_is_known(
-    at_google: AtGoogle, shared_database: asyncpg.Connection
-) -> None:
+async def test_google_login_makes_the_network_known(at_google: AtGoogle, shared_database: asyncpg.Connection) -> None:
     answer = await at_google("known@example.com").signs_in()
     number = "SELECT count(*) FROM login_networks WHERE user_id = $1"
     assert await shared_database.fetchval(number, answer.json()["user"]["id"]) == 1
 
 
-async def test_without_an_address_there_is_no_new_account(at_google: AtGoogle) -> None:
+async def test_missing_address_creates_no_account(at_google: AtGoogle) -> None:
     account = at_google("x@example.com")
     assert refused(await account.signs_in(email=None)) == (403, "google_email_missing")
     assert refused(await account.signs_in(email="nobody")) == (403, "google_email_missing")
 
 
-async def test_there_is_no_new_account_with_an_address_that_mail_cannot_be_sent_to(
+async def test_undeliverable_address_creates_no_account(
     at_google: AtGoogle, shared_database: asyncpg.Connection
 ) -> None:
     account = at_google("jörg@example.com")
@@ -267,7 +263,7 @@ async def test_there_is_no_new_account_with_an_address_that_mail_cannot_be_sent_
     assert await shared_database.fetchval("SELECT count(*) FROM users WHERE google_id = $1", account.sub) == 0
 
 
-async def test_a_deactivated_account_stays_closed(
+async def test_deactivated_account_cannot_log_in(
     people: People, at_google: AtGoogle, shared_database: asyncpg.Connection
 ) -> None:
     linked, unlinked = await people.user(), await people.user()
@@ -284,7 +280,7 @@ async def test_a_deactivated_account_stays_closed(
     assert row["password_hash"] is not None
 
 
-async def test_the_picture_follows_google_and_name_and_phone_stay_ours(
+async def test_picture_follows_google_and_name_and_phone_do_not(
     people: People, at_google: AtGoogle, shared_database: asyncpg.Connection
 ) -> None:
     ada = await people.user()
@@ -310,11 +306,11 @@ async def test_the_picture_follows_google_and_name_and_phone_stay_ours(
         (("\n",), "Google user"),
     ],
 )
-def test_a_name_from_outside_fits_on_one_line(claimed: tuple[str | None, ...], shown: str) -> None:
+def test_name_from_google_fits_on_one_line(claimed: tuple[str | None, ...], shown: str) -> None:
     assert display_name(*claimed) == shown
 
 
-async def test_first_sign_ins_of_one_person_at_once_make_one_account(
+async def test_concurrent_first_logins_of_one_person_make_one_account(
     api: httpx.AsyncClient, google: FakeGoogle, shared_database: asyncpg.Connection
 ) -> None:
     claims = {"sub": "twins", "email": "twins@example.com"}
@@ -326,7 +322,7 @@ async def test_first_sign_ins_of_one_person_at_once_make_one_account(
 
 
 @pytest.mark.parametrize("taken", ["its Google account", "its address"])
-async def test_whose_account_is_made_by_somebody_faster_signs_in_to_that_one(
+async def test_login_that_loses_the_insert_race_uses_the_existing_account(
     at_google: AtGoogle, shared_database: asyncpg.Connection, shared_database_url: str, taken: str
 ) -> None:
     """The other one has inserted and not yet committed: our insert waits, fails and is tried again."""
@@ -351,7 +347,7 @@ async def test_whose_account_is_made_by_somebody_faster_signs_in_to_that_one(
     assert (response.status_code, response.json()["user"]["id"]) == (200, theirs)
 
 
-async def test_registering_and_signing_in_at_once_never_leaves_a_stranger_in(
+async def test_concurrent_registration_and_google_login_admit_only_the_owner(
     api: httpx.AsyncClient, at_google: AtGoogle
 ) -> None:
     account = at_google("raced@example.com")
@@ -387,7 +383,7 @@ class WhileHashing:
 
 
 @pytest.mark.parametrize("during", ["verify", "hash"])
-async def test_whoever_is_changing_the_password_or_logging_in_while_the_owner_comes_stays_out(
+async def test_concurrent_change_or_login_of_an_unverified_account_is_revoked(
     make_settings: Callable[..., Settings], google: FakeGoogle, database: asyncpg.Connection, during: str
 ) -> None:
     parts = container.build(make_settings(**google.settings))

@@ -146,7 +146,7 @@ FORGED: list[Callable[[FakeGoogle], str]] = [
 
 
 @pytest.mark.parametrize("forge", FORGED, ids=lambda forge: forge.__name__)
-async def test_a_token_that_google_did_not_sign_proves_nothing(
+async def test_token_not_signed_by_google_is_rejected(
     oidc: GoogleOidc, google: FakeGoogle, forge: Callable[[FakeGoogle], str]
 ) -> None:
     token = forge(google)
@@ -184,7 +184,7 @@ async def test_a_token_that_google_did_not_sign_proves_nothing(
     ],
     ids=str,
 )
-async def test_a_token_with_a_wrong_claim_proves_nothing(
+async def test_token_with_a_wrong_claim_is_rejected(
     oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]
 ) -> None:
     key = google.keys["first"]
@@ -195,7 +195,7 @@ async def test_a_token_with_a_wrong_claim_proves_nothing(
 
 
 @pytest.mark.parametrize("changes", [{"nonce": "of another sign-in"}, {"nonce": None}, {"nonce": 7}, {"nonce": "é"}])
-async def test_the_token_of_another_sign_in_is_refused(
+async def test_token_of_another_login_is_rejected(
     oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(IdentityNotProven):
@@ -213,7 +213,7 @@ async def test_the_token_of_another_sign_in_is_refused(
     ],
     ids=str,
 )
-async def test_a_sound_token_is_who_it_says(oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]) -> None:
+async def test_valid_token_returns_the_identity(oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any]) -> None:
     identity = await signs_in(oidc, google, **resolved(changes))
     assert identity == ExternalIdentity(
         provider="google",
@@ -239,7 +239,7 @@ async def test_a_sound_token_is_who_it_says(oidc: GoogleOidc, google: FakeGoogle
         ({"email": None}, None, False),
     ],
 )
-async def test_an_address_counts_as_verified_only_when_google_says_so(
+async def test_address_is_verified_only_if_google_says_so(
     oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, Any], email: str | None, verified: bool
 ) -> None:
     identity = await signs_in(oidc, google, **changes)
@@ -249,13 +249,13 @@ async def test_an_address_counts_as_verified_only_when_google_says_so(
 @pytest.mark.parametrize(
     "picture", ["javascript:alert(1)", "http://lh3.example/a", "https://x/" + "a" * 3000, "https://x/\n", 7]
 )
-async def test_a_picture_that_is_no_https_address_is_left_out(
+async def test_picture_that_is_not_an_https_url_is_dropped(
     oidc: GoogleOidc, google: FakeGoogle, picture: object
 ) -> None:
     assert (await signs_in(oidc, google, picture=picture)).picture is None
 
 
-async def test_rsa_keys_work_and_a_single_key_needs_no_name(oidc: GoogleOidc, google: FakeGoogle) -> None:
+async def test_rsa_keys_work_and_a_single_key_needs_no_id(oidc: GoogleOidc, google: FakeGoogle) -> None:
     google.keys["rsa"] = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     google.published, google.signs_with = {"rsa"}, "rsa"
     assert (await signs_in(oidc, google)).subject == "108204268033311374519"
@@ -263,9 +263,7 @@ async def test_rsa_keys_work_and_a_single_key_needs_no_name(oidc: GoogleOidc, go
     assert (await oidc.verify(nameless)).subject == "108204268033311374519"
 
 
-async def test_a_new_key_is_fetched_once_for_all_who_wait_and_unknown_ones_do_not_make_us_ask_again(
-    oidc: GoogleOidc, google: FakeGoogle
-) -> None:
+async def test_new_key_is_fetched_once_and_unknown_keys_do_not_refetch(oidc: GoogleOidc, google: FakeGoogle) -> None:
     await signs_in(oidc, google)
     google.keys["second"] = ec.generate_private_key(ec.SECP256R1())
     google.published, google.signs_with = {"first", "second"}, "second"
@@ -277,14 +275,12 @@ async def test_a_new_key_is_fetched_once_for_all_who_wait_and_unknown_ones_do_no
     assert google.asked("/keys") == 2
 
 
-async def test_many_first_sign_ins_at_once_ask_for_discovery_and_keys_once(
-    oidc: GoogleOidc, google: FakeGoogle
-) -> None:
+async def test_concurrent_first_logins_fetch_discovery_and_keys_once(oidc: GoogleOidc, google: FakeGoogle) -> None:
     await asyncio.gather(*(signs_in(oidc, google) for _ in range(20)))
     assert (google.asked(WELL_KNOWN), google.asked("/keys"), google.asked("/token")) == (1, 1, 20)
 
 
-async def test_what_is_remembered_is_fetched_again_when_it_is_old() -> None:
+async def test_cached_value_is_fetched_again_after_its_lifetime() -> None:
     fetched, clock = iter(range(100)), [0.0]
 
     async def fetch() -> int:
@@ -299,7 +295,7 @@ async def test_what_is_remembered_is_fetched_again_when_it_is_old() -> None:
     assert await remembered.renewed(at_most_every=30) == 3
 
 
-async def test_a_code_of_another_attempt_is_refused_by_its_verifier(oidc: GoogleOidc, google: FakeGoogle) -> None:
+async def test_code_of_another_attempt_is_rejected_by_its_verifier(oidc: GoogleOidc, google: FakeGoogle) -> None:
     mine, theirs = OAuthAttempts.new(), OAuthAttempts.new()
     location = await oidc.consent_url(state=theirs.state, nonce=theirs.nonce, verifier=theirs.verifier)
     assert query_of(location)["code_challenge"] == s256(theirs.verifier)
@@ -308,12 +304,12 @@ async def test_a_code_of_another_attempt_is_refused_by_its_verifier(oidc: Google
         await oidc.redeem(code, nonce=theirs.nonce, verifier=mine.verifier)
 
 
-def test_the_challenge_is_that_of_the_standard() -> None:
+def test_challenge_matches_the_standard() -> None:
     """RFC 7636, appendix B."""
     assert s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
-async def test_a_code_is_taken_once(oidc: GoogleOidc, google: FakeGoogle) -> None:
+async def test_code_is_redeemed_once(oidc: GoogleOidc, google: FakeGoogle) -> None:
     started = OAuthAttempts.new()
     location = await oidc.consent_url(state=started.state, nonce=started.nonce, verifier=started.verifier)
     code = query_of("?" + google.consent(location))["code"]
@@ -322,7 +318,7 @@ async def test_a_code_is_taken_once(oidc: GoogleOidc, google: FakeGoogle) -> Non
         await oidc.redeem(code, nonce=started.nonce, verifier=started.verifier)
 
 
-async def test_a_wrong_client_secret_is_our_trouble_not_the_persons(google: FakeGoogle) -> None:
+async def test_wrong_client_secret_means_unavailable(google: FakeGoogle) -> None:
     client = client_of(google, client_secret="wrong")
     with pytest.raises(IdentityProviderUnavailable):
         await signs_in(client, google)
@@ -349,7 +345,7 @@ TROUBLE = {
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, "/token", "/keys"])
 @pytest.mark.parametrize("trouble", TROUBLE)
-async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
+async def test_invalid_google_answer_means_unavailable_until_it_recovers(
     google: FakeGoogle, path: str, trouble: str
 ) -> None:
     client = client_of(google, seconds=1)
@@ -361,7 +357,7 @@ async def test_a_google_that_answers_rubbish_is_away_and_back_when_it_is_back(
     await client.close()
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, google: FakeGoogle) -> None:
+async def test_endless_answer_is_cut_off(oidc: GoogleOidc, google: FakeGoogle) -> None:
     keys = json.dumps({"keys": [public_key("first", google.keys["first"])]}).encode()
     google.instead["/keys"] = answer(200, keys + b" " * MOST_OF_AN_ANSWER)
     with pytest.raises(IdentityProviderUnavailable):
@@ -371,7 +367,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(oidc: GoogleOidc, go
 
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, "/token", "/keys"])
-async def test_a_google_that_never_answers_is_away(google: FakeGoogle, path: str) -> None:
+async def test_google_without_an_answer_is_unavailable(google: FakeGoogle, path: str) -> None:
     client = client_of(google, seconds=1)
     google.hanging.add(path)
     with pytest.raises(IdentityProviderUnavailable):
@@ -381,7 +377,7 @@ async def test_a_google_that_never_answers_is_away(google: FakeGoogle, path: str
     await client.close()
 
 
-async def test_a_google_that_is_not_there_is_away() -> None:
+async def test_unreachable_google_is_unavailable() -> None:
     connection = ProviderConnection(seconds=0.5)
     server = AuthorizationServer(
         connection, f"http://127.0.0.1:1{WELL_KNOWN}", client_id="c", client_secret="s", redirect_uri=CALLBACK
@@ -403,7 +399,7 @@ async def test_a_google_that_is_not_there_is_away() -> None:
     ],
     ids=str,
 )
-async def test_a_discovery_document_that_cannot_be_googles_is_not_used(
+async def test_invalid_discovery_document_is_rejected(
     oidc: GoogleOidc, google: FakeGoogle, changes: dict[str, str]
 ) -> None:
     right = {"issuer": google.issuer, "authorization_endpoint": f"{google.issuer}/consent"}

@@ -52,20 +52,20 @@ def assert_unknown(response: httpx.Response) -> None:
     assert response.json()["error"] == UNKNOWN
 
 
-async def test_a_sign_in_is_finished_once(browser: Browser, google: FakeGoogle) -> None:
+async def test_login_is_completed_once(browser: Browser, google: FakeGoogle) -> None:
     query = google.consent(await browser.starts())
     assert (await browser.comes_back(query)).status_code == 200
     assert_unknown(await browser.comes_back(query))
 
 
-async def test_of_many_who_finish_one_sign_in_at_once_one_does(browser: Browser, google: FakeGoogle) -> None:
+async def test_of_concurrent_completions_of_one_login_one_succeeds(browser: Browser, google: FakeGoogle) -> None:
     location = await browser.starts()
     queries = [google.consent(location) for _ in range(8)]
     responses = await asyncio.gather(*(browser.comes_back(query) for query in queries))
     assert sorted(response.status_code for response in responses) == [200] + [400] * 7
 
 
-async def test_another_browser_cannot_finish_it_nor_use_it_up(
+async def test_another_browser_cannot_complete_or_use_up_a_login(
     browser: Browser, other_browser: Browser, google: FakeGoogle
 ) -> None:
     query = google.consent(await browser.starts())
@@ -74,7 +74,7 @@ async def test_another_browser_cannot_finish_it_nor_use_it_up(
     assert (await browser.comes_back(query)).status_code == 200
 
 
-async def test_the_cookie_of_one_sign_in_does_not_finish_another(
+async def test_cookie_of_another_login_does_not_complete_it(
     browser: Browser, other_browser: Browser, google: FakeGoogle
 ) -> None:
     query = google.consent(await browser.starts())
@@ -84,7 +84,7 @@ async def test_the_cookie_of_one_sign_in_does_not_finish_another(
     assert_unknown(await other_browser.comes_back(query))
 
 
-async def test_two_tabs_of_one_browser_do_not_take_each_others_sign_in(browser: Browser, google: FakeGoogle) -> None:
+async def test_two_tabs_of_one_browser_log_in_independently(browser: Browser, google: FakeGoogle) -> None:
     first, second = await browser.starts(), await browser.starts()
     assert (await browser.comes_back(google.consent(first))).status_code == 200
     assert (await browser.comes_back(google.consent(second))).status_code == 200
@@ -92,7 +92,7 @@ async def test_two_tabs_of_one_browser_do_not_take_each_others_sign_in(browser: 
 
 
 @pytest.mark.parametrize(("minutes", "status"), [(9, 200), (11, 400)])
-async def test_it_has_to_be_finished_within_ten_minutes(
+async def test_login_must_be_completed_within_ten_minutes(
     browser: Browser, google: FakeGoogle, shared_database: asyncpg.Connection, minutes: int, status: int
 ) -> None:
     query = google.consent(await browser.starts())
@@ -102,7 +102,7 @@ async def test_it_has_to_be_finished_within_ten_minutes(
     assert (await browser.comes_back(query)).status_code == status
 
 
-async def test_what_was_never_finished_is_forgotten(browser: Browser, shared_database: asyncpg.Connection) -> None:
+async def test_expired_attempts_are_deleted(browser: Browser, shared_database: asyncpg.Connection) -> None:
     for _ in range(3):
         await browser.starts()
     await shared_database.execute("UPDATE oauth_attempts SET started_at = started_at - interval '11 minutes'")
@@ -110,9 +110,7 @@ async def test_what_was_never_finished_is_forgotten(browser: Browser, shared_dat
     assert await shared_database.fetchval("SELECT count(*) FROM oauth_attempts") == 1
 
 
-async def test_the_table_holds_nothing_a_browser_could_come_back_with(
-    browser: Browser, shared_database: asyncpg.Connection
-) -> None:
+async def test_stored_attempt_contains_no_secret(browser: Browser, shared_database: asyncpg.Connection) -> None:
     asked = query_of(await browser.starts())
     (cookie,) = browser.cookies.jar
     rows = [str(dict(row)) for row in await shared_database.fetch("SELECT * FROM oauth_attempts")]
@@ -121,7 +119,7 @@ async def test_the_table_holds_nothing_a_browser_could_come_back_with(
 
 
 @pytest.mark.parametrize("state", ["", "state=", "state=unknown", "state=%F0%9F%98%80"])
-async def test_without_its_state_a_code_is_worth_nothing(browser: Browser, google: FakeGoogle, state: str) -> None:
+async def test_code_without_its_state_is_rejected(browser: Browser, google: FakeGoogle, state: str) -> None:
     code = query_of("?" + google.consent(await browser.starts()))["code"]
     assert_unknown(await browser.comes_back(f"code={code}&{state}"))
     assert code in google.codes
@@ -141,7 +139,7 @@ async def test_without_its_state_a_code_is_worth_nothing(browser: Browser, googl
         ("error=temporarily_unavailable", 503, "google_away"),
     ],
 )
-async def test_what_is_no_code_is_refused_and_uses_the_sign_in_up(
+async def test_invalid_callback_is_rejected_and_ends_the_login(
     browser: Browser, google: FakeGoogle, answered: str, status: int, code: str
 ) -> None:
     location = await browser.starts()
@@ -152,7 +150,7 @@ async def test_what_is_no_code_is_refused_and_uses_the_sign_in_up(
     assert_unknown(await browser.comes_back(google.consent(location)))
 
 
-async def test_a_code_of_another_sign_in_is_refused(browser: Browser, google: FakeGoogle) -> None:
+async def test_code_of_another_login_is_rejected(browser: Browser, google: FakeGoogle) -> None:
     """An attacker's code in a victim's own sign-in: the verifier does not fit (RFC 9700, 4.5)."""
     mine, theirs = await browser.starts(), await browser.starts()
     code = query_of("?" + google.consent(theirs))["code"]
@@ -160,14 +158,14 @@ async def test_a_code_of_another_sign_in_is_refused(browser: Browser, google: Fa
     assert (response.status_code, response.json()["code"]) == (400, "google_refused")
 
 
-async def test_the_token_of_another_sign_in_is_refused(browser: Browser, google: FakeGoogle) -> None:
+async def test_token_of_another_login_is_rejected(browser: Browser, google: FakeGoogle) -> None:
     response = await browser.signs_in(google, nonce="of another sign-in")
     assert (response.status_code, response.json()["code"]) == (401, "google_identity_not_proven")
     assert response.json()["error"] == "What Google sent does not prove who you are. Please start again"
 
 
 @pytest.mark.parametrize("path", ["/token", "/keys"])
-async def test_a_google_that_is_away_is_no_error_of_ours(
+async def test_unavailable_google_returns_503(
     google: FakeGoogle, make_settings: Callable[..., Settings], path: str
 ) -> None:
     async with serving(create_app(make_settings(**google.settings))) as address, Browser(address) as browser:
@@ -182,14 +180,16 @@ async def test_a_google_that_is_away_is_no_error_of_ours(
         assert (await browser.signs_in(google)).status_code == 200
 
 
-async def test_starts_of_one_address_are_limited(google: FakeGoogle, make_settings: Callable[..., Settings]) -> None:
+async def test_login_starts_of_one_address_are_limited(
+    google: FakeGoogle, make_settings: Callable[..., Settings]
+) -> None:
     settings = make_settings(rate_limit_enabled="true", **google.settings)
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as client:
         statuses = [(await client.get("/auth/google")).status_code for _ in range(301)]
     assert statuses == [302] * 300 + [429]
 
 
-async def test_the_cookie_is_for_this_browser_and_this_host_alone(browser: Browser, address: str) -> None:
+async def test_cookie_is_limited_to_this_browser_and_host(browser: Browser, address: str) -> None:
     async with httpx.AsyncClient(base_url=address) as client:
         header = (await client.get("/auth/google")).headers["set-cookie"]
     name, *attributes = [part.strip() for part in header.split(";")]
@@ -197,9 +197,7 @@ async def test_the_cookie_is_for_this_browser_and_this_host_alone(browser: Brows
     assert {part.lower() for part in attributes} == {"httponly", "max-age=600", "path=/", "samesite=lax"}
 
 
-async def test_behind_https_the_cookie_cannot_leak_or_be_planted(
-    google: FakeGoogle, make_settings: Callable[..., Settings]
-) -> None:
+async def test_cookie_is_secure_with_https(google: FakeGoogle, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(public_url="https://book.example/api", **google.settings)
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as client:
         response = await client.get("/auth/google")
@@ -232,12 +230,12 @@ GIVEN = {
         ({"GOOGLE_DISCOVERY_URL": "accounts.google.com"}, "GOOGLE_DISCOVERY_URL"),
     ],
 )
-def test_half_a_client_stops_the_start(given: dict[str, str], missing: str) -> None:
+def test_incomplete_google_client_stops_the_start(given: dict[str, str], missing: str) -> None:
     with pytest.raises(SettingsError, match=f"^{missing} is ") as refusal:
         load_settings(GIVEN | given)
     assert "a secret" not in str(refusal.value)
 
 
-def test_the_clients_secret_is_not_printed() -> None:
+def test_client_secret_is_not_printed() -> None:
     settings = load_settings(GIVEN | {"GOOGLE_CLIENT_ID": "id", "GOOGLE_CLIENT_SECRET": "a secret"})
     assert "a secret" not in repr(settings)

@@ -11,7 +11,7 @@ from tests.support.people import Person, event
 
 @pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 @pytest.mark.parametrize("when", ["half of the body", "before the answer"])
-async def test_a_client_that_hangs_up_is_no_error(
+async def test_client_disconnect_is_not_logged_as_an_error(
     john: Person,
     shared_database: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,

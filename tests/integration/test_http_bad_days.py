@@ -102,7 +102,7 @@ async def assert_normal_again(john: Person) -> None:
     assert answer.status_code == 200
 
 
-async def test_without_postgresql_every_route_is_a_503_and_all_is_well_after(
+async def test_without_postgresql_every_route_returns_503_and_recovers(
     site: httpx.AsyncClient, own_postgres: EmbeddedPostgres
 ) -> None:
     john = await People(site).facilitator()
@@ -118,7 +118,7 @@ async def test_without_postgresql_every_route_is_a_503_and_all_is_well_after(
     await assert_normal_again(john)
 
 
-async def test_a_process_starts_and_says_so_while_postgresql_is_away(
+async def test_process_starts_and_returns_503_while_postgresql_is_unavailable(
     own_postgres: EmbeddedPostgres, redis_url: str, tmp_path: Path
 ) -> None:
     own_postgres.stop()
@@ -133,7 +133,7 @@ async def test_a_process_starts_and_says_so_while_postgresql_is_away(
             own_postgres.start()
 
 
-async def test_a_postgresql_that_hangs_is_as_good_as_away(
+async def test_hanging_postgresql_is_treated_as_unavailable(
     site: httpx.AsyncClient, own_postgres: EmbeddedPostgres
 ) -> None:
     john = await People(site).facilitator()

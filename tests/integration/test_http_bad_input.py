@@ -89,7 +89,7 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
         pytest.param(b'{"' * 20000, id="20,000 broken objects"),
     ],
 )
-async def test_a_body_that_is_no_json_object_is_a_400(john: Person, route: Route, body: bytes) -> None:
+async def test_body_that_is_not_a_json_object_returns_400(john: Person, route: Route, body: bytes) -> None:
     if route.path == "/auth/logout" and body == b"null":
         return  # its body is optional, and null is one way to leave it out
     assert refused(await route.send(john, body), 400, "validation_error").keys() == {"body"}
@@ -119,14 +119,14 @@ async def test_a_body_that_is_no_json_object_is_a_400(john: Person, route: Route
     ],
 )
 @pytest.mark.parametrize("known", [True, False], ids=["known field", "unknown field"])
-async def test_nonsense_inside_a_body_is_a_400(john: Person, route: Route, fragment: bytes, known: bool) -> None:
+async def test_invalid_fragment_in_a_body_returns_400(john: Person, route: Route, fragment: bytes, known: bool) -> None:
     field = next(iter(route.body)) if known else "unheard_of"
     details = refused(await route.send(john, route.with_fragment(fragment, field)), 400, "validation_error")
     assert details.keys() == {"body"}
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, -1, 2**63, -(2**63) - 1, 10**400, "\u202e", "", [], {}, [[1]]])
-async def test_a_value_of_another_type_is_never_a_5xx(john: Person, created: dict[str, Any], value: object) -> None:
+async def test_value_of_another_type_never_returns_5xx(john: Person, created: dict[str, Any], value: object) -> None:
     for target, body in WRITES.values():
         if target in {"POST /auth/logout", "POST /auth/password"}:
             continue  # would end the login of the other tests where it is accepted
@@ -140,17 +140,17 @@ async def test_a_value_of_another_type_is_never_a_5xx(john: Person, created: dic
                 assert {"error", "code", "request_id"} <= answer.json().keys()
 
 
-async def test_depth_is_counted_outside_strings(john: Person) -> None:
+async def test_nesting_depth_ignores_strings(john: Person) -> None:
     body = event(description='[{"' * 500, title="back\\slash", unheard_of=[[[[{"a": "]]]]"}]]]])
     assert (await john.post("/events", json=body)).status_code == 201
 
 
-async def test_a_backslash_before_u0000_is_no_nul(john: Person) -> None:
+async def test_escaped_backslash_before_u0000_is_not_a_nul(john: Person) -> None:
     created = await john.creates_event(title="a\\u0000b")
     assert created["title"] == "a\\u0000b"
 
 
-async def test_unknown_fields_are_ignored_and_the_last_of_two_counts(john: Person, created: dict[str, Any]) -> None:
+async def test_unknown_fields_are_ignored_and_the_last_duplicate_is_used(john: Person, created: dict[str, Any]) -> None:
     body = b'{"title": "First", "unheard_of": {"a": [1, null, 1e300]}, "title": "Last"}'
     answer = await john.api.put(f"/events/{created['id']}", content=body, headers=john.headers | JSON)
     assert answer.json()["event"]["title"] == "Last"
@@ -160,7 +160,7 @@ async def test_unknown_fields_are_ignored_and_the_last_of_two_counts(john: Perso
     "content_type",
     [None, "", "json", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data", "*/*"],
 )
-async def test_a_body_that_is_not_called_json_is_a_415(john: Person, route: Route, content_type: str | None) -> None:
+async def test_body_without_json_content_type_returns_415(john: Person, route: Route, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     refused(await route.send(john, json.dumps(route.body).encode(), headers), 415, "unsupported_media_type")
 
@@ -168,20 +168,20 @@ async def test_a_body_that_is_not_called_json_is_a_415(john: Person, route: Rout
 @pytest.mark.parametrize(
     "content_type", ["application/json", "APPLICATION/JSON; charset=UTF-8", "application/vnd.api+json"]
 )
-async def test_json_by_its_other_names_is_taken(john: Person, content_type: str) -> None:
+async def test_other_json_content_types_are_accepted(john: Person, content_type: str) -> None:
     body = json.dumps(event()).encode()
     answer = await john.api.post("/events", content=body, headers=john.headers | {"Content-Type": content_type})
     assert answer.status_code == 201
 
 
-async def test_no_body_at_all_is_a_400(john: Person, route: Route) -> None:
+async def test_missing_body_returns_400(john: Person, route: Route) -> None:
     if route.path == "/auth/logout":
         return  # its body is optional
     for headers in (JSON, {}):
         assert refused(await route.send(john, b"", headers), 400, "validation_error") == {"body": "Is missing"}
 
 
-async def test_a_body_over_64_kib_is_a_413(john: Person, route: Route) -> None:
+async def test_body_over_64_kib_returns_413(john: Person, route: Route) -> None:
     fits = route.with_fragment(b'"' + b"x" * 60000 + b'"')
     padded = fits + b" " * (65536 + 1 - len(fits))
 
@@ -193,7 +193,7 @@ async def test_a_body_over_64_kib_is_a_413(john: Person, route: Route) -> None:
     refused(await route.send(john, in_pieces()), 413, "body_too_large")
 
 
-async def test_a_body_of_64_kib_is_read_with_and_without_its_length(john: Person) -> None:
+async def test_body_of_64_kib_is_read_with_and_without_its_length(john: Person) -> None:
     body = json.dumps(event()).encode()
     padded = body + b" " * (65536 - len(body))
 
@@ -214,7 +214,7 @@ async def test_a_body_of_64_kib_is_read_with_and_without_its_length(john: Person
     ["/nowhere", "/events/1/nothing", "/events/%00", "/%00", "/bookings/1/cancel/now", "/events/1%2F2", "/%FF"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def test_an_unknown_path_is_a_404(john: Person, method: str, path: str) -> None:
+async def test_unknown_path_returns_404(john: Person, method: str, path: str) -> None:
     answer = await john.api.request(method, path, headers=john.headers)
     refused(answer, 404, "not_found")
     assert answer.json()["error"] == "Resource not found"
@@ -233,7 +233,7 @@ async def test_an_unknown_path_is_a_404(john: Person, method: str, path: str) ->
         ("TRACE", "/events", "GET, HEAD, OPTIONS, POST"),
     ],
 )
-async def test_another_method_is_a_405_that_names_the_right_ones(
+async def test_wrong_method_returns_405_with_the_allowed_ones(
     john: Person, method: str, path: str, allowed: str
 ) -> None:
     answer = await john.api.request(method, path, headers=john.headers)
@@ -246,7 +246,7 @@ async def test_another_method_is_a_405_that_names_the_right_ones(
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/events", "/profile", "/nowhere"])
-async def test_a_head_is_a_get_without_the_body(john: Person, path: str) -> None:
+async def test_head_is_a_get_without_the_body(john: Person, path: str) -> None:
     head = await john.api.head(path, headers=john.headers)
     get = await john.get(path)
     assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
@@ -257,7 +257,7 @@ async def test_a_head_is_a_get_without_the_body(john: Person, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/", "/events", "/nowhere", "/profile", "/events/x"])
-async def test_every_answer_carries_its_id_and_safe_headers(shared_api: httpx.AsyncClient, path: str) -> None:
+async def test_every_answer_has_a_request_id_and_security_headers(shared_api: httpx.AsyncClient, path: str) -> None:
     answer = await shared_api.get(path, headers={"X-Request-Id": "made-by-the-client.1"})
     assert answer.headers["x-request-id"] == "made-by-the-client.1"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -269,7 +269,7 @@ async def test_every_answer_carries_its_id_and_safe_headers(shared_api: httpx.As
 @pytest.mark.parametrize(
     "given", ["short", "x" * 65, "with space in it", "a\tbcdefghij", '{"inject": "log"}', "ünïcödé-id"]
 )
-async def test_a_request_id_that_is_none_is_replaced(shared_api: httpx.AsyncClient, given: str) -> None:
+async def test_invalid_request_id_is_replaced(shared_api: httpx.AsyncClient, given: str) -> None:
     answer = await shared_api.get("/nowhere", headers={b"X-Request-Id": given.encode()})
     assert answer.headers["x-request-id"] != given
     assert len(answer.json()["request_id"]) == 32
@@ -301,7 +301,7 @@ async def test_other_origins_get_no_permission(shared_api: httpx.AsyncClient) ->
         pytest.param("FROBNICATE /events HTTP/1.1\r\nHost: x\r\n\r\n", id="unheard-of method"),
     ],
 )
-async def test_a_broken_request_is_a_4xx(shared_api: httpx.AsyncClient, request_head: str) -> None:
+async def test_malformed_request_returns_4xx(shared_api: httpx.AsyncClient, request_head: str) -> None:
     reader, writer = await asyncio.open_connection(shared_api.base_url.host, shared_api.base_url.port)
     writer.write(request_head.encode())
     status_line = await reader.readline()
@@ -310,7 +310,7 @@ async def test_a_broken_request_is_a_4xx(shared_api: httpx.AsyncClient, request_
     assert status_line.startswith(b"HTTP/1.1 4"), status_line
 
 
-async def test_nothing_of_all_this_was_written(shared_database: asyncpg.Connection) -> None:
+async def test_invalid_input_was_not_stored(shared_database: asyncpg.Connection) -> None:
     """Last in the file."""
     assert await shared_database.fetchval("SELECT count(*) FROM users WHERE role = 'admin'") == 0
     for text in ("users.name", "users.email", "events.title", "events.location"):

@@ -84,7 +84,7 @@ def is_api(service: ApiProcess, request: pytest.FixtureRequest) -> bool:
     return service is request.getfixturevalue("api")
 
 
-async def test_what_hangs_is_ended_and_hinders_nobody(service: ApiProcess) -> None:
+async def test_stalled_connections_are_closed_and_block_no_other(service: ApiProcess) -> None:
     async with hanging(service.address, BOUND - 1, UNFINISHED_HEAD) as readers:
         assert (await ask(service.address, request("GET", "/"))).status == 200
         async with asyncio.timeout(PATIENCE):
@@ -92,7 +92,7 @@ async def test_what_hangs_is_ended_and_hinders_nobody(service: ApiProcess) -> No
     assert all(each.startswith(b"HTTP/1.1 408 ") for each in words)
 
 
-async def test_a_full_process_refuses_in_the_format_of_the_path(
+async def test_process_at_its_limit_answers_in_the_format_of_the_path(
     service: ApiProcess, request_paths: dict[str, set[str]], request: pytest.FixtureRequest
 ) -> None:
     path = b"auth/login" if is_api(service, request) else b"notify"
@@ -162,7 +162,7 @@ async def test_heads_are_limited_in_both_services(service: ApiProcess, head: byt
     assert status == 200 or {"error", "code", "request_id"} <= answer.json.keys()
 
 
-async def test_streams_do_not_count_as_connections_and_have_their_own_bound(api: ApiProcess) -> None:
+async def test_streams_have_their_own_limit(api: ApiProcess) -> None:
     handshake = b"GET /ws/notifications HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     for head in (handshake, _get("/facilitator/feed")):
         answer = await ask(api.address, head)

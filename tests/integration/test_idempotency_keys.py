@@ -55,7 +55,7 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("path", "field"), [("/bookings", "event_id"), ("/api/bookings", "event_id"), ("/api/bookings", "session_id")]
 )
-async def test_a_booking_asked_for_again_is_the_same_booking(john: Person, ada: Person, path: str, field: str) -> None:
+async def test_repeated_booking_is_the_same_booking(john: Person, ada: Person, path: str, field: str) -> None:
     created, key = await john.creates_event(price=30), a_key()
 
     first = await ada.post(path, {field: created["id"]}, key=key)
@@ -67,7 +67,7 @@ async def test_a_booking_asked_for_again_is_the_same_booking(john: Person, ada: 
     assert shown["current_participants"] == 1
 
 
-async def test_every_way_to_act_answers_the_same_again(john: Person, ada: Person) -> None:
+async def test_every_post_replays_its_answer(john: Person, ada: Person) -> None:
     created = await john.creates_event()
     booking = await ada.books(created["id"])
     for person, path, body in (
@@ -80,7 +80,7 @@ async def test_every_way_to_act_answers_the_same_again(john: Person, ada: Person
         assert_replayed(await person.post(path, body, key=key), first)
 
 
-async def test_a_refusal_that_was_decided_stays(john: Person, ada: Person, shared_people: People) -> None:
+async def test_rejected_booking_is_replayed(john: Person, ada: Person, shared_people: People) -> None:
     created, key, other = await john.creates_event(max_participants=1), a_key(), await shared_people.user()
     booking = await other.books(created["id"])
     full = await ada.post("/bookings", {"event_id": created["id"]}, key=key)
@@ -91,7 +91,7 @@ async def test_a_refusal_that_was_decided_stays(john: Person, ada: Person, share
     assert (await ada.post("/bookings", {"event_id": created["id"]}, key=a_key())).status_code == 201
 
 
-async def test_a_registration_is_the_same_again(
+async def test_repeated_registration_is_the_same(
     shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection
 ) -> None:
     body = {"email": f"{a_key()}@example.com", "password": PASSWORD, "name": "Twice Asked"}
@@ -109,14 +109,14 @@ async def test_a_registration_is_the_same_again(
 # Nothing kept
 
 
-async def test_a_request_that_was_not_sound_may_be_mended_under_its_key(john: Person, ada: Person) -> None:
+async def test_invalid_request_can_be_corrected_with_the_same_key(john: Person, ada: Person) -> None:
     created, key = await john.creates_event(), a_key()
     for body in ({}, {"event_id": "x"}, {"event_id": created["id"], "notes": "n" * 5000}):
         assert code_of(await ada.post("/bookings", body, key=key)) == (400, "validation_error")
     assert (await ada.post("/bookings", {"event_id": created["id"]}, key=key)).status_code == 201
 
 
-async def test_who_may_not_call_leaves_nothing(ada: Person, shared_database: asyncpg.Connection) -> None:
+async def test_unauthorized_request_stores_nothing(ada: Person, shared_database: asyncpg.Connection) -> None:
     key = a_key()
     assert (await ada.api.post("/bookings", json={"event_id": 1}, headers={"Idempotency-Key": key})).status_code == 401
     assert (await ada.post("/events", event(), key=key)).status_code == 403
@@ -134,7 +134,7 @@ async def test_who_may_not_call_leaves_nothing(ada: Person, shared_database: asy
         ("/payment/sandbox/webhook", {}, 400),
     ],
 )
-async def test_of_a_refused_request_without_an_account_nothing_is_kept(
+async def test_rejected_request_without_an_account_is_not_stored(
     shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, path: str, body: dict[str, str], status: int
 ) -> None:
     await shared_database.execute(
@@ -169,7 +169,7 @@ async def test_keys_without_an_account_are_limited_per_network(
     assert await database.fetchval("SELECT count(*) FROM idempotency_keys") == 3
 
 
-async def test_refusals_are_kept_while_an_account_has_few_keys(
+async def test_rejections_are_stored_while_an_account_has_few_keys(
     keys: PostgresIdempotencyKeys, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infrastructure.postgres.idempotency.REFUSALS_UP_TO", 3)
@@ -181,7 +181,7 @@ async def test_refusals_are_kept_while_an_account_has_few_keys(
     assert await database.fetchval("SELECT count(*) FROM idempotency_keys WHERE status = 201") == 1
 
 
-async def test_answers_with_tokens_are_never_kept(ada: Person, shared_database: asyncpg.Connection) -> None:
+async def test_answers_with_tokens_are_not_stored(ada: Person, shared_database: asyncpg.Connection) -> None:
     key = {"Idempotency-Key": a_key()}
     body = {"email": ada.email, "password": PASSWORD}
     first, again = [await ada.api.post("/auth/login", json=body, headers=key) for _ in range(2)]
@@ -198,7 +198,7 @@ async def test_answers_with_tokens_are_never_kept(ada: Person, shared_database: 
 # Another request
 
 
-async def test_the_same_key_for_another_request_is_refused_in_the_contracts_shape(john: Person, ada: Person) -> None:
+async def test_same_key_for_another_request_is_rejected_in_the_contract_shape(john: Person, ada: Person) -> None:
     here, there, key = await john.creates_event(), await john.creates_event(), a_key()
     first = await ada.post("/bookings", {"event_id": here["id"]}, key=key)
     assert first.status_code == 201
@@ -214,9 +214,7 @@ async def test_the_same_key_for_another_request_is_refused_in_the_contracts_shap
     assert_replayed(await ada.post("/bookings", {"event_id": here["id"]}, key=key), first)
 
 
-async def test_the_same_key_of_somebody_else_has_nothing_to_do_with_it(
-    john: Person, ada: Person, shared_people: People
-) -> None:
+async def test_same_key_of_another_user_is_independent(john: Person, ada: Person, shared_people: People) -> None:
     created, key, grace = await john.creates_event(), a_key(), await shared_people.user("Grace Hopper")
     of_ada = await ada.post("/bookings", {"event_id": created["id"]}, key=key)
     of_grace = await grace.post("/bookings", {"event_id": created["id"]}, key=key)
@@ -227,20 +225,20 @@ async def test_the_same_key_of_somebody_else_has_nothing_to_do_with_it(
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "caf\u00e9", "tab\there"])
-async def test_a_key_is_1_to_255_printable_ascii_characters(ada: Person, key: str) -> None:
+async def test_key_has_1_to_255_printable_ascii_characters(ada: Person, key: str) -> None:
     headers = [(b"Authorization", ada.headers["Authorization"].encode()), (b"Idempotency-Key", key.encode())]
     for path in ("/bookings", "/api/bookings"):
         answer = await ada.api.post(path, headers=headers, json={"event_id": 1})
         assert code_of(answer) == (400, "idempotency_key_invalid")
 
 
-async def test_two_keys_are_none(ada: Person) -> None:
+async def test_two_key_headers_are_rejected(ada: Person) -> None:
     headers = [*ada.headers.items(), ("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
     answer = await ada.api.post("/bookings", headers=headers, json={"event_id": 1})
     assert code_of(answer) == (400, "idempotency_key_invalid")
 
 
-async def test_a_key_of_255_characters_is_kept(john: Person, ada: Person) -> None:
+async def test_key_of_255_characters_is_accepted(john: Person, ada: Person) -> None:
     body, key = {"event_id": (await john.creates_event())["id"]}, a_key().ljust(255, "~")
     first = await ada.post("/bookings", body, key=key)
     assert_replayed(await ada.post("/bookings", body, key=key), first)
@@ -249,7 +247,7 @@ async def test_a_key_of_255_characters_is_kept(john: Person, ada: Person) -> Non
 # Time
 
 
-async def test_a_key_lives_for_72_hours_whatever_becomes_of_redis(
+async def test_key_is_valid_for_72_hours_without_redis(
     john: Person, ada: Person, shared_database: asyncpg.Connection, redis_url: str
 ) -> None:
     key = a_key()
@@ -289,9 +287,7 @@ async def begin(keys: PostgresIdempotencyKeys, key: str, *, lease: float = 10, o
     return found
 
 
-async def test_old_keys_are_forgotten_some_at_a_time(
-    keys: PostgresIdempotencyKeys, database: asyncpg.Connection
-) -> None:
+async def test_old_keys_are_deleted_in_batches(keys: PostgresIdempotencyKeys, database: asyncpg.Connection) -> None:
     for number in range(5):
         await begin(keys, f"old {number}")
     await database.execute("UPDATE idempotency_keys SET created_at = now() - interval '73 hours'")
@@ -330,7 +326,7 @@ async def in_progress(database: asyncpg.Connection, key: str, *, seconds: float)
     assert changed == "UPDATE 1"
 
 
-async def test_who_waits_too_long_hears_409_and_holds_no_connection_meanwhile(
+async def test_waiting_too_long_returns_409_and_holds_no_connection(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with served(make_settings(database_pool_size="1"), patience=1.5) as api:
@@ -347,7 +343,7 @@ async def test_who_waits_too_long_hears_409_and_holds_no_connection_meanwhile(
             assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_a_runner_that_died_is_replaced(
+async def test_claim_of_a_dead_process_is_replaced(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with served(make_settings(), patience=10) as api:
@@ -364,7 +360,9 @@ async def test_a_runner_that_died_is_replaced(
         assert await database.fetchval("SELECT count(*) FROM events") == 1
 
 
-async def test_what_broke_is_tried_again(make_settings: Callable[..., Settings], database: asyncpg.Connection) -> None:
+async def test_failed_request_can_be_retried(
+    make_settings: Callable[..., Settings], database: asyncpg.Connection
+) -> None:
     async with served(make_settings(), patience=1) as api:
         john, key, body = await People(api).facilitator(), a_key(), event()
         await database.execute("ALTER TABLE outbox RENAME TO away")
@@ -378,7 +376,7 @@ async def test_what_broke_is_tried_again(make_settings: Callable[..., Settings],
         assert await database.fetchval("SELECT count(*) FROM events") == 1
 
 
-async def test_without_a_key_nothing_is_asked_of_the_keys(
+async def test_without_a_key_the_key_table_is_not_read(
     make_settings: Callable[..., Settings], database: asyncpg.Connection
 ) -> None:
     async with served(make_settings(), patience=1) as api:
@@ -399,7 +397,7 @@ def under(claim: Claim) -> Iterator[None]:
         CLAIM.reset(token)
 
 
-async def test_who_was_replaced_can_commit_nothing(
+async def test_replaced_claim_cannot_commit(
     keys: PostgresIdempotencyKeys, database: asyncpg.Connection, database_url: str
 ) -> None:
     (member,) = await many_users(database, 1)

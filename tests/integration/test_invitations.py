@@ -148,7 +148,7 @@ LinkTo = Callable[[str], Awaitable[str]]
 # What no one learns
 
 
-async def test_the_answer_is_the_same_whether_there_is_an_account_or_not(
+async def test_answer_does_not_reveal_whether_an_account_exists(
     john: Person, shared_people: People, shared_database: asyncpg.Connection, mail_to: MailTo
 ) -> None:
     """Status, body, the facilitator's lists and the mail: nothing tells an address with an account, also one that is
@@ -185,7 +185,7 @@ async def test_the_answer_is_the_same_whether_there_is_an_account_or_not(
     assert [tuple(row) for row in rows] == [("email", "booking_invitation")] * 3
 
 
-async def test_the_mail_names_who_what_and_until_when(john: Person, mail_to: MailTo) -> None:
+async def test_mail_names_inviter_event_and_deadline(john: Person, mail_to: MailTo) -> None:
     email = an_address()
     await added(john, (await john.creates_event(title="Autumn Retreat"))["id"], email)
     mail = await mail_to(email)
@@ -201,7 +201,7 @@ async def test_the_mail_names_who_what_and_until_when(john: Person, mail_to: Mai
 # Answering
 
 
-async def test_a_confirmed_seat_is_a_booking_of_a_new_account_without_a_password(
+async def test_confirmed_seat_is_a_booking_of_a_new_account_without_password(
     john: Person, shared_api: httpx.AsyncClient, shared_database: asyncpg.Connection, link_to: LinkTo
 ) -> None:
     """Free, also at an event with a price; the CRM, the person and the facilitator hear of it as of any booking."""
@@ -248,7 +248,7 @@ async def test_a_confirmed_seat_is_a_booking_of_a_new_account_without_a_password
     assert (cancelled.status_code, cancelled.json()["refund"]) == (200, None)
 
 
-async def test_a_confirmed_seat_belongs_to_the_account_that_there_is(
+async def test_confirmed_seat_belongs_to_the_existing_account(
     john: Person, shared_people: People, shared_database: asyncpg.Connection, link_to: LinkTo
 ) -> None:
     """It is attached when its owner confirms, not before, and the account is not changed."""
@@ -268,7 +268,7 @@ async def test_a_confirmed_seat_belongs_to_the_account_that_there_is(
     assert message.json()["recipients"] == 1
 
 
-async def test_an_invitation_is_answered_once(john: Person, shared_api: httpx.AsyncClient, link_to: LinkTo) -> None:
+async def test_invitation_is_answered_once(john: Person, shared_api: httpx.AsyncClient, link_to: LinkTo) -> None:
     """Many clicks at once are one booking; later answers change nothing. Declined, the seat is free."""
     event = await john.creates_event(max_participants=2)
     confirms, declines = an_address(), an_address()
@@ -290,14 +290,14 @@ async def test_an_invitation_is_answered_once(john: Person, shared_api: httpx.As
     assert "The invitation was answered, or is no longer valid" in page.text
 
 
-async def test_a_pending_seat_is_no_participant(john: Person, link_to: LinkTo) -> None:
+async def test_pending_seat_is_not_a_participant(john: Person, link_to: LinkTo) -> None:
     event, email = await john.creates_event(), an_address()
     await added(john, event["id"], email)
     answer = await john.post(f"/facilitator/events/{event['id']}/messages", {"subject": "Hello", "text": "Hello"})
     assert code(answer) == (400, "no_participants")
 
 
-async def test_whoever_booked_meanwhile_keeps_one_seat(john: Person, shared_people: People, link_to: LinkTo) -> None:
+async def test_user_who_booked_meanwhile_keeps_one_seat(john: Person, shared_people: People, link_to: LinkTo) -> None:
     """The held seat is released when it is confirmed."""
     event, rosa = await john.creates_event(price=0), await shared_people.user()
     await added(john, event["id"], rosa.email)
@@ -309,7 +309,7 @@ async def test_whoever_booked_meanwhile_keeps_one_seat(john: Person, shared_peop
     assert code(await rosa.api.post(f"{link}/confirm")) == (400, "invitation_over")
 
 
-async def test_a_deactivated_account_gets_no_booking(
+async def test_deactivated_account_gets_no_booking(
     john: Person, shared_people: People, shared_database: asyncpg.Connection, link_to: LinkTo
 ) -> None:
     event, rosa = await john.creates_event(), await shared_people.user()
@@ -323,7 +323,7 @@ async def test_a_deactivated_account_gets_no_booking(
 
 
 @pytest.mark.parametrize(("in_days", "hours"), [(7, 72), (2, 48)])
-async def test_a_seat_is_held_for_72_hours_and_never_beyond_the_start(john: Person, in_days: float, hours: int) -> None:
+async def test_seat_is_held_for_72_hours_and_at_most_until_the_start(john: Person, in_days: float, hours: int) -> None:
     event = await john.creates_event(in_days=in_days)
     invitation = await added(john, event["id"], an_address())
     expires_at = datetime.fromisoformat(invitation["expires_at"])
@@ -342,7 +342,7 @@ async def test_a_seat_is_held_for_72_hours_and_never_beyond_the_start(john: Pers
     ],
     ids=["expired", "started"],
 )
-async def test_an_unanswered_seat_is_released(
+async def test_unanswered_seat_is_released(
     john: Person, shared_database: asyncpg.Connection, link_to: LinkTo, parts: container.Container, passes: str
 ) -> None:
     """It cannot be confirmed any more from then on, and many workers release it once."""
@@ -364,7 +364,7 @@ async def test_an_unanswered_seat_is_released(
     assert listed["status"] == "expired"
 
 
-async def test_a_cancelled_event_takes_back_its_seats(
+async def test_cancelled_event_withdraws_its_invitations(
     john: Person, link_to: LinkTo, shared_database: asyncpg.Connection
 ) -> None:
     for end in ("cancel", "delete"):
@@ -381,7 +381,7 @@ async def test_a_cancelled_event_takes_back_its_seats(
         assert row["status"] == "withdrawn"
 
 
-async def test_a_facilitator_withdraws_a_seat(john: Person, link_to: LinkTo) -> None:
+async def test_facilitator_withdraws_an_invitation(john: Person, link_to: LinkTo) -> None:
     event, email = await john.creates_event(max_participants=1), an_address()
     invitation = await added(john, event["id"], email)
     path = f"/facilitator/invitations/{invitation['id']}/cancel"
@@ -396,7 +396,7 @@ async def test_a_facilitator_withdraws_a_seat(john: Person, link_to: LinkTo) -> 
 # What is refused
 
 
-async def test_a_seat_is_held_once_for_an_address_and_only_where_one_is_free(
+async def test_address_has_one_invitation_and_only_if_a_seat_is_free(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     """Who booked is in the facilitator's list anyway, so that an address with a booking is named."""
@@ -421,7 +421,7 @@ async def test_a_seat_is_held_once_for_an_address_and_only_where_one_is_free(
 @pytest.mark.parametrize(
     ("field", "value"), [("name", ""), ("name", "a\nb"), ("name", "n" * 121), ("email", "rosa"), ("email", "")]
 )
-async def test_a_name_and_an_address_are_needed(john: Person, field: str, value: str) -> None:
+async def test_name_and_address_are_required(john: Person, field: str, value: str) -> None:
     event = await john.creates_event()
     body = {"name": "Rosa", "email": an_address()} | {field: value}
     answer = await john.post(f"/facilitator/events/{event['id']}/bookings", body)
@@ -430,7 +430,7 @@ async def test_a_name_and_an_address_are_needed(john: Person, field: str, value:
     assert await seats(john, event["id"]) == 0
 
 
-async def test_only_the_events_facilitator_and_admins_add_list_and_withdraw(
+async def test_only_the_facilitator_and_admins_manage_invitations(
     john: Person, jane: Person, ada: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     """A caller without a token, a user and another facilitator are refused; an admin may."""
@@ -459,7 +459,7 @@ async def test_only_the_events_facilitator_and_admins_add_list_and_withdraw(
         assert code(await john.post(f"/facilitator/invitations/{unknown}/cancel")) == (404, "invitation_not_found")
 
 
-async def test_an_address_gets_ten_invitations_a_day(
+async def test_address_gets_at_most_ten_invitations_a_day(
     shared_people: People, shared_database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     """From all facilitators together; refused ones do not count."""
@@ -490,7 +490,7 @@ TOKENS = MacInvitationTokens(b"k" * 32)
 
 @examples(deadline=None)
 @given(st.uuids(), st.integers(0, 41), st.integers(1, 255))
-def test_a_link_with_any_other_byte_opens_nothing(value: Any, place: int, change: int) -> None:
+def test_changed_link_is_invalid(value: Any, place: int, change: int) -> None:
     """A token is read back as its invitation; with one byte changed, cut or added, or under another key, it is none."""
     token = TOKENS.token(InvitationId(value))
     assert TOKENS.read(token) == value
@@ -504,7 +504,7 @@ def test_a_link_with_any_other_byte_opens_nothing(value: Any, place: int, change
         MacInvitationTokens(b"o" * 32).read(token)
 
 
-async def test_a_link_that_was_not_sent_is_a_404_and_no_link_is_logged(john: Person, link_to: LinkTo) -> None:
+async def test_unknown_link_returns_404_and_links_are_not_logged(john: Person, link_to: LinkTo) -> None:
     for path in ("/invitations/x", f"/invitations/{'A' * 56}"):
         assert code(await john.api.get(path)) == (404, "invitation_not_found")
         assert code(await john.api.post(f"{path}/confirm")) == (404, "invitation_not_found")
@@ -514,9 +514,7 @@ async def test_a_link_that_was_not_sent_is_a_404_and_no_link_is_logged(john: Per
 # The last seats
 
 
-async def test_seats_added_by_hand_and_booked_are_never_more_than_there_are(
-    john: Person, shared_people: People
-) -> None:
+async def test_invited_and_booked_seats_never_exceed_the_capacity(john: Person, shared_people: People) -> None:
     """Ten are added by hand while four people book, for four seats."""
     event = await john.creates_event(max_participants=4, price=0)
     path = f"/facilitator/events/{event['id']}/bookings"
@@ -543,12 +541,12 @@ async def invited_at_once(parts: container.Container, john: Person, number: int)
     )
 
 
-async def test_of_many_added_at_once_for_one_seat_one_is_held(parts: container.Container, john: Person) -> None:
+async def test_of_concurrent_invitations_for_one_seat_one_is_held(parts: container.Container, john: Person) -> None:
     answers = await invited_at_once(parts, john, 4)
     assert [type(answer) for answer in answers if isinstance(answer, Exception)] == [EventFull] * 3
 
 
-async def test_without_the_lock_the_constraint_alone_stops_an_oversell(
+async def test_without_lock_only_the_constraint_prevents_overselling(
     parts: container.Container, john: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test above: the event is read without its lock, so that all see a free seat."""

@@ -48,5 +48,5 @@ def test_only_payloads_about_a_paid_or_free_seat_have_the_link(status: str, paym
     assert "virtual_link" in payload["event"]
 
 
-def test_the_payload_of_an_event_itself_has_the_link() -> None:
+def test_payload_of_an_event_has_the_link() -> None:
     assert LINK in to_payload(a_message(MessageType.EVENT_UPDATED, booking=None, user=None))["event"]["virtual_link"]

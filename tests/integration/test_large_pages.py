@@ -55,7 +55,7 @@ async def user(shared_people: People, facilitator: Person, shared_database: asyn
     return ada
 
 
-async def test_a_large_answer_is_sent_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_answer_is_sent_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between them other requests have their turn."""
     monkeypatch.setattr(middleware, "SENT_AT_ONCE", 1_000)
     scope = {
@@ -100,7 +100,7 @@ async def test_a_large_answer_is_sent_in_parts(tmp_path: Path, monkeypatch: pyte
         ("/api/bookings/my", "user"),
     ],
 )
-async def test_a_page_does_not_hold_the_event_loop(
+async def test_large_page_does_not_block_the_event_loop(
     shared_api: httpx.AsyncClient, facilitator: Person, user: Person, path: str, who: str
 ) -> None:
     parts = urlsplit(str(shared_api.base_url))

@@ -149,7 +149,7 @@ FILTERS = list(
 
 
 @pytest.mark.parametrize(("status", "destination", "since"), FILTERS)
-async def test_a_page_of_the_outbox_is_read_by_an_index(
+async def test_outbox_page_is_read_by_an_index(
     watched: ExplainedDatabase, status: MessageStatus | None, destination: Destination | None, since: timedelta | None
 ) -> None:
     wanted = MessageFilter(status, destination, None if since is None else NOW - since)
@@ -173,7 +173,7 @@ async def walked(watched: ExplainedDatabase, wanted: MessageFilter) -> list[str]
 
 
 @pytest.mark.parametrize("status", ["dead", "discarded"])
-async def test_the_pages_of_a_rare_status_show_each_message_once_the_newest_first(
+async def test_pages_of_a_rare_status_show_each_message_once_newest_first(
     watched: ExplainedDatabase, shared_database: asyncpg.Connection, status: str
 ) -> None:
     seen = await walked(watched, MessageFilter(MessageStatus(status)))
@@ -181,9 +181,7 @@ async def test_the_pages_of_a_rare_status_show_each_message_once_the_newest_firs
     assert seen == [str(row["id"]) for row in rows]
 
 
-async def test_a_destination_that_this_version_does_not_know_is_listed(
-    watched: ExplainedDatabase, shared_database: asyncpg.Connection
-) -> None:
+async def test_unknown_destination_is_listed(watched: ExplainedDatabase, shared_database: asyncpg.Connection) -> None:
     newest = await shared_database.fetchval("SELECT id FROM outbox WHERE status = 'dead' ORDER BY id DESC LIMIT 1")
     await shared_database.execute("UPDATE outbox SET destination = 'of_tomorrow' WHERE id = $1", newest)
     page = await PostgresDeadLetters(watched).list(MessageFilter(MessageStatus.DEAD), PageRequest(1))
@@ -191,9 +189,7 @@ async def test_a_destination_that_this_version_does_not_know_is_listed(
 
 
 @pytest.mark.parametrize("status", [None, *PaymentStatus])
-async def test_a_page_of_the_payments_is_read_by_an_index(
-    watched: ExplainedDatabase, status: PaymentStatus | None
-) -> None:
+async def test_payments_page_is_read_by_an_index(watched: ExplainedDatabase, status: PaymentStatus | None) -> None:
     audit = PostgresPaymentAudit(watched)
     page = await audit.newest(status=status, page=PageRequest(10))
     assert len(page.items) == (0 if status in {"pending", "failed", "not_required"} else 10)
@@ -203,7 +199,7 @@ async def test_a_page_of_the_payments_is_read_by_an_index(
     assert await watched.rows_read() <= 2 * 11 * 3 + 2
 
 
-async def test_the_payments_of_the_last_days_are_compared_without_reading_the_others(
+async def test_recent_payments_are_compared_without_reading_the_others(
     watched: ExplainedDatabase,
 ) -> None:
     await PostgresPaymentAudit(watched).payments(
@@ -212,7 +208,7 @@ async def test_the_payments_of_the_last_days_are_compared_without_reading_the_ot
     assert await watched.rows_read() < 1_000
 
 
-async def test_what_operators_should_look_at_is_read_by_an_index(watched: ExplainedDatabase) -> None:
+async def test_payments_that_need_attention_are_read_by_an_index(watched: ExplainedDatabase) -> None:
     audit = PostgresPaymentAudit(watched)
     assert len(await audit.mismatches(since=None)) == PAYMENTS // 1000
     assert len(await audit.stuck_refunds(since=None, older_than=timedelta(0))) == PAYMENTS // 1000

@@ -16,7 +16,7 @@ from tests.support.messages import deliver_due
 from tests.support.people import People
 
 
-async def test_a_coach_sees_who_books_and_cancels(make_settings: Callable[..., Settings]) -> None:
+async def test_coach_receives_bookings_and_cancellations(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     async with serving(create_app(settings)) as address, httpx.AsyncClient(base_url=address) as api:
         people = People(api)

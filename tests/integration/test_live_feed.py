@@ -55,7 +55,9 @@ async def john(shared_database: asyncpg.Connection) -> Member:
 # What is seen
 
 
-async def test_both_ways_show_the_same_news_in_order(address: Address, newsroom: Newsroom, john: Member) -> None:
+async def test_websocket_and_stream_send_the_same_updates_in_order(
+    address: Address, newsroom: Newsroom, john: Member
+) -> None:
     async with a_socket(address, john.token) as socket, a_stream(address, john.token) as stream:
         for number in range(1, 31):
             await newsroom.tell(john.id, number)
@@ -72,9 +74,7 @@ async def test_both_ways_show_the_same_news_in_order(address: Address, newsroom:
     assert entry["data"]["event"]["price"] == 30.5
 
 
-async def test_who_comes_back_gets_what_they_missed_and_nothing_twice(
-    address: Address, newsroom: Newsroom, john: Member
-) -> None:
+async def test_reconnecting_client_gets_missed_updates_once(address: Address, newsroom: Newsroom, john: Member) -> None:
     async with a_socket(address, john.token) as socket:
         await newsroom.tell(john.id, 1)
         first = await news(socket)
@@ -89,22 +89,20 @@ async def test_who_comes_back_gets_what_they_missed_and_nothing_twice(
         assert [(await stream.event())[1]["data"]["booking_id"] for _ in missed] == missed
 
 
-async def test_without_a_last_id_the_feed_begins_now(address: Address, newsroom: Newsroom, john: Member) -> None:
+async def test_without_a_last_id_the_feed_starts_now(address: Address, newsroom: Newsroom, john: Member) -> None:
     await newsroom.tell(john.id, 1)
     async with a_socket(address, john.token) as socket:
         await newsroom.tell(john.id, 2)
         assert (await news(socket))["data"]["booking_id"] == 2
 
 
-async def test_a_last_id_that_was_never_given_out_hides_nothing(
-    address: Address, newsroom: Newsroom, john: Member
-) -> None:
+async def test_future_last_id_hides_no_updates(address: Address, newsroom: Newsroom, john: Member) -> None:
     async with a_socket(address, john.token, f"?last_event_id={2**63 - 1}") as socket:
         await newsroom.tell(john.id, 1)
         assert (await news(socket))["data"]["booking_id"] == 1
 
 
-async def test_nobody_sees_the_news_of_others(
+async def test_updates_of_others_are_not_visible(
     address: Address, newsroom: Newsroom, john: Member, shared_database: asyncpg.Connection
 ) -> None:
     (jane,) = await many_users(shared_database, 1, role="facilitator")
@@ -127,7 +125,7 @@ async def refused(address: Address, token: str | None, query: str = "", **option
     return response.status_code, json.loads(response.body)["code"]
 
 
-async def test_only_facilitators_and_admins_follow(
+async def test_only_facilitators_and_admins_can_follow(
     address: Address, john: Member, shared_database: asyncpg.Connection
 ) -> None:
     (ada,) = await many_users(shared_database, 1)
@@ -147,7 +145,7 @@ async def test_only_facilitators_and_admins_follow(
 
 
 @pytest.mark.parametrize("name", ["access_token", "token", "bearer", "authorization"])
-async def test_a_token_in_the_address_is_none_and_is_not_written_down(
+async def test_token_in_the_url_is_rejected_and_not_logged(
     address: Address, api_process: ApiProcess, john: Member, name: str
 ) -> None:
     assert await refused(address, None, f"?{name}={john.token}") == (401, "invalid_token")
@@ -156,7 +154,7 @@ async def test_a_token_in_the_address_is_none_and_is_not_written_down(
     assert john.token not in api_process.log.read_text()
 
 
-async def test_a_browser_gives_its_token_as_a_subprotocol(address: Address, john: Member, newsroom: Newsroom) -> None:
+async def test_browser_sends_its_token_as_a_subprotocol(address: Address, john: Member, newsroom: Newsroom) -> None:
     offered = ["convene.v1", f"bearer.{john.token}"]
     async with a_socket(address, None, "?last_event_id=0", subprotocols=offered, origin=PAGE) as socket:
         assert socket.subprotocol == "convene.v1"
@@ -170,12 +168,12 @@ async def test_a_browser_gives_its_token_as_a_subprotocol(address: Address, john
     "origin",
     ["https://evil.example", "null", "https://studio.example.com.evil.example", "http://studio.example.com", ""],
 )
-async def test_pages_of_foreign_origins_are_refused(address: Address, john: Member, origin: str) -> None:
+async def test_other_origins_are_rejected(address: Address, john: Member, origin: str) -> None:
     assert await refused(address, john.token, origin=origin) == (403, "foreign_origin")
 
 
 @pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:5000", None])
-async def test_our_own_pages_and_who_is_no_browser_are_let_in(
+async def test_own_origin_and_clients_without_origin_are_accepted(
     address: Address, john: Member, origin: str | None
 ) -> None:
     async with a_socket(address, john.token, origin=origin):
@@ -183,11 +181,11 @@ async def test_our_own_pages_and_who_is_no_browser_are_let_in(
 
 
 @pytest.mark.parametrize("given", ["x", "-1", "1.5", str(2**63), "٣", "9" * 5000])
-async def test_a_last_id_that_is_none_is_refused(address: Address, john: Member, given: str) -> None:
+async def test_invalid_last_id_is_rejected(address: Address, john: Member, given: str) -> None:
     assert await refused(address, john.token, f"?last_event_id={given}") == (400, "validation_error")
 
 
-async def test_nobody_follows_more_than_ten_times(address: Address, john: Member) -> None:
+async def test_user_has_at_most_ten_connections(address: Address, john: Member) -> None:
     sockets = [await a_socket(address, john.token) for _ in range(9)]
     async with a_stream(address, john.token):
         assert await refused(address, john.token) == (429, "too_many_followers")
@@ -218,7 +216,7 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
-async def test_whose_token_is_taken_back_is_cut_off_soon(
+async def test_revoked_token_closes_the_connection(
     address: Address, john: Member, shared_database: asyncpg.Connection, ending: Ending
 ) -> None:
     async with a_socket(address, john.token) as socket, a_stream(address, john.token) as stream:
@@ -228,7 +226,7 @@ async def test_whose_token_is_taken_back_is_cut_off_soon(
     assert await refused(address, john.token) == (401, "invalid_token")
 
 
-async def test_whose_token_ends_is_cut_off_soon(
+async def test_expired_token_closes_the_connection(
     address: Address, john: Member, shared_database: asyncpg.Connection
 ) -> None:
     login = await shared_database.fetchval("SELECT id FROM logins WHERE user_id = $1", john.id)
@@ -243,7 +241,7 @@ async def test_whose_token_ends_is_cut_off_soon(
         assert (code, ended) == (1008, True)
 
 
-async def test_who_talks_too_much_is_cut_off(address: Address, john: Member) -> None:
+async def test_too_many_messages_close_the_connection(address: Address, john: Member) -> None:
     async with a_socket(address, john.token) as socket:
         for _ in range(100):
             await socket.send("{}")
@@ -252,7 +250,7 @@ async def test_who_talks_too_much_is_cut_off(address: Address, john: Member) -> 
         assert await closed_with(socket, PROMISED_SECONDS) == 1008
 
 
-async def test_a_message_larger_than_64_kib_is_not_taken(address: Address, newsroom: Newsroom, john: Member) -> None:
+async def test_message_over_64_kib_closes_the_connection(address: Address, newsroom: Newsroom, john: Member) -> None:
     async with a_socket(address, john.token, "?last_event_id=0") as socket:
         await socket.send("x" * 65_536)
         await newsroom.tell(john.id, 1)

@@ -40,7 +40,7 @@ def calendar_of(mail: EmailMessage) -> tuple[Calendar, Component]:
     return calendar, entry
 
 
-def test_the_headers_name_who_what_and_which_message() -> None:
+def test_headers_name_sender_recipient_and_message() -> None:
     mail = composed()
     assert mail["From"] == "Convene <no-reply@convene.example>"
     assert mail["To"] == "Ada Lovelace <ada@example.com>"
@@ -51,7 +51,7 @@ def test_the_headers_name_who_what_and_which_message() -> None:
     assert mail["Auto-Submitted"] == "auto-generated"
 
 
-def test_it_is_text_html_and_an_invitation_with_the_same_invitation_attached() -> None:
+def test_mail_has_text_html_invitation_and_the_invitation_as_attachment() -> None:
     mail = composed()
     assert [part.get_content_type() for part in mail.walk()] == [
         "multipart/mixed",
@@ -67,7 +67,7 @@ def test_it_is_text_html_and_an_invitation_with_the_same_invitation_attached() -
     assert bytes(mail).isascii()
 
 
-def test_the_text_says_when_in_utc_where_with_whom_and_what_it_costs() -> None:
+def test_text_states_time_location_facilitator_and_price() -> None:
     lines = text_of(composed(), "plain").splitlines()
     for line in (
         "Hello Ada Lovelace,",
@@ -92,16 +92,16 @@ def test_the_text_says_when_in_utc_where_with_whom_and_what_it_costs() -> None:
         ("not_required", "Price: Free of charge"),
     ],
 )
-def test_the_payment_is_said_in_words(status: str, line: str) -> None:
+def test_payment_status_is_stated(status: str, line: str) -> None:
     assert line in text_of(composed(booking={"payment_status": status}), "plain").splitlines()
 
 
-def test_an_event_over_several_days_names_both() -> None:
+def test_event_over_several_days_names_both() -> None:
     told = when(datetime(2026, 12, 1, 10, tzinfo=UTC), datetime(2026, 12, 3, 16, tzinfo=UTC), ZoneInfo("UTC"))
     assert told == "Tuesday, 1 December 2026, 10:00 to Thursday, 3 December 2026, 16:00 UTC"
 
 
-def test_the_invitation_field_by_field() -> None:
+def test_invitation_field_by_field() -> None:
     calendar, entry = calendar_of(composed())
     assert calendar["METHOD"] == "REQUEST"
     assert calendar["VERSION"] == "2.0"
@@ -122,25 +122,25 @@ def test_the_invitation_field_by_field() -> None:
     assert entry["ATTENDEE"].params["PARTSTAT"] == "ACCEPTED"
 
 
-def test_an_entry_has_the_uid_that_is_stored_and_not_one_of_the_present_address() -> None:
+def test_entry_has_the_stored_uid_not_one_of_the_current_url() -> None:
     _, entry = calendar_of(composed(booking={"uid": "booking-12@before.example"}))
     assert entry["UID"] == "booking-12@before.example"
     message = a_coaching_message(MessageType.BOOKING_CREATED, coaching={"uid": "coaching-1@before.example"})
     assert "\nUID:coaching-1@before.example\n" in text_of(COMPOSER.compose(message), "calendar")
 
 
-def test_an_online_event_has_its_link_as_the_place() -> None:
+def test_online_event_has_its_link_as_the_location() -> None:
     mail = composed(event={"location": None})
     assert calendar_of(mail)[1]["LOCATION"] == "https://meet.example.com/abc"
     assert "Where: Online" in text_of(mail, "plain")
 
 
-def test_times_given_with_an_offset_are_in_utc_in_the_invitation() -> None:
+def test_times_with_an_offset_are_in_utc_in_the_invitation() -> None:
     _, entry = calendar_of(composed(event={"starts_at": "2026-12-01T15:30:00+05:30"}))
     assert entry["DTSTART"].to_ical() == b"20261201T100000Z"
 
 
-def test_a_moved_event_updates_the_same_entry() -> None:
+def test_moved_event_updates_the_same_entry() -> None:
     mail = composed(MessageType.BOOKING_MOVED, event={"version": 6, "location": "Garden"})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Changed: Morning Yoga"
@@ -149,7 +149,7 @@ def test_a_moved_event_updates_the_same_entry() -> None:
     assert "Where: Garden" in text_of(mail, "plain")
 
 
-def test_a_cancelled_booking_takes_its_entry_back() -> None:
+def test_cancelled_booking_cancels_its_entry() -> None:
     mail = composed(MessageType.BOOKING_CANCELLED, booking={"status": "cancelled"}, event={"version": 6})
     calendar, entry = calendar_of(mail)
     assert mail["Subject"] == "Booking cancelled: Morning Yoga"
@@ -159,7 +159,7 @@ def test_a_cancelled_booking_takes_its_entry_back() -> None:
     assert entry["UID"] == "booking-12@book.example.org"
 
 
-def test_a_cancelled_event_has_its_own_words() -> None:
+def test_cancelled_event_has_its_own_wording() -> None:
     mail = composed(
         MessageType.BOOKING_CANCELLED, reason="event_cancelled", event={"version": 6, "status": "cancelled"}
     )
@@ -172,7 +172,7 @@ def test_a_cancelled_event_has_its_own_words() -> None:
 HOSTILE = '<script>alert("x")</script>{{7*7}}${7*7}%s'
 
 
-def test_html_and_templates_in_what_people_wrote_stay_words() -> None:
+def test_html_and_templates_in_user_text_are_escaped() -> None:
     mail = composed(
         user={"name": HOSTILE},
         event={"title": HOSTILE, "virtual_link": 'https://x.example/"onclick="alert(1)', "location": HOSTILE},
@@ -190,7 +190,7 @@ def test_html_and_templates_in_what_people_wrote_stay_words() -> None:
     assert calendar_of(mail)[1]["SUMMARY"] == HOSTILE
 
 
-def test_commas_semicolons_and_quotes_survive_the_calendar() -> None:
+def test_commas_semicolons_and_quotes_are_escaped_in_the_calendar() -> None:
     title, name = 'A; b, "c" \\ d', 'Lovelace, Ada "The Countess"; x'
     _, entry = calendar_of(composed(event={"title": title, "description": "one\ntwo"}, user={"name": name}))
     assert entry["SUMMARY"] == title
@@ -198,7 +198,7 @@ def test_commas_semicolons_and_quotes_survive_the_calendar() -> None:
     assert entry["ATTENDEE"].params["CN"] == "Lovelace, Ada 'The Countess'; x"
 
 
-def test_letters_of_other_languages_arrive() -> None:
+def test_text_in_other_scripts_is_unchanged() -> None:
     mail = composed(user={"name": "Łukasz 王小明"}, event={"title": "योग सत्र 🧘", "location": "Zürich"})
     assert mail["To"].addresses[0].display_name == "Łukasz 王小明"
     assert mail["Subject"] == "You are booked: योग सत्र 🧘"
@@ -207,13 +207,13 @@ def test_letters_of_other_languages_arrive() -> None:
     assert calendar_of(mail)[1]["LOCATION"] == "Zürich"
 
 
-def test_a_long_title_is_cut_in_the_subject_and_whole_in_the_text() -> None:
+def test_long_title_is_truncated_in_the_subject_only() -> None:
     mail = composed(event={"title": "x" * 200})
     assert mail["Subject"] == f"You are booked: {'x' * 119}…"
     assert "x" * 200 in text_of(mail, "plain")
 
 
-def test_an_international_domain_is_written_so_that_every_server_understands() -> None:
+def test_international_domain_is_encoded() -> None:
     assert composed(user={"email": "ada@bücher.example"})["To"].addresses[0].addr_spec == "ada@xn--bcher-kva.example"
 
 
@@ -225,7 +225,7 @@ def test_an_international_domain_is_written_so_that_every_server_understands() -
         (MessageType.BOOKING_CREATED, {"user": {"name": "Ada\r\nBcc: eve@example.com"}}),
     ],
 )
-async def test_what_cannot_be_mailed_is_a_permanent_failure(
+async def test_undeliverable_mail_is_a_permanent_failure(
     message_type: MessageType, payload: Any, tmp_path: Any
 ) -> None:
     message = a_message(message_type, destination=Destination.EMAIL, **payload)

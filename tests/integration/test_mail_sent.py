@@ -97,7 +97,7 @@ def server(mailbox: Mailbox) -> Iterator[str]:
         yield address
 
 
-async def test_a_mail_arrives_whole(mailbox: Mailbox, server: str) -> None:
+async def test_mail_arrives_unchanged(mailbox: Mailbox, server: str) -> None:
     mail = a_mail(user={"name": "Łukasz"})
     outcome = await outcome_of(mail, SmtpTransport(smtp_server(f"smtp://{server}")))
     assert isinstance(outcome, Delivered)
@@ -129,7 +129,7 @@ SECOND_MAILBOX = "=?utf-8?q?=22X=22_=3Cevil=40example=2Ecom=3E=2C_?="
         ),
     ],
 )
-async def test_what_people_wrote_arrives_as_they_wrote_it(mailbox: Mailbox, server: str, text: str) -> None:
+async def test_user_text_arrives_unchanged(mailbox: Mailbox, server: str, text: str) -> None:
     text = text.strip()
     mail = a_mail(
         event={"title": text}, user={"name": text}, facilitator={"name": text}, booking={"notes": ".\r.\n..\n"}
@@ -148,7 +148,7 @@ async def test_what_people_wrote_arrives_as_they_wrote_it(mailbox: Mailbox, serv
     assert ".\r\n.\r\n..\r\n" in body.get_content()
 
 
-async def test_an_international_domain_is_that_of_idna_2008(mailbox: Mailbox, server: str) -> None:
+async def test_international_domain_is_encoded_by_idna_2008(mailbox: Mailbox, server: str) -> None:
     mail = a_mail(user={"email": "ada@faß.de"}, facilitator={"email": "john@straße.example"})
     assert isinstance(await outcome_of(mail, SmtpTransport(smtp_server(f"smtp://{server}"))), Delivered)
     [envelope] = mailbox.envelopes
@@ -158,7 +158,7 @@ async def test_an_international_domain_is_that_of_idna_2008(mailbox: Mailbox, se
     assert received["Reply-To"].addresses[0].addr_spec == "john@xn--strae-oqa.example"
 
 
-async def test_letters_before_the_at_sign_go_out_where_the_server_takes_them(mailbox: Mailbox) -> None:
+async def test_non_ascii_local_part_is_sent_to_a_server_with_smtputf8(mailbox: Mailbox) -> None:
     composer = MailComposer(mail_from="c@convene.example", public_url="https://book.example.org", smtputf8=True)
     mail = composer.compose(a_message(destination=Destination.EMAIL, user={"email": "jörg@faß.de"}))
     for offered in (True, False):
@@ -173,7 +173,7 @@ async def test_letters_before_the_at_sign_go_out_where_the_server_takes_them(mai
     assert "To: Ada Lovelace <jörg@xn--fa-hia.de>\r\n".encode() in envelope.content
 
 
-async def test_without_smtputf8_such_an_account_gets_no_mail_and_others_are_not_asked_to_reply(tmp_path: Path) -> None:
+async def test_without_smtputf8_such_an_account_gets_no_mail_and_no_reply_to(tmp_path: Path) -> None:
     sender = EmailSender(COMPOSER, FileTransport(tmp_path))
     outcome = await sender.deliver(a_message(destination=Destination.EMAIL, user={"email": "jörg@example.com"}))
     assert isinstance(outcome, Failed)
@@ -182,7 +182,7 @@ async def test_without_smtputf8_such_an_account_gets_no_mail_and_others_are_not_
     assert isinstance(outcome, Delivered)
 
 
-async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(tmp_path: Path) -> None:
+async def test_mail_that_parses_differently_is_a_dead_letter(tmp_path: Path) -> None:
     mail = a_mail()
     mail._headers[1] = ("To", "ada@example.com, eve@example.com")  # type: ignore[attr-defined]
     transports: list[MailTransport] = [FileTransport(tmp_path), SmtpTransport(smtp_server("smtp://127.0.0.1:9"))]
@@ -194,34 +194,32 @@ async def test_a_mail_that_would_be_read_as_another_is_a_dead_letter(tmp_path: P
 
 
 @pytest.mark.parametrize(("reply", "permanent"), [("550 no such user", True), ("451 greylisted", False)])
-async def test_a_refused_recipient(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
+async def test_rejected_recipient(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
     mailbox.to_recipient = reply
     outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}")))
     assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
 
 
 @pytest.mark.parametrize(("reply", "permanent"), [("554 looks like spam", True), ("452 disk full", False)])
-async def test_a_refused_mail(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
+async def test_rejected_mail(mailbox: Mailbox, server: str, reply: str, permanent: bool) -> None:
     mailbox.to_data = reply
     outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}")))
     assert outcome == Failed(reply, permanent=permanent, status_code=int(reply[:3]))
 
 
-async def test_a_server_that_closes_for_everybody_is_what_fails_not_the_mail(mailbox: Mailbox, server: str) -> None:
+async def test_closing_server_is_a_destination_fault(mailbox: Mailbox, server: str) -> None:
     mailbox.to_recipient = "421 shutting down"
     outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}")))
     assert outcome == Failed("421 shutting down", status_code=421, destination_fault=True)
 
 
-async def test_a_mail_that_was_taken_is_delivered_whatever_happens_to_the_goodbye(
-    mailbox: Mailbox, server: str
-) -> None:
+async def test_accepted_mail_is_delivered_without_a_quit_answer(mailbox: Mailbox, server: str) -> None:
     mailbox.hang_after_data = True
     assert isinstance(await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}"), seconds=2)), Delivered)
     assert len(mailbox.envelopes) == 1
 
 
-async def test_a_server_that_says_nothing_is_tried_again() -> None:
+async def test_silent_server_is_retried() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -234,7 +232,7 @@ async def test_a_server_that_says_nothing_is_tried_again() -> None:
     assert outcome == Failed(f"127.0.0.1:{port}: no answer within 0.3 s", destination_fault=True)
 
 
-async def test_nobody_listening_is_tried_again() -> None:
+async def test_refused_connection_is_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://127.0.0.1:{taken.getsockname()[1]}")))
@@ -242,7 +240,7 @@ async def test_nobody_listening_is_tried_again() -> None:
     assert not outcome.permanent
 
 
-async def test_the_login_of_the_address_is_used_with_its_escapes_undone(mailbox: Mailbox) -> None:
+async def test_login_in_the_url_is_unescaped(mailbox: Mailbox) -> None:
     with serving(mailbox, authenticator=mailbox.authenticate, auth_require_tls=False) as address:
         outcome = await outcome_of(
             a_mail(), SmtpTransport(smtp_server(f"smtp://me%40example.com:p%40ss%2Fword@{address}"))
@@ -254,7 +252,7 @@ async def test_the_login_of_the_address_is_used_with_its_escapes_undone(mailbox:
     assert (outcome.status_code, outcome.permanent) == (535, False)
 
 
-async def test_starttls_that_was_insisted_on_and_is_not_offered_sends_nothing(mailbox: Mailbox, server: str) -> None:
+async def test_required_starttls_that_is_not_offered_sends_nothing(mailbox: Mailbox, server: str) -> None:
     outcome = await outcome_of(a_mail(), SmtpTransport(smtp_server(f"smtp://{server}?starttls=1")))
     assert isinstance(outcome, Failed)
     assert not outcome.permanent
@@ -265,7 +263,7 @@ def names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
 
-async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_subject(tmp_path: Path) -> None:
+async def test_without_a_server_mail_is_a_file_named_by_time_recipient_and_subject(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "mail"
     outcome = await EmailSender(COMPOSER, FileTransport(directory)).deliver(a_message(destination=Destination.EMAIL))
     [file] = directory.iterdir()
@@ -275,7 +273,7 @@ async def test_without_a_server_a_mail_is_a_file_named_by_time_recipient_and_sub
     assert message_from_bytes(file.read_bytes(), policy=default)["Subject"] == "You are booked: Morning Yoga"
 
 
-async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> None:
+async def test_repeated_message_replaces_its_file(tmp_path: Path) -> None:
     sender = EmailSender(COMPOSER, FileTransport(tmp_path))
     for _ in range(2):
         await sender.deliver(a_message(destination=Destination.EMAIL))
@@ -283,7 +281,7 @@ async def test_the_same_message_again_replaces_its_own_file(tmp_path: Path) -> N
     assert len(names(tmp_path)) == 2
 
 
-async def test_no_name_leads_out_of_the_directory(tmp_path: Path) -> None:
+async def test_file_name_stays_in_the_directory(tmp_path: Path) -> None:
     directory = tmp_path / "mail"
     mail = a_mail(event={"title": "../../etc/passwd " + "x" * 150}, user={"email": "'/./x'@example.com"})
     assert isinstance(await outcome_of(mail, FileTransport(directory)), Delivered)
@@ -292,7 +290,7 @@ async def test_no_name_leads_out_of_the_directory(tmp_path: Path) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9@._-]{1,200}\.eml", name)
 
 
-async def test_a_directory_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+async def test_unwritable_directory_is_retried(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("in the way")
     outcome = await outcome_of(a_mail(), FileTransport(tmp_path / "mail"))
     assert isinstance(outcome, Failed)

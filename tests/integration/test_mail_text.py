@@ -32,19 +32,19 @@ def test_right_to_left_text_is_isolated_in_subject_sentence_and_facts() -> None:
     assert f"with {ISOLATED}" in str(entry["DESCRIPTION"])
 
 
-def test_a_long_name_in_the_subject_of_coaching_is_isolated_in_whole() -> None:
+def test_long_name_in_the_subject_is_isolated_as_a_whole() -> None:
     name = HEBREW * 12
     message = a_coaching_message(MessageType.BOOKING_CREATED, coach={"name": name})
     subject = str(COMPOSER.compose(message)["Subject"])
     assert subject == f"Requested: Coaching with \u2068{name[:105]}…\u2069"
 
 
-def test_other_text_has_no_isolates() -> None:
+def test_other_text_is_not_isolated() -> None:
     mail = composed(event={"title": "Zoë’s 瑜伽 🧘"}, booking={"notes": "über\nalles"})
     assert not {"\u2068", "\u2069"} & set(f"{mail['Subject']}{text_of(mail, 'plain')}{text_of(mail, 'html')}")
 
 
-def test_stored_text_from_before_the_rule_turns_no_mail_around() -> None:
+def test_bidirectional_overrides_in_stored_text_are_removed() -> None:
     turned = "Yo\u202ega \u2067by\u200b night"
     mail = composed(
         event={"title": turned, "location": turned, "description": turned, "virtual_link": None},
@@ -60,7 +60,7 @@ def test_stored_text_from_before_the_rule_turns_no_mail_around() -> None:
     assert "Yoga by night\nYoga by night" in text_of(mail, "plain").replace("\r\n", "\n")
 
 
-def test_a_stored_name_and_place_turn_no_mail_around_after_they_were_changed() -> None:
+def test_bidirectional_overrides_in_previous_values_are_removed() -> None:
     turned = "Yo\u202ega \u2067by\u200b night"
     times = {"starts_at": "2026-12-01T09:00:00Z", "ends_at": "2026-12-01T10:00:00Z"}
     before = {"title": turned, "location": turned, "virtual_link": "https://u@x.example/", **times}
@@ -75,7 +75,7 @@ PAYMENT = {"gateway": "stripe", "id": None, "received_at": None}
 MONEY = {"amount": "30.00", "currency": "INR"}
 
 
-def test_what_a_gateway_calls_a_payment_stays_one_visible_line() -> None:
+def test_payment_id_from_a_gateway_is_one_visible_line() -> None:
     payment = PAYMENT | {"id": "pay\u202e_1\u200b\r\nWhere: elsewhere", "url": None}
     text = text_of(composed(MessageType.PAYMENT_COMPLETED, payment=payment, money=MONEY), "plain")
     assert "Payment: pay_1 Where: elsewhere at Stripe" in text.splitlines()
@@ -91,7 +91,7 @@ BAD_LINKS = [
 
 
 @pytest.mark.parametrize("link", BAD_LINKS)
-def test_a_stored_link_that_is_none_becomes_no_button_and_no_link(link: str) -> None:
+def test_invalid_stored_link_is_not_linked(link: str) -> None:
     mail = composed(event={"virtual_link": link})
     _, entry = calendar_of(mail)
     assert "URL" not in entry

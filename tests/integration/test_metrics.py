@@ -91,7 +91,7 @@ def value(series: Series, name: str, **labels: str) -> float:
     return series[name, frozenset(labels.items())]
 
 
-async def test_the_names_are_those_that_dashboards_know(site: httpx.AsyncClient) -> None:
+async def test_metric_names_are_those_documented(site: httpx.AsyncClient) -> None:
     await site.post("/auth/login", json={"email": "nobody@example.com", "password": "wrong password"})
     await site.get("/health")
     text = (await site.get("/metrics", headers=BEARER)).text
@@ -102,7 +102,7 @@ async def test_the_names_are_those_that_dashboards_know(site: httpx.AsyncClient)
     assert found == NAMES
 
 
-async def test_a_request_is_counted_under_its_route_and_not_under_its_path(site: httpx.AsyncClient) -> None:
+async def test_request_is_counted_by_route_not_by_path(site: httpx.AsyncClient) -> None:
     for event_id in range(1, 8):
         await site.get(f"/events/{event_id}")
     for nonsense in range(5):
@@ -115,7 +115,7 @@ async def test_a_request_is_counted_under_its_route_and_not_under_its_path(site:
     assert value(series, "convene_http_request_seconds_count", route="/events/{event_id}") == 7
 
 
-async def test_logins_that_fail_are_told_by_their_code(site: httpx.AsyncClient) -> None:
+async def test_failed_logins_are_counted_by_code(site: httpx.AsyncClient) -> None:
     ada = await People(site).user()
     for _ in range(3):
         await site.post("/auth/login", json={"email": ada.email, "password": PASSWORD + "!"})
@@ -123,7 +123,7 @@ async def test_logins_that_fail_are_told_by_their_code(site: httpx.AsyncClient) 
     assert value(series, "convene_refusals_total", code="invalid_credentials") == 3
 
 
-async def test_what_is_owed_dead_and_held_is_told_by_destination(
+async def test_pending_dead_and_held_are_reported_by_destination(
     site: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     late, _, dead = (
@@ -147,7 +147,9 @@ async def test_what_is_owed_dead_and_held_is_told_by_destination(
     assert value(series, "convene_outbox_pending", destination="payments") == 0
 
 
-async def test_why_a_destination_is_not_served_is_told(site: httpx.AsyncClient, database: asyncpg.Connection) -> None:
+async def test_reason_for_not_serving_a_destination_is_reported(
+    site: httpx.AsyncClient, database: asyncpg.Connection
+) -> None:
     await database.execute(
         """INSERT INTO destinations (name, tripped_at, probe_at, paused_until, halted_at) VALUES
            ('crm', now(), now() + interval '1 h', NULL, NULL), ('email', now(), now(), now() + interval '1 h', NULL),
@@ -177,7 +179,7 @@ class Script:
         return next(self._outcomes)
 
 
-async def test_attempts_and_rescues_of_all_workers_add_up(
+async def test_attempts_and_reclaims_of_all_workers_add_up(
     site: httpx.AsyncClient, database: asyncpg.Connection, database_url: str
 ) -> None:
     schedule = RetrySchedule((timedelta(0), timedelta(hours=1)))
@@ -208,7 +210,7 @@ async def test_attempts_and_rescues_of_all_workers_add_up(
     assert value(series, "convene_lease_rescues_total", destination="crm") == 1
 
 
-async def test_without_the_database_it_says_so_and_tells_what_it_counted(
+async def test_without_the_database_metrics_of_the_process_remain(
     make_settings: Callable[..., Settings],
 ) -> None:
     away = make_settings(metrics_token=TOKEN, database_url="postgresql://convene@127.0.0.1:1/convene")
@@ -221,7 +223,7 @@ async def test_without_the_database_it_says_so_and_tells_what_it_counted(
     assert not [name for name, _ in series if "outbox" in name]
 
 
-async def test_the_wait_for_a_connection_and_those_in_use_are_told(
+async def test_connection_wait_and_connections_in_use_are_reported(
     site: httpx.AsyncClient, database: asyncpg.Connection
 ) -> None:
     await People(site).user()  # through the one pool and the other
@@ -245,7 +247,7 @@ async def test_the_wait_for_a_connection_and_those_in_use_are_told(
 # Who may see it
 
 
-async def test_only_the_token_opens_it(site: httpx.AsyncClient) -> None:
+async def test_metrics_require_the_token(site: httpx.AsyncClient) -> None:
     john = await People(site).facilitator()
     for headers in ({}, john.headers, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
         answer = await site.get("/metrics", headers=headers)
@@ -253,13 +255,13 @@ async def test_only_the_token_opens_it(site: httpx.AsyncClient) -> None:
         assert "convene_" not in answer.text
 
 
-async def test_without_a_token_there_is_none(make_settings: Callable[..., Settings]) -> None:
+async def test_without_a_token_metrics_return_404(make_settings: Callable[..., Settings]) -> None:
     async with served(make_settings()) as site:
         for headers in ({}, BEARER, {"Authorization": "Bearer None"}):
             assert (await site.get("/metrics", headers=headers)).status_code == 404
 
 
-async def test_it_names_nobody(site: httpx.AsyncClient) -> None:
+async def test_metrics_contain_no_personal_data(site: httpx.AsyncClient) -> None:
     people = People(site)
     ada, john = await people.user(), await people.facilitator()
     created = await john.creates_event()
@@ -272,7 +274,7 @@ async def test_it_names_nobody(site: httpx.AsyncClient) -> None:
         assert private not in text
 
 
-def test_there_are_fewer_than_2000_series_whatever_is_asked(make_settings: Callable[..., Settings]) -> None:
+def test_number_of_series_is_below_2000(make_settings: Callable[..., Settings]) -> None:
     app = create_litestar(container.build(make_settings()))
     routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
     statuses, buckets = 3, 5 + 1 + 2
@@ -292,7 +294,7 @@ def domain_codes() -> Iterator[str]:
 # Several processes
 
 
-async def test_whichever_process_is_asked_tells_for_all(database_url: str, redis_url: str, tmp_path: Path) -> None:
+async def test_any_process_reports_the_metrics_of_all(database_url: str, redis_url: str, tmp_path: Path) -> None:
     """A scrape reaches any of them, and one that is killed takes nothing along."""
     environ = server_environ(database_url, redis_url, tmp_path, metrics_token=TOKEN)
     port = str(free_port())

@@ -22,7 +22,7 @@ async def refusal(who: Person, method: str, path: str, body: dict[str, Any], fie
 
 
 @pytest.mark.parametrize("text", ["1.0", "1e0", "10e-1", '"1.0"', '"1e0"', '"01"', '" 1"', "true", "[1]"])
-async def test_an_integer_has_one_form(john: Person, text: str) -> None:
+async def test_integer_has_one_form(john: Person, text: str) -> None:
     booking = await refusal(john, "POST", "/bookings", {}, "event_id", text)
     assert booking == {"event_id": "Must be a whole number"}
     new = await refusal(john, "POST", "/events", event(), "max_participants", text)
@@ -36,12 +36,12 @@ async def test_an_integer_has_one_form(john: Person, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1000000000", '"1000000000"', "1e9"])
-async def test_a_time_has_one_form(john: Person, text: str) -> None:
+async def test_time_has_one_form(john: Person, text: str) -> None:
     details = await refusal(john, "POST", "/events", event(), "start_datetime", text)
     assert details == {"start_datetime": "Must be an RFC 3339 date and time"}
 
 
-async def test_a_coachs_id_has_one_form(john: Person, ada: Person) -> None:
+async def test_coach_id_has_one_form(john: Person, ada: Person) -> None:
     """The one that a path takes."""
     body = {"session_datetime": "2026-01-01T10:00:00Z", "duration_minutes": 60}
     coach = "01a1f925-2bc7-7096-a9a6-2d6532b89802"
@@ -52,13 +52,13 @@ async def test_a_coachs_id_has_one_form(john: Person, ada: Person) -> None:
         assert "coach_id" in answer.text
 
 
-async def test_a_number_with_a_fraction_is_a_price(john: Person) -> None:
+async def test_number_with_a_fraction_is_a_price(john: Person) -> None:
     for price in (25.0, 25.5, 25, "25.50"):
         answer = await john.post("/events", json=event(price=price))
         assert answer.status_code == 201, answer.text
 
 
-async def test_a_form_with_two_files_or_none_is_refused_in_plain_words(john: Person) -> None:
+async def test_form_with_two_files_or_none_is_rejected_in_plain_words(john: Person) -> None:
     path = "/booking/01a1f925-2bc7-7096-a9a6-2d6532b89802/attachments"
     two = [("file", ("a.txt", b"a")), ("file", ("b.txt", b"b"))]
     answer = await john.api.post(path, files=two, headers=john.headers)
@@ -75,7 +75,7 @@ async def test_a_form_with_two_files_or_none_is_refused_in_plain_words(john: Per
         ("type=%FF", "Is not valid UTF-8"),
     ],
 )
-async def test_a_query_that_is_no_text_is_refused_for_what_it_is(
+async def test_query_that_is_not_text_is_rejected_with_a_reason(
     shared_api: httpx.AsyncClient, query: str, why: str
 ) -> None:
     answer = await shared_api.get(f"/events?{query}")

@@ -40,7 +40,7 @@ async def books(api: str, **headers: str) -> str:
     return ada.email
 
 
-async def test_one_booking_is_found_in_every_log_by_one_id(tmp_path: Path) -> None:
+async def test_booking_is_found_in_every_log_by_one_request_id(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_up(data) as up:
         ada = await books(up.address("API"), **{"X-Request-ID": REQUEST_ID})
@@ -110,7 +110,7 @@ UPSTREAM = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
         ({"traceparent": f"00-{UPSTREAM[0]}-{UPSTREAM[1]}-01"}, UPSTREAM[0], UPSTREAM[1]),
     ],
 )
-async def test_a_delivery_belongs_to_the_trace_of_its_request(
+async def test_delivery_belongs_to_the_trace_of_its_request(
     database_url: str,
     redis_url: str,
     tmp_path: Path,
@@ -143,7 +143,7 @@ async def test_a_delivery_belongs_to_the_trace_of_its_request(
         assert told.headers["traceparent"] == f"00-{trace}-{to_crm.span_id.hex()}-01"
 
 
-async def test_a_collector_that_is_away_disturbs_nothing(database_url: str, redis_url: str, tmp_path: Path) -> None:
+async def test_unavailable_collector_blocks_nothing(database_url: str, redis_url: str, tmp_path: Path) -> None:
     async with receiving() as crm:
         environ = server_environ(
             database_url,
@@ -158,7 +158,7 @@ async def test_a_collector_that_is_away_disturbs_nothing(database_url: str, redi
 
 
 @pytest.mark.parametrize("module", ["interfaces.http.app", "interfaces.workers.main"])
-def test_packages_that_no_setting_asks_for_are_not_loaded(module: str) -> None:
+def test_packages_of_unused_settings_are_not_loaded(module: str) -> None:
     unasked = ("opentelemetry", "stripe", "requests")
     script = f"import sys, {module}; print(*[name for name in sys.modules if name.split('.')[0] in {unasked}])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -87,7 +87,7 @@ async def status_of(database: asyncpg.Connection, message_id: UUID) -> str:
     return str(await database.fetchval("SELECT status FROM outbox WHERE id = $1", message_id))
 
 
-async def test_a_replayed_message_is_delivered_with_the_same_id_and_a_fresh_schedule(
+async def test_replayed_message_has_the_same_id_and_a_new_schedule(
     database: asyncpg.Connection,
     own: Database,
     crm: Receiver,
@@ -112,11 +112,11 @@ async def replayed_by_ten_at_once(replay: Callable[[UUID], Awaitable[None]], mes
     return outcomes.count(None)
 
 
-async def test_of_ten_who_replay_a_message_at_once_one_does(own: Database, dead: UUID) -> None:
+async def test_of_ten_concurrent_replays_one_succeeds(own: Database, dead: UUID) -> None:
     assert await replayed_by_ten_at_once(PostgresDeadLetters(own).replay, dead) == 1
 
 
-async def test_of_ten_who_look_first_and_replay_then_several_do(own: Database, dead: UUID) -> None:
+async def test_without_atomic_check_concurrent_replays_all_succeed(own: Database, dead: UUID) -> None:
     """The twin."""
     calendar_harness, looked = PostgresDeadLetters(own), asyncio.Barrier(10)
 
@@ -132,7 +132,7 @@ async def test_of_ten_who_look_first_and_replay_then_several_do(own: Database, d
     assert await replayed_by_ten_at_once(look_then_replay, dead) == 10
 
 
-async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
+async def test_replay_by_destination_and_time_selects_dead_messages_only(
     database: asyncpg.Connection, own: Database, dead: UUID
 ) -> None:
     calendar_harness = PostgresDeadLetters(own)
@@ -146,9 +146,7 @@ async def test_replay_by_destination_and_time_takes_only_the_dead_ones_it_names(
     assert states == ["pending", "dead", "pending"]
 
 
-async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
-    database: asyncpg.Connection, own: Database
-) -> None:
+async def test_unknown_or_not_dead_message_is_rejected(database: asyncpg.Connection, own: Database) -> None:
     calendar_harness = PostgresDeadLetters(own)
     pending = await add_message(database)
     for unknown in (calendar_harness.show(uuid4()), calendar_harness.discard(uuid4())):
@@ -160,7 +158,7 @@ async def test_a_message_that_is_not_there_or_not_dead_is_refused_by_name(
         await calendar_harness.discard(pending)
 
 
-async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(
+async def test_list_shows_dead_messages_without_control_characters(
     database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
     await add_message(database)
@@ -173,7 +171,7 @@ async def test_list_shows_the_dead_in_a_table_that_steers_no_terminal(
     assert "\x1b" not in out
 
 
-async def test_list_chooses_by_status_destination_and_time(
+async def test_list_filters_by_status_destination_and_time(
     database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
     pending = await add_message(database, destination="email")
@@ -192,7 +190,7 @@ async def test_list_chooses_by_status_destination_and_time(
 
 
 @pytest.mark.usefixtures("new_interpreters")
-async def test_show_tells_everything_kept(dead: UUID, convene: Convene) -> None:
+async def test_show_prints_message_and_attempts(dead: UUID, convene: Convene) -> None:
     status, out, _ = await convene("show", str(dead))
     assert status == 0
     assert "1 attempt made" in out
@@ -201,7 +199,9 @@ async def test_show_tells_everything_kept(dead: UUID, convene: Convene) -> None:
     assert "\x1b" not in out
 
 
-async def test_what_a_message_says_steers_no_terminal_either(database: asyncpg.Connection, convene: Convene) -> None:
+async def test_message_text_is_printed_without_control_characters(
+    database: asyncpg.Connection, convene: Convene
+) -> None:
     title = "Yoga\u202egnikaerb \U000e0001é"
     message_id = await add_message(database, event={"title": title})
     _, out, _ = await convene("show", str(message_id))
@@ -222,7 +222,7 @@ async def test_replay_and_discard_from_the_command_line(
     assert await status_of(database, dead) == "discarded"
 
 
-async def test_the_dead_of_a_destination_are_discarded_together(
+async def test_dead_messages_of_a_destination_are_discarded_together(
     database: asyncpg.Connection, dead: UUID, convene: Convene
 ) -> None:
     mailed = await add_message(database, destination="email")
@@ -243,7 +243,7 @@ async def test_the_dead_of_a_destination_are_discarded_together(
         ),
     ],
 )
-async def test_why_a_destination_is_not_served_is_listed_until_an_operator_resumes_it(
+async def test_unserved_destination_is_listed_until_it_is_resumed(
     database: asyncpg.Connection, convene: Convene, columns: str, said: str
 ) -> None:
     assert await convene("resume", "crm") == (0, "nothing keeps crm from being served\n", "")
@@ -270,13 +270,13 @@ async def test_why_a_destination_is_not_served_is_listed_until_an_operator_resum
         ("list", "--status", "lost"),
     ],
 )
-async def test_a_wrong_call_is_answered_in_one_line(convene: Convene, arguments: tuple[str, ...]) -> None:
+async def test_invalid_call_is_answered_in_one_line(convene: Convene, arguments: tuple[str, ...]) -> None:
     status, out, err = await convene(*arguments)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("convene: ")
 
 
-async def test_an_unknown_message_and_a_database_that_is_away_are_one_line(convene: Convene) -> None:
+async def test_unknown_message_and_unavailable_database_are_one_line(convene: Convene) -> None:
     assert await convene("show", str(uuid4())) == (1, "", "convene: Message not found\n")
     nowhere = "postgresql://convene@127.0.0.1:1/convene"
     status, out, err = await convene("list", DATABASE_URL=nowhere)

@@ -211,7 +211,7 @@ async def walk(person: Person, path: str, limit: int, between: Callable[[], Awai
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_each_entry_is_shown_once_while_others_are_written(scene: Scene, path: str) -> None:
+async def test_each_entry_is_listed_once_during_writes(scene: Scene, path: str) -> None:
     who, write = LISTS[path]
     person: Person = getattr(scene, who)
     here = path.format(event=scene.event, session=scene.session, ada_uuid=scene.ada_uuid, john_uuid=scene.john_uuid)
@@ -240,7 +240,7 @@ async def test_each_entry_is_shown_once_while_others_are_written(scene: Scene, p
 
 @pytest.mark.parametrize("cursor", ["x", "MQ", "AAAA", "9" * 400, "MSAy"])
 @pytest.mark.parametrize("path", LISTS)
-async def test_a_cursor_that_no_list_made_is_refused_in_the_paths_shape(scene: Scene, path: str, cursor: str) -> None:
+async def test_invalid_cursor_is_rejected_in_the_contract_shape(scene: Scene, path: str, cursor: str) -> None:
     person: Person = getattr(scene, LISTS[path][0])
     here = path.format(event=scene.event, session=scene.session, ada_uuid=scene.ada_uuid, john_uuid=scene.john_uuid)
     answer = await person.get(f"{here}{'&' if '?' in here else '?'}cursor={cursor}")
@@ -248,7 +248,7 @@ async def test_a_cursor_that_no_list_made_is_refused_in_the_paths_shape(scene: S
     assert "cursor" in answer.json()["details"]
 
 
-async def test_lists_that_no_contract_documents_have_50_entries_and_those_of_e_20(scene: Scene) -> None:
+async def test_undocumented_lists_have_50_entries_and_those_of_contract_e_20(scene: Scene) -> None:
     for _ in range(60):
         await a_message(scene)
         await a_session(scene)

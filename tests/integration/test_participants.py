@@ -63,7 +63,7 @@ def code(answer: httpx.Response) -> tuple[int, Any]:
 # Cancelling one participant
 
 
-async def test_a_facilitator_cancels_one_participant_and_the_others_stay(
+async def test_facilitator_cancels_one_participant_and_the_others_stay(
     john: Person, ada: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     """What was paid on the spot is refunded in full; the seat is free again."""
@@ -90,7 +90,7 @@ async def test_a_facilitator_cancels_one_participant_and_the_others_stay(
     assert code(again) == (400, "booking_already_cancelled")
 
 
-async def test_a_facilitators_own_booking_is_cancelled_as_the_organisers(
+async def test_own_booking_of_the_facilitator_is_cancelled_as_organiser(
     john: Person, shared_database: asyncpg.Connection
 ) -> None:
     """Through this path the refund policy never counts, also not for their own booking."""
@@ -102,13 +102,13 @@ async def test_a_facilitators_own_booking_is_cancelled_as_the_organisers(
     assert answer.json()["refund"]["amount"] == 30
 
 
-async def test_an_admin_cancels_a_participant_of_any_event(john: Person, ada: Person, root: Person) -> None:
+async def test_admin_cancels_a_participant_of_any_event(john: Person, ada: Person, root: Person) -> None:
     booking = await ada.books((await john.creates_event(price=0))["id"])
     answer = await root.post(f"/facilitator/bookings/{booking['id']}/cancel")
     assert (answer.status_code, answer.json()["refund"]) == (200, None)
 
 
-async def test_a_participant_of_an_event_that_began_is_not_cancelled(
+async def test_participant_of_a_started_event_cannot_be_cancelled(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     event = await john.creates_event(price=0)
@@ -117,7 +117,7 @@ async def test_a_participant_of_an_event_that_began_is_not_cancelled(
     assert code(await john.post(f"/facilitator/bookings/{booking['id']}/cancel")) == (400, "booking_over")
 
 
-async def test_nothing_else_than_a_booking_is_cancelled(john: Person) -> None:
+async def test_unknown_booking_cannot_be_cancelled(john: Person) -> None:
     for booking_id in ("9007199254740993", "0", "-1", "x", "1e3"):
         answer = await john.post(f"/facilitator/bookings/{booking_id}/cancel")
         assert code(answer) == (404, "booking_not_found")
@@ -126,7 +126,7 @@ async def test_nothing_else_than_a_booking_is_cancelled(john: Person) -> None:
 # Messages to all participants
 
 
-async def test_a_message_reaches_each_confirmed_participant_and_no_one_else(
+async def test_message_is_sent_to_confirmed_participants_only(
     john: Person, shared_people: People, shared_database: asyncpg.Connection, outbox: Outbox
 ) -> None:
     """Paid, free and paid on the spot count as confirmed; a hold that waits for its payment, a cancelled booking and a
@@ -152,7 +152,7 @@ async def test_a_message_reaches_each_confirmed_participant_and_no_one_else(
         assert not any(other.email in row["snapshot"] for other in people if other is not person)
 
 
-async def test_an_event_that_is_over_still_has_participants(
+async def test_participants_of_an_ended_event_get_messages(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     """For photos and thanks, after its bookings were completed."""
@@ -185,7 +185,7 @@ async def test_without_confirmed_participants_nothing_is_sent(john: Person, ada:
     ],
     ids=lambda text: ascii(text[:9]),
 )
-async def test_what_cannot_be_mailed_is_refused_by_field(john: Person, ada: Person, field: str, text: str) -> None:
+async def test_invalid_message_field_is_rejected(john: Person, ada: Person, field: str, text: str) -> None:
     """The rules for entered text, and the lengths."""
     event = await john.creates_event(price=0)
     await ada.books(event["id"])
@@ -194,7 +194,7 @@ async def test_what_cannot_be_mailed_is_refused_by_field(john: Person, ada: Pers
     assert answer.json()["details"].keys() == {field}
 
 
-async def test_the_longest_message_is_taken(john: Person, ada: Person) -> None:
+async def test_longest_message_is_accepted(john: Person, ada: Person) -> None:
     event = await john.creates_event(price=0)
     await ada.books(event["id"])
     body = {"subject": "ש" * 200, "text": "👩\u200d🚀\n" * 1250}
@@ -202,7 +202,7 @@ async def test_the_longest_message_is_taken(john: Person, ada: Person) -> None:
     assert answer.status_code == 202, answer.text
 
 
-async def test_an_event_has_five_messages_a_day(
+async def test_event_has_at_most_five_messages_a_day(
     shared_people: People, shared_database_url: str, redis_url: str, tmp_path: Path, ada: Person
 ) -> None:
     """Refused ones do not count, and another event has its own five."""
@@ -243,7 +243,7 @@ def body_of(mail: EmailMessage, kind: str) -> str:
     return content.replace("\r\n", "\n")
 
 
-def test_the_mail_is_to_one_participant_and_is_answered_to_the_facilitator() -> None:
+def test_mail_is_sent_to_one_participant_with_reply_to_the_facilitator() -> None:
     mail = composed("What to bring", "Warm socks.\n\n<b>Tea</b> is there.")
     assert mail["Subject"] == "What to bring"
     assert (mail["To"], mail["Cc"], mail["Bcc"]) == ("Ada Lovelace <ada@example.com>", None, None)
@@ -256,7 +256,7 @@ def test_the_mail_is_to_one_participant_and_is_answered_to_the_facilitator() -> 
     assert [part for part in mail.walk() if part.get_content_type() == "text/calendar"] == []
 
 
-def test_the_mail_leads_to_the_booking_where_the_operator_says_how() -> None:
+def test_mail_links_to_the_booking_if_configured() -> None:
     """As all mails about a booking."""
     composer = MailComposer(
         mail_from="no-reply@convene.example",
@@ -266,7 +266,7 @@ def test_the_mail_leads_to_the_booking_where_the_operator_says_how() -> None:
     assert "https://app.example.org/b/BK2026000012" in body_of(composed("Hello", "Hello", composer), "plain")
 
 
-def test_no_text_of_a_message_becomes_a_header_or_turns_the_mail_around() -> None:
+def test_message_text_cannot_add_headers_or_change_text_direction() -> None:
     """Braces are no place holders, text that looks like an encoded word stays text, and right-to-left text is isolated
     line by line."""
     mail = composed("{title} =?utf-8?q?x?=", "שלום\nBcc: b@example.com", event={"title": "יוגה {money}"})
@@ -280,7 +280,7 @@ def test_no_text_of_a_message_becomes_a_header_or_turns_the_mail_around() -> Non
 # Who may do it
 
 
-async def test_only_the_events_facilitator_and_admins_act_on_participants(
+async def test_only_the_facilitator_and_admins_manage_participants(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, jane: Person, root: Person, outbox: Outbox
 ) -> None:
     """A caller without a token, the participant and another facilitator are refused, and nothing changes; the event's

@@ -60,7 +60,7 @@ async def a_booking(facilitator: Person, guest: Person, **event: Any) -> tuple[i
     return answer.json()["booking"]["id"], answer.json()["payment_url"]
 
 
-async def test_the_link_is_the_same_whenever_it_is_asked_for(sandbox: httpx.AsyncClient) -> None:
+async def test_payment_link_is_the_same_each_time(sandbox: httpx.AsyncClient) -> None:
     people = People(sandbox)
     guest = await people.user()
     booking, url = await a_booking(await people.facilitator(), guest)
@@ -70,7 +70,7 @@ async def test_the_link_is_the_same_whenever_it_is_asked_for(sandbox: httpx.Asyn
     assert url
 
 
-async def test_only_the_person_who_booked_may_ask_for_the_link_and_the_terms(sandbox: httpx.AsyncClient) -> None:
+async def test_only_the_user_of_the_booking_gets_link_and_terms(sandbox: httpx.AsyncClient) -> None:
     people = People(sandbox)
     facilitator, guest, other = await people.facilitator(), await people.user(), await people.user()
     booking, _ = await a_booking(facilitator, guest)
@@ -82,14 +82,14 @@ async def test_only_the_person_who_booked_may_ask_for_the_link_and_the_terms(san
 
 
 @pytest.mark.parametrize("number", ["999999", "0", "x", str(2**63)])
-async def test_there_is_nothing_about_a_booking_that_is_none(sandbox: httpx.AsyncClient, number: str) -> None:
+async def test_unknown_booking_has_no_payment_data(sandbox: httpx.AsyncClient, number: str) -> None:
     guest = await People(sandbox).user()
     check(await guest.get(f"/bookings/{number}/cancellation"), NO_BOOKING)
     facilitator = await People(sandbox).facilitator()
     check(await facilitator.post(f"/facilitator/bookings/{number}/payment"), NO_BOOKING)
 
 
-async def test_there_is_nothing_to_pay_for_what_is_free_paid_or_cancelled(sandbox: httpx.AsyncClient) -> None:
+async def test_free_paid_or_cancelled_booking_has_nothing_to_pay(sandbox: httpx.AsyncClient) -> None:
     people = People(sandbox)
     facilitator, guest = await people.facilitator(), await people.user()
     free, url = await a_booking(facilitator, guest, price=0)
@@ -102,9 +102,7 @@ async def test_there_is_nothing_to_pay_for_what_is_free_paid_or_cancelled(sandbo
         check(await guest.post(f"/bookings/{booking}/pay"), NOTHING_TO_PAY)
 
 
-async def test_a_place_that_is_paid_on_the_spot_has_no_link_and_no_hold(
-    people: People, database: asyncpg.Connection
-) -> None:
+async def test_offline_payment_has_no_link_and_no_hold(people: People, database: asyncpg.Connection) -> None:
     guest = await people.user()
     booking, url = await a_booking(await people.facilitator(), guest)
     answer = await guest.post(f"/bookings/{booking}/pay")
@@ -112,7 +110,7 @@ async def test_a_place_that_is_paid_on_the_spot_has_no_link_and_no_hold(
     assert await database.fetchval("SELECT hold_until FROM bookings WHERE id = $1", booking) is None
 
 
-async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(away: httpx.AsyncClient) -> None:
+async def test_unavailable_gateway_costs_the_link_but_not_the_seat(away: httpx.AsyncClient) -> None:
     people = People(away)
     guest = await people.user()
     booking, url = await a_booking(await people.facilitator(), guest)
@@ -122,7 +120,7 @@ async def test_a_gateway_that_is_away_costs_the_link_and_not_the_place(away: htt
     check(answer, (503, {"error": str, "code": "gateway_unavailable", "request_id": str}))
 
 
-async def test_the_terms_are_what_the_cancellation_gives_back(people: People) -> None:
+async def test_cancellation_terms_equal_the_refund(people: People) -> None:
     facilitator, guest = await people.facilitator(), await people.user()
     policy = [{"hours_before": 168, "percent": 100}, {"hours_before": 24, "percent": 50}]
     booking, _ = await a_booking(facilitator, guest, in_days=2, price=25.05, refund_policy=policy)
@@ -140,9 +138,7 @@ async def test_the_terms_are_what_the_cancellation_gives_back(people: People) ->
     check(await guest.post(f"/bookings/{booking}/cancel"), CANCELLED)
 
 
-async def test_the_events_facilitator_records_money_taken_on_the_spot_once(
-    people: People, database: asyncpg.Connection
-) -> None:
+async def test_facilitator_records_an_offline_payment_once(people: People, database: asyncpg.Connection) -> None:
     facilitator, guest = await people.facilitator(), await people.user()
     booking, _ = await a_booking(facilitator, guest)
     path = f"/facilitator/bookings/{booking}/payment"
@@ -163,9 +159,7 @@ async def test_the_events_facilitator_records_money_taken_on_the_spot_once(
     check(answer, (400, refused("Booking is cancelled", "booking_cancelled")))
 
 
-async def test_an_event_that_is_over_cannot_be_cancelled_over_http(
-    people: People, database: asyncpg.Connection
-) -> None:
+async def test_ended_event_cannot_be_cancelled(people: People, database: asyncpg.Connection) -> None:
     facilitator = await people.facilitator()
     event = await facilitator.creates_event()
     await database.execute("UPDATE events SET starts_at = now() - interval '2 hours', ends_at = now()")
@@ -192,7 +186,7 @@ async def test_an_event_that_is_over_cannot_be_cancelled_over_http(
         ),
     ],
 )
-async def test_the_database_itself_refuses_nonsense_about_money(
+async def test_database_rejects_invalid_payment_data(
     people: People, database: asyncpg.Connection, statement: str, rule: str
 ) -> None:
     await a_booking(await people.facilitator(), await people.user())
@@ -200,9 +194,7 @@ async def test_the_database_itself_refuses_nonsense_about_money(
         await database.execute(statement)
 
 
-async def test_the_database_itself_refuses_an_order_or_a_webhook_twice(
-    people: People, database: asyncpg.Connection
-) -> None:
+async def test_database_rejects_a_duplicate_order_or_webhook(people: People, database: asyncpg.Connection) -> None:
     facilitator, guest = await people.facilitator(), await people.user()
     for _ in range(2):
         await a_booking(facilitator, guest)

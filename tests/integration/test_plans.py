@@ -17,7 +17,7 @@ _GIVEN = "1, 2, NULL, now(), 'request', 'offline', NULL, 5"
     ],
     ids=["plain", "under a key"],
 )
-async def test_a_place_is_found_by_indexes_however_empty_the_tables_were(
+async def test_seat_is_found_by_indexes_when_planned_on_empty_tables(
     database_url: str, statement: str, types: str, given: str
 ) -> None:
     database = Database(database_url)

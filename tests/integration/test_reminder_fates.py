@@ -49,7 +49,7 @@ async def no_worker_lives_to_tell(harness: ReminderHarness) -> None:
 
 
 @pytest.mark.parametrize("end", [last_try_fails, no_worker_lives_to_tell])
-async def test_one_whose_tries_are_used_up_says_so_until_it_is_sent_after_all(
+async def test_undeliverable_reminder_is_recorded_until_it_is_sent(
     harness: ReminderHarness, end: Callable[[ReminderHarness], Awaitable[None]]
 ) -> None:
     harness.tries = 2
@@ -64,7 +64,7 @@ async def test_one_whose_tries_are_used_up_says_so_until_it_is_sent_after_all(
     assert (await harness.rows(BookingRef(booking)))[0] == SENT
 
 
-async def test_one_that_is_sent_again_after_the_start_is_too_late(harness: ReminderHarness) -> None:
+async def test_reminder_replayed_after_the_start_is_too_late(harness: ReminderHarness) -> None:
     harness.tries = 1
     booking = await one_in_the_post(harness)
     harness.inbox.away = False
@@ -74,7 +74,7 @@ async def test_one_that_is_sent_again_after_the_start_is_too_late(harness: Remin
     assert (await harness.rows(BookingRef(booking)))[0] == (24, "skipped", "too_late")
 
 
-async def test_one_that_an_operator_discards_says_so_for_good(harness: ReminderHarness) -> None:
+async def test_discarded_reminder_stays_discarded(harness: ReminderHarness) -> None:
     harness.tries = 1
     booking = await one_in_the_post(harness)
     await harness.parts.use_cases.dead_letters.discard(await harness.owed())
@@ -83,9 +83,7 @@ async def test_one_that_an_operator_discards_says_so_for_good(harness: ReminderH
     assert (await harness.rows(BookingRef(booking)))[0] == DISCARDED
 
 
-async def test_those_from_before_a_reminder_knew_its_message_say_so_too(
-    harness: ReminderHarness, database_url: str
-) -> None:
+async def test_reminder_without_a_message_id_is_recorded_too(harness: ReminderHarness, database_url: str) -> None:
     harness.tries = 1
     booking = await one_in_the_post(harness)
     await asyncio.to_thread(migrations.downgrade, database_url, "0009")
@@ -93,7 +91,7 @@ async def test_those_from_before_a_reminder_knew_its_message_say_so_too(
     assert (await harness.rows(BookingRef(booking)))[0] == UNDELIVERABLE
 
 
-async def test_a_mail_is_written_from_what_is_true_when_it_goes(harness: ReminderHarness) -> None:
+async def test_mail_is_composed_from_the_data_at_send_time(harness: ReminderHarness) -> None:
     host, person = await harness.people(2, "facilitator")
     event = await harness.event(host, DAY + MINUTE)
     booking = await harness.book(person, event)
@@ -122,7 +120,7 @@ async def test_a_mail_is_written_from_what_is_true_when_it_goes(harness: Reminde
     assert "Pay by" not in body.get_content()
 
 
-async def test_both_people_of_a_session_are_written_to_as_they_are_called_by_then(harness: ReminderHarness) -> None:
+async def test_mails_to_client_and_coach_use_the_names_at_send_time(harness: ReminderHarness) -> None:
     client, coach = await harness.person(), await harness.coach()
     session = await harness.session(client, coach, DAY + MINUTE)
     await harness.parts.appointment.change_appointment_status(coach, session, AppointmentStatus.CONFIRMED)
@@ -136,7 +134,7 @@ async def test_both_people_of_a_session_are_written_to_as_they_are_called_by_the
     assert harness.inbox.subjects(coach)[-1] == "Tomorrow: Coaching with Ada"
 
 
-async def test_nobody_is_reminded_of_a_session_that_its_coach_has_completed(harness: ReminderHarness) -> None:
+async def test_completed_appointment_is_not_reminded(harness: ReminderHarness) -> None:
     client, coach = await harness.person(), await harness.coach()
     session = await harness.session(client, coach, DAY + MINUTE)
     for status in (AppointmentStatus.CONFIRMED, AppointmentStatus.COMPLETED):

@@ -60,14 +60,14 @@ def said(message: Message) -> tuple[str, str]:
         (timedelta(days=7), "in 7 days"),
     ],
 )
-def test_how_far_off_it_is_in_words(left: timedelta, words: str) -> None:
+def test_time_left_in_words(left: timedelta, words: str) -> None:
     assert ahead(START, START - left, ZoneInfo("UTC")) == words
 
 
 @pytest.mark.parametrize(
     ("zone", "words"), [("UTC", "today"), ("Asia/Kolkata", "tomorrow"), ("America/Los_Angeles", "tomorrow")]
 )
-def test_the_day_is_that_of_the_readers_calendar(zone: str, words: str) -> None:
+def test_day_is_that_of_the_reader_time_zone(zone: str, words: str) -> None:
     starts_at = datetime(2026, 12, 1, 22, tzinfo=UTC)
     assert ahead(starts_at, starts_at - 21 * HOUR, ZoneInfo(zone)) == words
 
@@ -80,7 +80,7 @@ def test_the_day_is_that_of_the_readers_calendar(zone: str, words: str) -> None:
         (datetime(2027, 3, 28, 10, tzinfo=BERLIN), "Saturday, 27 March 2027, 09:00"),
     ],
 )
-def test_an_offset_is_elapsed_time_whatever_the_clocks_on_the_wall_do(starts_at: datetime, sent: str) -> None:
+def test_offset_is_elapsed_time_across_clock_changes(starts_at: datetime, sent: str) -> None:
     start = starts_at.astimezone(UTC)
     due = start - 24 * HOUR
     local = due.astimezone(BERLIN)
@@ -88,7 +88,7 @@ def test_an_offset_is_elapsed_time_whatever_the_clocks_on_the_wall_do(starts_at:
     assert ahead(start, due, BERLIN) == "tomorrow"
 
 
-def test_a_place_in_an_event() -> None:
+def test_reminder_of_an_event() -> None:
     subject, text = said(a_reminder(left=24 * HOUR, user={"timezone": "Asia/Kolkata"}))
     assert subject == "Tomorrow: Morning Yoga"
     for line in (
@@ -101,11 +101,11 @@ def test_a_place_in_an_event() -> None:
     assert "https://meet.example.com/abc" in text
 
 
-def test_a_mail_that_was_held_up_says_what_is_left_now() -> None:
+def test_delayed_mail_states_the_time_left_now() -> None:
     assert said(a_reminder(left=3 * HOUR))[0] == "In 3 hours: Morning Yoga"
 
 
-def test_a_place_that_is_to_be_paid_says_until_when() -> None:
+def test_reminder_of_an_unpaid_seat_states_the_deadline() -> None:
     booking = {"payment_status": "pending", "hold_until": "2026-12-01T09:30:00+00:00"}
     text = said(a_reminder(left=HOUR, booking=booking))[1]
     assert "Morning Yoga begins in an hour, and your place is held for you until the time below." in text
@@ -129,24 +129,24 @@ def test_a_place_that_is_to_be_paid_says_until_when() -> None:
         ),
     ],
 )
-def test_a_session_to_each_of_the_two(recipient: str, subject: str, sentence: str, when: str) -> None:
+def test_reminder_of_an_appointment_to_client_and_coach(recipient: str, subject: str, sentence: str, when: str) -> None:
     said_subject, text = said(a_coaching_reminder(recipient, left=HOUR))
     assert said_subject == subject
     assert sentence in text.splitlines()
     assert f"When: Tuesday, 1 December 2026, {when}" in text.splitlines()
 
 
-def test_braces_in_a_title_stay_what_they_are() -> None:
+def test_braces_in_a_title_are_not_expanded() -> None:
     assert said(a_reminder(left=HOUR, event={"title": "{title} {{7*7}}"}))[0] == "In an hour: {title} {{7*7}}"
 
 
-def test_without_a_moment_there_is_nothing_to_say() -> None:
+def test_reminder_without_a_time_cannot_be_composed() -> None:
     for message in (a_message(MessageType.BOOKING_REMINDER), a_coaching_message(MessageType.BOOKING_REMINDER)):
         with pytest.raises(Unmailable):
             COMPOSER.compose(message)
 
 
-async def test_an_e_mail_service_is_handed_the_same() -> None:
+async def test_email_service_gets_the_same_content() -> None:
     async with receiving() as service:
         sender = EmailServiceSender(COMPOSER, service.url, "token")
         outcomes = [

@@ -76,15 +76,15 @@ async def _mails_after_an_outage(
     return harness.inbox.subjects(person)[1:]
 
 
-async def test_of_two_that_are_due_in_two_hands_the_last_is_sent(harness: ReminderHarness) -> None:
+async def test_of_two_due_reminders_at_two_workers_the_last_is_sent(harness: ReminderHarness) -> None:
     assert await _mails_after_an_outage(harness, OneEach, looked_at=False) == ["In 30 minutes: Yoga"]
 
 
-async def test_one_that_was_queued_before_the_next_was_due_gives_way_to_it(harness: ReminderHarness) -> None:
+async def test_queued_reminder_is_replaced_by_the_next_due_one(harness: ReminderHarness) -> None:
     assert await _mails_after_an_outage(harness, KnowingOnlyTheirOwn, looked_at=True) == ["In 30 minutes: Yoga"]
 
 
-async def test_without_a_look_at_the_others_both_are_sent(harness: ReminderHarness) -> None:
+async def test_without_check_of_later_reminders_both_are_sent(harness: ReminderHarness) -> None:
     sent = await _mails_after_an_outage(harness, KnowingOnlyTheirOwn, looked_at=False)
     assert sent == ["In 30 minutes: Yoga"] * 2
 
@@ -119,7 +119,7 @@ async def _moved_in_the_hands_of_a_worker(harness: ReminderHarness, *, looked_at
     return person, booking
 
 
-async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new_time_only(
+async def test_event_moved_during_delivery_is_reminded_at_its_new_time_only(
     harness: ReminderHarness,
 ) -> None:
     person, booking = await _moved_in_the_hands_of_a_worker(harness, looked_at=True)
@@ -135,7 +135,7 @@ async def test_an_event_moved_in_the_hands_of_a_worker_is_reminded_of_at_its_new
     assert harness.inbox.subjects(person)[2:] == ["Tomorrow: Yoga", "In an hour: Yoga"]
 
 
-async def test_without_a_look_before_it_goes_the_old_time_is_reminded_of(harness: ReminderHarness) -> None:
+async def test_without_check_before_sending_the_old_time_is_mailed(harness: ReminderHarness) -> None:
     person, _ = await _moved_in_the_hands_of_a_worker(harness, looked_at=False)
     assert "In 3 days: Yoga" in harness.inbox.subjects(person)
 
@@ -167,11 +167,11 @@ async def _revived_by_four(harness: ReminderHarness) -> list[str]:
     return harness.inbox.subjects(person)[1:]
 
 
-async def test_reminders_revived_by_many_at_once_are_sent_once(harness: ReminderHarness) -> None:
+async def test_reminders_restored_concurrently_are_sent_once(harness: ReminderHarness) -> None:
     assert await _revived_by_four(harness) == ["Tomorrow: Yoga"]
 
 
-async def test_without_the_constraint_they_are_sent_many_times(
+async def test_without_constraint_restored_reminders_are_sent_many_times(
     harness: ReminderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.records.execute("ALTER TABLE reminders DROP CONSTRAINT uq_reminders_once")

@@ -41,14 +41,14 @@ async def harness(
     ("starts_in", "hours"),
     [(2 * DAY, [24, 1]), (DAY + timedelta(seconds=1), [24, 1]), (DAY, [1]), (2 * HOUR, [1]), (HOUR, []), (MINUTE, [])],
 )
-async def test_a_booking_has_a_reminder_for_each_offset_that_is_ahead(
+async def test_booking_has_a_reminder_for_each_future_offset(
     harness: ReminderHarness, starts_in: timedelta, hours: Sequence[int]
 ) -> None:
     _, booking = await harness.place(starts_in)
     assert await harness.rows(BookingRef(booking)) == [(hour, "planned", None) for hour in hours]
 
 
-async def test_none_means_none(make_settings: Callable[..., Settings], harness: ReminderHarness) -> None:
+async def test_offsets_none_plan_no_reminder(make_settings: Callable[..., Settings], harness: ReminderHarness) -> None:
     parts = container.build(make_settings(reminder_offsets="none"), container.Substitutes(clock=harness.clock))
     other = replace(harness, parts=parts)
     _, booking = await other.place(2 * DAY)
@@ -57,7 +57,7 @@ async def test_none_means_none(make_settings: Callable[..., Settings], harness: 
     await parts.close()
 
 
-async def test_a_moved_event_is_reminded_of_anew(harness: ReminderHarness) -> None:
+async def test_moved_event_gets_new_reminders(harness: ReminderHarness) -> None:
     host = await harness.person("facilitator")
     event = await harness.event(host, 3 * DAY)
     booking = await harness.book(await harness.person(), event)
@@ -70,7 +70,7 @@ async def test_a_moved_event_is_reminded_of_anew(harness: ReminderHarness) -> No
     ]
 
 
-async def test_an_event_moved_there_and_back_again_has_its_old_reminders(harness: ReminderHarness) -> None:
+async def test_event_moved_back_gets_its_old_reminders(harness: ReminderHarness) -> None:
     host = await harness.person("facilitator")
     event = await harness.event(host, 3 * DAY)
     booking = await harness.book(await harness.person(), event)
@@ -79,7 +79,7 @@ async def test_an_event_moved_there_and_back_again_has_its_old_reminders(harness
     assert await harness.rows(BookingRef(booking)) == [*PLANNED, (24, "skipped", "moved"), (1, "skipped", "moved")]
 
 
-async def test_what_was_sent_for_a_start_is_not_sent_again_for_it(harness: ReminderHarness) -> None:
+async def test_reminder_sent_for_a_start_is_not_repeated(harness: ReminderHarness) -> None:
     host, person = await harness.people(2, "facilitator")
     event = await harness.event(host, 25 * HOUR)
     booking = await harness.book(person, event)
@@ -93,7 +93,7 @@ async def test_what_was_sent_for_a_start_is_not_sent_again_for_it(harness: Remin
     assert harness.inbox.subjects(person)[-1] == "In an hour: Yoga"
 
 
-async def test_another_place_at_the_same_time_changes_no_reminder(harness: ReminderHarness) -> None:
+async def test_new_location_changes_no_reminder(harness: ReminderHarness) -> None:
     host = await harness.person("facilitator")
     event = await harness.event(host, 3 * DAY)
     booking = await harness.book(await harness.person(), event)
@@ -101,7 +101,7 @@ async def test_another_place_at_the_same_time_changes_no_reminder(harness: Remin
     assert await harness.rows(BookingRef(booking)) == PLANNED
 
 
-async def test_a_cancelled_booking_has_none_and_one_made_anew_has_its_own(harness: ReminderHarness) -> None:
+async def test_cancelled_booking_skips_its_reminders_and_a_new_one_has_its_own(harness: ReminderHarness) -> None:
     host, person = await harness.people(2, "facilitator")
     event = await harness.event(host, 3 * DAY)
     booking = await harness.book(person, event)
@@ -112,7 +112,7 @@ async def test_a_cancelled_booking_has_none_and_one_made_anew_has_its_own(harnes
 
 
 @pytest.mark.parametrize("way", ["cancel_event", "delete_event"])
-async def test_nobody_is_reminded_of_a_cancelled_event(harness: ReminderHarness, way: str) -> None:
+async def test_cancelled_event_skips_its_reminders(harness: ReminderHarness, way: str) -> None:
     host, *people = await harness.people(4, "facilitator")
     event = await harness.event(host, 3 * DAY)
     bookings = [await harness.book(person, event) for person in people]
@@ -120,7 +120,7 @@ async def test_nobody_is_reminded_of_a_cancelled_event(harness: ReminderHarness,
     assert [await harness.rows(BookingRef(booking)) for booking in bookings] == [CANCELLED] * 3
 
 
-async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(harness: ReminderHarness) -> None:
+async def test_appointment_reminders_for_client_and_coach_follow_its_changes(harness: ReminderHarness) -> None:
     client, coach = await harness.person(), await harness.coach()
     await harness.records.execute("UPDATE users SET name = 'Mira' WHERE id = $1", coach.id)
     await harness.records.execute("UPDATE users SET name = 'Ada' WHERE id = $1", client.id)
@@ -144,7 +144,7 @@ async def test_a_session_reminds_client_and_coach_moves_and_ends_with_it(harness
 # What comes of them
 
 
-async def test_people_are_reminded_once_per_offset_and_told_what_is_left(harness: ReminderHarness) -> None:
+async def test_one_reminder_is_sent_per_offset_with_the_time_left(harness: ReminderHarness) -> None:
     person, booking = await harness.place(2 * DAY)
     await harness.pass_(DAY - MINUTE)
     assert await harness.rows(BookingRef(booking)) == PLANNED
@@ -157,7 +157,7 @@ async def test_people_are_reminded_once_per_offset_and_told_what_is_left(harness
     assert await harness.rows(BookingRef(booking)) == [(24, "sent", None), (1, "sent", None)]
 
 
-async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_request(harness: ReminderHarness) -> None:
+async def test_only_confirmed_appointments_are_reminded(harness: ReminderHarness) -> None:
     client, coach = await harness.person(), await harness.coach()
     asked = await harness.session(client, coach, 2 * DAY)
     confirmed = await harness.session(client, coach, 2 * DAY + HOUR)
@@ -171,7 +171,7 @@ async def test_both_are_reminded_of_a_confirmed_session_and_nobody_of_a_mere_req
         assert [subject for subject in harness.inbox.subjects(person) if subject.startswith("Tomorrow")] != []
 
 
-async def test_a_place_whose_hold_has_ended_is_not_reminded_of(harness: ReminderHarness) -> None:
+async def test_expired_hold_is_not_reminded(harness: ReminderHarness) -> None:
     person, booking = await harness.place(DAY + MINUTE)
     held_until = harness.clock.now() + MINUTE
     await harness.records.execute("UPDATE bookings SET hold_until = $2 WHERE id = $1", booking, held_until)
@@ -189,7 +189,7 @@ async def test_a_place_whose_hold_has_ended_is_not_reminded_of(harness: Reminder
     ],
 )
 @pytest.mark.parametrize("what", ["mail", "worker"])
-async def test_after_an_outage_what_still_helps_is_sent_and_the_rest_says_why_not(
+async def test_after_an_outage_useful_reminders_are_sent_and_others_skipped(
     harness: ReminderHarness, away: timedelta, rows: Sequence[object], subjects: Sequence[str], what: str
 ) -> None:
     person, booking = await harness.place(2 * DAY)
@@ -211,7 +211,7 @@ async def test_after_an_outage_what_still_helps_is_sent_and_the_rest_says_why_no
 @pytest.mark.parametrize(
     ("way", "reason"), [("cancel", "booking_cancelled"), ("move", "moved"), ("pay", "not_confirmed")]
 )
-async def test_what_happens_between_queueing_and_delivery_counts(
+async def test_change_between_queueing_and_delivery_is_respected(
     harness: ReminderHarness, way: str, reason: str
 ) -> None:
     host, person = await harness.people(2, "facilitator")
@@ -231,7 +231,7 @@ async def test_what_happens_between_queueing_and_delivery_counts(
     assert "Tomorrow: Yoga" not in harness.inbox.subjects(person)
 
 
-async def test_one_that_was_sent_is_not_sent_again_though_its_message_was_not_marked(harness: ReminderHarness) -> None:
+async def test_sent_reminder_is_not_repeated_if_its_message_is_not_recorded(harness: ReminderHarness) -> None:
     """As when the worker dies between the two."""
     person, booking = await harness.place(DAY + MINUTE)
     await harness.pass_(MINUTE)
@@ -242,7 +242,7 @@ async def test_one_that_was_sent_is_not_sent_again_though_its_message_was_not_ma
     assert (await harness.rows(BookingRef(booking)))[0] == (24, "sent", None)
 
 
-async def test_the_same_reminder_sent_twice_is_one_mail_to_a_mail_program(harness: ReminderHarness) -> None:
+async def test_reminder_sent_twice_has_the_same_message_id(harness: ReminderHarness) -> None:
     """As when the worker dies after the server took the mail."""
     await harness.place(DAY + MINUTE)
     await harness.pass_(MINUTE)
@@ -253,7 +253,7 @@ async def test_the_same_reminder_sent_twice_is_one_mail_to_a_mail_program(harnes
     assert first["Message-ID"] == second["Message-ID"]
 
 
-async def test_nobody_to_write_to_is_said(harness: ReminderHarness) -> None:
+async def test_invalid_address_marks_the_reminder_undeliverable(harness: ReminderHarness) -> None:
     person, booking = await harness.place(DAY + MINUTE)
     await harness.records.execute("UPDATE users SET email = 'nobody' WHERE id = $1", person.id)
     await harness.pass_(MINUTE)
@@ -289,17 +289,17 @@ async def _queued_by_six_workers(harness: ReminderHarness, kind: type[PostgresRe
     return queued, len(await harness.reminders_owed())
 
 
-async def test_many_workers_queue_each_reminder_once(harness: ReminderHarness) -> None:
+async def test_concurrent_workers_queue_each_reminder_once(harness: ReminderHarness) -> None:
     assert await _queued_by_six_workers(harness, PostgresReminders) == (60, 60)
 
 
-async def test_without_the_lock_they_queue_some_twice(harness: ReminderHarness) -> None:
+async def test_without_lock_concurrent_workers_queue_some_twice(harness: ReminderHarness) -> None:
     queued, messages = await _queued_by_six_workers(harness, UnlockedReminders)
     assert queued == 60
     assert messages > 60
 
 
-async def test_ten_thousand_that_are_due_are_queued_in_one_round(harness: ReminderHarness) -> None:
+async def test_ten_thousand_due_reminders_are_queued_in_one_run(harness: ReminderHarness) -> None:
     host = await harness.person("facilitator")
     event = await harness.event(host, DAY, capacity=10_000)
     await many_users(harness.records, 10_000)

@@ -44,7 +44,7 @@ async def left(database: asyncpg.Connection) -> set[UUID]:
     return {row["id"] for row in await database.fetch("SELECT id FROM outbox")}
 
 
-async def test_what_was_delivered_or_discarded_long_ago_goes_with_its_attempts_and_nothing_else(
+async def test_old_delivered_or_discarded_messages_are_deleted_with_attempts(
     database: asyncpg.Connection, own: Database
 ) -> None:
     for status in ("delivered", "discarded"):
@@ -58,16 +58,14 @@ async def test_what_was_delivered_or_discarded_long_ago_goes_with_its_attempts_a
     assert await PostgresRetention(own, days=30).prune() == 0
 
 
-async def test_it_goes_in_steps_and_no_further_than_agreed_at_once(database: asyncpg.Connection, own: Database) -> None:
+async def test_deletion_runs_in_limited_steps(database: asyncpg.Connection, own: Database) -> None:
     for _ in range(7):
         await settled(database, "delivered", days_ago=31)
     retention = PostgresRetention(own, days=30, step=2, most_steps=3)
     assert [await retention.prune() for _ in range(3)] == [6, 1, 0]
 
 
-async def test_two_that_prune_at_once_do_not_wait_for_each_other_nor_count_twice(
-    database: asyncpg.Connection, own: Database
-) -> None:
+async def test_concurrent_deletions_do_not_wait_or_count_twice(database: asyncpg.Connection, own: Database) -> None:
     for _ in range(40):
         await settled(database, "delivered", days_ago=31)
     retention = PostgresRetention(own, days=30, step=5)
@@ -76,7 +74,7 @@ async def test_two_that_prune_at_once_do_not_wait_for_each_other_nor_count_twice
     assert await left(database) == set()
 
 
-async def test_the_counters_of_long_ago_are_forgotten(database: asyncpg.Connection, own: Database) -> None:
+async def test_old_counters_are_deleted(database: asyncpg.Connection, own: Database) -> None:
     await database.execute(
         """INSERT INTO destination_minutes VALUES ('crm', now() - interval '2 h', 0, 1, 1), ('crm', now(), 0, 1, 1)"""
     )
@@ -99,7 +97,7 @@ async def waits(due: PostgresOutboxClaims, *, retry_in: timedelta = HOUR) -> Mes
     return head
 
 
-async def test_behind_a_message_that_waits_nothing_is_looked_at_again_and_again(
+async def test_messages_behind_a_waiting_one_are_held_back_and_not_rescanned(
     database: asyncpg.Connection, own: Database
 ) -> None:
     for _ in range(4):
@@ -112,7 +110,7 @@ async def test_behind_a_message_that_waits_nothing_is_looked_at_again_and_again(
     assert await due_ids(database) == {other}
 
 
-async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asyncpg.Connection, own: Database) -> None:
+async def test_held_back_message_is_due_when_its_turn_comes(database: asyncpg.Connection, own: Database) -> None:
     ids = [await add_message(database, ordering_key="long") for _ in range(3)]
     due = PostgresOutboxClaims(own)
     await waits(due)
@@ -126,7 +124,7 @@ async def test_what_was_held_back_is_due_as_soon_as_its_turn_comes(database: asy
     assert await claim(due) == []
 
 
-async def test_what_was_tried_before_keeps_its_own_time(database: asyncpg.Connection, own: Database) -> None:
+async def test_message_tried_before_keeps_its_own_due_time(database: asyncpg.Connection, own: Database) -> None:
     first, second = [await add_message(database, ordering_key="long") for _ in range(2)]
     due = PostgresOutboxClaims(own)
     [dead] = await claim(due)
@@ -139,7 +137,7 @@ async def test_what_was_tried_before_keeps_its_own_time(database: asyncpg.Connec
     assert await database.fetchval("SELECT due_at - now() > interval '50 min' FROM outbox WHERE id = $1", second)
 
 
-async def test_behind_a_message_that_is_being_delivered_or_due_soon_nothing_is_held_back(
+async def test_nothing_is_held_back_behind_a_message_in_delivery_or_due_soon(
     database: asyncpg.Connection, own: Database
 ) -> None:
     for _ in range(2):

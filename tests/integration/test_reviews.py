@@ -48,7 +48,7 @@ async def attended(database: asyncpg.Connection, host: Person, *guests: Person) 
     return event_id
 
 
-async def test_who_attended_reviews_and_everybody_reads_it(
+async def test_participant_reviews_and_reviews_are_public(
     shared_api: httpx.AsyncClient, shared_people: People, john: Person, shared_database: asyncpg.Connection
 ) -> None:
     ada, bob = await shared_people.user("Ada"), await shared_people.user("Bob")
@@ -69,7 +69,7 @@ async def test_who_attended_reviews_and_everybody_reads_it(
     assert rest.json() == {"reviews": [first], "next_cursor": None}
 
 
-async def test_an_event_that_is_not_over_is_not_reviewed(
+async def test_event_that_has_not_ended_cannot_be_reviewed(
     john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     ada, event = await shared_people.user(), await john.creates_event()
@@ -84,7 +84,7 @@ async def test_an_event_that_is_not_over_is_not_reviewed(
         assert (answer.status_code, misfits(NOT_OVER, answer.json())) == (400, [])
 
 
-async def test_who_was_not_there_does_not_review(
+async def test_others_cannot_review(
     shared_api: httpx.AsyncClient, john: Person, shared_people: People, shared_database: asyncpg.Connection
 ) -> None:
     stranger, gave_up, cancelled = [await shared_people.user() for _ in range(3)]
@@ -111,7 +111,7 @@ async def test_who_was_not_there_does_not_review(
     assert (await shared_api.get(f"/events/{event['id']}/reviews")).json()["reviews"] == []
 
 
-async def test_of_fifty_reviews_of_one_person_at_once_one_counts(
+async def test_of_fifty_concurrent_reviews_by_one_user_one_is_stored(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     host, ada = await people.facilitator(), await people.user()
@@ -125,7 +125,7 @@ async def test_of_fifty_reviews_of_one_person_at_once_one_counts(
     assert (await api.get(f"/events/{upcoming['id']}")).json()["rating"] == kept["rating"]
 
 
-async def test_of_many_guests_reviews_at_once_every_one_counts(
+async def test_concurrent_reviews_by_many_users_are_all_counted(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     host, guests = await people.facilitator(), [await people.user() for _ in range(8)]
@@ -144,7 +144,7 @@ async def test_of_many_guests_reviews_at_once_every_one_counts(
     assert (await api.get("/events/filter?rating=4.376")).json()["events"] == []
 
 
-async def test_the_rating_is_the_mean_over_all_past_events_of_a_facilitator_and_nobody_elses(
+async def test_rating_is_the_mean_over_all_past_events_of_the_facilitator(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     john, jane, ada = await people.facilitator(), await people.facilitator("Jane"), await people.user()
@@ -156,7 +156,7 @@ async def test_the_rating_is_the_mean_over_all_past_events_of_a_facilitator_and_
     assert shown == {john.name: 3.5, "Jane": 1.0}
 
 
-async def test_an_admins_events_are_rated_as_well(
+async def test_events_of_an_admin_are_rated_too(
     api: httpx.AsyncClient, people: People, database: asyncpg.Connection
 ) -> None:
     host, guests = await people.user("Admin"), [await people.user() for _ in range(2)]
@@ -175,7 +175,7 @@ async def test_an_admins_events_are_rated_as_well(
         *(({"rating": 5, "comment": comment}, "comment") for comment in ("x" * 2001, 5, ["a"])),
     ],
 )
-async def test_a_review_that_is_none_is_refused_and_the_field_named(
+async def test_invalid_review_is_rejected_with_its_field(
     john: Person, ada: Person, shared_database: asyncpg.Connection, body: dict[str, Any], field: str
 ) -> None:
     event_id = await attended(shared_database, john, ada)
@@ -184,7 +184,7 @@ async def test_a_review_that_is_none_is_refused_and_the_field_named(
     assert (answer.status_code, misfits(expected, answer.json())) == (400, [])
 
 
-async def test_the_worst_and_the_best_rating_and_the_longest_comment_are_taken(
+async def test_lowest_and_highest_rating_and_longest_comment_are_accepted(
     john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     for rating in (1, 5):
@@ -194,7 +194,7 @@ async def test_the_worst_and_the_best_rating_and_the_longest_comment_are_taken(
         assert answer.json()["review"]["rating"] == rating
 
 
-async def test_an_event_that_is_not_there_has_no_reviews(
+async def test_unknown_event_has_no_reviews(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     deleted = await attended(shared_database, john, ada)
@@ -208,9 +208,7 @@ async def test_an_event_that_is_not_there_has_no_reviews(
 
 
 @pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "x"}, {"cursor": "x"}, {"cursor": "LTE="}])
-async def test_a_page_that_is_none_is_refused(
-    shared_api: httpx.AsyncClient, john: Person, query: dict[str, str]
-) -> None:
+async def test_invalid_page_is_rejected(shared_api: httpx.AsyncClient, john: Person, query: dict[str, str]) -> None:
     event = await john.creates_event()
     answer = await shared_api.get(f"/events/{event['id']}/reviews", params=query)
     expected = refused("Validation error", "validation_error", details=dict.fromkeys(query, str))

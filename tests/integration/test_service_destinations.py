@@ -75,7 +75,7 @@ async def left(database: asyncpg.Connection) -> list[tuple[str, str]]:
     return [(row["destination"], row["status"]) for row in rows]
 
 
-async def test_facilitators_are_shown_at_once_who_booked_paid_and_cancelled(
+async def test_notification_service_gets_bookings_payments_and_cancellations(
     make_settings: MakeSettings, database: asyncpg.Connection, crm: Receiver, notifications: Receiver
 ) -> None:
     settings = make_settings(crm_service_url=crm.url, notification_service_url=notifications.url)
@@ -101,7 +101,7 @@ async def test_facilitators_are_shown_at_once_who_booked_paid_and_cancelled(
     ]
 
 
-async def test_without_a_notification_service_nothing_is_owed_to_one(
+async def test_without_a_notification_service_no_message_is_enqueued_for_it(
     make_settings: MakeSettings, database: asyncpg.Connection
 ) -> None:
     await a_busy_day(make_settings())
@@ -113,7 +113,7 @@ async def test_without_a_notification_service_nothing_is_owed_to_one(
     ]
 
 
-async def test_a_notification_service_that_is_down_holds_nobody_else_up(
+async def test_unavailable_notification_service_blocks_no_other(
     make_settings: MakeSettings, database: asyncpg.Connection, crm: Receiver, notifications: Receiver
 ) -> None:
     notifications.always(answer(503))
@@ -135,7 +135,7 @@ async def test_a_notification_service_that_is_down_holds_nobody_else_up(
     assert ("notification", "pending") not in await left(database)
 
 
-async def test_mails_are_handed_to_the_email_service_instead_of_the_mail_server(
+async def test_mails_go_to_the_email_service_instead_of_the_mail_server(
     make_settings: MakeSettings, database: asyncpg.Connection, crm: Receiver, email: Receiver, tmp_path: Path
 ) -> None:
     settings = make_settings(
@@ -157,7 +157,7 @@ async def test_mails_are_handed_to_the_email_service_instead_of_the_mail_server(
     assert not (tmp_path / "mail").exists()
 
 
-async def test_a_mail_that_the_email_service_never_confirmed_comes_again_as_the_same_mail(
+async def test_mail_without_a_confirmation_is_sent_again_unchanged(
     make_settings: MakeSettings, database: asyncpg.Connection, crm: Receiver, email: Receiver
 ) -> None:
     async def hang_up_at_first(_request: Request, _writer: asyncio.StreamWriter) -> bytes | None:
@@ -177,7 +177,7 @@ async def test_a_mail_that_the_email_service_never_confirmed_comes_again_as_the_
 
 @pytest.mark.parametrize("name", ["notification_service_url", "email_service_url"])
 @pytest.mark.parametrize("value", ["localhost:5002", "ftp://host", "http://", "http://host:port", "http://[::1"])
-def test_an_address_that_is_none_is_said_in_one_line(make_settings: MakeSettings, name: str, value: str) -> None:
+def test_invalid_url_is_reported_in_one_line(make_settings: MakeSettings, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{name.upper()} [^\n]+$"):
         make_settings(**{name: value})
 
@@ -190,7 +190,7 @@ def test_an_address_that_is_none_is_said_in_one_line(make_settings: MakeSettings
         ({"notification_service_url": "http://n"}, set(Destination)),
     ],
 )
-async def test_who_is_owed_something_has_a_courier(
+async def test_every_served_destination_has_a_sender(
     make_settings: MakeSettings, given: dict[str, Any], destinations: set[Destination]
 ) -> None:
     settings = make_settings(**given)

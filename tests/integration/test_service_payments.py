@@ -60,7 +60,7 @@ async def several_wait(database: asyncpg.Connection) -> bool:
     return waiting > 1
 
 
-async def test_a_reported_payment_is_recorded_and_told(
+async def test_reported_payment_is_recorded_and_sent(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     report = await an_unpaid_booking(john, ada)
@@ -73,7 +73,7 @@ async def test_a_reported_payment_is_recorded_and_told(
     assert await told(shared_database, report) == TOLD
 
 
-async def test_reported_twice_it_is_recorded_once(
+async def test_repeated_report_is_recorded_once(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     report = await an_unpaid_booking(john, ada)
@@ -82,7 +82,7 @@ async def test_reported_twice_it_is_recorded_once(
     assert await told(shared_database, report) == TOLD
 
 
-async def test_reported_twenty_times_at_once_it_is_recorded_once(
+async def test_twenty_concurrent_reports_are_recorded_once(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     """They are held up at the booking until several have reached it."""
@@ -101,7 +101,7 @@ async def test_reported_twenty_times_at_once_it_is_recorded_once(
     "authorization",
     [None, "Bearer wrong", "Bearer", "Basic a-service-token-of-the-tests", "a-service-token-of-the-tests"],
 )
-async def test_without_the_services_token_nothing_is_recorded(
+async def test_without_the_service_token_nothing_is_recorded(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, authorization: str | None
 ) -> None:
     report = await an_unpaid_booking(john, ada)
@@ -111,7 +111,7 @@ async def test_without_the_services_token_nothing_is_recorded(
     assert await status_of(ada, report) == "pending"
 
 
-async def test_no_persons_token_is_a_services(
+async def test_user_token_is_not_a_service_token(
     shared_people: People, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     report, admin = await an_unpaid_booking(john, ada), await shared_people.user()
@@ -122,12 +122,12 @@ async def test_no_persons_token_is_a_services(
     assert await status_of(ada, report) == "pending"
 
 
-async def test_the_services_token_is_no_persons(shared_api: httpx.AsyncClient) -> None:
+async def test_service_token_is_not_a_user_token(shared_api: httpx.AsyncClient) -> None:
     answer = await shared_api.get("/bookings", headers=SERVICE)
     assert (answer.status_code, misfits(UNAUTHENTICATED, answer.json())) == (401, [])
 
 
-async def test_ids_that_do_not_belong_together_name_no_booking(
+async def test_ids_that_do_not_match_return_404(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_people: People
 ) -> None:
     bob = await shared_people.user("Bob")
@@ -139,7 +139,7 @@ async def test_ids_that_do_not_belong_together_name_no_booking(
     assert [await status_of(ada, report), await status_of(bob, other)] == ["pending", "pending"]
 
 
-async def test_a_free_place_has_nothing_to_pay(
+async def test_free_seat_has_nothing_to_pay(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     report = await an_unpaid_booking(john, ada, price=0)
@@ -149,7 +149,7 @@ async def test_a_free_place_has_nothing_to_pay(
     assert await told(shared_database, report) == []
 
 
-async def test_a_cancelled_booking_has_nothing_to_pay_any_more(
+async def test_cancelled_booking_has_nothing_to_pay(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     report = await an_unpaid_booking(john, ada)
@@ -163,7 +163,7 @@ async def test_a_cancelled_booking_has_nothing_to_pay_any_more(
     assert await told(shared_database, report) == []
 
 
-async def test_what_was_given_back_stays_given_back_when_it_is_reported_again(
+async def test_refunded_payment_stays_refunded_when_reported_again(
     shared_api: httpx.AsyncClient, john: Person, ada: Person, shared_database: asyncpg.Connection
 ) -> None:
     report = await an_unpaid_booking(john, ada)
@@ -176,7 +176,7 @@ async def test_what_was_given_back_stays_given_back_when_it_is_reported_again(
 
 @pytest.mark.parametrize("name", ["booking_id", "user_id", "event_id"])
 @pytest.mark.parametrize("value", [None, "x", 0, -1, 1.5, 2**63])
-async def test_a_report_names_three_ids(shared_api: httpx.AsyncClient, name: str, value: Any) -> None:
+async def test_report_requires_three_ids(shared_api: httpx.AsyncClient, name: str, value: Any) -> None:
     report = {"booking_id": 1, "user_id": 1, "event_id": 1}
     missing = {field: number for field, number in report.items() if field != name}
     for body in (missing, report | {name: value}):

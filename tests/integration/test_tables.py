@@ -57,7 +57,7 @@ async def mismatches(dsn: str) -> list[Any]:
     return found
 
 
-async def test_migrations_lead_up_down_and_up_again(bare_database: str) -> None:
+async def test_migrations_upgrade_downgrade_and_upgrade_again(bare_database: str) -> None:
     for _ in range(2):
         await asyncio.to_thread(migrations.upgrade, bare_database)
         assert await tables_in(bare_database) == set(metadata.tables) | {"alembic_version"}
@@ -66,14 +66,14 @@ async def test_migrations_lead_up_down_and_up_again(bare_database: str) -> None:
         assert await tables_in(bare_database) == {"alembic_version"}
 
 
-async def test_migrating_twice_changes_nothing(bare_database: str) -> None:
+async def test_repeated_migration_changes_nothing(bare_database: str) -> None:
     await asyncio.to_thread(migrations.upgrade, bare_database)
     assert await asyncio.to_thread(migrations.is_current, bare_database)
     await asyncio.to_thread(migrations.upgrade, bare_database)
     assert await mismatches(bare_database) == []
 
 
-async def test_four_processes_may_migrate_at_once(bare_database: str) -> None:
+async def test_four_processes_can_migrate_concurrently(bare_database: str) -> None:
     program = "import sys; from infrastructure.postgres import migrations; migrations.upgrade(sys.argv[1])"
     started = [await asyncio.create_subprocess_exec(sys.executable, "-c", program, bare_database) for _ in range(4)]
     assert [await process.wait() for process in started] == [0, 0, 0, 0]
@@ -81,7 +81,7 @@ async def test_four_processes_may_migrate_at_once(bare_database: str) -> None:
     assert await mismatches(bare_database) == []
 
 
-async def test_each_step_leads_up_and_down(bare_database: str) -> None:
+async def test_each_step_upgrades_and_downgrades(bare_database: str) -> None:
     await asyncio.to_thread(migrations.upgrade, bare_database)
     for _ in range(2):
         await asyncio.to_thread(migrations.downgrade, bare_database, "-1")
@@ -137,7 +137,7 @@ async def make_booking(database: asyncpg.Connection, event_id: int, user_id: int
         ({"facilitator_id": 2**40}, "fk_events_facilitator_id_users"),
     ],
 )
-async def test_the_database_refuses_an_impossible_event(
+async def test_database_rejects_an_invalid_event(
     shared_database: asyncpg.Connection, columns: dict[str, Any], constraint: str
 ) -> None:
     facilitator_id = await make_user(shared_database, f"{constraint}{columns}@example.com")
@@ -146,7 +146,7 @@ async def test_the_database_refuses_an_impossible_event(
     assert refused.value.constraint_name == constraint
 
 
-async def test_the_database_refuses_a_second_live_booking(shared_database: asyncpg.Connection) -> None:
+async def test_database_rejects_a_second_active_booking(shared_database: asyncpg.Connection) -> None:
     user_id = await make_user(shared_database, "twice@example.com")
     event_id = await make_event(shared_database, user_id)
     await make_booking(shared_database, event_id, user_id, status="cancelled", cancelled_at=datetime.now(UTC))
@@ -184,7 +184,7 @@ STATES: dict[str, tuple[Any, ...]] = {
 }
 
 
-async def test_the_booking_statement_takes_a_place_exactly_when_the_domain_would_give_it(
+async def test_reservation_statement_reserves_exactly_when_the_domain_allows_it(
     database: asyncpg.Connection, seats: PostgresSeatInventory, asker: int
 ) -> None:
     """In every one of 1,024 states of an event, its facilitator and the person who asks."""
@@ -281,7 +281,7 @@ class WatchedDatabase(Database):
 
 
 @pytest.mark.parametrize("rows", [1, 20])
-async def test_a_list_is_one_query_however_long(
+async def test_list_is_one_query_of_any_length(
     database: asyncpg.Connection, database_url: str, asker: int, rows: int
 ) -> None:
     events = [await make_event(database, asker) for _ in range(rows)]

@@ -33,7 +33,7 @@ def answers(url: str) -> bool:
     return False
 
 
-def test_up_is_ready_survives_the_death_of_its_children_and_stops_clean() -> None:
+def test_up_is_ready_restarts_its_children_and_stops_cleanly() -> None:
     with temporary_directory() as directory:
         data = directory / "var"
         with running_up(data, "--api-workers", "2") as up:
@@ -96,7 +96,7 @@ def test_given_servers_and_secrets_are_used_and_nothing_is_embedded(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("new_interpreters")
-def test_the_services_run_one_by_one_as_compose_starts_them(tmp_path: Path) -> None:
+def test_services_run_separately_as_started_by_compose(tmp_path: Path) -> None:
     with running_postgres() as postgres, running_redis() as redis:
         api, crm = free_port(), free_port()
         environ = bare_environ(
@@ -134,7 +134,7 @@ def test_the_services_run_one_by_one_as_compose_starts_them(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["JWT_SECRET_KEY", "CRM_BEARER_TOKEN", "BACKEND_SERVICE_TOKEN"])
-def test_an_external_database_wants_secrets_that_are_secret(name: str, tmp_path: Path) -> None:
+def test_external_database_rejects_example_secrets(name: str, tmp_path: Path) -> None:
     with running_postgres() as postgres:
         environ = bare_environ(DATABASE_URL=postgres.dsn("convene"), **{name: "super-crm-token"})
         done = convene("up", "--api-port", "0", "--crm-port", "0", cwd=tmp_path, environ=environ)
@@ -143,7 +143,7 @@ def test_an_external_database_wants_secrets_that_are_secret(name: str, tmp_path:
 
 
 @pytest.mark.parametrize(("directory", "begins"), [("var", "`"), ("my data", "`CONVENE_DATA='{data}' ")])
-def test_command_named_at_the_end_finds_the_running_system(
+def test_suggested_command_finds_the_running_system(
     directory: str, begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
