@@ -1,4 +1,4 @@
-"""People with an account: who they are, what role they have, which passwords are good enough."""
+"""User accounts: roles, registration of facilitators, password rules."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class UserNotFound(NotFound):
 
 
 class ProfileNotFound(NotFound):
-    """The account can facilitate and has no facilitator profile, such as an admin."""
+    """The account may manage events but has no facilitator profile, such as an admin."""
 
     code = "profile_not_found"
     message = "Facilitator profile not found"
@@ -100,8 +100,9 @@ class User:
 
 
 class PasswordPolicy(StrEnum):
-    """`contract`: 8 to 128 characters, any of them, because the published documents register `password123`.
-    `strict`: NIST SP 800-63B-4 for a password that is the only factor: at least 15, and none that is easily guessed."""
+    """`contract`: 8 to 128 characters of any kind, because the published documents register `password123`.
+    `strict`: NIST SP 800-63B-4 for a password that is the only factor: at least 15 characters, and not easily
+    guessed."""
 
     CONTRACT = "contract"
     STRICT = "strict"
@@ -114,20 +115,20 @@ MIN_PASSWORD = {PasswordPolicy.CONTRACT: 8, PasswordPolicy.STRICT: 15}
 
 
 _LONGEST_PASSWORD_INPUT = 4 * MAX_PASSWORD
-"""Characters that are looked at: normalising takes a time that grows with the square of the length."""
+"""Characters that are processed: the time of normalisation grows with the square of the length."""
 
 
 def check_mailable(email: str, *, smtputf8: bool) -> None:
-    """Refuses an address that mail cannot be sent to: one with letters beyond ASCII before the @ needs a mail server
-    with SMTPUTF8 (RFC 6531). Raises `Invalid` naming the field `email`."""
+    """Rejects an address to which mail cannot be sent: letters beyond ASCII before the @ need a mail server with
+    SMTPUTF8 (RFC 6531). Raises `Invalid` naming the field `email`."""
     if not smtputf8 and not email.rpartition("@")[0].isascii():
         raise Invalid({"email": "Letters beyond ASCII before the @-sign are not supported"})
 
 
 def normalised_password(password: str) -> str:
-    """NFKC, so that one password typed on two keyboards is one password (NIST SP 800-63B, 3.1.1.2).
+    """The password in NFKC, so that different keyboards result in the same password (NIST SP 800-63B, 3.1.1.2).
 
-    Of a text that is too long for a password only the beginning is kept, which is still too long.
+    A text that is too long for a password is truncated first; the result is still too long.
     """
     if len(password) > _LONGEST_PASSWORD_INPUT:
         return password[: _LONGEST_PASSWORD_INPUT + 1]
@@ -135,7 +136,7 @@ def normalised_password(password: str) -> str:
 
 
 def acceptable_password(password: str, policy: PasswordPolicy, *, context: tuple[str, ...] = ()) -> str:
-    """The password in its stored form. `context` holds words an attacker would try first: the name, the e-mail.
+    """The normalised password. `context` contains words that an attacker would try first: the name, the e-mail.
 
     Raises `Invalid` naming the field `password`.
     """
@@ -160,8 +161,8 @@ _COMMON_WORDS = ("password", "passwort", "letmein", "iloveyou", "welcome", "admi
 
 
 def _is_easily_guessed(password: str, context: tuple[str, ...]) -> bool:
-    """At 15 characters and more, guessable passwords are runs, repetitions and common words strung together: what is
-    left after taking those away must still be something."""
+    """Whether a password of 15 characters or more is easily guessed: it consists of keyboard sequences, repetitions and
+    common words, so that too few characters are left after their removal."""
     rest = password.casefold()
     parts = {part for text in context for part in text.casefold().replace("@", " ").replace(".", " ").split()}
     for word in sorted({*_COMMON_WORDS, *(part for part in parts if len(part) > 2)}, key=len, reverse=True):

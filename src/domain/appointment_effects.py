@@ -1,4 +1,4 @@
-"""What follows from a change of an appointment. The repository applies it when it saves the appointment."""
+"""Effects of a change of an appointment. The repository applies them when it saves the appointment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from domain.outbox import MessageType
 
 @dataclass(frozen=True, slots=True)
 class AppointmentEffects:
-    """Written in the transaction of the change, besides the entry in the history that every change gets."""
+    """Effects in the transaction of the change. Every change also adds an entry to the history."""
 
     message: MessageType | None = None
-    """To the recipients that `domain.outbox.ROUTES` names."""
+    """Sent to the destinations in `domain.outbox.ROUTES`."""
     calendars: bool = False
     """A sync job for each connected calendar of the client and the coach."""
     reminders: bool = False

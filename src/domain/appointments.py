@@ -1,4 +1,4 @@
-"""A client's reserved time with a coach."""
+"""Appointments: reserved sessions of a client with a coach."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -37,19 +37,19 @@ TRANSITIONS: dict[AppointmentStatus, frozenset[AppointmentStatus]] = {
     AppointmentStatus.CANCELLED: frozenset(),
 }
 LIVE = frozenset({AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED})
-"""These keep the coach's time."""
+"""Appointments with these statuses occupy the coach's time."""
 
 
 class AppointmentCancelReason(StrEnum):
     BY_PERSON = "by_person"
     BY_COACH = "by_coach"
     BY_ORGANISER = "by_organiser"
-    """By an admin."""
+    """Cancelled by an admin."""
     PAYMENT_EXPIRED = "payment_expired"
 
 
 class AppointmentChange(StrEnum):
-    """What happened to an appointment, as its history stores it."""
+    """A kind of change of an appointment, as stored in its history."""
 
     CREATED = "created"
     CONFIRMED = "confirmed"
@@ -137,7 +137,7 @@ class PricedLengthFixed(Conflict):
 
 
 class SeriesRefused(Invalid):
-    """`details` says of each session that cannot be booked why."""
+    """`details` has the reason for each session that cannot be booked."""
 
     code = "series_refused"
     message = "Some of these sessions cannot be booked"
@@ -147,15 +147,16 @@ class SeriesRefused(Invalid):
 
 
 def length_of(minutes: int) -> timedelta:
-    """How long a session takes. Raises `Invalid` outside 15 to 480 minutes."""
-    # Compared as a number first: more days than a timedelta holds are an error of another kind.
+    """The length of a session. Raises `Invalid` outside 15 to 480 minutes."""
+    # Compared as a number first, because a timedelta raises another error for too many days.
     if not SHORTEST // _MINUTE <= minutes <= LONGEST // _MINUTE:
         raise Invalid({"duration_minutes": "Must be between 15 and 480"})
     return timedelta(minutes=minutes)
 
 
 def session(starts_at: datetime, length: timedelta) -> Interval:
-    """To the second. Raises `Invalid` for one that begins or ends outside of 1970-01-01 to 2099-12-31."""
+    """The interval of a session, to the second. Raises `Invalid` if it starts or ends outside of 1970-01-01 to
+    2099-12-31."""
     starts_at = entered_instant(starts_at, "session_datetime").replace(microsecond=0)
     ends_at = starts_at + length_of(length // _MINUTE)
     return Interval(starts_at, entered_instant(ends_at, "session_datetime"))
@@ -182,7 +183,7 @@ class NewAppointment:
 
 @dataclass(frozen=True, slots=True)
 class AppointmentFile:
-    """An attachment as the history names it."""
+    """An attachment in the history."""
 
     id: UUID
     filename: str
@@ -190,8 +191,8 @@ class AppointmentFile:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class AppointmentEvent:
-    """A domain event: one transition of an appointment. `domain.appointment_effects` says what follows from it
-    when the appointment is saved.
+    """A domain event: one transition of an appointment. `domain.appointment_effects` defines its effects, which are
+    written when the appointment is saved.
 
     `before` and `after` are the appointment around the transition; `before` is None where it is new. `by` is None for
     the system and for payment gateways. `reason` and `money` go into the messages about it.
@@ -245,7 +246,7 @@ class Appointment:
         require_owner(user, self.client_id, self.coach_id, error=forbidden)
 
     def is_run_by(self, user: User) -> bool:
-        """The coach and admins decide about a session; the client may only give it up."""
+        """Whether the user may confirm and complete the session: its coach and admins. The client may only cancel."""
         return is_owner(user, self.coach_id)
 
     def reason_of_cancellation(self, user: User) -> AppointmentCancelReason:
@@ -258,14 +259,14 @@ class Appointment:
             raise InvalidTransition(f"Cannot change status from {self.status} to {status}")
 
     def booked(self) -> "Appointment":
-        """The reservation itself, by its client."""
+        """Records the reservation by the client."""
         created = AppointmentChange.CREATED
         event = AppointmentEvent(change=created, before=None, after=self, at=self.created_at, by=self.client_id)
         return replace(self, events=(event,))
 
     def confirmed(self, now: datetime, *, by: UserId | None) -> "Appointment":
-        """By the coach. What is to be paid at a gateway is confirmed by its payment; what is paid on the spot, where no
-        time is held for a payment, by the coach."""
+        """Confirmed by the coach. An appointment that is paid at a gateway is confirmed by its payment instead; one
+        that is paid on site, without a hold, by the coach."""
         self.require_transition(AppointmentStatus.CONFIRMED)
         if self.payment_status in UNPAID and self.hold_until is not None:
             raise PaymentConfirms
@@ -297,13 +298,13 @@ class Appointment:
         return self._recorded(AppointmentChange.CANCELLED, after, now, by=by, reason=reason)
 
     def rescheduled_by_coach(self, session: Interval, busy: Interval, now: datetime, *, by: UserId) -> "Appointment":
-        """Or by an admin. The client may then cancel for a full refund until the start."""
+        """Rescheduled by the coach or an admin. The client may then cancel for a full refund until the start."""
         after = replace(self._at(session, busy, now), refund_policy=RefundPolicy())
         return self._recorded(AppointmentChange.RESCHEDULED, after, now, by=by, reason=AppointmentCancelReason.BY_COACH)
 
     def rescheduled_by_client(self, session: Interval, busy: Interval, now: datetime, *, by: UserId) -> "Appointment":
-        """Only before the start, so that a past appointment cannot be used again. The refund policy does not improve by
-        rescheduling."""
+        """Rescheduled by the client, only before the start, so that a past appointment cannot be used again. It does
+        not increase the refund of a later cancellation."""
         if self.is_live and self.session.starts_at <= now:
             raise HasBegun
         after = self._at(session, busy, now)
@@ -334,7 +335,7 @@ class Appointment:
         return self._recorded(AppointmentChange.ATTACHMENT_REMOVED, self, now, by=by, attachment=file)
 
     def has_expired(self, now: datetime) -> bool:
-        """Its time was held for a payment that did not arrive."""
+        """Whether its hold has ended without a payment."""
         return (
             self.status is AppointmentStatus.PENDING
             and self.payment_status in UNPAID
@@ -343,7 +344,7 @@ class Appointment:
         )
 
     def paid(self, now: datetime, money: Money, *, by: UserId | None = None) -> "Appointment":
-        """A payment confirms what was pending."""
+        """Records the payment, which confirms a pending appointment."""
         status = AppointmentStatus.CONFIRMED if self.status is AppointmentStatus.PENDING else self.status
         after = self._changed(now, status=status, payment_status=PaymentStatus.COMPLETED, hold_until=None)
         return self._recorded(AppointmentChange.PAID, after, now, by=by, money=money)
@@ -353,7 +354,7 @@ class Appointment:
         return self._recorded(AppointmentChange.PAYMENT_FAILED, after, now, by=by, money=money)
 
     def reinstated(self, now: datetime, money: Money) -> "Appointment":
-        """Its payment arrived after its time had been released, and the time is still free."""
+        """Restores the appointment for a payment that arrived after its time was released. The time is still free."""
         after = self._changed(
             now,
             status=AppointmentStatus.CONFIRMED,

@@ -1,4 +1,4 @@
-"""Files that belong to a coaching booking."""
+"""Attachments: files of an appointment."""
 
 import re
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class AttachmentForbidden(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """An uploaded file: its name without a path, its media type if it has the form of one."""
+    """An uploaded file: its name without a path, and its media type if the given one is well-formed."""
 
     filename: str
     media_type: str
@@ -72,10 +72,10 @@ class Attachment:
 
 
 def clean_filename(name: str) -> str:
-    """The last part of what may be a path of any system, without invisible characters (they can make `exe.txt` of
-    `txt.exe`). Raises `Invalid` for control characters, and for what leaves no name."""
+    """The file name without a path of any operating system and without invisible characters (they can display `txt.exe`
+    as `exe.txt`). Raises `Invalid` for control characters, and if no name is left."""
     last = re.split(r"[/\\]", name)[-1]
-    # Cut before the work: what is left out is seldom three quarters of a name.
+    # Truncated before processing; removed characters are rarely three quarters of a name.
     cleaned = line("filename", without_invisible(last[: 4 * MAX_FILENAME]), at_most=MAX_FILENAME).lstrip(". ")
     if not has_visible(cleaned):
         raise Invalid({"filename": "Must be the name of a file"})

@@ -1,8 +1,9 @@
-"""When a coach can be booked: weekly hours on the wall of their own zone, made into instants.
+"""Availability of coaches: weekly hours in local time, converted to instants.
 
-The rule is one sentence: **a coach is open at an instant when the clock on their wall then shows a time within their
-hours**. All else about daylight saving follows: a wall time that is skipped is no instant, so it is never offered; one
-that comes twice is two instants, and both are open. A slot is offered when all of it is open and nothing is in its way.
+**A coach is open at an instant if the local time of that instant, in the coach's time zone, lies within the coach's
+hours.** The behaviour at daylight saving changes follows from this rule: a local time that is skipped has no instant
+and is never offered; one that occurs twice has two instants, and both are open. A slot is offered if all of it is open
+and it overlaps no busy time.
 """
 
 from bisect import bisect_right
@@ -22,7 +23,7 @@ LAST_MINUTE = MINUTES_A_DAY - 1
 SHORTEST, LONGEST = timedelta(minutes=15), timedelta(minutes=480)
 LONGEST_RANGE = timedelta(days=30)
 LONGEST_REPORT = timedelta(days=371)
-# How often a zone's offset is looked at to find its changes: no zone has changed twice within this time.
+# The interval of the samples that find the changes of a zone's offset: no zone has changed twice within this time.
 _GLANCE = timedelta(hours=3)
 _NEVER = (datetime.max.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -42,9 +43,9 @@ def zone_of(name: str, field: str = "timezone") -> ZoneInfo:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hours:
-    """A stretch of a day on the wall clock: minutes after midnight, from `opens` to just before `closes` (at most
-    1440, which is midnight). The last hours of a day that close at 23:59 last to midnight: many a program has no other
-    way to write the end of a day."""
+    """A range of local time within a day, in minutes after midnight: from `opens` inclusive to `closes` exclusive (at
+    most 1440, which is midnight). The last range of a day that closes at 23:59 lasts to midnight, because many programs
+    cannot write the end of a day in another way."""
 
     opens: int
     closes: int
@@ -62,11 +63,11 @@ EVERY_DAY: Mapping[int, WorkingDay] = dict.fromkeys(range(7), NINE_TO_FIVE)
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What a coach says of their time, nine to five every day until they say otherwise.
+    """The hours and rules of a coach. The default is 09:00 to 17:00 every day.
 
-    `weekly` goes by weekday, Monday is 0; a date in `overrides` has its own hours, none at all for a day off. A slot
-    begins every `slot_step` after its hours begin, on the wall clock. It keeps `buffer_before` and `buffer_after` free
-    of everything else, begins at least `minimum_notice` from now and at most `bookable_ahead` (None: however far).
+    `weekly`: hours by weekday, Monday is 0. `overrides`: hours of single dates, empty for a day off. Slots start every
+    `slot_step` of local time, from the start of the hours. A slot needs free time of `buffer_before` and `buffer_after`
+    around it, starts at least `minimum_notice` from now and at most `bookable_ahead` from now (None: no limit).
     """
 
     timezone: str = "UTC"
@@ -94,31 +95,31 @@ class Availability:
             _within("bookable_days_ahead", self.bookable_ahead, DAY, 3660 * DAY)
 
     def hours_of(self, day: date) -> WorkingDay:
-        """With an end at 23:59 taken as midnight."""
+        """The hours of a date. An end at 23:59 counts as midnight."""
         hours = self.overrides.get(day, self.weekly[day.weekday()])
         if not hours or hours[-1].closes != LAST_MINUTE:
             return hours
         return (*hours[:-1], Hours(hours[-1].opens, MINUTES_A_DAY))
 
     def with_buffers(self, session: Interval) -> Interval:
-        """What a session keeps its coach from doing anything else in."""
+        """The session with its buffers: the time in which its coach is busy."""
         return Interval(session.starts_at - self.buffer_before, session.ends_at + self.buffer_after)
 
     def slots(self, window: Interval, length: timedelta, busy: Iterable[Interval], now: datetime) -> list[Interval]:
-        """Every slot of that length that lies within the window and can be booked now, the earliest first. `busy` is
-        what the coach has to do otherwise: other sessions with their buffers, events, entries of calendars."""
+        """Every slot of that length within the window that can be booked now, earliest first. `busy`: other sessions
+        with their buffers, events, and entries of connected calendars."""
         return [Interval(start, start + length) for start in self.slot_starts(window, length, busy, now)]
 
     def slot_starts(
         self, window: Interval, length: timedelta, busy: Iterable[Interval], now: datetime
     ) -> Iterator[datetime]:
-        """When each slot begins. There may be thousands: no start costs more than a few comparisons."""
+        """The start of each slot. There may be thousands, so each start costs only a few comparisons."""
         earliest, latest = self._bookable(now)
         first = max(window.starts_at, earliest)
         last = min(window.ends_at - length, latest)
         stretches = list(self._stretches(window))
         possible = _starts_in(_open(stretches), self._starts(stretches), length)
-        # With its buffers a slot from `start` on lies within [start - before, start + length + after).
+        # A slot that starts at `start` occupies [start - before, start + length + after) with its buffers.
         before, after = self.buffer_before, length + self.buffer_after
         blocked = iter([(each.starts_at - after, each.ends_at + before) for each in merged(busy)])
         from_, until = next(blocked, _NEVER)
@@ -133,7 +134,8 @@ class Availability:
                 yield start
 
     def refuse(self, session: Interval, busy: Iterable[Interval], now: datetime) -> None:
-        """Raises `SlotUnavailable` unless a client may book this very time now. It need not begin on a step."""
+        """Raises `SlotUnavailable` unless a client may book this time now. Its start need not be a multiple of the
+        step."""
         earliest, latest = self._bookable(now)
         if not earliest <= session.starts_at <= latest:
             raise SlotUnavailable
@@ -148,7 +150,8 @@ class Availability:
         return now + self.minimum_notice, latest
 
     def _starts(self, stretches: "Iterable[_Stretch]") -> Iterator[datetime]:
-        """Where slots may begin, in order: counted from where the hours begin, though the clock may skip that."""
+        """The possible starts of slots, in order. They count from the start of the hours, also if the clock skips that
+        time."""
         for stretch in stretches:
             missed = max(stretch.opens - stretch.hours_open, timedelta(0))
             start = stretch.hours_open + -(-missed // self.slot_step) * self.slot_step
@@ -168,7 +171,7 @@ class Availability:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A stretch of time in which a zone keeps one offset, as its wall clocks show it (naive)."""
+    """A period in which a zone has one offset, in its local time (naive)."""
 
     wall_from: datetime
     wall_until: datetime
@@ -187,8 +190,8 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Hours of a day as far as they lie in a span, on the wall (naive). `hours_open` is where the hours themselves
-    begin."""
+    """The part of a day's hours that lies in a span, in local time (naive). `hours_open` is the start of the hours
+    themselves."""
 
     span: _Span
     hours_open: datetime
@@ -203,7 +206,7 @@ def _stretch(span: _Span, day: date, hours: Hours) -> _Stretch:
 
 
 def _open(stretches: Iterable[_Stretch]) -> list[Interval]:
-    """When the coach's wall shows a time within their hours."""
+    """The intervals whose local time lies within the coach's hours."""
     return merged(Interval(each.span.at(each.opens), each.span.at(each.closes)) for each in stretches)
 
 
@@ -244,7 +247,7 @@ def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
 
 
 def _starts_in(open_times: Iterable[Interval], starts: Iterable[datetime], length: timedelta) -> Iterator[datetime]:
-    """Those from which on `length` is open. Both are in order, and the open times do not touch."""
+    """The starts at which the following `length` is open. Both arguments are sorted; the open times do not touch."""
     times = iter(open_times)
     open_ = next(times, None)
     for start in starts:
@@ -257,7 +260,7 @@ def _starts_in(open_times: Iterable[Interval], starts: Iterable[datetime], lengt
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time in order, as intervals that neither overlap nor touch."""
+    """The union of the intervals, as sorted intervals that neither overlap nor touch."""
     result: list[Interval] = []
     for interval in sorted(intervals, key=lambda each: each.starts_at):
         if result and interval.starts_at <= result[-1].ends_at:
@@ -268,7 +271,7 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def overlaps_any(wanted: Interval, blocked: Sequence[Interval]) -> bool:
-    """`blocked` as `merged` answers it."""
+    """Whether the interval overlaps one of `blocked`, a result of `merged`."""
     first = bisect_right(blocked, wanted.starts_at, key=lambda each: each.ends_at)
     return first < len(blocked) and blocked[first].starts_at < wanted.ends_at
 

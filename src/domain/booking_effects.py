@@ -1,4 +1,4 @@
-"""What follows from a change of a booking. The repository applies it when it saves the booking."""
+"""Effects of a change of a booking. The repository applies them when it saves the booking."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from domain.outbox import MessageType
 
 
 class SeatEffect(StrEnum):
-    """What becomes of the event's row. Each of them grows the event's version, which numbers its calendar entries."""
+    """A change of the event's row. Each one increments the event's version, the SEQUENCE of its calendar entries."""
 
     RELEASE = "release"
     OCCUPY = "occupy"
@@ -19,10 +19,10 @@ class SeatEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BookingEffects:
-    """Written in the transaction of the change."""
+    """Effects in the transaction of the change."""
 
     message: MessageType | None = None
-    """To the recipients that `domain.outbox.ROUTES` names."""
+    """Sent to the destinations in `domain.outbox.ROUTES`."""
     seat: SeatEffect | None = None
     reminders: bool = False
     """Reminders are planned or cancelled to match the booking."""

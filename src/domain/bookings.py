@@ -1,4 +1,4 @@
-"""A user's place in an event."""
+"""Bookings of seats in events."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -32,7 +32,8 @@ class CancelReason(StrEnum):
 
 
 def shows_join_link(status: str, payment_status: str) -> bool:
-    """Whether the person with that booking sees the link to join the event: the booking stands, and is paid or free."""
+    """Whether a booking in these states grants access to the link to join the event: not cancelled, and paid or
+    free."""
     return status != BookingStatus.CANCELLED and payment_status not in UNPAID
 
 
@@ -62,7 +63,7 @@ class BookingIsCancelled(Conflict):
 
 
 class BookingChange(StrEnum):
-    """What happened to a booking after its seat was reserved."""
+    """A kind of change of a booking after its seat was reserved."""
 
     INVITED = "invited"
     """Added for a person who has accepted an invitation."""
@@ -79,8 +80,8 @@ class BookingChange(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class BookingEvent:
-    """A domain event: one transition of a booking, which left it as `after`. `domain.booking_effects` says what
-    follows from it when the booking is saved. `money` goes into the messages about it."""
+    """A domain event: one transition of a booking with the result `after`. `domain.booking_effects` defines its
+    effects, which are written when the booking is saved. `money` goes into the messages about it."""
 
     change: BookingChange
     after: "Booking"
@@ -89,10 +90,11 @@ class BookingEvent:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """`reference` is what people say on the phone: `BK`, the year it was made, its number (`BK2026000123`).
+    """`reference` is the booking's name for people: `BK`, the year of the booking, its number (`BK2026000123`).
 
-    `price` and `refund_policy` are what was agreed when booking; later changes of the event do not touch them.
-    `schedule_revision` is the event's when booking: it is behind the event's once time or place have changed since.
+    `price` and `refund_policy` are those of the time of booking; later changes of the event do not affect them.
+    `schedule_revision` is the event's revision at that time: it is lower than the event's after a change of time or
+    location.
     """
 
     id: BookingId
@@ -117,22 +119,23 @@ class Booking:
         require_owner(user, self.user_id, error=BookingForbidden)
 
     def policy_of_cancellation(self, event: Event, by: UserId) -> RefundPolicy:
-        """What was agreed; a full refund when the organiser cancels, or after time or place of the event changed."""
+        """The booking's refund policy; a full refund if the organiser cancels, or after a change of the event's time or
+        location."""
         if by != self.user_id or self.schedule_revision < event.schedule_revision:
             return RefundPolicy()
         return self.refund_policy
 
     def cancelled(self, now: datetime, *, event_starts_at: datetime, by: UserId) -> "Booking":
-        """By its owner, or by an admin on behalf of the organiser."""
+        """Cancelled by its owner, or by an admin on behalf of the organiser."""
         reason = CancelReason.BY_PERSON if by == self.user_id else CancelReason.BY_ORGANISER
         return self._ended(now, reason, event_starts_at=event_starts_at, by=by)
 
     def cancelled_by_organiser(self, now: datetime, *, event_starts_at: datetime, by: UserId) -> "Booking":
-        """On behalf of the organiser, also where the booking is the facilitator's own."""
+        """Cancelled on behalf of the organiser, also if the facilitator owns the booking."""
         return self._ended(now, CancelReason.BY_ORGANISER, event_starts_at=event_starts_at, by=by)
 
     def has_expired(self, now: datetime) -> bool:
-        """Its place was held for a payment that did not come in time."""
+        """Whether its hold has ended without a payment."""
         return (
             self.status is BookingStatus.CONFIRMED
             and self.payment_status in UNPAID
@@ -147,11 +150,11 @@ class Booking:
         return self._recorded(BookingChange.PAID, self._paid(), money)
 
     def payment_failed(self, money: Money) -> "Booking":
-        """A payment attempt failed; the seat stays held, and another attempt may succeed."""
+        """Records a failed payment attempt. The seat stays held, and another attempt may succeed."""
         return self._recorded(BookingChange.PAYMENT_FAILED, replace(self, payment_status=PaymentStatus.FAILED), money)
 
     def reinstated(self, money: Money) -> "Booking":
-        """Its payment arrived after its seat had been released, and a seat is free again."""
+        """Restores the booking for a payment that arrived after its seat was released. A seat is free again."""
         confirmed = replace(self._paid(), status=BookingStatus.CONFIRMED)
         after = replace(confirmed, cancelled_at=None, cancel_reason=None, cancelled_by=None)
         return self._recorded(BookingChange.REINSTATED, after, money)

@@ -1,4 +1,4 @@
-"""A person's bookings as a calendar that programs subscribe to, by an address that is its own secret."""
+"""Calendar feeds: an account's bookings for calendar programs, at a secret address."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,8 @@ MOST_ENTRIES = 500
 
 @dataclass(frozen=True, slots=True)
 class FeedRange:
-    """What ends after `since`: at most `limit` entries, those that end after `now` first and the nearest first."""
+    """Selects at most `limit` entries that end after `since`. Entries that end after `now` have priority, and near
+    entries over distant ones."""
 
     since: datetime
     now: datetime
@@ -30,18 +31,18 @@ class FeedNotFound(NotFound):
 
 class EntryKind(StrEnum):
     PLACE = "place"
-    """A place in an event."""
+    """A seat in an event."""
     SESSION = "session"
-    """A coaching session, of its client or of its coach."""
+    """An appointment, for its client or its coach."""
     EVENT = "event"
     """An event, in its facilitator's calendar."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """`id` is that of its kind; `reference` says in words which one it is; `sequence` grows with every change, and
-    `written_at` is when the last one was; `is_tentative` until it is confirmed or paid. `uid` is that of invitations,
-    None while the deployment has stored no domain for them."""
+    """`id` is unique for its kind; `reference` is its name for people. `sequence` grows with every change, and
+    `written_at` is the time of the last one. `is_tentative` until it is confirmed or paid. `uid` is the UID that
+    invitations by mail use, None while the deployment has stored no domain for UIDs."""
 
     kind: EntryKind
     id: str

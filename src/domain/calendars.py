@@ -1,4 +1,4 @@
-"""Calendars that people keep elsewhere and have connected."""
+"""Connected calendars: accounts at calendar providers, and the entries in them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ class Provider(StrEnum):
 
 
 class ConnectionStatus(StrEnum):
-    """`reconnect`: the provider takes what we hold no more, until its owner has connected it again."""
+    """`reconnect`: the provider rejects the stored tokens; the owner has to connect the calendar again."""
 
     ACTIVE = "active"
     RECONNECT = "reconnect"
@@ -106,10 +106,10 @@ class CancelledNotSynced(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A booking as it is to stand in one person's calendar. `key` is its name for ever: putting it twice makes one.
+    """The entry of a booking in one person's calendar. `key` never changes: creating it twice results in one entry.
 
-    `link` is where the two meet, once that is known. `hosts` says whether an online meeting is to be made with this
-    entry, where there is no link yet.
+    `link` is the online meeting, if known. `hosts`: whether an online meeting is created with this entry if there is
+    no link yet.
     """
 
     key: UUID
@@ -126,12 +126,13 @@ class Entry:
 
 
 def entry_key(booking_id: AppointmentId, user_id: UserId) -> UUID:
-    """Of a booking in this person's calendar: the same after the calendar was disconnected and connected again."""
+    """The key of a booking's entry in this person's calendar. It stays the same after the calendar was connected
+    again."""
     return uuid5(booking_id, str(user_id))
 
 
 def without(busy: Interval, ours: list[Interval]) -> list[Interval]:
-    """What is left of a busy time without the times of our own entries."""
+    """The parts of a busy time that are outside of Convene's own entries."""
     left = [busy]
     for own in ours:
         left = [rest for each in left for rest in _minus(each, own)]

@@ -32,7 +32,7 @@ class Coach:
     refund_policy: RefundPolicy
 
     def price_of(self, length: timedelta) -> Money:
-        """Rounded half up to what can be paid."""
+        """The price of a session, rounded half up to the smallest step that can be paid."""
         minutes = length // _MINUTE
         return Money.computed(self.price_per_hour.amount * minutes / 60, self.price_per_hour.currency)
 

@@ -1,4 +1,4 @@
-"""Gatherings a facilitator offers, and who may have a place in them."""
+"""Events of a facilitator, and the rules of booking their seats."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -81,7 +81,7 @@ class CurrencyOfBookings(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class EventDetails:
-    """What a facilitator says about an event. Its text and dates are checked where they are entered: see `entered`."""
+    """The details of an event that its facilitator sets. `entered` validates text and dates of a request."""
 
     title: str
     interval: Interval
@@ -99,8 +99,8 @@ class EventDetails:
             raise Invalid({"max_participants": f"Must be between 1 and {MAX_CAPACITY}"})
 
     def entered(self, earlier: "EventDetails | None" = None) -> "EventDetails":
-        """The details with text checked and trimmed, and dates checked. What equals the `earlier` details is stored
-        already and stays, also where today's rules refuse it. Raises `Invalid`, naming the field."""
+        """The details with validated and trimmed text and validated dates. Values that equal those of `earlier` are
+        stored already and stay, also if the present rules reject them. Raises `Invalid`, naming the field."""
         entered_interval(self.interval, earlier.interval if earlier else None)
         texts = {name: getattr(self, name) for name in _TEXT_RULES}
         changed = [name for name, text in texts.items() if not earlier or text != getattr(earlier, name)]
@@ -108,12 +108,12 @@ class EventDetails:
         return replace(self, **checked)
 
     def is_visibly_changed_from(self, earlier: "EventDetails") -> bool:
-        """Whether title, time, place or link differ. Participants get an update of their calendar entry then."""
+        """Whether title, time, location or link differ. Participants then get an update of their calendar entry."""
         return any(getattr(self, name) != getattr(earlier, name) for name in _VISIBLE)
 
     def is_rescheduled_from(self, earlier: "EventDetails") -> bool:
-        """Whether time or place differ, so that people who booked may cancel for a full refund."""
-        # A new link is neither.
+        """Whether time or location differ, so that participants may cancel for a full refund."""
+        # A new link counts as neither.
         return (self.interval, self.location) != (earlier.interval, earlier.location)
 
 
@@ -169,10 +169,10 @@ class EventChanged:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`booked` counts live bookings. `revision` grows with every change that participants see; `version` grows with
-    every change at all, so that a late message is known, and is the SEQUENCE of calendar entries (RFC 5546).
-    `updated_at` is when its facilitator changed or cancelled it last, None before the first time.
-    `schedule_revision` grows with every change of time or place."""
+    """`booked` counts live bookings. `revision` grows with every change that participants see. `version` grows with
+    every change; it is the SEQUENCE of calendar entries (RFC 5546), and receivers recognise late messages by it.
+    `updated_at` is the time of the facilitator's last change or cancellation, None before the first one.
+    `schedule_revision` grows with every change of time or location."""
 
     id: EventId
     facilitator_id: UserId
@@ -184,7 +184,7 @@ class Event:
     created_at: datetime
     updated_at: datetime | None = None
     facilitator_active: bool = True
-    """Whether the facilitator's account is active. Where it is not, the event is neither shown nor sold."""
+    """Whether the facilitator's account is active. Otherwise the event cannot be listed or booked."""
     schedule_revision: int = 0
     deleted_at: datetime | None = None
     events: tuple[EventChanged, ...] = field(default=(), compare=False, repr=False)
@@ -223,9 +223,9 @@ class Event:
         return replace(self, events=(event,))
 
     def with_details(self, details: EventDetails, now: datetime) -> "Event":
-        """The event with other details, the changed text and dates checked. Raises when it is cancelled, has more
-        bookings than places, would be moved after it began or into the past, or would change the price's currency while
-        people hold bookings."""
+        """The event with other details, with validation of changed text and dates. Raises an error if the event is
+        cancelled, the capacity is less than the number of bookings, the event would be moved after its start or into
+        the past, or the currency would change while there are bookings."""
         details = details.entered(self.details)
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
@@ -266,7 +266,7 @@ class Event:
         return EventChange.MOVED if moved else EventChange.RESCHEDULED
 
     def cancelled(self, now: datetime, *, by: UserId) -> "Event":
-        """Raises when it is cancelled already, or over: what people had is not given back."""
+        """Raises an error if it is cancelled already or has ended: attended bookings are not refunded."""
         if self.status is EventStatus.CANCELLED:
             raise EventCancelled
         if self.is_over(now):

@@ -23,4 +23,4 @@ class AppointmentRef:
 
 
 PayableRef: TypeAlias = BookingRef | AppointmentRef
-"""What a payment pays for, and what a reminder is about."""
+"""The subject of a payment or of a reminder."""

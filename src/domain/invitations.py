@@ -1,4 +1,4 @@
-"""Seats that a facilitator takes for people by hand, held until each person confirms by a link in a mail."""
+"""Invitations: a facilitator holds seats for people by hand, and each person confirms by a link in a mail."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,8 +17,8 @@ HELD_FOR = timedelta(hours=72)
 
 
 class InvitationStatus(StrEnum):
-    """`pending` until the person has `confirmed` or `declined`, the time to answer has `expired`, or the seat was
-    `withdrawn` by the facilitator or with the event."""
+    """`pending` until the person has `confirmed` or `declined`, the invitation has `expired`, or it was `withdrawn` by
+    the facilitator or with the cancellation of the event."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -49,8 +49,8 @@ class HasBooking(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A seat of an event that is held for an address, from the moment the facilitator adds it. It says nothing about
-    whether there is an account with that address; `booking_id` is set once the person has confirmed."""
+    """A seat of an event that is held for an address from the time the facilitator adds it. It does not reveal whether
+    an account with that address exists; `booking_id` is set when the person has confirmed."""
 
     id: InvitationId
     event_id: EventId
@@ -64,7 +64,7 @@ class Invitation:
     booking_id: BookingId | None = None
 
     def require_open(self, event: Event, now: datetime) -> None:
-        """Raises `InvitationOver` when it can no longer be confirmed."""
+        """Raises `InvitationOver` if it can no longer be confirmed."""
         ended = self.expires_at <= now or event.has_started(now)
         if ended or event.status is EventStatus.CANCELLED or not event.facilitator_active:
             raise InvitationOver
@@ -92,5 +92,5 @@ class Invitation:
 
 
 def answer_until(now: datetime, starts_at: datetime) -> datetime:
-    """72 hours from now, or the start of the event where that is earlier."""
+    """The end of an invitation: 72 hours from now, or the start of the event if that is earlier."""
     return min(now + HELD_FOR, starts_at)

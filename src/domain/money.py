@@ -1,4 +1,4 @@
-"""Amounts with their currency. `Decimal` inside, never a float; minor units only in gateway adapters."""
+"""Amounts with their currency, as `Decimal`, never float. Only gateway adapters use minor units."""
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -22,8 +22,8 @@ CURRENCIES = TWO_DECIMALS | EXPONENTS.keys()
 
 MAX_AMOUNT = Decimal(10) ** 10
 
-# Gateways move some currencies in larger steps than their smallest coin: of three decimals the last must be 0
-# (https://docs.stripe.com/currencies#three-decimal; Razorpay says the same), and the ariary has none at Stripe.
+# Gateways transfer some currencies in larger steps than the minor unit: the last of three decimals must be 0
+# (https://docs.stripe.com/currencies#three-decimal; the same at Razorpay), and the ariary has no decimals at Stripe.
 _DECIMALS_MOVED = {"MGA": 0}
 MOST_DECIMALS_MOVED = 2
 
@@ -41,7 +41,7 @@ class Money:
     currency: str
 
     def __post_init__(self) -> None:
-        # Only ASCII: other letters, such as a dotless i, become Latin capitals too.
+        # Only ASCII, because `upper` also turns other letters, such as a dotless i, into Latin capitals.
         if self.currency.isascii():
             object.__setattr__(self, "currency", self.currency.upper())
         if self.currency not in CURRENCIES:
@@ -71,7 +71,8 @@ class Money:
 
     @classmethod
     def computed(cls, amount: Decimal, currency: str) -> "Money":
-        """A share of a price: rounded half up to the smallest step in which gateways move the currency."""
+        """A computed amount, such as a share of a price, rounded half up to the smallest step that gateways
+        transfer."""
         return cls(amount.quantize(smallest_step(currency), ROUND_HALF_UP), currency)
 
     def __str__(self) -> str:

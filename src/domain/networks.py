@@ -1,4 +1,4 @@
-"""Client addresses, and the networks by which attempts are counted."""
+"""Client addresses, and the networks for which attempts are counted."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IPV6_PREFIX = 64
-"""What one subscriber has at least (RFC 6177): one client can use every address of it."""
+"""Every subscriber has at least this prefix (RFC 6177), so one client can use every address of it."""
 
 
 def network_of(address: str) -> str:
-    """The IPv4 address, the IPv6 /64, or what was given where it is no address ("local", for a Unix socket). An
-    IPv4-mapped IPv6 address is the IPv4 address."""
+    """The IPv4 address or the IPv6 /64. A text that is not an address is returned unchanged ("local", for a Unix
+    socket). An IPv4-mapped IPv6 address counts as the IPv4 address."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(parsed) >> IPV6_PREFIX << IPV6_PREFIX, IPV6_PREFIX)))
@@ -21,10 +21,10 @@ def network_of(address: str) -> str:
 
 
 def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The client's address, where the connection comes from `peer` with these lines of `X-Forwarded-For`.
+    """The client's address, for a connection from `peer` with these lines of `X-Forwarded-For`.
 
-    The lines are one list (RFC 9110, 5.2). It counts as far as trusted proxies wrote it: read from the right, the first
-    address that is not one of theirs. Behind an entry that is no address nothing is believed.
+    The lines are one list (RFC 9110, 5.2). Only entries of trusted proxies count: the client is the first address from
+    the right that is not a trusted proxy. Entries to the left of an invalid one are ignored.
     """
     hops = [hop for line in forwarded for hop in map(str.strip, line.split(",")) if hop]
     client = peer

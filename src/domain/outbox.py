@@ -29,7 +29,8 @@ class Destination(StrEnum):
 
 
 class MessageType(StrEnum):
-    """What happened: to a booking (a seat or an appointment), to an event, to a payment or to a connected calendar."""
+    """The kind of change that a message is about: of a booking (a seat or an appointment), an event, a payment or a
+    connected calendar."""
 
     BOOKING_CREATED = "booking_created"
     BOOKING_CANCELLED = "booking_cancelled"
@@ -50,7 +51,7 @@ class MessageType(StrEnum):
     FACILITATOR_APPROVED = "facilitator_approved"
     """An admin has approved an account as a facilitator."""
     BOOKING_INVITATION = "booking_invitation"
-    """A facilitator has added a participant, who has to confirm."""
+    """A facilitator has added a participant by hand, who has to confirm."""
     PARTICIPANT_MESSAGE = "participant_message"
     """A message of a facilitator to the participants of an event."""
     CALENDAR_OUTDATED = "calendar_outdated"
@@ -148,7 +149,7 @@ class Delivered:
 class Failed:
     """Not delivered.
 
-    `permanent`: sending the same again cannot help. `retry_after`: the wait that the destination asked for.
+    `permanent`: another attempt cannot succeed. `retry_after`: the delay that the destination requested.
     `destination_fault`: the destination fails, not this message; the failure counts for its circuit breaker, and
     `retry_after` applies to all its messages. `stop_destination`: the destination accepts nothing more until an
     operator resumes it. `not_attempted`: the cause is on our side, and the attempt does not count.

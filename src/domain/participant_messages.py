@@ -1,4 +1,4 @@
-"""What a facilitator does for the participants of an event: messages to all of them."""
+"""Messages of a facilitator to all participants of an event."""
 
 from dataclasses import dataclass
 

@@ -29,7 +29,7 @@ class PaymentStatus(StrEnum):
 
 
 OFFLINE = "offline"
-"""The name of the gateway of payments on the spot."""
+"""The name of the gateway of payments on site."""
 
 UNPAID = frozenset({PaymentStatus.PENDING, PaymentStatus.FAILED})
 
@@ -109,7 +109,7 @@ class Payment:
 
     @property
     def refundable(self) -> Money:
-        """What was received and has no requested refund yet."""
+        """The received amount without the requested refunds."""
         if self.status is not PaymentStatus.COMPLETED:
             return Money(self.price.amount * 0, self.price.currency)
         return Money(self.price.amount - self.refunded.amount, self.price.currency)

@@ -39,8 +39,8 @@ class RefundTier:
 
 @dataclass(frozen=True, slots=True)
 class RefundPolicy:
-    """Tiers, the earliest first: 100 % until 7 days before, 50 % until 24 h before, then nothing. Giving back more the
-    later the cancellation is refused as a mistake. Without tiers nothing is refunded."""
+    """Tiers, earliest first, such as 100 % until 7 days before, 50 % until 24 h before, then nothing. A later tier must
+    not refund more than an earlier one. Without tiers nothing is refunded."""
 
     tiers: tuple[RefundTier, ...] = (RefundTier(0, 100),)
 
@@ -65,11 +65,12 @@ class RefundPolicy:
         return max(shares, default=0)
 
     def at_most(self, percent: int) -> "RefundPolicy":
-        """The same tiers, none of which gives back more than that."""
+        """The same tiers, limited to that share."""
         return RefundPolicy(tuple(RefundTier(tier.hours_before, min(tier.percent, percent)) for tier in self.tiers))
 
     def refund_of(self, paid: Money, *, now: datetime, starts_at: datetime) -> Money:
-        """A share is rounded half up to what can be given back, and is never more than was paid."""
+        """The refund of a paid amount, rounded half up to the smallest step that can be refunded, and never more than
+        was paid."""
         percent = self.percent(now=now, starts_at=starts_at)
         if percent == 100:
             return paid

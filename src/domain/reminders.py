@@ -1,4 +1,4 @@
-"""Reminders before what people booked: once per person, offset and start time, and never when it is of no use."""
+"""Reminders of bookings: one per person, offset and start time. Useless ones are skipped."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ ReminderId = NewType("ReminderId", UUID)
 
 
 class ReminderStatus(StrEnum):
-    """`planned` until its time; `queued` when its e-mail is in the outbox; then `sent`, `skipped` if it is of no use,
-    or `failed` if the e-mail could not be delivered, unless an operator replays it."""
+    """`planned` until it is due; `queued` when its e-mail is in the outbox; then `sent`, `skipped` if it is useless, or
+    `failed` if the e-mail could not be delivered, unless an operator replays it."""
 
     PLANNED = "planned"
     QUEUED = "queued"
@@ -29,21 +29,21 @@ class SkipReason(StrEnum):
     BOOKING_CANCELLED = "booking_cancelled"
     NOT_CONFIRMED = "not_confirmed"
     MOVED = "moved"
-    """What was booked begins at another time now, of which people are reminded anew."""
+    """The booking was rescheduled. There are other reminders for its new start."""
     SUPERSEDED = "superseded"
-    """It is so late that the next one is due, too."""
+    """It is so late that the next reminder is also due."""
     TOO_LATE = "too_late"
-    """It has begun, or is over."""
+    """The event or session has started or ended."""
     UNDELIVERABLE = "undeliverable"
     """There is no recipient, or no server accepted the e-mail within the retry schedule."""
     DISCARDED = "discarded"
-    """It could not be delivered, and an operator decided to leave it at that."""
+    """The e-mail could not be delivered, and an operator has discarded it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """`before` the start as it was planned: the offset. `latest` says that no other reminder of this person for this
-    start is due already with a smaller offset."""
+    """`before`: the offset before the planned start. `latest`: whether no other reminder of this person for this start
+    with a smaller offset is due."""
 
     id: ReminderId
     about: PayableRef
@@ -55,18 +55,18 @@ class Reminder:
 
 @dataclass(frozen=True, slots=True)
 class Reminded:
-    """What a reminder is about, as it is now."""
+    """The current state of the booking that a reminder is about."""
 
     starts_at: datetime
     is_cancelled: bool
     is_confirmed: bool
     is_over: bool = False
-    """Taken place, whatever the clock says: a coach may complete a session before its time."""
+    """Whether it has taken place: a coach may complete a session before its end."""
 
 
 def skip_reason(reminder: Reminder, about: Reminded, now: datetime) -> SkipReason | None:
-    """None when it is to be sent. Late is better than never, as long as it helps: after an outage the last of those
-    that are due is sent while the start is ahead."""
+    """Returns None if the reminder is to be sent. After an outage the last of several due reminders is sent, if the
+    start is still in the future."""
     if about.is_cancelled:
         return SkipReason.BOOKING_CANCELLED
     if about.starts_at != reminder.starts_at:

@@ -1,4 +1,4 @@
-"""What people who attended say of an event."""
+"""Reviews of events by people who attended."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +32,7 @@ class AlreadyReviewed(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """`rating` counts from 1 to 5. `comment` may be absent."""
+    """`rating` is from 1 to 5. `comment` is optional."""
 
     event_id: EventId
     user_id: UserId
@@ -48,7 +48,8 @@ class Review:
 
 
 def require_attendance(*, ended_at: datetime, now: datetime, has_place: bool, is_host: bool) -> None:
-    """Attended means: had a seat that was not cancelled, and the event is over. The facilitator does not count."""
+    """Raises an error unless the person attended: had a seat that was not cancelled in an event that has ended. The
+    facilitator of the event does not count."""
     if ended_at > now:
         raise EventNotOver
     if not has_place or is_host:

@@ -1,6 +1,6 @@
-"""What people may write: first the length, then the characters that are refused everywhere (`servicekit.text`).
+"""Validation of entered text: first the length, then the characters that are rejected everywhere (`servicekit.text`).
 
-These rules are for what is entered or changed. Stored text is never checked again.
+These rules apply to new and changed text. Stored text is never validated again.
 """
 
 from domain.errors import Invalid
@@ -9,7 +9,8 @@ from servicekit.text import has_visible, problem
 
 
 def line(field: str, text: str, *, at_most: int, at_least: int = 1) -> str:
-    """One line of text, trimmed, so that it can stand in a mail header. `at_least` 1: a reader sees something."""
+    """One line of text, trimmed, so that it is valid in a mail header. `at_least` 1: it must have a visible
+    character."""
     text = _of_length(field, text.strip(), at_most)
     if why := problem(text):
         raise Invalid({field: why})
@@ -19,7 +20,7 @@ def line(field: str, text: str, *, at_most: int, at_least: int = 1) -> str:
 
 
 def optional_line(field: str, text: str | None, *, at_most: int) -> str | None:
-    """As `line`; None where a reader sees nothing."""
+    """As `line`; None for text without a visible character."""
     text = line(field, text, at_most=at_most, at_least=0) if text is not None else ""
     return text if has_visible(text) else None
 
@@ -32,7 +33,7 @@ def prose(field: str, text: str, *, at_most: int) -> str:
 
 
 def link(field: str, text: str | None) -> str | None:
-    """An http or https address, trimmed; None where there is none."""
+    """An http or https address, trimmed; None for an empty one."""
     address = _of_length(field, text.strip(), MAX_LINK) if text is not None else ""
     if address and not is_web_address(address):
         raise Invalid({field: "Must be an http or https address with a host and without a user name"})

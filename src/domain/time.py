@@ -1,7 +1,7 @@
-"""Instants and intervals. Inside everything is UTC; a value without an offset is taken to be UTC.
+"""Instants and intervals in UTC. A value without an offset counts as UTC.
 
-What clients enter lies between 1970-01-01 and 2099-12-31 (`entered_…`). A stored value outside of it, from before this
-rule, stays readable: an `Interval` does not check it.
+Entered values lie between 1970-01-01 and 2099-12-31 (`entered_…`). Stored values outside of this range, which are older
+than the rule, stay readable: an `Interval` does not validate it.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from servicekit.date_range import FIRST_DAY, LAST_DAY, OUT_OF_RANGE, is_enterabl
 
 
 def as_utc(moment: datetime, field: str = "datetime") -> datetime:
-    """The same instant in UTC. Near year 1 and 9999 an offset can leave the calendar: `Invalid`, naming the field."""
+    """The same instant in UTC. Raises `Invalid`, naming the field, if the offset moves it outside of years 1 to
+    9999."""
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
@@ -22,7 +23,7 @@ def as_utc(moment: datetime, field: str = "datetime") -> datetime:
 
 
 def entered_instant(moment: datetime, field: str) -> datetime:
-    """In UTC. Raises `Invalid`, naming the field, outside of 1970-01-01 to 2099-12-31."""
+    """The instant in UTC. Raises `Invalid`, naming the field, outside of 1970-01-01 to 2099-12-31."""
     if not is_enterable(moment):
         raise Invalid({field: OUT_OF_RANGE})
     return as_utc(moment, field)
@@ -36,8 +37,8 @@ def entered_day(day: date, field: str) -> date:
 
 
 def end_of_day(moment: datetime) -> datetime:
-    """The midnight that follows the last minute of a day, by the moment's own offset: 23:59 and 23:59:59 are how many
-    programs write the end of a day. Any other moment stays."""
+    """The following midnight for a moment in the last minute of a day, by its own offset: many programs write the end
+    of a day as 23:59 or 23:59:59. Any other moment stays."""
     if (moment.hour, moment.minute) != (23, 59) or moment.date() == date.max:
         return moment
     return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -45,7 +46,7 @@ def end_of_day(moment: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Half open: an interval that ends at ten and one that begins at ten do not overlap."""
+    """A half-open interval: one that ends at 10:00 and one that starts at 10:00 do not overlap."""
 
     starts_at: datetime
     ends_at: datetime

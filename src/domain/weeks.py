@@ -1,4 +1,4 @@
-"""Weeks from Monday to Monday, as the clock on a wall of a zone shows them."""
+"""Weeks from Monday to Monday in the local time of a zone."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,7 +21,7 @@ class Week:
 
     @property
     def starts_at(self) -> datetime:
-        """Midnight; where the clocks leave that out, the instant at which they do."""
+        """Midnight of its Monday; where the clock skips midnight, the instant of that change."""
         return datetime.combine(self.begins_on, time.min, self.zone).astimezone(UTC)
 
     def later(self, weeks: int) -> "Week":
@@ -29,7 +29,7 @@ class Week:
 
 
 def weeks_of(window: Interval, zone: ZoneInfo) -> list[Week]:
-    """Every week that has a part in the window."""
+    """Every week that overlaps the window."""
     week = Week.of(window.starts_at, zone)
     found = []
     while week.starts_at < window.ends_at:
