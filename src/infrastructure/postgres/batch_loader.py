@@ -1,4 +1,4 @@
-"""Questions that many ask at about the same time, put to the database as one."""
+"""Batching of concurrent lookups into one query."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -10,7 +10,7 @@ Found = TypeVar("Found")
 
 
 class BatchLoader(Generic[Question, Found]):
-    """Waits `window` seconds for more questions. A caller never gets an answer that was read before its question."""
+    """Waits `window` seconds for more lookups. A caller never gets a result that was read before its call."""
 
     def __init__(
         self, ask: Callable[[Collection[Question]], Awaitable[Mapping[Question, Found]]], *, window: float
@@ -21,9 +21,9 @@ class BatchLoader(Generic[Question, Found]):
         self._answering: asyncio.Task[Mapping[Question, Found]] | None = None
 
     async def __call__(self, question: Question) -> Found | None:
-        """None where nothing was found. Raises what asking raises."""
+        """Returns None if nothing was found. Raises the exceptions of the query."""
         if self._answering is None:
-            # It also serves other callers, so it uses neither the context of the first one nor ends with it.
+            # The task serves several callers, so it has a separate context and continues if the first one is cancelled.
             self._answering = asyncio.create_task(self._answer(), context=Context())
             self._answering.add_done_callback(_noted)
         self._asked.add(question)
@@ -36,6 +36,6 @@ class BatchLoader(Generic[Question, Found]):
 
 
 def _noted(answering: "asyncio.Task[object]") -> None:
-    """An error is no news when everybody who asked has left."""
+    """Retrieves the exception of a task, so that asyncio does not log it if all callers were cancelled."""
     if not answering.cancelled():
         answering.exception()

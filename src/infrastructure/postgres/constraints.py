@@ -1,4 +1,4 @@
-"""Constraints of the database and the domain errors that their violation means."""
+"""Mapping from violated database constraints to domain errors."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ ERRORS: Mapping[str, type[DomainError]] = {
     "uq_reviews_one_each": AlreadyReviewed,
     "ex_coaching_bookings_one_at_a_time": SlotUnavailable,
 }
-"""Domain error by the name of the constraint or the unique index. All others protect the tables from faulty code, so
-their violation is a fault of the program."""
+"""Domain error by the name of the constraint or the unique index. A violation of any other constraint is an error in
+the program."""
 
 _VIOLATIONS = (
     asyncpg.IntegrityConstraintViolationError,

@@ -18,7 +18,7 @@ class _Entity(Protocol[E_co]):
 
 
 class UnrecordedChange(RuntimeError):
-    """A programming error: an entity was changed without a transition, so what follows from it is unknown."""
+    """A programming error: an entity was changed without a transition, so the effects of the change are unknown."""
 
 
 class WrittenEvents:
@@ -28,8 +28,8 @@ class WrittenEvents:
         self._written: set[Any] = set()
 
     def take(self, entity: _Entity[E_co]) -> Sequence[E_co]:
-        """The entity's new events, in order. Raises `UnrecordedChange` where there are none, or where the entity is not
-        as the last of them left it."""
+        """The entity's new events, in order. Raises `UnrecordedChange` if there are none, or if the entity differs from
+        the result of the last one."""
         new = [event for event in entity.events if event not in self._written]
         if not new or new[-1].after != entity:
             raise UnrecordedChange(type(entity).__name__)

@@ -30,7 +30,7 @@ from servicekit.database import (
 
 
 def storable(text: str, longest: int) -> str:
-    """Cut short; PostgreSQL keeps no NUL and no lone surrogate, and an answer may hold both."""
+    """The text, truncated and without NUL and lone surrogates, which PostgreSQL cannot store."""
     return text.replace("\x00", "").encode(errors="replace").decode()[:longest]
 
 

@@ -1,4 +1,4 @@
-"""The keys of requests, in PostgreSQL alone: docs/decisions/0004 has the states of a row and what follows from them."""
+"""Idempotency keys in PostgreSQL. docs/decisions/0004 describes the states of a row."""
 
 import json
 from datetime import timedelta
@@ -21,8 +21,8 @@ from application.idempotency import (
 from infrastructure.postgres.engine import Database
 from servicekit.database import Connection
 
-# One round trip for a new key, and for every look at a known one. A row that another request is just inserting is seen
-# neither by the INSERT nor by the snapshot: then `owner` is null, and it is there at the next look.
+# One round trip for a new key, and for every read of a known one. A row that a concurrent request is inserting is
+# visible neither to the INSERT nor in the snapshot: then `owner` is null, and the next read finds the row.
 _CLAIM = """
 WITH begun AS (
     INSERT INTO idempotency_keys (owner, key, request, runner, leased_until)
@@ -80,7 +80,7 @@ UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE owner = $
 """
 _HAS_FEW = "SELECT count(*) <= $2 FROM (SELECT FROM idempotency_keys WHERE owner = $1 LIMIT $2 + 1) AS keys"
 REFUSALS_UP_TO = 1_000
-"""Keys of one owner with which a refusal is still kept. Bounds what refused requests can fill the table with."""
+"""Up to this number of keys of one owner, error responses are stored. Bounds the rows of rejected requests."""
 _COMMIT = text("""
 UPDATE idempotency_keys SET committed = true, made = coalesce(CAST(:made AS jsonb), made)
 WHERE owner = :owner AND key = :key AND runner = :runner
@@ -135,14 +135,14 @@ class PostgresIdempotencyKeys:
 
 
 async def require_claim(connection: Connection, claim: Claim) -> None:
-    """Raises `IdempotencyKeyInUse` when it was taken over."""
+    """Raises `IdempotencyKeyInUse` if the claim was taken over."""
     if not await connection.fetchval(_IS_HELD, claim.owner, claim.key, claim.runner):
         raise IdempotencyKeyInUse
 
 
 async def commit_under_key(session: AsyncSession, claim: Claim, made: Made | None) -> None:
-    """Records in the transaction of the work that it is done. Raises `IdempotencyKeyInUse` when the claim was taken
-    over; then the transaction must not be committed."""
+    """Records the completion of the work in its transaction. Raises `IdempotencyKeyInUse` if the claim was taken over;
+    then the transaction must not be committed."""
     named = None if made is None else json.dumps(made)
     parameters = {"owner": claim.owner, "key": claim.key, "runner": claim.runner, "made": named}
     said = cast("CursorResult[Any]", await session.execute(_COMMIT, parameters))

@@ -1,7 +1,7 @@
-"""Keyset pages: where a page begins is said by the sort keys of the entry before it, and by nothing else.
+"""Keyset pagination: the start of a page is given by the sort keys of the entry before it.
 
-A cursor is their text in base64. It names a position, not an entry: a made-up one shows nothing that the list itself
-would not show. Cursors that no list made raise `Invalid`.
+A cursor is the text of these keys in base64. It names a position, not an entry, so a forged cursor reveals nothing that
+the list does not contain. Malformed cursors raise `Invalid`.
 """
 
 import base64
@@ -18,7 +18,7 @@ LAST_UUID = UUID(int=2**128 - 1)
 _LONGEST = 200
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _SKEW = 3600.0
-"""In seconds: how far the clock that dates what happened may lie from the one that numbers rows."""
+"""Seconds: the maximum difference between the clock of timestamps and the clock of row ids."""
 
 
 def cursor_of(*keys: object) -> str:
@@ -48,7 +48,7 @@ def moment_and_uuid_after(cursor: str | None) -> tuple[datetime | None, UUID | N
 
 
 def first_uuid(since: datetime | None) -> UUID:
-    """The smallest id of what happened then: a UUIDv7 begins with the milliseconds since 1970 (RFC 9562, 5.7)."""
+    """The smallest id of rows of that time: a UUIDv7 begins with the milliseconds since 1970 (RFC 9562, 5.7)."""
     milliseconds = 0 if since is None else max(0, int((since.timestamp() - _SKEW) * 1000))
     return UUID(int=milliseconds << 80)
 

@@ -1,4 +1,4 @@
-"""One transaction, with a view of it for each aggregate."""
+"""The unit of work: one transaction with a repository for each aggregate."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -97,7 +97,7 @@ class PostgresUnitOfWork:
 
 
 class UnitsOfWork:
-    """Opens units of work; what was not committed is rolled back when one is left."""
+    """Opens units of work. Each one is rolled back at its end unless it was committed."""
 
     def __init__(
         self,

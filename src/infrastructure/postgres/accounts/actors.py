@@ -39,7 +39,7 @@ class PostgresActorQueries:
 
 
 class ActorLoader:
-    """Actors who are looked up again and again, for as long as they stay: many at a time, a moment later."""
+    """Batches the lookups of open connections, which authenticate repeatedly; each lookup takes a moment longer."""
 
     def __init__(self, reader: PostgresActorQueries) -> None:
         self._find = BatchLoader(reader.find_all, window=0.25)

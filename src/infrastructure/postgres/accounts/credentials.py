@@ -1,4 +1,4 @@
-"""Revoking credentials: for each kind the statement that ends all of an account's."""
+"""Revocation of credentials: one statement for each kind, which revokes all of an account."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -12,15 +12,15 @@ from domain.credentials import Credential
 
 # In the order of this mapping, so that two transactions lock in the same order.
 REVOKE: Mapping[Credential, str] = {
-    # The refresh tokens of a login that has ended are refused.
+    # The refresh tokens of a login that has ended are rejected.
     Credential.LOGINS: """
         UPDATE logins SET ended_at = :now, end_reason = :reason WHERE user_id = :user_id AND ended_at IS NULL""",
     Credential.PASSWORD: "UPDATE users SET password_hash = NULL WHERE id = :user_id",
     Credential.CALENDAR_FEED: "DELETE FROM calendar_feeds WHERE user_id = :user_id",
-    # What is known of a calendar goes with its connection.
+    # The stored data of a calendar is deleted with its connection.
     Credential.CONNECTED_CALENDARS: "DELETE FROM calendar_connections WHERE user_id = :user_id",
     Credential.KNOWN_NETWORKS: "DELETE FROM login_networks WHERE user_id = :user_id",
-    # A row that is locked belongs to a request that is running: it is not waited for, and its caller is gone.
+    # A locked row belongs to a running request. The statement skips it, because the caller's access has ended.
     Credential.IDEMPOTENCY_ANSWERS: """
         DELETE FROM idempotency_keys k USING (
             SELECT owner, key FROM idempotency_keys WHERE owner = :owner FOR UPDATE SKIP LOCKED

@@ -1,4 +1,4 @@
-"""Attempts to sign in elsewhere: each of the two steps is one statement."""
+"""OAuth attempts: each of the two steps is one statement."""
 
 from datetime import datetime
 

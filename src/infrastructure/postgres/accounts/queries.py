@@ -29,8 +29,8 @@ class PostgresUserList:
     async def newest(
         self, page: PageRequest, *, role: Role | None, active: bool | None, requested: bool = False
     ) -> Page[User]:
-        """None for any role, and for accounts whether active or not. `requested`: only accounts that wait for approval.
-        Raises Invalid for a cursor of another list."""
+        """Accounts, newest first. None disables the filter by role or by activity. `requested`: only accounts that
+        await approval. Raises `Invalid` for a cursor of another list."""
         before = id_after(page.after)
         async with self._database.connection() as connection:
             first = 2**63 - 1 if before is None else before
@@ -39,13 +39,13 @@ class PostgresUserList:
         return Page(found, cursor_of(found[-1].id) if len(rows) > page.limit else None)
 
     async def count_requested(self) -> int:
-        """The accounts that wait for approval."""
+        """The number of accounts that await approval."""
         async with self._database.connection() as connection:
             waiting: int = await connection.fetchval(_REQUESTED)
         return waiting
 
 
-# An address within ASCII looks like another one only where that one has letters beyond ASCII.
+# An ASCII address can be confused with another one only if the other one has letters beyond ASCII.
 _BEYOND_ASCII = "SELECT id, email FROM users WHERE email ~ '[^\\x01-\\x7f].*@' ORDER BY id"
 
 _WITH_ADDRESS = "SELECT id, email FROM users WHERE email = ANY($1) ORDER BY id"
@@ -62,8 +62,8 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class OldAddresses:
-    """`unmailable` accounts get no mail. Those of one group of `look_alikes` would be one account under today's rules;
-    each stays an account of its own."""
+    """`unmailable`: accounts to which no mail can be sent. `look_alikes`: groups of accounts whose addresses are equal
+    under the present rules; each stays a separate account."""
 
     unmailable: list[Account]
     look_alikes: list[list[Account]]
@@ -101,7 +101,7 @@ FROM booked JOIN users u ON u.id = booked.user_id GROUP BY u.id ORDER BY paid DE
 
 @dataclass(frozen=True, slots=True)
 class BookingsAhead:
-    """Of one deactivated facilitator: live bookings and appointments that are not over, and how many are paid."""
+    """A deactivated facilitator's live bookings and appointments that have not ended, and the number of paid ones."""
 
     facilitator_id: int
     email: str
@@ -114,7 +114,7 @@ class PostgresDeactivatedFacilitators:
         self._database = database
 
     async def bookings_ahead(self) -> Sequence[BookingsAhead]:
-        """Those with most paid ones first."""
+        """Facilitators with the most paid bookings first."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_AHEAD)
         return [BookingsAhead(row["id"], row["email"], row["bookings"], row["paid"]) for row in rows]

@@ -188,7 +188,7 @@ def _user(row: UserRow) -> User:
 
 
 def user_of_record(row: Any) -> User:
-    """Of a row with the columns of `users`."""
+    """The user in a row with the columns of `users`."""
     return User(
         id=UserId(row["id"]),
         uuid=row["uuid"],

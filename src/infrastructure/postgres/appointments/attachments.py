@@ -1,4 +1,4 @@
-"""Files of coaching bookings, kept beside them."""
+"""Attachments of appointments in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ FROM coaching_attachments a JOIN users u ON u.id = a.uploaded_by WHERE a.booking
 
 
 class PostgresAttachments:
-    """Inside a unit of work."""
+    """Attachments inside a unit of work."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Coaches as clients find them: active facilitators who offer appointments."""
+"""Queries about coaches: active facilitators who offer appointments."""
 
 from datetime import date, timedelta
 from uuid import UUID
@@ -11,8 +11,8 @@ from domain.money import Money
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import cursor_of, id_after
 
-# Without hours of their own coaches are open from nine to five every day. $1 is the first date whose hours count. Every
-# facilitator has a profile: a page is read in the order of its primary key.
+# Coaches without stored hours are open from 09:00 to 17:00 every day. $1 is the first date whose hours count. Every
+# facilitator has a profile, so a page is read in the order of its primary key.
 _COACHES = """
 SELECT u.id, u.uuid, u.name, p.bio, p.specialization, p.rating_sum::float8 / nullif(p.rating_count, 0) AS rating,
        coalesce(h.price_per_hour, 0) AS price_per_hour, h.currency, coalesce(h.timezone, u.timezone, 'UTC') AS timezone
@@ -26,7 +26,7 @@ WHERE u.role = 'facilitator' AND u.is_active
 
 
 class PostgresCoachQueries:
-    """`default_currency` is that of a coach who has set no price."""
+    """`default_currency`: the currency of coaches who have set no price."""
 
     def __init__(self, database: Database, default_currency: str) -> None:
         self._database = database
@@ -64,5 +64,5 @@ class PostgresCoachQueries:
 
 
 def _first(today: date) -> date:
-    """While a day begins in UTC, the one before it lasts elsewhere."""
+    """The day before `today`, because it has not ended in all time zones when a day starts in UTC."""
     return today - timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Coaches and what keeps them busy, inside a unit of work."""
+"""Coaches and their busy times, inside a unit of work."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -27,7 +27,7 @@ SELECT u.*, h.timezone AS coach_timezone, h.weekly_hours, h.date_overrides, h.bu
 FROM users u LEFT JOIN coaches h ON h.user_id = u.id
 WHERE u.role IN ('facilitator', 'admin') AND """
 
-# Written as the exclusion constraint is, so that its index finds the sessions.
+# The expressions are those of the exclusion constraint, so that its index is used.
 _BUSY = """
 SELECT busy_from AS starts_at, busy_until AS ends_at FROM coaching_bookings
 WHERE status IN ('pending', 'confirmed') AND int8range(coach_id, coach_id, '[]') && int8range(:coach, :coach, '[]')
@@ -42,7 +42,7 @@ WHERE c.user_id = :coach AND b.starts_at < :until AND b.ends_at > :since
 
 
 class PostgresCoaches:
-    """`default_currency` is that of a coach who has named no price."""
+    """`default_currency`: the currency of coaches who have set no price."""
 
     def __init__(self, session: AsyncSession, default_currency: str) -> None:
         self._session = session

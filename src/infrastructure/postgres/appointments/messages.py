@@ -1,8 +1,8 @@
-"""Outbox messages about appointments. Each payload is the state that the transaction of the change leaves.
+"""Outbox messages about appointments. Each payload is the state after the transaction of the change.
 
-One message each for the CRM and for live updates and notifications. By mail one each for the client and the coach, with
-an ordering key of its own, so that a full mailbox does not delay the mail of the other; a failed payment is mailed to
-the client alone. One sync job for each calendar that either has connected.
+The CRM, live updates and the notification service get one message each. The client and the coach get one mail each,
+with separate ordering keys, so that a full mailbox of one does not delay the mail of the other; a failed payment is
+mailed to the client only. There is one sync job for each calendar that either has connected.
 """
 
 import json
@@ -21,7 +21,7 @@ from domain.time import Interval
 from infrastructure.postgres.calendars.identity import uid
 from infrastructure.postgres.outbox import payloads
 
-# Times for a coach are in the zone of their hours, for a client in the zone of the profile.
+# Times for a coach are in the time zone of the coach's hours, for a client in the time zone of the profile.
 _CLIENT = """jsonb_build_object('id', u.id, 'uuid', u.uuid, 'name', u.name, 'email', u.email,
     'timezone', coalesce(u.timezone, 'UTC'))"""
 _COACH = """jsonb_build_object('id', f.id, 'uuid', f.uuid, 'name', f.name, 'email', f.email,
@@ -36,13 +36,13 @@ _PAYMENT = payloads.payment_of("coaching_booking_id")
 
 APPOINTMENT = """coaching_bookings b JOIN users u ON u.id = b.client_id JOIN users f ON f.id = b.coach_id
      LEFT JOIN coaches h ON h.user_id = b.coach_id"""
-"""SQL for coaching bookings `b` with all that their snapshot needs."""
+"""SQL for appointments `b` with the tables that their payload needs."""
 
 
 def payload(
     *, recipient: str, before: str = "NULL::jsonb", reason: str = "NULL::text", money: str = "NULL::jsonb"
 ) -> str:
-    """SQL for the snapshot of one of `APPOINTMENT`. `recipient` says which of the two people it is for."""
+    """SQL for the payload of an appointment of `APPOINTMENT`. `recipient`: the client or the coach."""
     return f"""jsonb_build_object('coaching', {_APPOINTMENT}, 'client', {_CLIENT}, 'coach', {_COACH},
            'recipient', {recipient}, 'before', {before}, 'reason', {reason}, 'money', {money},
            'payment', CASE WHEN {money} IS NOT NULL THEN {_PAYMENT} END)"""
@@ -112,8 +112,8 @@ async def enqueue_calendar_syncs_of(
 
 
 async def enqueue_calendar_syncs_for(session: AsyncSession, when: dict[str, Any], user_id: UserId) -> None:
-    """For a calendar that was just connected: every booking that is still ahead. One that was cancelled may stand in it
-    since it was connected before."""
+    """Enqueues jobs for a calendar that was just connected, one for every future booking. Cancelled bookings are
+    included, because their entries may exist from an earlier connection."""
     ahead = "b.ends_at > :now AND b.status <> 'completed' AND c.user_id = :user_id"
     await session.execute(text(f"{_ENQUEUE_CALENDAR_SYNCS} {ahead}"), {**when, "user_id": user_id})
 

@@ -1,4 +1,4 @@
-"""Coaching bookings as they are looked at."""
+"""Queries about appointments."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -73,7 +73,7 @@ class PostgresAppointmentQueries:
     ) -> AppointmentPage:
         which = f"b.{column} = (SELECT id FROM users WHERE uuid = $1) AND ($2::text IS NULL OR b.status = $2)"  # noqa: S608 (composed of constants)
         async with self._database.connection() as connection:
-            # One snapshot would need a transaction; the total may be slightly older than its page.
+            # A common snapshot would need a transaction, so the total may be slightly older than the page.
             total = await connection.fetchval(
                 f"SELECT count(*) FROM coaching_bookings b WHERE {which}",  # noqa: S608
                 whose,

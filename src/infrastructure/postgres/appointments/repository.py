@@ -1,4 +1,4 @@
-"""Coaching bookings as aggregates. Who has a coach's time is decided by the exclusion constraint alone."""
+"""Appointments as aggregates. Only the exclusion constraint decides whether a coach's time is free."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -43,7 +43,7 @@ WHERE client_id = :client AND coach_id = :coach AND hold_until IS NOT NULL AND s
 
 
 class PostgresAppointments:
-    """Each save also writes what follows from the events of the appointment."""
+    """Each save also writes the effects of the appointment's domain events."""
 
     def __init__(self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders) -> None:
         self._session = session
@@ -62,7 +62,7 @@ class PostgresAppointments:
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
         in_all = await self._session.scalar(text("SELECT unpaid_holds(:client)"), {"client": client})
-        # A statement of its own, begun under the lock that the first one took.
+        # A second statement, so that its snapshot is taken under the lock of the first one.
         of_coach = (await self._session.execute(_HOLDS_WITH_COACH, {"client": client, "coach": coach})).one()
         return in_all, HoldsWithCoach(*of_coach)
 
@@ -123,15 +123,15 @@ class PostgresAppointments:
         )
 
     async def _take_turns(self, coach_id: UserId) -> None:
-        """Two that wait together for a third to give up the time they want would then wait for each other: both are
-        written already, and the constraint lets neither overlook the other."""
+        """Serialises moves of one coach's appointments. Otherwise two transactions that wait for a third to release a
+        time would deadlock, because both have written their rows and the constraint checks each against the other."""
         await self._session.execute(
             text("SELECT pg_advisory_xact_lock(hashtextextended('time of coach ' || :coach, 0))"),
             {"coach": str(coach_id)},
         )
 
     async def _write_effects(self, events: Sequence[AppointmentEvent]) -> None:
-        """Of one change, or of the same change of several appointments."""
+        """Writes the effects of one change, or of the same change of several appointments."""
         if not events:
             return
         first, appointments = events[0], [event.after.id for event in events]
@@ -186,7 +186,7 @@ def _history(event: AppointmentEvent) -> dict[str, Any]:
 
 
 def _difference(event: AppointmentEvent) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """What the change's entry in the history holds before and after it: what differs, or the file."""
+    """The changed fields before and after the change for its entry in the history, or the file."""
     if event.attachment is not None:
         file = {"attachment": {"id": str(event.attachment.id), "filename": event.attachment.filename}}
         return (file, {}) if event.change is AppointmentChange.ATTACHMENT_REMOVED else ({}, file)

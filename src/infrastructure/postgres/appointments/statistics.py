@@ -1,4 +1,4 @@
-"""A coach's sessions in figures."""
+"""Statistics of a coach's sessions."""
 
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from domain.time import Interval
 from domain.weeks import weeks_of
 from infrastructure.postgres.engine import Database
 
-# The weeks come from outside: PostgreSQL's time zones may be of another year than Python's.
+# The weeks are parameters, because the time zone data of PostgreSQL and Python may have different versions.
 _WEEKS = """
 SELECT width_bucket(starts_at, $4::timestamptz[]) - 1 AS week,
        count(*) FILTER (WHERE status <> 'cancelled') AS bookings,

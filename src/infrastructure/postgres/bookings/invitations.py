@@ -125,7 +125,7 @@ class PostgresInvitationQueries:
 
 
 def _invitation(row: Any) -> Invitation:
-    """Of a row with the columns of `invitations`."""
+    """The invitation in a row with the columns of `invitations`."""
     return Invitation(
         id=InvitationId(row["id"]),
         event_id=EventId(row["event_id"]),

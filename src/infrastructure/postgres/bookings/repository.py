@@ -30,7 +30,7 @@ WHERE e.id = bookings.event_id AND e.facilitator_id = :facilitator_id AND bookin
 """
 
 
-# The seat is counted since the person was added by hand, and what it costs is settled elsewhere.
+# The seat is counted since the person was added by hand. Its payment is settled outside Convene.
 _ADD_INVITED = """
 INSERT INTO bookings (event_id, user_id, status, payment_status, created_at, price, currency, refund_policy,
                       schedule_revision)
@@ -70,7 +70,7 @@ _LOCKED = (
 
 
 class PostgresBookings:
-    """Each save also writes what follows from the events of the booking."""
+    """Each save also writes the effects of the booking's domain events."""
 
     def __init__(self, session: AsyncSession, messages: PostgresMessages, reminders: PostgresReminders) -> None:
         self._session = session

@@ -1,8 +1,8 @@
-"""Taking a place, in one statement: the hot path of the product.
+"""Reservation of a seat in one statement, which is the most frequent write under load.
 
-One round trip holds the hot event's row for as short as it can be held. The guard is the rule that
-`domain.events.Event.refuse_booking` states; CHECK `never_oversold` and the index `uq_bookings_one_live_place` stand
-behind it whatever this statement does. Why one statement and not a transaction of several: docs/decisions/0001.
+One round trip keeps the lock on the event's row as short as possible. The conditions are the rule of
+`domain.events.Event.refuse_booking`; the CHECK `never_oversold` and the index `uq_bookings_one_live_place` enforce it
+independently of this statement. docs/decisions/0001 has the reasons for one statement instead of several.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,9 +25,9 @@ from infrastructure.postgres.events.repository import event_of_record
 from infrastructure.postgres.idempotency import require_claim
 from infrastructure.postgres.outbox import payloads
 
-# The account says whether the facilitator is active. A statement that waits for the event's row sees the account as it
-# was before it waited, but the row as it is then: so the row says it, too. A scalar subquery, since an EXISTS becomes a
-# join that a plan made for small tables may begin at the wrong end.
+# The account has the column `is_active`. A statement that waits for the event's row reads the account as of before the
+# wait, but the row as of after it; therefore the row has a copy, `facilitator_active`. The subquery is scalar, because
+# an EXISTS becomes a join, which a plan made for small tables may start from the wrong table.
 GUARD = """status = 'active' AND hidden_at IS NULL AND starts_at > $4 AND booked < capacity AND facilitator_active
       AND (SELECT is_active FROM users WHERE users.id = facilitator_id)
       AND NOT EXISTS (SELECT FROM bookings WHERE event_id = $1 AND user_id = $2 AND status <> 'cancelled')"""
@@ -58,19 +58,21 @@ SELECT * FROM placed
 def reserve_statement(
     destinations: Iterable[Destination], remind_before: Sequence[timedelta] = (), *, under_key: bool = False
 ) -> str:
-    """The booking statement. It enqueues messages to these destinations and reminders that long before the start.
+    """The booking statement. It enqueues messages to these destinations, and plans reminders at these offsets before
+    the start.
 
-    Its parameters: event, user, notes, now, request id, gateway, how long an unpaid seat is held at most
-    (never beyond the start, `domain.payments.hold_end`), and how many unpaid holds the user may have with this one
-    (null: any number). Price, refund policy and schedule revision are copied from the event's row to the booking.
+    Its parameters: event, user, notes, now, request id, gateway, the maximum hold of an unpaid seat (it ends at the
+    start at the latest, `domain.payments.hold_end`), and the maximum number of unpaid holds of the user including this
+    one (null: no limit). Price, refund policy and schedule revision are copied from the event's row to the booking.
 
-    `under_key` is for requests with an idempotency key. It takes owner, key and runner besides, and a place only while
-    the claim is theirs: the key's row is locked before the event's, and says in the end what was made.
+    `under_key` is for requests with an idempotency key. The statement then has the parameters owner, key and runner as
+    well, and reserves a seat only while the claim is valid: it locks the key's row before the event's row, and stores
+    the result in the key's row.
 
     `account` is read before the event's row is locked. For a booking that will be an unpaid hold, `unpaid_holds` waits
-    for other such bookings of the same account and then counts with a snapshot of its own (migration 0013). Whether the
-    event is free was read before the wait: an event that became free or priced meanwhile gives no seat, and the caller
-    looks again.
+    for other such bookings of the same account and then counts with a new snapshot (migration 0013). The event's price
+    was read before the wait: if the event became free or priced meanwhile, the statement reserves no seat, and the
+    caller tries again.
     """
     statement = f"""
 WITH {_UNDER_KEY if under_key else ""}account AS MATERIALIZED (

@@ -1,4 +1,4 @@
-"""When coaches' connected calendars say that they are busy, as last read."""
+"""Stored busy times of the connected calendars of coaches."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ _STALE = """
 SELECT c.id, c.user_id, c.provider FROM calendar_connections c JOIN users u ON u.id = c.user_id
 WHERE u.uuid = $1 AND c.status = 'active' AND (c.busy_read_at IS NULL OR c.busy_read_at < now() - $2::interval)
 """
-# Live sessions block their coach by themselves. An entry still to be moved or taken out stands where it was put.
+# Live sessions are busy times themselves. An entry that is still to be moved or removed is at its earlier time.
 _OWN = """
 SELECT b.id, b.starts_at, b.ends_at, NULL AS entry_id FROM coaching_bookings b
 WHERE b.coach_id = $1 AND b.status IN ('pending', 'confirmed') AND b.starts_at < $3 AND b.ends_at > $2

@@ -1,4 +1,4 @@
-"""Connected calendars: their sealed tokens, and what was put into them."""
+"""Connected calendars: their encrypted tokens, and the entries that were created in them."""
 
 from datetime import datetime
 from typing import Any
@@ -41,7 +41,7 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 def place(connection_id: ConnectionId) -> str:
-    """Where the tokens of this connection are kept, for their seal."""
+    """The place of this connection's tokens, which their encryption authenticates."""
     return f"calendar_connections:{connection_id}"
 
 
@@ -53,7 +53,7 @@ class PostgresConnections:
     async def keep(
         self, user_id: UserId, provider: Provider, access_token: str, refresh_token: str, expires_at: datetime
     ) -> ConnectionId:
-        # The tokens are sealed for their row, so its id has to be known before.
+        # The tokens are encrypted for their row, so its id must be known first.
         known = await self._session.scalar(
             text(
                 "SELECT coalesce((SELECT id FROM calendar_connections WHERE user_id = :u AND provider = :p), uuidv7())"
@@ -77,7 +77,7 @@ class PostgresConnections:
                 "expires_at": expires_at,
             },
         )
-        # It may be another account's, or its owner may have tidied up: every entry is put in anew.
+        # The calendar may be of another account, or its owner may have removed entries, so all are created again.
         await self._session.execute(
             text("UPDATE calendar_entries SET sequence = -1 WHERE connection_id = :id"), {"id": connection_id}
         )
@@ -175,9 +175,9 @@ class PostgresConnections:
         try:
             tokens = msgspec.json.decode(self._box.open(row["tokens"], place(connection_id)), type=Tokens)
         except SealBroken as error:
-            # A key that was taken away too early may come back: nothing is given up because of it.
+            # A key that was removed too early may be restored, so the connection is kept.
             _log.error("calendar.tokens_sealed", connection_id=str(connection_id), error=str(error))
-            raise CalendarUnavailable("The tokens of this calendar cannot be opened just now", retry_after=60) from None
+            raise CalendarUnavailable("The tokens of this calendar cannot be decrypted now", retry_after=60) from None
         return Connection(
             id=connection_id,
             user_id=UserId(row["user_id"]),

@@ -1,4 +1,4 @@
-"""Feeds: their secret addresses, and what is in them."""
+"""Calendar feeds: their secret addresses and their entries."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,6 @@
-"""What comes after the `@` in the UIDs of calendar entries (RFC 5545, 3.8.4.7): written once, and never changed.
+"""The domain after the `@` in the UIDs of calendar entries (RFC 5545, 3.8.4.7). It is stored once and never changed.
 
-A UID that followed PUBLIC_URL would orphan every entry in people's calendars when the address of the deployment
-changes.
+If UIDs depended on PUBLIC_URL, a new address of the deployment would orphan all existing calendar entries.
 """
 
 from infrastructure.postgres.engine import Database
@@ -19,13 +18,13 @@ def uid(kind: str, id_column: str) -> str:
 
 
 class PostgresCalendarIdentity:
-    """`host` is that of PUBLIC_URL, with which entries were named before the domain was stored."""
+    """`host`: the host of PUBLIC_URL, which UIDs contained before the domain was stored."""
 
     def __init__(self, database: Database, host: str) -> None:
         self._database = database
         self._host = host
 
     async def store(self) -> None:
-        """Stores the domain unless there is one. Raises `Unavailable`."""
+        """Stores the domain unless one is stored. Raises `Unavailable`."""
         async with self._database.connection() as connection:
             await connection.execute(_STORE, self._host)

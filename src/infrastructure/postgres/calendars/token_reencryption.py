@@ -1,4 +1,4 @@
-"""Sealing what is sealed with an old key with the new one, while everybody goes on reading."""
+"""Re-encryption of stored tokens with the new key, while other processes read them."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +12,7 @@ BATCH = 200
 MOST_PASSES = 5
 
 _PAGE = "SELECT id, tokens FROM calendar_connections WHERE id > $1 ORDER BY id LIMIT $2"
-# No lock: a row that was written since it was read is left, and the next pass reads it.
+# No lock: a row that was changed since it was read is skipped, and the next pass reads it again.
 _RESEAL = """
 UPDATE calendar_connections c SET tokens = fresh.tokens
 FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS fresh(id, was, tokens)
@@ -23,14 +23,14 @@ RETURNING c.id
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """`broken` do not open with any key."""
+    """`broken`: connections whose tokens cannot be decrypted with any key."""
 
     resealed: int
     broken: list[UUID]
 
 
 async def reseal(database: Database, box: SecretBox) -> Resealed:
-    """In passes until one finds nothing to do: a process with old settings may still be sealing with the old key."""
+    """Repeats passes until one finds no old key, because a process with old settings may still encrypt with it."""
     total = 0
     for _ in range(MOST_PASSES):
         done, missed, broken = await _pass(database, box)
@@ -41,7 +41,7 @@ async def reseal(database: Database, box: SecretBox) -> Resealed:
 
 
 async def _pass(database: Database, box: SecretBox) -> tuple[int, int, list[UUID]]:
-    """How many were sealed anew, how many were changed by others meanwhile, and which cannot be opened."""
+    """Returns how many were re-encrypted, how many were changed concurrently, and which cannot be decrypted."""
     done, missed, broken = 0, 0, list[UUID]()
     after = UUID(int=0)
     while True:

@@ -33,13 +33,13 @@ _EVENT = """
 
 _FACILITATOR = "JOIN users f ON f.id = e.facilitator_id LEFT JOIN facilitator_profiles fp ON fp.user_id = f.id"
 
-# As `shows_join_link` in the domain has it. Without a viewer there is no such booking.
+# The same rule as `shows_join_link` in the domain. Without a viewer there is no such booking.
 _SEAT = """EXISTS (
     SELECT FROM bookings s WHERE s.event_id = e.id AND s.user_id = $1::bigint AND s.status <> 'cancelled'
       AND s.payment_status NOT IN ('pending', 'failed')) AS viewer_has_seat"""
 
 _EVENTS = f"SELECT {_EVENT}, {_SEAT} FROM events e {_FACILITATOR}"  # noqa: S608
-"""`$1` is the id of the person who asks."""
+"""`$1` is the id of the viewer."""
 
 _BOOKINGS = f"""
     SELECT b.id, b.reference, b.status, b.payment_status, b.notes, b.created_at, b.cancelled_at,
@@ -55,7 +55,7 @@ _BOOKINGS = f"""
 
 
 class PostgresEventQueries:
-    """`emails_public` says whether events show the e-mail addresses of their facilitators."""
+    """`emails_public`: whether events show the e-mail addresses of their facilitators."""
 
     def __init__(self, database: Database, *, emails_public: bool = True) -> None:
         self._database = database
@@ -147,7 +147,7 @@ class PostgresBookingQueries:
         return await self._newest_first(page, "e.facilitator_id = $3", facilitator_id)
 
     async def _newest_first(self, page: PageRequest, condition: str, *values: Any) -> Page[BookingView]:
-        """`condition` names its `values` from $3 on."""
+        """`condition` refers to its `values` from $3 on."""
         rows = await _fetch(
             self._database,
             f"""{_BOOKINGS} WHERE ($1::bigint IS NULL OR b.id < $1) AND {condition}

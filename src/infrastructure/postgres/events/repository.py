@@ -176,7 +176,7 @@ def event_of_record(record: asyncpg.Record) -> Event:
 
 
 class _EventColumns(Protocol):
-    """The columns of `events`, whichever driver brought them."""
+    """The columns of `events` in a row of either driver."""
 
     def __getattr__(self, name: str) -> Any: ...
 

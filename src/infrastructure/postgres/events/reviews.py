@@ -1,4 +1,4 @@
-"""Reviews, and the rating of facilitators that follows from them."""
+"""Reviews, and the ratings of facilitators computed from them."""
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy.dialects.postgresql import insert
@@ -29,7 +29,7 @@ class PostgresReviews:
         )
         with domain_errors():
             added = await self._rows.add(row)
-        # Admins hold events without a profile of their own.
+        # Admins can have events without a facilitator profile.
         first = insert(FacilitatorProfileRow).values(
             user_id=facilitator_id, rating_sum=review.rating, rating_count=1, created_at=review.created_at
         )

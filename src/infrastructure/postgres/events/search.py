@@ -1,7 +1,7 @@
-"""Text search of events, by PostgreSQL's own full-text search and two indexes: no extension is needed.
+"""Text search of events with PostgreSQL's full-text search and two indexes, without extensions.
 
-Every word has to begin a word of the title, the description, the category or the facilitator's name. A single
-character has to be a word.
+Every search word must be the beginning of a word in the title, the description, the category or the facilitator's name.
+A single character must equal a word.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ async def search_for(database: Database, text: str | None, *, first: int) -> Sea
         words = await connection.fetch(_WORDS, text)
     if not words:
         raise Invalid({"q": "Must contain a letter or a digit"})
-    # The facilitator first: to see a row's words PostgreSQL has to read its text.
+    # The facilitator first, because the condition on words requires reading the row's text.
     conditions = [
         f"(e.facilitator_id = ANY(${number}::bigint[]) OR {_TEXT} @@ ${number + 1}::text::tsquery)"
         for number in range(first, first + 2 * len(words), 2)

@@ -20,10 +20,10 @@ _NEWEST = f"""
 SELECT {_COLUMNS} FROM outbox WHERE id >= $1 AND id < $3 AND {_SINCE} ORDER BY id DESC LIMIT $4
 """  # noqa: S608
 
-# The newest of every destination and status that was asked for, each from the end of its part of `ix_outbox_listed`,
-# merged. Rows are compared and ordered as that index has them: for `destination = ... ORDER BY id` the planner may walk
-# the primary key through the whole table to find a status that is rare.
-# `names` steps from one destination in the index to the next: a newer version may have more than this one knows.
+# Merges the newest messages of every requested destination and status, each read from the end of its range in
+# `ix_outbox_listed`. Comparisons and order are those of that index: for `destination = ... ORDER BY id` the planner may
+# scan the primary key of the whole table to find a rare status.
+# `names` steps from one destination in the index to the next, because a newer version may have other destinations.
 _NEWEST_OF_EACH = f"""
 WITH RECURSIVE names AS (
     SELECT CASE WHEN $5::text IS NULL THEN (SELECT min(destination) FROM outbox) ELSE $5 END AS name

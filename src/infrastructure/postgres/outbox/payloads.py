@@ -15,15 +15,15 @@ _EVENT = """jsonb_build_object(
     'status', e.status, 'revision', e.revision, 'version', e.version)"""
 
 AGREED_NOW = ("b.price", "b.currency")
-"""Price and currency of a booking that is just being made."""
+"""Price and currency of a new booking."""
 AGREED = (
     "coalesce(b.price, (SELECT amount FROM payments WHERE booking_id = b.id ORDER BY id LIMIT 1), 0)",
     "coalesce(b.currency, (SELECT currency FROM payments WHERE booking_id = b.id ORDER BY id LIMIT 1), e.currency)",
 )
-"""Price and currency of booking `b` of event `e`. A booking without any was made before they were stored with it: then
-they are those of its payment, and it was free of charge where it has none."""
+"""Price and currency of booking `b` of event `e`. Older bookings, from before they were stored, have those of their
+payment; without a payment they were free of charge."""
 AGREED_POLICY = "coalesce(b.refund_policy, e.refund_policy)"
-"""Its refund policy: that of the event until it is stored with the booking, which is before the event's changes."""
+"""The booking's refund policy. Older bookings have the event's policy, which is stored with them before it changes."""
 
 
 def _booking(agreed: tuple[str, str]) -> str:
@@ -36,7 +36,7 @@ def _booking(agreed: tuple[str, str]) -> str:
 
 
 def payment_of(column: str) -> str:
-    """SQL for the payment of booking `b`: where there are two, the one that something last happened to."""
+    """SQL for the payment of booking `b`; of several the one with the latest receipt or refund."""
     return f"""(
     SELECT jsonb_build_object('gateway', p.gateway, 'id', p.gateway_payment_id, 'received_at', p.received_at,
         'url', CASE WHEN p.status IN ('pending', 'failed') THEN p.checkout_url END)
@@ -62,14 +62,14 @@ def _snapshot(booking: str, user: str, reason: str, money: str, payment: str) ->
 
 
 def booking_payload(reason: str = "NULL::text", money: str = "NULL::jsonb", *, agreed: tuple[str, str] = AGREED) -> str:
-    """SQL for the snapshot of booking `b` by user `u` of event `e` of facilitator `f`; `money` is what was received
-    or given back, where the fact is about that, and then the payment itself is in it, too."""
+    """SQL for the payload of booking `b` by user `u` of event `e` of facilitator `f`. `money`: the received or refunded
+    amount, in messages about one; the payload then includes the payment."""
     payment = "NULL" if money == "NULL::jsonb" else f"CASE WHEN {money} IS NOT NULL THEN {payment_of('booking_id')} END"
     return _snapshot(_booking(agreed), _person("u"), reason, money, payment)
 
 
 def event_payload() -> str:
-    """SQL for the snapshot of event `e` of facilitator `f`."""
+    """SQL for the payload of event `e` of facilitator `f`."""
     return _snapshot("NULL", "NULL", "NULL", "NULL", "NULL")
 
 

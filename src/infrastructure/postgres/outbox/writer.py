@@ -52,7 +52,7 @@ class PostgresMessages:
         await self._enqueue_for_bookings(message_type, which, reason=reason, before=before, event_id=event_id)
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
-        # An unpaid booking whose seat is held for a time only is not confirmed yet.
+        # An unpaid booking whose seat is held for a limited time is not confirmed yet.
         which = """b.event_id = :event_id AND b.status IN ('confirmed', 'completed')
             AND (b.hold_until IS NULL OR b.payment_status NOT IN ('pending', 'failed'))"""
         written = json.dumps({"subject": message.subject, "text": message.text})
@@ -182,7 +182,7 @@ class PostgresMessages:
         written: str | None = None,
         **values: Any,
     ) -> int:
-        """How many bookings it is about, where each is for one destination."""
+        """Returns the number of messages, which is that of bookings for a message type with one destination."""
         payload = payloads.booking_payload(reason="CAST(:reason AS text)", money="CAST(:money AS jsonb)")
         statement = f"""
             INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)

@@ -51,7 +51,7 @@ class PostgresPaymentAudit:
 
     async def newest(self, *, status: PaymentStatus | None, page: PageRequest) -> Page[BookedPayment]:
         before = uuid_after(page.after) or LAST_UUID
-        # Two statements: one whose condition may be absent is planned without the index of the statuses.
+        # Two statements, because one with an optional condition is planned without the index on the status.
         which, chosen = ("", ()) if status is None else ("p.status = $3 AND", (status,))
         query = f"{_BOOKED} WHERE {which} p.id < $1 ORDER BY p.id DESC LIMIT $2"
         rows = await self._rows(query, before, page.limit + 1, *chosen)

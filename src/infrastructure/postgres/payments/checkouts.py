@@ -1,4 +1,4 @@
-"""Checkouts of payments: where they are paid, and where the buyer returns to."""
+"""Checkouts of payments: their addresses and return addresses."""
 
 from collections.abc import Sequence
 

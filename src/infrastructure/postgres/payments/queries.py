@@ -1,4 +1,4 @@
-"""Queries of payments and holds, and of what is due for a look-up or has expired."""
+"""Queries of payments, and of holds that have expired and payments that are due for a look-up."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ WHERE hold_until <= $1 AND status = 'confirmed' AND payment_status IN ('pending'
 ORDER BY hold_until LIMIT $2
 """
 
-# Asked about after 2, 4, 8 ... minutes, at most an hour apart, for three days: as long as gateways may authorise late.
+# Looked up after 2, 4, 8 ... minutes, at most an hour apart, for three days: gateways may authorise that late.
 _TO_LOOK_UP = """
 WITH due AS (
     SELECT id FROM payments
@@ -36,7 +36,7 @@ UPDATE payments SET looked_up_at = now(), look_ups = look_ups + 1 FROM due WHERE
 RETURNING payments.id
 """
 
-# A place in an event and a coach's time, as one kind of thing to pay for.
+# Seats and appointments as payables.
 _REQUEST = """
 SELECT p.id AS payment_id, p.gateway, p.checkout_url, p.amount, p.currency, p.booking_id, p.coaching_booking_id,
        coalesce(b.reference, c.id::text) AS reference, coalesce(b.hold_until, c.hold_until) AS hold_until,

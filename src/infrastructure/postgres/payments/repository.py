@@ -1,4 +1,4 @@
-"""Payments, refunds and the inbox of webhooks as records, inside a unit of work."""
+"""Payments, refunds and the webhook inbox, inside a unit of work."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -291,14 +291,14 @@ class PostgresGatewayEvents:
 
 
 def payable_of(row: Any) -> PayableRef:
-    """What a row refers to in one of its two columns."""
+    """The payable that a row refers to in one of its two columns."""
     if row["booking_id"] is not None:
         return BookingRef(BookingId(row["booking_id"]))
     return AppointmentRef(AppointmentId(row["coaching_booking_id"]))
 
 
 def column_of(payable: PayableRef) -> str:
-    """The column that refers to it."""
+    """The column that refers to the payable."""
     match payable:
         case BookingRef():
             return "booking_id"

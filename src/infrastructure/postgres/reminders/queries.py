@@ -1,4 +1,4 @@
-"""Reminders as a worker delivers them and as people look them up."""
+"""Queries about reminders, for delivery and for lists."""
 
 from datetime import datetime
 
@@ -11,8 +11,8 @@ from infrastructure.postgres.pages import cursor_of, moment_and_uuid_after
 from infrastructure.postgres.payments.repository import column_of
 from infrastructure.postgres.reminders.repository import FIND, seen
 
-# What became of a queued one is known by its message alone: nothing else hears of its last attempt, or of what an
-# operator decides about it. One that is gone was discarded long ago: had it been delivered, the reminder would say so.
+# The state of a queued reminder is derived from its message, which alone records the last attempt and an operator's
+# decision. A message that was deleted had been discarded: delivery would have marked the reminder as sent.
 _LIST = """
 SELECT r.id, r."before", r.starts_at, r.due_at, r.settled_at, u.name AS user_name,
        CASE WHEN given_up IS NULL THEN r.status ELSE 'failed' END AS status, coalesce(given_up, r.reason) AS reason

@@ -16,7 +16,7 @@ from infrastructure.postgres.appointments import messages
 from infrastructure.postgres.outbox import payloads
 from infrastructure.postgres.payments.repository import payable_of
 
-# What there is to be reminded of: `of` names the column of `reminders`; a coach is reminded as well as the client.
+# The subjects of reminders: `of` is the column of `reminders`. The coach is reminded as well as the client.
 _PLACES = """
 SELECT b.id AS booking_id, NULL::uuid AS coaching_booking_id, b.user_id, e.starts_at, b.status = 'cancelled' AS gone
 FROM bookings b JOIN events e ON e.id = b.event_id WHERE """
@@ -24,7 +24,7 @@ _SESSIONS = """
 SELECT NULL::bigint AS booking_id, c.id AS coaching_booking_id, p.user_id, c.starts_at, c.status = 'cancelled' AS gone
 FROM coaching_bookings c, unnest(ARRAY[c.client_id, c.coach_id]) AS p(user_id) WHERE """
 
-# The array makes the planner look up the few bookings that are meant, however many reminders are planned.
+# The array makes the planner look up these few bookings, independently of the number of planned reminders.
 _ALIGN = """
 WITH about AS ({about}), dropped AS (
     UPDATE reminders r SET status = 'skipped', settled_at = :now,
@@ -62,7 +62,7 @@ WHERE """
 DUE = _LOOK.format(now=":now", more="") + "r.status = 'planned' AND r.due_at <= :now ORDER BY r.due_at LIMIT :limit"
 
 _RECIPIENT = "CASE WHEN r.user_id = b.coach_id THEN 'coach' ELSE 'client' END"
-# The names of the tables in a snapshot are its own.
+# The table aliases in a payload's subquery hide those outside of it.
 _SNAPSHOT = f""",
        CASE WHEN r.booking_id IS NOT NULL THEN (
            SELECT {payloads.booking_payload()}
@@ -76,7 +76,7 @@ _SNAPSHOT = f""",
 
 FIND = _LOOK.format(now="$2", more=_SNAPSHOT) + "r.id = $1 AND r.status <> 'sent'"
 
-# The message only says which reminder: the mail is written when it goes.
+# The message contains only the id of the reminder: the mail is rendered at send time.
 _QUEUE = f"""
 WITH queued AS (
     INSERT INTO outbox (destination, lane, fact, snapshot, request_id, occurred_at)
@@ -127,7 +127,7 @@ class PostgresReminders:
 
 
 def seen(row: Any) -> tuple[Reminder, Reminded]:
-    """A row of `DUE` or `FIND`."""
+    """The reminder and its subject in a row of `DUE` or `FIND`."""
     reminder = Reminder(
         id=ReminderId(row["id"]),
         about=payable_of(row),

@@ -1,5 +1,5 @@
-"""The tables as SQLAlchemy rows. What the database itself refuses (an oversell, a double booking) is said here;
-`migrations/` builds the same, and a test compares the two."""
+"""The tables as SQLAlchemy rows, with the constraints of the database (against overselling and double bookings).
+`migrations/` creates the same schema, and a test compares the two."""
 
 from advanced_alchemy.base import DefaultBase
 

@@ -51,7 +51,8 @@ class UserRow(DefaultBase):
 
 
 class FacilitatorProfileRow(DefaultBase):
-    """`rating_sum` and `rating_count` are kept with each review, so that a list of events reads them in one query."""
+    """`rating_sum` and `rating_count` are updated with each review, so that a list of events reads them in one
+    query."""
 
     __tablename__ = "facilitator_profiles"
 
@@ -64,7 +65,7 @@ class FacilitatorProfileRow(DefaultBase):
 
 
 class OAuthAttemptRow(DefaultBase):
-    """A sign-in that was sent to an identity provider. `state` and `browser` are fingerprints; it is used once."""
+    """A pending sign-in at an identity provider. `state` and `browser` are hashes; an attempt is used once."""
 
     __tablename__ = "oauth_attempts"
 
@@ -76,7 +77,7 @@ class OAuthAttemptRow(DefaultBase):
 
 
 class LoginRow(DefaultBase):
-    """One login is one family of refresh tokens; when it ends, every token of it is dead."""
+    """A login is one family of refresh tokens; when it ends, all of its tokens are invalid."""
 
     __tablename__ = "logins"
 

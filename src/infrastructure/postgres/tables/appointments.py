@@ -26,7 +26,7 @@ from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, identity
 
 
 class CoachRow(DefaultBase):
-    """What a coach says of their time. Hours are minutes after midnight on the wall of their zone."""
+    """The hours and rules of a coach. Hours are minutes after midnight of local time in the coach's time zone."""
 
     __tablename__ = "coaches"
 
@@ -48,7 +48,7 @@ class CoachRow(DefaultBase):
 
 
 class AppointmentRow(DefaultBase):
-    """`busy_from` to `busy_until` is the session with the coach's buffers: of those no two live ones overlap."""
+    """`busy_from` to `busy_until` is the session with the coach's buffers: those of live sessions never overlap."""
 
     __tablename__ = "coaching_bookings"
 

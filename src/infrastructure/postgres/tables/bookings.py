@@ -74,7 +74,7 @@ class BookingRow(DefaultBase):
 
 
 class InvitationRow(DefaultBase):
-    """A seat that is held until the person answers. The secret of its link is derived, and stored nowhere."""
+    """A seat that is held until the person answers. The secret of its link is derived and not stored."""
 
     __tablename__ = "invitations"
 

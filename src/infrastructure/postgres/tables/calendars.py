@@ -21,7 +21,7 @@ from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID, NOW
 
 
 class CalendarConnectionRow(DefaultBase):
-    """`tokens` is sealed for this very row: it opens nowhere else."""
+    """`tokens` is encrypted for this row and cannot be decrypted in another one."""
 
     __tablename__ = "calendar_connections"
 
@@ -46,7 +46,7 @@ class CalendarConnectionRow(DefaultBase):
 
 
 class CalendarBusyRow(DefaultBase):
-    """When a connected calendar says that its owner is busy, as last read."""
+    """A busy time of a connected calendar, as last read."""
 
     __tablename__ = "calendar_busy"
 
@@ -58,7 +58,7 @@ class CalendarBusyRow(DefaultBase):
 
 
 class CalendarEntryRow(DefaultBase):
-    """A booking as it was last put into a connected calendar."""
+    """The entry of a booking in a connected calendar, as last written."""
 
     __tablename__ = "calendar_entries"
 
@@ -75,7 +75,7 @@ class CalendarEntryRow(DefaultBase):
 
 
 class CalendarFeedRow(DefaultBase):
-    """The secret address of a person's bookings, as its fingerprint."""
+    """The secret address of an account's calendar feed, as a hash."""
 
     __tablename__ = "calendar_feeds"
 
@@ -85,7 +85,7 @@ class CalendarFeedRow(DefaultBase):
 
 
 class CalendarIdentityRow(DefaultBase):
-    """What comes after the `@` in the UIDs of calendar entries."""
+    """The domain after the `@` in the UIDs of calendar entries."""
 
     __tablename__ = "calendar_identity"
 

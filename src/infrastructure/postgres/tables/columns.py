@@ -1,4 +1,4 @@
-"""What many columns share."""
+"""Column definitions that several tables share."""
 
 from sqlalchemy import BigInteger, DateTime, Identity, text
 from sqlalchemy.orm import Mapped, mapped_column

@@ -46,7 +46,7 @@ class EventRow(DefaultBase):
     completed_at: Mapped[datetime | None] = mapped_column(INSTANT)
     updated_at: Mapped[datetime | None] = mapped_column(INSTANT)
     facilitator_active: Mapped[bool] = mapped_column(server_default=text("true"))
-    """A copy of the facilitator's `is_active`: what a booking that waits for this row sees when it gets it."""
+    """A copy of the facilitator's `is_active`, which a booking reads after it has waited for this row."""
 
     __table_args__ = (
         CheckConstraint("booked BETWEEN 0 AND capacity", name="never_oversold"),

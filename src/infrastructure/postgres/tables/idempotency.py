@@ -1,4 +1,4 @@
-"""What is remembered of requests that carried a key."""
+"""Table of idempotency keys."""
 
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,8 @@ from infrastructure.postgres.tables.columns import INSTANT, NOW
 
 
 class IdempotencyKeyRow(DefaultBase):
-    """Without `committed` the request was begun, with it what it asked for is done; `made` is what its answer can be
-    made of again; `status`, `headers` and `body` are that answer."""
+    """`committed`: whether the work of the request is committed. `made`: its result, from which the answer can be built
+    again. `status`, `headers` and `body`: the stored answer."""
 
     __tablename__ = "idempotency_keys"
 

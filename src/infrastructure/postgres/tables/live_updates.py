@@ -1,4 +1,4 @@
-"""What facilitators see at once."""
+"""Table of live updates."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from infrastructure.postgres.tables.columns import INSTANT, NOW, identity
 
 
 class FeedEntryRow(DefaultBase):
-    """One piece of news. A facilitator's ids grow in the order in which they become visible."""
+    """One live update. The ids of one facilitator grow in the order in which the rows become visible."""
 
     __tablename__ = "feed_entries"
 

@@ -69,8 +69,9 @@ class DeliveryAttemptRow(DefaultBase):
 
 
 class DestinationRow(DefaultBase):
-    """What keeps a destination from being delivered to; one without a row is served. While tripped, one message may go
-    at `probe_at`; what is halted waits for an operator. `reason` is the latest."""
+    """Pause, halt and circuit breaker of a destination; without a row deliveries are not restricted. While the circuit
+    is open, one message may be sent at `probe_at`; a halt lasts until an operator ends it. `reason` is the latest
+    cause."""
 
     __tablename__ = "destinations"
 
@@ -83,7 +84,7 @@ class DestinationRow(DefaultBase):
 
 
 class DestinationMinuteRow(DefaultBase):
-    """A minute's attempts that say something about their destination. In shards: a counter stays locked until its
+    """Attempts in one minute that count for their destination. Sharded, because a counter stays locked until its
     transaction is on disk."""
 
     __tablename__ = "destination_minutes"
@@ -96,7 +97,7 @@ class DestinationMinuteRow(DefaultBase):
 
 
 class DeliveryCountRow(DefaultBase):
-    """How often deliveries came to what. Only grows, so that it is a counter to Prometheus."""
+    """Number of deliveries by result. It only grows, as a Prometheus counter must."""
 
     __tablename__ = "delivery_counts"
 

@@ -59,7 +59,7 @@ class PaymentRow(DefaultBase):
 
 
 class RefundRow(DefaultBase):
-    """A refund; `pending` until the gateway has paid or finally refused it."""
+    """A refund; `pending` until the gateway has paid it or has failed finally."""
 
     __tablename__ = "refunds"
 
@@ -103,7 +103,7 @@ class GatewayEventRow(DefaultBase):
 
 
 class PaymentMismatchRow(DefaultBase):
-    """What a gateway says and we did not ask for. Never acted on; an operator looks at it."""
+    """A gateway's update that does not match a request. It changes nothing; an operator settles it."""
 
     __tablename__ = "payment_differences"
 
@@ -124,7 +124,7 @@ class PaymentMismatchRow(DefaultBase):
 
 
 class SandboxOrderRow(DefaultBase):
-    """The books of the sandbox gateway, which is no part of ours."""
+    """An order of the sandbox gateway, which stores its data apart from payments, as a real gateway does."""
 
     __tablename__ = "sandbox_orders"
 

@@ -1,4 +1,4 @@
-"""What people are reminded of."""
+"""Table of reminders."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,7 +11,7 @@ from infrastructure.postgres.tables.columns import INSTANT, NEW_UUID
 
 
 class ReminderRow(DefaultBase):
-    """One reminder of one person, `before` the start of what they booked as it was planned then."""
+    """One reminder of one person, `before` the planned start of the booking."""
 
     __tablename__ = "reminders"
 
