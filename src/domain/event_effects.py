@@ -1,4 +1,4 @@
-"""What follows from a change of an event. The repository applies it when it saves the event."""
+"""Effects of a change of an event. The repository applies them when it saves the event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,20 +10,20 @@ from domain.outbox import MessageType
 
 @dataclass(frozen=True, slots=True)
 class EventEffects:
-    """Written in the transaction of the change, in this order."""
+    """Effects in the transaction of the change, in this order."""
 
     keeps_policy: bool = False
-    """Bookings without a refund policy of their own keep the earlier one."""
+    """The earlier refund policy is stored with bookings that have no stored one."""
     payments: bool = False
     """Payments of confirmed bookings are refunded in full, and open checkouts are closed."""
     message: MessageType | None = None
-    """About the event, to the recipients that `domain.outbox.ROUTES` names."""
+    """A message about the event, to the destinations in `domain.outbox.ROUTES`."""
     participants: MessageType | None = None
-    """The same about each confirmed booking."""
+    """A message about each confirmed booking."""
     bookings: BookingChange | None = None
-    """Confirmed bookings change with the event. What follows from that: `domain.booking_effects`."""
+    """The change of each confirmed booking, with the effects in `domain.booking_effects`."""
     start: bool = False
-    """Unpaid bookings hold their seats no longer than until the new start, and reminders are planned for it."""
+    """Holds of unpaid bookings end at the new start at the latest, and reminders are planned for it."""
     invitations: bool = False
     """Pending invitations are withdrawn."""
 

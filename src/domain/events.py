@@ -128,7 +128,7 @@ _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
 
 
 class EventChange(StrEnum):
-    """What happened to an event. A change of its details is the widest that applies of those from EDITED to MOVED."""
+    """A kind of change of an event. For a change of its details it is the last that applies of EDITED to MOVED."""
 
     CREATED = "created"
     EDITED = "edited"
@@ -151,8 +151,8 @@ class EventChange(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EventChanged:
-    """A domain event: one transition of an event. `domain.event_effects` says what follows from it when the event is
-    saved. `before` is None where the event is new; `reason` goes into the messages to participants."""
+    """A domain event: one transition of an event. `domain.event_effects` defines its effects, which are written when
+    the event is saved. `before` is None for a new event; `reason` goes into the messages to participants."""
 
     change: EventChange
     before: "Event | None"

@@ -30,7 +30,7 @@ class Coaches(Protocol):
         ...
 
     async def get_to_book(self, coach: UUID) -> Coach:
-        """As `get`, and the account is not deactivated until the unit of work ends."""
+        """As `get`; also locks the account, so that it cannot be deactivated until the unit of work ends."""
         ...
 
     async def get_by_id(self, user_id: UserId) -> Coach:
@@ -44,19 +44,20 @@ class Coaches(Protocol):
     async def busy(
         self, user_id: UserId, window: Interval, *, apart_from: AppointmentId | None = None
     ) -> list[Interval]:
-        """What the coach does in that time and around it: live sessions with their buffers, their own active events,
-        and what their connected calendars say."""
+        """The coach's busy times in that window and around it: live sessions with their buffers, active events of the
+        coach, and busy times of connected calendars."""
         ...
 
     async def keep_events_out(self, user_id: UserId) -> None:
-        """Before one looks what the coach does, to take their time: waits for an event of theirs that is being made or
-        moved, and lets none be made or moved until the unit of work ends. Sessions do not wait for each other."""
+        """A shared lock, to be taken before reading the coach's busy times for a reservation. Waits for a concurrent
+        creation or change of one of the coach's events, and blocks further ones until the unit of work ends.
+        Reservations do not wait for each other."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CoachView:
-    """A coach as clients find them. `rating` is the mean over the reviews of their events; None without reviews."""
+    """A coach in lists for clients. `rating` is the mean of the reviews of the coach's events; None without reviews."""
 
     uuid: UUID
     name: str
@@ -69,55 +70,55 @@ class CoachView:
 
 @dataclass(frozen=True, slots=True)
 class CoachList:
-    """`next` is the cursor of the page that follows, None on the last."""
+    """`next` is the cursor of the next page, None on the last."""
 
     items: Sequence[CoachView]
     next: str | None
 
 
 class CoachQueries(Protocol):
-    """Active facilitators who offer appointments: they have weekly hours (nine to five every day until they set
-    others), or hours on a date that is not over. `today` is the date in UTC."""
+    """Active facilitators who offer appointments: with weekly hours (by default 09:00 to 17:00 every day), or with
+    hours on a date that is not past. `today` is the date in UTC."""
 
     async def get(self, coach: UUID, today: date) -> CoachView:
         """By the user's `uuid`. Raises `CoachNotFound`, also for a facilitator who offers no appointments."""
         ...
 
     async def list(self, limit: int, after: str | None, today: date) -> CoachList:
-        """In the order of registration. Raises `Invalid` for a cursor it did not make."""
+        """In the order of registration. Raises `Invalid` for an unknown cursor."""
         ...
 
 
 class Appointments(Protocol):
-    """Within a unit of work. `add` and `save` also write, in the same transaction, what follows from the change: see
-    `domain.appointment_effects`. `get` locks until the unit of work ends, and raises `AppointmentNotFound`."""
+    """Appointments within a unit of work. `add` and `save` also write the effects of the change in the same
+    transaction, see `domain.appointment_effects`. `get` locks the row until the unit of work ends, and raises
+    `AppointmentNotFound`."""
 
     async def add(self, new: Sequence[NewAppointment], now: datetime) -> Sequence[Appointment | None]:
-        """Reserves the times, as pending. None for each that is taken, also by a concurrent request. Those of one coach
-        are in the order of time, so that two requests do not wait for each other."""
+        """Reserves the times, with the status pending. The result has None for each time that is not free, also because
+        of a concurrent request. The times of one coach must be sorted, so that two requests cannot deadlock."""
         ...
 
     async def count_unpaid_holds(self, client: UserId, coach: UserId) -> tuple[int, HoldsWithCoach]:
-        """The client's unpaid holds in all, and those with this coach. Until the unit of work ends no other request of
-        the client can add one."""
+        """The number of the client's unpaid holds, and those with this coach. No other request of the client can add
+        one until the unit of work ends."""
         ...
 
     async def get(self, appointment_id: AppointmentId) -> Appointment: ...
 
     async def save(self, appointment: Appointment) -> None:
-        """Writes the appointment and what follows from its new events. Raises `SlotUnavailable` where it would take
-        time that is not free, and the unit of work goes on. An appointment that no transition has changed cannot be
-        saved."""
+        """Writes the appointment and the effects of its new domain events. Raises `SlotUnavailable` if its time is not
+        free; the unit of work can continue after that. An appointment without a new transition cannot be saved."""
         ...
 
     async def end_holds(self, coach_id: UserId, now: datetime) -> None:
-        """The holds of this coach's unpaid sessions end now; `ExpireAppointmentHolds` gives their time up."""
+        """Ends the holds of this coach's unpaid sessions now; `ExpireAppointmentHolds` then releases their time."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AppointmentView:
-    """`payment_id` is that of the payment that was received, None until then."""
+    """`payment_id` is the id of the received payment, None before that."""
 
     id: AppointmentId
     client_uuid: UUID
@@ -147,7 +148,7 @@ class AppointmentView:
 
 @dataclass(frozen=True, slots=True)
 class AppointmentPage:
-    """`total` counts all of the list; `next` is the cursor of the page that follows, None on the last."""
+    """`total` is the length of the whole list; `next` is the cursor of the next page, None on the last."""
 
     items: Sequence[AppointmentView]
     total: int
@@ -156,8 +157,8 @@ class AppointmentPage:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """`before` and `after` hold what changed: status, payment_status, starts_at, ends_at, notes, meeting_link,
-    cancel_reason; of a file that was added or removed `attachment`, its id and its name."""
+    """`before` and `after` contain the changed fields: status, payment_status, starts_at, ends_at, notes, meeting_link,
+    cancel_reason; for a file that was added or removed `attachment` with its id and its name."""
 
     change: AppointmentChange
     changed_at: datetime
@@ -169,8 +170,8 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class CoachWeek:
-    """A week from Monday in the coach's zone. Hours are of sessions that took or take place; `cancelled` counts those
-    that were to begin in it."""
+    """A week from Monday in the coach's time zone. Hours are those of sessions that were not cancelled; `cancelled`
+    counts the cancelled sessions by the week of their planned start."""
 
     begins_on: date
     bookings: int
@@ -181,7 +182,7 @@ class CoachWeek:
 
 @dataclass(frozen=True, slots=True)
 class CoachStatistics:
-    """`revenue` is money received minus money given back, by currency."""
+    """`revenue` is the amount received minus the amount refunded, by currency."""
 
     weeks: Sequence[CoachWeek]
     clients: int
@@ -205,7 +206,7 @@ class CoachStatistics:
 
     @property
     def cancellation_rate(self) -> float:
-        """Of all that was ever booked; 0 where nothing was."""
+        """The share of cancelled sessions in all booked ones; 0 without bookings."""
         return self.cancelled / (self.bookings + self.cancelled) if self.cancelled else 0.0
 
 
@@ -215,13 +216,13 @@ class AppointmentQueries(Protocol):
         ...
 
     async def list(self, appointments: Sequence[AppointmentId]) -> Sequence[AppointmentView]:
-        """The earliest session first."""
+        """By start time, earliest first."""
         ...
 
     async def list_of_client(
         self, client: UUID, *, status: AppointmentStatus | None, skip: int, page: PageRequest
     ) -> AppointmentPage:
-        """The latest session first. Raises `Invalid` for a cursor it did not make."""
+        """By start time, latest first. Raises `Invalid` for an unknown cursor."""
         ...
 
     async def list_of_coach(
@@ -229,7 +230,7 @@ class AppointmentQueries(Protocol):
     ) -> AppointmentPage: ...
 
     async def history(self, appointment_id: AppointmentId, page: PageRequest) -> Page[HistoryEntry]:
-        """The oldest first. Raises `Invalid` for a cursor it did not make."""
+        """Oldest change first. Raises `Invalid` for an unknown cursor."""
         ...
 
     async def expired_holds(self, now: datetime, *, limit: int) -> Sequence[AppointmentId]: ...
@@ -237,21 +238,21 @@ class AppointmentQueries(Protocol):
 
 class CoachStatisticsQueries(Protocol):
     async def statistics(self, coach: UserId, window: Interval, zone: ZoneInfo) -> CoachStatistics:
-        """Of sessions that begin in the window; every week of it, empty ones included."""
+        """Counts the sessions that start in the window. The result has every week of it, including empty ones."""
         ...
 
 
 class Recurrences(Protocol):
     def occurrences(self, rule: str, first: datetime, zone: ZoneInfo, *, at_most: int) -> Sequence[datetime]:
-        """The instants of an RRULE (RFC 5545) from `first` on, at the same time on the wall of that zone. Raises
-        `Invalid` (field `rrule`) for what is no rule, has no end, or has more than `at_most`."""
+        """The instants of an RRULE (RFC 5545) from `first` on, at the same local time in that zone. Raises `Invalid`
+        (field `rrule`) for an invalid rule, a rule without an end, and one with more than `at_most` occurrences."""
         ...
 
 
 class BusyTimes(Protocol):
     async def refresh(self, coach: UUID) -> None:
-        """Reads a coach's connected calendars again where what we know is not fresh. Bounded in time, never raises:
-        what was read last counts while a calendar is away."""
+        """Reads a coach's connected calendars again where the stored busy times are not fresh. Bounded in time, never
+        raises: the stored busy times are used while a calendar is unavailable."""
         ...
 
 
@@ -289,5 +290,5 @@ class AttachmentQueries(Protocol):
     async def content(self, booking: AppointmentId, attachment: AttachmentId) -> StoredFile: ...
 
     async def list(self, booking: AppointmentId) -> Sequence[AttachmentView]:
-        """The oldest first."""
+        """Oldest first."""
         ...

@@ -19,7 +19,7 @@ from domain.payments import PaymentId, PaymentStatus
 
 class Bookings(Protocol):
     async def find_event_id(self, booking_id: BookingId) -> EventId | None:
-        """Which event a booking is for. Who changes both locks the event first, so that no two wait for each other."""
+        """The event of a booking. A caller that changes both locks the event first, which prevents deadlocks."""
         ...
 
     async def get(self, booking_id: BookingId) -> Booking:
@@ -27,25 +27,25 @@ class Bookings(Protocol):
         ...
 
     async def save(self, booking: Booking) -> None:
-        """Writes the booking and what follows from its new events, the seat of the locked event included: see
-        `domain.booking_effects`. A booking that no transition has changed cannot be saved."""
+        """Writes the booking and the effects of its new domain events, including the seat of the locked event: see
+        `domain.booking_effects`. A booking without a new transition cannot be saved."""
         ...
 
     async def has_live_booking(self, event_id: EventId, user_id: UserId) -> bool: ...
 
     async def add_invited(self, event_id: EventId, user_id: UserId, now: datetime) -> BookingId:
-        """A booking, free of charge, whose seat is taken already. The event is locked, and the person has no live
-        booking of it."""
+        """Adds a booking, free of charge, whose seat is already reserved. The event must be locked, and the person must
+        have no live booking of it."""
         ...
 
     async def end_holds(self, facilitator_id: UserId, now: datetime) -> None:
-        """The holds of unpaid seats in this facilitator's events end now; `ExpireHolds` gives the seats up."""
+        """Ends the holds of unpaid seats in this facilitator's events now; `ExpireHolds` then releases the seats."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReservedBooking:
-    """A booking as it was just made, with what its maker wants to see of it."""
+    """A new booking, with the data that the response shows."""
 
     id: BookingId
     reference: str
@@ -78,26 +78,27 @@ class SeatInventory(Protocol):
         request_id: str | None,
         unpaid_at_most: int | None = None,
     ) -> ReservedBooking | None:
-        """The booking, its payment and its messages, all or nothing; None when there was no free seat, or
-        when the person has `unpaid_at_most` unpaid holds already and this would be another.
-        `hold_for`: how long an unpaid place is held at most; None where people pay on the spot.
+        """Writes the booking, its payment and its messages in one transaction. Returns None without a free seat, or if
+        the person has `unpaid_at_most` unpaid holds already and this would be another.
+        `hold_for`: the maximum time that an unpaid seat is held; None where payments are made on site.
 
-        Raises `AlreadyBooked` when the person's own booking of the same event won the race.
+        Raises `AlreadyBooked` if a concurrent request of the person has booked the same event.
         """
         ...
 
     async def find_event(self, event_id: EventId, user_id: UserId) -> tuple[Event, bool] | None:
-        """The event as it is now, and whether this person has a live booking of it; for saying why not."""
+        """The current event, and whether this person has a live booking of it; to determine the reason of a refusal."""
         ...
 
     async def count_unpaid_holds(self, user_id: UserId) -> int:
-        """The seats and appointments that are held for this person until they pay; a recurring booking counts once."""
+        """The number of unpaid seats and appointments that are held for this person; a recurring booking counts
+        once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BookingView:
-    """`price` is what was agreed when booking, `event.price` what the event costs now."""
+    """`price` is the price at the time of booking, `event.price` the present one."""
 
     id: BookingId
     reference: str
@@ -116,7 +117,7 @@ class BookingView:
     event: EventView
 
     def join_link(self, viewer: User) -> str | None:
-        """The event's link, for the facilitator and admins, and for the person whose booking is paid or free."""
+        """The event's link for the facilitator, for admins, and for the booking's owner if it is paid or free."""
         own = viewer.id == self.user_id and shows_join_link(self.status, self.payment_status)
         return self.event.virtual_link if own else self.event.join_link(viewer)
 
@@ -141,12 +142,12 @@ class BookingQueries(Protocol):
         ...
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[BookingView]:
-        """Those of all the facilitator's events, newest first, cancelled ones included."""
+        """Bookings of all events of the facilitator, newest first, cancelled ones included."""
         ...
 
 
 class Invitations(Protocol):
-    """Within a unit of work. The event is locked before its invitations."""
+    """Invitations within a unit of work. The event is locked before its invitations."""
 
     async def add(
         self, event_id: EventId, *, name: str, email: str, by: UserId, now: datetime, expires_at: datetime
@@ -169,13 +170,13 @@ class Invitations(Protocol):
     async def save(self, invitation: Invitation) -> None: ...
 
     async def find_expired(self, now: datetime, *, limit: int) -> Sequence[InvitationId]:
-        """Pending invitations whose time to answer is over, or whose event has started."""
+        """Pending invitations that have expired, or whose event has started."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ShownInvitation:
-    """An invitation with what the invited person needs to decide."""
+    """An invitation with the details that its page shows."""
 
     invitation: Invitation
     is_open: bool
@@ -192,12 +193,12 @@ class InvitationQueries(Protocol):
         ...
 
     async def list_of_event(self, event_id: EventId, page: PageRequest) -> Page[Invitation]:
-        """The newest first."""
+        """Newest first."""
         ...
 
 
 class InvitationTokens(Protocol):
-    """The secret in the link of an invitation. It is derived and stored nowhere."""
+    """The secret in the link of an invitation. It is derived from the invitation's id and not stored."""
 
     def token(self, invitation_id: InvitationId) -> str: ...
 

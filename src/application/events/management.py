@@ -57,14 +57,14 @@ class CreateEvent:
 
 @dataclass(frozen=True, slots=True)
 class UpdateEvent:
-    """Changes an event of the asking facilitator; what is not given stays.
+    """Changes an event of the calling facilitator. Omitted fields keep their values.
 
-    - There are never fewer places than bookings.
-    - A new title, time, place or link is sent to the CRM, and to every participant with an update of their calendar
-      entry, unless the event is over. No other change is mailed.
-    - A new price can be paid at the gateway of this house.
-    - A new price or refund policy is for later bookings; those that there are keep what was agreed. After a change of
-      time or place they can be cancelled for a full refund.
+    - The capacity cannot be less than the number of bookings.
+    - A new title, time, location or link is sent to the CRM, and by mail to every participant with an update of the
+      calendar entry, unless the event has ended. No other change is mailed.
+    - The configured gateway must accept a new price.
+    - A new price or refund policy applies to later bookings; existing ones keep theirs. After a change of time or
+      location they can be cancelled for a full refund.
     """
 
     open_work: OpenUnitOfWork
@@ -93,7 +93,7 @@ class UpdateEvent:
 
 @dataclass(frozen=True, slots=True)
 class CancelledEvent:
-    """How many payments are refunded, and their sum."""
+    """The number of refunds, and their sum."""
 
     refunds: int
     total: Money
@@ -101,8 +101,9 @@ class CancelledEvent:
 
 @dataclass(frozen=True, slots=True)
 class CancelEvent:
-    """Cancels an event of the calling facilitator that is not over, and every booking of it. Each participant and the
-    CRM are notified. Payments are refunded in full, in the background; the answer says how much."""
+    """Cancels an event of the calling facilitator that has not ended, and all of its bookings. Every participant and
+    the CRM are notified. All payments are refunded in full by the worker; the response has the sum of the requested
+    refunds."""
 
     open_work: OpenUnitOfWork
     wake_ups: WakeUps
@@ -132,7 +133,7 @@ def _cancelled(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
 
 @dataclass(frozen=True, slots=True)
 class DeleteEvent:
-    """Removes an event from every list. One that is still ahead is cancelled first, as `CancelEvent` does; bookings,
+    """Removes an event from all lists. An event that has not ended is cancelled first, as by `CancelEvent`. Bookings,
     payments and messages stay."""
 
     open_work: OpenUnitOfWork

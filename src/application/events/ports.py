@@ -24,7 +24,7 @@ class Events(Protocol):
         ...
 
     async def get_including_deleted(self, event_id: EventId) -> Event:
-        """As `get`, but a deleted event is found too: its bookings live on."""
+        """As `get`, but also finds a deleted event, whose bookings still exist."""
         ...
 
     async def save(self, event: Event) -> None:
@@ -39,15 +39,18 @@ class Events(Protocol):
         ...
 
     async def release_seat(self, event_id: EventId) -> None:
-        """One live booking or held seat less. The event is locked. Saving a cancelled booking does it."""
+        """Releases the seat of a live booking or an invitation. The event must be locked. Saving a cancelled booking
+        does it as well."""
         ...
 
     async def occupy_seat(self, event_id: EventId) -> None:
-        """One live booking or held seat more. The event is locked, and `refuse_booking` has allowed it."""
+        """Occupies a seat for a live booking or an invitation. The event must be locked, and `refuse_booking` must have
+        allowed it."""
         ...
 
     async def set_facilitator_active(self, facilitator_id: UserId, *, active: bool) -> None:
-        """In each of their events; waits for bookings that are being made. The account is locked."""
+        """Updates all events of the facilitator, and waits for concurrent bookings of them. The account must be
+        locked."""
         ...
 
 
@@ -81,7 +84,7 @@ class EventView:
     created_at: datetime
     facilitator_active: bool = True
     viewer_has_seat: bool = False
-    """Whether the person who asks has a booking that shows the link to join."""
+    """Whether the viewer has a booking that grants access to the link."""
 
     @property
     def available(self) -> int:
@@ -98,9 +101,10 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """`kind` matches the event's type or its category, ignoring case. `active` None means what can be had: active and
-    not yet over. `facilitator_id` narrows to one person's events, `least_rating` to those rated that well,
-    `text` to those with all of its words in title, description, category or facilitator's name."""
+    """`kind` matches the event's type or its category, ignoring case. `active` None selects active events that have not
+    ended. `facilitator_id` selects the events of one facilitator, `least_rating` events whose facilitator has at least
+    that rating, `text` events with all of its words in the title, the description, the category or the facilitator's
+    name."""
 
     kind: str | None = None
     facilitator_id: UserId | None = None
@@ -117,12 +121,12 @@ class EventQueries(Protocol):
     async def list(
         self, filters: EventFilter, page: PageRequest, now: datetime, *, viewer: UserId | None = None
     ) -> Page[EventView]:
-        """The next to begin first, as `viewer` sees them, without those of deactivated facilitators. Raises `Invalid`
-        for a cursor it did not make."""
+        """By start time, for `viewer`, without events of deactivated facilitators. Raises `Invalid` for an unknown
+        cursor."""
         ...
 
     async def list_of_facilitator(self, facilitator_id: UserId, page: PageRequest) -> Page[EventView]:
-        """All of them, cancelled and past ones included, the latest start first."""
+        """All events of the facilitator, including cancelled and past ones, latest start first."""
         ...
 
 
@@ -144,7 +148,8 @@ class ReviewQueries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """`revenue` is money received minus money given back, by currency; that of most payments comes first."""
+    """`revenue` is the amount received minus the amount refunded, by currency; the currency of most payments comes
+    first."""
 
     total_sessions: int
     active_sessions: int

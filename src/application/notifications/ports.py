@@ -26,21 +26,21 @@ class LiveUpdate:
 
 class LiveUpdateQueries(Protocol):
     async def newest(self, facilitator_id: UserId) -> EntryId:
-        """0 where there is none."""
+        """The id of the newest entry; 0 without one."""
         ...
 
     async def after(self, facilitator_id: UserId, entry_id: EntryId, *, limit: int) -> Sequence[LiveUpdate]:
-        """The next ones, the oldest first."""
+        """The next entries, oldest first."""
         ...
 
     async def has_updates(self, facilitator_id: UserId, entry_id: EntryId) -> bool:
-        """Whether there are entries after it. Concurrent questions are batched, so an answer can take a moment."""
+        """Whether there are entries after it. Concurrent calls are batched into one query."""
         ...
 
 
 class Listener(Protocol):
     async def wait(self, seconds: float) -> bool:
-        """Until there may be something new (True), or so long."""
+        """Waits for a signal, at most that long. Returns True if there may be new entries."""
         ...
 
 
@@ -57,7 +57,7 @@ class Reminders(Protocol):
     Saving a booking or an appointment aligns its reminders."""
 
     async def claim_due(self, now: datetime, *, limit: int) -> Sequence[tuple[Reminder, Reminded]]:
-        """Planned ones whose time has come, locked until the unit of work ends; what others have locked is left out."""
+        """Planned reminders that are due, locked until the unit of work ends. Skips those that others have locked."""
         ...
 
     async def queue(self, reminders: Sequence[ReminderId]) -> None:
@@ -88,16 +88,16 @@ class QueuedReminder:
 
 
 class ReminderQueries(Protocol):
-    """Outside of a unit of work."""
+    """Reminders outside of a unit of work."""
 
     async def find(self, reminder_id: ReminderId, now: datetime) -> QueuedReminder | None:
-        """None for one that was sent."""
+        """Returns None for a reminder that was sent."""
         ...
 
     async def settle(self, reminder_id: ReminderId, why: SkipReason | None, now: datetime) -> None:
-        """Sent, or skipped for a reason. One that was sent stays so."""
+        """Records that the reminder was sent, or skipped for a reason. A sent one does not change any more."""
         ...
 
     async def list_of(self, about: PayableRef, page: PageRequest) -> Page[ReminderView]:
-        """The next to come first. Raises `Invalid` for a cursor it did not make."""
+        """By due time, next one first. Raises `Invalid` for an unknown cursor."""
         ...

@@ -166,7 +166,7 @@ class DeadLetters(Protocol):
     the methods raise `MessageNotFound` or `MessageNotDead`."""
 
     async def list(self, filter_: MessageFilter, page: PageRequest) -> Page[StoredMessage]:
-        """The newest first."""
+        """Newest first."""
         ...
 
     async def show(self, message_id: UUID) -> StoredMessageDetail:
@@ -196,11 +196,11 @@ class Messages(Protocol):
         ...
 
     async def enqueue_for_participants(self, event_id: EventId, message: ParticipantMessage) -> int:
-        """Enqueues a mail to each confirmed participant of the event; answers how many there are."""
+        """Enqueues a mail to each confirmed participant of the event; returns their number."""
         ...
 
     async def enqueue_facilitator_approved(self, user_id: UserId) -> None:
-        """Enqueues the mail to the person who is a facilitator now."""
+        """Enqueues the mail about the approval as a facilitator."""
         ...
 
     async def enqueue_invitation(self, invitation_id: InvitationId) -> None:

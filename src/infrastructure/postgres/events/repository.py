@@ -52,7 +52,7 @@ UPDATE events SET completed_at = :now FROM ended WHERE events.id = ended.id RETU
 
 
 class PostgresEvents(PostgresSeatCounts):
-    """`add`, `save` and `complete_ended` also write what follows from the change."""
+    """`add`, `save` and `complete_ended` also write the effects of the change."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class PostgresEvents(PostgresSeatCounts):
         return [EventId(row) for row in rows.scalars()]
 
     async def _take_time(self, facilitator_id: UserId) -> None:
-        """Waits for appointments with the facilitator that are being booked, and lets none be booked until the
+        """Waits for concurrent bookings of appointments with the facilitator, and blocks further ones until the
         transaction ends."""
         await self._session.execute(_TAKE_TIME, {"id": str(facilitator_id)})
 

@@ -1,4 +1,4 @@
-"""The seats of an event that are taken, as its row counts them. The event is locked by the caller."""
+"""The count of reserved seats in an event's row. The caller must have locked the event."""
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,7 +8,7 @@ from infrastructure.postgres.tables import EventRow
 
 
 class PostgresSeatCounts:
-    """Each change grows the event's version, which numbers its calendar entries."""
+    """Each change increments the event's version, the SEQUENCE of its calendar entries."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session

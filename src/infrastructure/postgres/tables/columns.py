@@ -15,5 +15,5 @@ def identity() -> Mapped[int]:
 
 
 def stored_policy(policy: RefundPolicy) -> list[list[int]]:
-    """As the columns `refund_policy` hold it."""
+    """The stored form in the columns `refund_policy`."""
     return [[tier.hours_before, tier.percent] for tier in policy.tiers]
