@@ -26,6 +26,11 @@ class DomainError(Exception):
         super().__init__(self.message)
 
 
+Errors = tuple[type[DomainError], ...]
+"""The errors that a use case declares to raise, in the order of its checks, besides `Invalid` and `Unavailable`. The
+description of the API states them."""
+
+
 class NotFound(DomainError):
     code = "not_found"
     message = "Resource not found"

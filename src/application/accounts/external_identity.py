@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn, StartLogin
@@ -11,13 +12,16 @@ from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import EmailTaken, User, check_mailable
 from domain.credentials import AccessEnd
-from domain.errors import Invalid, Unavailable
+from domain.errors import Errors, Invalid, TooManyRequests, Unavailable
 from domain.external_identity import (
     AccountDeactivated,
     EmailNotShared,
+    EmailNotVerified,
     ExternalAccountTaken,
     ExternalIdentity,
+    IdentityNotProven,
     IdentityProviderUnavailable,
+    OtherExternalAccount,
     SignInDenied,
     SignInNotConfigured,
     SignInRefused,
@@ -32,6 +36,17 @@ STARTS_PER_ADDRESS = Limit("google-start-address", times=300, per=timedelta(hour
 TOKENS_PER_ADDRESS = Limit("google-token-address", times=300, per=timedelta(hours=1))
 TRIES = 3
 MAX_CODE = 4_096
+
+
+_OF_IDENTITY: Errors = (
+    IdentityNotProven,
+    EmailNotShared,
+    EmailNotVerified,
+    OtherExternalAccount,
+    AccountDeactivated,
+    IdentityProviderUnavailable,
+    SignInNotConfigured,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,8 @@ class SignInWithIdentity:
 class StartExternalSignIn:
     """Starts an attempt. Returns the address of the consent screen and the secrets that the browser must return."""
 
+    raises: ClassVar[Errors] = (SignInNotConfigured, IdentityProviderUnavailable, TooManyRequests)
+
     provider: IdentityProvider | None
     attempts: OAuthAttempts
     limiter: RateLimiter
@@ -113,6 +130,8 @@ class StartExternalSignIn:
 class FinishExternalSignIn:
     """Completes an attempt with the parameters of the provider's redirect. Each attempt can be completed once, with or
     without success."""
+
+    raises: ClassVar[Errors] = (SignInDenied, SignInRefused, *_OF_IDENTITY)
 
     provider: IdentityProvider | None
     attempts: OAuthAttempts
@@ -139,6 +158,8 @@ class FinishExternalSignIn:
 @dataclass(frozen=True, slots=True)
 class SignInWithIdToken:
     """Signs in by an ID token that the client received from the provider. The token proves the other arguments."""
+
+    raises: ClassVar[Errors] = (TooManyRequests, *_OF_IDENTITY)
 
     provider: IdentityProvider | None
     sign_in: SignInWithIdentity

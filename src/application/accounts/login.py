@@ -1,6 +1,7 @@
 """Login by password."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.accounts.password_guesses import KnownNetworks, PasswordGuesses
 from application.accounts.ports import AccessClaims, Credentials, PasswordHasher, Tokens
@@ -11,6 +12,7 @@ from domain.accounts import (
     User,
     normalised_password,
 )
+from domain.errors import Errors, TooManyRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class LogIn:
     - Failed attempts are limited per account and per network; a network that has logged in before has a separate limit.
       Successful attempts do not count.
     """
+
+    raises: ClassVar[Errors] = (InvalidCredentials, TooManyRequests)
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher

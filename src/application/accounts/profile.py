@@ -1,6 +1,7 @@
 """The profile and the password of an account."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.password_guesses import PasswordGuesses
@@ -18,6 +19,7 @@ from domain.accounts import (
 )
 from domain.availability import zone_of
 from domain.credentials import AccessEnd
+from domain.errors import Errors, TooManyRequests
 from domain.text import line, optional_line
 
 
@@ -25,6 +27,8 @@ from domain.text import line, optional_line
 class ChangePassword:
     """Sets a new password after checking the current one. It ends every login, including this one, and revokes the
     secret address of the calendar feed. Wrong passwords count towards the limits of logins."""
+
+    raises: ClassVar[Errors] = (InvalidCredentials, TooManyRequests)
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
@@ -55,6 +59,8 @@ class ChangePassword:
 class UpdateProfile:
     """Changes the name, the phone number and the time zone of mails. Omitted fields stay; an empty phone number or time
     zone is removed."""
+
+    raises: ClassVar[Errors] = ()
 
     open_work: OpenUnitOfWork
 

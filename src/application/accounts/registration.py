@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import ClassVar
 
 from application.accounts.login import LoggedIn, LogIn, StartLogin
 from application.accounts.ports import PasswordHasher
@@ -11,7 +12,10 @@ from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import (
     MAX_BIO,
     MAX_NAME,
+    EmailTaken,
     FacilitatorRegistration,
+    FacilitatorRegistrationClosed,
+    InvalidCredentials,
     PasswordPolicy,
     Role,
     User,
@@ -19,6 +23,7 @@ from domain.accounts import (
     acceptable_password,
     check_mailable,
 )
+from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
 from domain.text import line, optional_line, prose
 
@@ -65,6 +70,8 @@ class Register:
     - A facilitator gets a profile with the given `bio` and `specialization`.
     - Registrations are limited per e-mail and per network address.
     """
+
+    raises: ClassVar[Errors] = (FacilitatorRegistrationClosed, EmailTaken, TooManyRequests)
 
     open_work: OpenUnitOfWork
     hasher: PasswordHasher
@@ -117,6 +124,8 @@ class CreateAccount(Register):
 class RegisterAndLogIn:
     """Registers a new user account and logs it in, in one transaction. Repeated with the same idempotency key, it logs
     in to that account."""
+
+    raises: ClassVar[Errors] = (FacilitatorRegistrationClosed, EmailTaken, InvalidCredentials, TooManyRequests)
 
     open_work: OpenUnitOfWork
     register: Register

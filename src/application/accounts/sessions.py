@@ -1,6 +1,7 @@
 """Sessions: authentication by access token, refresh, logout."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.accounts.access import end_access
 from application.accounts.login import LoggedIn
@@ -9,7 +10,7 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import LoginId, User
 from domain.credentials import AccessEnd
-from domain.errors import Unauthenticated
+from domain.errors import Errors, Unauthenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Authenticate:
 class AuthenticateFollower(Authenticate):
     """Authenticates an open connection for live updates again. Its `ActorQueries` load many accounts in one query."""
 
+    raises: ClassVar[Errors] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
@@ -49,6 +52,8 @@ class Refresh:
     - With rotation (the default) the refresh token is replaced too and the old one retired.
     - A retired token that is used again was copied: its login ends with all of its tokens (RFC 9700, 4.14).
     """
+
+    raises: ClassVar[Errors] = (Unauthenticated,)
 
     open_work: OpenUnitOfWork
     tokens: Tokens
@@ -83,6 +88,8 @@ class Refresh:
 class LogOut:
     """Ends this login and revokes its access and refresh tokens. `everywhere` ends all logins of the account and
     revokes the secret address of its calendar feed."""
+
+    raises: ClassVar[Errors] = ()
 
     open_work: OpenUnitOfWork
     clock: Clock

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.ports import AppointmentQueries, AttachmentQueries, AttachmentView, StoredFile
@@ -9,8 +10,21 @@ from application.idempotency import made_before
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import AppointmentFile, AppointmentViewForbidden
-from domain.attachments import MAX_ATTACHMENTS, AttachmentId, NewAttachment, TooManyAttachments
+from domain.appointments import (
+    AppointmentChangeForbidden,
+    AppointmentFile,
+    AppointmentNotFound,
+    AppointmentViewForbidden,
+)
+from domain.attachments import (
+    MAX_ATTACHMENTS,
+    AttachmentForbidden,
+    AttachmentId,
+    AttachmentNotFound,
+    NewAttachment,
+    TooManyAttachments,
+)
+from domain.errors import Errors
 from domain.ids import AppointmentId
 
 
@@ -20,6 +34,8 @@ class Attach:
 
     - The client, the coach and admins can add files. A file has at most 5 MB, a booking at most 20 files.
     """
+
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentChangeForbidden, TooManyAttachments)
 
     open_work: OpenUnitOfWork
     reader: AttachmentQueries
@@ -46,6 +62,8 @@ class Attach:
 class ListAttachments:
     """The files of a booking, oldest first. For its client, its coach and admins."""
 
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentViewForbidden)
+
     reader: AttachmentQueries
     appointments: AppointmentQueries
 
@@ -58,6 +76,8 @@ class ListAttachments:
 class DownloadAttachment:
     """A file of a booking, as it was uploaded. For its client, its coach and admins."""
 
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentViewForbidden, AttachmentNotFound)
+
     reader: AttachmentQueries
     appointments: AppointmentQueries
 
@@ -69,6 +89,13 @@ class DownloadAttachment:
 @dataclass(frozen=True, slots=True)
 class DeleteAttachment:
     """Removes a file: allowed for its uploader, the coach and admins."""
+
+    raises: ClassVar[Errors] = (
+        AppointmentNotFound,
+        AppointmentChangeForbidden,
+        AttachmentNotFound,
+        AttachmentForbidden,
+    )
 
     open_work: OpenUnitOfWork
     clock: Clock

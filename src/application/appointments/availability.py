@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.ports import BusyTimes
@@ -13,13 +14,16 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
 from domain.availability import search_window
-from domain.coaches import Coach
+from domain.coaches import Coach, CoachInactive, CoachNotFound
+from domain.errors import Errors
 from domain.time import Interval
 
 
 @dataclass(frozen=True, slots=True)
 class ShowOwnAvailability:
     """The hours, rules and price of the calling coach. The default is 09:00 to 17:00 every day, free of charge."""
+
+    raises: ClassVar[Errors] = ()
 
     open_work: OpenUnitOfWork
 
@@ -37,6 +41,8 @@ class SetAvailability:
     - Existing bookings keep their time, price and refund policy.
     - The configured gateway must accept a new price, which must not round to zero for the shortest session.
     """
+
+    raises: ClassVar[Errors] = ()
 
     open_work: OpenUnitOfWork
     gateway: PaymentGateway
@@ -66,6 +72,8 @@ class ShowSlots:
     - No slot is in the past, before the coach's minimum notice or beyond the days that can be booked ahead. No slot
       overlaps another session with its buffers, an event of the coach or an entry of the coach's connected calendars.
     """
+
+    raises: ClassVar[Errors] = (CoachNotFound, CoachInactive)
 
     open_work: OpenUnitOfWork
     busy_times: BusyTimes

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.changes import upcoming
@@ -14,15 +15,16 @@ from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User
-from domain.appointments import Appointment, NewAppointment, SeriesId
+from domain.appointments import Appointment, NewAppointment, OnlyClientsBook, SeriesId
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
-from domain.coaches import Coach
+from domain.coaches import Coach, CoachInactive, CoachNotFound
+from domain.errors import Errors
 from domain.ids import AppointmentId
 from domain.payments import hold_end
 from domain.text import prose
 from domain.time import Interval
-from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
+from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits, TooManyUnpaidHolds
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class BookAppointment:
     - The number of unpaid bookings of a client is limited, in total and for each coach.
     - The appointment and its messages to the CRM, by e-mail and to calendars are written in one transaction.
     """
+
+    raises: ClassVar[Errors] = (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SlotUnavailable)
 
     open_work: OpenUnitOfWork
     reserve: ReserveTime

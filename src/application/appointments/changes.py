@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from application.appointments.ports import AppointmentQueries, AppointmentView, BusyTimes
 from application.idempotency import made_before
@@ -15,14 +16,22 @@ from domain.appointments import (
     Appointment,
     AppointmentCancelReason,
     AppointmentChangeForbidden,
+    AppointmentNotFound,
     AppointmentStatus,
+    HasBegun,
+    InvalidTransition,
+    NotCancellable,
+    NotReschedulable,
     OnlyClientsBook,
     OnlyCoachDecides,
+    PaymentConfirms,
+    PricedLengthFixed,
     session,
 )
 from domain.availability import SlotUnavailable
 from domain.bookings import MAX_NOTES
-from domain.errors import Invalid
+from domain.coaches import CoachInactive
+from domain.errors import Errors, Invalid
 from domain.ids import AppointmentId, AppointmentRef
 from domain.outbox import MessageType
 from domain.payments import UNPAID
@@ -51,6 +60,16 @@ class RescheduleAppointment:
       the client can cancel for a full refund.
     - The client, the coach, the CRM and connected calendars are notified. A move to the present time changes nothing.
     """
+
+    raises: ClassVar[Errors] = (
+        AppointmentNotFound,
+        AppointmentChangeForbidden,
+        CoachInactive,
+        NotReschedulable,
+        HasBegun,
+        PricedLengthFixed,
+        SlotUnavailable,
+    )
 
     open_work: OpenUnitOfWork
     busy_times: BusyTimes
@@ -99,6 +118,8 @@ class CancelAppointment:
     - An open checkout is closed.
     """
 
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentChangeForbidden, NotCancellable)
+
     open_work: OpenUnitOfWork
     refunds: Refunds
     wake_ups: WakeUps
@@ -141,6 +162,15 @@ class ChangeAppointmentStatus:
     - An appointment that is paid at a gateway is confirmed only by its payment.
     """
 
+    raises: ClassVar[Errors] = (
+        AppointmentNotFound,
+        AppointmentChangeForbidden,
+        InvalidTransition,
+        OnlyCoachDecides,
+        PaymentConfirms,
+        NotCancellable,
+    )
+
     open_work: OpenUnitOfWork
     cancel: CancelAppointment
     reader: AppointmentQueries
@@ -171,6 +201,8 @@ class ChangeAppointmentStatus:
 class UpdateAppointmentNotes:
     """Changes the notes of a session, before or after it. Its client and its coach share one text; the history stores
     earlier versions."""
+
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentChangeForbidden)
 
     open_work: OpenUnitOfWork
     reader: AppointmentQueries

@@ -2,21 +2,40 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.appointments.ports import AppointmentQueries, AppointmentView
 from application.payments.checkout import OpenCheckout
 from application.payments.offline import RecordOfflinePayment
+from application.payments.ports.gateways import GatewayRefused
 from domain.accounts import User
-from domain.appointments import AppointmentViewForbidden, OnlyClientPays
+from domain.appointments import (
+    AppointmentChangeForbidden,
+    AppointmentNotFound,
+    AppointmentViewForbidden,
+    OnlyClientPays,
+    OnlyCoachRecords,
+)
 from domain.authorization import require_owner
+from domain.bookings import BookingIsCancelled
+from domain.errors import Errors
 from domain.ids import AppointmentId, AppointmentRef
-from domain.payments import UNPAID
+from domain.payments import UNPAID, GatewayUnavailable, NothingToPay
 
 
 @dataclass(frozen=True, slots=True)
 class AppointmentPayment:
     """Returns the address where the client pays for a session: the same address as before, if there is one. `null` if
     the operator accepts payments on site only."""
+
+    raises: ClassVar[Errors] = (
+        AppointmentNotFound,
+        AppointmentViewForbidden,
+        OnlyClientPays,
+        NothingToPay,
+        GatewayRefused,
+        GatewayUnavailable,
+    )
 
     open_checkout: OpenCheckout
     reader: AppointmentQueries
@@ -51,6 +70,8 @@ class RecordAppointmentPayment:
     - Free and cancelled sessions are rejected: there is nothing to pay.
     - An open checkout at a gateway is closed, so that the session cannot be paid twice.
     """
+
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentChangeForbidden, OnlyCoachRecords, BookingIsCancelled)
 
     record_offline_payment: RecordOfflinePayment
     reader: AppointmentQueries

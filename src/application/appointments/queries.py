@@ -1,19 +1,28 @@
 """Queries about appointments, with their authorisation."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.ports import AppointmentPage, AppointmentQueries, AppointmentView, HistoryEntry
 from application.ports import Page, PageRequest
 from domain.accounts import User
-from domain.appointments import AppointmentListForbidden, AppointmentStatus, AppointmentViewForbidden
+from domain.appointments import (
+    AppointmentListForbidden,
+    AppointmentNotFound,
+    AppointmentStatus,
+    AppointmentViewForbidden,
+)
 from domain.authorization import require_owner
+from domain.errors import Errors
 from domain.ids import AppointmentId
 
 
 @dataclass(frozen=True, slots=True)
 class ShowAppointment:
     """One session. For its client, its coach and admins."""
+
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentViewForbidden)
 
     reader: AppointmentQueries
 
@@ -32,6 +41,8 @@ class ShowAppointment:
 class ListAppointments:
     """Appointments of a client or a coach, for that account and for admins; the latest
     session first."""
+
+    raises: ClassVar[Errors] = (AppointmentListForbidden,)
 
     reader: AppointmentQueries
 

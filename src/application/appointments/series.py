@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from application.appointments.booking import BookedAppointment, ReserveTime
@@ -15,12 +15,15 @@ from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.appointments import MAX_OCCURRENCES, SeriesId, SeriesRefused, session
+from domain.appointments import MAX_OCCURRENCES, OnlyClientsBook, SeriesId, SeriesRefused, session
 from domain.availability import SlotUnavailable, zone_of
 from domain.bookings import MAX_NOTES
+from domain.coaches import CoachInactive, CoachNotFound
+from domain.errors import Errors
 from domain.ids import AppointmentId
 from domain.text import prose
 from domain.time import Interval
+from domain.unpaid_holds import TooManyUnpaidHolds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class BookSeries:
       response has the payment link of each session with a price. A link that is missing, because the gateway was
       unavailable or slow, can be requested later.
     """
+
+    raises: ClassVar[Errors] = (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SeriesRefused)
 
     open_work: OpenUnitOfWork
     reserve: ReserveTime

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.ports import CoachStatistics, CoachStatisticsQueries
@@ -11,6 +12,8 @@ from domain.accounts import User
 from domain.appointments import AppointmentListForbidden
 from domain.authorization import require_owner
 from domain.availability import statistics_window, zone_of
+from domain.coaches import CoachNotFound
+from domain.errors import Errors
 from domain.weeks import Week
 
 WEEKS = 12
@@ -26,6 +29,8 @@ class ShowCoachStatistics:
     - Weeks begin on Monday in the coach's time zone; empty weeks are included. Without dates the range is the last
       twelve weeks, including the current one.
     """
+
+    raises: ClassVar[Errors] = (CoachNotFound, AppointmentListForbidden)
 
     open_work: OpenUnitOfWork
     reader: CoachStatisticsQueries

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import ClassVar
 from uuid import UUID
 
 from application.idempotency import made_before
@@ -13,7 +14,16 @@ from application.payments.refunds import Refunds, cancellation_terms
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.bookings import Booking, CancelReason
+from domain.bookings import (
+    Booking,
+    BookingAlreadyCancelled,
+    BookingForbidden,
+    BookingNotFound,
+    BookingOver,
+    CancelReason,
+)
+from domain.errors import Errors
+from domain.events import EventForbidden
 from domain.ids import BookingId, BookingRef
 from domain.money import Money
 from domain.outbox import MessageType
@@ -30,6 +40,8 @@ class CancelBooking:
     - An admin who cancels another account's booking acts for the organiser: it is a full refund.
     - An open checkout is closed, so that a cancelled seat cannot be paid.
     """
+
+    raises: ClassVar[Errors] = (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver)
 
     open_work: OpenUnitOfWork
     refunds: Refunds
@@ -62,6 +74,8 @@ class CancelParticipant:
     - The participant and the CRM receive the cancellation, and the calendar entry is cancelled.
     - An open checkout is closed.
     """
+
+    raises: ClassVar[Errors] = (BookingNotFound, EventForbidden, BookingAlreadyCancelled, BookingOver)
 
     open_work: OpenUnitOfWork
     refunds: Refunds

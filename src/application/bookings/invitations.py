@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 from uuid import UUID
 
 from application.bookings.ports import InvitationQueries, InvitationTokens, ShownInvitation
@@ -12,14 +13,26 @@ from application.ports import Clock, Limit, Page, PageRequest, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import MAX_NAME, EmailTaken, User, check_mailable
 from domain.authorization import require_organiser
-from domain.errors import Conflict, TooManyRequests, Unavailable
-from domain.events import AlreadyBooked, Event, EventForbidden, EventId, EventStatus
+from domain.errors import Conflict, Errors, TooManyRequests, Unavailable
+from domain.events import (
+    AlreadyBooked,
+    Event,
+    EventCancelled,
+    EventForbidden,
+    EventFull,
+    EventId,
+    EventNotFound,
+    EventStarted,
+    EventStatus,
+)
 from domain.external_identity import AccountDeactivated
 from domain.invitations import (
     AlreadyInvited,
     HasBooking,
     Invitation,
     InvitationId,
+    InvitationNotFound,
+    InvitationOver,
     InvitationStatus,
     answer_until,
 )
@@ -42,6 +55,17 @@ class InviteParticipant:
     - The booking is free of charge: facilitators settle payments of such participants outside Convene.
     - A sender has 200 invitations a day, an address 10. Rejected ones do not count.
     """
+
+    raises: ClassVar[Errors] = (
+        EventNotFound,
+        EventForbidden,
+        AlreadyInvited,
+        HasBooking,
+        EventFull,
+        EventCancelled,
+        EventStarted,
+        TooManyRequests,
+    )
 
     open_work: OpenUnitOfWork
     limiter: RateLimiter
@@ -159,6 +183,8 @@ class AnswerInvitation:
 class WithdrawInvitation:
     """Withdraws a pending invitation of the calling facilitator and releases its seat."""
 
+    raises: ClassVar[Errors] = (InvitationNotFound, EventForbidden, InvitationOver)
+
     open_work: OpenUnitOfWork
     clock: Clock
 
@@ -178,6 +204,8 @@ class WithdrawInvitation:
 @dataclass(frozen=True, slots=True)
 class ListInvitations:
     """The invitations to an event with their status, newest first. For its facilitator and admins."""
+
+    raises: ClassVar[Errors] = (EventNotFound, EventForbidden)
 
     events: EventQueries
     reader: InvitationQueries

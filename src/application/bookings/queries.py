@@ -1,17 +1,21 @@
 """Queries about bookings."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.bookings.ports import BookingQueries, BookingView
 from domain.accounts import User
 from domain.authorization import require_owner
-from domain.bookings import BookingForbidden
+from domain.bookings import BookingForbidden, BookingNotFound
+from domain.errors import Errors
 from domain.ids import BookingId
 
 
 @dataclass(frozen=True, slots=True)
 class ShowBooking:
     """One booking. For its owner, the facilitator of its event, and admins."""
+
+    raises: ClassVar[Errors] = (BookingNotFound, BookingForbidden)
 
     reader: BookingQueries
 

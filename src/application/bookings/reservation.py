@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from application.bookings.ports import ReservedBooking, SeatInventory
 from application.outbox.ports import WakeUps
@@ -11,10 +12,11 @@ from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
 from domain.accounts import UserId
 from domain.bookings import MAX_NOTES
-from domain.events import EventFull, EventId, EventNotFound
+from domain.errors import Errors
+from domain.events import AlreadyBooked, EventCancelled, EventFull, EventId, EventNotFound, EventStarted
 from domain.ids import BookingRef
 from domain.text import prose
-from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits
+from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits, TooManyUnpaidHolds
 
 # A seat can become free between the refusal and the query for its reason. Then the reservation is tried again, this
 # often.
@@ -41,6 +43,15 @@ class BookSeat:
       gateway is unavailable the seat is reserved without a link.
     - Price, currency and refund policy are stored with the booking and apply to it from then on.
     """
+
+    raises: ClassVar[Errors] = (
+        EventNotFound,
+        EventFull,
+        EventCancelled,
+        EventStarted,
+        AlreadyBooked,
+        TooManyUnpaidHolds,
+    )
 
     seats: SeatInventory
     open_checkout: OpenCheckout

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import ClassVar
 
 from application.accounts.access import require_access
 from application.calendars.ports import CalendarServices, Grant
@@ -13,13 +14,16 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
 from domain.calendars import (
+    CalendarNotConfigured,
     CalendarNotConnected,
+    CalendarNotUnderstood,
+    CalendarUnavailable,
     ConsentRefused,
     ConsentUnknown,
     Provider,
     RedirectNotAllowed,
 )
-from domain.errors import DomainError
+from domain.errors import DomainError, Errors
 
 MAX_CODE = 4_096
 
@@ -34,6 +38,8 @@ class BeginCalendarConsent:
     - `redirect_uri` must equal an address of the allow-list.
     - The state is valid once, for 10 minutes, for this account, this provider and this address.
     """
+
+    raises: ClassVar[Errors] = (CalendarNotConfigured, RedirectNotAllowed)
 
     services: CalendarServices
     attempts: OAuthAttempts
@@ -57,6 +63,15 @@ class ConnectCalendar:
     - The tokens are stored encrypted. Future bookings of the account are added to the calendar, and bookings that were
       cancelled meanwhile are removed from it.
     """
+
+    raises: ClassVar[Errors] = (
+        CalendarNotConfigured,
+        ConsentUnknown,
+        ConsentRefused,
+        CalendarNotConnected,
+        CalendarNotUnderstood,
+        CalendarUnavailable,
+    )
 
     open_work: OpenUnitOfWork
     services: CalendarServices
@@ -99,6 +114,8 @@ class ConnectCalendar:
 class DisconnectCalendar:
     """Deletes a connected calendar with its stored data, and revokes the consent at the provider. Entries in the
     calendar stay."""
+
+    raises: ClassVar[Errors] = (CalendarNotConnected, CalendarUnavailable)
 
     open_work: OpenUnitOfWork
     services: CalendarServices

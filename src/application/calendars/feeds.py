@@ -5,12 +5,13 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from application.calendars.ports import CalendarWriter, Feeds
 from application.ports import Clock
 from domain.accounts import User
 from domain.calendar_feed import FeedNotFound, FeedRange
-from domain.errors import Unauthenticated
+from domain.errors import Errors, Unauthenticated
 
 BUILT_AT_ONCE = 2
 """Concurrent calendars in each process. Each may have several megabytes."""
@@ -24,6 +25,8 @@ class OpenFeed:
     - An account has one address; a new one replaces the old one. It is revoked together with all logins of the account.
     - Only its hash is stored, so it is shown once.
     """
+
+    raises: ClassVar[Errors] = ()
 
     feeds: Feeds
     public_url: str
@@ -39,6 +42,8 @@ class OpenFeed:
 @dataclass(frozen=True, slots=True)
 class CloseFeed:
     """Revokes the secret address of the caller's calendar feed; does nothing without one."""
+
+    raises: ClassVar[Errors] = ()
 
     feeds: Feeds
 
@@ -65,6 +70,8 @@ class ReadFeed:
     - Cancelled bookings are omitted, so calendar programs remove them.
     - Entries have the UID and the SEQUENCE of the invitations sent by mail, so programs show one entry for both.
     """
+
+    raises: ClassVar[Errors] = (FeedNotFound,)
 
     feeds: Feeds
     writer: CalendarWriter

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import ClassVar
 from uuid import UUID
 
 from application.calendars.connections import is_possible_token
@@ -28,7 +29,7 @@ from domain.calendars import (
     Provider,
     TokenRejected,
 )
-from domain.errors import Invalid
+from domain.errors import Errors, Invalid
 from domain.ids import AppointmentId
 from domain.outbox import Delivered, Failed, Message, Outcome
 
@@ -138,6 +139,19 @@ class SyncBooking:
       calendar account, so an entry that was created with it is not stored for the connected calendar.
     - A booking without a link to an online meeting gets one.
     """
+
+    raises: ClassVar[Errors] = (
+        CalendarNotConfigured,
+        AppointmentNotFound,
+        CalendarSyncForbidden,
+        CancelledNotSynced,
+        NoCalendarToSync,
+        TokenRejected,
+        CalendarRefused,
+        CalendarReconnect,
+        CalendarNotUnderstood,
+        CalendarUnavailable,
+    )
 
     open_work: OpenUnitOfWork
     services: CalendarServices

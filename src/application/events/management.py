@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import ClassVar
 
 from application.accounts.access import require_access
 from application.events.ports import EventQueries, EventView
@@ -14,8 +15,21 @@ from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.errors import Forbidden
-from domain.events import Event, EventDetails, EventId, EventStatus, refuse_past
+from domain.errors import Errors, Forbidden
+from domain.events import (
+    CapacityBelowBookings,
+    CurrencyOfBookings,
+    Event,
+    EventCancelled,
+    EventDetails,
+    EventForbidden,
+    EventId,
+    EventNotFound,
+    EventOver,
+    EventStarted,
+    EventStatus,
+    refuse_past,
+)
 from domain.money import Money
 
 
@@ -32,6 +46,8 @@ class CreateEvent:
     - The time is busy for appointments from then on. Creating an event never fails because of an existing
       appointment; the coach reschedules or cancels it.
     """
+
+    raises: ClassVar[Errors] = ()
 
     open_work: OpenUnitOfWork
     gateway: PaymentGateway
@@ -66,6 +82,15 @@ class UpdateEvent:
     - A new price or refund policy applies to later bookings; existing ones keep theirs. After a change of time or
       location they can be cancelled for a full refund.
     """
+
+    raises: ClassVar[Errors] = (
+        EventNotFound,
+        EventForbidden,
+        EventCancelled,
+        EventStarted,
+        CapacityBelowBookings,
+        CurrencyOfBookings,
+    )
 
     open_work: OpenUnitOfWork
     gateway: PaymentGateway
@@ -105,6 +130,8 @@ class CancelEvent:
     the CRM are notified. All payments are refunded in full by the worker; the response has the sum of the requested
     refunds."""
 
+    raises: ClassVar[Errors] = (EventNotFound, EventForbidden, EventCancelled, EventOver)
+
     open_work: OpenUnitOfWork
     wake_ups: WakeUps
     clock: Clock
@@ -135,6 +162,8 @@ def _cancelled(event: Event, refunds: Sequence[Refund]) -> CancelledEvent:
 class DeleteEvent:
     """Removes an event from all lists. An event that has not ended is cancelled first, as by `CancelEvent`. Bookings,
     payments and messages stay."""
+
+    raises: ClassVar[Errors] = (EventNotFound, EventForbidden)
 
     open_work: OpenUnitOfWork
     wake_ups: WakeUps

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from application.idempotency import made_before
 from application.outbox.ports import WakeUps
 from application.ports import Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.errors import TooManyRequests
-from domain.events import EventId
+from domain.errors import Errors, TooManyRequests
+from domain.events import EventForbidden, EventId, EventNotFound
 from domain.participant_messages import NoParticipants, ParticipantMessage
 
 MESSAGES_PER_EVENT = Limit("participant-messages-event", times=5, per=timedelta(days=1))
@@ -26,6 +27,8 @@ class WriteToParticipants:
     - No participant sees the address of another. A reply is addressed to the facilitator.
     - An event has 5 messages a day, a sender 50.
     """
+
+    raises: ClassVar[Errors] = (EventNotFound, EventForbidden, NoParticipants, TooManyRequests)
 
     open_work: OpenUnitOfWork
     limiter: RateLimiter

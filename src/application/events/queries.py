@@ -1,18 +1,22 @@
 """Queries about events."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.bookings.ports import BookingQueries, BookingView
 from application.events.ports import EventQueries, EventView
 from application.ports import Page, PageRequest
 from domain.accounts import User
 from domain.authorization import require_organiser
+from domain.errors import Errors
 from domain.events import EventForbidden, EventId, EventNotFound
 
 
 @dataclass(frozen=True, slots=True)
 class ShowEvent:
     """One event. While its facilitator is deactivated, only accounts with a booking of it can see it."""
+
+    raises: ClassVar[Errors] = (EventNotFound,)
 
     reader: EventQueries
 
@@ -26,6 +30,8 @@ class ShowEvent:
 @dataclass(frozen=True, slots=True)
 class EventBookings:
     """The bookings of an event. For its facilitator and admins."""
+
+    raises: ClassVar[Errors] = (EventNotFound, EventForbidden)
 
     events: EventQueries
     bookings: BookingQueries

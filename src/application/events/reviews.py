@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from application.events.ports import EventQueries, ReviewQueries, ReviewView
 from application.events.queries import ShowEvent
@@ -9,8 +10,9 @@ from application.idempotency import made_before
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
-from domain.events import EventId
-from domain.reviews import Review, require_attendance
+from domain.errors import Errors
+from domain.events import EventId, EventNotFound
+from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver, Review, require_attendance
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class WriteReview:
     - A client who had a seat can write one review, after the event. Facilitators cannot review their own events.
     - It changes the facilitator's rating, which the facilitator's events show.
     """
+
+    raises: ClassVar[Errors] = (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed)
 
     open_work: OpenUnitOfWork
     events: EventQueries
@@ -46,6 +50,8 @@ class WriteReview:
 @dataclass(frozen=True, slots=True)
 class ListReviews:
     """The reviews of an event, newest first."""
+
+    raises: ClassVar[Errors] = (EventNotFound,)
 
     show_event: ShowEvent
     reviews: ReviewQueries

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.notifications.ports import EntryId, LiveUpdate, LiveUpdateListeners, LiveUpdateQueries
 from domain.accounts import UserId
-from domain.errors import TooManyRequests, Unavailable
+from domain.errors import Errors, TooManyRequests, Unavailable
 
 AT_ONCE = 100
 
@@ -23,6 +24,8 @@ class FollowLiveUpdates:
       stored; otherwise only new entries.
     - Followers read from the table, so a slow follower needs no memory.
     """
+
+    raises: ClassVar[Errors] = (TooManyFollowers,)
 
     reader: LiveUpdateQueries
     signals: LiveUpdateListeners

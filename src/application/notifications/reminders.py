@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.queries import ShowAppointment
@@ -11,6 +12,9 @@ from application.outbox.ports import Sender, WakeUps
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
+from domain.appointments import AppointmentNotFound, AppointmentViewForbidden
+from domain.bookings import BookingForbidden, BookingNotFound
+from domain.errors import Errors
 from domain.ids import AppointmentId, AppointmentRef, BookingId, BookingRef
 from domain.outbox import Delivered, Message, MessageType, Outcome
 from domain.reminders import ReminderId, SkipReason, skip_reason
@@ -91,6 +95,8 @@ class ShowBookingReminders:
     """The reminders of a booking, next one first: planned, sent, and skipped ones with the reason. For the booking's
     owner, the facilitator of its event, and admins."""
 
+    raises: ClassVar[Errors] = (BookingNotFound, BookingForbidden)
+
     show_booking: ShowBooking
     book: ReminderQueries
 
@@ -103,6 +109,8 @@ class ShowBookingReminders:
 class ShowAppointmentReminders:
     """The reminders of a session to its client and its coach, next one first: planned, sent, and skipped ones with the
     reason. For its client, its coach and admins."""
+
+    raises: ClassVar[Errors] = (AppointmentNotFound, AppointmentViewForbidden)
 
     show_appointment: ShowAppointment
     book: ReminderQueries

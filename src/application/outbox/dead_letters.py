@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 from uuid import UUID
 
 from application.outbox.ports import DeadLetters, WakeUps
-from domain.errors import Invalid
-from domain.outbox import Destination
+from domain.errors import Errors, Invalid
+from domain.outbox import Destination, MessageNotDead, MessageNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,8 @@ class ReplayMessage:
     - The message keeps its id, so that receivers detect duplicates. Its retry schedule starts again.
     - Only dead messages are accepted.
     """
+
+    raises: ClassVar[Errors] = (MessageNotFound, MessageNotDead)
 
     dead_letters: DeadLetters
     wake_ups: WakeUps
@@ -33,6 +36,8 @@ class ReplayMessages:
     - At least one filter is required, so that a forgotten filter does not replay all messages.
     - Only messages that are still dead are changed, so a repeated call sends nothing twice.
     """
+
+    raises: ClassVar[Errors] = ()
 
     dead_letters: DeadLetters
     wake_ups: WakeUps

@@ -2,16 +2,19 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.idempotency import SAYS_THE_SAME
 from application.payments.ports.gateways import GatewayRefused, Gateways, SignedCheckouts
 from application.payments.ports.records import PaidFor, PaymentQueries
 from application.payments.settlement import Settled, SettlePayment
 from application.unit_of_work import OpenUnitOfWork
+from domain.errors import Errors
 from domain.payments import (
     UNPAID,
     GatewayUnavailable,
     GatewayUpdate,
+    InvalidSignature,
     Payment,
     PaymentMismatch,
     PaymentNotFound,
@@ -29,6 +32,8 @@ class ConfirmPayment:
       order is paid in full or not at all.
     - Every other open checkout of the payment is closed, so that it cannot be paid twice.
     """
+
+    raises: ClassVar[Errors] = (InvalidSignature, PaymentNotFound, PaymentMismatch, GatewayRefused, GatewayUnavailable)
 
     open_work: OpenUnitOfWork
     checkouts: SignedCheckouts | None
@@ -61,6 +66,8 @@ class ReportPaymentFailure:
     - The result of the look-up is applied. While the gateway is unavailable nothing changes.
     - A completed payment stays completed, and no seat is released.
     """
+
+    raises: ClassVar[Errors] = (PaymentNotFound,)
 
     open_work: OpenUnitOfWork
     gateways: Gateways

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import ClassVar
 
 from application.payments.ports.gateways import GatewayRefused, Gateways, PaymentGateway, PaymentRequest
 from application.payments.ports.records import Checkouts, OpenRequest, PaymentQueries
@@ -13,10 +14,10 @@ from domain.accounts import User
 from domain.authorization import require_owner
 from domain.bookings import BookingForbidden
 from domain.checkout_return import NO_RETURN_URLS, ReturnUrls
-from domain.errors import Unavailable
+from domain.errors import Errors, Unavailable
 from domain.ids import PayableRef
 from domain.money import Money
-from domain.payments import NothingToPay, PaymentId
+from domain.payments import GatewayUnavailable, NothingToPay, PaymentId
 
 CONCURRENT_REQUESTS = 5
 """Gateways limit the rate of requests; each request has its own time limit."""
@@ -46,6 +47,8 @@ class OpenCheckout:
 
     `patience` bounds the time in which requests for several new bookings are started.
     """
+
+    raises: ClassVar[Errors] = (NothingToPay, BookingForbidden, GatewayRefused, GatewayUnavailable)
 
     gateways: Gateways
     payments: PaymentQueries

@@ -1,6 +1,7 @@
 """Payments on site."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
@@ -9,7 +10,8 @@ from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
 from domain.bookings import BookingIsCancelled, BookingNotFound
-from domain.events import EventId
+from domain.errors import Errors
+from domain.events import EventForbidden, EventId
 from domain.ids import BookingId, BookingRef, PayableRef
 from domain.payments import (
     OFFLINE,
@@ -26,6 +28,8 @@ class RecordOfflinePayment:
     - Raises `BookingIsCancelled` for a cancelled booking. A free booking stays as it is.
     - An open checkout of the booking is closed, so that it cannot be paid twice.
     """
+
+    raises: ClassVar[Errors] = (BookingNotFound, EventForbidden, BookingIsCancelled)
 
     open_work: OpenUnitOfWork
     wake_ups: WakeUps

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar
 from uuid import UUID
 
 from application.idempotency import made_before
@@ -14,8 +15,16 @@ from application.payments.ports.records import Refund
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import User, UserId
-from domain.bookings import Booking, CancelReason
-from domain.events import Event
+from domain.bookings import (
+    Booking,
+    BookingAlreadyCancelled,
+    BookingForbidden,
+    BookingNotFound,
+    BookingOver,
+    CancelReason,
+)
+from domain.errors import Errors
+from domain.events import Event, EventForbidden
 from domain.ids import AppointmentRef, BookingId, BookingRef
 from domain.money import Money
 from domain.payments import (
@@ -25,6 +34,7 @@ from domain.payments import (
     NothingToRefund,
     Payment,
     PaymentUpdate,
+    RefundExceedsPayment,
     RefundUpdate,
 )
 from domain.refunds import RefundId, RefundPolicy
@@ -152,6 +162,8 @@ class RefundBooking:
     - A booking shows that it is refunded when nothing is left. The facilitator returns what was paid on site.
     """
 
+    raises: ClassVar[Errors] = (BookingNotFound, EventForbidden, NothingToRefund, RefundExceedsPayment)
+
     open_work: OpenUnitOfWork
     refunds: Refunds
     wake_ups: WakeUps
@@ -203,6 +215,8 @@ def cancellation_terms(
 class ShowCancellation:
     """Shows the refund of a cancellation at this moment, by the refund policy stored with the booking. Raises the same
     errors as the cancellation itself."""
+
+    raises: ClassVar[Errors] = (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver)
 
     open_work: OpenUnitOfWork
     clock: Clock

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from application.idempotency import SAYS_THE_SAME
 from application.outbox.ports import WakeUps
@@ -10,8 +11,11 @@ from application.payments.refunds import Refunds
 from application.payments.settlement import Settled, SettlePayment
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
+from domain.errors import Errors
 from domain.payments import (
+    GatewayUnavailable,
     GatewayUpdate,
+    InvalidSignature,
     RefundUpdate,
 )
 
@@ -19,6 +23,8 @@ from domain.payments import (
 @dataclass(frozen=True, slots=True)
 class ReceiveWebhook:
     """Receives a gateway's webhook: verifies it and stores it once by its id. The worker applies it."""
+
+    raises: ClassVar[Errors] = (InvalidSignature, GatewayUnavailable)
 
     gateways: Gateways
     open_work: OpenUnitOfWork

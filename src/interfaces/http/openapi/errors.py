@@ -6,131 +6,16 @@ The document cannot be built while a guard or a use case is missing in these tab
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from application.accounts.external_identity import FinishExternalSignIn, SignInWithIdToken, StartExternalSignIn
-from application.accounts.login import LogIn
-from application.accounts.profile import ChangePassword, UpdateProfile
-from application.accounts.registration import Register, RegisterAndLogIn
-from application.accounts.sessions import AuthenticateFollower, LogOut, Refresh
-from application.appointments.attachments import Attach, DeleteAttachment, DownloadAttachment, ListAttachments
-from application.appointments.availability import SetAvailability, ShowOwnAvailability, ShowSlots
-from application.appointments.booking import BookAppointment
-from application.appointments.changes import (
-    CancelAppointment,
-    ChangeAppointmentStatus,
-    RescheduleAppointment,
-    UpdateAppointmentNotes,
-)
-from application.appointments.payment import AppointmentPayment, RecordAppointmentPayment
-from application.appointments.queries import ListAppointments, ShowAppointment
-from application.appointments.series import BookSeries
-from application.appointments.statistics import ShowCoachStatistics
-from application.bookings.cancellation import CancelBooking, CancelParticipant
-from application.bookings.invitations import InviteParticipant, ListInvitations, WithdrawInvitation
-from application.bookings.queries import ShowBooking
-from application.bookings.reservation import BookSeat
-from application.calendars.connections import BeginCalendarConsent, ConnectCalendar, DisconnectCalendar
-from application.calendars.feeds import CloseFeed, OpenFeed, ReadFeed
-from application.calendars.sync import SyncBooking
-from application.events.management import CancelEvent, CreateEvent, DeleteEvent, OnlyFacilitatorsCreate, UpdateEvent
-from application.events.participant_messages import WriteToParticipants
-from application.events.queries import EventBookings, ShowEvent
-from application.events.reviews import ListReviews, WriteReview
+from application.accounts.sessions import Refresh
+from application.events.management import OnlyFacilitatorsCreate
 from application.idempotency import (
     IdempotencyAnswerLost,
     IdempotencyKeyInUse,
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
 )
-from application.notifications.live_updates import FollowLiveUpdates, TooManyFollowers
-from application.notifications.reminders import ShowAppointmentReminders, ShowBookingReminders
-from application.outbox.dead_letters import ReplayMessage, ReplayMessages
-from application.payments.callbacks import ConfirmPayment, ReportPaymentFailure
-from application.payments.checkout import OpenCheckout
-from application.payments.offline import RecordOfflinePayment
-from application.payments.ports.gateways import GatewayRefused
-from application.payments.refunds import RefundBooking, ShowCancellation
-from application.payments.webhooks import ReceiveWebhook
-from domain.accounts import EmailTaken, FacilitatorRegistrationClosed, InvalidCredentials, ProfileNotFound
-from domain.appointments import (
-    AppointmentChangeForbidden,
-    AppointmentListForbidden,
-    AppointmentNotFound,
-    AppointmentViewForbidden,
-    HasBegun,
-    InvalidTransition,
-    NotCancellable,
-    NotReschedulable,
-    OnlyClientPays,
-    OnlyClientsBook,
-    OnlyCoachDecides,
-    OnlyCoachRecords,
-    PaymentConfirms,
-    PricedLengthFixed,
-    SeriesRefused,
-)
-from domain.attachments import AttachmentForbidden, AttachmentNotFound, TooManyAttachments
-from domain.availability import SlotUnavailable
-from domain.bookings import (
-    BookingAlreadyCancelled,
-    BookingForbidden,
-    BookingIsCancelled,
-    BookingNotFound,
-    BookingOver,
-)
-from domain.calendar_feed import FeedNotFound
-from domain.calendars import (
-    CalendarNotConfigured,
-    CalendarNotConnected,
-    CalendarNotUnderstood,
-    CalendarReconnect,
-    CalendarRefused,
-    CalendarSyncForbidden,
-    CalendarUnavailable,
-    CancelledNotSynced,
-    ConsentRefused,
-    ConsentUnknown,
-    NoCalendarToSync,
-    RedirectNotAllowed,
-    TokenRejected,
-)
-from domain.coaches import CoachInactive, CoachNotFound
-from domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated
-from domain.events import (
-    AlreadyBooked,
-    CapacityBelowBookings,
-    CurrencyOfBookings,
-    EventCancelled,
-    EventForbidden,
-    EventFull,
-    EventNotFound,
-    EventOver,
-    EventStarted,
-)
-from domain.external_identity import (
-    AccountDeactivated,
-    EmailNotShared,
-    EmailNotVerified,
-    IdentityNotProven,
-    IdentityProviderUnavailable,
-    OtherExternalAccount,
-    SignInDenied,
-    SignInNotConfigured,
-    SignInRefused,
-)
-from domain.invitations import AlreadyInvited, HasBooking, InvitationNotFound, InvitationOver
-from domain.outbox import MessageNotDead, MessageNotFound
-from domain.participant_messages import NoParticipants
-from domain.payments import (
-    GatewayUnavailable,
-    InvalidSignature,
-    NothingToPay,
-    NothingToRefund,
-    PaymentMismatch,
-    PaymentNotFound,
-    RefundExceedsPayment,
-)
-from domain.reviews import AlreadyReviewed, DidNotAttend, EventNotOver
-from domain.unpaid_holds import TooManyUnpaidHolds
+from domain.accounts import ProfileNotFound
+from domain.errors import DomainError, Errors, Forbidden, TooManyRequests, Unauthenticated
 from interfaces.http.authentication import (
     Viewer,
     admins,
@@ -144,14 +29,13 @@ from interfaces.http.openapi.operations import Operation
 from interfaces.http.service import services
 
 Value = TypeVar("Value")
-ErrorTypes = tuple[type[DomainError], ...]
 
 
 class GuardErrors(NamedTuple):
     """The security scheme of a guard (a key of `SECURITY_SCHEMES`) and its errors."""
 
     scheme: str
-    errors: ErrorTypes
+    errors: Errors
 
 
 SECURITY_SCHEMES: Mapping[str, Mapping[str, str]] = {
@@ -186,140 +70,7 @@ OF_GUARDS: Mapping[Any, GuardErrors] = {
 TOKENS_OF_USE_CASES: Mapping[type, str] = {Refresh: "refreshToken"}
 """Public operations whose use case reads a token itself."""
 
-_EXTERNAL_IDENTITY: ErrorTypes = (
-    IdentityNotProven,
-    EmailNotShared,
-    EmailNotVerified,
-    OtherExternalAccount,
-    AccountDeactivated,
-    IdentityProviderUnavailable,
-    SignInNotConfigured,
-)
-
-OF_USE_CASES: Mapping[type, ErrorTypes] = {
-    Register: (FacilitatorRegistrationClosed, EmailTaken, TooManyRequests),
-    RegisterAndLogIn: (FacilitatorRegistrationClosed, EmailTaken, InvalidCredentials, TooManyRequests),
-    LogIn: (InvalidCredentials, TooManyRequests),
-    Refresh: (Unauthenticated,),
-    LogOut: (),
-    ChangePassword: (InvalidCredentials, TooManyRequests),
-    UpdateProfile: (),
-    StartExternalSignIn: (SignInNotConfigured, IdentityProviderUnavailable, TooManyRequests),
-    FinishExternalSignIn: (SignInDenied, SignInRefused, *_EXTERNAL_IDENTITY),
-    SignInWithIdToken: (TooManyRequests, *_EXTERNAL_IDENTITY),
-    CreateEvent: (),
-    ShowEvent: (EventNotFound,),
-    UpdateEvent: (
-        EventNotFound,
-        EventForbidden,
-        EventCancelled,
-        EventStarted,
-        CapacityBelowBookings,
-        CurrencyOfBookings,
-    ),
-    CancelEvent: (EventNotFound, EventForbidden, EventCancelled, EventOver),
-    DeleteEvent: (EventNotFound, EventForbidden),
-    EventBookings: (EventNotFound, EventForbidden),
-    BookSeat: (EventNotFound, EventFull, EventCancelled, EventStarted, AlreadyBooked, TooManyUnpaidHolds),
-    CancelBooking: (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver),
-    CancelParticipant: (BookingNotFound, EventForbidden, BookingAlreadyCancelled, BookingOver),
-    InviteParticipant: (
-        EventNotFound,
-        EventForbidden,
-        AlreadyInvited,
-        HasBooking,
-        EventFull,
-        EventCancelled,
-        EventStarted,
-        TooManyRequests,
-    ),
-    ListInvitations: (EventNotFound, EventForbidden),
-    WithdrawInvitation: (InvitationNotFound, EventForbidden, InvitationOver),
-    WriteToParticipants: (EventNotFound, EventForbidden, NoParticipants, TooManyRequests),
-    ShowBooking: (BookingNotFound, BookingForbidden),
-    ShowBookingReminders: (BookingNotFound, BookingForbidden),
-    WriteReview: (EventNotFound, DidNotAttend, EventNotOver, AlreadyReviewed),
-    ListReviews: (EventNotFound,),
-    FollowLiveUpdates: (TooManyFollowers,),
-    RecordOfflinePayment: (BookingNotFound, EventForbidden, BookingIsCancelled),
-    OpenCheckout: (NothingToPay, BookingForbidden, GatewayRefused, GatewayUnavailable),
-    ShowCancellation: (BookingNotFound, BookingForbidden, BookingAlreadyCancelled, BookingOver),
-    RefundBooking: (BookingNotFound, EventForbidden, NothingToRefund, RefundExceedsPayment),
-    ReceiveWebhook: (InvalidSignature, GatewayUnavailable),
-    ConfirmPayment: (InvalidSignature, PaymentNotFound, PaymentMismatch, GatewayRefused, GatewayUnavailable),
-    OpenFeed: (),
-    CloseFeed: (),
-    ReadFeed: (FeedNotFound,),
-    ReportPaymentFailure: (PaymentNotFound,),
-    BookAppointment: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SlotUnavailable),
-    ShowAppointment: (AppointmentNotFound, AppointmentViewForbidden),
-    ShowAppointmentReminders: (AppointmentNotFound, AppointmentViewForbidden),
-    ReplayMessage: (MessageNotFound, MessageNotDead),
-    ReplayMessages: (),
-    AuthenticateFollower: (),
-    ListAppointments: (AppointmentListForbidden,),
-    ChangeAppointmentStatus: (
-        AppointmentNotFound,
-        AppointmentChangeForbidden,
-        InvalidTransition,
-        OnlyCoachDecides,
-        PaymentConfirms,
-        NotCancellable,
-    ),
-    CancelAppointment: (AppointmentNotFound, AppointmentChangeForbidden, NotCancellable),
-    UpdateAppointmentNotes: (AppointmentNotFound, AppointmentChangeForbidden),
-    RescheduleAppointment: (
-        AppointmentNotFound,
-        AppointmentChangeForbidden,
-        CoachInactive,
-        NotReschedulable,
-        HasBegun,
-        PricedLengthFixed,
-        SlotUnavailable,
-    ),
-    AppointmentPayment: (
-        AppointmentNotFound,
-        AppointmentViewForbidden,
-        OnlyClientPays,
-        NothingToPay,
-        GatewayRefused,
-        GatewayUnavailable,
-    ),
-    RecordAppointmentPayment: (AppointmentNotFound, AppointmentChangeForbidden, OnlyCoachRecords, BookingIsCancelled),
-    ShowSlots: (CoachNotFound, CoachInactive),
-    ShowOwnAvailability: (),
-    SetAvailability: (),
-    ShowCoachStatistics: (CoachNotFound, AppointmentListForbidden),
-    Attach: (AppointmentNotFound, AppointmentChangeForbidden, TooManyAttachments),
-    ListAttachments: (AppointmentNotFound, AppointmentViewForbidden),
-    DownloadAttachment: (AppointmentNotFound, AppointmentViewForbidden, AttachmentNotFound),
-    DeleteAttachment: (AppointmentNotFound, AppointmentChangeForbidden, AttachmentNotFound, AttachmentForbidden),
-    BookSeries: (OnlyClientsBook, CoachNotFound, CoachInactive, TooManyUnpaidHolds, SeriesRefused),
-    BeginCalendarConsent: (CalendarNotConfigured, RedirectNotAllowed),
-    ConnectCalendar: (
-        CalendarNotConfigured,
-        ConsentUnknown,
-        ConsentRefused,
-        CalendarNotConnected,
-        CalendarNotUnderstood,
-        CalendarUnavailable,
-    ),
-    DisconnectCalendar: (CalendarNotConnected, CalendarUnavailable),
-    SyncBooking: (
-        CalendarNotConfigured,
-        AppointmentNotFound,
-        CalendarSyncForbidden,
-        CancelledNotSynced,
-        NoCalendarToSync,
-        TokenRejected,
-        CalendarRefused,
-        CalendarReconnect,
-        CalendarNotUnderstood,
-        CalendarUnavailable,
-    ),
-}
-
-OF_KEYS: ErrorTypes = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
+OF_KEYS: Errors = (IdempotencyKeyReused, IdempotencyKeyInUse, IdempotencyAnswerLost)
 
 
 def errors_of(operation: Operation) -> list[type[DomainError]]:
@@ -334,7 +85,7 @@ def errors_of(operation: Operation) -> list[type[DomainError]]:
             found.append(TooManyRequests)
     found += operation.errors_of_path
     for use_case in operation.use_cases:
-        found += _line(OF_USE_CASES, use_case)
+        found += _raised_by(use_case)
     return list(dict.fromkeys(found))
 
 
@@ -345,6 +96,13 @@ def security(operation: Operation) -> list[dict[str, list[str]]]:
     if Viewer in injected(operation.handler.fn).values():
         return [{}, {OF_GUARDS[signed_in].scheme: []}]
     return [{scheme: []} for scheme in schemes]
+
+
+def _raised_by(use_case: type) -> Errors:
+    declared: Errors | None = getattr(use_case, "raises", None)
+    if declared is None:
+        raise LookupError(f"{use_case.__name__} does not declare its errors: add `raises`")
+    return declared
 
 
 def _line(table: Mapping[Any, Value], key: Any) -> Value:
