@@ -128,7 +128,7 @@ _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
 
 
 class EventChange(StrEnum):
-    """A kind of change of an event. For a change of its details it is the last that applies of EDITED to MOVED."""
+    """A kind of change of an event. A change of its details has one kind, EDITED to MOVED."""
 
     CREATED = "created"
     EDITED = "edited"

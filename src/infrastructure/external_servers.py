@@ -1,4 +1,4 @@
-"""PostgreSQL servers and Redis servers that are not ours: reachable, new enough, and with a database to use."""
+"""Checks of external PostgreSQL and Redis servers: reachable, new enough, and with a database."""
 
 import asyncio
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -16,25 +16,25 @@ _OLDEST = 16
 
 
 def sibling_database(dsn: str, suffix: str) -> str:
-    """The address of the database named like this one and `suffix`, on the same server."""
+    """The address of the database on the same server whose name has `suffix` appended."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix))
 
 
 def ensure_database(dsn: str, setting: str) -> None:
-    """Make the database `dsn` names if the server lacks it. Raises Unusable, naming `setting`."""
+    """Creates the database of `dsn` if it does not exist. Raises `Unusable`, naming `setting`."""
     if not asyncio.run(_exists(dsn, setting)):
         asyncio.run(_create_database(dsn, setting))
 
 
 def check_database(dsn: str, setting: str, *, seconds: float = _PATIENCE) -> None:
-    """Raises Unusable when the database does not answer in time, does not exist or is too old, naming `setting`."""
+    """Raises `Unusable`, naming `setting`, if the database does not respond in time, does not exist or is too old."""
     if not asyncio.run(_exists(dsn, setting, seconds)):
         raise Unusable(f"the database {_database_name(dsn)} of {setting} does not exist: run `convene migrate`")
 
 
 def check_redis(url: str) -> None:
-    """Raises Unusable when no Redis answers at `url`."""
+    """Raises `Unusable` if no Redis responds at `url`."""
     try:
         with Redis.from_url(url, socket_connect_timeout=_PATIENCE, socket_timeout=_PATIENCE) as client:
             client.ping()

@@ -1,7 +1,7 @@
-"""Recurrence rules (RFC 5545, 3.3.10) by python-dateutil, as far as sessions can recur.
+"""Recurrence rules (RFC 5545, 3.3.10) of sessions, computed by python-dateutil.
 
-A rule comes from a client: what it may say is narrowed until it ends soon, whatever it says. No part finer than a day,
-an end is required, and occurrences are computed up to `HORIZON`.
+A rule is input of a client, so its parts are restricted to bound the computation: no part finer than a day, a required
+end, and no occurrences after `HORIZON`.
 """
 
 import re
@@ -30,8 +30,8 @@ def _refused(why: str) -> Invalid:
 
 class RecurrenceRules:
     def occurrences(self, rule: str, first: datetime, zone: ZoneInfo, *, at_most: int) -> Sequence[datetime]:
-        """Times on the wall that a zone leaves out are as much later as the clocks are put forward; of those that come
-        twice it is the first, or whichever `first` itself is."""
+        """Local times that a zone skips move by the length of the skip; of those that occur twice the first instant
+        counts, unless `first` itself is the second one."""
         parts = _parts(rule)
         begins = first.astimezone(zone)
         wall = begins.replace(tzinfo=None, fold=0)
@@ -77,14 +77,14 @@ def _count(text: str | None, at_most: int) -> int | None:
 
 
 def _until(text: str | None, zone: ZoneInfo) -> datetime | None:
-    """On the wall. A date lasts to its end; without `Z` it is the wall's own time."""
+    """The end in local time. A date includes its whole day; a time without `Z` is local time."""
     if text is None:
         return None
     try:
         if not _UNTIL.fullmatch(text):
             raise _refused("Must have an UNTIL such as 20261231 or 20261231T235959Z")
         if len(text) == 8:
-            return datetime.combine(datetime.strptime(text, "%Y%m%d"), time.max)  # noqa: DTZ007 (the wall's own time)
+            return datetime.combine(datetime.strptime(text, "%Y%m%d"), time.max)  # noqa: DTZ007 (local time)
         moment = datetime.strptime(text.rstrip("Z"), "%Y%m%dT%H%M%S")  # noqa: DTZ007
         return moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) if text.endswith("Z") else moment
     except (ValueError, OverflowError):
@@ -92,22 +92,22 @@ def _until(text: str | None, zone: ZoneInfo) -> datetime | None:
 
 
 def _recurring(parts: dict[str, str], wall: datetime, until: datetime, at_most: int) -> list[datetime]:
-    """At most that many, in the order of time."""
+    """At most that many occurrences, sorted by time."""
     text = ";".join(f"{name}={value}" for name, value in parts.items())
     shift = _twin(wall) - wall
     try:
         rule = rrulestr(f"{text};UNTIL={until + shift:%Y%m%dT%H%M%S}", dtstart=wall + shift)
         return [found - shift for found in islice(rule, at_most)]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
-        # dateutil has no error of its own: what a rule cannot mean comes out as any of these.
+        # dateutil has no error class: an invalid rule raises any of these.
         raise _refused("Must be a recurrence rule such as FREQ=WEEKLY;BYDAY=MO;COUNT=10") from None
 
 
 def _twin(wall: datetime) -> datetime:
-    """The same moment of a year with the same calendar close to 9999.
+    """The same date in a year close to 9999 with the same calendar.
 
-    For a rule that matches no day (30 February) dateutil looks until there, UNTIL or not: 4 s from our time, 30 ms from
-    its twin's. Between two centuries that leave out a leap year, the calendar repeats every 28 years.
+    For a rule that matches no day (30 February) dateutil searches until 9999, even with UNTIL: 4 s from the present
+    year, 30 ms from the later one. The calendar repeats every 28 years between two centuries without a leap year.
     """
     if not 1901 <= wall.year < 2099 - HORIZON // timedelta(days=365):
         raise _refused("Must begin before 2094")

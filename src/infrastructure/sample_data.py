@@ -1,4 +1,4 @@
-"""The sample facilitator and sessions of contract C: to try things out, `convene up` loads them on its first run."""
+"""The sample facilitator and sessions of contract C, which `convene up` loads on its first run."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,11 +15,11 @@ FACILITATOR_PASSWORD = "password123"  # noqa: S105 (published, in contract C)
 
 
 async def load(settings: Settings) -> str:
-    """Adds what is not there yet and says so in a sentence. Raises SettingsError outside the embedded mode: its
-    password is public."""
+    """Adds missing sample data and returns a message about it. Raises `SettingsError` outside of the embedded mode,
+    because its password is public."""
     if not settings.convene_embedded:
         raise SettingsError("The sample data has a published password: it is loaded by `convene up` only")
-    # Imported here: `convene up` reads the login above, and is to stay small.
+    # Imported here, because `convene up` imports the login above and must not load these packages.
     from infrastructure import container
     from infrastructure.auth.passwords import Argon2Passwords
 

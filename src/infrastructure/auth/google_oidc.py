@@ -27,7 +27,7 @@ ALGORITHMS = frozenset({"RS256", "ES256"})
 LEEWAY_SECONDS = 30
 KEYS_SECONDS = 3600
 UNKNOWN_KEY_SECONDS = 60
-"""An unknown signing key makes us fetch the keys again, at most this often."""
+"""Seconds. After an unknown signing key the keys are fetched again, at most once in this time."""
 MOST_KEYS = 50
 MAX_TOKEN = 16 * 1024
 MAX_PICTURE_URL = 2_048
@@ -103,7 +103,7 @@ class GoogleOidc:
         """Raises `IdentityNotProven` for a key that Google does not have."""
         keys = await self._keys.get()
         if key_id is None and len(keys) == 1:
-            return keys[0]  # OpenID Connect Core 1.0, 10.1: with one key its id may be left out
+            return keys[0]  # OpenID Connect Core 1.0, 10.1: with one key its id may be omitted
         if key_id is None:
             raise _not_proven("it does not name its key")
         known = _named(keys, key_id) or _named(await self._keys.renewed(at_most_every=UNKNOWN_KEY_SECONDS), key_id)
@@ -144,7 +144,7 @@ def _not_proven(why: str) -> IdentityNotProven:
 
 
 def _spellings(issuer: str) -> list[str]:
-    """Google writes itself with and without the scheme ("Validating an ID token")."""
+    """The spellings of the issuer: Google uses it with and without the scheme ("Validating an ID token")."""
     return [issuer, "accounts.google.com"] if issuer == "https://accounts.google.com" else [issuer]
 
 
@@ -164,8 +164,8 @@ def _identity(claims: dict[str, Any]) -> ExternalIdentity:
 
 
 def _email(claim: object) -> tuple[str | None, bool]:
-    """The address in its one spelling, and whether the claim can prove it: bringing letters beyond ASCII to one
-    spelling may make two mailboxes one."""
+    """The normalised address, and whether the claim can prove it: normalising letters beyond ASCII may turn the address
+    into that of another mailbox."""
     if not isinstance(claim, str):
         return None, False
     try:

@@ -9,12 +9,12 @@ from uuid import UUID
 from domain.invitations import InvitationId, InvitationNotFound
 
 _ID_BYTES, _MAC_BYTES = 16, 26
-"""Together a multiple of 3, so that the text in the link has no padding."""
+"""Bytes of id and MAC: together a multiple of 3, so that base64 has no padding."""
 
 
 class MacInvitationTokens:
-    """Nothing is stored from which a link could be made: the database has the id alone, and mails are composed when
-    they are sent. With another key the links that were sent are void."""
+    """No stored data allows deriving a link: the database has only the id, and mails are composed at send time. Another
+    key invalidates all links that were sent."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -1,5 +1,5 @@
-"""JSON Web Tokens, HS256. Access and refresh tokens have an audience and a type each, so that neither passes for the
-other (RFC 8725, 3.9 and 3.11)."""
+"""JSON Web Tokens, HS256. Access and refresh tokens have different audiences and types, so that neither is accepted as
+the other (RFC 8725, 3.9 and 3.11)."""
 
 import base64
 import hashlib
@@ -21,8 +21,8 @@ CLOCK_SKEW = timedelta(seconds=5)
 
 class JsonWebTokens:
     def __init__(self, key: str, *, access_for: timedelta, refresh_for: timedelta) -> None:
-        # As a JWK the key is prepared once; as bytes it would be looked through for a PEM at every request (a tenth of
-        # what a booking costs the API).
+        # A JWK is prepared once. A key as bytes is searched for a PEM at every request, which takes a tenth of the
+        # API's time for a booking.
         self._key = jwt.PyJWK({"kty": "oct", "k": base64.urlsafe_b64encode(key.encode()).decode(), "alg": "HS256"})
         self._access_for = access_for
         self._refresh_for = refresh_for

@@ -1,6 +1,6 @@
-"""OAuth 2.0 as a client: discovery, PKCE, the authorization request and the exchange of its code.
+"""An OAuth 2.0 client: discovery, PKCE, the authorization request and the exchange of its code.
 
-Nothing here knows who signs in, or with whom.
+It is independent of the provider and of the purpose of the sign-in.
 """
 
 import asyncio
@@ -21,28 +21,28 @@ _log = structlog.get_logger()
 T = TypeVar("T")
 
 MOST_OF_AN_ANSWER = 256 * 1024
-"""Bytes. Google's longest answer, its keys, has some 2 KiB."""
+"""Bytes. Google's longest response, its keys, has about 2 KiB."""
 WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 class ProviderUnavailable(Exception):
-    """No answer in time, one that is no success, or one that is not what the protocol asks for."""
+    """No response in time, an unsuccessful one, or one that violates the protocol."""
 
 
 class AnswerTooLong(ProviderUnavailable):
-    """More bytes than any answer of this provider has."""
+    """A response with more bytes than any valid one of this provider."""
 
 
 class NotTheProtocol(ProviderUnavailable):
-    """An answer that is not what the protocol asks for."""
+    """A response that violates the protocol."""
 
 
 class CodeRefused(Exception):
-    """The provider does not take this code: it is wrong, used or too old, or another client's."""
+    """The provider rejects this code: it is wrong, used, expired or of another client."""
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """What we need of OpenID Connect Discovery 1.0, section 3."""
+    """The used fields of OpenID Connect Discovery 1.0, section 3."""
 
     issuer: str
     authorization_endpoint: str
@@ -73,20 +73,20 @@ class Answer:
 
 
 class ProviderConnection:
-    """HTTP to one provider. Nothing it sends is followed elsewhere, unpacked, or read without end.
+    """HTTP requests to one provider, without redirects and compression, and with limited responses.
 
-    `seconds` bounds each exchange, from the connection to the end of the answer; `most` is how many bytes it may have.
+    `seconds` bounds each request, from the connection to the end of the response; `most` is the maximum of its bytes.
     """
 
     def __init__(self, *, seconds: float = 5, most: int = MOST_OF_AN_ANSWER) -> None:
         self._seconds = seconds
         self._most = most
         self._client = httpx.AsyncClient(
-            # A small compressed answer may unfold to gigabytes.
+            # A small compressed response may expand to gigabytes.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Convene"},
             timeout=seconds,
             follow_redirects=False,
-            # Neither a proxy nor a .netrc of the machine may change where a secret goes.
+            # Proxies and .netrc files of the machine must not receive secrets.
             trust_env=False,
             verify=httpx.create_ssl_context(),
             limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
@@ -100,7 +100,7 @@ class ProviderConnection:
         return decoded(answer.body, kind, url)
 
     async def post_form(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
-        """Raises `ProviderUnavailable` when there is no whole answer, or a 5xx or 429 one."""
+        """Raises `ProviderUnavailable` without a complete response, and for the statuses 5xx and 429."""
         answer = await self.ask("POST", url, form=form)
         if answer.status >= 500 or answer.status == 429:
             raise ProviderUnavailable(f"POST {url} answered {answer.status}")
@@ -118,7 +118,8 @@ class ProviderConnection:
         json: object | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """With any status. Raises `ProviderUnavailable`, and `AnswerTooLong` for one without end."""
+        """Returns the response with any status. Raises `ProviderUnavailable`, and `AnswerTooLong` for a response that
+        exceeds the limit."""
         body = b""
         content = {"data": form} if json is None else {"json": json}
         try:
@@ -138,7 +139,7 @@ class ProviderConnection:
 
 
 class Remembered(Generic[T]):
-    """What was fetched, for `seconds`. However many ask at once, one fetch is under way; all share its outcome."""
+    """Caches the result of a fetch for `seconds`. Concurrent callers share one fetch and its result."""
 
     def __init__(
         self, fetch: Callable[[], Awaitable[T]], *, seconds: float, now: Callable[[], float] = time.monotonic
@@ -157,7 +158,7 @@ class Remembered(Generic[T]):
         return await self._fetched()
 
     async def renewed(self, *, at_most_every: float) -> T:
-        """Fetched anew, however young, unless that was done in the last `at_most_every` seconds."""
+        """Fetches again, unless the last fetch was less than `at_most_every` seconds ago."""
         if self._under_way is None:
             if self._renewed_at is not None and self._now() - self._renewed_at < at_most_every:
                 return await self.get()
@@ -183,7 +184,7 @@ class Remembered(Generic[T]):
 
 
 class AuthorizationServer:
-    """One provider, and us as its client `client_id`, whose answers come back to `redirect_uri`."""
+    """The authorization server of one provider, for the client `client_id` with the address `redirect_uri`."""
 
     METADATA_SECONDS = 24 * 3600
 
@@ -239,7 +240,7 @@ class AuthorizationServer:
         error = decoded(body, _Refusal, endpoint).error
         if error == "invalid_grant":
             raise CodeRefused
-        # RFC 6749, 5.2: everything else is about us, not about the person who signs in.
+        # RFC 6749, 5.2: all other errors concern this client, not the person who signs in.
         _log.error("oauth.client_refused", endpoint=endpoint, status=status, error=error[:80])
         raise ProviderUnavailable(f"POST {endpoint} answered {status} {error[:80]}")
 
@@ -255,12 +256,12 @@ class AuthorizationServer:
 
 
 def s256(verifier: str) -> str:
-    """RFC 7636, 4.2."""
+    """The S256 challenge of a verifier (RFC 7636, 4.2)."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def _is_safe(url: str, *, like: str) -> bool:
-    """https, or http where the provider itself is asked by http."""
+    """Whether the address is https, or http if the provider's own address is http."""
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -9,7 +9,7 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 
 class Cost(NamedTuple):
-    """What a hash takes: passes over so many KiB."""
+    """The cost of a hash: passes, and memory in KiB."""
 
     passes: int
     kib: int
@@ -17,10 +17,11 @@ class Cost(NamedTuple):
 
 RECOMMENDED = Cost(passes=2, kib=19 * 1024)
 
-# Hashing takes a core for some 30 ms; more at once than cores would only slow everything else down.
+# A hash takes a core about 30 ms. More concurrent hashes than cores would only delay other work.
 AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
 
-# Of random bytes that were not kept, with the same parameters: who does not exist is refused as slowly as who does.
+# A hash of random bytes with the same parameters: a login of an unknown account takes as long as one of a known
+# account.
 NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$JteB7OI5UeW9hNGftraVLQ$OZsVXpCDqF26Ajfn8m3fV4i+OQCS2i0f1oksvft8CQk"
 
 

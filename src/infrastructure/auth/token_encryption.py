@@ -1,8 +1,8 @@
-"""Secrets at rest: sealed with AES-256-GCM for the very place they are kept in.
+"""Encryption of secrets at rest with AES-256-GCM, bound to the place where they are stored.
 
-A sealed secret is a version byte, the id of its key, a nonce of 96 random bits and the ciphertext with its tag.
-Version, key id and place are authenticated with it: a secret that is moved to another row, of which a bit is changed
-or whose key is not known does not open. Random nonces are safe for 2^32 secrets of one key (NIST SP 800-38D, 8.3).
+An encrypted secret is a version byte, the id of its key, a nonce of 96 random bits and the ciphertext with its tag.
+Version, key id and place are authenticated: decryption fails if the secret was moved to another row or changed, or if
+its key is unknown. Random nonces are safe for 2^32 secrets of one key (NIST SP 800-38D, 8.3).
 """
 
 import os
@@ -20,11 +20,12 @@ _KEY_BYTES = 32
 
 
 class SealBroken(Exception):
-    """Not sealed by a key that we know, not for this place, or changed since."""
+    """Decryption failed: the key is unknown, the secret belongs to another place, or it was changed."""
 
 
 class SecretBox:
-    """The first of `keys` seals, all of them open. A key is any text; how much of it is random is how safe it is."""
+    """Encrypts with the first of `keys` and decrypts with all of them. A key is a text of any length; its strength is
+    its entropy."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         made = [_derive(key) for key in keys]
@@ -49,11 +50,11 @@ class SecretBox:
             raise SealBroken("it was sealed for another place, or has been changed") from None
 
     def is_current(self, sealed: bytes) -> bool:
-        """Whether the key that seals now has sealed it."""
+        """Whether it was encrypted with the present key."""
         return self._sealing is not None and sealed.startswith(_VERSION + self._sealing)
 
 
 def _derive(key: str) -> tuple[bytes, bytes]:
-    """Its id, from which it cannot be had back, and the key itself."""
+    """The id of the key, which does not reveal it, and the key of the cipher."""
     made = HKDF(SHA256(), length=_ID_BYTES + _KEY_BYTES, salt=None, info=b"convene secret box").derive(key.encode())
     return made[:_ID_BYTES], made[_ID_BYTES:]

@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 MAX_TOKEN = 16_384
 LONGEST_LIFETIME = 366 * 86_400
-# What a provider says when a person has to be asked again. The last three are Microsoft's.
+# Error codes that require a new consent by the person. The last three are Microsoft's.
 _CONSENT_IS_OVER = frozenset({"invalid_grant", "interaction_required", "consent_required", "login_required"})
 
 
@@ -39,8 +39,8 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class ConsentServer:
-    """One provider's authorization server, and us as its client. `needed` are scopes without which we can do nothing:
-    people may tick them off one by one."""
+    """Client of one provider's authorization server. `needed`: required scopes, which people can decline one by one on
+    the consent screen."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class ConsentServer:
             raise CalendarUnavailable(f"{self._provider.label} cannot be reached just now") from None
         if error in _CONSENT_IS_OVER:
             raise consent_is_over
-        # RFC 6749, 5.2: everything else is about us, not about the person.
+        # RFC 6749, 5.2: all other errors concern this client, not the person.
         _log.error("calendar.client_refused", provider=self._provider, status=status, error=error[:80])
         raise CalendarUnavailable(f"{self._provider.label} does not accept our client ({error[:80]})", retry_after=60)
 

@@ -1,7 +1,7 @@
 """Google Calendar (https://developers.google.com/workspace/calendar/api/v3/reference), in a person's primary calendar.
 
-We choose an entry's id, so making it twice makes one. An entry that was taken out still has its id: it is changed back
-to life.
+This client chooses an entry's id, so creating it twice results in one entry. A removed entry keeps its id: it is
+restored by an update.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _GONE = frozenset({404, 410})
 _PRIMARY = "/calendars/primary/events"
 _LONGEST_QUESTION = timedelta(days=90)  # freeBusy refuses longer ones
 _PAGE, _MOST_PAGES = 500, 10
-# Of other people's words nothing is asked for.
+# The requested fields contain no texts of other people.
 _SEEN_FIELDS = "timeZone,nextPageToken,items(id,status,transparency,start,end,attendees(self,responseStatus))"
 
 
@@ -94,7 +94,7 @@ class _FreeBusy(msgspec.Struct, frozen=True):
 
 
 class _When(msgspec.Struct, frozen=True):
-    """A moment, or a day of the calendar's zone."""
+    """An instant, or a day in the calendar's time zone."""
 
     dateTime: datetime | None = None  # noqa: N815
     date: str | None = None
@@ -115,7 +115,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
     @property
     def is_busy(self) -> bool:
-        """As `freeBusy` takes it."""
+        """Whether `freeBusy` would count the entry as busy."""
         declined = any(each.self and each.responseStatus == "declined" for each in self.attendees)
         return not declined and self.status != "cancelled" and self.transparency != "transparent"
 
@@ -189,7 +189,7 @@ class GoogleCalendar:
     async def _make(self, access_token: str, entry: Entry) -> _Event:
         event_id = entry.key.hex
         answer = await self._write("POST", _PRIMARY, access_token, entry, id=event_id)
-        if answer.status == 409:  # it was made and we never heard, or it was taken out
+        if answer.status == 409:  # it exists because an earlier response was lost, or it was removed
             changed = await self._change(access_token, entry, event_id)
             if changed is None:
                 raise CalendarUnavailable("Google Calendar says of an entry both that it is there and that it is not")
@@ -205,7 +205,7 @@ class GoogleCalendar:
         url = f"{path}?conferenceDataVersion=1&sendUpdates=none"
         answer = await self._api.ask(method, url, access_token, json=more | _body(entry))
         if answer.status == 400 and entry.wants_meeting:
-            # "Invalid conference type value": many a company has Meet turned off. Better an entry without it than none.
+            # "Invalid conference type value": Meet may be disabled for the account. Then the entry has no meeting.
             answer = await self._api.ask(method, url, access_token, json=more | _body(replace(entry, hosts=False)))
         return answer
 
@@ -222,13 +222,14 @@ class GoogleCalendar:
             try:
                 times = [each for part in _parts(window) for each in await self._free_busy(access_token, part)]
             except CalendarRefused:
-                # People tick permissions off one by one; the one that we cannot do without shows entries.
+                # People can decline permissions one by one. The required permission allows reading entries.
                 return await self._entries(access_token, window, ours)
             beside: list[Interval] = []
             if own.times:
                 hull = Interval(min(each.starts_at for each in own.times), max(each.ends_at for each in own.times))
                 beside = await self._entries(access_token, hull, ours)
-        # freeBusy tells times, not entries: ours go by their times, and what else stands there with them was looked up.
+        # freeBusy returns times without entries. Convene's entries are subtracted by their times, and other entries at
+        # these times were read before.
         return [rest for each in times for rest in without(each, list(own.times))] + beside
 
     async def _free_busy(self, access_token: str, window: Interval) -> list[Interval]:
@@ -249,7 +250,7 @@ class GoogleCalendar:
             raise CalendarNotUnderstood("Google Calendar tells busy times that are none") from None
 
     async def _entries(self, access_token: str, window: Interval, ours: Collection[str]) -> list[Interval]:
-        """When other entries than ours take their owner's time."""
+        """The busy times of entries that Convene has not created."""
         query = {
             "timeMin": window.starts_at.isoformat(),
             "timeMax": window.ends_at.isoformat(),
@@ -286,7 +287,7 @@ def _parts(window: Interval) -> Iterator[Interval]:
 
 
 def _time(seen: _Seen, zone: str) -> Interval | None:
-    """None for an entry that takes no time."""
+    """The interval of an entry; None for an entry without a duration."""
     try:
         starts_at, ends_at = (_instant(each, zone) for each in (seen.start, seen.end))
         return Interval(starts_at, ends_at) if starts_at < ends_at else None

@@ -1,8 +1,8 @@
 """Outlook through Microsoft Graph v1.0 (https://learn.microsoft.com/graph/api/resources/event), in a person's default
 calendar.
 
-Graph chooses an entry's id and tells it once. Our `transactionId` keeps it from making a second one when that answer
-was lost; a property of our own finds the entry again, wherever it stands by now.
+Graph chooses an entry's id and returns it once. The `transactionId` of a request prevents a second entry if that
+response was lost; an extended property finds the entry again, also after its owner has moved it.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -28,10 +28,10 @@ _GONE = frozenset({404, 410})
 _NOT_OF_THIS_MAILBOX = frozenset({"ErrorInvalidMailboxItemId", "ErrorInvalidIdMalformed"})
 _FREE = frozenset({"free", "workingElsewhere"})
 _PAGE, _MOST_PAGES = 500, 10
-# Without the second an entry has another id once its owner has moved it to another calendar of theirs.
+# Without the second value an entry's id changes when its owner moves it to another calendar.
 _PREFER = {"Prefer": 'outlook.timezone="UTC", IdType="ImmutableId"'}
 _OURS = "String {a1b53b3f-39ff-4a4e-9b9c-1a7b5c4f2f0d} Name ConveneEntry"
-"""Under which name an entry of ours keeps its key (a singleValueLegacyExtendedProperty)."""
+"""The name of the property with the key of an entry (a singleValueLegacyExtendedProperty)."""
 
 
 class _Meeting(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class _Event(msgspec.Struct, frozen=True):
         return joinable(self.onlineMeeting.joinUrl if self.onlineMeeting else None)
 
     def stands_elsewhere(self, session: Interval) -> bool:
-        """As far as it says when it is in UTC."""
+        """Whether its time differs from the session, for times that it gives in UTC."""
         if self.start is None or self.end is None or {self.start.timeZone, self.end.timeZone} != {"UTC"}:
             return False
         return _interval(self.start, self.end) != session
@@ -118,7 +118,7 @@ class OutlookCalendar:
         return await self._consent.refresh(refresh_token)
 
     async def revoke(self, refresh_token: str) -> None:
-        """Microsoft lets only the person themselves do this, at https://myapps.microsoft.com."""
+        """Does nothing: only the person can revoke the consent, at https://myapps.microsoft.com."""
 
     async def put(self, access_token: str, entry: Entry, entry_id: str | None) -> Placed:
         async with self._api.within(ALL_SECONDS):
@@ -131,23 +131,23 @@ class OutlookCalendar:
         body = {"transactionId": str(entry.key), "singleValueExtendedProperties": [name]}
         body |= _body(entry) | _text(entry)
         answer = await self._ask("POST", "/me/events", access_token, json=body)
-        if answer.status == 409:  # it was made, and we never heard
+        if answer.status == 409:  # it exists because an earlier response was lost
             made = await self._find(access_token, entry)
             changed = await self._change(access_token, entry, made) if made else None
             if changed is not None:
                 return changed
-            # It was made and is gone: a name that Graph has seen makes nothing any more.
+            # It was created and removed again: Graph creates no entry for a known `transactionId`.
             body["transactionId"] = str(uuid4())
             answer = await self._ask("POST", "/me/events", access_token, json=body)
         event = self._api.read(answer, _Event)
         if event.stands_elsewhere(entry.session):
-            # Graph also answers a name that it has seen with what it made then; the booking has been moved since.
+            # For a known `transactionId` Graph returns the entry as created; the booking was rescheduled since.
             event = await self._change(access_token, entry, event.id) or event
         return event
 
     async def _change(self, access_token: str, entry: Entry, event_id: str) -> _Event | None:
-        """None where it is gone. The text of an entry with an online meeting has the way into the meeting: writing over
-        it would end the meeting (Graph, "Update event")."""
+        """Returns None if it does not exist. The text of an entry with an online meeting contains the link to join:
+        replacing the text would end the meeting (Graph, "Update event")."""
         answer = await self._ask("PATCH", _at(event_id), access_token, json=_body(entry))
         if self._is_gone(answer):
             return None
@@ -201,7 +201,7 @@ class OutlookCalendar:
         ]
 
     async def _seen(self, access_token: str, window: Interval) -> AsyncIterator[_Seen]:
-        """Every occurrence of every series that touches the window."""
+        """Every entry that overlaps the window, with each occurrence of a series."""
         query = {
             "startDateTime": window.starts_at.isoformat(),
             "endDateTime": window.ends_at.isoformat(),
@@ -216,7 +216,7 @@ class OutlookCalendar:
             url = page.next
             if url is None:
                 return
-            # A token must not go where an answer says, unless that is where it came from.
+            # The token must not be sent to an address in a response, unless it is on the same server.
             if not url.startswith(f"{self._api.base}/"):
                 raise CalendarNotUnderstood("Outlook's next page lies elsewhere")
         raise CalendarNotUnderstood("Outlook's pages have no end")
@@ -234,7 +234,7 @@ def _interval(starts: _Moment, ends: _Moment) -> Interval:
 
 
 def _instant(moment: _Moment) -> datetime:
-    """UTC was asked for. Graph writes seven digits of a second, of which Python reads six."""
+    """An instant in UTC, as requested. Graph writes seven digits of a second, of which Python reads six."""
     if moment.timeZone != "UTC":
         raise ValueError
     return datetime.fromisoformat(moment.dateTime).replace(tzinfo=UTC)

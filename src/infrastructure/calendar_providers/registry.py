@@ -1,4 +1,4 @@
-"""The providers that this house is a client of."""
+"""The configured calendar providers."""
 
 from collections.abc import Sequence
 

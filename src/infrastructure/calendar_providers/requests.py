@@ -1,4 +1,4 @@
-"""Calls to a calendar's API, and what its refusals mean."""
+"""Requests to calendar APIs, and the classification of their error responses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 T = TypeVar("T")
 
 MOST_OF_AN_ANSWER = 1024 * 1024
-"""Bytes. The longest page we ask for, of five hundred entries, has a third of it."""
+"""Bytes. The longest requested page, with 500 entries, has a third of that."""
 CALL_SECONDS = 6
 
 # Google also answers 403 when a rate limit or quota is exceeded (Calendar API, "Handle API errors").
@@ -36,12 +36,13 @@ _PASSING = frozenset({408, 409, 412, 423, 425, 429})
 
 
 def is_one_word(text: str, *, at_most: int = 2_048) -> bool:
-    """As tokens, ids and addresses are: visible ASCII. Nothing else goes into a header, a table or a mail."""
+    """Whether the text is visible ASCII without spaces, as tokens, ids and addresses are. No other value is put into a
+    header, a table or a mail."""
     return 0 < len(text) <= at_most and text.isascii() and text.isprintable() and " " not in text
 
 
 def joinable(link: str | None) -> str | None:
-    """The address of an online meeting, if it is one."""
+    """The link of an online meeting if it is a valid address, else None."""
     is_one = link is not None and link.startswith("https://") and is_one_word(link) and is_web_address(link)
     return link if is_one else None
 
@@ -56,7 +57,7 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class _ErrorBody(msgspec.Struct, frozen=True):
-    """Google's `code` is the status, with reasons in `errors`; Microsoft's is the reason."""
+    """In Google's errors `code` is the status, and `errors` has the reasons; in Microsoft's `code` is the reason."""
 
     error: _Error = _Error()
 
@@ -72,7 +73,7 @@ class CalendarApi:
     async def ask(
         self, method: str, url: str, token: str, *, json: object | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Whatever its status. `url` is a path of the API, or a whole address there."""
+        """Returns the response with any status. `url` is a path of the API, or an absolute address there."""
         address = url if url.startswith(f"{self.base}/") else f"{self.base}{url}"
         try:
             return await self.connection.ask(
@@ -85,7 +86,7 @@ class CalendarApi:
             raise CalendarUnavailable(f"{self._provider.label} cannot be reached just now") from None
 
     def read(self, answer: Answer, kind: type[T]) -> T:
-        """What a success says. Raises as `CalendarService` does for everything else."""
+        """The body of a successful response. Raises the errors of `CalendarService` for every other one."""
         if not 200 <= answer.status < 300:
             raise self.refusal(answer)
         try:
@@ -94,7 +95,7 @@ class CalendarApi:
             raise self._not_understood(str(error)) from None
 
     def refusal(self, answer: Answer) -> DomainError:
-        """Only the provider's code goes on: its sentences may repeat what is private."""
+        """The error of a response. It contains only the provider's code, because messages may contain private data."""
         said_why = reasons(answer)
         said = f"{self._provider.label} answered {answer.status} {' '.join(said_why)[:100]}".rstrip()
         _log.warning("calendar.refused", provider=self._provider, status=answer.status, reasons=said_why[:3])
@@ -110,7 +111,7 @@ class CalendarApi:
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
-        """Bounds all exchanges of one call together."""
+        """Bounds the total time of all requests of one call."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -123,7 +124,7 @@ class CalendarApi:
 
 
 def reasons(answer: Answer) -> list[str]:
-    """The codes of a refusal."""
+    """The codes in an error response."""
     try:
         error = msgspec.json.decode(answer.body, type=_ErrorBody).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -143,7 +143,7 @@ def build_deliveries(settings: Settings, substitutes: Substitutes = PRODUCTION) 
 
 
 def _senders(settings: Settings) -> dict[Destination, Sender]:
-    """Those who talk to services outside of this house."""
+    """Senders to external services."""
     token, secrets = settings.backend_service_token, settings.delivery_signing_secrets
     composer = MailComposer(
         mail_from=settings.mail_from,

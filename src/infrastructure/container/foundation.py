@@ -1,4 +1,4 @@
-"""What every process stands on: which destinations are served, and how units of work are opened."""
+"""Parts that every process needs: the enabled destinations, and units of work."""
 
 import hashlib
 import hmac
@@ -19,7 +19,8 @@ from servicekit.logging import current_request_id
 
 
 def served(settings: Settings) -> frozenset[Destination]:
-    """The destinations of this house. Web and worker must be given the same: one writes for them, one delivers."""
+    """The enabled destinations. Web and worker must have the same settings: one writes their messages, the other one
+    delivers them."""
     return ALWAYS_SERVED | ({Destination.NOTIFICATION} if settings.notification_service_url else frozenset())
 
 
@@ -29,7 +30,7 @@ def derived_key(settings: Settings, purpose: bytes) -> bytes:
 
 
 def invitation_tokens(settings: Settings) -> InvitationTokens:
-    """The same for web and worker."""
+    """Tokens of invitations, the same in web and worker."""
     return MacInvitationTokens(derived_key(settings, b"invitations"))
 
 

@@ -145,7 +145,7 @@ def build_money(
 
 
 def _sandbox_secret(settings: Settings) -> bytes:
-    """The sandbox signs as a real gateway does; its key need not be given."""
+    """The key of the sandbox's signatures. It is derived if it is not configured."""
     return hmac.digest(settings.jwt_secret_key.encode(), b"sandbox gateway", hashlib.sha256)
 
 

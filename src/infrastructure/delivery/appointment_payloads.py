@@ -39,14 +39,14 @@ class SessionPayload(msgspec.Struct, frozen=True):
     sequence: int
     hold_until: datetime | None
     uid: str | None = None
-    """Of its calendar entry. Messages from before it was stored have none."""
+    """The UID of its calendar entry. Older messages have none."""
 
     def __post_init__(self) -> None:
         make_readable(self, ["notes"], "meeting_link")
 
     @property
     def exact_price(self) -> Decimal:
-        """With the currency's own number of decimals: the column has four for every currency."""
+        """The price with the number of decimals of its currency: the column has four for every currency."""
         return round(self.price, exponent(self.currency))
 
     @property
@@ -55,7 +55,7 @@ class SessionPayload(msgspec.Struct, frozen=True):
 
     @property
     def awaits_payment(self) -> bool:
-        """Whether its time is held for a payment."""
+        """Whether the time is held for a payment."""
         return self.hold_until is not None and self.payment_status in {"pending", "failed"}
 
 
@@ -65,8 +65,8 @@ class TimesPayload(msgspec.Struct, frozen=True):
 
 
 class AppointmentPayload(msgspec.Struct, frozen=True):
-    """Everything as it was when the fact happened. `before` is from when it was moved; `recipient` whom this message is
-    for, where each of the two gets one of their own."""
+    """The state at the time of the change. `before`: the earlier times of a rescheduled appointment. `recipient`: the
+    client or the coach, if each gets a separate message."""
 
     appointment: SessionPayload = msgspec.field(name="coaching")
     client: Participant
@@ -77,9 +77,9 @@ class AppointmentPayload(msgspec.Struct, frozen=True):
     money: MoneyPayload | None
     payment: PaymentPayload | None
     as_of: datetime | None = None
-    """When a reminder goes out."""
+    """The send time of a reminder."""
     payment_url: str | None = None
-    """Where it can be paid, as far as that is known when the mail goes."""
+    """The payment link, if it is known at send time."""
 
 
 def is_about_appointment(message: Message) -> bool:

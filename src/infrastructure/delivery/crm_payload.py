@@ -42,7 +42,7 @@ def _booking_payload(message: Message) -> dict[str, Any]:
 
 
 def _appointment_payload(message: Message) -> dict[str, Any]:
-    """An appointment as a booking of an event with one participant. The coach gets a mail from this service already."""
+    """An appointment as a booking of an event with one participant. The backend itself sends the mail to the coach."""
     payload = read_appointment(message)
     session = payload.appointment
     return {
@@ -118,5 +118,5 @@ def _event(payload: Payload) -> dict[str, Any]:
 
 
 def _date(moment: datetime) -> str | None:
-    """None outside of the dates that receivers accept: such an event was stored before dates had a range."""
+    """The date and time; None outside of the range that receivers accept (an event that is older than this rule)."""
     return zulu(moment) if is_enterable(moment) else None

@@ -1,4 +1,4 @@
-"""Records news for facilitators, and rings in the API's processes."""
+"""Sender of live updates: records them, and signals them to the API's processes."""
 
 import asyncio
 import contextlib
@@ -19,17 +19,17 @@ _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class LiveUpdateSender:
-    """The table is what counts; a ring that is lost costs its listeners a few seconds."""
+    """Writes the table first. A lost signal delays an update by a few seconds."""
 
     def __init__(self, feed: PostgresLiveUpdates, redis: Redis) -> None:
         self._feed = feed
         self._redis = redis
-        # A facilitator's news are recorded one after the other: more at once would wait in the database for each other.
+        # Updates of one facilitator are recorded one after the other, because the database would serialise them.
         self._turns = asyncio.Semaphore(2)
 
     async def deliver(self, message: Message) -> Outcome:
         """Raises `Unavailable`."""
-        # As it goes over the wire to others: amounts are numbers, times are text.
+        # The same JSON as for other destinations: amounts are numbers, times are text.
         payload: dict[str, Any] = msgspec.json.decode(_to_json(to_payload(message)))
         facilitator_id = UserId(payload["facilitator_id"])
         async with self._turns:

@@ -19,12 +19,12 @@ from servicekit.links import usable_link
 from servicekit.text import clean_line, without_invisible
 
 _LONGEST_ID = 255
-"""Of a payment at its gateway; those of Stripe have at most 255 characters."""
+"""Characters of a gateway's payment id; those of Stripe have at most 255."""
 
 
 def make_readable(record: msgspec.Struct, texts: Sequence[str], link: str | None = None) -> None:
-    """Leaves out of the named texts what no reader sees, and a link that is no web address: what was stored before
-    these rules has both."""
+    """Removes invisible characters from the named texts, and a link that is not a web address. Data that is older than
+    these rules may have both."""
     for name in texts:
         if (text := getattr(record, name)) is not None:
             msgspec.structs.force_setattr(record, name, without_invisible(text))
@@ -52,15 +52,15 @@ class BookingPayload(msgspec.Struct, frozen=True):
     hold_until: datetime | None = None
     """Deadline of an unpaid seat."""
     uid: str | None = None
-    """Of its calendar entry. Messages from before it was stored have none."""
+    """The UID of its calendar entry. Older messages have none."""
     cancelled_at: datetime | None = None
     price: Decimal | None = None
     currency: str | None = None
-    """What was agreed when booking. Messages from before it was stored have neither."""
+    """Price and currency at the time of booking. Older messages have neither."""
 
     @property
     def awaits_payment(self) -> bool:
-        """Whether its place is held for a payment."""
+        """Whether the seat is held for a payment."""
         return self.hold_until is not None and self.payment_status in {"pending", "failed"}
 
     def __post_init__(self) -> None:
@@ -88,12 +88,12 @@ class EventPayload(msgspec.Struct, frozen=True):
 
     @property
     def exact_price(self) -> Decimal:
-        """With the currency's own number of decimals: the column has four for every currency."""
+        """The price with the number of decimals of its currency: the column has four for every currency."""
         return round(self.price, exponent(self.currency))
 
 
 class DetailsPayload(msgspec.Struct, frozen=True):
-    """What participants saw of an event before it changed."""
+    """The details of an event that participants see, before a change."""
 
     title: str
     starts_at: datetime
@@ -106,7 +106,7 @@ class DetailsPayload(msgspec.Struct, frozen=True):
 
 
 class MoneyPayload(msgspec.Struct, frozen=True):
-    """What was asked for, received or given back, with the currency's own number of decimals."""
+    """A requested, received or refunded amount, with the number of decimals of its currency."""
 
     amount: Decimal
     currency: str
@@ -116,7 +116,7 @@ class MoneyPayload(msgspec.Struct, frozen=True):
 
 
 class PaymentPayload(msgspec.Struct, frozen=True):
-    """`id` is what the gateway calls the money, `url` where it can still be paid."""
+    """`id` is the gateway's id of the payment, `url` the checkout of an unpaid one."""
 
     gateway: str
     id: str | None
@@ -141,21 +141,21 @@ class InvitationPayload(msgspec.Struct, frozen=True):
 
 
 class WrittenPayload(msgspec.Struct, frozen=True):
-    """What a facilitator wrote to the participants."""
+    """A message of a facilitator to the participants."""
 
     subject: str
     text: str
 
 
 class Agreed(NamedTuple):
-    """A price with the currency's own number of decimals."""
+    """A price with the number of decimals of its currency."""
 
     price: Decimal
     currency: str
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """Everything as it was when the fact happened; an event's own message has no booking and no user."""
+    """The state at the time of the change. A message about an event itself has no booking and no user."""
 
     booking: BookingPayload | None
     user: Person | None
@@ -166,11 +166,11 @@ class Payload(msgspec.Struct, frozen=True):
     payment: PaymentPayload | None = None
     before: DetailsPayload | None = None
     as_of: datetime | None = None
-    """When a reminder goes out."""
+    """The send time of a reminder."""
     written: WrittenPayload | None = None
     invitation: InvitationPayload | None = None
     payment_url: str | None = None
-    """Where it can be paid, as far as that is known when the mail goes."""
+    """The payment link, if it is known at send time."""
 
     @property
     def join_link(self) -> str | None:
@@ -194,5 +194,5 @@ def read_payload(message: Message) -> Payload:
 
 
 def zulu(moment: datetime) -> str:
-    """RFC 3339 in UTC, with a Z."""
+    """The instant in RFC 3339, in UTC with `Z`."""
     return in_zone(moment, UTC).isoformat().replace("+00:00", "Z")

@@ -61,12 +61,12 @@ class EmailSender:
 
 
 class MailComposer:
-    """Writes the mail for a message. The same message gives the same Message-ID and the same invitation, so that a
-    mail that had to be sent twice is recognised as one.
+    """Composes the mail for a message. The same message results in the same Message-ID and the same calendar
+    invitation, so that receivers recognise a mail that was sent twice.
 
-    `public_url` is the address of the house; its host names calendar entries whose message has no UID. `smtputf8`: the
-    transport takes addresses with letters beyond ASCII before the @. Without `invitation_links` there are no mails of
-    invitations. `booking_url_template`: see `BookingUrls`.
+    `public_url` is the address of the deployment; its host is part of the UIDs of calendar entries whose message has
+    none. `smtputf8`: whether the transport accepts addresses with letters beyond ASCII before the @. Without
+    `invitation_links` there are no mails about invitations. `booking_url_template`: see `BookingUrls`.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class MailComposer:
         mail["From"] = sender
         mail["To"] = self._mailbox(content.recipient)
         if content.reply_to is not None:
-            # An account older than the rule for addresses may have one that nothing can be sent to.
+            # An account that is older than the rules for addresses may have one to which no mail can be sent.
             with contextlib.suppress(UnusableAddress):
                 mail["Reply-To"] = self._mailbox(content.reply_to)
         mail["Subject"] = content.subject

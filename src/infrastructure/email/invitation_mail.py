@@ -22,7 +22,7 @@ class InvitationLinks:
 
 
 def invitation_email(message: Message, links: InvitationLinks | None) -> EmailContent:
-    """Times are in UTC, for people with an account as for those without. Raises `Unmailable`."""
+    """The content of the mail. Times are in UTC, for people with and without an account. Raises `Unmailable`."""
     payload = read_payload(message)
     invitation, event = payload.invitation, payload.event
     if invitation is None or links is None:

@@ -1,4 +1,4 @@
-"""The gateways of this house: the one that new payments are made at, and all that old ones were."""
+"""The configured gateways: the one for new payments, and those of earlier payments."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -15,11 +15,11 @@ class GatewayRegistry:
         self.chosen = self._named[chosen]
 
     def find(self, kind: type[T]) -> T | None:
-        """The gateway of this kind; None where it is not configured."""
+        """The gateway of this type; None if it is not configured."""
         return next((gateway for gateway in self._named.values() if isinstance(gateway, kind)), None)
 
     async def close(self) -> None:
-        """Ends the connections that gateways keep open."""
+        """Closes the connections of all gateways."""
         for gateway in self._named.values():
             close = getattr(gateway, "close", None)
             if close is not None:

@@ -1,7 +1,7 @@
-"""Our addresses that gateways redirect buyers to.
+"""Addresses of this service that gateways redirect buyers to.
 
-An address names the payment and is signed, so that it cannot be guessed; it says nothing about the buyer. It depends on
-nothing but the payment: Stripe refuses a known idempotency key with other parameters.
+An address names the payment and is signed, so that it cannot be guessed; it contains nothing about the buyer. It
+depends only on the payment, because Stripe rejects a known idempotency key with other parameters.
 """
 
 import base64
@@ -23,7 +23,7 @@ class SignedReturnAddresses:
 
     def of(self, payment_id: PaymentId, outcome: Outcome) -> str:
         token = base64.urlsafe_b64encode(payment_id.bytes + self._sign(payment_id.bytes)).decode().rstrip("=")
-        # The outcome is a part of the path: Razorpay adds query parameters of its own.
+        # The outcome is a part of the path, because Razorpay adds query parameters.
         return f"{self._public_url}/payment/return/{token}/{outcome}"
 
     def payment_of(self, token: str) -> PaymentId:

@@ -1,6 +1,6 @@
-"""Bookings as iCalendar (RFC 5545), alone in an invitation (RFC 5546) or all of a person's in a feed (RFC 7986).
+"""Bookings as iCalendar (RFC 5545): one in an invitation (RFC 5546), all of an account in a feed (RFC 7986).
 
-One booking is one entry: its UID is the same in every invitation and in the feed, and never changes.
+A booking is one entry. Its UID is the same in every invitation and in the feed, and never changes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ _LINE_OCTETS = 75
 
 @dataclass(frozen=True, slots=True)
 class Organizer:
-    """`sent_by` is the address that writes for them."""
+    """`sent_by` is the address that sends on behalf of the organiser."""
 
     name: str
     email: str
@@ -39,8 +39,8 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`sequence` grows with every change; `stamp` is when the entry changed last. In a calendar without a METHOD, such
-    as a feed, DTSTAMP means that too (RFC 5545, 3.8.7.2)."""
+    """`sequence` grows with every change; `stamp` is the time of the last change, which is also the meaning of DTSTAMP
+    in a calendar without a METHOD, such as a feed (RFC 5545, 3.8.7.2)."""
 
     uid: str
     sequence: int
@@ -57,7 +57,7 @@ class Entry:
 
 
 def uid_host(public_url: str) -> str:
-    """What names entries while the deployment has no stored domain for them: the host of its address."""
+    """The domain of UIDs while the deployment has not stored one: the host of its address."""
     return urlsplit(public_url).hostname or "localhost"
 
 
@@ -70,12 +70,12 @@ def appointment_uid(appointment_id: UUID, host: str) -> str:
 
 
 def event_uid(event_id: int, host: str) -> str:
-    """Of an event in its facilitator's own calendar."""
+    """The UID of an event in its facilitator's calendar."""
     return f"event-{event_id}@{host}"
 
 
 def described(text: str | None, link: str | None, last: str) -> str:
-    """An entry's description: what there is to say, where to join, and which booking it is."""
+    """An entry's description: the text, the link to join, and the last line, which names the booking."""
     return "\n\n".join(part for part in (text, f"Join online: {link}" if usable_link(link) else "", last) if part)
 
 
@@ -88,7 +88,7 @@ def invitation(entry: Entry, method: Method) -> str:
 
 
 def feed(name: str, entries: Iterable[Entry]) -> str:
-    """Everything at once, for programs that come back for it. The same entries give the same text."""
+    """The .ics of a calendar feed. The same entries result in the same text."""
     calendar = _calendar()
     calendar.add("NAME", name)
     calendar.add("X-WR-CALNAME", name)

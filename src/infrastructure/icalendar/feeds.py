@@ -1,4 +1,4 @@
-"""A feed's entries as iCalendar."""
+"""Writes the entries of a calendar feed as iCalendar."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,8 @@ _SAMPLE = ("title", "text", "reference", _MOMENT, _MOMENT, "location", "https://
 
 
 class IcsWriter:
-    """`public_url` is the address of the deployment; its host names entries that have no UID, as in invitations."""
+    """`public_url` is the address of the deployment; its host is part of the UIDs of entries without a stored UID, as
+    in invitations."""
 
     def __init__(self, public_url: str) -> None:
         self._host = components.uid_host(public_url)
@@ -30,7 +31,7 @@ class IcsWriter:
         self.format = hashlib.sha256(self._write(sample).encode()).hexdigest()
 
     async def write(self, entries: Sequence[FeedEntry]) -> str:
-        """In a thread: an entry takes about half a millisecond."""
+        """Writes in a thread, because an entry takes about 0.5 ms."""
         return await asyncio.to_thread(self._write, entries)
 
     def _write(self, entries: Sequence[FeedEntry]) -> str:

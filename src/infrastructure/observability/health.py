@@ -1,4 +1,4 @@
-"""Whether the servers answer that this process leans on."""
+"""Health of the servers that this process needs."""
 
 import contextlib
 

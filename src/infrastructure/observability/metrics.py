@@ -1,7 +1,7 @@
-"""What this process counts and what the database knows, as Prometheus reads it.
+"""Prometheus metrics: counters of this process, and statistics of the database.
 
-Where several processes answer at one address, a scrape reaches any of them. They count into the same files then
-(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them), and any of them answers for all.
+A scrape reaches one of several processes behind an address. They therefore count into common files
+(`PROMETHEUS_MULTIPROC_DIR`, set by the process that starts them), and each of them returns the sum.
 """
 
 import os
@@ -18,7 +18,7 @@ from domain.errors import Unavailable
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.statistics import OperationalStatistics, PostgresOperationalStatistics
 
-# Few, since each is a series for every route.
+# Few buckets, because each one is a time series for every route.
 _REQUEST_SECONDS = (0.01, 0.05, 0.25, 1, 5)
 _WAIT_SECONDS = (0.001, 0.01, 0.1, 1, 3)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -29,7 +29,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """For one process; see the module about several."""
+    """The metrics of one process; the module describes several processes."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -66,7 +66,7 @@ class Metrics:
         )
 
     def request(self, *, route: str, method: str, status: int, seconds: float) -> None:
-        """`route` is a template, never the path itself. `status` 0: the caller left before it was answered."""
+        """`route` is a template, never the path itself. `status` 0: the client disconnected before the response."""
         method = method if method in _METHODS else "other"
         self._requests.labels(route, method, f"{status // 100}xx" if status else "none").inc()
         self._seconds.labels(route).observe(seconds)
@@ -81,7 +81,8 @@ class Metrics:
         self._in_use.set(connections)
 
     async def exposition(self, database: Database) -> bytes:
-        """Prometheus' text. Without the database it still tells what was counted here, and that it is away."""
+        """The metrics in the text format of Prometheus. While the database is unreachable they contain the counters and
+        `0` for its reachability."""
         try:
             statistics = await PostgresOperationalStatistics(database).read()
         except Unavailable:
@@ -183,7 +184,7 @@ def _by_destination(name: str, description: str, *labels: str) -> GaugeMetricFam
 
 
 def _forget_the_dead(directory: Path) -> None:
-    """What ended processes had counted stays; what they held is theirs no more."""
+    """Removes the gauges of ended processes. Their counters stay."""
     for file in directory.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

@@ -1,7 +1,7 @@
-"""Traces by OTLP over HTTP, where `OTEL_EXPORTER_OTLP_ENDPOINT` is set; elsewhere nothing of it is even imported.
+"""Traces by OTLP over HTTP if `OTEL_EXPORTER_OTLP_ENDPOINT` is set; otherwise the packages are not imported.
 
-A request's trace and span have ids that follow from the request id, which travels with every message anyway. So a
-delivery, in another process and hours later, finds the span it belongs to, with nothing else stored.
+The ids of a request's trace and span are derived from the request id, which every message contains. A delivery in
+another process, also hours later, therefore belongs to the same trace without further stored data.
 """
 
 import asyncio
@@ -28,25 +28,25 @@ _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def traceparent() -> str | None:
-    """W3C's header for what is asked of others on behalf of the current delivery."""
+    """The W3C header `traceparent` for outgoing requests of the current delivery."""
     return _current.get()
 
 
 def ids_of(request_id: str) -> tuple[int, int]:
-    """Trace and span of a request: an id of 32 hexadecimal digits is its trace id as it is."""
+    """The trace id and span id of a request. A request id of 32 hexadecimal digits is the trace id."""
     digest = hashlib.sha256(request_id.encode()).digest()
     trace = int(request_id, 16) if re.fullmatch("[0-9a-f]{32}", request_id) else 0
     return trace or int.from_bytes(digest[:16]), int.from_bytes(digest[16:24])
 
 
 class Traces:
-    """`service` is api or worker."""
+    """`service`: `api` or `worker`."""
 
     def __init__(self, endpoint: str | None, service: str) -> None:
         self._provider = _provider(endpoint, f"convene-{service}") if endpoint else None
 
     def request(self, request_id: str, *, name: str, status: int, seconds: float, parent: str) -> None:
-        """A request that has been answered. `parent` is its `traceparent` header, or nothing."""
+        """Records the span of a request. `parent` is its `traceparent` header, if any."""
         if self._provider is None:
             return
         from opentelemetry.trace import Link, SpanKind, StatusCode
@@ -82,7 +82,7 @@ class Traces:
         caused_by = None
         if message.request_id:
             trace, span_id = ids_of(message.request_id)
-            # As the request's own process decided: by the trace's id.
+            # The same decision as in the process of the request, because it depends on the trace id only.
             sampled = self._provider.sampler.should_sample(None, trace, "").decision.is_sampled()  # type: ignore[no-untyped-call]
             flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
             caused_by = SpanContext(trace, span_id, is_remote=True, trace_flags=flags)
@@ -107,7 +107,7 @@ class Traces:
                 _current.reset(token)
 
     async def close(self) -> None:
-        """Sends what is left, if the collector takes it within a second."""
+        """Sends the remaining spans, for at most a second."""
         if self._provider is not None:
             await asyncio.to_thread(self._provider.force_flush, 1_000)
 

@@ -44,7 +44,7 @@ class RedisLiveUpdateListeners:
     @contextlib.asynccontextmanager
     async def listening(self, facilitator_id: UserId) -> AsyncIterator[_Follower]:
         if self._hearing is None or self._hearing.done():
-            # It outlives the request that began it, and is not to speak in its name.
+            # The task outlives the request that started it, so it gets a separate context.
             self._hearing = asyncio.create_task(self._hear(), context=Context())
         follower = _Follower()
         self._followers.setdefault(facilitator_id, set()).add(follower)
@@ -75,7 +75,8 @@ class RedisLiveUpdateListeners:
             await asyncio.sleep(self._back_off)
 
     async def _hear_from(self, redis: Redis) -> None:
-        """Until the connection breaks, or does not answer a ping any more (it is half open). Raises `RedisError`."""
+        """Receives until the connection breaks or a ping is not answered (a half-open connection). Raises
+        `RedisError`."""
         async with redis.pubsub() as subscription:
             await subscription.subscribe(CHANNEL)
             if self._unavailable:

@@ -1,5 +1,5 @@
-"""Limits that hold over all processes, counted in Redis by one atomic script; without Redis each process counts for
-itself, so that there is a limit at all times."""
+"""Rate limits over all processes, counted in Redis by one atomic script. While Redis is unavailable each process counts
+separately, so that there is always a limit."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ from domain.errors import TooManyRequests
 
 _log = structlog.get_logger()
 
-# Fixed windows that begin with the first attempt. Answers the milliseconds to wait, 0 for an attempt that was counted.
+# Fixed windows that begin with the first attempt. Returns the milliseconds to wait, 0 for an attempt that was counted.
 RESERVE = """
 local count = tonumber(redis.call('GET', KEYS[1]) or '0')
 if count >= tonumber(ARGV[1]) then
@@ -35,7 +35,7 @@ end
 
 
 class LocalLimits:
-    """In this process's memory; forgets the oldest counters beyond `remembered`."""
+    """Limits in the memory of this process; drops the oldest counters beyond `remembered`."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic, *, remembered: int = 20_000) -> None:
         self._now = now
@@ -61,7 +61,7 @@ class LocalLimits:
 
 
 class RedisLimits:
-    """Falls back to `without_redis`, and leaves Redis alone for a few seconds after it failed to answer."""
+    """Limits in Redis. After a failure of Redis it uses `without_redis` for a few seconds."""
 
     PAUSE_SECONDS = 5.0
 
@@ -109,5 +109,5 @@ class NoLimits:
 
 
 def _key(limit: Limit, who: str) -> str:
-    """Names no person: the key holds a digest."""
+    """The key in Redis. It contains a digest instead of personal data."""
     return f"limit:{limit.name}:{hashlib.sha256(who.encode()).hexdigest()[:32]}"

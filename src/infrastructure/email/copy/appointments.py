@@ -153,7 +153,7 @@ _STATUS = {True: "Waiting for the payment", False: "Waiting for confirmation"}
 
 
 def appointment_copy(message_type: MessageType, payload: AppointmentPayload) -> EmailCopy | None:
-    """None for what no mail is written about."""
+    """The copy of a mail; None for message types without a mail."""
     if message_type is MessageType.BOOKING_REMINDER:
         return _reminder(payload)
     return _to_coach(message_type, payload) if payload.recipient == "coach" else _to_client(message_type, payload)
@@ -241,7 +241,7 @@ def details(
 
 
 def button(message_type: MessageType, payload: AppointmentPayload) -> Button | None:
-    """The one thing to do next, if there is one."""
+    """The button for the next action, if there is one."""
     if payload.payment_url is not None:
         return Button("Pay now", payload.payment_url)
     if message_type is MessageType.PAYMENT_FAILED:

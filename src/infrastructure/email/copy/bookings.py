@@ -103,7 +103,7 @@ _OFFLINE_REFUND = " You paid on the spot, so {facilitator} hands the money back 
 
 
 def booking_copy(message_type: MessageType, payload: Payload, booking: BookingPayload) -> EmailCopy | None:
-    """None for what no mail is written about."""
+    """The copy of a mail; None for message types without a mail."""
     if message_type is MessageType.BOOKING_REMINDER:
         return _reminder(payload, booking)
     if message_type is MessageType.BOOKING_MOVED:
@@ -185,7 +185,7 @@ def event_details(payload: Payload, booking: BookingPayload, reader: Person) -> 
 
 
 def button(message_type: MessageType, payload: Payload) -> Button | None:
-    """The one thing to do next, if there is one."""
+    """The button for the next action, if there is one."""
     if payload.payment_url is not None:
         return Button("Pay now", payload.payment_url)
     if message_type is MessageType.PAYMENT_FAILED:

@@ -7,7 +7,7 @@ from infrastructure.email.content import EmailCopy
 from servicekit.local_times import when
 
 _STAYS = "Your booking stays valid. These are the details now."
-# Messages from before they named what changed.
+# For older messages, which do not name the changes.
 _UNNAMED = EmailCopy("Changed: {title}", "The details have changed", f"The details of {{title}} have changed. {_STAYS}")
 
 
@@ -26,7 +26,7 @@ def location_of(event: EventPayload | DetailsPayload) -> str | None:
 
 
 def previous_details(before: DetailsPayload | None, event: EventPayload, zone: ZoneInfo) -> dict[str, str | None]:
-    """What it was before, of all that changed. An old link is left out: it must not be followed any more."""
+    """The previous values of changed details. An old link is omitted, because it must not be used any more."""
     if before is None:
         return {}
     changed = _changes(before, event)

@@ -22,7 +22,7 @@ BY_GATEWAY = " It can take some days until your bank shows it."
 CANCEL_FOR_FULL_REFUND = " If this does not suit you, you can cancel before the start and receive a full refund."
 
 WHERE_TO_ASK = " The link to pay is where you booked."
-"""Said where the mail itself has none."""
+"""Used in mails without a payment link."""
 
 
 def price(status: str, amount: Decimal, currency: str) -> str:
@@ -30,7 +30,7 @@ def price(status: str, amount: Decimal, currency: str) -> str:
 
 
 def is_paid_offline(payment: PaymentPayload | None) -> bool:
-    """Paid on the spot, so given back there."""
+    """Whether it was paid on site, where the refund is made as well."""
     return payment is not None and payment.gateway == OFFLINE
 
 

@@ -1,11 +1,11 @@
 """Razorpay, over its REST API (https://razorpay.com/docs/api/).
 
-A payment is asked for as an order, which a client's Checkout can pay, and as a payment link, which is a page to send a
-person to. Razorpay makes an order of its own behind a link; both carry our payment's id as `receipt`, so whatever was
-paid for it is found by that one id, and an order whose making was never confirmed to us is found instead of made again.
+A payment is requested as an order, which Razorpay's Checkout in a client can pay, and as a payment link, which is a
+page for the buyer. Razorpay creates another order for a link. Both orders have the payment's id as `receipt`, so every
+payment is found by that id. An order whose creation was not confirmed is found by it as well, instead of created again.
 
-Orders are made with `payment_capture`: Razorpay captures what was authorised by itself, or gives it back after some
-days. So "authorized" is no money yet, and is left open until it is one or the other.
+Orders are created with `payment_capture`: Razorpay captures an authorised payment automatically, or returns it after
+some days. A payment with the status `authorized` is therefore not received yet and stays open.
 """
 
 import asyncio
@@ -65,9 +65,9 @@ EVENT_ID = "x-razorpay-event-id"
 MOST_OF_AN_ANSWER = 256 * 1024
 """Bytes; an order with a hundred payments has some 100 KiB."""
 SHORTEST_LINK = 16 * 60
-"""Seconds. A payment link must be valid for 15 minutes; the rest is for clocks that differ."""
+"""Seconds. A payment link must be valid for at least 15 minutes; the rest allows for clock differences."""
 CALLBACK_SECONDS = 4
-"""A person waits for the answer to a callback, and it can be given without Razorpay's."""
+"""Seconds. Short, because a person waits for the response to a callback, which is possible without Razorpay."""
 
 _SIGNED_IN_CALLBACK = ("payment_link_id", "payment_link_reference_id", "payment_link_status", "payment_id")
 
@@ -83,7 +83,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class RazorpayGateway:
-    """`seconds` bounds each call as a whole, however many exchanges it takes."""
+    """`seconds` bounds each call with all of its requests."""
 
     name = "razorpay"
     holds_seats = True
@@ -105,11 +105,11 @@ class RazorpayGateway:
         self._client = httpx.AsyncClient(
             base_url=base_url,
             auth=(key_id, key_secret),
-            # A small compressed answer may unfold to gigabytes.
+            # A small compressed response may expand to gigabytes.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Convene"},
             timeout=seconds,
             follow_redirects=False,
-            # Neither a proxy nor a .netrc of the machine may change where our key goes.
+            # Proxies and .netrc files of the machine must not receive the API key.
             trust_env=False,
             verify=httpx.create_ssl_context(),
             limits=httpx.Limits(max_connections=20, keepalive_expiry=3),
@@ -171,11 +171,11 @@ class RazorpayGateway:
         )
 
     async def expire_checkout(self, payment: Payment) -> None:
-        """Cancels the link. An order cannot be cancelled: who has a Checkout of it open can still pay, too late."""
+        """Cancels the link. An order cannot be cancelled: an open Checkout can still pay it, as a late payment."""
         async with _within(self._seconds):
             link = await self._link(payment.id)
             if link is not None and link.status == "created":
-                # It may have been paid or have expired since; then there is nothing to close.
+                # It may have been paid or expired meanwhile; then there is nothing to close.
                 with contextlib.suppress(GatewayRefused):
                     await self._ask("POST", f"/v1/payment_links/{link.id}/cancel", LinkEntity)
 
@@ -204,8 +204,8 @@ class RazorpayGateway:
         _verify(self._key_secret, f"{order_id}|{gateway_id}".encode(), signature)
 
     def is_success(self, payment_id: PaymentId, parameters: Mapping[str, str]) -> bool:
-        """By what Razorpay adds to the callback address of a payment link:
-        https://razorpay.com/docs/payments/payment-links/callback/."""
+        """Verifies the signed parameters that Razorpay adds to the callback address of a payment link
+        (https://razorpay.com/docs/payments/payment-links/callback/)."""
         given = [parameters.get(f"razorpay_{name}", "") for name in _SIGNED_IN_CALLBACK]
         try:
             _verify(self._key_secret, "|".join(given).encode(), parameters.get("razorpay_signature", ""))
@@ -236,7 +236,7 @@ class RazorpayGateway:
 
     def read_webhook(self, body: bytes, headers: Mapping[str, str]) -> GatewayEvent:
         _verify(self._webhook_secret, body, headers.get(SIGNATURE, ""))
-        # The event's id is not signed: who sends a body again under another id repeats old news.
+        # The event's id is not signed. A body that is sent again with another id only repeats an old update.
         event_id = headers.get(EVENT_ID) or hashlib.sha256(body).hexdigest()
         try:
             webhook = msgspec.json.decode(body, type=Webhook)
@@ -246,7 +246,7 @@ class RazorpayGateway:
         return GatewayEvent(event_id, webhook.event, report, msgspec.json.decode(body))
 
     async def _orders(self, payment_id: PaymentId) -> Sequence[OrderEntity]:
-        """All that were made for it, by us and behind its link, the oldest first."""
+        """All orders of the payment, including those of its link, oldest first."""
         found = await self._ask("GET", "/v1/orders", Orders, params={"receipt": str(payment_id), "count": "100"})
         return [order for order in reversed(found.items) if order.receipt == str(payment_id)]
 
@@ -293,7 +293,7 @@ def _verify(secret: bytes, signed: bytes, signature: str) -> None:
 
 
 def _untaken(money: Money) -> str | None:
-    """Razorpay takes three decimals only where the last is 0."""
+    """Why Razorpay rejects the amount: of three decimals the last must be 0."""
     if exponent(money.currency) > 2 and money.minor_units % 10 ** (exponent(money.currency) - 2):
         return f"Razorpay takes {money.currency} with two decimals only, not {money}"
     return None

@@ -31,7 +31,7 @@ class PaymentEntity(msgspec.Struct, frozen=True):
 
     @property
     def money(self) -> Money:
-        """Raises `Invalid` for a currency there is not."""
+        """The amount of the payment. Raises `Invalid` for an unknown currency."""
         return Money.from_minor_units(self.amount, self.currency)
 
 
@@ -93,14 +93,14 @@ def update_of(payment: Payment, tries: Sequence[PaymentEntity]) -> GatewayUpdate
 
 
 def reported(order_id: str | None, payment_id: PaymentId | None, status: str, payment: PaymentEntity) -> GatewayUpdate:
-    """Raises `Invalid` for a currency there is not."""
+    """The update with this status. Raises `Invalid` for an unknown currency."""
     if status in RECEIVED:
         return GatewayUpdate(order_id, PaymentUpdate.RECEIVED, payment_id, payment.id, payment.money)
     return GatewayUpdate(order_id, PaymentUpdate.FAILED if status == "failed" else PaymentUpdate.OPEN, payment_id)
 
 
 def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | None:
-    """None for what means nothing to us. Raises msgspec's `ValidationError`, and `Invalid` as above."""
+    """Returns None for an event that is not handled. Raises msgspec's `ValidationError`, and `Invalid` as above."""
     about = webhook.payload
     match webhook.event.split("."):
         case ["payment", ("authorized" | "captured" | "failed") as status] if "payment" in about:
@@ -120,7 +120,7 @@ def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | None:
 
 
 def made_for_a_link(order: OrderEntity) -> bool:
-    """A link's notes name the order that it stands beside; its own order and payments inherit them."""
+    """Whether Razorpay created the order for a link: it then inherits the link's notes, which name the other order."""
     return _named_order(order.notes) is not None
 
 
@@ -132,7 +132,7 @@ def as_uuid(text: Any) -> UUID | None:
 
 
 def _of_its_order(payment: PaymentEntity, status: str) -> GatewayUpdate | None:
-    """None for what was paid behind a link: the link's own event tells it, and names our order."""
+    """Returns None for a payment of a link: the link's own event reports it and names the other order."""
     if payment.order_id is None or _named_order(payment.notes) is not None:
         return None
     return reported(payment.order_id, None, status, payment)
@@ -159,7 +159,7 @@ def _of_a_refund(refund: RefundEntity, payment: PaymentEntity | None) -> RefundU
 
 
 def _named_order(notes: Any) -> str | None:
-    """Notes that are empty come as a list."""
+    """The order that the notes name. Razorpay sends empty notes as a list."""
     named = notes.get("order_id") if isinstance(notes, dict) else None
     return named if isinstance(named, str) else None
 

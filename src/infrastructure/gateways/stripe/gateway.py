@@ -52,20 +52,20 @@ T = TypeVar("T")
 
 SIGNATURE = "stripe-signature"
 TOLERANCE = stripe.Webhook.DEFAULT_TOLERANCE
-"""Seconds. How far a webhook's time may lie from ours."""
+"""Seconds. The maximum difference between a webhook's timestamp and the present time."""
 
 OUTLIVES_HOLD = timedelta(minutes=31)
 """A session must stay open for at least half an hour after its creation, and can be requested until the hold expires.
 The expiry of the hold closes it; this time applies when that request fails."""
 
 LONGEST_NAME = 250
-"""Characters of what is sold."""
+"""Characters of a product name."""
 
 _TRIED_AGAIN = frozenset({408, 409, 425, 429})
 
 
 class StripeGateway:
-    """`seconds` bounds each call as a whole, with whatever the client tries again."""
+    """`seconds` bounds each call with all retries of the client."""
 
     name = "stripe"
     holds_seats = True
@@ -121,7 +121,7 @@ class StripeGateway:
             try:
                 await self._stripe.v1.checkout.sessions.expire_async(_order_id(payment))
             except stripe.InvalidRequestError:
-                # Only an open one can be expired; one that was paid or has expired needs nothing.
+                # Only an open session can be expired; a paid or expired one needs nothing.
                 if (await self._session(payment)).status == "open":
                     raise
 
@@ -152,10 +152,10 @@ class StripeGateway:
         try:
             self._stripe.construct_event(body, signature, self._webhook_secret, TOLERANCE)
         except (stripe.SignatureVerificationError, UnicodeDecodeError, TypeError):
-            # A body that is no text, a signature outside ASCII.
+            # A body that is not text, or a signature outside of ASCII.
             raise InvalidSignature from None
         except (ValueError, AttributeError, RecursionError) as error:
-            # No JSON, none that is an object.
+            # Not JSON, or not an object.
             raise GatewayRefused(f"This is no webhook of Stripe: {type(error).__name__}") from None
         _refuse_from_the_future(signature)
         try:
@@ -202,7 +202,7 @@ class StripeGateway:
         return _as(Session, found)
 
     async def _refund_made_before(self, intent_id: str, refund_id: str) -> Refund | None:
-        """Stripe forgets an idempotency key after a day; a refund may be tried for longer."""
+        """Finds an earlier refund. Stripe deletes an idempotency key after a day, and retries may last longer."""
         page = await self._stripe.v1.refunds.list_async({"payment_intent": intent_id, "limit": 100})
         made = (_as(Refund, found) for found in page.data)
         return next((refund for refund in made if str(refund.refund_id) == refund_id), None)
@@ -231,14 +231,15 @@ def _order_id(payment: Payment) -> str:
 
 
 def _refuse_from_the_future(signature: str) -> None:
-    """The client only refuses what is too old. It has checked that there is a time, which is signed."""
+    """Rejects timestamps in the future. The client rejects only old ones; it has checked that the signed timestamp
+    exists."""
     timestamp = next(item for item in signature.split(",") if item.startswith("t="))
     if int(timestamp.removeprefix("t=")) > time.time() + TOLERANCE:
         raise InvalidSignature
 
 
 def _error_response(error: stripe.StripeError) -> GatewayUnavailable | GatewayRefused:
-    """Never Stripe's whole answer: it repeats what was sent."""
+    """The error of a response, without Stripe's whole message, which repeats data of the request."""
     status = error.http_status
     if isinstance(error, stripe.APIConnectionError) or status is None:
         return GatewayUnavailable("Stripe cannot be reached")

@@ -12,14 +12,14 @@ from domain.money import Money, exponent
 from domain.payments import GatewayUpdate, PaymentId, PaymentUpdate, RefundUpdate
 
 DECIMALS = {
-    # Without decimals there, though the ariary has two by ISO 4217.
+    # Without decimals at Stripe, though the ariary has two in ISO 4217.
     "MGA": 0,
-    # Without decimals by ISO 4217, but two that must be 00 for Stripe's older clients.
+    # Without decimals in ISO 4217, but with two at Stripe that must be 00, for its older clients.
     "ISK": 2,
     "UGX": 2,
 }
 NOT_TAKEN = frozenset({"CLF", "IQD", "LYD", "UYI", "UYW"})
-"""Of those without two decimals by ISO 4217, the ones that Stripe knows no rule for."""
+"""Currencies without two decimals in ISO 4217 for which Stripe documents no rule."""
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 def untaken(amount: Money) -> dict[str, str]:
-    """Why Stripe cannot take it, by the field that is wrong. Empty when it can."""
+    """The reason why Stripe cannot charge the amount, by field; empty if it can."""
     currency = amount.currency
     if currency in NOT_TAKEN:
         return {"currency": f"Stripe does not take {currency}"}
@@ -108,20 +108,20 @@ def untaken(amount: Money) -> dict[str, str]:
 
 
 def minor_units(amount: Money) -> int:
-    """Raises `GatewayRefused` for what Stripe cannot take."""
+    """The amount in Stripe's minor units. Raises `GatewayRefused` if Stripe cannot charge it."""
     for why in untaken(amount).values():
         raise GatewayRefused(why)
     return int(amount.amount.scaleb(_decimals(amount.currency)))
 
 
 def money(units: int, currency: str) -> Money:
-    """Raises `Invalid` for a currency there is not."""
+    """The amount in Stripe's minor units as `Money`. Raises `Invalid` for an unknown currency."""
     code = currency.upper()
     return Money(Decimal(units).scaleb(-_decimals(code)), code)
 
 
 def refunded(intent: Intent | None, currency: str) -> Money:
-    """What was given back of it, or is on its way."""
+    """The refunded amount, including pending refunds."""
     if intent is None or not isinstance(intent.latest_charge, Charge):
         return money(0, currency)
     return money(intent.latest_charge.amount_refunded, intent.currency)
