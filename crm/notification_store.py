@@ -193,7 +193,7 @@ class NotificationStore:
         facilitator, key = notification.facilitator, notification.facilitator_key
         if facilitator and facilitator.email and key and facilitator.id in (None, key):
             await connection.execute(
-                REMEMBER_FACILITATOR, key, facilitator.name, facilitator.email, notification.happened_at
+                REMEMBER_FACILITATOR, key, facilitator.name, facilitator.email, notification.occurred_at_utc
             )
 
     async def items(

@@ -126,7 +126,7 @@ class Notification(msgspec.Struct, frozen=True):
         return self.facilitator_id or self.event.facilitator_id or (self.facilitator.id if self.facilitator else None)
 
     @property
-    def happened_at(self) -> datetime | None:
+    def occurred_at_utc(self) -> datetime | None:
         return _utc(self.occurred_at)
 
     @property
@@ -182,7 +182,7 @@ def read_notification(body: dict[str, Any]) -> Notification:
     try:
         notification = json_values.convert(body, Notification)
     except msgspec.ValidationError as error:
-        raise InvalidFields(one_reason(error)) from None
+        raise InvalidFields(field_error(error)) from None
     outside = {
         field: OUT_OF_RANGE
         for field, moment in _moments(notification)
@@ -204,10 +204,10 @@ def _moments(notification: Notification) -> Iterator[tuple[str, datetime | None]
     yield "previous.end_datetime", previous.end_datetime
 
 
-def one_reason(error: msgspec.ValidationError) -> dict[str, str]:
+def field_error(error: msgspec.ValidationError) -> dict[str, str]:
     """The field that does not fit, as a path with dots, and why."""
     reason, _, path = str(error).partition(" - at `$")
-    return {path.rstrip("`").lstrip(".") or "body": json_values.plain_words(reason)}
+    return {path.rstrip("`").lstrip(".") or "body": json_values.plain_reason(reason)}
 
 
 def _names_facilitator(body: dict[str, Any]) -> bool:

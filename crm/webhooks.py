@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from crm.notifications import LARGEST_ID, Id, InvalidFields, MissingFields, Person, one_reason
+from crm.notifications import LARGEST_ID, Id, InvalidFields, MissingFields, Person, field_error
 from servicekit import json_values
 
 
@@ -73,4 +73,4 @@ def read_webhook(body: dict[str, Any]) -> Webhook:
     try:
         return json_values.convert(body, Webhook)
     except msgspec.ValidationError as error:
-        raise InvalidFields(one_reason(error)) from None
+        raise InvalidFields(field_error(error)) from None

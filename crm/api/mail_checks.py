@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from crm.api.bodies import read_json_object
 from crm.api.errors import ErrorResponse, invalid
 from crm.email.content import NotificationEmailWriter
-from crm.notifications import InvalidFields, MissingFields, one_reason
+from crm.notifications import InvalidFields, MissingFields, field_error
 from crm.settings import CrmSettings
 from servicekit import json_values
 from servicekit.mail_transport import LoginRefused, MailNotSent, MailTransport, SmtpTransport
@@ -100,7 +100,7 @@ def _read(body: dict[str, Any], *, smtputf8: bool) -> TestMail:
     try:
         mail = json_values.convert({name: value for name, value in body.items() if value is not None}, TestMail)
     except msgspec.ValidationError as error:
-        raise InvalidFields(one_reason(error)) from None
+        raise InvalidFields(field_error(error)) from None
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in mail.subject):
         raise invalid({"subject": "Line breaks and control characters are not allowed"})
     try:

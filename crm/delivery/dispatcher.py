@@ -181,7 +181,7 @@ class Dispatcher(Generic[C]):
             await self._queue.mark_failed(claim, result.response)
             log.warning("delivery_given_up", kind=kind, row=row, response=result.response)
         else:
-            await self._queue.try_later(claim, result.delay, result.response)
+            await self._queue.retry_later(claim, result.delay, result.response)
 
     async def _send(self, claim: C) -> str:
         try:

@@ -133,7 +133,7 @@ class Queue(Generic[C]):
         async with self._database.connection() as connection:
             await connection.execute(self._failed, claim.id, _storable(response), self._lease)
 
-    async def try_later(self, claim: C, delay: timedelta, response: str) -> None:
+    async def retry_later(self, claim: C, delay: timedelta, response: str) -> None:
         """Makes the row due again after `delay`."""
         async with self._database.connection() as connection:
             await connection.execute(self._later, claim.id, _storable(response), self._lease, delay)

@@ -116,14 +116,14 @@ SAYS_THE_SAME: Final = True
 """For `commit(made)` of a use case whose repetition finds its work done and returns the same answer."""
 
 
-def made_before() -> Any:
+def recorded_result() -> Any:
     """The value of `commit(made)` if this request was carried out by a process that died before its answer; else None.
     A use case that finds a value returns that result and creates nothing."""
     claim = CLAIM.get()
     return None if claim is None or claim.made is None else json.loads(claim.made)
 
 
-def beside_the_request() -> Context:
+def without_request_key() -> Context:
     """For a background task that a request starts: it outlives the request, and its commits do not record the claim."""
     context = copy_context()
     context.run(CLAIM.set, None)

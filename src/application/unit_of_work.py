@@ -38,7 +38,7 @@ class UnitOfWork(Protocol):
 
     async def commit(self, made: Made | None = None) -> None:
         """`made` identifies the result for a repeated request with the same idempotency key, after a crash of this
-        process (`made_before`). Raises `IdempotencyKeyInUse` if another process runs the request."""
+        process (`recorded_result`). Raises `IdempotencyKeyInUse` if another process runs the request."""
         ...
 
 

@@ -82,10 +82,10 @@ class Availability:
     def __post_init__(self) -> None:
         zone_of(self.timezone)
         object.__setattr__(
-            self, "weekly", {day: _orderly(self.weekly.get(day, ()), "weekly_hours") for day in range(7)}
+            self, "weekly", {day: _validated_hours(self.weekly.get(day, ()), "weekly_hours") for day in range(7)}
         )
         object.__setattr__(
-            self, "overrides", {day: _orderly(hours, "date_overrides") for day, hours in self.overrides.items()}
+            self, "overrides", {day: _validated_hours(hours, "date_overrides") for day, hours in self.overrides.items()}
         )
         _within("buffer_before_minutes", self.buffer_before, timedelta(0), DAY)
         _within("buffer_after_minutes", self.buffer_after, timedelta(0), DAY)
@@ -117,7 +117,7 @@ class Availability:
         earliest, latest = self._bookable(now)
         first = max(window.starts_at, earliest)
         last = min(window.ends_at - length, latest)
-        stretches = list(self._stretches(window))
+        stretches = list(self._open_times(window))
         possible = _starts_in(_open(stretches), self._starts(stretches), length)
         # A slot that starts at `start` occupies [start - before, start + length + after) with its buffers.
         before, after = self.buffer_before, length + self.buffer_after
@@ -139,7 +139,7 @@ class Availability:
         earliest, latest = self._bookable(now)
         if not earliest <= session.starts_at <= latest:
             raise SlotUnavailable
-        open_times = _open(self._stretches(session))
+        open_times = _open(self._open_times(session))
         if not any(open_.starts_at <= session.starts_at and session.ends_at <= open_.ends_at for open_ in open_times):
             raise SlotUnavailable
         if overlaps_any(self.with_buffers(session), merged(busy)):
@@ -149,7 +149,7 @@ class Availability:
         latest = datetime.max.replace(tzinfo=UTC) if self.bookable_ahead is None else now + self.bookable_ahead
         return now + self.minimum_notice, latest
 
-    def _starts(self, stretches: "Iterable[_Stretch]") -> Iterator[datetime]:
+    def _starts(self, stretches: "Iterable[_OpenTime]") -> Iterator[datetime]:
         """The possible starts of slots, in order. They count from the start of the hours, also if the clock skips that
         time."""
         for stretch in stretches:
@@ -157,13 +157,13 @@ class Availability:
             start = stretch.hours_open + -(-missed // self.slot_step) * self.slot_step
             yield from stretch.span.each(start, stretch.closes, self.slot_step)
 
-    def _stretches(self, window: Interval) -> "Iterator[_Stretch]":
+    def _open_times(self, window: Interval) -> "Iterator[_OpenTime]":
         """The coach's hours over the window and a day to either side, in order."""
         for span in _spans(zone_of(self.timezone), window.starts_at - DAY, window.ends_at + DAY):
             day, last = span.wall_from.date(), span.wall_until.date()
             while day <= last:
                 for hours in self.hours_of(day):
-                    stretch = _stretch(span, day, hours)
+                    stretch = _open_time(span, day, hours)
                     if stretch.opens < stretch.closes:
                         yield stretch
                 day += DAY
@@ -189,7 +189,7 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class _OpenTime:
     """The part of a day's hours that lies in a span, in local time (naive). `hours_open` is the start of the hours
     themselves."""
 
@@ -199,13 +199,13 @@ class _Stretch:
     closes: datetime
 
 
-def _stretch(span: _Span, day: date, hours: Hours) -> _Stretch:
+def _open_time(span: _Span, day: date, hours: Hours) -> _OpenTime:
     midnight = datetime.combine(day, time.min)
     opens, closes = midnight + timedelta(minutes=hours.opens), midnight + timedelta(minutes=hours.closes)
-    return _Stretch(span, opens, max(opens, span.wall_from), min(closes, span.wall_until))
+    return _OpenTime(span, opens, max(opens, span.wall_from), min(closes, span.wall_until))
 
 
-def _open(stretches: Iterable[_Stretch]) -> list[Interval]:
+def _open(stretches: Iterable[_OpenTime]) -> list[Interval]:
     """The intervals whose local time lies within the coach's hours."""
     return merged(Interval(each.span.at(each.opens), each.span.at(each.closes)) for each in stretches)
 
@@ -276,7 +276,7 @@ def overlaps_any(wanted: Interval, blocked: Sequence[Interval]) -> bool:
     return first < len(blocked) and blocked[first].starts_at < wanted.ends_at
 
 
-def _orderly(hours: WorkingDay, field: str) -> WorkingDay:
+def _validated_hours(hours: WorkingDay, field: str) -> WorkingDay:
     day = tuple(sorted(hours))
     if any(later.opens < earlier.closes for earlier, later in pairwise(day)):
         raise Invalid({field: "The hours of one day must not overlap"})

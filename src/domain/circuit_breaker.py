@@ -7,7 +7,7 @@ from domain.outbox import Delivered, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class AttemptCounts:
     """Attempts that count for a destination, and the failures among them."""
 
     attempts: int
@@ -24,8 +24,10 @@ class CircuitBreakerRule:
     failing_percent: int = 70
     probe_every: timedelta = timedelta(seconds=30)
 
-    def trips(self, tally: Tally) -> bool:
-        return tally.attempts >= self.fewest_attempts and tally.failures * 100 >= self.failing_percent * tally.attempts
+    def trips(self, counts: AttemptCounts) -> bool:
+        return (
+            counts.attempts >= self.fewest_attempts and counts.failures * 100 >= self.failing_percent * counts.attempts
+        )
 
 
 def destination_is_healthy(outcome: Outcome) -> bool | None:

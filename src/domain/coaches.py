@@ -6,7 +6,7 @@ from datetime import timedelta
 from domain.accounts import User
 from domain.availability import SHORTEST, Availability
 from domain.errors import Conflict, Invalid, NotFound
-from domain.money import Money, smallest_step
+from domain.money import Money, smallest_unit
 from domain.refunds import RefundPolicy
 
 _MINUTE = timedelta(minutes=1)
@@ -41,7 +41,7 @@ class Coach:
         if self.price_per_hour.is_zero or not self.price_of(SHORTEST).is_zero:
             return
         # Half a step rounds up to a whole one.
-        least = smallest_step(self.price_per_hour.currency) / 2 * (timedelta(hours=1) // SHORTEST)
+        least = smallest_unit(self.price_per_hour.currency) / 2 * (timedelta(hours=1) // SHORTEST)
         free = f"A session of {SHORTEST // _MINUTE} minutes would be free"
         raise Invalid({"price_per_hour": f"{free}: give 0, or at least {least.normalize():f}"})
 

@@ -12,7 +12,7 @@ from domain.authorization import require_organiser
 from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.money import Money
 from domain.refunds import RefundPolicy
-from domain.text import line, link, optional_line, prose
+from domain.text import line, link, optional_line, text_with_lines
 from domain.time import Interval, entered_interval
 
 EventId = NewType("EventId", int)
@@ -120,7 +120,7 @@ class EventDetails:
 _VISIBLE = ("title", "interval", "location", "virtual_link")
 _TEXT_RULES: dict[str, Callable[[Any], str | None]] = {
     "title": partial(line, "title", at_most=200),
-    "description": partial(prose, "description", at_most=10_000),
+    "description": partial(text_with_lines, "description", at_most=10_000),
     "category": partial(optional_line, "category", at_most=80),
     "location": partial(optional_line, "location", at_most=300),
     "virtual_link": partial(link, "virtual_link"),

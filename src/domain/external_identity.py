@@ -88,8 +88,8 @@ def linked(user: User, identity: ExternalIdentity) -> User:
 
     Raises `EmailNotVerified` when the provider has not verified the address, and `OtherExternalAccount` when the
     account's proven owner uses another identity. An account whose address was never proven passes to the person who
-    proves it: an identity linked before is replaced; where `proves_owner`, all other access ends, too (Sudhodanan and
-    Paverd, "Pre-hijacked accounts", 2022).
+    proves it: an identity linked before is replaced; where `proves_ownership`, all other access ends, too
+    (Sudhodanan and Paverd, "Pre-hijacked accounts", 2022).
     """
     if not identity.email_verified:
         raise EmailNotVerified
@@ -103,18 +103,18 @@ def linked(user: User, identity: ExternalIdentity) -> User:
     )
 
 
-def proves_owner(user: User, identity: ExternalIdentity) -> bool:
+def proves_ownership(user: User, identity: ExternalIdentity) -> bool:
     """Whether the identity is the first proof of the account's e-mail address."""
     return not user.is_verified and identity.email_verified and identity.email == user.email
 
 
-def returning(user: User, identity: ExternalIdentity) -> User:
+def signed_in_again(user: User, identity: ExternalIdentity) -> User:
     """Updates the account that is linked to this identity. The account's e-mail address stays, even where the provider
     now has another one."""
     return replace(
         user,
         profile_picture=identity.picture or user.profile_picture,
-        is_verified=user.is_verified or proves_owner(user, identity),
+        is_verified=user.is_verified or proves_ownership(user, identity),
     )
 
 

@@ -73,7 +73,7 @@ class Money:
     def computed(cls, amount: Decimal, currency: str) -> "Money":
         """A computed amount, such as a share of a price, rounded half up to the smallest step that gateways
         transfer."""
-        return cls(amount.quantize(smallest_step(currency), ROUND_HALF_UP), currency)
+        return cls(amount.quantize(smallest_unit(currency), ROUND_HALF_UP), currency)
 
     def __str__(self) -> str:
         return f"{self.amount:,.{exponent(self.currency)}f} {self.currency}"
@@ -84,7 +84,7 @@ def exponent(currency: str) -> int:
     return EXPONENTS.get(currency, 2)
 
 
-def smallest_step(currency: str) -> Decimal:
+def smallest_unit(currency: str) -> Decimal:
     """Returns the smallest amount that gateways transfer: 0.01 for INR and KWD, 1 for JPY and MGA."""
     decimals = _DECIMALS_MOVED.get(currency, min(exponent(currency), MOST_DECIMALS_MOVED))
     return Decimal(1).scaleb(-decimals)

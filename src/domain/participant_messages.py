@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from domain.errors import Conflict, Invalid
-from domain.text import line, prose
+from domain.text import line, text_with_lines
 from servicekit.text import has_visible
 
 MAX_SUBJECT = 200
@@ -26,7 +26,7 @@ class ParticipantMessage:
     def entered(cls, subject: str, text: str) -> "ParticipantMessage":
         """Raises `Invalid` naming the field."""
         subject = line("subject", subject, at_most=MAX_SUBJECT)
-        text = prose("text", text, at_most=MAX_TEXT)
+        text = text_with_lines("text", text, at_most=MAX_TEXT)
         if not has_visible(text):
             raise Invalid({"text": "Must not be empty"})
         return cls(subject, text.strip())

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, Invalid, NotFound, Unavailable
 from domain.ids import PayableRef
-from domain.money import Money, smallest_step
+from domain.money import Money, smallest_unit
 
 PaymentId = NewType("PaymentId", UUID)
 
@@ -131,7 +131,7 @@ class Payment:
         if wanted.amount > left.amount:
             raise RefundExceedsPayment(f"At most {left} can be refunded")
         if wanted != left and wanted != Money.computed(wanted.amount, currency):
-            raise Invalid({"amount": f"Must be a multiple of {smallest_step(currency)} {currency}"})
+            raise Invalid({"amount": f"Must be a multiple of {smallest_unit(currency)} {currency}"})
         return wanted
 
     def with_refund(self, amount: Money) -> Payment:

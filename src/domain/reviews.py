@@ -7,7 +7,7 @@ from typing import NewType
 from domain.accounts import UserId
 from domain.errors import Conflict, Forbidden, Invalid
 from domain.events import EventId
-from domain.text import prose
+from domain.text import text_with_lines
 
 ReviewId = NewType("ReviewId", int)
 
@@ -44,7 +44,9 @@ class Review:
         if not 1 <= self.rating <= BEST_RATING:
             raise Invalid({"rating": f"Must be a whole number from 1 to {BEST_RATING}"})
         if self.comment is not None:
-            object.__setattr__(self, "comment", prose("comment", self.comment.strip(), at_most=MAX_COMMENT) or None)
+            object.__setattr__(
+                self, "comment", text_with_lines("comment", self.comment.strip(), at_most=MAX_COMMENT) or None
+            )
 
 
 def require_attendance(*, ended_at: datetime, now: datetime, has_place: bool, is_host: bool) -> None:

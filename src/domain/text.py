@@ -25,7 +25,7 @@ def optional_line(field: str, text: str | None, *, at_most: int) -> str | None:
     return text if has_visible(text) else None
 
 
-def prose(field: str, text: str, *, at_most: int) -> str:
+def text_with_lines(field: str, text: str, *, at_most: int) -> str:
     """Text that may have line breaks and tabs."""
     if why := problem(_of_length(field, text, at_most), lines=True):
         raise Invalid({field: why})

@@ -15,7 +15,7 @@ _OLDEST = 16
 """The oldest version of PostgreSQL that the tests run on."""
 
 
-def sibling_database(dsn: str, suffix: str) -> str:
+def database_beside(dsn: str, suffix: str) -> str:
     """The address of the database on the same server whose name has `suffix` appended."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix))

@@ -94,7 +94,7 @@ def _until(text: str | None, zone: ZoneInfo) -> datetime | None:
 def _recurring(parts: dict[str, str], wall: datetime, until: datetime, at_most: int) -> list[datetime]:
     """At most that many occurrences, sorted by time."""
     text = ";".join(f"{name}={value}" for name, value in parts.items())
-    shift = _twin(wall) - wall
+    shift = _other_occurrence(wall) - wall
     try:
         rule = rrulestr(f"{text};UNTIL={until + shift:%Y%m%dT%H%M%S}", dtstart=wall + shift)
         return [found - shift for found in islice(rule, at_most)]
@@ -103,7 +103,7 @@ def _recurring(parts: dict[str, str], wall: datetime, until: datetime, at_most: 
         raise _refused("Must be a recurrence rule such as FREQ=WEEKLY;BYDAY=MO;COUNT=10") from None
 
 
-def _twin(wall: datetime) -> datetime:
+def _other_occurrence(wall: datetime) -> datetime:
     """The same date in a year close to 9999 with the same calendar.
 
     For a rule that matches no day (30 February) dateutil searches until 9999, even with UNTIL: 4 s from the present

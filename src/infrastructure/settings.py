@@ -113,10 +113,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     not be a published example, and have at least 32 bytes. In it they are used as they are.
     """
     read = Reader(environ)
-    google_client_id, google_client_secret = read.both_or_neither("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
-    microsoft_client_id, microsoft_client_secret = read.both_or_neither(
-        "MICROSOFT_CLIENT_ID", "MICROSOFT_CLIENT_SECRET"
-    )
+    google_client_id, google_client_secret = read.optional_pair("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")
+    microsoft_client_id, microsoft_client_secret = read.optional_pair("MICROSOFT_CLIENT_ID", "MICROSOFT_CLIENT_SECRET")
     redirects = read.redirects("OAUTH_REDIRECT_ALLOWLIST")
     token_encryption_keys = read.secrets("TOKEN_ENCRYPTION_KEYS")
     # A client at Google alone is for login: without a redirect allowlist no calendar can be connected.
@@ -126,7 +124,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             "give a random value; `openssl rand -hex 32` makes one"
         )
     stripe_secret_key, stripe_webhook_secret = read.secret_pair("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET")
-    razorpay = read.all_or_none("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
+    razorpay = read.optional_group("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRET")
     razorpay_key_id, razorpay_key_secret, razorpay_webhook_secret = razorpay or (None, None, None)
     return Settings(
         database_url=read.database_url("DATABASE_URL"),

@@ -89,7 +89,7 @@ class Reader:
             raise SettingsError(f"{name} is not set: {_advice(name)}")
         return value or default or ""
 
-    def both_or_neither(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
+    def optional_pair(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
         given = self.text(first, ""), self.text(second, "")
         if all(given):
             return given
@@ -99,13 +99,13 @@ class Reader:
         return None, None
 
     def secret_pair(self, first: str, second: str) -> tuple[str, str] | tuple[None, None]:
-        pair = self.both_or_neither(first, second)
+        pair = self.optional_pair(first, second)
         for name, value in zip((first, second), pair, strict=True):
             if value is not None:
                 self._refuse_weak(name, value, 1)
         return pair
 
-    def all_or_none(self, *names: str) -> tuple[str, ...] | None:
+    def optional_group(self, *names: str) -> tuple[str, ...] | None:
         given = tuple(self.text(name, "") for name in names)
         if not any(given):
             return None

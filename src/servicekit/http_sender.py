@@ -105,7 +105,7 @@ class HttpSender:
 
     async def _exchange(self, body: bytes, headers: dict[str, str]) -> Answer:
         async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
-            beginning = await _beginning(response)
+            beginning = await _first_bytes(response)
         wait = retry_after(response.headers.get("Retry-After"), _time_there(response))
         return Answer(response.status_code, response.reason_phrase, beginning, wait)
 
@@ -138,7 +138,7 @@ def _date(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-async def _beginning(response: httpx.Response) -> str:
+async def _first_bytes(response: httpx.Response) -> str:
     read = b""
     async for chunk in response.aiter_raw():
         read += chunk

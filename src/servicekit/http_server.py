@@ -103,7 +103,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         # Of the connection.
         self._held = b""
         self._refused = False
-        self._last_words = b""
+        self._last_response = b""
 
     # Connection
 
@@ -282,7 +282,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Answering
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        super()._start_asgi_task(cycle, _closing_unread(cycle, app) if cycle.waiting_for_100_continue else app)
+        super()._start_asgi_task(cycle, _closing_unread_body(cycle, app) if cycle.waiting_for_100_continue else app)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -291,8 +291,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         if self.transport.is_closing() or self._is_answering():
             return
-        if self._last_words:
-            self._say_last(self._last_words)
+        if self._last_response:
+            self._send_last(self._last_response)
             return
         if self._held:
             held, self._held = self._held, b""
@@ -309,10 +309,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         response = self._error_response(reason)
         if self._in_head:
             if self._is_answering():
-                self._last_words = response
+                self._last_response = response
                 self._guard.wait(self, None)
             else:
-                self._say_last(response)
+                self._send_last(response)
             return
         # The application waits for the rest of a body that will not come.
         started = self.cycle.response_started or bool(self.pipeline)
@@ -322,9 +322,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if started:
             self.transport.close()
         else:
-            self._say_last(response)
+            self._send_last(response)
 
-    def _say_last(self, words: bytes) -> None:
+    def _send_last(self, words: bytes) -> None:
         """A peer that is still sending would lose an answer whose connection is closed at once."""
         if self.transport.is_closing():
             return
@@ -356,7 +356,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return line + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + content
 
 
-def _closing_unread(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+def _closing_unread_body(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
     """A client that waited for "100 Continue" and got a final answer may send its body or not: the connection ends."""
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:

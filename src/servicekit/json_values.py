@@ -59,7 +59,7 @@ def convert(value: Any, kind: type[T], *, integers_as_text: bool = False) -> T:
     return converted
 
 
-def plain_words(reason: str) -> str:
+def plain_reason(reason: str) -> str:
     """A reason of msgspec's, without the names of types in Python."""
     if reason in _SENTENCES:
         return _SENTENCES[reason]

@@ -67,7 +67,7 @@ class HeaderWriter(HeaderRegistry):
     def __call__(self, name: str, value: Any) -> Any:
         if name.lower() in _ADDRESS_HEADERS:
             return _address_header(name, (value,) if isinstance(value, Address) else tuple(value))
-        text = _sound(name, str(value))
+        text = _require_safe(name, str(value))
         if name.lower() in _CONSTANT_HEADERS:
             if not text.isascii() or "=?" in text:
                 raise UnsafeHeader(f"{name} has other characters than a media type")
@@ -100,9 +100,9 @@ def _address_header(name: str, addresses: tuple[Address, ...]) -> WrittenHeader:
 
 def _one_line(header: str, address: Address) -> Address:
     """White space in a name is one space, as every parser reads it. Raises `UnsafeHeader`."""
-    if not _ADDR_SPEC.fullmatch(_sound(header, address.addr_spec)):
+    if not _ADDR_SPEC.fullmatch(_require_safe(header, address.addr_spec)):
         raise UnsafeHeader(f"{header} has no usable address")
-    name = " ".join(_sound(header, address.display_name).split())
+    name = " ".join(_require_safe(header, address.display_name).split())
     while (length := len(_encoded_word(name, _scheme(name)))) > _LONGEST_NAME:
         name = f"{name[: len(name) * _LONGEST_NAME // length - 2].rstrip()}…"
     return Address(name, address.username, address.domain)
@@ -190,7 +190,7 @@ _QUOTED = [chr(octet) if re.match(r"[A-Za-z0-9!*+/-]", chr(octet)) else f"={octe
 _QUOTED[ord(" ")] = "_"
 
 
-def _sound(name: str, text: str) -> str:
+def _require_safe(name: str, text: str) -> str:
     if _FORBIDDEN.search(text):
         raise UnsafeHeader(f"{name} holds a line break, NUL or a lone surrogate")
     return text

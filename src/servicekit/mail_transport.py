@@ -109,7 +109,7 @@ class SmtpTransport:
         ready, reply = _verified(mail), None
         try:
             async with asyncio.timeout(self._seconds), self._connection() as connection:
-                reply = await _hand_over(connection, ready)
+                reply = await _transmit(connection, ready)
         except _ERRORS as error:
             # After the server has accepted the mail, a failing QUIT must not send it again.
             if reply is None:
@@ -162,7 +162,7 @@ class _NeedsSmtpUtf8(aiosmtplib.SMTPNotSupported):
     pass
 
 
-async def _hand_over(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> str:
+async def _transmit(connection: aiosmtplib.SMTP, mail: VerifiedMail) -> str:
     if mail.smtputf8 and not connection.supports_extension("smtputf8"):
         raise _NeedsSmtpUtf8("the server does not offer SMTPUTF8, which the address needs")
     options = ["SMTPUTF8"] if mail.smtputf8 else []

@@ -61,7 +61,7 @@ def is_mailable(address: str, *, smtputf8: bool) -> bool:
     return smtputf8 or address.rpartition("@")[0].isascii()
 
 
-def look_alike(address: str) -> str:
+def confusable_form(address: str) -> str:
     """Equal for addresses that look the same or differ only in case: NFKC and case folding before the @."""
     local, _, domain = address.rpartition("@")
     return f"{unicodedata.normalize('NFKC', unicodedata.normalize('NFKC', local).casefold())}@{domain}"

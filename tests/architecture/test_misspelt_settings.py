@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interfaces.cli.env_file import misspelt, misspelt_lines, setting_names
+from interfaces.cli.env_file import misspelt_lines, misspelt_names, setting_names
 from tests.architecture.test_settings_listed import listed
 from tests.support.command import convene
 
@@ -28,7 +28,7 @@ def test_known_names_are_those_of_the_example_file() -> None:
     ],
 )
 def test_misspelt_name_is_paired_with_the_nearest_setting(name: str, meant: str) -> None:
-    assert list(misspelt([name])) == [(name, meant)]
+    assert list(misspelt_names([name])) == [(name, meant)]
 
 
 @given(st.sampled_from(sorted(setting_names())), st.data())
@@ -36,12 +36,12 @@ def test_swapped_letters_are_detected_in_every_name(name: str, data: st.DataObje
     place = data.draw(st.integers(0, len(name) - 2))
     typed = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
     if typed not in setting_names():
-        assert [found for found, _ in misspelt([typed])] == [typed]
+        assert [found for found, _ in misspelt_names([typed])] == [typed]
 
 
 def test_known_names_and_names_of_other_programs_are_ignored() -> None:
     others = ["POSTGRES_PASSWORD", "COMPOSE_PROJECT_NAME", "API_DATABASE_PASSWORD", "CRM_DATABASE_PASSWORD", "TZ"]
-    assert list(misspelt([*setting_names(), "SMTP_URL_FILE", "CRM_DATABASE_URL_FILE", *others])) == []
+    assert list(misspelt_names([*setting_names(), "SMTP_URL_FILE", "CRM_DATABASE_URL_FILE", *others])) == []
 
 
 def test_missing_file_has_no_misspelt_settings(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from domain.calendars import ConnectionId
 from infrastructure.auth.token_encryption import SealBroken, SecretBox
 from infrastructure.postgres.calendars.connections import place
-from infrastructure.postgres.calendars.token_reencryption import reseal
+from infrastructure.postgres.calendars.token_reencryption import reencrypt
 from infrastructure.postgres.engine import Database
 from tests.calendars.calendar_harness import CalendarHarness
 from tests.support.command import bare_environ, convene
@@ -140,7 +140,7 @@ async def test_keys_rotate_while_tokens_are_read(database_url: str, database: as
     readers = [asyncio.create_task(reading(offset)) for offset in (1, 2, 3)]
     rotating = Database(database_url, pool_size=2)
     try:
-        done = await reseal(rotating, both)
+        done = await reencrypt(rotating, both)
     finally:
         over.set()
         await asyncio.gather(*readers)
@@ -161,8 +161,8 @@ async def test_swapped_row_is_reported_and_not_changed(database_url: str, databa
         await database.execute("UPDATE calendar_connections SET tokens = $2 WHERE id = $1", one, rows[other])
     rotating = Database(database_url, pool_size=2)
     try:
-        done = await reseal(rotating, SecretBox([NEW, OLD]))
+        done = await reencrypt(rotating, SecretBox([NEW, OLD]))
         assert (done.resealed, sorted(done.broken)) == (3, sorted(ids[:2]))
-        assert (await reseal(rotating, SecretBox([NEW, OLD]))).resealed == 0
+        assert (await reencrypt(rotating, SecretBox([NEW, OLD]))).resealed == 0
     finally:
         await rotating.close()

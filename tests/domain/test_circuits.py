@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.circuit_breaker import CircuitBreakerRule, Tally, destination_is_healthy
+from domain.circuit_breaker import AttemptCounts, CircuitBreakerRule, destination_is_healthy
 from domain.outbox import Delivered, Failed, Outcome
 
 
@@ -11,7 +11,7 @@ from domain.outbox import Delivered, Failed, Outcome
     [(9, 9, False), (10, 10, True), (10, 7, True), (10, 6, False), (100, 70, True), (100, 69, False), (0, 0, False)],
 )
 def test_circuit_opens_at_seventy_percent_of_at_least_ten_attempts(attempts: int, failures: int, trips: bool) -> None:
-    assert CircuitBreakerRule().trips(Tally(attempts, failures)) is trips
+    assert CircuitBreakerRule().trips(AttemptCounts(attempts, failures)) is trips
 
 
 @pytest.mark.parametrize(

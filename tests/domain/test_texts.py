@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import Invalid
-from domain.text import line, optional_line, prose
+from domain.text import line, optional_line, text_with_lines
 
 
 @given(st.text(max_size=30))
@@ -30,7 +30,7 @@ def test_line_rejects_characters_that_break_mail_headers(char: str) -> None:
 
 @pytest.mark.parametrize("text", ["Yoga", "Йога", "瑜伽", "Yoga 🧘", "a\u00a0b", "x" * 20])
 def test_text_in_every_script_is_accepted(text: str) -> None:
-    assert line("title", text, at_most=20) == prose("notes", text, at_most=20) == text
+    assert line("title", text, at_most=20) == text_with_lines("notes", text, at_most=20) == text
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\u2800", "\u2800 \u2800", "\u3000\u2800"], ids=ascii)
@@ -42,17 +42,17 @@ def test_line_without_visible_characters_is_empty(text: str) -> None:
 
 
 def test_prose_accepts_line_breaks_and_tabs_but_no_other_control_characters() -> None:
-    assert prose("notes", " One\r\n\tTwo\n", at_most=20) == " One\r\n\tTwo\n"
+    assert text_with_lines("notes", " One\r\n\tTwo\n", at_most=20) == " One\r\n\tTwo\n"
     for char in ("\0", "\x07", "\x1b", "\x7f", "\ud800"):
         with pytest.raises(Invalid):
-            prose("notes", f"a{char}b", at_most=20)
+            text_with_lines("notes", f"a{char}b", at_most=20)
 
 
 def test_limits_count_characters() -> None:
-    assert prose("notes", "", at_most=3) == ""
-    assert prose("notes", "🧘🧘🧘", at_most=3) == "🧘🧘🧘"
+    assert text_with_lines("notes", "", at_most=3) == ""
+    assert text_with_lines("notes", "🧘🧘🧘", at_most=3) == "🧘🧘🧘"
     with pytest.raises(Invalid):
-        prose("notes", "🧘🧘🧘🧘", at_most=3)
+        text_with_lines("notes", "🧘🧘🧘🧘", at_most=3)
     with pytest.raises(Invalid):
         line("name", "   ", at_most=3)
     assert line("location", "   ", at_most=3, at_least=0) == ""

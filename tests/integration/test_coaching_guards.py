@@ -142,7 +142,7 @@ class Heedless(PostgresCoaches):
     async def get_to_book(self, coach: UUID) -> Coach:
         return await self.get(coach)
 
-    async def keep_events_out(self, user_id: UserId) -> None:
+    async def lock_out_events(self, user_id: UserId) -> None:
         pass
 
 
@@ -215,7 +215,7 @@ async def test_appointments_of_one_coach_do_not_wait_for_each_other(
 
 
 class OutOfTurn(PostgresAppointments):
-    async def _take_turns(self, coach_id: UserId) -> None:
+    async def _lock_coach(self, coach_id: UserId) -> None:
         pass
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from interfaces.cli.up import first_steps
+from interfaces.cli.up import introduction
 from tests.support.command import CONVENE, bare_environ, convene, processes_of, running_up
 from tests.support.servers import free_port, running_postgres, running_redis, temporary_directory
 from tests.support.waiting import eventually
@@ -149,6 +149,6 @@ def test_suggested_command_finds_the_running_system(
     monkeypatch.chdir(tmp_path)
     data = tmp_path / directory
     with socket.create_server(("127.0.0.1", 0)) as api:
-        steps = first_steps(data, {"CONVENE_EMBEDDED": "1"}, {}, api)
+        steps = introduction(data, {"CONVENE_EMBEDDED": "1"}, {}, api)
     assert f"; {begins.format(data=data)}{CONVENE} demo`" in steps
     assert "sample login" not in steps

@@ -181,7 +181,7 @@ async def pay_while_the_hold_ends(harness: AppHarness) -> None:
 
 
 class Reckless(PayableBooking):
-    async def _may_have_a_seat_again(self) -> bool:
+    async def _can_reserve_again(self) -> bool:
         return True
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servicekit.json_values import convert, plain_words
+from servicekit.json_values import convert, plain_reason
 
 
 class Inner(msgspec.Struct):
@@ -68,7 +68,7 @@ def test_integers_as_text_still_rejects_other_json_types(body: dict[str, Any]) -
     with pytest.raises(msgspec.ValidationError) as refused:
         convert(body, Body, integers_as_text=True)
     assert f"`$.{next(iter(body))}" in str(refused.value)
-    assert "`" not in plain_words(str(refused.value).partition(" - at ")[0])
+    assert "`" not in plain_reason(str(refused.value).partition(" - at ")[0])
 
 
 def test_integers_as_text_accepts_digits_in_quotes() -> None:
@@ -94,7 +94,7 @@ def test_canonical_form_is_accepted(number: int, price: float, identity: UUID) -
 def reason_of(body: Any) -> str:
     with pytest.raises(msgspec.ValidationError) as refused:
         convert(body, Body)
-    return plain_words(str(refused.value).partition(" - at ")[0])
+    return plain_reason(str(refused.value).partition(" - at ")[0])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_validation_errors_in_plain_words(body: Any, words: str) -> None:
 
 
 def test_error_that_names_a_python_class_is_replaced() -> None:
-    assert plain_words("Unsupported type: <class 'tuple'>") == "Is of a kind that is not accepted here"
+    assert plain_reason("Unsupported type: <class 'tuple'>") == "Is of a kind that is not accepted here"
 
 
 VALUES = st.recursive(
@@ -136,5 +136,5 @@ def test_no_error_names_a_python_type(field: str, value: Any, lax: bool) -> None
     try:
         convert({field: value}, Body, integers_as_text=lax)
     except msgspec.ValidationError as error:
-        words = plain_words(str(error).partition(" - at ")[0])
+        words = plain_reason(str(error).partition(" - at ")[0])
         assert not any(sign in words for sign in ("`", "<class", "int", "str", "decimal", "dict")), words

@@ -27,8 +27,8 @@ from domain.external_identity import (
     SignInRefused,
     display_name,
     linked,
-    proves_owner,
-    returning,
+    proves_ownership,
+    signed_in_again,
 )
 from domain.networks import network_of
 
@@ -83,20 +83,22 @@ class SignInWithIdentity:
     async def _account(self, work: UnitOfWork, identity: ExternalIdentity, name: str | None) -> User:
         user = await work.users.find_by_identity(identity)
         if user is not None:
-            return await self._let_in(work, user, returning(user, identity))
+            return await self._accept_identity(work, user, signed_in_again(user, identity))
         if identity.email is None:
             raise EmailNotShared
         credentials = await work.users.find_credentials(identity.email)
         if credentials is not None:
             user = await work.users.get_locked(credentials.user.id)
             if user.external_id == identity.subject:  # linked by a concurrent first sign-in
-                return await self._let_in(work, user, returning(user, identity))
-            return await self._let_in(work, user, linked(user, identity), take_over=proves_owner(user, identity))
+                return await self._accept_identity(work, user, signed_in_again(user, identity))
+            return await self._accept_identity(
+                work, user, linked(user, identity), take_over=proves_ownership(user, identity)
+            )
         check_mailable(identity.email, smtputf8=self.smtputf8)
         shown = display_name(identity.name, name, identity.email.partition("@")[0])
         return await work.users.add_external(identity, email=identity.email, name=shown, now=self.clock.now())
 
-    async def _let_in(self, work: UnitOfWork, user: User, changed: User, *, take_over: bool = False) -> User:
+    async def _accept_identity(self, work: UnitOfWork, user: User, changed: User, *, take_over: bool = False) -> User:
         if not user.is_active:
             raise AccountDeactivated
         if take_over:

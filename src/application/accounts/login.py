@@ -75,7 +75,7 @@ class LogIn:
             await self._rehash_when_outdated(work, credentials, password)
             logged_in = await self.start_login(work, user, address=address)
             await work.commit()
-        await self.guesses.was_right(guess)
+        await self.guesses.guess_succeeded(guess)
         return logged_in
 
     async def _rehash_when_outdated(self, work: UnitOfWork, credentials: Credentials, password: str) -> None:

@@ -75,6 +75,6 @@ class PasswordGuesses:
         await self.limiter.take(limit, who)
         return Guess(credentials, ((GUESSES_PER_NETWORK, network), (limit, who)))
 
-    async def was_right(self, guess: Guess) -> None:
+    async def guess_succeeded(self, guess: Guess) -> None:
         for limit, who in guess.counted:
             await self.limiter.give_back(limit, who)

@@ -43,7 +43,7 @@ class ChangePassword:
         present = guess.credentials.password_hash if guess.credentials else None
         if not await self.hasher.verify(normalised_password(current), present):
             raise InvalidCredentials
-        await self.guesses.was_right(guess)
+        await self.guesses.guess_succeeded(guess)
         password_hash = await self.hasher.hash(new)
         async with self.open_work() as work:
             locked = await work.users.get_locked(user.id)

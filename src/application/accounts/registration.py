@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from application.accounts.login import LoggedIn, LogIn, StartLogin
 from application.accounts.ports import PasswordHasher
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.ports import Clock, Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
 from domain.accounts import (
@@ -25,7 +25,7 @@ from domain.accounts import (
 )
 from domain.errors import Errors, TooManyRequests
 from domain.networks import network_of
-from domain.text import line, optional_line, prose
+from domain.text import line, optional_line, text_with_lines
 
 REGISTRATIONS_PER_ACCOUNT = Limit("register-account", times=10, per=timedelta(hours=1))
 
@@ -52,7 +52,7 @@ class Registration:
             self,
             name=name,
             password=acceptable_password(self.password, policy, context=(name, self.email)),
-            bio=prose("bio", self.bio, at_most=MAX_BIO) if self.bio is not None else None,
+            bio=text_with_lines("bio", self.bio, at_most=MAX_BIO) if self.bio is not None else None,
             specialization=optional_line("specialization", self.specialization, at_most=MAX_NAME),
         )
 
@@ -82,7 +82,7 @@ class Register:
     facilitators: FacilitatorRegistration = FacilitatorRegistration.OPEN
 
     async def __call__(self, registration: Registration, *, address: str) -> User:
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             async with self.open_work() as work:
                 return await work.users.get(UserId(made))
         registration, password_hash = await self.check(registration, address)
@@ -133,7 +133,7 @@ class RegisterAndLogIn:
     log_in: LogIn
 
     async def __call__(self, registration: Registration, *, address: str) -> LoggedIn:
-        if made_before() is not None:
+        if recorded_result() is not None:
             return await self.log_in(email=registration.email, password=registration.password, address=address)
         registration, password_hash = await self.register.check(registration, address)
         async with self.open_work() as work:

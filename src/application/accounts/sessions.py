@@ -76,7 +76,7 @@ class Refresh:
             if not user.is_active:
                 raise Unauthenticated
             if self.rotate:
-                await work.logins.retire_refresh(fingerprint, now)
+                await work.logins.revoke_refresh(fingerprint, now)
                 refresh_token, expires_at = self.tokens.issue_refresh(stored.login_id, now)
                 await work.logins.add_refresh(stored.login_id, self.tokens.fingerprint(refresh_token), expires_at)
             access_token = self.tokens.issue_access(AccessClaims(user.id, stored.login_id, user.token_version), now)

@@ -6,7 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from application.appointments.ports import AppointmentQueries, AttachmentQueries, AttachmentView, StoredFile
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
@@ -42,7 +42,7 @@ class Attach:
     clock: Clock
 
     async def __call__(self, user: User, appointment_id: AppointmentId, new: NewAttachment) -> AttachmentView:
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return await self.reader.get(appointment_id, AttachmentId(UUID(made)))
         async with self.open_work() as work:
             # The lock makes concurrent uploads count one after the other.

@@ -9,7 +9,7 @@ from uuid import UUID
 from application.appointments.changes import upcoming
 from application.appointments.payment import AppointmentPayment
 from application.appointments.ports import AppointmentQueries, AppointmentView, BusyTimes
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.payments.ports.gateways import PaymentGateway
 from application.ports import Clock
@@ -22,7 +22,7 @@ from domain.coaches import Coach, CoachInactive, CoachNotFound
 from domain.errors import Errors
 from domain.ids import AppointmentId
 from domain.payments import hold_end
-from domain.text import prose
+from domain.text import text_with_lines
 from domain.time import Interval
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits, TooManyUnpaidHolds
 
@@ -148,15 +148,15 @@ class BookAppointment:
     ) -> BookedAppointment:
         """`return_url`: the allowed address that the client is redirected to after the checkout."""
         self.payment.require_allowed(return_url)
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return await self._show(AppointmentId(UUID(made)), return_url)
         wanted = upcoming(client, starts_at, length, self.clock.now())
-        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        notes = text_with_lines("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
         async with self.open_work() as work:
             coach = await work.coaches.get_to_book(coach_uuid)
             coach.require_bookable()
-            await work.coaches.keep_events_out(coach.user.id)
+            await work.coaches.lock_out_events(coach.user.id)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(wanted))
             await self.reserve.require_hold(work, coach, client, length)
             [appointment] = await self.reserve(work, coach, client, [wanted], busy, notes)

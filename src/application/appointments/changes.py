@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from application.appointments.ports import AppointmentQueries, AppointmentView, BusyTimes
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.payments.ports.records import Refund
 from application.payments.refunds import Refunds
@@ -35,7 +35,7 @@ from domain.errors import Errors, Invalid
 from domain.ids import AppointmentId, AppointmentRef
 from domain.outbox import MessageType
 from domain.payments import UNPAID
-from domain.text import prose
+from domain.text import text_with_lines
 from domain.time import Interval
 
 
@@ -82,7 +82,7 @@ class RescheduleAppointment:
     ) -> AppointmentView:
         view = await self.reader.get(appointment_id)
         view.require_participant(user, AppointmentChangeForbidden)
-        if made_before() is not None:
+        if recorded_result() is not None:
             return view
         await self.busy_times.refresh(view.coach_uuid)
         now = self.clock.now()
@@ -97,7 +97,7 @@ class RescheduleAppointment:
             blocked = coach.availability.with_buffers(wanted)
             reschedule = before.rescheduled_by_coach if before.is_run_by(user) else before.rescheduled_by_client
             rescheduled = reschedule(wanted, blocked, now, by=user.id)
-            await work.coaches.keep_events_out(before.coach_id)
+            await work.coaches.lock_out_events(before.coach_id)
             busy = await work.coaches.busy(before.coach_id, blocked, apart_from=appointment_id)
             if not before.is_run_by(user):
                 coach.require_bookable()
@@ -214,7 +214,7 @@ class UpdateAppointmentNotes:
             before = await work.appointments.get(appointment_id)
             before.require_participant(user)
             if notes != before.notes:
-                checked = None if notes is None else prose("notes", notes, at_most=MAX_NOTES)
+                checked = None if notes is None else text_with_lines("notes", notes, at_most=MAX_NOTES)
                 await work.appointments.save(before.with_notes(checked, now, by=user.id))
             await work.commit()
         return await self.reader.get(appointment_id)

@@ -48,7 +48,7 @@ class Coaches(Protocol):
         coach, and busy times of connected calendars."""
         ...
 
-    async def keep_events_out(self, user_id: UserId) -> None:
+    async def lock_out_events(self, user_id: UserId) -> None:
         """A shared lock, to be taken before reading the coach's busy times for a reservation. Waits for a concurrent
         creation or change of one of the coach's events, and blocks further ones until the unit of work ends.
         Reservations do not wait for each other."""

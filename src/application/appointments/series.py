@@ -10,7 +10,7 @@ from application.appointments.booking import BookedAppointment, ReserveTime
 from application.appointments.changes import upcoming
 from application.appointments.payment import AppointmentPayment
 from application.appointments.ports import AppointmentQueries, BusyTimes, Recurrences
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
@@ -21,7 +21,7 @@ from domain.bookings import MAX_NOTES
 from domain.coaches import CoachInactive, CoachNotFound
 from domain.errors import Errors
 from domain.ids import AppointmentId
-from domain.text import prose
+from domain.text import text_with_lines
 from domain.time import Interval
 from domain.unpaid_holds import TooManyUnpaidHolds
 
@@ -74,10 +74,10 @@ class BookSeries:
         return_url: str | None = None,
     ) -> BookedSeries:
         self.payment.require_allowed(return_url)
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return await self._show(made, return_url)
         first = upcoming(client, starts_at, length, self.clock.now())
-        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        notes = text_with_lines("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         await self.busy_times.refresh(coach_uuid)
         series_id = SeriesId(uuid4())
         booked: list[AppointmentId] = []
@@ -89,7 +89,7 @@ class BookSeries:
             moments = self.recurrences.occurrences(rule, first.starts_at, zone, at_most=MAX_OCCURRENCES)
             # Sorted by time, so that two series with the same coach cannot deadlock.
             sessions = [session(moment, length) for moment in moments]
-            await work.coaches.keep_events_out(coach.user.id)
+            await work.coaches.lock_out_events(coach.user.id)
             whole = Interval(sessions[0].starts_at, sessions[-1].ends_at)
             busy = await work.coaches.busy(coach.user.id, coach.availability.with_buffers(whole))
             await self.reserve.require_hold(work, coach, client, length, series=True)

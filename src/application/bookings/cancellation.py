@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.payments.payables import lock_booking
 from application.payments.ports.records import Refund
@@ -50,7 +50,7 @@ class CancelBooking:
 
     async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
         """Returns the refund; None if nothing is refunded."""
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return await _refund_made(self.open_work, made)
         now = self.clock.now()
         async with self.open_work() as work:
@@ -84,7 +84,7 @@ class CancelParticipant:
 
     async def __call__(self, user: User, booking_id: BookingId) -> Refund | None:
         """Returns the refund; None if nothing was paid."""
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return await _refund_made(self.open_work, made)
         now = self.clock.now()
         async with self.open_work() as work:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from application.bookings.ports import InvitationQueries, InvitationTokens, ShownInvitation
 from application.events.ports import EventQueries
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Clock, Limit, Page, PageRequest, RateLimiter
 from application.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -74,7 +74,7 @@ class InviteParticipant:
     smtputf8: bool = False
 
     async def __call__(self, user: User, event_id: EventId, *, name: str, email: str) -> Invitation:
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             async with self.open_work() as work:
                 return await work.invitations.get(InvitationId(UUID(made)))
         name = line("name", name, at_most=MAX_NAME)
@@ -189,7 +189,7 @@ class WithdrawInvitation:
     clock: Clock
 
     async def __call__(self, user: User, invitation_id: InvitationId) -> Invitation:
-        if made_before() is not None:
+        if recorded_result() is not None:
             async with self.open_work() as work:
                 return await work.invitations.get(invitation_id)
         async with self.open_work() as work:

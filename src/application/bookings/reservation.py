@@ -15,7 +15,7 @@ from domain.bookings import MAX_NOTES
 from domain.errors import Errors
 from domain.events import AlreadyBooked, EventCancelled, EventFull, EventId, EventNotFound, EventStarted
 from domain.ids import BookingRef
-from domain.text import prose
+from domain.text import text_with_lines
 from domain.unpaid_holds import DEFAULT_LIMITS, HoldLimits, TooManyUnpaidHolds
 
 # A seat can become free between the refusal and the query for its reason. Then the reservation is tried again, this
@@ -67,7 +67,7 @@ class BookSeat:
     ) -> NewBooking:
         """`return_url`: the allowed address that the buyer is redirected to after the checkout."""
         self.open_checkout.return_urls.require_allowed(return_url)
-        notes = prose("notes", notes, at_most=MAX_NOTES) if notes is not None else None
+        notes = text_with_lines("notes", notes, at_most=MAX_NOTES) if notes is not None else None
         reserved = await self._reserve(user_id, event_id, notes)
         self.wake_ups.notify()
         return NewBooking(reserved, await self._payment_url(reserved, return_url))

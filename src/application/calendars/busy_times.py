@@ -63,7 +63,7 @@ class ReadBusyTimes:
 
     async def _put_off(self, calendar: CoachCalendar, error: DomainError) -> None:
         try:
-            await self.book.put_off(calendar, error.message, at_most=LONGEST_PAUSE)
+            await self.book.postpone(calendar, error.message, at_most=LONGEST_PAUSE)
         except DomainError:
             return  # the database is unavailable; the claim expires
 
@@ -79,12 +79,12 @@ class ConnectedCalendars:
     async def refresh(self, coach: UUID) -> None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                stale = await self.read.book.stale_of(coach, older_than=FRESH)
-                await asyncio.gather(*(self._ask(calendar) for calendar in self._worth_asking(stale)))
+                stale = await self.read.book.list_stale(coach, older_than=FRESH)
+                await asyncio.gather(*(self._ask(calendar) for calendar in self._due_for_refresh(stale)))
         except (DomainError, TimeoutError):
             return
 
-    def _worth_asking(self, stale: Sequence[CoachCalendar]) -> list[CoachCalendar]:
+    def _due_for_refresh(self, stale: Sequence[CoachCalendar]) -> list[CoachCalendar]:
         just_now = time.monotonic() - FRESH.total_seconds()
         return [each for each in stale if self._failed_at.get(each.id, just_now) <= just_now]
 

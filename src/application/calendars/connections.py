@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from application.accounts.access import require_access
 from application.calendars.ports import CalendarServices, Grant
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.oauth import AttemptUnknown, OAuthAttempts
 from application.outbox.ports import WakeUps
 from application.ports import Clock
@@ -81,7 +81,7 @@ class ConnectCalendar:
 
     async def __call__(self, user: User, provider: Provider, redirect_uri: str, *, code: str, state: str) -> Grant:
         service = self.services.get(provider)
-        if (token_type := made_before()) is not None:
+        if (token_type := recorded_result()) is not None:
             return await self._kept(user, provider, token_type)
         try:
             attempt = await self.attempts.take(state=state, browser=_bound_to(user, provider, redirect_uri))

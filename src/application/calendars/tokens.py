@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from application.calendars.ports import CalendarService, CalendarServices, Connection
-from application.idempotency import beside_the_request
+from application.idempotency import without_request_key
 from application.outbox.ports import WakeUps
 from application.ports import Clock
 from application.unit_of_work import OpenUnitOfWork
@@ -68,7 +68,7 @@ class CalendarAccess:
     async def _renewed(self, connection_id: ConnectionId, *, rejected: str | None) -> str:
         under_way = self._under_way.get(connection_id)
         if under_way is None:
-            under_way = asyncio.create_task(self._renew(connection_id, rejected), context=beside_the_request())
+            under_way = asyncio.create_task(self._renew(connection_id, rejected), context=without_request_key())
             self._under_way[connection_id] = under_way
             under_way.add_done_callback(lambda task: self._finished(connection_id, task))
         # A waiting caller may be cancelled; a token that the provider has replaced must be stored all the same.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from application.accounts.access import require_access
 from application.events.ports import EventQueries, EventView
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.payments.checkout import refuse_unpayable
 from application.payments.ports.gateways import PaymentGateway
@@ -58,7 +58,7 @@ class CreateEvent:
     async def __call__(self, user: User, details: EventDetails) -> EventView:
         if not user.can_facilitate:
             raise OnlyFacilitatorsCreate
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return await self.reader.get(EventId(made))
         now, details = self.clock.now(), details.entered()
         refuse_past(details.interval, now)
@@ -137,7 +137,7 @@ class CancelEvent:
     clock: Clock
 
     async def __call__(self, user: User, event_id: EventId) -> CancelledEvent:
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             refunds, amount, currency = made
             return CancelledEvent(refunds, Money(Decimal(amount), currency))
         now = self.clock.now()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.ports import Limit, RateLimiter
 from application.unit_of_work import OpenUnitOfWork
@@ -36,7 +36,7 @@ class WriteToParticipants:
 
     async def __call__(self, user: User, event_id: EventId, *, subject: str, text: str) -> int:
         """Returns the number of recipients. Raises `NoParticipants`."""
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return int(made)
         message = ParticipantMessage.entered(subject, text)
         async with self.open_work() as work:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from application.events.ports import EventQueries, ReviewQueries, ReviewView
 from application.events.queries import ShowEvent
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.ports import Clock, Page, PageRequest
 from application.unit_of_work import OpenUnitOfWork
 from domain.accounts import User
@@ -33,7 +33,7 @@ class WriteReview:
         now = self.clock.now()
         event = await self.events.get(event_id)
         review = Review(event_id, user.id, rating, comment, now)
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             return ReviewView(
                 made["id"], rating, review.comment, user.id, user.name, datetime.fromisoformat(made["at"])
             )

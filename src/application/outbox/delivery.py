@@ -87,8 +87,8 @@ class DeliverMessages:
         if message.probe and healthy:
             await self.circuit_breakers.close(message.destination)
         elif isinstance(outcome, Failed) and healthy is False:
-            tally = await self.circuit_breakers.tally(message.destination, window=self.rule.window)
-            if self.rule.trips(tally):
+            counts = await self.circuit_breakers.counts(message.destination, window=self.rule.window)
+            if self.rule.trips(counts):
                 await self.circuit_breakers.trip(
                     message.destination, probe_in=self.rule.probe_every, reason=outcome.reason
                 )

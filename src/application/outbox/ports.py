@@ -11,7 +11,7 @@ from application.payments.ports.gateways import GatewayEvent
 from application.ports import Page, PageRequest
 from domain.accounts import UserId
 from domain.calendars import ConnectionId
-from domain.circuit_breaker import Tally
+from domain.circuit_breaker import AttemptCounts
 from domain.events import EventId
 from domain.ids import AppointmentId, BookingId
 from domain.invitations import InvitationId
@@ -66,7 +66,7 @@ class CircuitBreakers(Protocol):
         """Stops claims until an operator resumes the destination."""
         ...
 
-    async def tally(self, destination: Destination, *, window: timedelta) -> Tally: ...
+    async def counts(self, destination: Destination, *, window: timedelta) -> AttemptCounts: ...
 
     async def trip(self, destination: Destination, *, probe_in: timedelta, reason: str) -> None:
         """Opens the circuit; no effect while it is open."""

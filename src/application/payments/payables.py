@@ -39,7 +39,7 @@ class Payable(Protocol):
         ...
 
     @property
-    def why_given_back(self) -> str:
+    def refund_reason(self) -> str:
         """The reason of the refund of a payment that arrives now."""
         ...
 
@@ -82,7 +82,7 @@ class PayableBooking:
         return self.event.has_started(self.arrived_at or self.now) or self.event.is_over(self.now)
 
     @property
-    def why_given_back(self) -> str:
+    def refund_reason(self) -> str:
         if self.event.status is EventStatus.CANCELLED:
             return MessageType.EVENT_CANCELLED
         if self.booking.cancel_reason in {CancelReason.BY_PERSON, CancelReason.BY_ORGANISER}:
@@ -96,7 +96,7 @@ class PayableBooking:
         await self.work.bookings.save(self.booking.paid(money))
 
     async def reinstate(self, money: Money) -> bool:
-        if not await self._may_have_a_seat_again():
+        if not await self._can_reserve_again():
             return False
         await self.work.bookings.save(self.booking.reinstated(money))
         return True
@@ -111,7 +111,7 @@ class PayableBooking:
             booking = await expire_hold(self.work, booking, self.now)
         await self.work.bookings.save(booking.refunded())
 
-    async def _may_have_a_seat_again(self) -> bool:
+    async def _can_reserve_again(self) -> bool:
         if self.booking.cancel_reason is not CancelReason.PAYMENT_EXPIRED or self.has_started:
             return False
         already_booked = await self.work.bookings.has_live_booking(self.event.id, self.booking.user_id)
@@ -147,7 +147,7 @@ class PayableAppointment:
         return session.starts_at <= (self.arrived_at or self.now) or session.ends_at <= self.now
 
     @property
-    def why_given_back(self) -> str:
+    def refund_reason(self) -> str:
         if self.is_cancelled and self.appointment.cancel_reason is not AppointmentCancelReason.PAYMENT_EXPIRED:
             return MessageType.BOOKING_CANCELLED
         return PAID_AFTER_START if self.has_started else SEAT_GONE
@@ -167,7 +167,7 @@ class PayableAppointment:
             return False
         if not await self._coach_is_there():
             return False
-        await self.work.coaches.keep_events_out(appointment.coach_id)
+        await self.work.coaches.lock_out_events(appointment.coach_id)
         if await self.work.coaches.busy(appointment.coach_id, appointment.busy):
             return False
         try:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from application.idempotency import made_before
+from application.idempotency import recorded_result
 from application.outbox.ports import WakeUps
 from application.payments.payables import enqueue_refunded, lock_booking
 from application.payments.ports.gateways import Gateways, RefundRequest
@@ -169,7 +169,7 @@ class RefundBooking:
     wake_ups: WakeUps
 
     async def __call__(self, user: User, booking_id: BookingId, amount: Decimal | None) -> Refund:
-        if (made := made_before()) is not None:
+        if (made := recorded_result()) is not None:
             async with self.open_work() as work:
                 return await work.refunds.get(RefundId(UUID(made)))
         async with self.open_work() as work:

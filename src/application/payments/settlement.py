@@ -98,6 +98,6 @@ class SettlePayment:
             return Settled.RECEIVED
         if payable.is_cancelled and await payable.reinstate(payment.price):
             return Settled.REINSTATED
-        await self.refunds.request(work, payment, payment.price, reason=payable.why_given_back)
+        await self.refunds.request(work, payment, payment.price, reason=payable.refund_reason)
         await payable.give_back()
         return Settled.GIVEN_BACK

@@ -159,7 +159,7 @@ def _identity(claims: dict[str, Any]) -> ExternalIdentity:
         email=email,
         email_verified=verified and claims.get("email_verified") is True,
         name=_text(claims.get("name")),
-        picture=_picture(claims.get("picture")),
+        picture=_picture_url(claims.get("picture")),
     )
 
 
@@ -178,7 +178,7 @@ def _text(claim: object) -> str | None:
     return claim if isinstance(claim, str) else None
 
 
-def _picture(claim: object) -> str | None:
+def _picture_url(claim: object) -> str | None:
     if not isinstance(claim, str) or not claim.startswith("https://") or len(claim) > MAX_PICTURE_URL:
         return None
     return claim if claim.isascii() and claim.isprintable() else None

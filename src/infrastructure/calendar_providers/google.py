@@ -21,7 +21,7 @@ from domain.errors import Invalid
 from domain.time import Interval
 from infrastructure.auth.oauth import Answer, ProviderUnavailable
 from infrastructure.calendar_providers.consent import ConsentServer
-from infrastructure.calendar_providers.requests import CalendarApi, is_one_word, joinable
+from infrastructure.calendar_providers.requests import CalendarApi, is_one_word, join_url
 from servicekit.date_range import in_zone
 
 EVENTS = "https://www.googleapis.com/auth/calendar.events"
@@ -68,10 +68,10 @@ class _Event(msgspec.Struct, frozen=True):
     @property
     def link(self) -> str | None:
         points = self.conferenceData.entryPoints
-        return joinable(next((point.uri for point in points if point.entryPointType == "video"), self.hangoutLink))
+        return join_url(next((point.uri for point in points if point.entryPointType == "video"), self.hangoutLink))
 
     @property
-    def meeting_is_coming(self) -> bool:
+    def meeting_is_pending(self) -> bool:
         return self.link is None and self.conferenceData.createRequest.status.statusCode == "pending"
 
 
@@ -178,13 +178,13 @@ class GoogleCalendar:
         async with self._api.within(ALL_SECONDS):
             event = await self._change(access_token, entry, entry_id) if entry_id else None
             event = event or await self._make(access_token, entry)
-            for _ in range(_MEETING_LOOKS if event.meeting_is_coming else 0):
+            for _ in range(_MEETING_LOOKS if event.meeting_is_pending else 0):
                 await asyncio.sleep(_LOOK_EVERY_SECONDS)
                 answer = await self._api.ask("GET", _at(event.id), access_token)
                 event = self._api.read(answer, _Event)
-                if not event.meeting_is_coming:
+                if not event.meeting_is_pending:
                     break
-        return Placed(event.id, event.link, event.status, link_is_coming=event.meeting_is_coming)
+        return Placed(event.id, event.link, event.status, link_is_coming=event.meeting_is_pending)
 
     async def _make(self, access_token: str, entry: Entry) -> _Event:
         event_id = entry.key.hex

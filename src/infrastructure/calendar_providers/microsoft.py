@@ -19,7 +19,7 @@ from domain.errors import Invalid
 from domain.time import Interval
 from infrastructure.auth.oauth import Answer
 from infrastructure.calendar_providers.consent import ConsentServer
-from infrastructure.calendar_providers.requests import CalendarApi, is_one_word, joinable, reasons
+from infrastructure.calendar_providers.requests import CalendarApi, is_one_word, join_url, reasons
 
 SCOPE = "offline_access Calendars.ReadWrite"
 ALL_SECONDS = 20
@@ -60,9 +60,9 @@ class _Event(msgspec.Struct, frozen=True):
 
     @property
     def link(self) -> str | None:
-        return joinable(self.onlineMeeting.joinUrl if self.onlineMeeting else None)
+        return join_url(self.onlineMeeting.joinUrl if self.onlineMeeting else None)
 
-    def stands_elsewhere(self, session: Interval) -> bool:
+    def was_moved_to(self, session: Interval) -> bool:
         """Whether its time differs from the session, for times that it gives in UTC."""
         if self.start is None or self.end is None or {self.start.timeZone, self.end.timeZone} != {"UTC"}:
             return False
@@ -140,7 +140,7 @@ class OutlookCalendar:
             body["transactionId"] = str(uuid4())
             answer = await self._ask("POST", "/me/events", access_token, json=body)
         event = self._api.read(answer, _Event)
-        if event.stands_elsewhere(entry.session):
+        if event.was_moved_to(entry.session):
             # For a known `transactionId` Graph returns the entry as created; the booking was rescheduled since.
             event = await self._change(access_token, entry, event.id) or event
         return event

@@ -41,7 +41,7 @@ def is_one_word(text: str, *, at_most: int = 2_048) -> bool:
     return 0 < len(text) <= at_most and text.isascii() and text.isprintable() and " " not in text
 
 
-def joinable(link: str | None) -> str | None:
+def join_url(link: str | None) -> str | None:
     """The link of an online meeting if it is a valid address, else None."""
     is_one = link is not None and link.startswith("https://") and is_one_word(link) and is_web_address(link)
     return link if is_one else None

@@ -36,13 +36,13 @@ def cluster_directory(data: Path, account: Account | None) -> Path:
             raise EmbeddedError(f"{place} points to {cluster}, which is gone: remove the link to start with no data")
         return cluster
     place.mkdir(mode=0o700, exist_ok=True)
-    _hand_over(place, account)
+    _change_owner(place, account)
     if _may_enter(place, account):
         return place.resolve()
     far = Path(tempfile.mkdtemp(prefix=f"convene-{_digest(data)}-", dir=_FAR_PLACE))
     cluster = far / "postgres"
     shutil.move(place, cluster)
-    _hand_over(far, account)
+    _change_owner(far, account)
     place.symlink_to(cluster)
     return cluster
 
@@ -70,7 +70,7 @@ def socket_directory(data: Path, account: Account | None) -> Path:
     near = data / "run"
     if _fits_a_socket(near):
         near.mkdir(mode=0o700, exist_ok=True)
-        _hand_over(near, account)
+        _change_owner(near, account)
         near.chmod(0o700)
         if _may_enter(near, account):
             return near.resolve()
@@ -84,7 +84,7 @@ def socket_directory(data: Path, account: Account | None) -> Path:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), account.uid if account else -1}:
             raise EmbeddedError(f"{short} belongs to another user: remove it, or choose another --data directory")
         short.chmod(0o700)
-        _hand_over(short, account)
+        _change_owner(short, account)
         if _may_enter(short, account):
             return short
     raise EmbeddedError("no directory for the servers' sockets: set TMPDIR to a short path that all users can enter")
@@ -159,7 +159,7 @@ def _lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _hand_over(directory: Path, account: Account | None) -> None:
+def _change_owner(directory: Path, account: Account | None) -> None:
     if account is None:
         return
     for path in (directory, *directory.rglob("*")):

@@ -72,11 +72,11 @@ def spawn(
             pass_fds=tuple(pass_fds),
             start_new_session=True,
             # Popen changes the user first; a later change of user would clear the death signal again.
-            preexec_fn=_dying_with(os.getpid(), death_signal),  # noqa: PLW1509
+            preexec_fn=_end_with_parent(os.getpid(), death_signal),  # noqa: PLW1509
         )
 
 
-def _dying_with(parent: int, death_signal: signal.Signals) -> Callable[[], None] | None:
+def _end_with_parent(parent: int, death_signal: signal.Signals) -> Callable[[], None] | None:
     libc = _libc
     if libc is None:
         return None
@@ -118,7 +118,7 @@ def run(
         return subprocess.CompletedProcess(command, 126, "", str(error))
 
 
-def wait_gone(process: subprocess.Popen[bytes], seconds: float) -> bool:
+def wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> bool:
     """Whether the child ended within so many seconds; it is reaped when it did."""
     try:
         process.wait(seconds)
@@ -133,7 +133,7 @@ def stop(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float])
         if process.poll() is not None:
             break
         process.send_signal(number)
-        if wait_gone(process, seconds):
+        if wait_for_exit(process, seconds):
             break
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

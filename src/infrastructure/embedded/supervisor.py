@@ -70,7 +70,7 @@ class Child:
     def stop(self) -> None:
         if self._process:
             self.ask_to_stop()
-            processes.wait_gone(self._process, self.patience)
+            processes.wait_for_exit(self._process, self.patience)
             processes.stop(self._process)
             self._process = None
 
@@ -157,11 +157,11 @@ class Supervisor:
                 status = watched.service.poll()
                 if status is None:
                     continue
-                self._note_end(watched, f"ended ({_describe(status)})", now, starting=starting)
+                self._record_exit(watched, f"ended ({_describe(status)})", now, starting=starting)
             elif now >= watched.due:
                 self._restart(watched, now, starting=starting)
 
-    def _note_end(self, watched: _Watched, what: str, now: float, *, starting: bool) -> None:
+    def _record_exit(self, watched: _Watched, what: str, now: float, *, starting: bool) -> None:
         if now - watched.started > _STEADY:
             watched.ends, watched.pause = 0, _FIRST_PAUSE
         watched.ends += 1
@@ -179,7 +179,7 @@ class Supervisor:
         try:
             watched.service.start()
         except EmbeddedError as error:
-            self._note_end(watched, f"could not be started: {error}", now, starting=starting)
+            self._record_exit(watched, f"could not be started: {error}", now, starting=starting)
         else:
             self.say(f"{watched.service.name} runs again (process {watched.service.pid})")
 

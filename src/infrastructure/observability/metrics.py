@@ -93,7 +93,7 @@ class Metrics:
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if directory is None:
             return self._registry
-        _forget_the_dead(Path(directory))
+        _remove_ended_processes(Path(directory))
         return MultiProcessCollector(CollectorRegistry(), directory)  # type: ignore[no-untyped-call]
 
 
@@ -183,7 +183,7 @@ def _by_destination(name: str, description: str, *labels: str) -> GaugeMetricFam
     return GaugeMetricFamily(name, description, labels=("destination", *labels))
 
 
-def _forget_the_dead(directory: Path) -> None:
+def _remove_ended_processes(directory: Path) -> None:
     """Removes the gauges of ended processes. Their counters stay."""
     for file in directory.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])

@@ -61,7 +61,7 @@ def database_unavailable() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def within_the_deadline() -> AsyncIterator[None]:
+async def with_deadline() -> AsyncIterator[None]:
     """As `database_unavailable`, and `Unavailable` too when it takes longer than a caller is kept waiting."""
     with database_unavailable():
         async with asyncio.timeout(DEADLINE_SECONDS):

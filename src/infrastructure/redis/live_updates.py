@@ -45,7 +45,7 @@ class RedisLiveUpdateListeners:
     async def listening(self, facilitator_id: UserId) -> AsyncIterator[_Follower]:
         if self._hearing is None or self._hearing.done():
             # The task outlives the request that started it, so it gets a separate context.
-            self._hearing = asyncio.create_task(self._hear(), context=Context())
+            self._hearing = asyncio.create_task(self._receive(), context=Context())
         follower = _Follower()
         self._followers.setdefault(facilitator_id, set()).add(follower)
         try:
@@ -60,11 +60,11 @@ class RedisLiveUpdateListeners:
         if self._hearing is not None:
             await cancel([self._hearing])
 
-    async def _hear(self) -> None:
+    async def _receive(self) -> None:
         while True:
             redis = Redis.from_url(self._url, socket_timeout=5, socket_connect_timeout=1)
             try:
-                await self._hear_from(redis)
+                await self._receive_from(redis)
             except (RedisError, OSError) as error:
                 if not self._unavailable:
                     _log.warning("redis_unavailable", part="live_updates", error=str(error) or type(error).__name__)
@@ -74,7 +74,7 @@ class RedisLiveUpdateListeners:
                     await redis.aclose()
             await asyncio.sleep(self._back_off)
 
-    async def _hear_from(self, redis: Redis) -> None:
+    async def _receive_from(self, redis: Redis) -> None:
         """Receives until the connection breaks or a ping is not answered (a half-open connection). Raises
         `RedisError`."""
         async with redis.pubsub() as subscription:
@@ -90,14 +90,14 @@ class RedisLiveUpdateListeners:
                 if heard is not None:
                     pinged = False
                     if heard["type"] == "message":
-                        self._ring(heard["data"])
+                        self._signal(heard["data"])
                 elif pinged:
                     raise RedisTimeout("a ping was not answered")
                 else:
                     await subscription.ping()
                     pinged = True
 
-    def _ring(self, said: bytes) -> None:
+    def _signal(self, said: bytes) -> None:
         if said.isdigit():
             _wake(self._followers.get(UserId(int(said)), set()))
 

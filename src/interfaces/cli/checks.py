@@ -152,10 +152,10 @@ def _of_destination(each: DestinationStatistics, *, served: bool) -> Findings:
 
 def addresses(settings: Settings) -> Findings:
     """Accounts older than the rules for addresses: they stay, and people can log in to them."""
-    from infrastructure.postgres.accounts.queries import OldAddresses, old_addresses
+    from infrastructure.postgres.accounts.queries import FormerFacilitators, old_addresses
     from infrastructure.postgres.engine import Database
 
-    async def read() -> OldAddresses:
+    async def read() -> FormerFacilitators:
         database = Database(settings.database_url, pool_size=1)
         try:
             return await old_addresses(database, smtputf8=settings.mail_smtputf8)

@@ -28,19 +28,19 @@ def demo() -> None:
     environ = command_environ()
     try:
         with httpx.Client(base_url=environ.get("PUBLIC_URL", "http://127.0.0.1:5000"), timeout=10) as api:
-            _tell(_Story(api, environ))
+            _run_demo(_Demo(api, environ))
     except httpx.TransportError as error:
         raise Problem(f"nothing answers at {error.request.url.copy_with(path='/')}: start `convene up` first") from None
 
 
-def _tell(story: "_Story") -> None:
+def _run_demo(story: "_Demo") -> None:
     click.secho("\nA booking, from the first click to the last letter\n", bold=True)
     for line in story.lines():
         click.echo(f"  {line}")
     click.echo()
 
 
-class _Story:
+class _Demo:
     def __init__(self, api: httpx.Client, environ: dict[str, str]) -> None:
         self._api = api
         self._crm_url = environ.get("CRM_SERVICE_URL", "http://127.0.0.1:5001")
@@ -76,7 +76,7 @@ class _Story:
             yield from self._pays(booking, event, answer["payment_url"])
             yield ""
             about_ada = "Receipt"
-        yield from self._in_the_mail(("Ada", ada["email"], about_ada), ("Mira", mira["email"], "New booking"))
+        yield from self._await_mails(("Ada", ada["email"], about_ada), ("Mira", mira["email"], "New booking"))
 
     def _at_the_crm(self, booking: dict[str, Any], booked_at: datetime) -> Iterator[str]:
         heard = partial(self._notification, booking["id"], "booking_created")
@@ -102,13 +102,13 @@ class _Story:
         late = max(0.0, (received_at - paid_at).total_seconds() * 1000)
         yield f"The gateway's signed word reached the CRM as notification {notification['id']}, {late:.0f} ms later."
 
-    def _in_the_mail(self, *awaited: tuple[str, str, str]) -> Iterator[str]:
+    def _await_mails(self, *awaited: tuple[str, str, str]) -> Iterator[str]:
         """A name, an address, and how the subject begins, of each."""
         if self._smtp_url:
             yield f"Mails went out by SMTP: to {' and to '.join(address for _, address, _ in awaited)}."
             return
         for name, address, subject in awaited:
-            path, message = _wait(f"no mail for {name} in {self._mail}", partial(self._letter, address, subject))
+            path, message = _wait(f"no mail for {name} in {self._mail}", partial(self._find_mail, address, subject))
             parts = [part.get_filename() for part in message.walk() if part.get_filename()]
             enclosed = f", with {' and '.join(str(part) for part in parts)}" if parts else ""
             yield f"{name} has a mail, “{message['Subject']}”{enclosed}:"
@@ -162,7 +162,7 @@ class _Story:
         found: list[dict[str, Any]] = body if isinstance(body, list) else body["notifications"]
         return next((each for each in found if each["action"] == action), None)
 
-    def _letter(self, address: str, subject: str) -> tuple[Path, EmailMessage] | None:
+    def _find_mail(self, address: str, subject: str) -> tuple[Path, EmailMessage] | None:
         for path in self._mail.glob("*.eml"):
             message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             if address in re.split(r"[\s,<>]+", str(message["To"])) and message["Subject"].startswith(subject):

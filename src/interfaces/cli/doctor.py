@@ -25,7 +25,7 @@ def doctor(skip: tuple[str, ...]) -> None:
     try:
         settings = load_settings(command_environ())
     except SettingsError as error:
-        _say("settings", Finding(Level.FAIL, str(error)))
+        _print_finding("settings", Finding(Level.FAIL, str(error)))
         if not running_environ(data_directory()):
             click.echo(f"      no system runs in {data_directory()}: `convene up` starts one, or set CONVENE_DATA")
         sys.exit(1)
@@ -34,7 +34,7 @@ def doctor(skip: tuple[str, ...]) -> None:
         if name in skip:
             continue
         for finding in _findings(check, settings, failed.intersection(RESTS_ON.get(name, ()))):
-            _say(name, finding)
+            _print_finding(name, finding)
             if finding.level is Level.FAIL:
                 failed.add(name)
     sys.exit(1 if failed else 0)
@@ -56,5 +56,5 @@ _NEEDS_DATABASE = Finding(Level.FAIL, "cannot be checked without the database: s
 _NEEDS_MIGRATION = Finding(Level.FAIL, "cannot be checked before `convene migrate`")
 
 
-def _say(name: str, finding: Finding) -> None:
+def _print_finding(name: str, finding: Finding) -> None:
     click.echo(f"{finding.level:<5} {name}: {finding.text}")

@@ -42,7 +42,7 @@ def setting_names() -> frozenset[str]:
     return frozenset(name.upper() for name in Settings.__struct_fields__) | CRM_NAMES
 
 
-def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+def misspelt_names(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Pairs of a name that is not known and the setting it resembles most. Names that resemble none are left out:
     other programs may share the file."""
     settings = setting_names()
@@ -62,5 +62,5 @@ def misspelt_lines(path: Path) -> list[str]:
         return []
     return [
         f"{path} sets {name}, which is no setting and has no effect: did you mean {near}?"
-        for name, near in misspelt(dotenv_values(path))
+        for name, near in misspelt_names(dotenv_values(path))
     ]

@@ -25,7 +25,7 @@ def command_environ() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def counting_together(environ: Mapping[str, str], processes: int) -> Iterator[dict[str, str]]:
+def shared_metrics_directory(environ: Mapping[str, str], processes: int) -> Iterator[dict[str, str]]:
     """The environment for API processes behind one address: where each counts so that all can tell for all."""
     with contextlib.ExitStack() as leaving:
         if processes > 1:

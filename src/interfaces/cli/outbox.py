@@ -16,7 +16,7 @@ from domain.outbox import Destination, MessageStatus
 from domain.time import as_utc
 from infrastructure.settings import load_database_url
 from interfaces.cli.environment import command_environ
-from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options, table
+from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def list_(
         return page, await operations.statistics.by_destination()
 
     messages, statistics = _run(read)
-    not_served = list(filter(None, map(why_not_served, statistics)))
+    not_served = list(filter(None, map(unserved_reason, statistics)))
     if as_json:
-        echo_json([_fields(message) for message in messages.items], messages.next, not_served=not_served)
+        print_json_page([_fields(message) for message in messages.items], messages.next, not_served=not_served)
         return
     click.echo(_table(messages.items) if messages.items else f"no {'' if wanted is None else wanted + ' '}messages")
     if messages.next is not None:
@@ -178,7 +178,7 @@ def resume(destination: str) -> None:
     click.echo(f"{destination} is delivered to again" if resumed else f"nothing keeps {destination} from being served")
 
 
-def why_not_served(destination: DestinationStatistics) -> str | None:
+def unserved_reason(destination: DestinationStatistics) -> str | None:
     """One line for an operator; None for a destination that is served as usual."""
     name, why = destination.destination, one_line(destination.reason or "", 100)
     if destination.halted:

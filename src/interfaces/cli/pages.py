@@ -34,7 +34,7 @@ def next_page(cursor: str) -> str:
     return f"... and more: --cursor {cursor} shows the next ones"
 
 
-def echo_json(items: Sequence[Mapping[str, object]], next_cursor: str | None, **more: object) -> None:
+def print_json_page(items: Sequence[Mapping[str, object]], next_cursor: str | None, **more: object) -> None:
     """Prints a page for programs. Instants are RFC 3339 in UTC; all but ASCII is escaped, for the terminal's sake."""
     click.echo(json.dumps({"items": items, "next": next_cursor, **more}, indent=2, default=_json_text))
 

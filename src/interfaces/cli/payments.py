@@ -13,7 +13,7 @@ from domain.payments import PaymentStatus
 from infrastructure.settings import load_settings
 from interfaces.cli.environment import command_environ
 from interfaces.cli.outbox import Since
-from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options
+from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def list_(status: str, limit: int, cursor: str | None, as_json: bool) -> None:
     wanted = None if status == "all" else PaymentStatus(status)
     found = _ask(lambda parts: parts.audit.newest(status=wanted, page=PageRequest(limit, cursor)))
     if as_json:
-        echo_json([_entry(booked) for booked in found.items], found.next)
+        print_json_page([_entry(booked) for booked in found.items], found.next)
         return
     for booked in found.items:
         payment = booked.payment

@@ -11,7 +11,7 @@ from interfaces.cli.environment import command_environ
 from interfaces.cli.problems import Problem
 
 if TYPE_CHECKING:
-    from infrastructure.postgres.calendars.token_reencryption import Resealed
+    from infrastructure.postgres.calendars.token_reencryption import Reencrypted
 
 
 @click.group()
@@ -32,17 +32,17 @@ def rotate() -> None:
     sys.exit(1 if done.broken else 0)
 
 
-async def _rotate() -> "Resealed":
+async def _rotate() -> "Reencrypted":
     settings = load_settings(command_environ())
     if not settings.token_encryption_keys:
         raise Problem("TOKEN_ENCRYPTION_KEYS is not set: there is nothing to seal with")
 
     from infrastructure.auth.token_encryption import SecretBox
-    from infrastructure.postgres.calendars.token_reencryption import reseal
+    from infrastructure.postgres.calendars.token_reencryption import reencrypt
     from infrastructure.postgres.engine import Database
 
     database = Database(settings.database_url, pool_size=2)
     try:
-        return await reseal(database, SecretBox(settings.token_encryption_keys))
+        return await reencrypt(database, SecretBox(settings.token_encryption_keys))
     finally:
         await database.close()

@@ -10,7 +10,7 @@ import click
 
 from infrastructure.settings import load_settings
 from interfaces.cli.database_watch import start_database_watch
-from interfaces.cli.environment import command_environ, counting_together
+from interfaces.cli.environment import command_environ, shared_metrics_directory
 from interfaces.cli.sockets import adopt, listen
 
 _PORT = click.IntRange(0, 65535)
@@ -55,7 +55,7 @@ def _serve_with_processes(fd: int, workers: int, environ: dict[str, str]) -> Non
 
     try:
         with (
-            counting_together(environ, workers) as environ_of_all,
+            shared_metrics_directory(environ, workers) as environ_of_all,
             Supervisor(say=lambda line: click.echo(line, err=True)) as supervisor,
         ):
             for number in range(1, workers + 1):

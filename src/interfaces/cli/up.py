@@ -22,7 +22,7 @@ from infrastructure.embedded.secrets import kept_secrets
 from infrastructure.embedded.supervisor import Child, Stopped, Supervisor
 from infrastructure.settings import SECRETS, Settings, SettingsError, load_database_url, load_settings
 from interfaces.cli.env_file import setting_names
-from interfaces.cli.environment import counting_together
+from interfaces.cli.environment import shared_metrics_directory
 from interfaces.cli.sockets import listen
 
 _CLI = (sys.executable, "-P", "-m", "interfaces.cli")
@@ -74,17 +74,17 @@ def up(api_port: int, crm_port: int, data: Path | None, api_workers: int, worker
         crm_socket = listening.enter_context(listen("127.0.0.1", crm_port, "--crm-port"))
         _check_settings(plan, given)
         try:
-            with counting_together(given, api_workers) as given_all, Supervisor(say=_say) as supervisor:
+            with shared_metrics_directory(given, api_workers) as given_all, Supervisor(say=_print_line) as supervisor:
                 environ = _start_servers(supervisor, plan, given_all, leaving=listening)
                 environ = _complete(environ, plan, given, api_socket, crm_socket)
                 _migrate_and_seed(plan, environ)
                 publish(directory, {name: environ[name] for name in sorted(environ) if _is_setting(name)})
                 _start_children(supervisor, plan, environ, api_socket, crm_socket)
-                steps = first_steps(directory, environ, given, api_socket)
-                _say(f"ready after {time.monotonic() - started:.1f} s: {steps}")
+                steps = introduction(directory, environ, given, api_socket)
+                _print_line(f"ready after {time.monotonic() - started:.1f} s: {steps}")
                 supervisor.watch()
         except Stopped:
-            _say("stopped")
+            _print_line("stopped")
 
 
 def _check_settings(plan: _Plan, given: Mapping[str, str]) -> None:
@@ -104,7 +104,7 @@ def _check_settings(plan: _Plan, given: Mapping[str, str]) -> None:
             raise SettingsError(checked.stderr.strip().removeprefix("crm: "))
 
 
-def first_steps(data: Path, environ: Mapping[str, str], given: Mapping[str, str], api: socket.socket) -> str:
+def introduction(data: Path, environ: Mapping[str, str], given: Mapping[str, str], api: socket.socket) -> str:
     """What a person who sees the system for the first time can do with it."""
     from infrastructure.sample_data import FACILITATOR_EMAIL, FACILITATOR_PASSWORD
 
@@ -113,7 +113,7 @@ def first_steps(data: Path, environ: Mapping[str, str], given: Mapping[str, str]
         steps.append(f"sample login {FACILITATOR_EMAIL} with password {FACILITATOR_PASSWORD}")
     found_by_default = data == Path(given.get("CONVENE_DATA", "var")).absolute()
     setting = "" if found_by_default else f"CONVENE_DATA={shlex.quote(str(data))} "
-    steps.append(f"`{setting}{_near(Path(sys.executable).with_name('convene'))} demo` plays a booking")
+    steps.append(f"`{setting}{_display_path(Path(sys.executable).with_name('convene'))} demo` plays a booking")
     return "; ".join([*steps, "Ctrl-C stops everything"])
 
 
@@ -135,17 +135,17 @@ def _start_servers(
             (plan.data / _SAMPLE_LOADED).unlink(missing_ok=True)
         environ["DATABASE_URL"] = postgres.dsn("convene")
         environ.setdefault("CRM_DATABASE_URL", postgres.dsn("convene_crm"))
-        _say(f"PostgreSQL embedded, data in {_near(plan.data / 'postgres')}")
+        _print_line(f"PostgreSQL embedded, data in {_display_path(plan.data / 'postgres')}")
     else:
-        from infrastructure.external_servers import sibling_database
+        from infrastructure.external_servers import database_beside
 
-        environ.setdefault("CRM_DATABASE_URL", sibling_database(load_database_url(given), "_crm"))
-        _say("PostgreSQL as DATABASE_URL says")
+        environ.setdefault("CRM_DATABASE_URL", database_beside(load_database_url(given), "_crm"))
+        _print_line("PostgreSQL as DATABASE_URL says")
     if run and not _given(given, "REDIS_URL"):
         redis = EmbeddedRedis(run, log=plan.log("redis"))
         supervisor.start(redis)
         environ["REDIS_URL"] = redis.url
-        _say("Redis      embedded")
+        _print_line("Redis      embedded")
     environ["CONVENE_EMBEDDED"] = "1" if own_database else "0"
     return environ
 
@@ -169,7 +169,7 @@ def _complete(
         from infrastructure.external_servers import check_redis
 
         check_redis(settings.redis_url)
-        _say("Redis      as REDIS_URL says")
+        _print_line("Redis      as REDIS_URL says")
     return environ
 
 
@@ -181,13 +181,13 @@ def _with_secrets(plan: _Plan, environ: Mapping[str, str]) -> dict[str, str]:
 
 def _migrate_and_seed(plan: _Plan, environ: Mapping[str, str]) -> None:
     _run_to_end("migrate", plan, environ)
-    _say("schema     up to date")
+    _print_line("schema     up to date")
     loaded = plan.data / _SAMPLE_LOADED
     # Its accounts have published passwords: never in a database that is not ours.
     if environ["CONVENE_EMBEDDED"] == "1" and not loaded.exists():
         _run_to_end("seed", plan, environ)
         loaded.touch()
-        _say(f"sample     {processes.last_line(plan.log('seed'))}")
+        _print_line(f"sample     {processes.last_line(plan.log('seed'))}")
 
 
 def _run_to_end(command: str, plan: _Plan, environ: Mapping[str, str]) -> None:
@@ -200,7 +200,7 @@ def _run_to_end(command: str, plan: _Plan, environ: Mapping[str, str]) -> None:
         processes.stop(process, (signal.SIGTERM, 2))
     if status:
         said = processes.last_line(log).removeprefix("convene: ")
-        raise EmbeddedError(f"{command} failed: {said or f'exit status {status}'} (log: {_near(log)})")
+        raise EmbeddedError(f"{command} failed: {said or f'exit status {status}'} (log: {_display_path(log)})")
 
 
 def _start_children(
@@ -218,14 +218,14 @@ def _start_children(
         fds = (listener.fileno(),) if listener else ()
         supervisor.start(Child(name, argv, environ, plan.log(name), fds))
     supervisor.wait_until(lambda: _answers(crm, "/"), 60, "CRM")
-    _say(f"CRM        {_address(crm)}")
+    _print_line(f"CRM        {_address(crm)}")
     if environ["CRM_SERVICE_URL"].rstrip("/") != _address(crm):
-        _say(f"           but bookings are delivered to {environ['CRM_SERVICE_URL']} (CRM_SERVICE_URL)")
+        _print_line(f"           but bookings are delivered to {environ['CRM_SERVICE_URL']} (CRM_SERVICE_URL)")
     supervisor.wait_until(lambda: _answers(api, "/health"), 60, "API")
-    _say(f"API        {_address(api)}")
-    mail = f"as files in {_near(plan.data / 'mail')}"
-    _say(f"mail       {'through SMTP_URL' if environ.get('SMTP_URL') else mail}")
-    _say(f"logs       {_near(plan.data / 'logs')}")
+    _print_line(f"API        {_address(api)}")
+    mail = f"as files in {_display_path(plan.data / 'mail')}"
+    _print_line(f"mail       {'through SMTP_URL' if environ.get('SMTP_URL') else mail}")
+    _print_line(f"logs       {_display_path(plan.data / 'logs')}")
 
 
 def _answers(listener: socket.socket, path: str) -> bool:
@@ -253,10 +253,10 @@ def _address(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def _near(path: Path) -> str:
+def _display_path(path: Path) -> str:
     """The path as seen from here, when it lies below."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     click.echo(line)

@@ -11,7 +11,7 @@ from application.ports import Page, PageRequest
 from domain.accounts import Role, User
 from infrastructure.settings import load_database_url, load_settings
 from interfaces.cli.environment import command_environ
-from interfaces.cli.pages import echo_json, moment, next_page, one_line, page_options, table
+from interfaces.cli.pages import moment, next_page, one_line, page_options, print_json_page, table
 from interfaces.cli.problems import Problem
 from interfaces.emails import account_address, email_address
 
@@ -37,7 +37,7 @@ def list_(
     """Accounts, the newest first."""
     found = _page(PageRequest(limit, cursor), Role(role) if role else None, active, requested=requested)
     if as_json:
-        echo_json([_entry(user) for user in found.items], found.next)
+        print_json_page([_entry(user) for user in found.items], found.next)
         return
     rows = [
         (

@@ -40,7 +40,7 @@ from interfaces.http.large_pages import pause_before_encoding
 from interfaces.http.list_parameters import refuse_unknown_parameters
 from interfaces.http.live.followers import Followers
 from interfaces.http.live.sockets import SocketOrigins
-from interfaces.http.methods import tell_methods
+from interfaces.http.methods import add_allow_header
 from interfaces.http.middleware import MAX_BODY, RequestMiddleware
 from interfaces.http.openapi import PLUGINS, openapi_config
 from interfaces.http.openapi.pages import EncodedDocument
@@ -116,7 +116,7 @@ def create_litestar(parts: container.Container, draining: Callable[[], bool] = _
         exception_handlers={Exception: providers.call(handle)},
         before_request=providers.call(_before_handler),
         after_request=pause_before_encoding,
-        before_send=[tell_methods],
+        before_send=[add_allow_header],
         lifespan=[closing],
         cors_config=CORSConfig(
             allow_origins=list(parts.settings.cors_allowed_origins),

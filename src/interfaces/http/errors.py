@@ -27,7 +27,7 @@ from domain.errors import (
 )
 from interfaces.http.injection import Inject
 from interfaces.http.log_redaction import shown
-from servicekit.json_values import plain_words
+from servicekit.json_values import plain_reason
 from servicekit.logging import current_request_id
 
 _log = structlog.get_logger()
@@ -200,5 +200,5 @@ def _validation_details(error: ValidationException) -> dict[str, str]:
         elif message == _NO_BODY:
             details["body"] = "Is missing"
         else:
-            details["body" if key == "data" else key] = _IN_FORMS.get(message) or plain_words(message)
+            details["body" if key == "data" else key] = _IN_FORMS.get(message) or plain_reason(message)
     return details or {"body": "Is not valid for this operation"}

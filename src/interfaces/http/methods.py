@@ -11,7 +11,7 @@ from litestar.types import Message, Scope
 from litestar.utils import normalize_path
 
 
-async def tell_methods(message: Message, scope: Scope) -> None:
+async def add_allow_header(message: Message, scope: Scope) -> None:
     """Litestar's `before_send` hook: adds the Allow header."""
     if message["type"] != "http.response.start" or scope["type"] != ScopeType.HTTP:
         return

@@ -51,7 +51,7 @@ from infrastructure.gateways.razorpay.updates import (
     Payments,
     RefundEntity,
     Webhook,
-    made_for_a_link,
+    is_for_payment_link,
     read,
     reported,
     update_of,
@@ -135,7 +135,7 @@ class RazorpayGateway:
         if request.event_id is not None:
             notes["event_id"] = str(request.event_id)
         async with _within(self._seconds):
-            ours = [order for order in await self._orders(request.payment_id) if not made_for_a_link(order)]
+            ours = [order for order in await self._orders(request.payment_id) if not is_for_payment_link(order)]
             order = ours[0] if ours else None
             link = await self._link(request.payment_id) if order else None
             if order is None:

@@ -108,18 +108,18 @@ def read(webhook: Webhook) -> GatewayUpdate | RefundUpdate | None:
         case ["order", "paid"] if {"order", "payment"} <= about.keys():
             order = _entity(about["order"], OrderEntity)
             named = _named_order(order.notes) or order.id
-            return _of_what_was_asked(named, order.receipt, _entity(about["payment"], PaymentEntity))
+            return _update_of_order(named, order.receipt, _entity(about["payment"], PaymentEntity))
         case ["payment_link", "paid"] if {"payment_link", "payment"} <= about.keys():
             link = _entity(about["payment_link"], LinkEntity)
             of_link = _named_order(link.notes)
-            return _of_what_was_asked(of_link, link.reference_id, _entity(about["payment"], PaymentEntity))
+            return _update_of_order(of_link, link.reference_id, _entity(about["payment"], PaymentEntity))
         case ["refund", "created" | "processed" | "failed"] if "refund" in about:
             payment = _entity(about["payment"], PaymentEntity) if "payment" in about else None
             return _of_a_refund(_entity(about["refund"], RefundEntity), payment)
     return None
 
 
-def made_for_a_link(order: OrderEntity) -> bool:
+def is_for_payment_link(order: OrderEntity) -> bool:
     """Whether Razorpay created the order for a link: it then inherits the link's notes, which name the other order."""
     return _named_order(order.notes) is not None
 
@@ -138,7 +138,7 @@ def _of_its_order(payment: PaymentEntity, status: str) -> GatewayUpdate | None:
     return reported(payment.order_id, None, status, payment)
 
 
-def _of_what_was_asked(order_id: str | None, receipt: str | None, payment: PaymentEntity) -> GatewayUpdate | None:
+def _update_of_order(order_id: str | None, receipt: str | None, payment: PaymentEntity) -> GatewayUpdate | None:
     ours = as_uuid(receipt)
     if order_id is None or ours is None:
         return None

@@ -92,7 +92,7 @@ class StripeGateway:
     async def open_checkout(self, request: PaymentRequest) -> Checkout | None:
         asked = self._session_for(request)
         sessions = self._stripe.v1.checkout.sessions
-        async with self._asking():
+        async with self._requesting():
             try:
                 made = await sessions.create_async(asked, {"idempotency_key": str(request.payment_id)})
             except stripe.IdempotencyError as error:
@@ -107,7 +107,7 @@ class StripeGateway:
         return Checkout(session.id, session.url)
 
     async def look_up(self, payment: Payment) -> GatewayRecord:
-        async with self._asking():
+        async with self._requesting():
             session = await self._session(payment, expand=["payment_intent.latest_charge"])
         intent, currency = session.intent, payment.price.currency
         return GatewayRecord(
@@ -117,7 +117,7 @@ class StripeGateway:
         )
 
     async def expire_checkout(self, payment: Payment) -> None:
-        async with self._asking():
+        async with self._requesting():
             try:
                 await self._stripe.v1.checkout.sessions.expire_async(_order_id(payment))
             except stripe.InvalidRequestError:
@@ -131,7 +131,7 @@ class StripeGateway:
             raise GatewayRefused("Stripe has no payment that could be given back")
         refund_id = str(request.refund_id)
         amount = minor_units(request.amount)
-        async with self._asking():
+        async with self._requesting():
             refund = await self._refund_made_before(intent_id, refund_id)
             if refund is None:
                 made = await self._stripe.v1.refunds.create_async(
@@ -208,7 +208,7 @@ class StripeGateway:
         return next((refund for refund in made if str(refund.refund_id) == refund_id), None)
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
+    async def _requesting(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._seconds):
                 yield

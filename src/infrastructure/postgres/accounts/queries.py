@@ -9,7 +9,7 @@ from domain.accounts import Role, User
 from infrastructure.postgres.accounts.repository import user_of_record
 from infrastructure.postgres.engine import Database
 from infrastructure.postgres.pages import cursor_of, id_after
-from servicekit.mailboxes import is_mailable, look_alike
+from servicekit.mailboxes import confusable_form, is_mailable
 
 _NEWEST = """
 SELECT * FROM users
@@ -61,7 +61,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class OldAddresses:
+class FormerFacilitators:
     """`unmailable`: accounts to which no mail can be sent. `look_alikes`: groups of accounts whose addresses are equal
     under the present rules; each stays a separate account."""
 
@@ -69,16 +69,16 @@ class OldAddresses:
     look_alikes: list[list[Account]]
 
 
-async def old_addresses(database: Database, *, smtputf8: bool) -> OldAddresses:
+async def old_addresses(database: Database, *, smtputf8: bool) -> FormerFacilitators:
     """Raises `Unavailable`."""
     async with database.connection() as connection:
         beyond_ascii = [Account(*row) for row in await connection.fetch(_BEYOND_ASCII)]
-        forms = sorted({look_alike(account.email) for account in beyond_ascii})
+        forms = sorted({confusable_form(account.email) for account in beyond_ascii})
         others = [Account(*row) for row in await connection.fetch(_WITH_ADDRESS, forms)]
     groups = defaultdict[str, dict[int, Account]](dict)
     for account in (*beyond_ascii, *others):
-        groups[look_alike(account.email)][account.id] = account
-    return OldAddresses(
+        groups[confusable_form(account.email)][account.id] = account
+    return FormerFacilitators(
         unmailable=[account for account in beyond_ascii if not is_mailable(account.email, smtputf8=smtputf8)],
         look_alikes=[list(group.values()) for group in groups.values() if len(group) > 1],
     )

@@ -150,7 +150,7 @@ class PostgresLogins:
             login_is_over=login.ended_at is not None,
         )
 
-    async def retire_refresh(self, fingerprint: bytes, now: datetime) -> None:
+    async def revoke_refresh(self, fingerprint: bytes, now: datetime) -> None:
         await self._session.execute(
             update(RefreshTokenRow).where(RefreshTokenRow.fingerprint == fingerprint).values(retired_at=now)
         )

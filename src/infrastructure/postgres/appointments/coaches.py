@@ -104,7 +104,7 @@ class PostgresCoaches:
             .on_conflict_do_update(index_elements=["user_id"], set_=said)
         )
 
-    async def keep_events_out(self, user_id: UserId) -> None:
+    async def lock_out_events(self, user_id: UserId) -> None:
         await self._session.execute(
             text(f"SELECT pg_advisory_xact_lock_shared({EVENTS_OF_COACH})"), {"id": str(user_id)}
         )

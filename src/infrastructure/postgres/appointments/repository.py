@@ -83,7 +83,7 @@ class PostgresAppointments:
             await self._write_effects([event])
 
     async def _update_time(self, appointment: Appointment) -> None:
-        await self._take_turns(appointment.coach_id)
+        await self._lock_coach(appointment.coach_id)
         with domain_errors():
             async with self._session.begin_nested():
                 await self._update(appointment)
@@ -122,7 +122,7 @@ class PostgresAppointments:
             .values(hold_until=now)
         )
 
-    async def _take_turns(self, coach_id: UserId) -> None:
+    async def _lock_coach(self, coach_id: UserId) -> None:
         """Serialises moves of one coach's appointments. Otherwise two transactions that wait for a third to release a
         time would deadlock, because both have written their rows and the constraint checks each against the other."""
         await self._session.execute(

@@ -80,7 +80,7 @@ class PostgresInvitations:
             .values(status=invitation.status, answered_at=invitation.answered_at, booking_id=invitation.booking_id)
         )
 
-    async def withdraw_all(self, event_id: EventId, now: datetime) -> None:
+    async def withdraw_of_event(self, event_id: EventId, now: datetime) -> None:
         await self._session.execute(
             update(InvitationRow)
             .where(InvitationRow.event_id == event_id, InvitationRow.status == InvitationStatus.PENDING)

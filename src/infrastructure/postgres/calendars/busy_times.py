@@ -55,7 +55,7 @@ class PostgresBusyTimeStore:
         async with self._database.connection() as connection:
             return [_calendar(row) for row in await connection.fetch(_CLAIM, limit, every)]
 
-    async def stale_of(self, coach: UUID, *, older_than: timedelta) -> Sequence[CoachCalendar]:
+    async def list_stale(self, coach: UUID, *, older_than: timedelta) -> Sequence[CoachCalendar]:
         async with self._database.connection() as connection:
             return [_calendar(row) for row in await connection.fetch(_STALE, coach, older_than)]
 
@@ -84,7 +84,7 @@ class PostgresBusyTimeStore:
                 [each.ends_at for each in busy],
             )
 
-    async def put_off(self, calendar: CoachCalendar, why: str, *, at_most: timedelta) -> None:
+    async def postpone(self, calendar: CoachCalendar, why: str, *, at_most: timedelta) -> None:
         async with self._database.connection() as connection:
             await connection.execute(_PUT_OFF, calendar.id, why[:500], at_most)
 

@@ -22,25 +22,25 @@ RETURNING c.id
 
 
 @dataclass(frozen=True, slots=True)
-class Resealed:
+class Reencrypted:
     """`broken`: connections whose tokens cannot be decrypted with any key."""
 
     resealed: int
     broken: list[UUID]
 
 
-async def reseal(database: Database, box: SecretBox) -> Resealed:
+async def reencrypt(database: Database, box: SecretBox) -> Reencrypted:
     """Repeats passes until one finds no old key, because a process with old settings may still encrypt with it."""
     total = 0
     for _ in range(MOST_PASSES):
-        done, missed, broken = await _pass(database, box)
+        done, missed, broken = await _reencrypt_batch(database, box)
         total += done
         if not missed:
             break
-    return Resealed(total, broken)
+    return Reencrypted(total, broken)
 
 
-async def _pass(database: Database, box: SecretBox) -> tuple[int, int, list[UUID]]:
+async def _reencrypt_batch(database: Database, box: SecretBox) -> tuple[int, int, list[UUID]]:
     """Returns how many were re-encrypted, how many were changed concurrently, and which cannot be decrypted."""
     done, missed, broken = 0, 0, list[UUID]()
     after = UUID(int=0)

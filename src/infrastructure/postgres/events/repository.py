@@ -168,7 +168,7 @@ class PostgresEvents(PostgresSeatCounts):
             await self._bookings.shorten_holds(event_id, event.after.details.interval.starts_at)
             await self._reminders.align_event(event_id)
         if effects.invitations:
-            await self._invitations.withdraw_all(event_id, event.at)
+            await self._invitations.withdraw_of_event(event_id, event.at)
 
 
 def event_of_record(record: asyncpg.Record) -> Event:

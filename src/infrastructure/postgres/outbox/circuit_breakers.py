@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import structlog
 
-from domain.circuit_breaker import Tally
+from domain.circuit_breaker import AttemptCounts
 from domain.outbox import Destination
 from infrastructure.postgres.engine import Database, storable
 
@@ -76,11 +76,11 @@ class PostgresCircuitBreakers:
                 advice=f"convene outbox resume {destination}",
             )
 
-    async def tally(self, destination: Destination, *, window: timedelta) -> Tally:
+    async def counts(self, destination: Destination, *, window: timedelta) -> AttemptCounts:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_TALLY, destination, window)
         assert row is not None
-        return Tally(row["attempts"], row["failures"])
+        return AttemptCounts(row["attempts"], row["failures"])
 
     async def trip(self, destination: Destination, *, probe_in: timedelta, reason: str) -> None:
         if await self._change(_TRIP, destination, probe_in, storable(reason, _LONGEST_REASON)):

@@ -42,7 +42,7 @@ class ForeignOrigin(Forbidden):
     message = "Pages of this origin may not follow the feed"
 
 
-class _TooTalkative(Exception):
+class _TooManyMessages(Exception):
     pass
 
 
@@ -85,10 +85,10 @@ async def follow_by_socket(
 
 async def _converse(socket: Socket, followers: Followers, updates: Coroutine[Any, Any, None]) -> None:
     try:
-        await first_of(_hear(socket), followers.disconnected(), updates)
+        await first_of(_receive(socket), followers.disconnected(), updates)
     except Unauthenticated:
         await _close(socket, POLICY_VIOLATION, "The token has ended")
-    except _TooTalkative:
+    except _TooManyMessages:
         await _close(socket, POLICY_VIOLATION, "Too many messages")
     except TimeoutError:
         return  # the client reads nothing, so it would not read a close frame either: the server ends the connection
@@ -101,7 +101,7 @@ async def _converse(socket: Socket, followers: Followers, updates: Coroutine[Any
         await _close(socket, SERVICE_RESTART, "The server is about to restart")
 
 
-async def _hear(socket: Socket) -> None:
+async def _receive(socket: Socket) -> None:
     """Reads until the client disconnects. Ignores the contents of messages and limits their rate."""
     said, since = 0, time.monotonic()
     while (await socket.receive())["type"] != "websocket.disconnect":
@@ -109,7 +109,7 @@ async def _hear(socket: Socket) -> None:
             said, since = 0, time.monotonic()
         said += 1
         if said > MESSAGES_A_MINUTE:
-            raise _TooTalkative
+            raise _TooManyMessages
 
 
 async def _close(socket: Socket, code: int, reason: str) -> None:

@@ -99,7 +99,7 @@ def _finished(
         with_named_enum(described(operation, parameter, example.get("parameters", {}).get(parameter["name"])), schemas)
         for parameter in drawn.get("parameters", [])
     ]
-    if operation.takes_key:
+    if operation.accepts_idempotency_key:
         parameters.append(idempotency_key(answers_once=operation.answers_once, issues_tokens=operation.issues_tokens))
     body = _request_body(drawn.get("requestBody"), example)
     required = _required(body, schemas)

@@ -65,7 +65,7 @@ def invalid_details(operation: Operation, required: list[str], queried: list[str
     """The possible `details` of a validation error of this operation."""
     if required:
         return {required[0]: MISSING_FIELD}
-    if operation.takes_body:
+    if operation.has_body:
         return {"body": "Is not valid JSON"}
     if "limit" in queried:
         return {"limit": "Must be a positive whole number"}
@@ -76,7 +76,7 @@ def _responses(operation: Operation, wrong: Mapping[str, str]) -> Iterable[Error
     yield error_response(Invalid(wrong))
     for kind in errors_of(operation):
         yield error_response(_instance(kind))
-    if operation.takes_body:
+    if operation.has_body:
         yield ErrorResponse(408, "request_timeout", "The request body took too long to arrive")
         yield framework_response(413)
         yield framework_response(415)

@@ -79,7 +79,7 @@ def errors_of(operation: Operation) -> list[type[DomainError]]:
     found: list[type[DomainError]] = []
     for guard in operation.guards:
         found += _line(OF_GUARDS, guard).errors
-    if operation.takes_key:
+    if operation.accepts_idempotency_key:
         found += [IdempotencyKeyInvalid, *(OF_KEYS if operation.answers_once else ())]
         if operation.answers_once and not operation.guards:
             found.append(TooManyRequests)

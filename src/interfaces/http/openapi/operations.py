@@ -37,19 +37,19 @@ class Operation:
         return str(self.handler.operation_id)
 
     @property
-    def takes_body(self) -> bool:
+    def has_body(self) -> bool:
         """Whether the request may have a body."""
         return self.method in {"post", "put", "patch"}
 
     @property
-    def takes_key(self) -> bool:
+    def accepts_idempotency_key(self) -> bool:
         """Whether an `Idempotency-Key` may be given."""
         return self.method == "post"
 
     @property
     def answers_once(self) -> bool:
         """Whether a repeated request with the same key is carried out only once."""
-        return self.takes_key and (not self.issues_tokens or bool(self.handler.opt.get(CREATES)))
+        return self.accepts_idempotency_key and (not self.issues_tokens or bool(self.handler.opt.get(CREATES)))
 
     @property
     def issues_tokens(self) -> bool:

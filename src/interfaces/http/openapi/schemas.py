@@ -19,7 +19,7 @@ def tidied(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     kept = {key: tidied(value) for key, value in part.items() if key not in _NOISE or value != _NOISE[key]}
-    kept = _without_detour(kept)
+    kept = _flattened(kept)
     if kept.get("type") == "integer":
         if kept.get("maximum", 0) >= _BIGINT:
             kept["maximum"] = _BIGINT - 1
@@ -62,7 +62,7 @@ def _with_references(part: Any, renamed: dict[str, str]) -> Any:
     }
 
 
-def _without_detour(schema: dict[str, Any]) -> dict[str, Any]:
+def _flattened(schema: dict[str, Any]) -> dict[str, Any]:
     match schema.get("oneOf"):
         case [dict(only)]:
             merged = only

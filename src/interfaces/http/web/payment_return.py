@@ -126,7 +126,7 @@ def page_of(found: PaymentReturn, *, look: int, query: str) -> str:
     return page(
         _COPY[found.status],
         facts=_facts(found),
-        next_step=_next_step(found, reloads=reload is not None),
+        next_step=_next_action(found, reloads=reload is not None),
         links=_links(found),
         reload=reload,
     )
@@ -143,7 +143,7 @@ def page(
     return _page.render(copy=copy, facts=facts, next_step=next_step, links=links, reload=reload, style=_PAGE_STYLE)
 
 
-def what_and_when(payment: PaymentOverview) -> dict[str, str]:
+def payment_summary(payment: PaymentOverview) -> dict[str, str]:
     """Title and times of the booking, in the buyer's time zone, with the name of the zone."""
     zone = reading_zone(payment.timezone)
     return {
@@ -158,13 +158,13 @@ def _facts(found: PaymentReturn) -> dict[str, str]:
     if found.status is ReturnStatus.ENDED and payment.payment_status not in UNPAID:
         paid = "paid"
     return {
-        **what_and_when(payment),
+        **payment_summary(payment),
         "Booking": payment.reference,
         "Payment": f"{payment.price}, {paid}",
     }
 
 
-def _next_step(found: PaymentReturn, *, reloads: bool) -> str:
+def _next_action(found: PaymentReturn, *, reloads: bool) -> str:
     payment = found.payment
     if found.status in _PAYABLE:
         if payment.hold_until is None:

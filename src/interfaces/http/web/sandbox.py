@@ -12,7 +12,7 @@ from litestar.response import Redirect
 from application.payments.sandbox import PayAtSandbox, SandboxPage
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject
-from interfaces.http.web.payment_return import what_and_when
+from interfaces.http.web.payment_return import payment_summary
 from servicekit.local_times import instant, reading_zone
 
 _page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("sandbox.html")
@@ -34,7 +34,7 @@ async def show_order(order_id: FromPath[str], pay_at_sandbox: Inject[PayAtSandbo
     text = _page.render(
         shown=shown,
         order=shown.order,
-        facts=what_and_when(shown.payment),
+        facts=payment_summary(shown.payment),
         time_left=time_left(shown),
         seconds=RELOAD_SECONDS if shown.can_be_paid and shown.time_left is not None else None,
     )
