@@ -1,1 +1,1 @@
-"""The facilitators' CRM: a service of its own, which shares HTTP with the booking backend and no code."""
+"""The facilitators' CRM: a separate service. It receives messages of the booking backend over HTTP."""

@@ -1,4 +1,5 @@
-"""What the CRM knows of facilitators' events: a read model of what the messages say, never older than it was."""
+"""Read model of facilitators' events, built from the messages about them. A stored state is never replaced by an older
+one."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import msgspec
 from crm.database import Connection, Database
 from crm.notifications import Moment, Notification
 
-# The guard: a message that was overtaken changes nothing, also when it waits here for the one that overtook it.
-# Messages by the published documents have no version (stored as 0): among those the last one received counts.
+# An outdated message changes nothing, also if it waits here for the transaction of a newer one.
+# Messages of the published documents have no version (stored as 0): of those the last received one counts.
 REMEMBER_EVENT = """
 INSERT INTO facilitator_events AS known
     (id, facilitator_id, title, starts_at, bookings_count, max_participants, is_active, version)
@@ -27,7 +28,7 @@ ON CONFLICT (id) DO UPDATE SET
 WHERE known.version < excluded.version OR (known.version = 0 AND excluded.version = 0)
 """
 
-# Where no message says how many places are taken, the bookings that were received and not cancelled are counted.
+# If no message has the number of reserved seats, the received bookings that are not cancelled are counted.
 FACILITATOR_EVENTS = """
 SELECT e.id, e.title, e.starts_at AS date_time, e.max_participants, e.is_active, coalesce(e.bookings_count, (
     SELECT count(*) FROM (
@@ -42,7 +43,7 @@ ORDER BY e.id LIMIT $3
 
 
 class FacilitatorEvent(msgspec.Struct, frozen=True):
-    """An event as contract A shows it to its facilitator. Fields without a message are null."""
+    """An event in contract A's format. Fields that no message has set are null."""
 
     id: int
     title: str | None
@@ -53,7 +54,7 @@ class FacilitatorEvent(msgspec.Struct, frozen=True):
 
 
 async def remember_event(connection: Connection, notification: Notification, statement: str = REMEMBER_EVENT) -> None:
-    """Bring the read model to the state this message carries, unless it knows a newer one."""
+    """Updates the read model to the state in this message, unless it has a newer one."""
     event, key, facilitator = notification.event, notification.event_key, notification.facilitator_key
     if key is None or facilitator is None:
         return

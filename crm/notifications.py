@@ -1,7 +1,7 @@
-"""What a notification says: the message's fields as both API documents write them, and what follows from them.
+"""Notifications: the fields of a message in the forms of both API documents, and values derived from them.
 
 Standard library and msgspec only. A message about a booking must name the booking, the person and the event; a
-message about an event as such (`event_…`) only the event and its facilitator. Unknown fields are ignored.
+message about an event itself (`event_…`) only the event and its facilitator. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LARGEST_ID = 2**63 - 1
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_ID)]
 BookingId = Id | UUID
-"""A place in an event has a number, a coaching session a UUID."""
+"""The id of a seat is a number, that of an appointment a UUID."""
 Moment = Annotated[datetime, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LONGEST_NAME = 1_000
-"""Of a person or an event, in lists and mails. The body is stored whole."""
+"""Characters of the name of a person or an event in lists and mails. The body is stored unchanged."""
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Person(msgspec.Struct, frozen=True):
 
 
 class Facilitator(msgspec.Struct, frozen=True):
-    """`timezone` is an IANA name, in which their mails show times."""
+    """`timezone`: the IANA name of the time zone of times in mails."""
 
     id: Id | None = None
     name: str | None = None
@@ -86,8 +86,8 @@ class Times(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """One message of the booking system. With `kind` `coaching` it is about a session with a coach: `booking_id` and
-    `event.id` are its UUID then, and the facilitator is the coach."""
+    """One message of the booking system. With `kind` `coaching` it is about an appointment: `booking_id` and `event.id`
+    are then its UUID, and the facilitator is the coach."""
 
     event: Event
     booking_id: BookingId | None = None
@@ -105,15 +105,15 @@ class Notification(msgspec.Struct, frozen=True):
     meeting_link: str | None = None
     reason: str | None = None
     price: int | float | str | None = None
-    """What was agreed when booking, in `currency`; the event's own price may be another by now."""
+    """The price at the time of booking, in `currency`; the event's present price may differ."""
     amount: int | float | str | None = None
     currency: str | None = None
     email_facilitator: bool = True
-    """False where the sender writes to the facilitator itself."""
+    """False if the sender mails the facilitator itself."""
 
     @property
     def timezone(self) -> ZoneInfo:
-        """In which the facilitator reads times: UTC where the message names no zone, or one that is unknown here."""
+        """The time zone of times in mails: UTC if the message has none or an unknown one."""
         return reading_zone(self.facilitator.timezone if self.facilitator else None)
 
     @property
@@ -122,7 +122,7 @@ class Notification(msgspec.Struct, frozen=True):
 
     @property
     def facilitator_key(self) -> int | None:
-        """The facilitator's user id: at the top (A), inside the event (B) or with the facilitator."""
+        """The facilitator's user id: at the top level (A), in the event (B) or in the facilitator."""
         return self.facilitator_id or self.event.facilitator_id or (self.facilitator.id if self.facilitator else None)
 
     @property
@@ -131,7 +131,7 @@ class Notification(msgspec.Struct, frozen=True):
 
     @property
     def event_key(self) -> int | None:
-        """The event's id where it is one of the booking system's."""
+        """The event's id, if it is one of the booking system."""
         key = self.event.id
         return key if isinstance(key, int) and 1 <= key <= LARGEST_ID else None
 
@@ -141,12 +141,12 @@ class Notification(msgspec.Struct, frozen=True):
 
     @property
     def cancelled_with_event(self) -> bool:
-        """Cancelled with its event: the facilitator gets one mail, about the event."""
+        """Whether it was cancelled with its event: the facilitator then gets one mail, about the event."""
         return self.action == "booking_cancelled" and self.reason == "event_cancelled"
 
     @property
     def caused_by_facilitator(self) -> bool:
-        """Caused by the facilitator (event created, changed or completed), who therefore gets no mail."""
+        """Whether the facilitator caused it (event created, changed or completed) and therefore gets no mail."""
         return self.action in ("event_created", "event_updated", "booking_completed")
 
 
@@ -159,7 +159,7 @@ class MissingFields(Exception):
 
 
 class InvalidFields(Exception):
-    """A field has the wrong type or an impossible value: field path to reason."""
+    """Fields have a wrong type or an invalid value: reasons by field path."""
 
     def __init__(self, details: dict[str, str]) -> None:
         super().__init__("; ".join(f"{field}: {reason}" for field, reason in details.items()))
@@ -171,7 +171,7 @@ def is_about_event(action: object) -> bool:
 
 
 def read_notification(body: dict[str, Any]) -> Notification:
-    """The notification a JSON object holds; raises MissingFields or InvalidFields."""
+    """The notification in a JSON object. Raises `MissingFields` or `InvalidFields`."""
     about_event = is_about_event(body.get("action"))
     required = ("event",) if about_event else ("booking_id", "user", "event")
     missing = [field for field in required if body.get(field) is None]
@@ -205,7 +205,7 @@ def _moments(notification: Notification) -> Iterator[tuple[str, datetime | None]
 
 
 def field_error(error: msgspec.ValidationError) -> dict[str, str]:
-    """The field that does not fit, as a path with dots, and why."""
+    """The invalid field, as a path with dots, and the reason."""
     reason, _, path = str(error).partition(" - at `$")
     return {path.rstrip("`").lstrip(".") or "body": json_values.plain_reason(reason)}
 
@@ -223,13 +223,13 @@ def _names_facilitator(body: dict[str, Any]) -> bool:
 
 
 def _make_readable(record: msgspec.Struct, field: str) -> None:
-    """Text of others is cleaned and not refused."""
+    """Removes invisible characters from received text, which is not rejected."""
     if text := getattr(record, field):
         msgspec.structs.force_setattr(record, field, without_invisible(text[:LONGEST_NAME]))
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    """As a UTC instant; a time without an offset is UTC already."""
+    """The instant in UTC. A time without an offset is in UTC."""
     if moment is None:
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else in_zone(moment, UTC)

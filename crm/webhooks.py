@@ -1,6 +1,6 @@
-"""What arrives at /webhook: a booking as the published document D writes it, and the deliveries that follow.
+"""Requests to /webhook: a booking in the form of the published document D, and its deliveries.
 
-`event` may be a plain id or an object; `user_id` and `event_id` may stand at the top level instead.
+`event` may be an id or an object; `user_id` and `event_id` may be at the top level instead.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Webhook(msgspec.Struct, frozen=True):
 
 
 def read_webhook(body: dict[str, Any]) -> Webhook:
-    """The booking a JSON object holds; raises MissingFields or InvalidFields.
+    """The booking in a JSON object. Raises `MissingFields` or `InvalidFields`.
 
-    A report that something was paid needs no facilitator: the booking API knows whose event it is.
+    A report of a payment needs no facilitator, because the booking API has the event's facilitator.
     """
 
     def lacks(*names: str) -> bool:

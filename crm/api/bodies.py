@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: what PostgreSQL, a mail or an old client would choke on is refused at the door."""
+"""Strict JSON bodies: values that PostgreSQL, a mail or an old client cannot process are rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 async def read_json_object(request: Request[Any, Any, Any]) -> tuple[dict[str, Any], str]:
-    """The body as an object and as the text it came in; raises Refusal (400, 413, 415)."""
+    """The body as an object and as its original text. Raises `ErrorResponse` (400, 413, 415)."""
     _require_json(request)
     raw = await request.body()
     try:

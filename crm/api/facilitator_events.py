@@ -17,7 +17,7 @@ from crm.facilitator_events import FacilitatorEvent, FacilitatorEvents
 async def list_facilitator_events(
     request: Request[Any, Any, Any], facilitator_id: FromPath[str], events: NamedDependency[FacilitatorEvents]
 ) -> Response[Sequence[FacilitatorEvent]]:
-    """A facilitator's events by the newest message about each; a `Link` header names the next page."""
+    """A facilitator's events, each as of its newest message. A `Link` header has the address of the next page."""
     given = list_query(request, "limit", "cursor")
     limit = query_limit(given)
     facilitator = path_id(facilitator_id)

@@ -1,4 +1,4 @@
-"""Whether the service is well."""
+"""Health of the service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Health(msgspec.Struct):
 
 @get("/", operation_id="crmHealth")
 async def health(database: NamedDependency[Database]) -> Health:
-    """Says that the service runs; `degraded` while its database does not answer."""
+    """Reports that the service runs; `degraded` while its database is unreachable."""
     answers = await database.answers()
     return Health(
         message="CRM Service is running!",

@@ -1,4 +1,4 @@
-"""Whether mail works: contract B's endpoints 26 and 27."""
+"""Checks of the mail transport: contract B's endpoints 26 and 27."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ async def send_test_email(
     transport: NamedDependency[MailTransport],
     settings: NamedDependency[CrmSettings],
 ) -> TestMailSent:
-    """Send one mail now, the way every mail goes; without `SMTP_URL` it is written as a file, as they all are.
+    """Sends one mail now, by the same transport as all mails: without `SMTP_URL` it is written as a file.
 
-    502 when the mail server refuses it, 503 when it cannot be reached or asks to try later.
+    Returns 502 if the mail server rejects it, 503 if the server is unreachable or reports a temporary failure.
     """
     body, _ = await read_json_object(request)
     mail = _read(body, smtputf8=settings.mail_smtputf8)
@@ -71,9 +71,9 @@ async def send_test_email(
 
 @get("/test-gmail-auth", operation_id="testMailLogin")
 async def test_gmail_auth(settings: NamedDependency[CrmSettings]) -> LoginAccepted:
-    """Log in to the mail server of `SMTP_URL`, Gmail's or another, and leave again.
+    """Logs in to the mail server of `SMTP_URL`, Gmail's or another, and disconnects.
 
-    503 when `SMTP_URL` names no login to check or the server cannot be reached, 502 when the server refuses the login.
+    Returns 503 if `SMTP_URL` has no login or the server is unreachable, 502 if the server rejects the login.
     """
     server = settings.smtp
     if server is None or server.username is None:

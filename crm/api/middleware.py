@@ -1,4 +1,4 @@
-"""The frame around every request: a request id, security headers and one log line, also for errors."""
+"""Middleware for every request: a request id, security headers and one log line, also for errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = structlog.stdlib.get_logger("crm.http")
 
 
 class RequestMiddleware:
-    """ASGI: wraps the whole application, so that nothing is answered outside it."""
+    """ASGI middleware around the whole application, so that it applies to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,7 +64,7 @@ class RequestMiddleware:
                 headers = MutableScopeHeaders.from_message(message)
                 headers["x-request-id"] = identity
                 for name, value in SECURITY_HEADERS.items():
-                    if name not in headers:  # the page of the documentation has a policy of its own
+                    if name not in headers:  # the documentation page has another policy
                         headers[name] = value
                 log_request(message["status"])
             await send(message)

@@ -68,15 +68,15 @@ async def notify(
     mail_dispatcher: NamedDependency[Dispatcher[MailClaim]],
     settings: NamedDependency[CrmSettings],
 ) -> Notified:
-    """Store a notification and e-mail its facilitator.
+    """Stores a notification and sends an e-mail to its facilitator.
 
-    The notification is committed before the answer. The same Idempotency-Key with the same body has one effect and
-    one notification_id, with another body it is refused (422). `email_sent` says whether the mail is out already;
-    where it is not, it follows as soon as the mail server takes it. A message that carries an event's state
-    (`event.version`) also brings the facilitator's list of events up to date; one that was overtaken changes nothing
-    there. Mails show times in `facilitator.timezone` (an IANA name), or in UTC. What a facilitator did to an event
-    (`event_created`, `event_updated`) is stored and not mailed, and neither is a message whose sender writes to the
-    facilitator itself (`email_facilitator` false), as the booking system does about coaching sessions.
+    The notification is committed before the response. The same Idempotency-Key with the same body has one effect and
+    one notification_id; with another body it is rejected (422). `email_sent`: whether the mail was sent already; if
+    not, it is sent when the mail server accepts it. A message with the state of an event (`event.version`) also updates
+    the facilitator's list of events, unless a newer state is stored. Mails show times in `facilitator.timezone` (an
+    IANA name), or in UTC. Changes by the facilitator (`event_created`, `event_updated`) are stored and not mailed. The
+    same holds for messages whose sender mails the facilitator itself (`email_facilitator` false), as the booking system
+    does for appointments.
     """
     body, text = await read_json_object(request)
     verify_signature(request, await request.body(), settings.signing_secrets)
@@ -100,9 +100,9 @@ async def list_notifications(
     store: NamedDependency[NotificationStore],
     settings: NamedDependency[CrmSettings],
 ) -> Response[Envelope | Sequence[Item]]:
-    """Notifications, newest first; a `Link` header names the next page, and the envelope its cursor.
+    """Notifications, newest first. A `Link` header has the address of the next page, the envelope its cursor.
 
-    Those about an event as such name no booking: `include=events` shows them, too.
+    Notifications about an event itself, without a booking, are only listed with `include=events`.
     """
     given = list_query(request, "limit", "cursor", "message_id", "booking_id", "include")
     limit = query_limit(given)
@@ -125,7 +125,7 @@ async def list_notifications(
 async def process_notification(
     request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
 ) -> Processed:
-    """Mark a notification as dealt with. Who did it first, and when, is kept."""
+    """Marks a notification as processed. The first caller and the time are stored."""
     await store.mark_processed(path_id(notification_id), who(request))
     return Processed()
 
@@ -134,12 +134,13 @@ async def process_notification(
 async def delete_notification(
     request: Request[Any, Any, Any], notification_id: FromPath[str], store: NamedDependency[NotificationStore]
 ) -> Deleted:
-    """Remove a notification from the list. Its pending mail is still sent, and its Idempotency-Key stays used."""
+    """Removes a notification from the list. Its pending mail is still sent, and its Idempotency-Key stays used."""
     await store.delete(path_id(notification_id), who(request))
     return Deleted()
 
 
 @delete("/notifications/clear", operation_id="clearNotifications", status_code=200)
 async def clear_notifications(request: Request[Any, Any, Any], store: NamedDependency[NotificationStore]) -> Cleared:
-    """Take every notification off the list, as deleting each would. `include=events`: those about events, too."""
+    """Removes all notifications from the list, as deleting each of them does. `include=events`: including those about
+    events."""
     return Cleared(await store.clear(who(request), with_events=with_events(query(request, "include"))))

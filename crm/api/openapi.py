@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document of the CRM, at /docs/openapi.json, and the page at /docs to read it and try it.
 
-Paths, methods, descriptions and answers come from the handlers; OPERATIONS adds what those do not say. The errors are
-the refusals that the service itself makes. `examples.json` holds real answers: `python -m tests.crm.examples` records
-them.
+Paths, methods, descriptions and responses are derived from the handlers; OPERATIONS adds the rest. Errors are built by
+the code that builds real error responses. `examples.json` contains responses that `python -m tests.crm.examples` has
+recorded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from crm.api.security import invalid_token
 from servicekit import api_docs
 from servicekit.http_server import REFUSALS
 
-INTRODUCTION = """Receives what a booking system tells and keeps facilitators up to date.
+INTRODUCTION = """Receives the messages of a booking system and notifies facilitators.
 
 Bodies are JSON objects of at most 64 KiB; unknown fields are ignored. Times are RFC 3339 in UTC. Every
 answer carries `X-Request-ID`; every error has a stable `code`, and that id as `request_id`."""
@@ -45,10 +45,13 @@ SECURITY_SCHEMES = {
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "When to try again, in seconds.", "schema": {"type": "integer", "minimum": 0}},
-    "WWW-Authenticate": {"description": "How to say who asks.", "schema": {"type": "string", "const": "Bearer"}},
+    "Retry-After": {
+        "description": "The delay before the next try, in seconds.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {"description": "The authentication scheme.", "schema": {"type": "string", "const": "Bearer"}},
     "Link": {
-        "description": 'The way to the next page: `<…>; rel="next"`. Absent on the last one.',
+        "description": 'The address of the next page: `<…>; rel="next"`. Absent on the last one.',
         "schema": {"type": "string"},
     },
 }
@@ -58,11 +61,15 @@ ERROR = {
     "title": "Error",
     "required": ["error", "message", "code", "request_id"],
     "properties": {
-        "error": {"type": "string", "description": "The status phrase (contract A) or a sentence (B and D)."},
-        "message": {"type": "string", "description": "A sentence for people."},
+        "error": {"type": "string", "description": "The status phrase (contract A) or the message (B and D)."},
+        "message": {"type": "string", "description": "A message for people."},
         "code": {"$ref": "#/components/schemas/ErrorCode"},
-        "request_id": {"type": "string", "description": "Also in `X-Request-ID` and in the logs."},
-        "details": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Field to reason."},
+        "request_id": {"type": "string", "description": "The request's id, also in `X-Request-ID` and in the logs."},
+        "details": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "The errors of the request's fields, by field.",
+        },
         "missing_fields": {"type": "array", "items": {"type": "string"}},
         "email_sent": {"type": "boolean"},
         "authenticated": {"type": "boolean"},
@@ -98,7 +105,7 @@ NEEDED: dict[str, dict[str, Any]] = {
         ]
     },
 }
-"""Which fields a body needs together, which its type cannot say."""
+"""Conditions on required fields that the type of the body cannot express."""
 
 
 def document(app: Litestar) -> dict[str, Any]:
@@ -135,13 +142,13 @@ def document(app: Litestar) -> dict[str, Any]:
 
 
 def _error_code(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The codes of all refusals: those of the operations, of addresses that are none, and of the server itself."""
+    """The codes of all errors: of the operations, of unknown paths, and of the server itself."""
     answers = [
         answer for methods in paths.values() for each in methods.values() for answer in each["responses"].items()
     ]
     codes = {code for status, answer in answers if status >= "400" for code in _examples_of(answer)}
     codes |= {"not_found", "method_not_allowed", *(code for _, code, _ in REFUSALS.values())}
-    description = "A stable name of the refusal, for programs."
+    description = "A stable name of the error, for programs."
     return {"type": "string", "enum": sorted(codes), "title": "ErrorCode", "description": description}
 
 
@@ -151,7 +158,7 @@ def _examples_of(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _constant(schema: dict[str, Any]) -> dict[str, Any]:
-    """`const` for a value that is always the same one: generators know enumerations of texts and numbers only."""
+    """Replaces an enumeration of one value by `const`: generators support only enumerations of strings and numbers."""
     match schema:
         case {"enum": [bool() as value]}:
             return {"type": "boolean", "const": value}
@@ -160,7 +167,7 @@ def _constant(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def operations(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """Path, method in lower case and handler of everything but the document itself."""
+    """Path, method in lower case and handler of every operation, without the document and its pages."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for method, (handler, _) in route.route_handler_map.items():
@@ -247,6 +254,6 @@ def _parameter(name: str, shown: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer_type(handler: HTTPRouteHandler) -> Any:
-    """What the answer holds: X of a handler that returns X or Response[X]."""
+    """The type of the response body: X for a handler that returns X or Response[X]."""
     annotation = handler.parsed_fn_signature.return_type.annotation
     return annotation if isinstance(annotation, type) else get_args(annotation)[0]

@@ -1,4 +1,4 @@
-"""What the handlers do not say of themselves: groups, summaries, parameters, bodies and refusals, by operation id."""
+"""Descriptions that handlers do not contain: groups, summaries, parameters, bodies and errors, by operation id."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from crm.webhooks import Webhook
 
 TAGS = {
     "Contracts A and B: notifications": "The inbox: notifications of the booking system and the state of their mails.",
-    "Contract A: facilitators": "Facilitators' events by the messages about them.",
-    "Contract B: mail": "Whether mail works.",
-    "Contract D: webhook": "Bookings that are forwarded, and payments that are reported back.",
+    "Contract A: facilitators": "Events of facilitators, as of the newest messages about them.",
+    "Contract B: mail": "Checks of the mail transport.",
+    "Contract D: webhook": "Receives bookings, forwards them, and reports payments to the booking API.",
     "Health": "Whether the service runs.",
 }
 INBOX, FACILITATORS, MAIL, WEBHOOK, HEALTH = TAGS
@@ -39,30 +39,34 @@ PARAMETERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "facilitator_id": ("path", "The facilitator's user id in the booking system.", ID),
     "limit": (
         "query",
-        f"Rows of a page; more than {LARGEST_LIMIT} counts as {LARGEST_LIMIT}.",
+        f"The maximum number of items; more than {LARGEST_LIMIT} counts as {LARGEST_LIMIT}.",
         {"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT},
     ),
-    "cursor": ("query", "Where the next page begins: from the `Link` header or `next_cursor`.", ID),
+    "cursor": ("query", "The start of the page: from the `Link` header or `next_cursor` of the page before it.", ID),
     "message_id": ("query", "Only the notification of the message with this Idempotency-Key.", {"type": "string"}),
     "booking_id": (
         "query",
-        "Only notifications about this booking: its number, or a coaching session's UUID.",
+        "Only notifications about this booking: its number, or the UUID of an appointment.",
         {"anyOf": [ID, {"type": "string", "format": "uuid"}]},
     ),
-    "include": ("query", "Also those that are about an event as such.", {"type": "string", "const": "events"}),
-    "Idempotency-Key": ("header", "The sender's id of this message: what is sent twice has one effect.", KEY),
-    "webhook-id": ("header", "The same as Idempotency-Key, as Standard Webhooks names it.", KEY),
+    "include": (
+        "query",
+        "`events`: including notifications about an event itself.",
+        {"type": "string", "const": "events"},
+    ),
+    "Idempotency-Key": ("header", "The sender's id of this message: a repeated message has one effect.", KEY),
+    "webhook-id": ("header", "The same as Idempotency-Key, by its name in Standard Webhooks.", KEY),
     "webhook-timestamp": (
         "header",
-        "When it was signed, in Unix seconds; at most five minutes off.",
+        "The time of the signature in Unix seconds, at most five minutes from the present time.",
         {"type": "string"},
     ),
-    "webhook-signature": ("header", "`v1,…`, needed where `CRM_SIGNING_SECRETS` is set.", {"type": "string"}),
+    "webhook-signature": ("header", "`v1,…`, required if `CRM_SIGNING_SECRETS` is set.", {"type": "string"}),
 }
 
 
 class Facts(NamedTuple):
-    """What a handler does not say of itself. `parameters` are those beside the path's."""
+    """The description of one operation. `parameters` are those outside of the path."""
 
     tag: str
     summary: str
@@ -83,7 +87,7 @@ STORED = (database_unavailable(),)
 LOGIN: dict[str, Any] = {"authenticated": False, "gmail_user": "studio@example.com"}
 
 OPERATIONS = {
-    "crmHealth": Facts(HEALTH, "Tell whether the service is well"),
+    "crmHealth": Facts(HEALTH, "Check the health of the service"),
     "notify": Facts(
         INBOX,
         "Store a notification",

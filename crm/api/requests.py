@@ -1,4 +1,4 @@
-"""What requests carry beside their bodies: ids in paths, queries, the sender's id of a message, who is asking."""
+"""Parts of requests outside of their bodies: ids in paths, queries, the sender's id of a message, the caller."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ POSITIVE = re.compile(r"0*[1-9][0-9]*", re.ASCII)
 
 
 def path_id(text: str) -> int:
-    """An id inside a path. What cannot be one (`+1`, `1_000`, 2^63) names nothing: raises Refusal (404)."""
+    """An id inside a path. Raises `ErrorResponse` (404) for a text that cannot be one (`+1`, `1_000`, 2^63)."""
     if not re.fullmatch(r"[1-9][0-9]{0,18}", text, re.ASCII) or int(text) > LARGEST_ID:
         raise not_found()
     return int(text)
 
 
 def message_id(request: Request[Any, Any, Any]) -> str | None:
-    """The sender's id of this message: Idempotency-Key, else webhook-id (Standard Webhooks gives it that meaning)."""
+    """The sender's id of this message: Idempotency-Key, else webhook-id, which has this meaning in Standard
+    Webhooks."""
     for header in ("idempotency-key", "webhook-id"):
         key = request.headers.get(header)
         if key is None:
@@ -41,12 +42,12 @@ def message_id(request: Request[Any, Any, Any]) -> str | None:
 
 
 def who(request: Request[Any, Any, Any]) -> str:
-    """Who asks, as far as a shared token tells: for the audit columns."""
+    """The caller, for the audit columns: address and request id, because all callers share one token."""
     return f"{request.client.host if request.client else 'unknown'}, request {current_request_id() or ''}"
 
 
 def query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
-    """The parameters of these names; raises Refusal (400) for one that comes twice or holds NUL."""
+    """The parameters of these names. Raises `ErrorResponse` (400) for a repeated one and for one with NUL."""
     given = request.query_params.dict()
     for name in names:
         values = given.get(name, [])
@@ -58,7 +59,7 @@ def query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
 
 
 def list_query(request: Request[Any, Any, Any], *names: str) -> dict[str, str]:
-    """As `query`, and raises Refusal (400) for a parameter of another name."""
+    """As `query`; also raises `ErrorResponse` (400) for a parameter of another name."""
     wrong = unknown_parameters(request.query_params, names)
     if wrong:
         raise invalid(wrong)
@@ -75,13 +76,13 @@ def query_id(given: Mapping[str, str], name: str) -> int | None:
 
 
 def query_booking(given: Mapping[str, str]) -> BookingId | None:
-    """`booking_id`: a number, or a coaching session's UUID."""
+    """`booking_id`: a number, or the UUID of an appointment."""
     text = given.get("booking_id", "")
     return UUID(text) if UUID_TEXT.fullmatch(text) else query_id(given, "booking_id")
 
 
 def query_limit(given: Mapping[str, str]) -> int:
-    """Rows of a page: from 1; more than the largest counts as the largest."""
+    """The maximum number of items, from 1; more than the largest limit counts as that."""
     text = given.get("limit")
     if text is None:
         return DEFAULT_LIMIT
@@ -91,12 +92,12 @@ def query_limit(given: Mapping[str, str]) -> int:
 
 
 def with_events(given: Mapping[str, str]) -> bool:
-    """`include=events`: also what is about an event as such."""
+    """`include=events`: whether notifications about an event itself are included."""
     if given.get("include", "events") != "events":
         raise invalid({"include": "Expected events"})
     return "include" in given
 
 
 def next_page(path: str, given: Mapping[str, str], cursor: int) -> dict[str, str]:
-    """A `Link` header (RFC 8288) that names the next page."""
+    """A `Link` header (RFC 8288) with the address of the next page."""
     return {"link": f'<{path}?{urlencode({**given, "cursor": cursor})}>; rel="next"'}

@@ -1,4 +1,4 @@
-"""Who may call: the bearer token, and Standard Webhooks signatures where secrets for them are set."""
+"""Authentication: the bearer token, and Standard Webhooks signatures if their secrets are set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from servicekit.signatures import InvalidSignature, verify
 
 
 def bearer_guard(token: str, status: int = 401) -> Guard:
-    """A guard that lets only the holder of `token` through; `status` otherwise, contract D's is 403."""
+    """A guard that requires `token`. Other requests get `status`, which is 403 in contract D."""
     expected = hashlib.sha256(token.encode()).digest()
 
     def require_bearer(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

@@ -35,12 +35,12 @@ async def webhook(
     webhooks: NamedDependency[WebhookStore],
     senders: NamedDependency[dict[Destination, Dispatcher[WebhookDelivery]]],
 ) -> WebhookReceived:
-    """Store a booking, forward it and report its payment.
+    """Stores a booking, forwards it and reports its payment.
 
-    It is committed before the answer; deliveries follow, however long a receiver is unavailable. The same
-    Idempotency-Key (or webhook-id) with the same body has one effect, with another body it is refused (422). With
-    `FORWARD_FLASK_URL` set the body is forwarded as it came. A body with `"payment_status": "paid"` that names booking,
-    user and event is reported to the booking API as an offline payment.
+    It is committed before the response; deliveries follow, also after a long outage of a receiver. The same
+    Idempotency-Key (or webhook-id) with the same body has one effect; with another body it is rejected (422). If
+    `FORWARD_FLASK_URL` is set, the body is forwarded unchanged. A body with `"payment_status": "paid"` that names
+    booking, user and event is reported to the booking API as an offline payment.
     """
     body, text = await read_json_object(request)
     booking = read_webhook(body)

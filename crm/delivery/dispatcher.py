@@ -37,8 +37,8 @@ log = structlog.stdlib.get_logger("crm.delivery.dispatcher")
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Seconds: between two looks at the table, between two probes of a destination that is away (it grows to the
-    longest), and how long a request waits for its own delivery."""
+    """Seconds: between two polls of the table, between two probes of an unavailable destination (growing to the
+    longest), and the maximum wait of a request for its delivery."""
 
     poll_every: float = 1.0
     longest_pause: float = 15.0
@@ -52,7 +52,7 @@ class Sender(Protocol[C_contra]):
     def kind(self) -> str: ...
 
     async def deliver(self, claim: C_contra) -> str:
-        """Deliver it; returns the row's `response`, raises DeliveryError if it was not accepted."""
+        """Delivers the claim. Returns the row's `response`. Raises `DeliveryError` if it was not accepted."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -101,19 +101,19 @@ class Dispatcher(Generic[C]):
         self._running = asyncio.create_task(self._consumer.run())
 
     async def close(self) -> None:
-        """Wait for the deliveries in flight and release the other claims."""
+        """Waits for the deliveries in flight and releases the other claims."""
         self._consumer.stop()
         if self._running:
             await self._running
 
     def notify(self) -> None:
-        """Poll now, unless the destination is unavailable."""
+        """Polls now, unless the destination is unavailable."""
         self._consumer.notify()
 
     async def wait_until_sent(self, row_id: int, status: Status, claim: C | None) -> bool:
         """Whether the row is delivered, waiting a short while for it.
 
-        A repeated request finds it delivered, or being delivered by another, or left behind by one that died.
+        A repeated request finds it delivered, in delivery by another process, or left by a process that died.
         """
         if status is not Status.PENDING:
             return status is Status.SENT
@@ -136,7 +136,7 @@ class Dispatcher(Generic[C]):
             await asyncio.sleep(0.05)
 
     def _holds(self, row_id: int) -> bool:
-        """Whether the row is in flight here: its lease may have ended before its result could be recorded."""
+        """Whether the row is in flight in this process: its lease may end before its result is recorded."""
         return any(claim.id == row_id for claim in self._consumer.in_flight)
 
     async def claim(self, limit: int) -> Sequence[C]:

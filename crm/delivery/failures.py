@@ -1,10 +1,10 @@
 """Failures of deliveries.
 
 DeliveryError
-├── Refused           this will never be taken
-│   └── Unsendable    this was not sent: no information about the destination
-├── Deferred          this was not taken now, others may be
-└── DestinationUnavailable   nothing can be taken now
+├── Refused           this delivery fails permanently
+│   └── Unsendable    this delivery was not sent: no information about the destination
+├── Deferred          this delivery failed temporarily, others may succeed
+└── DestinationUnavailable   no delivery to the destination can succeed now
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from datetime import timedelta
 
 
 class DeliveryError(Exception):
-    """It was not taken. The message is for the row's `response`."""
+    """The delivery was not accepted. The message is for the row's `response`."""
 
 
 class Refused(DeliveryError):
-    """It will never be taken."""
+    """The delivery fails permanently."""
 
 
 class Unsendable(Refused):
-    """It cannot be sent as it is."""
+    """The delivery cannot be sent."""
 
 
 class Deferred(DeliveryError):
-    """It was not taken now; others may be. `after`: the destination asked to be left alone so long."""
+    """The delivery failed temporarily; others may succeed. `after`: the delay that the destination requested."""
 
     def __init__(self, reason: str, after: timedelta = timedelta()) -> None:
         super().__init__(reason)
@@ -33,4 +33,4 @@ class Deferred(DeliveryError):
 
 
 class DestinationUnavailable(DeliveryError):
-    """Nothing can be taken now: the destination is away, or its settings are wrong."""
+    """No delivery can succeed now: the destination is unavailable, or its settings are wrong."""

@@ -32,7 +32,7 @@ from servicekit.text import clean_line, isolated
 
 TITLE_LENGTH = 80
 NOTE_LENGTH = 2000
-"""Of a line of the notes."""
+"""Characters of a line of the notes."""
 NOTES_LENGTH = 10_000
 
 
@@ -41,9 +41,9 @@ AMOUNTS: Mapping[str, str] = {
     "payment_failed": "Asked for",
     "booking_refunded": "Given back",
 }
-"""What the amount of a message is."""
+"""The label of a message's amount."""
 BY_ORGANISER = "by_organiser"
-"""Why a booking was cancelled that its owner did not cancel."""
+"""The reasons of cancellations that the booking's owner has not made."""
 HOLD_ENDED = "payment_expired"
 """Reason of a cancellation: the hold of an unpaid seat expired."""
 
@@ -122,7 +122,7 @@ class NotificationEmailWriter:
 
 
 def subject(notification: Notification) -> str:
-    """One line: what happened, to whom, in what, when."""
+    """One line: the change, the person, the event and its time."""
     copy = _copy(notification)
     line = copy.subject.format(who=_who(notification), title=_title(notification.event))
     if notification.event.starts_at is None:
@@ -203,7 +203,8 @@ def _payment(notification: Notification) -> str | None:
 
 
 def _price(price: float | str | None, currency: str | None) -> str | None:
-    """With its currency: whole amounts bare, others with at least two decimals. None for what is no amount."""
+    """The amount with its currency: whole amounts without decimals, others with at least two. None for an invalid
+    amount."""
     amount = amount_of(price)
     if amount is None:
         return None
@@ -228,5 +229,5 @@ def _notes(text: str) -> list[str]:
 
 
 def _line(text: str | None, length: int = 300) -> str:
-    """Other people's words on one line, without control or invisible formatting characters, at most `length` long."""
+    """Received text on one line, without control or invisible formatting characters, of at most `length` characters."""
     return clean_line(text or "", at_most=length)
