@@ -1,7 +1,7 @@
-"""Pages for people who open an address of an API in a browser: the start page, and errors that are not raw JSON.
+"""HTML pages for addresses of an API in a browser: the start page, and pages instead of JSON errors.
 
-Programs get what the application answers. A request is from a browser that shows a page if its Accept header prefers
-text/html to application/json; `*/*` alone does not.
+Programs get the application's response. A request is one of a browser if its Accept header prefers text/html to
+application/json; `*/*` alone does not.
 """
 
 import base64
@@ -34,7 +34,7 @@ a { color: #1f5f4e }
 
 
 def policy_for(style: str) -> str:
-    """A Content-Security-Policy for a page with that style element: nothing else is loaded, no form is sent."""
+    """A Content-Security-Policy for a page with that style element, which allows nothing else to be loaded or sent."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rules = ("base-uri", "form-action", "frame-ancestors")
     return "; ".join([f"default-src 'none'; style-src 'sha256-{digest}'", *(f"{rule} 'none'" for rule in rules)])
@@ -52,7 +52,7 @@ _SENTENCES = {
 
 
 class BrowserPages:
-    """An ASGI application around another. `links` (address to text) are on every page."""
+    """ASGI middleware. `links` (text by address) are on every page."""
 
     def __init__(self, app: App, title: str, links: Mapping[str, str]) -> None:
         self._app = app
@@ -85,7 +85,7 @@ class BrowserPages:
 
 
 class _Answer:
-    """Holds back an answer in JSON that a page replaces; passes on every other one."""
+    """Replaces a JSON response by a page; forwards every other response unchanged."""
 
     def __init__(self, pages: BrowserPages, send: Send, *, is_root: bool) -> None:
         self._pages = pages
@@ -127,7 +127,7 @@ class _Answer:
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether text/html is named, and with a higher quality than application/json (RFC 9110, 12.5.1)."""
+    """Whether text/html is listed with a higher quality than application/json (RFC 9110, 12.5.1)."""
     qualities = dict(map(_media_range, accept.split(",")))
     wanted = qualities.get("text/html", 0.0)
     json = next((qualities[name] for name in ("application/json", "application/*", "*/*") if name in qualities), 0.0)

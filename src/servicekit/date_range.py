@@ -1,7 +1,7 @@
 """The dates that clients can enter: from 1970-01-01 to 2099-12-31 in UTC.
 
-An instant within this range can be shown in every time zone and moved by any buffer or notice without leaving the
-years 1 to 9999 that Python knows.
+An instant within this range can be converted to every time zone and moved by any buffer or notice without leaving the
+years 1 to 9999 that Python supports.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ def is_enterable(moment: datetime) -> bool:
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """An instant as the clocks of a zone show it. Where they would show a year that Python does not know: in UTC, or
-    the first or last instant in UTC."""
+    """An instant in a time zone. If its local year is outside of Python's range: the instant in UTC, or the first or
+    last instant in UTC."""
     for each in (zone, UTC):
         with contextlib.suppress(OverflowError):
             return moment.astimezone(each)

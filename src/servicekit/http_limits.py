@@ -1,9 +1,9 @@
-"""What one serving process grants its HTTP connections: how many, and how long each may wait.
+"""Limits of the HTTP connections of one serving process: their number and their waiting times.
 
-Ordinary connections and streams (WebSockets, Server-Sent Events) are counted apart, so that neither uses up the other's
-bound. A full process makes room first: it closes connections that are about to end, then the one that has been idle for
+Ordinary connections and streams (WebSockets, Server-Sent Events) have separate limits, so that neither kind uses up the
+other one's. At its limit a process first closes connections that are about to end, then the one that has been idle for
 the longest time, then the one that has waited for its request's head for the longest time. A few connections beyond
-the bound are still read, so that probes and metrics are answered and everything else gets a 503.
+the limit are still read: probes and metrics are answered, and every other request gets a 503.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ import structlog
 _log = structlog.get_logger()
 
 RESERVED_CONNECTIONS = 32
-"""Beyond the bound: for probes and metrics, and for reading the path of what is refused."""
+"""Connections beyond the limit: for probes and metrics, and for reading the paths of rejected requests."""
 LINGER_SECONDS = 5
-"""After an answer that ends a connection, or while the rest of a body arrives that no longer matters."""
+"""Seconds after a response that ends the connection, or while the ignored rest of a body arrives."""
 YOUNG_SECONDS = 1
-"""A connection that has waited for its head for less than this is not closed to make room."""
+"""Seconds. A connection that has waited for its head for less time is not closed for a new one."""
 RETRY_AFTER_SECONDS = 2
 MAX_FIELDS = 128
-"""Header fields of a request, and as many trailer fields."""
+"""Maximum number of header fields of a request, and of its trailer fields."""
 MAX_TARGET_BYTES = 16 * 1024
-"""Of the request line. RFC 9112, section 3, recommends at least 8,000."""
+"""Maximum bytes of the request line. RFC 9112, section 3, recommends at least 8,000."""
 _LOG_SECONDS = 1
 
 Phase = Literal["head", "idle", "body", "linger"]
@@ -35,7 +35,7 @@ Phase = Literal["head", "idle", "body", "linger"]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """For one process. `operator_paths` are served beyond the bound; `stream_paths` count as streams."""
+    """Limits for one process. `operator_paths` are served beyond the limit; `stream_paths` count as streams."""
 
     max_connections: int = 1000
     max_idle_connections: int = 500
@@ -50,11 +50,11 @@ class HttpLimits:
 
 class Connection(Protocol):
     def expire(self, phase: Phase) -> None:
-        """Called once its time in `phase` is over."""
+        """Called when its time in `phase` is over."""
         ...
 
     def evict(self) -> None:
-        """Called when it has to make room; closes at once."""
+        """Called to free its slot for another connection; closes immediately."""
         ...
 
 
@@ -81,7 +81,7 @@ class ConnectionGuard:
     # Bounds
 
     def admit(self, connection: Connection) -> bool:
-        """False where not even its path may be read."""
+        """Counts a new connection. Returns False if not even its path may be read."""
         if self._has_room():
             self._ordinary.add(connection)
         elif len(self._reserved) < RESERVED_CONNECTIONS:
@@ -91,7 +91,7 @@ class ConnectionGuard:
         return True
 
     def may_serve(self, connection: Connection, path: str) -> bool:
-        """Whether a request that came over `connection` may be served now."""
+        """Whether a request on `connection` may be served now."""
         if connection not in self._reserved or path in self.limits.operator_paths:
             return True
         if not self._has_room():
@@ -104,7 +104,8 @@ class ConnectionGuard:
         return connection in self._reserved
 
     def begin_stream(self, stream: object) -> bool:
-        """False at the bound. An HTTP connection that becomes a stream is not counted as an ordinary one meanwhile."""
+        """Returns False at the limit. An HTTP connection that becomes a stream does not count as an ordinary one
+        meanwhile."""
         if len(self._streams) >= self.limits.max_streams:
             return False
         self._streams.add(stream)
@@ -119,7 +120,7 @@ class ConnectionGuard:
         self._streams.discard(stream)
 
     def resume(self, connection: Connection) -> bool:
-        """Counts an HTTP connection as an ordinary one again, after its stream; False where there is no room for it."""
+        """Counts an HTTP connection as an ordinary one again after its stream. Returns False at the limit."""
         if connection in self._streams:
             self._streams.discard(connection)
             if not self._has_room():
@@ -151,7 +152,7 @@ class ConnectionGuard:
         return False
 
     def _oldest(self, phase: Phase) -> Iterator[tuple[Connection, float]]:
-        """The first ones are enough: of those that wait, at most the reserved ones are not ordinary."""
+        """The first ones suffice: at most the reserved ones of those that wait are not ordinary."""
         for count, item in enumerate(self._waiting[phase].items()):
             if count > RESERVED_CONNECTIONS:
                 return
@@ -160,7 +161,7 @@ class ConnectionGuard:
     # Deadlines
 
     def wait(self, connection: Connection, phase: Phase | None) -> None:
-        """Starts the time of `phase`, unless the connection is in it already; None ends the one before."""
+        """Starts the time of `phase`, unless the connection is in it already; None ends the current phase."""
         before = self._phases.get(connection)
         if before == phase:
             return
@@ -201,7 +202,7 @@ class ConnectionGuard:
 
 
 class _RefusalLog:
-    """At most a line a second for each code: what is refused here may come in thousands."""
+    """Logs at most one line a second for each code, because thousands of requests may be rejected."""
 
     def __init__(self) -> None:
         self._since: Counter[str] = Counter()

@@ -1,8 +1,8 @@
 """uvicorn's HTTP protocol with limits on heads, bodies and connections.
 
-uvicorn itself has none on the size or the duration of a request's head, and its `limit_concurrency` counts WebSockets
-and streams and answers in plain text. What is refused here never reaches the application; the service whose server it
-is gives the error its format.
+uvicorn itself has no limits on the size or the duration of a request's head, and its `limit_concurrency` counts
+WebSockets and streams and responds in plain text. Requests rejected here do not reach the application; the service
+provides the format of the errors.
 """
 
 import functools
@@ -29,11 +29,11 @@ from servicekit.http_limits import (
 )
 
 UNREAD_SECONDS = 20
-"""The kernel cuts off a peer that acknowledges nothing of what was sent to it for so long (on Linux)."""
+"""Seconds after which the kernel closes a connection whose peer acknowledges no sent data (on Linux)."""
 _SLICE = 8 * 1024
-"""Bytes that are parsed before the limits are looked at again."""
+"""Bytes that are parsed between two checks of the limits."""
 _FRAMING_BYTES = 32 * 1024
-"""Of chunk headers, chunk extensions and trailers, beside eight for each byte of the body."""
+"""Bytes of chunk headers, chunk extensions and trailers, in addition to eight for each byte of the body."""
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
 
 ErrorBody = Callable[[str | None, str, int, str, str, str], bytes]
@@ -54,7 +54,7 @@ REFUSALS = {
 def server_options(
     limits: HttpLimits, error_body: ErrorBody, *, headers: tuple[tuple[bytes, bytes], ...] = (), sockets: bool = False
 ) -> dict[str, Any]:
-    """Arguments of `uvicorn.Config`. `headers` go with each refusal; `sockets`: there are WebSockets."""
+    """Arguments of `uvicorn.Config`. `headers` are sent with each error; `sockets`: whether there are WebSockets."""
     guard = ConnectionGuard(limits)
     return {
         "http": functools.partial(LimitedHttpProtocol, guard=guard, error_body=error_body, error_headers=headers),
@@ -63,7 +63,8 @@ def server_options(
 
 
 def prepare(listener: socket.socket, limits: HttpLimits) -> None:
-    """Sets the socket's timeout for unread data, and lets the process open as many files as the limits need."""
+    """Sets the socket's timeout for unread data, and raises the process's limit of open files to the number that the
+    limits need."""
     if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family in {socket.AF_INET, socket.AF_INET6}:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -91,7 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._error_headers = error_headers
         self.url = b""
         self.headers = []
-        # Of the message that is being read.
+        # State of the message that is being read.
         self._in_head = True
         self._messages = 0
         self._head_bytes = 0
@@ -100,7 +101,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._hosts: list[bytes] = []
         self._body_bytes = 0
         self._raw_body_bytes = 0
-        # Of the connection.
+        # State of the connection.
         self._held = b""
         self._refused = False
         self._last_response = b""
@@ -149,7 +150,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        """In slices, so that no amount of pipelined requests is parsed while one is being answered."""
+        """Parses in slices, so that pipelined requests are not parsed while one is being answered."""
         for start in range(0, len(data), _SLICE):
             if start and self.pipeline:
                 self._held = data[start:]
@@ -234,7 +235,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         super().on_headers_complete()
         if not upgrades and (self._guard.is_reserved(self) or self.parser.should_upgrade()):
-            # The parser takes nothing more after a request for an upgrade that was declined.
+            # The parser accepts no more data after a declined upgrade request.
             self.cycle.keep_alive = False
 
     def _may_serve(self, *, upgrades: bool) -> bool:
@@ -246,13 +247,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self._guard.may_serve(self, path)
 
     def _fault(self) -> str | None:
-        """The reason to refuse the head."""
+        """The reason to reject the head."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if len(self.url) > MAX_TARGET_BYTES:
             return "target"
         if size > self._limits.head_bytes or self._fields > MAX_FIELDS:
             return "head"
-        # RFC 9112, 3.2. HTTP/1.0 knows no Host.
+        # RFC 9112, 3.2. HTTP/1.0 has no Host.
         if len(self._hosts) > 1 or (not self._hosts and self.parser.get_http_version() != "1.0"):
             return "host"
         if self._hosts and not _HOST.fullmatch(self._hosts[0]):
@@ -301,7 +302,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._set_phase()
 
     def _refuse(self, reason: str) -> None:
-        """Answers, and reads nothing more of this connection. Earlier requests are answered before."""
+        """Sends an error and stops reading from this connection. Earlier requests are answered first."""
         if self._refused:
             return
         self._refused = True
@@ -314,7 +315,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             else:
                 self._send_last(response)
             return
-        # The application waits for the rest of a body that will not come.
+        # The application waits for the rest of a body that will not arrive.
         started = self.cycle.response_started or bool(self.pipeline)
         for cycle in (self.cycle, *(queued for queued, _ in self.pipeline)):
             cycle.disconnected = True
@@ -325,7 +326,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._send_last(response)
 
     def _send_last(self, words: bytes) -> None:
-        """A peer that is still sending would lose an answer whose connection is closed at once."""
+        """Delays the close, because a peer that is still sending would lose the response."""
         if self.transport.is_closing():
             return
         self.transport.write(words)
@@ -357,7 +358,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
 
 def _closing_unread_body(cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
-    """A client that waited for "100 Continue" and got a final answer may send its body or not: the connection ends."""
+    """Closes the connection after the response. A client that waited for "100 Continue" and got a final response may or
+    may not send its body."""
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:
         async def send_closing(message: Any) -> None:

@@ -1,7 +1,7 @@
-"""JSON values as typed values, each in one form, and reasons in plain words where they do not fit.
+"""Conversion of JSON values to types, with one accepted form for each value, and messages for invalid values.
 
-msgspec takes `1.0` and `1e3` for an integer and a UUID without hyphens. Two forms of one value make two values of an
-idempotency key or a comparison, and other clients of the same data refuse them.
+msgspec accepts `1.0` and `1e3` as integers, and a UUID without hyphens. Two forms of one value are different requests
+for an idempotency key and different values in comparisons, and other clients of the same data reject them.
 """
 
 import re
@@ -49,10 +49,10 @@ _SENTENCES = {
 
 
 def convert(value: Any, kind: type[T], *, integers_as_text: bool = False) -> T:
-    """`value`, of dicts, lists and scalars as JSON gives them, as a `kind`. Raises `msgspec.ValidationError`.
+    """Converts decoded JSON (dicts, lists and scalars) to `kind`. Raises `msgspec.ValidationError`.
 
-    An integer is written in digits, without point and exponent, a UUID with its hyphens. With `integers_as_text` the
-    digits may stand in quotes, as forms of browsers send them.
+    An integer has only digits, without point and exponent; a UUID has hyphens. With `integers_as_text` an integer may
+    be a string of digits, as browsers send forms.
     """
     converted = msgspec.convert(value, kind, strict=not integers_as_text)
     _require_one_form(value, _form(kind), "$")  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def convert(value: Any, kind: type[T], *, integers_as_text: bool = False) -> T:
 
 
 def plain_reason(reason: str) -> str:
-    """A reason of msgspec's, without the names of types in Python."""
+    """A message of msgspec without the names of Python types."""
     if reason in _SENTENCES:
         return _SENTENCES[reason]
     found = _EXPECTED.match(reason)
@@ -90,7 +90,7 @@ def _require_one_form(value: Any, form: inspect.Type, path: str) -> None:
 
 
 def _second_form(value: str | float, forms: Sequence[inspect.Type]) -> str | None:
-    """Why msgspec should not have taken this scalar for one of these types."""
+    """The reason why this scalar is not in the accepted form of one of these types."""
     if isinstance(value, str):
         if _has(forms, inspect.StrType) or (_has(forms, inspect.IntType) and _DIGITS.fullmatch(value)):
             return None
@@ -106,7 +106,7 @@ def _second_form(value: str | float, forms: Sequence[inspect.Type]) -> str | Non
 
 
 def _expected(forms: Iterable[inspect.Type]) -> str | None:
-    """msgspec's words for the scalars among these types; None where there are others, such as any value."""
+    """msgspec's message for these types; None if there are other types than scalars, such as any value."""
     names = [_NAMES.get(type(form)) for form in forms]
     return f"Expected `{' | '.join(name for name in names if name)}`" if all(names) else None
 

@@ -121,7 +121,7 @@ class QueueConsumer(Generic[ClaimT, ResultT]):
         self._wake_up.set()
 
     def start(self, claim: ClaimT) -> asyncio.Task[ResultT | None]:
-        """Runs an entry, also one that was claimed elsewhere; without a free slot it waits for one. Answers the result,
+        """Runs an entry, also one that was claimed elsewhere; without a free slot it waits for one. Returns the result,
         or None after a cancelled run. A caller that stops waiting must shield the task."""
         running = asyncio.create_task(self._run(claim))
         supervising = asyncio.create_task(self._supervise(claim, running), name=f"{self._name}-entry")

@@ -1,4 +1,4 @@
-"""One rule for web addresses that people enter and that become links and buttons. Standard library only."""
+"""Validation of web addresses that are shown as links and buttons. Standard library only."""
 
 import ipaddress
 import re
@@ -30,7 +30,7 @@ def is_web_address(text: str) -> bool:
 
 
 def usable_link(text: str | None) -> str | None:
-    """A stored or received link where it may be shown as one, else None."""
+    """A stored or received link if it is valid, else None."""
     return text if text is not None and is_web_address(text) else None
 
 
@@ -46,7 +46,7 @@ def _is_host(host: str) -> bool:
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_is_label(label) for label in labels):
         return False
-    if labels[-1].isdecimal():  # browsers read it as an IPv4 address or refuse it
+    if labels[-1].isdecimal():  # browsers parse it as an IPv4 address or reject it
         try:
             ipaddress.IPv4Address(".".join(labels))
         except ValueError:

@@ -1,4 +1,4 @@
-"""Instants as people read them: on the clock of their own zone, which is named, with its distance from UTC then."""
+"""Formatting of instants for people: local time with the name of the time zone and its offset from UTC."""
 
 import contextlib
 from datetime import datetime, timedelta
@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 from servicekit.date_range import in_zone
 
-# What lies beside the zones on a disk and opens as one: clocks with leap seconds, doublets, the machine's own zone.
+# Files beside the zones that open as zones: zones with leap seconds, duplicates, the machine's own zone.
 _NOT_IANA = ("right/", "posix/", "posixrules", "localtime", "Factory")
 
 
 def iana_zone(name: str) -> ZoneInfo | None:
-    """The IANA time zone of that name; None where there is none."""
+    """The IANA time zone of that name; None if there is none."""
     # "../etc/passwd" is a ValueError, an unknown name a KeyError, "America" a directory.
     with contextlib.suppress(ValueError, KeyError, OSError):
         if not name.startswith(_NOT_IANA):
@@ -20,12 +20,13 @@ def iana_zone(name: str) -> ZoneInfo | None:
 
 
 def reading_zone(name: str | None) -> ZoneInfo:
-    """The zone in which a person reads times: UTC without a name, and for one that this machine does not know."""
+    """The time zone for a person: UTC without a name, and for a name that is unknown to this machine."""
     return iana_zone(name or "UTC") or ZoneInfo("UTC")
 
 
 def when(starts_at: datetime, ends_at: datetime, zone: ZoneInfo) -> str:
-    """Both offsets where the clocks change in between: `01:30 (UTC+02:00) to 02:30 (UTC+01:00) Europe/Berlin`."""
+    """Start and end. Both have an offset if it changes in between: `01:30 (UTC+02:00) to 02:30 (UTC+01:00)
+    Europe/Berlin`."""
     start, end = in_zone(starts_at, zone), in_zone(ends_at, zone)
     until = "" if start.date() == end.date() else f"{_day(end)}, "
     if start.utcoffset() == end.utcoffset():
@@ -39,8 +40,8 @@ def instant(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def ahead(starts_at: datetime, now: datetime, zone: ZoneInfo) -> str:
-    """How far off a start is, in words that go into a sentence: `in 20 minutes`, `in an hour`, `in 5 hours`, and from
-    20 hours on by the calendar of that zone: `today`, `tomorrow`, `in 3 days`."""
+    """The time until a start, in words: `in 20 minutes`, `in an hour`, `in 5 hours`, and from 20 hours on by dates of
+    that zone: `today`, `tomorrow`, `in 3 days`."""
     left = starts_at - now
     minutes = max(round(left / timedelta(minutes=1)), 1)
     if minutes < 55:

@@ -65,7 +65,8 @@ def current_request_id() -> str | None:
 
 
 def _private_text(secret_prefixes: Iterable[str]) -> re.Pattern[str]:
-    """What is not logged of texts of others (a mail server's refusal, a driver's error): secrets and mailboxes."""
+    """Matches secrets and mailboxes, which are redacted in logged texts of other systems (such as errors of a mail
+    server or a driver)."""
     before_secrets = "|".join(f"(?<={re.escape(prefix)})" for prefix in ("bearer ", "whsec_", *secret_prefixes))
     return re.compile(
         rf"""(?<=://)[^/\s@]*:[^/\s@]*(?=@)  # user and password in an address

@@ -1,9 +1,9 @@
 """Mail headers: every header of both services is encoded and folded here.
 
-`email.policy` parses what it is given, so that text that looks like an encoded word becomes raw headers or a second
-mailbox, and it folds some texts directly after the header's name, which its own parser reads as a leading space
-(Python 3.11.7). It also takes half of the time of composing a mail. Here text never reaches a parser: it is written
-as it is where it is plain ASCII, else in encoded words (RFC 2047).
+`email.policy` parses its input, so that a text in the form of an encoded word becomes raw headers or a second mailbox.
+It also folds some texts directly after the header's name, which its parser reads as a leading space (Python 3.11.7),
+and takes half of the time of composing a mail. This module does not parse text: plain ASCII is written unchanged, other
+text in encoded words (RFC 2047).
 """
 
 import base64
@@ -19,7 +19,7 @@ _LINE = 78
 _ENCODED_LINE = 76
 _FRAME = len("=?utf-8?q??=")
 _LONGEST_NAME = 900
-"""Octets of a display name as written: an SMTP line has at most 998."""
+"""Octets of an encoded display name: an SMTP line has at most 998."""
 
 _CONSTANT_HEADERS = frozenset({"content-type", "content-transfer-encoding", "content-disposition", "mime-version"})
 _ADDRESS_HEADERS = frozenset({"from", "to", "reply-to"})
@@ -30,11 +30,11 @@ _FORBIDDEN = re.compile("[\r\n\0\ud800-\udfff]")
 
 
 class UnsafeHeader(ValueError):
-    """A value holds CR, LF, NUL or a lone surrogate, or is no address."""
+    """A value contains CR, LF, NUL or a lone surrogate, or is not an address."""
 
 
 class WrittenHeader(str):
-    """A header as `EmailMessage` keeps it: the text it stands for, and its lines as they are sent."""
+    """A header in an `EmailMessage`: its decoded text, and its encoded lines."""
 
     name: str
     lines: list[str]
@@ -76,15 +76,15 @@ class HeaderWriter(HeaderRegistry):
 
 
 class MailPolicy(EmailPolicy):
-    """Leaves every value to the header factory: a header of another message is text, too."""
+    """Passes every value to the header factory, also headers of another message, as text."""
 
     def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
         return name, self.header_factory(name, value)
 
 
 MAIL_POLICY = MailPolicy(linesep="\r\n", cte_type="7bit", utf8=True, header_factory=HeaderWriter())
-"""Of every mail. 7 bit, so that a server without 8BITMIME need not rewrite it. Beyond ASCII is only an address that
-asks for SMTPUTF8."""
+"""The policy of every mail. 7 bit, so that a server without 8BITMIME need not convert it. Only addresses that need
+SMTPUTF8 contain other characters than ASCII."""
 
 
 def _address_header(name: str, addresses: tuple[Address, ...]) -> WrittenHeader:
@@ -99,7 +99,7 @@ def _address_header(name: str, addresses: tuple[Address, ...]) -> WrittenHeader:
 
 
 def _one_line(header: str, address: Address) -> Address:
-    """White space in a name is one space, as every parser reads it. Raises `UnsafeHeader`."""
+    """The address with a name on one line: white space becomes one space, as parsers read it. Raises `UnsafeHeader`."""
     if not _ADDR_SPEC.fullmatch(_require_safe(header, address.addr_spec)):
         raise UnsafeHeader(f"{header} has no usable address")
     name = " ".join(_require_safe(header, address.display_name).split())
@@ -109,7 +109,7 @@ def _one_line(header: str, address: Address) -> Address:
 
 
 def _mailbox(address: Address) -> list[str]:
-    """In pieces that begin with the space at which a line may break."""
+    """The mailbox in pieces. A piece begins with the space at which a line may be folded."""
     if not address.display_name:
         return [f" {address.addr_spec}"]
     return [*(f" {word}" for word in _phrase(address.display_name)), f" <{address.addr_spec}>"]
@@ -118,8 +118,8 @@ def _mailbox(address: Address) -> list[str]:
 def _phrase(name: str) -> list[str]:
     """A display name in words.
 
-    It is one encoded word however long it is: Python 3.11 to 3.13.1 read the space between two encoded words of a
-    name as a part of the name, later versions do not.
+    Other names than ASCII are one encoded word of any length: Python 3.11 to 3.13.1 read the space between two encoded
+    words of a name as a part of the name, later versions do not.
     """
     words = [""]
     if "=?" not in name and _ATOMS.fullmatch(name):
@@ -144,8 +144,8 @@ def _text_lines(text: str, indent: int) -> list[str]:
 
 
 def _wrapped(pieces: Iterable[str], indent: int) -> list[str]:
-    """Pieces on lines of at most 78 characters, where they fit; the first is on the first line. The space before a
-    line is left out."""
+    """The pieces on lines of at most 78 characters if possible; the first piece is on the first line. The space at the
+    start of a line is omitted."""
     lines: list[str] = []
     room = 0
     for piece in pieces:
@@ -159,7 +159,7 @@ def _wrapped(pieces: Iterable[str], indent: int) -> list[str]:
 
 
 def _encoded_words(text: str, indent: int) -> Iterable[str]:
-    """Each with whole characters and at most 75 octets (RFC 2047, 2 and 5)."""
+    """Encoded words of whole characters, each of at most 75 octets (RFC 2047, 2 and 5)."""
     scheme, room = _scheme(text), _ENCODED_LINE - indent - _FRAME
     chunk, size = "", 0
     for char in text:
@@ -182,7 +182,8 @@ def _encoded_word(text: str, scheme: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """With the characters alone that an encoded word may have in a phrase (RFC 2047, 5)."""
+    """The text in quoted-printable, with only the characters that an encoded word may have in a phrase (RFC 2047,
+    5)."""
     return "".join(_QUOTED[octet] for octet in text.encode())
 
 

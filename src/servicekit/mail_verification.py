@@ -1,4 +1,4 @@
-"""The last check of a mail: its octets are parsed as a receiver parses them, and must say what was meant."""
+"""Verification of a mail before it is sent: its octets are parsed as by a receiver and compared with the message."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _COMPARED = frozenset({"subject", "message-id", "auto-submitted"}) | _ADDRESS_HE
 
 
 class UnsafeMail(Exception):
-    """The mail would not say what was meant, and is not sent."""
+    """A receiver would read another mail than was written. It is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class VerifiedMail:
 
 
 def verified(mail: EmailMessage) -> VerifiedMail:
-    """Raises `UnsafeMail` where a line holds a bare CR or LF or NUL, where the headers are others than were set, or
-    where an address header is read as other mailboxes."""
+    """The envelope and octets of a mail. Raises `UnsafeMail` if a line contains a bare CR or LF or NUL, if the parsed
+    headers differ from those that were set, or if an address header is parsed as other mailboxes."""
     try:
         octets, intended = bytes(mail), mail.values()
     except UnsafeHeader as error:

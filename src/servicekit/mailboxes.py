@@ -1,6 +1,6 @@
-"""E-mail addresses: which are accepted, which are the same, and how they are written in a mail.
+"""E-mail addresses: validation, normalisation, and their form in mails.
 
-Every function looks at the length first: normalising text takes a time that grows with the square of the length.
+Every function checks the length first, because the time of normalisation grows with the square of the length.
 """
 
 import re
@@ -12,7 +12,7 @@ import idna
 from email_validator import EmailNotValidError, validate_email
 
 LONGEST_INPUT = 320
-"""Characters that are looked at: 64 before the @ and 255 after it (RFC 5321, 4.5.3.1)."""
+"""Characters that are processed: 64 before the @ and 255 after it (RFC 5321, 4.5.3.1)."""
 LONGEST_ADDRESS = 254
 """Octets of an address in a mail, its domain in ASCII (RFC 3696, erratum 1690)."""
 LONGEST_LOCAL_PART = 64
@@ -25,13 +25,14 @@ _MAILBOX = re.compile(r"\s*(?P<name>[^<>]*)<\s*(?P<address>[^<>\s]+)\s*>\s*")
 
 
 class UnusableAddress(ValueError):
-    """No address, or one that a mail cannot be sent to. The message says why."""
+    """Not an address, or one to which no mail can be sent. The message has the reason."""
 
 
 def same_spelling(text: str) -> str:
-    """The spelling under which an account is kept and found: NFC, lower case, the domain in Unicode (IDNA 2008).
+    """The normalised address by which accounts are stored and found: NFC, lower case, the domain in Unicode (IDNA
+    2008).
 
-    Accepts what older versions accepted, so that their accounts are found. Raises `UnusableAddress`.
+    Accepts all addresses that older versions accepted, so that their accounts are found. Raises `UnusableAddress`.
     """
     text = text.strip()
     if len(text) > LONGEST_INPUT:
@@ -43,8 +44,8 @@ def same_spelling(text: str) -> str:
 
 
 def new_address(text: str) -> str:
-    """As `same_spelling`, for an address that is entered: at most 64 octets before the @, and no characters that are
-    another spelling of others (`ﬁ`, `ｋ`; UTS 39, 3.3)."""
+    """As `same_spelling`, for a new address: at most 64 octets before the @, and no compatibility characters there
+    (`ﬁ`, `ｋ`; UTS 39, 3.3)."""
     address = same_spelling(text)
     local, _, domain = address.rpartition("@")
     if len(local.encode()) > LONGEST_LOCAL_PART:
@@ -69,7 +70,7 @@ def confusable_form(address: str) -> str:
 
 @lru_cache(maxsize=1024)
 def ascii_domain(domain: str) -> str:
-    """The domain as it is sent: IDNA 2008, mapped by UTS 46 (nontransitional: `ß` and `ς` are letters of their own).
+    """The domain in ASCII: IDNA 2008, mapped by UTS 46 (nontransitional: `ß` and `ς` are separate letters).
 
     Raises `UnusableAddress`.
     """
@@ -84,7 +85,7 @@ def ascii_domain(domain: str) -> str:
 
 
 def mailbox(name: str, address: str, *, smtputf8: bool = False) -> Address:
-    """A name and an address as a mail header takes them. No text is parsed. Raises `UnusableAddress`."""
+    """A name and an address for a mail header. No text is parsed. Raises `UnusableAddress`."""
     if len(address) > LONGEST_INPUT:
         raise UnusableAddress("the address is too long")
     local, _, domain = address.strip().rpartition("@")
@@ -101,7 +102,8 @@ def mailbox(name: str, address: str, *, smtputf8: bool = False) -> Address:
 
 
 def sender_mailbox(text: str) -> Address:
-    """`bookings@example.com` or `Convene <bookings@example.com>`, as a setting gives it. Raises `UnusableAddress`."""
+    """The mailbox in a setting: `bookings@example.com` or `Convene <bookings@example.com>`. Raises
+    `UnusableAddress`."""
     match = _MAILBOX.fullmatch(text)
     if match is None:
         return mailbox("", text)

@@ -1,16 +1,17 @@
-"""Bounds for numbers that others write: their cost must not depend on an exponent. Standard library only."""
+"""Bounds for numbers in received data: their cost must not depend on an exponent. Standard library only."""
 
 import re
 from decimal import Decimal, InvalidOperation
 
 MAX_DIGITS = 400
 MAX_EXPONENT = 400
-"""Of a number in JSON. A double has an exponent of at most 324; PostgreSQL writes `1e-16000` as 16,000 digits."""
+"""Limit of the digits and the exponent of a JSON number. A double has an exponent of at most 324; PostgreSQL writes
+`1e-16000` as 16,000 digits."""
 
 _AMOUNT_LENGTH = 40
 _AMOUNT_EXPONENT = 20
 
-# The first finds candidates at the speed of a search; the second tells numbers from digits inside strings.
+# The first pattern finds candidates fast; the second one distinguishes numbers from digits inside strings.
 _CANDIDATE = re.compile(rb"(?<![0-9.])[0-9.]{%d}|[eE][+-]?[0-9]{3}" % MAX_DIGITS)
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"?|-?([0-9][0-9.]*)(?:[eE]([+-]?[0-9]+))?', re.DOTALL)
 
@@ -26,8 +27,7 @@ def has_unbounded_number(json: bytes) -> bool:
 
 
 def amount_of(number: float | str | None) -> Decimal | None:
-    """An amount as another system writes it; None for what is none: not finite, more than 40 characters, or an exponent
-    beyond ±20."""
+    """A received amount; None for an invalid one: not finite, more than 40 characters, or an exponent beyond ±20."""
     text = str(number) if number is not None else ""
     try:
         amount = Decimal(text) if len(text) <= _AMOUNT_LENGTH else None

@@ -1,4 +1,4 @@
-"""Query parameters that an operation does not know. A filter that is silently ignored answers with everything."""
+"""Unknown query parameters. If a misspelt filter were ignored, the response would contain all items."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -7,7 +7,8 @@ LONGEST_NAME = 50
 
 
 def unknown_parameters(given: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """The first of `given` that is not `known`, with a sentence that names the nearest known one, or all of them."""
+    """The first of `given` that is not `known`, with a message that names the most similar known one, or all of
+    them."""
     for name in given:
         if name not in known:
             return {name[:LONGEST_NAME]: f"Is not a parameter of this list: {_advice(name, known)}"}

@@ -18,13 +18,13 @@ _V1 = re.compile(r"v1,[A-Za-z0-9+/]{43}=")
 
 
 class InvalidSignature(Exception):
-    """The headers do not sign the body. The message is a sentence for the sender."""
+    """The headers do not sign the body. The message is for the sender."""
 
 
 def key_of(secret: str) -> bytes:
-    """The key that a secret stands for: `whsec_`, which may be missing, and base64. Raises ValueError for another text.
+    """The key in a secret: base64, with or without the prefix `whsec_`. Raises ValueError for another text.
 
-    The package also accepts that, and signs with a key that the libraries of other languages do not arrive at.
+    The package also accepts other texts, and then signs with a key that libraries of other languages do not derive.
     """
     key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     if not key:

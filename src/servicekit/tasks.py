@@ -1,4 +1,4 @@
-"""Ending tasks of asyncio."""
+"""Cancellation of asyncio tasks."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 async def cancel(tasks: Iterable["asyncio.Task[Any]"], *, again_after: float = 1) -> None:
-    """Cancels the tasks and waits until each has ended; what they raise is dropped.
+    """Cancels the tasks and waits until each has ended. Their exceptions are ignored.
 
     A task that has not ended after `again_after` seconds is cancelled again, because a cancellation can get lost:
     `asyncio.wait_for` of Python 3.11 drops one that comes just as the inner task ends (python/cpython#86296), and
@@ -19,4 +19,4 @@ async def cancel(tasks: Iterable["asyncio.Task[Any]"], *, again_after: float = 1
         done, pending = await asyncio.wait(pending, timeout=again_after)
         for task in done:
             if not task.cancelled():
-                task.exception()  # looked at, so that asyncio does not report it
+                task.exception()  # retrieved, so that asyncio does not log it

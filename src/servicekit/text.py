@@ -1,14 +1,14 @@
-"""One rule for the characters of text that people enter, and how text of others is cleaned and shown.
+"""Validation of the characters in entered text, and cleaning of received text.
 
-Refused, by Unicode category and list:
+Rejected, by Unicode category and list:
 
 - control characters (Cc), in one line also line separators (Zl, Zp); text of several lines has line breaks and tabs,
-- surrogates (Cs), noncharacters and private use (Co): nothing that two readers see alike,
-- what no reader sees: format characters (Cf) and the property Default_Ignorable_Code_Point, among them zero width
+- surrogates (Cs), noncharacters and private use (Co), which have no common display,
+- invisible characters: format characters (Cf) and the property Default_Ignorable_Code_Point, among them zero width
   spaces, the soft hyphen, U+FEFF, bidirectional embeddings, overrides and isolates, and the Hangul fillers,
 - a combining mark (M) at the start, and more than 30 of them in a row (UAX #15, Stream-Safe Text Format).
 
-Allowed of what no reader sees, because words and emoji need it: ZWNJ, ZWJ, LRM and RLM beside a visible character; one
+Allowed invisible characters, because words and emoji need them: ZWNJ, ZWJ, LRM and RLM beside a visible character; one
 variation selector after a visible character other than a Latin letter; tag characters in the flag of a region; the
 Mongolian vowel separator between Mongolian letters; U+034F after a Hebrew point. Signs such as U+0600 that are format
 characters by category are visible. Unassigned code points are allowed: a newer Unicode may have a letter or an emoji
@@ -54,12 +54,13 @@ _CONTROL_IN_LINE = re.compile(f"[{_CONTROLS}]")
 _CONTROL_IN_LINES = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]")
 _VISIBLE = re.compile(f"[^{_UNSEEN}{_SELECTORS}]")
 _INVISIBLE = re.compile(f"[{_JOINERS}{_SELECTORS}{_HIDDEN}{_UNSOUND}]")
-# Every run of marks is one: no mark is a letter or digit. Most texts have none, and are not looked at by character.
+# Every run of marks matches, because no mark is a letter or digit. Most texts have none and are not checked by
+# character.
 _MANY_SIGNS = re.compile(rf"[^\w\s]{{{MOST_MARKS + 1}}}")
 
 
 def problem(text: str, *, lines: bool = False) -> str | None:
-    """Why entered text is refused, None where it is not. `lines`: it may have several lines.
+    """The reason to reject entered text, None for valid text. `lines`: whether it may have several lines.
 
     Costs up to 1.5 ms for 1,000 characters: check the length first.
     """
@@ -81,41 +82,42 @@ def _problem_beyond_ascii(text: str) -> str | None:
 
 
 def has_visible(text: str) -> bool:
-    """Whether a reader sees anything: a character that is neither blank, invisible nor a combining mark."""
+    """Whether there is a visible character: one that is neither blank, invisible nor a combining mark."""
     return any(not _is_mark(found[0]) for found in _VISIBLE.finditer(text))
 
 
 def has_invisible(text: str) -> bool:
-    """Whether there is a character that no reader sees, also of those that `problem` allows."""
+    """Whether there is an invisible character, including those that `problem` allows."""
     return _INVISIBLE.search(text) is not None
 
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Text of others without what `problem` refuses: control characters become spaces, the rest is left out."""
+    """Received text without the characters that `problem` rejects: control characters become spaces, others are
+    removed."""
     return without_invisible((_CONTROL_IN_LINES if lines else _CONTROL_IN_LINE).sub(" ", text))
 
 
 def without_invisible(text: str) -> str:
-    """Text without what `problem` refuses, control characters excepted."""
+    """Text without the characters that `problem` rejects, except control characters, which stay."""
     if text.isascii():
         return text
-    # What is left out may leave a joiner without its neighbour, or a mark without its letter.
+    # A removal may leave a joiner without its neighbour, or a mark without its letter.
     while (shorter := _without_refused(text)) != text:
         text = shorter
     return text
 
 
 def clean_line(text: str, *, at_most: int, end: str = "…") -> str:
-    """Text of others on one line of at most so many characters: cleaned, runs of spaces one, shortened with `end`."""
-    # Cut before the work: what is left out is seldom half of a text.
+    """Received text on one line of at most that many characters: cleaned, with single spaces, shortened with `end`."""
+    # Truncated before processing; removed characters are rarely half of a text.
     line = " ".join(clean(text[: 2 * at_most + 100]).split())
     return line if len(line) <= at_most else clean(line[: at_most - len(end)]).rstrip() + end
 
 
 def isolated(text: str) -> str:
-    """Text of others for the middle of a sentence: where it has right-to-left characters they order nothing around it
-    (U+2068 and U+2069, UAX #9, 2.4). All other text stays as it is, so that mails in English are the same bytes.
-    An isolate ends with its line: each line has its own."""
+    """Received text for the middle of a sentence: right-to-left characters are isolated, so that they do not reorder
+    the text around them (U+2068 and U+2069, UAX #9, 2.4). Other text stays unchanged, so that English mails have the
+    same bytes. An isolate ends with its line, so each line has one."""
     if text.isascii():
         return text
     return "\n".join(_isolated_line(line) for line in text.split("\n"))
@@ -142,7 +144,7 @@ def _without_refused(text: str) -> str:
 
 
 def _longest_run_of_marks(text: str) -> int:
-    """0 where no run is too long."""
+    """The longest run of marks; 0 if no run is too long."""
     if not _MANY_SIGNS.search(text):
         return 0
     run = longest = 0

@@ -22,8 +22,8 @@ _VERSION_FILES = ("tzdata.zi", "+VERSION")
 
 @dataclass(frozen=True, slots=True)
 class TimeZoneDatabase:
-    """`version` as IANA writes it, such as 2026f, or None where the files do not name it. `source` is a directory or
-    the package."""
+    """`version` in IANA's form, such as 2026f, or None if the files do not contain it. `source` is a directory or the
+    package."""
 
     version: str | None
     source: str
@@ -33,7 +33,7 @@ class TimeZoneDatabase:
 
 
 def system_database(directories: Iterable[str]) -> TimeZoneDatabase | None:
-    """The database in the first of these directories that holds one: the one in which `zoneinfo` looks first."""
+    """The database in the first of these directories that contains one, which is the order of `zoneinfo`."""
     for directory in map(Path, directories):
         if (directory / "UTC").is_file():
             return TimeZoneDatabase(_version(directory), str(directory))
@@ -43,8 +43,8 @@ def system_database(directories: Iterable[str]) -> TimeZoneDatabase | None:
 def use_newest_time_zones() -> TimeZoneDatabase:
     """Makes `zoneinfo` of this process read the newer database and returns it.
 
-    PYTHONTZPATH, also from a `.env` file, is an operator's own choice and wins. A system database of unknown version is
-    not used: the package's version is known, and pinned.
+    PYTHONTZPATH, also from a `.env` file, takes precedence. A system database of unknown version is not used, because
+    the package's version is known and pinned.
     """
     package = TimeZoneDatabase(tzdata.IANA_VERSION, PACKAGE)
     if "PYTHONTZPATH" in os.environ:
@@ -58,13 +58,13 @@ def use_newest_time_zones() -> TimeZoneDatabase:
 
 
 def unused_system_database() -> TimeZoneDatabase | None:
-    """The system's database, where `use_newest_time_zones` chose another."""
+    """The system's database, if `use_newest_time_zones` has chosen another one."""
     system = system_database(_system_path())
     return None if system is None or use_newest_time_zones() == system else system
 
 
 def _read_from(directories: tuple[str, ...] | None) -> None:
-    """None: as PYTHONTZPATH says; no directories: the package."""
+    """Selects the directories. None: those of PYTHONTZPATH. Empty: the package."""
     before = zoneinfo.TZPATH
     zoneinfo.reset_tzpath(to=directories)
     if before != zoneinfo.TZPATH:

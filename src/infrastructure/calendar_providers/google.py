@@ -27,11 +27,11 @@ from servicekit.date_range import in_zone
 EVENTS = "https://www.googleapis.com/auth/calendar.events"
 SCOPE = f"{EVENTS} https://www.googleapis.com/auth/calendar.freebusy"
 ALL_SECONDS = 15
-"""For everything one call needs: an entry may take a look, a change and a wait for its meeting."""
+"""Limit for all requests of one call: an entry may need a read, an update and a wait for its meeting."""
 _MEETING_LOOKS, _LOOK_EVERY_SECONDS = 3, 0.3
 _GONE = frozenset({404, 410})
 _PRIMARY = "/calendars/primary/events"
-_LONGEST_QUESTION = timedelta(days=90)  # freeBusy refuses longer ones
+_LONGEST_QUESTION = timedelta(days=90)  # freeBusy rejects longer ranges
 _PAGE, _MOST_PAGES = 500, 10
 # The requested fields contain no texts of other people.
 _SEEN_FIELDS = "timeZone,nextPageToken,items(id,status,transparency,start,end,attendees(self,responseStatus))"

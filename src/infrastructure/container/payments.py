@@ -145,7 +145,7 @@ def build_money(
 
 
 def _sandbox_secret(settings: Settings) -> bytes:
-    """The key of the sandbox's signatures. It is derived if it is not configured."""
+    """The key of the sandbox's signatures, derived from JWT_SECRET_KEY."""
     return hmac.digest(settings.jwt_secret_key.encode(), b"sandbox gateway", hashlib.sha256)
 
 

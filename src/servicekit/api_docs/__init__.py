@@ -1,4 +1,4 @@
-"""The page at `/docs` of both services: Swagger UI, with nothing from outside.
+"""The page at `/docs` of both services: Swagger UI without assets from other hosts.
 
 The page expects the description at `/docs/openapi.json` and the files of `asset` below `/docs/assets/`. Swagger UI's
 files lie in the package `swagger-ui-py`, whose code is not imported.
@@ -22,7 +22,7 @@ SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""Swagger UI carries its icons inside its style sheet, as `data:`."""
+"""Swagger UI's style sheet contains its icons as `data:` addresses."""
 
 CACHED = {"Cache-Control": "public, max-age=3600"}
 
@@ -35,7 +35,7 @@ _SWAGGER_UI = {
 
 
 def page(title: str) -> bytes:
-    """The page, to be sent with SECURITY_POLICY."""
+    """The page, which must be sent with SECURITY_POLICY."""
     return files(__package__).joinpath("page.html").read_text("utf-8").replace("{title}", html.escape(title)).encode()
 
 
