@@ -56,7 +56,8 @@ class Runs:
     def _cron(self, changes: dict[str, Any], coroutine: Any, **options: Any) -> CronJob:
         async def run(ctx: dict[Any, Any], *_args: Any, **_kwargs: Any) -> None:
             await coroutine(ctx)
-            self.planned.append(ctx["score"])
+            name, _, planned = ctx["job_id"].rpartition(":")
+            self.planned.append(int(planned) if name else ctx["score"])
             self.job_ids.append(ctx["job_id"])
 
         return cron(run, **(options | changes))
