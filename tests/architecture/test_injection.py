@@ -14,7 +14,7 @@ from infrastructure.settings import load_settings
 from interfaces.cli.openapi import DRAWING
 from interfaces.http import app as http
 from interfaces.http.authentication import Connection
-from interfaces.http.injection import Guard, Inject, InjectionError, NotProvided, ProvidedTwice, Providers, injected
+from interfaces.http.injection import Inject, InjectionError, NotProvided, ProvidedTwice, Providers, guard, injected
 
 
 class Greeting(Protocol):
@@ -91,7 +91,7 @@ async def greet(greeting: Inject[Greeting]) -> str:
     return greeting.text()
 
 
-@Guard
+@guard("userToken")
 async def greets(connection: Connection, greeting: Inject[Greeting]) -> None:
     connection.scope["user"] = greeting.text()
 
@@ -157,7 +157,7 @@ def test_request_providers_are_for_handlers_only() -> None:
     providers = Providers()
     providers.add_of_request(Path, path)
 
-    @Guard
+    @guard("userToken")
     async def located(_connection: Connection, _here: Inject[Path]) -> None: ...
 
     @get("/located", guards=[located])

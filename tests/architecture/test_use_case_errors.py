@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from litestar import Litestar, get
+from litestar.handlers import BaseRouteHandler
 
 from interfaces.http import openapi
-from interfaces.http.authentication import public
+from interfaces.http.authentication import Connection, public
 from interfaces.http.injection import Inject, Providers
 from interfaces.http.openapi.errors import errors_of
 from interfaces.http.openapi.operations import operations
@@ -41,6 +42,17 @@ def test_a_use_case_without_declared_errors_is_named() -> None:
     providers.add_fields([UseCases(CountSeats())])
     [operation] = operations(Litestar(providers.bind([count])))
     with pytest.raises(LookupError, match="CountSeats does not declare its errors"):
+        errors_of(operation)
+
+
+def test_a_guard_without_declared_errors_is_refused() -> None:
+    async def anyone(_connection: Connection, _handler: BaseRouteHandler) -> None: ...
+
+    @get("/seats", operation_id="countSeats", guards=[anyone])
+    async def guarded() -> None: ...
+
+    [operation] = operations(Litestar([guarded]))
+    with pytest.raises(LookupError, match="countSeats has a guard without"):
         errors_of(operation)
 
 

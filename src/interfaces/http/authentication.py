@@ -14,7 +14,7 @@ from domain.accounts import ProfileNotFound, User, UserId
 from domain.authorization import is_admin
 from domain.errors import Forbidden, Unauthenticated
 from domain.networks import client_of
-from interfaces.http.injection import Guard, Inject
+from interfaces.http.injection import Inject, guard
 
 public = {"public": True}
 
@@ -31,6 +31,9 @@ and issues new tokens."""
 
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+
+USER_TOKEN, REFRESH_TOKEN, SERVICE_TOKEN, METRICS_TOKEN = "userToken", "refreshToken", "serviceToken", "metricsToken"
+"""Security schemes. The endpoint that takes the last one is not in the description of the API."""
 
 TrustedProxies = NewType("TrustedProxies", tuple[IPv4Network | IPv6Network, ...])
 ClientAddress = NewType("ClientAddress", str)
@@ -50,30 +53,30 @@ def token_in(authorization: str) -> str:
     return token.strip()
 
 
-@Guard
+@guard(USER_TOKEN, Unauthenticated)
 async def signed_in(connection: Connection, authenticate: Inject[Authenticate]) -> None:
     await _account(connection, authenticate)
 
 
-@Guard
+@guard(USER_TOKEN, Unauthenticated, Forbidden)
 async def admins(connection: Connection, authenticate: Inject[Authenticate]) -> None:
     if not is_admin(await _account(connection, authenticate)):
         raise Forbidden
 
 
-@Guard
+@guard(USER_TOKEN, Unauthenticated, Forbidden)
 async def facilitators(connection: Connection, authenticate: Inject[Authenticate]) -> None:
     await _facilitator(connection, authenticate)
 
 
-@Guard
+@guard(USER_TOKEN, Unauthenticated, OnlyFacilitatorsCreate)
 async def event_creators(connection: Connection, authenticate: Inject[Authenticate]) -> None:
     """Facilitators, with contract B's message for other accounts."""
     if not (await _account(connection, authenticate)).can_facilitate:
         raise OnlyFacilitatorsCreate
 
 
-@Guard
+@guard(USER_TOKEN, Unauthenticated, Forbidden, ProfileNotFound)
 async def profiled_facilitators(
     connection: Connection, authenticate: Inject[Authenticate], facilitator_queries: Inject[FacilitatorQueries]
 ) -> None:

@@ -17,6 +17,8 @@ from litestar.di import Dependency, Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidationMarker
 
+from domain.errors import DomainError, Errors
+
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=BaseRouteHandler)
 
@@ -46,13 +48,19 @@ class ProvidedTwice(InjectionError):
 @dataclasses.dataclass(frozen=True)
 class Guard:
     """A guard of routes: an async function of the connection that raises unless the route may be called. Its other
-    parameters are injected when a handler is bound; the bound guard equals the unbound one."""
+    parameters are injected when a handler is bound. `scheme` is the security scheme in the description of the API."""
 
     function: Callable[..., Awaitable[None]]
+    scheme: str
+    raises: Errors
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         await self.function(connection, **self.values)
+
+
+def guard(scheme: str, *raises: type[DomainError]) -> Callable[[Callable[..., Awaitable[None]]], Guard]:
+    return functools.partial(Guard, scheme=scheme, raises=raises)
 
 
 class Providers:
@@ -94,11 +102,13 @@ class Providers:
     def _bound(self, handler: Handler) -> Handler:
         bound = copy(handler)
         bound.dependencies = {**(handler.dependencies or {}), **self._for(handler)}
-        bound.guards = [self._guard(guard) for guard in handler.guards or ()]
+        bound.guards = [self._bound_guard(each) for each in handler.guards or ()]
         return bound
 
-    def _guard(self, guard: Any) -> Any:
-        return Guard(guard.function, self._values_for(guard.function)) if isinstance(guard, Guard) else guard
+    def _bound_guard(self, unbound: Any) -> Any:
+        if not isinstance(unbound, Guard):
+            return unbound
+        return dataclasses.replace(unbound, values=self._values_for(unbound.function))
 
     def _values_for(self, function: Callable[..., Any]) -> dict[str, Any]:
         needed = injected(function)

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from application.ports import Health
 from domain.errors import Unauthenticated
-from interfaces.http.authentication import Connection, bearer_token, public
-from interfaces.http.injection import Guard, Inject
+from interfaces.http.authentication import METRICS_TOKEN, Connection, bearer_token, public
+from interfaces.http.injection import Inject, guard
 
 MetricsToken = NewType("MetricsToken", str)
 
@@ -42,7 +42,7 @@ class Ready(Struct):
     redis: Literal["connected", "disconnected"]
 
 
-@Guard
+@guard(METRICS_TOKEN, Unauthenticated)
 async def operators(connection: Connection, expected: Inject[MetricsToken | None]) -> None:
     """Requires `METRICS_TOKEN`. Without that setting the route does not exist (404)."""
     if expected is None:

@@ -13,8 +13,8 @@ from domain.errors import Unauthenticated
 from domain.events import EventId
 from domain.ids import BookingId
 from domain.payments import PaymentStatus
-from interfaces.http.authentication import Connection, bearer_token
-from interfaces.http.injection import Guard, Inject
+from interfaces.http.authentication import SERVICE_TOKEN, Connection, bearer_token
+from interfaces.http.injection import Inject, guard
 from interfaces.http.schemas import BodyId
 
 ServiceToken = NewType("ServiceToken", str)
@@ -32,7 +32,7 @@ class PaymentRecorded(Struct):
     payment_status: PaymentStatus
 
 
-@Guard
+@guard(SERVICE_TOKEN, Unauthenticated)
 async def services(connection: Connection, expected: Inject[ServiceToken]) -> None:
     """Requires the service token; access tokens of users are rejected."""
     if not hmac.compare_digest(bearer_token(connection).encode(), expected.encode()):

@@ -16,6 +16,7 @@ from application.accounts.sessions import Actor
 from application.ports import Clock
 from domain.errors import NotFound
 from interfaces.http.authentication import CREATES, ISSUES_TOKENS
+from interfaces.http.injection import Guard
 from interfaces.http.parameters import Converter, converter_in
 
 _FLAVOUR = re.compile(r"Of[A-Z](?:Or[A-Z])*$")
@@ -77,8 +78,13 @@ class Operation:
         return found
 
     @cached_property
-    def guards(self) -> list[Any]:
-        return list(self.handler.resolve_guards())
+    def guards(self) -> list[Guard]:
+        """Raises `LookupError` for one that is not a `Guard`."""
+        guards: list[Any] = self.handler.resolve_guards()
+        undeclared = [each for each in guards if not isinstance(each, Guard)]
+        if undeclared:
+            raise LookupError(f"{self.id} has a guard without security scheme and errors: {undeclared}")
+        return guards
 
     @cached_property
     def calls(self) -> list[type]:

@@ -4,7 +4,7 @@ description."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jinja2 import Environment, FileSystemLoader
 from litestar import MediaType, Request, Response, get
@@ -17,6 +17,7 @@ from domain.checkout_return import Outcome, ReturnStatus, with_parameters
 from domain.payments import UNPAID, PaymentNotFound
 from interfaces.http.authentication import public
 from interfaces.http.injection import Inject
+from interfaces.http.parameters import Converter
 from servicekit.browser_pages import STYLE, policy_for
 from servicekit.links import usable_link
 from servicekit.local_times import instant, reading_zone, when
@@ -93,6 +94,16 @@ _LATE_PAYMENT = (
 _PAYABLE = frozenset({ReturnStatus.UNPAID, ReturnStatus.FAILED})
 
 
+def _outcome(_name: str, text: str) -> Outcome:
+    try:
+        return Outcome(text)
+    except ValueError:
+        raise PaymentNotFound from None
+
+
+OutcomeInPath = Annotated[Outcome, Converter("", {}, _outcome, raises=PaymentNotFound)]
+
+
 @get(
     "/payment/return/{token:str}/{outcome:str}",
     operation_id="showPaymentReturn",
@@ -103,13 +114,13 @@ _PAYABLE = frozenset({ReturnStatus.UNPAID, ReturnStatus.FAILED})
 async def show_return(
     request: Request[Any, Any, Any],
     token: FromPath[str],
-    outcome: FromPath[str],
+    outcome: FromPath[OutcomeInPath],
     show_payment_return: Inject[ShowPaymentReturn],
 ) -> Response[Any]:
     """Gateways add query parameters. `look` is added by this page: the number of its reloads."""
     parameters = dict(request.query_params.items())
     look = _look(parameters.get("look", ""))
-    found = await show_payment_return(token, _outcome(outcome), parameters, look=look)
+    found = await show_payment_return(token, outcome, parameters, look=look)
     if found.redirect_to is not None:
         return Redirect(found.redirect_to, status_code=303)
     return Response(page_of(found, look=look, query=request.scope["query_string"].decode("ascii")), headers=HEADERS)
@@ -184,13 +195,6 @@ def _links(found: PaymentReturn) -> dict[str, str]:
     if found.status in {ReturnStatus.ENDED, ReturnStatus.REFUNDED}:
         links = {"View your booking": found.booking_url}
     return {text: url for text, url in links.items() if url is not None}
-
-
-def _outcome(text: str) -> Outcome:
-    try:
-        return Outcome(text)
-    except ValueError:
-        raise PaymentNotFound from None
 
 
 def _look(text: str) -> int:
